@@ -1,0 +1,1 @@
+"""Ids, states, envelopes, outcomes and findings: the words every layer shares. Standard library only."""

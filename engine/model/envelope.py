@@ -1,0 +1,130 @@
+"""What goes into the store in one transaction, and what comes out of it for the lanes.
+
+These are made once per message on the way from socket to ACK, so they are plain slotted records.
+Times are integers: microseconds since 1970-01-01 UTC (`*_us`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState, MessageState
+
+
+@dataclass(slots=True)
+class DraftDelivery:
+    """A delivery that is about to be committed. `body` None: the message's bytes as they were received."""
+
+    destination: DestinationName
+    body: bytes | None
+
+
+@dataclass(slots=True)
+class Intake:
+    """One received message and everything its transaction holds.
+
+    `receive_id`: 16 random bytes, so that an insert can be repeated after an unknown outcome.
+    `sender`: MSH-3 and MSH-4 as `APP|FACILITY`, cut and made printable. `peer`: address it came from.
+    `message_type`: `ADT^A01`. `control_id`: MSH-10. `body_hash`: 16 bytes of BLAKE2b over `raw`.
+    `raw`: the bytes as received, without the MLLP frame. `ack`: the answer's bytes, b'' where none is due.
+    `findings`: JSON of `dump_findings`.
+    """
+
+    receive_id: bytes
+    channel: ChannelName
+    version: VersionId
+    received_at_us: int
+    sender: str
+    peer: str
+    message_type: str
+    control_id: str
+    body_hash: bytes
+    raw: bytes
+    state: MessageState
+    ack_code: str = ""
+    ack: bytes = b""
+    findings: str = ""
+    deliveries: Sequence[DraftDelivery] = ()
+
+
+@dataclass(slots=True)
+class Reprocessed:
+    """A stored message that went through its channel now: a `received` one's first time, or a release.
+
+    The message moves to `state`; `deliveries` are added in order.
+    """
+
+    seq: MessageSeq
+    channel: ChannelName
+    version: VersionId
+    state: MessageState
+    findings: str = ""
+    deliveries: Sequence[DraftDelivery] = ()
+
+
+@dataclass(slots=True)
+class DeliveryResult:
+    """One attempt's end, to be recorded. `next_at_us` 0: at once. `note` and `code` hold no field values."""
+
+    delivery_id: DeliveryId
+    state: DeliveryState
+    attempts: int
+    at_us: int
+    next_at_us: int = 0
+    code: str = ""
+    note: str = ""
+    answer: bytes = b""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything one commit makes durable, or nothing of it."""
+
+    intakes: list[Intake] = field(default_factory=list)
+    reprocessed: list[Reprocessed] = field(default_factory=list)
+    results: list[DeliveryResult] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.intakes or self.reprocessed or self.results)
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A queued delivery as its lane holds it.
+
+    `attempts`: how many were recorded. `maybe_sent`: an earlier run of the engine may have sent it
+    without recording the answer, so this attempt may be a duplicate at the receiver.
+    """
+
+    id: DeliveryId
+    seq: MessageSeq
+    channel: ChannelName
+    destination: DestinationName
+    body: bytes
+    received_at_us: int
+    attempts: int = 0
+    next_at_us: int = 0
+    maybe_sent: bool = False
+
+
+@dataclass(slots=True)
+class Committed:
+    """What the store gave the members of a batch: sequence numbers of the intakes, in order, and new deliveries.
+
+    `deliveries[i]` belong to `intakes[i]`; `released[i]` to `reprocessed[i]`; all in order.
+    """
+
+    seqs: list[MessageSeq]
+    deliveries: list[list[Delivery]]
+    released: list[list[Delivery]]
+
+
+@dataclass(slots=True)
+class Known:
+    """A stored message that a new one may be a resend of."""
+
+    seq: MessageSeq
+    body_hash: bytes
+    received_at_us: int
+    ack_code: str
+    ack: bytes

@@ -1,0 +1,68 @@
+"""What people and tools may ask of a running engine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
+
+
+@dataclass(slots=True, frozen=True)
+class LaneStatus:
+    """One lane now. `state`: idle, sending, waiting (for next_at), stopped (needs a person), down (peer unreachable)."""
+
+    channel: ChannelName
+    destination: DestinationName
+    state: str
+    queued: int
+    held: int
+    oldest_us: int
+    attempts: int
+    last_note: str
+
+
+@dataclass(slots=True, frozen=True)
+class ChannelStatus:
+    """One channel now: where it listens, what came in since the start, and its lanes."""
+
+    channel: ChannelName
+    listening: str
+    connections: int
+    received: int
+    outcomes: dict[str, int]
+    lanes: tuple[LaneStatus, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class ActionReport:
+    """What an action did: how many messages and deliveries it moved, and what it left alone with the reason."""
+
+    messages: int
+    deliveries: int
+    left: tuple[tuple[MessageSeq, str], ...] = ()
+
+
+class Control(Protocol):
+    """Runs on the engine's loop; every change is durable when it returns."""
+
+    async def status(self) -> Sequence[ChannelStatus]: ...
+
+    async def ready(self) -> tuple[bool, str]:
+        """Whether intake is open, and the sentence that says why not."""
+        ...
+
+    async def release(self, seqs: Sequence[MessageSeq]) -> ActionReport:
+        """Held messages go through their channel as it is now; held and failed deliveries are queued again."""
+        ...
+
+    async def resend(self, seqs: Sequence[MessageSeq], destinations: Sequence[DestinationName] | None) -> ActionReport:
+        """The same bytes again, as new deliveries."""
+        ...
+
+    async def reprocess(self, seqs: Sequence[MessageSeq]) -> ActionReport:
+        """Processed, filtered and held messages go through their channel as it is now."""
+        ...
+
+    async def discard(self, seqs: Sequence[MessageSeq], reason: str) -> ActionReport:
+        """Held messages and held deliveries are given up."""
+        ...

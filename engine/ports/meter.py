@@ -1,0 +1,43 @@
+"""What the runtime counts. The hot path only adds to plain numbers; rendering is somebody else's thread."""
+
+from typing import Protocol
+
+
+class ChannelMeter(Protocol):
+    """Counters of one channel. Outcomes: processed, filtered, held, rejected, duplicate, unreadable, refused."""
+
+    def received(self, size_bytes: int, at_s: float) -> None: ...
+
+    def outcome(self, outcome: str) -> None: ...
+
+    def acknowledged(self, ack_code: str, seconds: float) -> None: ...
+
+    def step(self, step: str, seconds: float) -> None: ...
+
+    def finding(self, code: str) -> None: ...
+
+
+class LaneMeter(Protocol):
+    """Counters of one destination. Outcomes: delivered, refused, unreachable, unanswered, unsendable."""
+
+    def attempt(self, outcome: str, seconds: float) -> None: ...
+
+    def depth(self, queued: int, held: int, oldest_us: int) -> None: ...
+
+    def connected(self, up: bool) -> None: ...
+
+
+class Meter(Protocol):
+    """Gives the parts their counters; label values come from the configuration only."""
+
+    def channel(self, channel: str) -> ChannelMeter: ...
+
+    def lane(self, channel: str, destination: str) -> LaneMeter: ...
+
+    def commit(self, seconds: float, size: int) -> None: ...
+
+    def connections(self, listener: str, open_count: int) -> None: ...
+
+    def connection_event(self, listener: str, event: str) -> None:
+        """Closed set: accepted, refused_address, refused_limit, refused_tls, idle, midframe, oversize, garbage, truncated."""
+        ...

@@ -1,0 +1,29 @@
+"""Where deliveries go."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from engine.model.envelope import Delivery
+from engine.model.outcome import Outcome
+
+
+class Sink(Protocol):
+    """One destination's way out. One lane calls it, one call at a time; it owns its connection or folder.
+
+    `max_batch`: how many deliveries one call may carry (1 for MLLP). `linger_s`: how long the lane
+    may wait for a batch to fill (0: never).
+    """
+
+    max_batch: int
+    linger_s: float
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+        """Try once, and say what came of each, in order. Never raises but for cancellation.
+
+        After cancellation nothing of the call may be taken as delivered, and the connection is not used again.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything, within a second."""
+        ...

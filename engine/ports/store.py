@@ -1,0 +1,181 @@
+"""The durable store: one writer that commits batches, and queries that read beside it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.model.envelope import Batch, Committed, Delivery, Known
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState, MessageState
+
+
+class StoreError(Exception):
+    """The store cannot do its work. Subclasses say what the caller may conclude."""
+
+
+class StoreFull(StoreError):
+    """No room, and certainly nothing of the batch was kept: refuse it, keep going, try later."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds the store for longer than the time-out; certainly nothing was kept."""
+
+
+class CommitUnknown(StoreError):
+    """The commit failed in a way that leaves open whether it is on disk (reliability.md 0.4).
+
+    Nothing positive may be said of the batch; intake stops and the process exits for its supervisor.
+    """
+
+
+class StoreInUse(StoreError):
+    """Another engine has this store open."""
+
+
+@dataclass(slots=True, frozen=True)
+class StoredMessage:
+    """One row of the message list. `raw` is None where only metadata were asked for, or the body was pruned."""
+
+    seq: MessageSeq
+    channel: ChannelName
+    version: VersionId
+    received_at_us: int
+    sender: str
+    peer: str
+    message_type: str
+    control_id: str
+    state: MessageState
+    ack_code: str
+    findings: str
+    raw: bytes | None
+    ack: bytes = b""
+
+
+@dataclass(slots=True, frozen=True)
+class StoredDelivery:
+    """One delivery of a message, with its last attempt. `body` None where only metadata were asked for."""
+
+    id: DeliveryId
+    seq: MessageSeq
+    channel: ChannelName
+    destination: DestinationName
+    state: DeliveryState
+    attempts: int
+    next_at_us: int
+    done_at_us: int
+    code: str
+    note: str
+    maybe_sent: bool
+    body: bytes | None
+    answer: bytes = b""
+
+
+@dataclass(slots=True, frozen=True)
+class LaneDepth:
+    """How much waits in one lane. `oldest_us`: when the oldest queued message was received, 0 where none waits."""
+
+    channel: ChannelName
+    destination: DestinationName
+    queued: int
+    held: int
+    oldest_us: int
+
+
+class Store(Protocol):
+    """The writer's side. Called by one thread at a time; `commit` may block for as long as the disk does."""
+
+    def open(self) -> None:
+        """Lock, check, recover, migrate. Raises StoreInUse or StoreError with a sentence for people.
+
+        After an unclean stop, the deliveries that may have been sent unrecorded (the first
+        `window` queued ones of each lane) are marked `maybe_sent`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Mark the stop as clean and let go of the file."""
+        ...
+
+    def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
+        """The id of this state of a channel's files (path in the folder -> bytes), recorded if it is new."""
+        ...
+
+    def commit(self, batch: Batch) -> Committed:
+        """Make all of `batch` durable in one transaction, or none of it.
+
+        An intake whose `receive_id` is already stored is not stored again. Raises StoreFull or
+        StoreBusy (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows.
+        """
+        ...
+
+    def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
+        """Committed messages of this channel and sender with this control id received since, newest first."""
+        ...
+
+    def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
+        """(channel, sender, control_id) of messages since, newest first; and whether that was all of them."""
+        ...
+
+    def queued(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[Delivery]:
+        """Queued deliveries of one lane with id > after, oldest first, bodies verified against their checksum.
+
+        One whose body does not match is moved to held with a note, never returned.
+        """
+        ...
+
+    def unprocessed(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        """Messages in state `received`, oldest first, with their bytes."""
+        ...
+
+    def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
+        """A person's move (release, discard), durable; returns how many moved. Raises IllegalMove."""
+        ...
+
+    def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
+        """Queue the same bytes again (resend): new deliveries with the bodies of the last ones, durable.
+
+        None: every destination the message was delivered to.
+        """
+        ...
+
+    def wants_checkpoint(self) -> bool:
+        """Whether enough has gathered that a checkpoint is worth its time."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Move what is committed into the main file, without harm to a later commit. Never raises for a reader in the way."""
+        ...
+
+
+class StoreQueries(Protocol):
+    """The reader's side: own read-only connections, usable from any thread and from another process."""
+
+    def message(self, seq: MessageSeq) -> StoredMessage | None: ...
+
+    def deliveries(self, seq: MessageSeq, bodies: bool = False) -> Sequence[StoredDelivery]: ...
+
+    def messages(
+        self,
+        *,
+        channel: ChannelName | None = None,
+        states: Sequence[MessageState] = (),
+        delivery_states: Sequence[DeliveryState] = (),
+        control_id: str | None = None,
+        since_us: int = 0,
+        until_us: int | None = None,
+        before: MessageSeq | None = None,
+        newest_first: bool = True,
+        bodies: bool = False,
+    ) -> Iterator[StoredMessage]:
+        """Matching messages, lazily. `delivery_states`: with at least one delivery in one of them."""
+        ...
+
+    def depths(self) -> Sequence[LaneDepth]: ...
+
+    def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]: ...
+
+    def version_files(self, version: VersionId) -> Mapping[str, bytes] | None: ...
+
+    def close(self) -> None: ...
