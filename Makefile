@@ -1,0 +1,93 @@
+# Everything here is a plain command that the README also gives. GNU make, Python 3.11 or later, pip.
+#
+#   make demo     install into .venv, then a running engine with 200 messages through three channels
+#   make test     install, then every test that needs no database, browser or DICOM toolkit
+#   make check    what CI runs before a merge: lint, types, contracts, docs, shipped channels, tests
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo demo-once run test lint format types contracts docs channels bench faults soak check clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# --- environments: a stamp file a set of extras, remade when pyproject.toml or the interpreter changes --------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Segmill needs Python 3.11 or later; $$($(PYTHON) --version 2>&1) is what '$(PYTHON)' is. Try: make PYTHON=python3.11" >&2; exit 1; }
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+	   $(PYTHON) -m venv $(VENV); \
+	 elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+	   echo "python3-venv is not installed; making $(VENV) with the pip that is there."; \
+	   $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -q pip; \
+	 else \
+	   echo "Neither python3-venv nor pip is installed. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+	 fi
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed
+
+# --- to see it -------------------------------------------------------------------------------------------------------
+
+demo: $(VENV)/.installed
+	$(BIN)/segmill demo
+
+demo-once: $(VENV)/.installed
+	$(BIN)/segmill demo --once
+
+# --- to trust it -----------------------------------------------------------------------------------------------------
+
+test: $(VENV)/.installed-test
+	$(PYTEST) -q -n $(JOBS) --dist loadgroup
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy --strict -p engine
+
+contracts: $(VENV)/.installed-dev
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-test
+	$(PYTEST) -q tests/docs
+
+channels: $(VENV)/.installed
+	$(BIN)/segmill check .
+	$(BIN)/segmill test .
+
+bench: $(VENV)/.installed-test
+	$(PYTEST) -q -s -m bench -p no:xdist --timeout 900 tests/bench
+
+faults: $(VENV)/.installed-test
+	$(PYTEST) -q -s -m fault -p no:xdist --timeout 3600 tests/faults
+
+soak: $(VENV)/.installed-test
+	$(PYTEST) -q -s -m soak -p no:xdist --timeout 7200 tests
+
+check: lint types contracts channels test
+
+clean:
+	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find engine tests -name __pycache__ -type d -prune -exec rm -rf {} +
