@@ -1,0 +1,192 @@
+"""The meter that Prometheus reads.
+
+The runtime adds to the plain numbers of `metrics_numbers`; a collector turns them into samples when somebody
+scrapes, in the scraper's thread. A scrape may see a message counted as received and not yet as acknowledged,
+never a number going down: dictionaries are copied in one step before they are walked, and the count of a
+histogram is the sum of the buckets it shows. Names: STYLE section 14; ux.md section 2.4.
+"""
+
+import platform
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from engine import __version__
+from engine.adapters.metrics_numbers import (
+    COMMIT_BOUNDS_MESSAGES,
+    COMMIT_BOUNDS_S,
+    ChannelNumbers,
+    Histogram,
+    LaneNumbers,
+    ListenerNumbers,
+)
+
+
+class PrometheusMeter:
+    """Counts for the runtime (`ports.meter.Meter`) and renders for Prometheus, each from its own thread.
+
+    Asking again for a channel, lane or listener gives the same numbers, so a reload keeps them.
+    `wall_s` is the clock that ages of queued messages are taken against, in seconds since 1970.
+    """
+
+    def __init__(self, *, wall_s: Callable[[], float] = time.time) -> None:
+        self.channels: dict[str, ChannelNumbers] = {}
+        self.lanes: dict[tuple[str, str], LaneNumbers] = {}
+        self.listeners: dict[str, ListenerNumbers] = {}
+        self.commit_seconds = Histogram(COMMIT_BOUNDS_S)
+        self.commit_messages = Histogram(COMMIT_BOUNDS_MESSAGES)
+        self.registry = CollectorRegistry()
+        self.registry.register(_Collector(self, wall_s))
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def channel(self, channel: str) -> ChannelNumbers:
+        return self.channels.setdefault(channel, ChannelNumbers())
+
+    def lane(self, channel: str, destination: str) -> LaneNumbers:
+        return self.lanes.setdefault((channel, destination), LaneNumbers())
+
+    def listener(self, listener: str) -> ListenerNumbers:
+        found = self.listeners.get(listener)
+        return found if found is not None else self.listeners.setdefault(listener, ListenerNumbers())
+
+    def commit(self, seconds: float, size: int) -> None:
+        self.commit_seconds.observe(seconds)
+        self.commit_messages.observe(size)
+
+    def connections(self, listener: str, open_count: int) -> None:
+        self.listener(listener).open_count = open_count
+
+    def connection_event(self, listener: str, event: str) -> None:
+        self.listener(listener).events.add(event)
+
+    def render(self, accept_header: str = "") -> tuple[str, bytes]:
+        """Every metric now, as (content type, body), in the format `accept_header` prefers. Any thread may call."""
+        encode, content_type = choose_encoder(accept_header)
+        return content_type, encode(self.registry)
+
+
+class _Collector(Collector):
+    """Reads the meter's numbers at the moment of a scrape."""
+
+    def __init__(self, meter: PrometheusMeter, wall_s: Callable[[], float]) -> None:
+        self._meter = meter
+        self._wall_s = wall_s
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _of_channels(self._meter.channels.copy())
+        yield from _of_lanes(self._meter.lanes.copy(), self._wall_s())
+        yield from _of_listeners(self._meter.listeners.copy())
+        commit_seconds = HistogramMetricFamily("segmill_commit_seconds", "Time one durable transaction took.")
+        _add(commit_seconds, (), self._meter.commit_seconds)
+        yield commit_seconds
+        commit_messages = HistogramMetricFamily("segmill_commit_messages", "Entries that one transaction made durable.")
+        _add(commit_messages, (), self._meter.commit_messages)
+        yield commit_messages
+        build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+        yield InfoMetricFamily("segmill_build", "What is running.", value=build)
+
+
+def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
+    by_channel = ["channel"]
+    received = CounterMetricFamily("segmill_messages_received", "Messages that came in.", labels=by_channel)
+    size = CounterMetricFamily("segmill_received_bytes", "Bytes of messages that came in.", labels=by_channel)
+    last = GaugeMetricFamily(
+        "segmill_last_received_timestamp_seconds",
+        "When the newest message came in, seconds since 1970; 0 if none did since the start.",
+        labels=by_channel,
+    )
+    outcomes = CounterMetricFamily(
+        "segmill_messages", "What became of the messages that came in.", labels=["channel", "outcome"]
+    )
+    ack_codes = CounterMetricFamily(
+        "segmill_acknowledgements", "Acknowledgements sent, by MSA-1.", labels=["channel", "code"]
+    )
+    ack_seconds = HistogramMetricFamily(
+        "segmill_ack_seconds", "Time from the end of a message to its acknowledgement.", labels=by_channel
+    )
+    steps = SummaryMetricFamily(
+        "segmill_step_seconds", "Time that each step of a channel took.", labels=["channel", "step"]
+    )
+    findings = CounterMetricFamily(
+        "segmill_findings", "Findings by code; `segmill explain CODE` tells the long story.", labels=["channel", "code"]
+    )
+    for name, numbers in channels.items():
+        received.add_metric((name,), numbers.total)
+        size.add_metric((name,), numbers.size_bytes)
+        last.add_metric((name,), numbers.last_received_s)
+        for outcome, count in numbers.outcomes.values.items():
+            outcomes.add_metric((name, outcome), count)
+        for code, count in numbers.ack_codes.values.items():
+            ack_codes.add_metric((name, code), count)
+        _add(ack_seconds, (name,), numbers.ack_seconds)
+        for step, timing in numbers.steps.copy().items():
+            steps.add_metric((name, step), timing.count, timing.total)
+        for code, count in numbers.findings.copy().items():
+            findings.add_metric((name, code), count)
+    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings)
+
+
+def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:
+    by_lane = ["channel", "destination"]
+    outcomes = CounterMetricFamily(
+        "segmill_deliveries", "Attempts to deliver, by what came of them.", labels=[*by_lane, "outcome"]
+    )
+    seconds = HistogramMetricFamily(
+        "segmill_delivery_seconds", "Time one attempt took, to the receiver's answer.", labels=by_lane
+    )
+    depth = GaugeMetricFamily("segmill_queue_depth", "Deliveries that wait, by state.", labels=[*by_lane, "state"])
+    oldest = GaugeMetricFamily(
+        "segmill_queue_oldest_seconds",
+        "Age of the oldest message that waits for this destination; 0 if none does.",
+        labels=by_lane,
+    )
+    connected = GaugeMetricFamily(
+        "segmill_destination_connected", "1 while the destination is connected.", labels=by_lane
+    )
+    for key, numbers in lanes.items():
+        for outcome, count in numbers.outcomes.values.items():
+            outcomes.add_metric((*key, outcome), count)
+        _add(seconds, key, numbers.seconds)
+        depth.add_metric((*key, "queued"), numbers.queued)
+        depth.add_metric((*key, "held"), numbers.held)
+        # A clock that was set back must not show a negative age.
+        oldest_us = numbers.oldest_us
+        oldest.add_metric(key, max(0.0, now_s - oldest_us / 1e6) if oldest_us else 0.0)
+        connected.add_metric(key, int(numbers.is_connected))
+    yield from (outcomes, seconds, depth, oldest, connected)
+
+
+def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:
+    open_count = GaugeMetricFamily("segmill_connections", "Connections that are open.", labels=["listener"])
+    events = CounterMetricFamily(
+        "segmill_connection_events", "What happened to connections.", labels=["listener", "event"]
+    )
+    for name, numbers in listeners.items():
+        open_count.add_metric((name,), numbers.open_count)
+        for event, count in numbers.events.values.items():
+            events.add_metric((name, event), count)
+    yield from (open_count, events)
+
+
+def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:
+    """Prometheus counts cumulatively: each bucket holds everything up to its bound."""
+    buckets: list[tuple[str, float]] = []
+    running = 0
+    counts = histogram.counts.copy()
+    for bound, count in zip((*map(str, histogram.bounds), "+Inf"), counts, strict=True):
+        running += count
+        buckets.append((bound, running))
+    family.add_metric(labels, buckets, sum_value=histogram.total)

@@ -1,0 +1,151 @@
+"""The numbers the hot path adds to: plain integers and lists in slotted objects, nothing of Prometheus.
+
+One thread writes, any thread reads. Label values come from the configuration or from a closed set; anything
+else is counted as `other`, so that no message can add a series (reliability.md section 4, "PHI / cardinality
+in metrics").
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Final
+
+OTHER: Final = "other"
+MESSAGE_OUTCOMES: Final = ("processed", "filtered", "held", "rejected", "duplicate", "unreadable", "refused")
+ACK_CODES: Final = ("AA", "AE", "AR", "CA", "CE", "CR")
+ATTEMPT_OUTCOMES: Final = ("delivered", "refused", "unreachable", "unanswered", "unsendable")
+CONNECTION_EVENTS: Final = (
+    "accepted",
+    "refused_address",
+    "refused_limit",
+    "refused_tls",
+    "idle",
+    "midframe",
+    "oversize",
+    "garbage",
+    "truncated",
+)
+MAX_OPEN_LABELS: Final = 100
+"""How many steps or finding codes of one channel get a series of their own."""
+
+ACK_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
+DELIVERY_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
+COMMIT_BOUNDS_S: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 10.0)
+COMMIT_BOUNDS_MESSAGES: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+
+
+class Counts:
+    """A counter for each of a closed set of labels, and one for the rest."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.values: dict[str, int] = dict.fromkeys((*labels, OTHER), 0)
+
+    def add(self, label: str) -> None:
+        values = self.values
+        if label in values:
+            values[label] += 1
+        else:
+            values[OTHER] += 1
+
+
+class Histogram:
+    """How many observations fell under each bound, and their sum. `counts` has one place more, for +Inf."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Timing:
+    """How often and how long, in seconds."""
+
+    __slots__ = ("count", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+
+
+class ChannelNumbers:
+    """The counters of one channel: `ports.meter.ChannelMeter`."""
+
+    __slots__ = ("ack_codes", "ack_seconds", "findings", "last_received_s", "outcomes", "size_bytes", "steps", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.size_bytes = 0
+        self.last_received_s = 0.0
+        self.outcomes = Counts(MESSAGE_OUTCOMES)
+        self.ack_codes = Counts(ACK_CODES)
+        self.ack_seconds = Histogram(ACK_BOUNDS_S)
+        self.steps: dict[str, Timing] = {}
+        self.findings: dict[str, int] = {}
+
+    def received(self, size_bytes: int, at_s: float) -> None:
+        self.total += 1
+        self.size_bytes += size_bytes
+        self.last_received_s = at_s
+
+    def outcome(self, outcome: str) -> None:
+        self.outcomes.add(outcome)
+
+    def acknowledged(self, ack_code: str, seconds: float) -> None:
+        self.ack_codes.add(ack_code)
+        self.ack_seconds.observe(seconds)
+
+    def step(self, step: str, seconds: float) -> None:
+        timing = self.steps.get(step)
+        if timing is None:
+            timing = self.steps.setdefault(step if len(self.steps) < MAX_OPEN_LABELS else OTHER, Timing())
+        timing.count += 1
+        timing.total += seconds
+
+    def finding(self, code: str) -> None:
+        findings = self.findings
+        if code not in findings and len(findings) >= MAX_OPEN_LABELS:
+            code = OTHER
+        findings[code] = findings.get(code, 0) + 1
+
+
+class LaneNumbers:
+    """The counters of one destination: `ports.meter.LaneMeter`."""
+
+    __slots__ = ("held", "is_connected", "oldest_us", "outcomes", "queued", "seconds")
+
+    def __init__(self) -> None:
+        self.outcomes = Counts(ATTEMPT_OUTCOMES)
+        self.seconds = Histogram(DELIVERY_BOUNDS_S)
+        self.queued = 0
+        self.held = 0
+        self.oldest_us = 0
+        self.is_connected = False
+
+    def attempt(self, outcome: str, seconds: float) -> None:
+        self.outcomes.add(outcome)
+        self.seconds.observe(seconds)
+
+    def depth(self, queued: int, held: int, oldest_us: int) -> None:
+        self.queued = queued
+        self.held = held
+        self.oldest_us = oldest_us
+
+    def connected(self, up: bool) -> None:
+        self.is_connected = up
+
+
+class ListenerNumbers:
+    """The connections of one listener."""
+
+    __slots__ = ("events", "open_count")
+
+    def __init__(self) -> None:
+        self.open_count = 0
+        self.events = Counts(CONNECTION_EVENTS)
