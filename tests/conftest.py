@@ -1,0 +1,68 @@
+"""What every test may ask for. The builders themselves ship in `engine.testing`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from engine.testing import messages
+from engine.testing.sites import make_site as write_site
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+class SiteMaker(Protocol):
+    def __call__(self, channels: Mapping[str, str | Mapping[str, str | bytes]], settings: str = "") -> Path: ...
+
+
+@pytest.fixture
+def adt():
+    """`adt(control_id=..., trigger=..., ...) -> bytes`: a synthetic ADT message."""
+    return messages.adt
+
+
+@pytest.fixture
+def oru():
+    """`oru(control_id=..., observations=..., ...) -> bytes`: a synthetic ORU^R01 message."""
+    return messages.oru
+
+
+@pytest.fixture
+def orm():
+    """`orm(control_id=..., order_control=..., ...) -> bytes`: a synthetic ORM^O01 message."""
+    return messages.orm
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> SiteMaker:
+    """`make_site({"adt": yaml_text}, settings=...) -> Path`: a site folder in the test's own temporary one."""
+
+    def make(channels: Mapping[str, str | Mapping[str, str | bytes]], settings: str = "") -> Path:
+        return write_site(tmp_path / "site", channels, settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The clone these tests stand in: `channels/`, `samples/`, `engine/docs/`."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def samples(repository: Path) -> Path:
+    """The folder of synthetic messages."""
+    return repository / "samples"
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """A folder of foreign messages, one a file, named by SEGMILL_CORPUS; skips where there is none."""
+    named = os.environ.get("SEGMILL_CORPUS", "")
+    if not named:
+        pytest.skip("SEGMILL_CORPUS names no folder of foreign messages")
+    folder = Path(named)
+    assert folder.is_dir(), f"SEGMILL_CORPUS is not a folder: {folder}"
+    return folder
