@@ -9,7 +9,7 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 
 @dataclass(slots=True, frozen=True)
 class LaneStatus:
-    """One lane now. `state`: idle, sending, waiting (for next_at), stopped (needs a person), down (peer unreachable)."""
+    """One lane now. `state`: idle, sending, waiting (for its time), stopped (for a person), down (no peer)."""
 
     channel: ChannelName
     destination: DestinationName

@@ -39,5 +39,5 @@ class Meter(Protocol):
     def connections(self, listener: str, open_count: int) -> None: ...
 
     def connection_event(self, listener: str, event: str) -> None:
-        """Closed set: accepted, refused_address, refused_limit, refused_tls, idle, midframe, oversize, garbage, truncated."""
+        """`event` is one of a closed set: accepted, refused_address, refused_limit, idle, midframe, oversize ..."""
         ...

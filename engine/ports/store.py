@@ -145,7 +145,7 @@ class Store(Protocol):
         ...
 
     def checkpoint(self) -> None:
-        """Move what is committed into the main file, without harm to a later commit. Never raises for a reader in the way."""
+        """Move what is committed into the main file. A reader in the way is no error: a later one goes on."""
         ...
 
 

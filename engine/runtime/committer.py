@@ -1,0 +1,411 @@
+"""The committer: one writer, and a commit for everything that waits (DESIGN decision 2).
+
+What must be durable is put here with a callback. The next commit takes all of it in one
+transaction; the callbacks run after that transaction is on stable storage and not before, and the
+ACK leaves from such a callback. Completions of deliveries ride along.
+
+Invariants:
+
+- one commit, checkpoint or store call at a time, in the order they were asked for;
+- a callback `done` runs exactly once, after the commit; or `refused` runs exactly once;
+- results of deliveries are never dropped: a full or busy store keeps them for the next commit;
+- after CommitUnknown nothing is said to anybody any more: `on_fatal` is called and the process
+  ends for its supervisor (reliability.md section 0, row 4).
+
+Where the commit runs is chosen by what the disk was measured to take: on the loop's own thread
+while it is fast (a hand-over to a thread costs more than a commit then), on a writer thread when it
+is slow, so that a slow disk never freezes the loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.ids import MessageSeq
+from engine.model.states import IllegalMove
+from engine.ports.clock import Clock
+from engine.ports.meter import Meter
+from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreError, StoreFull
+
+log = logging.getLogger("segmill.committer")
+
+T = TypeVar("T")
+
+Done = Callable[[MessageSeq, list[Delivery]], None]
+Refused = Callable[[Exception], None]
+Recorded = Callable[[], None]
+
+MOST_INTAKES = 512
+MOST_BYTES = 32 * 1024 * 1024
+
+TO_THREAD_S = 0.003
+"""A disk that takes longer than this for a commit gets the writer thread."""
+TO_LOOP_S = 0.0012
+SLOW_ONCE_S = 0.025
+
+LINGER_SHARE = 0.15
+LINGER_MOST_S = 0.001
+RESULTS_WAIT_S = 0.005
+"""Completions that nobody waits for may wait this long for an intake to ride with."""
+RETRY_S = 0.25
+
+
+class Committer:
+    """Collects intakes, reprocessed messages and delivery results, and commits them together."""
+
+    def __init__(self, store: Store, clock: Clock, meter: Meter, on_fatal: Callable[[BaseException], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._meter = meter
+        self._on_fatal = on_fatal
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="segmill-writer")
+        self._intakes: list[tuple[Intake, Done, Refused]] = []
+        self._intake_bytes = 0
+        self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
+        self._results: list[tuple[DeliveryResult, Recorded | None]] = []
+        self._calls: list[Callable[[], None]] = []
+        self._after: list[Callable[[], None]] = []
+        self._busy = False
+        self._settling = False
+        self._ticking = False
+        self._later: asyncio.TimerHandle | None = None
+        self._linger_until = 0.0
+        self._in_thread = True
+        self._commit_s = TO_THREAD_S
+        self._fast_run = 0
+        self._last_size = 1
+        self._dead = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # -- what the others call -------------------------------------------------------------------
+
+    @property
+    def dead(self) -> bool:
+        """Whether a commit ended in the unknown: nothing may be promised any more."""
+        return self._dead
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of received messages that no commit has taken yet."""
+        return self._intake_bytes
+
+    def put(self, intake: Intake, done: Done, refused: Refused) -> None:
+        """Make a received message durable. `done(seq, deliveries)` after the commit, in the order of the calls."""
+        self._intakes.append((intake, done, refused))
+        self._intake_bytes += len(intake.raw)
+        if not self._ticking:
+            self._schedule()
+
+    def reprocess(self, item: Reprocessed, done: Done, refused: Refused) -> None:
+        """Make the result of a stored message's run durable."""
+        self._reprocessed.append((item, done, refused))
+        if not self._ticking:
+            self._schedule()
+
+    def record(self, result: DeliveryResult, recorded: Recorded | None, *, urgent: bool) -> None:
+        """Make an attempt's end durable; not urgent: with the next commit, or within 5 ms."""
+        self._results.append((result, recorded))
+        if self._ticking:
+            return
+        if urgent:
+            self._schedule()
+        elif self._later is None:
+            self._later = self._loop.call_later(RESULTS_WAIT_S, self._schedule)
+
+    def hurry(self) -> None:
+        """Somebody now waits for results that were not urgent."""
+        if not self._ticking and self._results:
+            self._schedule()
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Run `action` when the callbacks of the commit at hand have all run, or on the loop's next turn.
+
+        Many answers for one connection then leave in one write.
+        """
+        if self._settling:
+            self._after.append(action)
+        else:
+            self._loop.call_soon(action)
+
+    def call(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
+        """Run `work` with the store between two commits, off the loop; its result or exception as a future."""
+        answer: asyncio.Future[T] = self._loop.create_future()
+
+        def start() -> None:
+            self._busy = True
+            running = self._thread.submit(work, self._store)
+
+            def ended(finished: "Future[T]") -> None:
+                self._loop.call_soon_threadsafe(settle, finished)
+
+            def settle(finished: "Future[T]") -> None:
+                self._busy = False
+                error = finished.exception()
+                if isinstance(error, CommitUnknown):
+                    self._die(error)
+                if not answer.done():
+                    if error is not None:
+                        answer.set_exception(error)
+                    else:
+                        answer.set_result(finished.result())
+                self._go_on()
+
+            running.add_done_callback(ended)
+
+        self._calls.append(start)
+        self._idle.clear()
+        if not self._ticking:
+            self._schedule()
+        return answer
+
+    async def drained(self) -> None:
+        """Wait until nothing waits and nothing runs."""
+        while not self._dead:
+            self.hurry()
+            if not (self._busy or self._ticking or self._has_work()):
+                return
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        """Commit what waits, then let go of the thread."""
+        await self.drained()
+        if self._later is not None:
+            self._later.cancel()
+        self._thread.shutdown(wait=True)
+
+    # -- the cycle ------------------------------------------------------------------------------
+
+    def _has_work(self) -> bool:
+        return bool(self._intakes or self._reprocessed or self._results or self._calls)
+
+    def _schedule(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if self._ticking or self._dead:
+            return
+        self._ticking = True
+        self._idle.clear()
+        self._linger_until = 0.0
+        self._loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        """Commit now, or let the loop turn once more so that senders on their way can join."""
+        if self._dead:
+            self._ticking = False
+            return
+        if self._busy:
+            self._ticking = False  # _go_on schedules again
+            return
+        if self._calls and not self._linger_until:
+            self._ticking = False
+            self._calls.pop(0)()
+            return
+        waiting = len(self._intakes)
+        if 0 < waiting < self._last_size:
+            # The loop turns with a zero time-out while we wait: asyncio's timers are too coarse for this.
+            now = self._clock.monotonic()
+            if not self._linger_until:
+                self._linger_until = now + min(LINGER_MOST_S, LINGER_SHARE * self._commit_s)
+            if now < self._linger_until:
+                self._loop.call_soon(self._tick)
+                return
+        self._ticking = False
+        self._commit()
+
+    def _commit(self) -> None:
+        intakes = self._intakes
+        if len(intakes) > MOST_INTAKES or self._intake_bytes > MOST_BYTES:
+            intakes = self._first_slice()
+            self._intakes = self._intakes[len(intakes) :]
+            self._intake_bytes -= sum(len(entry[0].raw) for entry in intakes)
+        else:
+            self._intakes = []
+            self._intake_bytes = 0
+        reprocessed, self._reprocessed = self._reprocessed, []
+        results, self._results = self._results, []
+        batch = Batch([e[0] for e in intakes], [e[0] for e in reprocessed], [e[0] for e in results])
+        if not batch:
+            self._go_on()
+            return
+        work = _Work(batch, intakes, reprocessed, results)
+        started = self._clock.monotonic()
+        if self._in_thread:
+            self._busy = True
+            running = self._thread.submit(self._store.commit, batch)
+            running.add_done_callback(
+                lambda finished: self._loop.call_soon_threadsafe(self._thread_ended, work, started, finished)
+            )
+            return
+        self._busy = True
+        try:
+            committed = self._store.commit(batch)
+        except Exception as error:  # noqa: BLE001 - the edge of the store: every kind is answered in _failed
+            self._busy = False
+            self._failed(work, error)
+        else:
+            self._busy = False
+            self._succeeded(work, committed, self._clock.monotonic() - started)
+        self._go_on()
+
+    def _first_slice(self) -> list[tuple[Intake, Done, Refused]]:
+        taken = size = 0
+        for entry in self._intakes[:MOST_INTAKES]:
+            size += len(entry[0].raw)
+            if taken and size > MOST_BYTES:
+                break
+            taken += 1
+        return self._intakes[:taken]
+
+    def _thread_ended(self, work: "_Work", started: float, finished: "Future[Committed]") -> None:
+        self._busy = False
+        error = finished.exception()
+        if error is not None:
+            self._failed(work, error)
+        else:
+            self._succeeded(work, finished.result(), self._clock.monotonic() - started)
+        self._go_on()
+
+    def _succeeded(self, work: "_Work", committed: Committed, took: float) -> None:
+        self._meter.commit(took, len(work.intakes) + len(work.reprocessed) + len(work.results))
+        self._learn(took)
+        self._last_size = max(1, len(work.intakes), self._last_size * 7 // 8)
+        self._settling = True
+        for entry, seq, deliveries in zip(work.intakes, committed.seqs, committed.deliveries, strict=True):
+            entry[1](seq, deliveries)
+        for item, deliveries in zip(work.reprocessed, committed.released, strict=True):
+            item[1](item[0].seq, deliveries)
+        for result in work.results:
+            if result[1] is not None:
+                result[1]()
+        self._run_after()
+
+    def _run_after(self) -> None:
+        while self._after:
+            actions, self._after = self._after, []
+            for action in actions:
+                action()
+        self._settling = False
+
+    def _learn(self, took: float) -> None:
+        self._commit_s += (took - self._commit_s) * 0.1
+        if not self._in_thread:
+            if self._commit_s > TO_THREAD_S or took > SLOW_ONCE_S:
+                self._in_thread = True
+                self._commit_s = max(self._commit_s, TO_THREAD_S)
+                self._fast_run = 0
+            return
+        self._fast_run = self._fast_run + 1 if took < TO_THREAD_S else 0
+        if self._fast_run >= 32 and self._commit_s < TO_LOOP_S:
+            self._in_thread = False
+
+    def _failed(self, work: "_Work", error: BaseException) -> None:
+        if isinstance(error, (StoreFull, StoreBusy)):
+            # Certainly not kept. Senders are told so; what lanes learned must not be forgotten.
+            self._results = work.results + self._results
+            for entry in work.intakes:
+                entry[2](error)
+            for item in work.reprocessed:
+                item[2](error)
+            self._run_after()
+            if self._results and self._later is None:
+                self._later = self._loop.call_later(RETRY_S, self._schedule)
+            return
+        if isinstance(error, IllegalMove) and len(work.intakes) + len(work.reprocessed) + len(work.results) > 1:
+            self._one_by_one(work)
+            return
+        if isinstance(error, IllegalMove):
+            log.error("a state change was refused: %s", error)
+            for entry in work.intakes:
+                entry[2](error)
+            for item in work.reprocessed:
+                item[2](error)
+            for result in work.results:
+                # The row already says otherwise (a person moved it); the lane may go on.
+                if result[1] is not None:
+                    result[1]()
+            self._run_after()
+            return
+        self._die(error)
+
+    def _one_by_one(self, work: "_Work") -> None:
+        """One member of the batch is at fault, and nothing of it was kept: find it, keep the others."""
+        singles: list[_Work] = [
+            *(_Work(Batch(intakes=[e[0]]), [e], [], []) for e in work.intakes),
+            *(_Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in work.reprocessed),
+            *(_Work(Batch(results=[r[0]]), [], [], [r]) for r in work.results),
+        ]
+        for single in singles:
+            if self._dead:
+                return
+            started = self._clock.monotonic()
+            try:
+                committed = self._store.commit(single.batch)
+            except Exception as error:  # noqa: BLE001 - as in _commit
+                self._failed(single, error)
+            else:
+                self._succeeded(single, committed, self._clock.monotonic() - started)
+
+    def _die(self, error: BaseException) -> None:
+        if self._dead:
+            return
+        self._dead = True
+        self._idle.set()
+        self._on_fatal(error)
+
+    def _go_on(self) -> None:
+        """After a commit, checkpoint or call: take up what came meanwhile, or use the quiet for a checkpoint."""
+        if self._dead or self._busy:
+            return
+        if self._intakes or self._reprocessed or self._calls:
+            self._schedule()
+            return
+        if self._store.wants_checkpoint():
+            self._calls.append(self._checkpoint)
+            self._schedule()
+            return
+        if self._results:
+            if self._later is None and not self._ticking:
+                self._later = self._loop.call_later(RESULTS_WAIT_S, self._schedule)
+            return
+        self._idle.set()
+
+    def _checkpoint(self) -> None:
+        self._busy = True
+        running = self._thread.submit(self._store.checkpoint)
+
+        def settle(finished: "Future[None]") -> None:
+            self._busy = False
+            error = finished.exception()
+            if error is not None:
+                self._die(error)
+            self._go_on()
+
+        running.add_done_callback(lambda finished: self._loop.call_soon_threadsafe(settle, finished))
+
+
+class _Work:
+    """One batch with those who wait for it."""
+
+    __slots__ = ("batch", "intakes", "reprocessed", "results")
+
+    def __init__(
+        self,
+        batch: Batch,
+        intakes: list[tuple[Intake, Done, Refused]],
+        reprocessed: list[tuple[Reprocessed, Done, Refused]],
+        results: list[tuple[DeliveryResult, Recorded | None]],
+    ) -> None:
+        self.batch = batch
+        self.intakes = intakes
+        self.reprocessed = reprocessed
+        self.results = results
+
+
+__all__ = ["Committer", "StoreError"]

@@ -1,0 +1,244 @@
+"""One sender's connection: bytes to the decoder, blocks to intake, answers back in order of arrival.
+
+Invariants:
+
+- the n-th answer on the wire belongs to the n-th block that is owed one, however the work behind
+  them ended (hl7.md item 12); a block that is owed nothing leaves nothing;
+- at most `MOST_UNANSWERED` blocks or twice the largest message are in hand for one connection; past
+  that nothing is read, so that TCP tells the sender;
+- a peer that does not read its answers is not read from, and dropped after a minute.
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, assert_never, cast
+
+from engine.mllp.framing import Block, BlockDecoder, CommitByte, Fault, Item, Oversize
+
+if TYPE_CHECKING:
+    from engine.runtime.listener import Listener
+
+MOST_UNANSWERED = 256
+UNREAD_ANSWERS_S = 60.0
+
+
+class Reply:
+    """The place of one block's answer in its connection's order. Settled once: bytes, or b'' for none due."""
+
+    __slots__ = ("_connection", "answer", "size", "started")
+
+    def __init__(self, connection: "Connection", size: int, started: float) -> None:
+        self._connection = connection
+        self.answer: bytes | None = None
+        self.size = size
+        self.started = started
+
+    @property
+    def peer(self) -> str:
+        """The address the block came from."""
+        return self._connection.peer
+
+    def settle(self, answer: bytes) -> None:
+        """Give the answer as it goes on the wire, framed; b'' when no answer is due."""
+        if self.answer is None:
+            self.answer = answer
+            self._connection.settled()
+
+    def drop(self) -> None:
+        """Nothing can be said (unknown outcome): the connection closes without an answer to this block."""
+        self._connection.abort()
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The asyncio side of one MLLP connection."""
+
+    __slots__ = (
+        "_flushing",
+        "_in_hand_bytes",
+        "_listener",
+        "_paused",
+        "_replies",
+        "_transport",
+        "_view",
+        "_write_blocked_at",
+        "closing",
+        "decoder",
+        "last_read_at",
+        "mid_block_since",
+        "peer",
+    )
+
+    def __init__(self, listener: "Listener", view: memoryview) -> None:
+        self._listener = listener
+        self._view = view
+        self._transport: asyncio.Transport | None = None
+        self._replies: deque[Reply] = deque()
+        self._in_hand_bytes = 0
+        self._paused = False
+        self._flushing = False
+        self._write_blocked_at = 0.0
+        self.decoder: BlockDecoder = listener.new_decoder()
+        self.closing = False
+        self.peer = ""
+        self.last_read_at = 0.0
+        self.mid_block_since = 0.0
+
+    # -- asyncio's calls ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]) if address else ""
+        self.last_read_at = self._listener.now()
+        if not self._listener.admit(self):
+            self.closing = True
+            self._transport.abort()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # One buffer for all connections of the loop: asyncio fills it and hands it over in one call.
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.closing:
+            return
+        decoder = self.decoder
+        listener = self._listener
+        now = listener.now()
+        self.last_read_at = now
+        try:
+            items = decoder.feed(self._view[:nbytes])
+            for item in items:
+                self._take(item, now)
+        except Exception as error:  # noqa: BLE001 - a protocol callback does not raise
+            listener.failed(self, error)
+            return
+        if decoder.mid_block:
+            if not self.mid_block_since:
+                self.mid_block_since = now
+                listener.watch(self)
+        elif self.mid_block_since:
+            self.mid_block_since = 0.0
+        if len(self._replies) >= MOST_UNANSWERED or self._in_hand_bytes > listener.most_in_hand_bytes:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        """The peer will send no more; what it sent whole is still answered before the connection closes."""
+        self._finish_decoder()
+        self.closing = True
+        return bool(self._replies)  # True keeps our direction open; _flush closes it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closing:
+            self._finish_decoder()
+        self.closing = True
+        self._listener.gone(self)
+        self._transport = None
+
+    def pause_writing(self) -> None:
+        self._write_blocked_at = self._listener.now()
+        self._listener.watch(self)
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._write_blocked_at = 0.0
+        self._resume_if_low()
+
+    # -- the listener's calls -------------------------------------------------------------------
+
+    def _take(self, item: Item, now: float) -> None:
+        if isinstance(item, (Block, Oversize)):
+            size = len(item.payload) if isinstance(item, Block) else len(item.prefix)
+            reply = Reply(self, size, now)
+            self._replies.append(reply)
+            self._in_hand_bytes += size
+            self._listener.block(self, item, reply)
+        elif isinstance(item, Fault):
+            self._listener.broken(self, item)
+        elif isinstance(item, CommitByte):
+            self._listener.commit_byte(self)
+        else:
+            assert_never(item)
+
+    def _finish_decoder(self) -> None:
+        """End of the stream: a lone <FS> ends its block, half a block is discarded and counted (hl7.md 5, 7)."""
+        try:
+            for item in self.decoder.finish():
+                self._take(item, self._listener.now())
+        except Exception as error:  # noqa: BLE001 - a protocol callback does not raise
+            self._listener.failed(self, error)
+            return
+        if self.decoder.mid_block:
+            self._listener.truncated(self)
+
+    def settled(self) -> None:
+        """An answer is there: write what is due from the head, once for all that this turn settles."""
+        if not self._flushing:
+            self._flushing = True
+            self._listener.soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        replies = self._replies
+        out: list[bytes] = []
+        while replies and (answer := replies[0].answer) is not None:
+            self._in_hand_bytes -= replies.popleft().size
+            if answer:
+                out.append(answer)
+        transport = self._transport
+        if transport is None:
+            return
+        if out:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._paused:
+            self._resume_if_low()
+        if self.closing and not replies:
+            transport.close()
+
+    def _pause(self) -> None:
+        if not self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume_if_low(self) -> None:
+        if (
+            self._paused
+            and not self.closing
+            and not self._write_blocked_at
+            and len(self._replies) <= MOST_UNANSWERED // 2
+            and self._in_hand_bytes <= self._listener.most_in_hand_bytes // 2
+            and self._transport is not None
+            and not self._transport.is_closing()
+        ):
+            self._paused = False
+            self._transport.resume_reading()
+
+    @property
+    def write_blocked_since(self) -> float:
+        """Since when the peer does not read its answers, 0 while it does."""
+        return self._write_blocked_at
+
+    @property
+    def unanswered(self) -> int:
+        """Blocks in hand."""
+        return len(self._replies)
+
+    def trailing_cr_overdue(self) -> None:
+        """<FS> came and nothing after it for `trailing_cr_s`: that was the end of the block (hl7.md item 5)."""
+        self._finish_decoder()
+        self.mid_block_since = 0.0
+
+    def close_when_answered(self) -> None:
+        """Read no more; close when everything in hand is answered."""
+        if self.closing:
+            return
+        self.closing = True
+        self._pause()
+        if not self._replies and self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once and say nothing more."""
+        self.closing = True
+        self._replies.clear()
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,307 @@
+"""A lane: one destination's deliveries, first in first out, at least once.
+
+Invariants:
+
+- one call of the sink at a time, in the order of the delivery ids; a retry keeps its place at the head;
+- a delivery is reported `delivered` only after the sink said Delivered for it;
+- at most `window` deliveries are sent whose end is not on stable storage yet: that many may be sent
+  again after a crash, and are marked then (reliability.md section 0, row 7);
+- what does not fit in memory stays in the store and is read from there, in order.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from engine.model.envelope import Delivery, DeliveryResult
+from engine.model.ids import ChannelName, DeliveryId, DestinationName
+from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
+from engine.ports.clock import Clock
+from engine.ports.meter import LaneMeter
+from engine.ports.sink import Sink
+from engine.runtime.committer import Committer
+from engine.runtime.policy import Done, Policy, Retry, SetAside, Stop, after, word
+
+log = logging.getLogger("segmill.lane")
+
+MOST_IN_MEMORY = 1024
+MOST_BYTES_IN_MEMORY = 16 * 1024 * 1024
+LOAD_LIMIT = 256
+MOST_NOTE = 300
+MOST_ANSWER_BYTES = 4096
+
+
+class QueueReader(Protocol):
+    """Where a lane reads what waits: usable beside a running commit."""
+
+    def queued(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[Delivery]: ...
+
+
+@dataclass(slots=True, frozen=True)
+class LaneSettings:
+    """A destination's settings as its lane needs them."""
+
+    channel: ChannelName
+    destination: DestinationName
+    policy: Policy
+    window: int = 1
+
+
+class Lane:
+    """Sends one destination's deliveries, and sees to it that each comes to a recorded end."""
+
+    def __init__(
+        self,
+        settings: LaneSettings,
+        sink: Sink,
+        queue: QueueReader,
+        committer: Committer,
+        clock: Clock,
+        meter: LaneMeter,
+    ) -> None:
+        self.settings = settings
+        self._sink = sink
+        self._queue = queue
+        self._committer = committer
+        self._clock = clock
+        self._meter = meter
+        self._ready: deque[Delivery] = deque()
+        self._ready_bytes = 0
+        self._last_id = DeliveryId(0)
+        self._behind = True
+        self._batch_since = 0.0
+        self._wake = asyncio.Event()
+        self._unrecorded: set[DeliveryId] = set()
+        self._first_try: dict[DeliveryId, int] = {}
+        self._draining = False
+        self._stopped = False
+        self._down = False
+        self.state = "idle"
+        self.last_note = ""
+
+    @property
+    def name(self) -> str:
+        """`channel/destination`."""
+        return f"{self.settings.channel}/{self.settings.destination}"
+
+    @property
+    def attempts(self) -> int:
+        """How often the head was tried."""
+        return self._ready[0].attempts if self._ready else 0
+
+    # -- what comes in --------------------------------------------------------------------------
+
+    def offer(self, delivery: Delivery) -> None:
+        """A delivery was committed. Called in the order of the commits."""
+        if self._behind or delivery.id <= self._last_id:
+            return
+        if len(self._ready) >= MOST_IN_MEMORY or self._ready_bytes > MOST_BYTES_IN_MEMORY:
+            self._behind = True
+            return
+        self._last_id = delivery.id
+        self._append(delivery)
+        count = len(self._ready)
+        if count == 1 or count == self._sink.max_batch:
+            self._wake.set()
+
+    def reread(self) -> None:
+        """The store's queue changed beside us (release, resend): read it again from its start."""
+        self._ready.clear()
+        self._ready_bytes = 0
+        self._last_id = DeliveryId(0)
+        self._behind = True
+        self.retry_now()
+
+    def retry_now(self) -> None:
+        """End the wait of a retry, or a stop, at once."""
+        if self._ready:
+            self._ready[0].next_at_us = 0
+        self._stopped = False
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Finish the attempt at hand and start no other."""
+        self._draining = True
+        self._wake.set()
+
+    # -- the lane's task ------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Deliver until drained or cancelled."""
+        try:
+            while not self._draining:
+                wait_s = self._wait_s()
+                if wait_s == 0:
+                    await self._send(self._take_batch())
+                else:
+                    await self._sleep(wait_s)
+        finally:
+            self.state = "idle"
+            await self._sink.close()
+
+    def _wait_s(self) -> float | None:
+        """0: send now. None: until woken. Else: seconds after which to look again."""
+        if self._stopped:
+            self.state = "stopped"
+            return None
+        if not self._ready and not self._load():
+            self.state = "idle"
+            return None
+        if len(self._unrecorded) >= self.settings.window:
+            # The next one may leave only when an earlier end is durable, and now it is waited for.
+            self._committer.hurry()
+            return None
+        head = self._ready[0]
+        if head.next_at_us:
+            wait_s = (head.next_at_us - self._clock.now_us()) / 1_000_000
+            if wait_s > 0:
+                self.state = "down" if self._down else "waiting"
+                # Capped: a wall clock that was set back must not hold a retry up for longer than that.
+                return min(wait_s, self.settings.policy.most_s)
+        if self._sink.linger_s and len(self._ready) < self._sink.max_batch:
+            self._load()
+            left = self._batch_since + self._sink.linger_s - self._clock.monotonic()
+            if left > 0 and len(self._ready) < self._sink.max_batch:
+                self.state = "waiting"
+                return left
+        return 0
+
+    async def _sleep(self, seconds: float | None) -> None:
+        self._wake.clear()
+        if self._draining:
+            return
+        if seconds is None:
+            await self._wake.wait()
+            return
+        slept_from = self._clock.monotonic()
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            head = self._ready[0] if self._ready else None
+            if (
+                head is not None
+                and head.next_at_us
+                and self._clock.monotonic() - slept_from >= self.settings.policy.most_s
+            ):
+                head.next_at_us = 0
+
+    def _load(self) -> bool:
+        """Read the next of what waits from the store; False when there is none."""
+        while self._behind and len(self._ready) < self._sink.max_batch:
+            found = self._queue.queued(self.settings.channel, self.settings.destination, self._last_id, LOAD_LIMIT)
+            self._behind = len(found) == LOAD_LIMIT
+            for delivery in found:
+                self._last_id = delivery.id
+                if delivery.id not in self._unrecorded:
+                    self._append(delivery)
+        return bool(self._ready)
+
+    def _append(self, delivery: Delivery) -> None:
+        if not self._ready:
+            self._batch_since = self._clock.monotonic()
+        self._ready.append(delivery)
+        self._ready_bytes += len(delivery.body)
+
+    def _take_batch(self) -> list[Delivery]:
+        batch = [self._ready.popleft() for _ in range(min(self._sink.max_batch, len(self._ready)))]
+        for delivery in batch:
+            self._ready_bytes -= len(delivery.body)
+        self._batch_since = self._clock.monotonic()
+        return batch
+
+    def _put_back(self, batch: Sequence[Delivery]) -> None:
+        for delivery in reversed(batch):
+            self._ready.appendleft(delivery)
+            self._ready_bytes += len(delivery.body)
+
+    async def _send(self, batch: list[Delivery]) -> None:
+        self.state = "sending"
+        started = self._clock.monotonic()
+        try:
+            outcomes = await self._sink.send(batch)
+        except asyncio.CancelledError:
+            self._put_back(batch)
+            raise
+        took = self._clock.monotonic() - started
+        back: list[Delivery] = []
+        for delivery, outcome in zip(batch, outcomes, strict=True):
+            self._meter.attempt(word(outcome), took)
+            # Once one must be tried again, what came behind it in the batch keeps its place behind it,
+            # but for what the sink did deliver: that is done.
+            if (back and not isinstance(outcome, Delivered)) or not self._settle(delivery, outcome):
+                back.append(delivery)
+        if back:
+            self._put_back(back)
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Record what an attempt came to; False when the delivery stays at the head of the lane."""
+        policy = self.settings.policy
+        attempts = delivery.attempts + 1
+        now_us = self._clock.now_us()
+        since_us = self._first_try.setdefault(delivery.id, now_us)
+        jitter = int.from_bytes(self._clock.random_bytes(2)) / 65536 if not isinstance(outcome, Delivered) else 0.0
+        step = after(outcome, policy, attempts, (now_us - since_us) / 1_000_000, jitter)
+        self._note(outcome)
+        result = DeliveryResult(delivery.id, "queued", attempts, now_us, code=_code(outcome), note=self.last_note)
+        if isinstance(outcome, (Refused, Unanswered)):
+            result.answer = outcome.answer[:MOST_ANSWER_BYTES]
+        match step:
+            case Done():
+                result.state = "delivered"
+            case SetAside(state=state):
+                result.state = state
+                log.warning(
+                    "%s: message %d %s after %d attempt(s): %s",
+                    self.name,
+                    delivery.seq,
+                    state,
+                    attempts,
+                    self.last_note,
+                )
+            case Retry(delay_s=delay_s):
+                result.next_at_us = now_us + int(delay_s * 1_000_000)
+            case Stop():
+                self._stopped = True
+                log.error("%s stopped at message %d: %s", self.name, delivery.seq, self.last_note)
+        if result.state == "queued":
+            delivery.attempts = attempts
+            delivery.next_at_us = result.next_at_us
+            self._committer.record(result, None, urgent=False)
+            return False
+        del self._first_try[delivery.id]
+        self._unrecorded.add(delivery.id)
+        full = len(self._unrecorded) >= self.settings.window
+        self._committer.record(result, partial(self._recorded, delivery.id), urgent=full and bool(self._ready))
+        return True
+
+    def _recorded(self, delivery_id: DeliveryId) -> None:
+        """The end of one delivery is on stable storage."""
+        full = len(self._unrecorded) >= self.settings.window
+        self._unrecorded.discard(delivery_id)
+        if full:
+            self._wake.set()
+
+    def _note(self, outcome: Outcome) -> None:
+        """Log when the destination goes down and when it is back, and nothing in between."""
+        self.last_note = "" if isinstance(outcome, Delivered) else outcome.note[:MOST_NOTE]
+        down = isinstance(outcome, (Unreachable, Unanswered))
+        if down != self._down:
+            self._down = down
+            self._meter.connected(not down)
+            if down:
+                log.warning("%s is down: %s; what comes for it waits", self.name, self.last_note)
+            else:
+                log.warning("%s is back", self.name)
+
+
+def _code(outcome: Outcome) -> str:
+    """The word kept with the attempt: the ACK code where there was one."""
+    if isinstance(outcome, Refused):
+        return f"{outcome.ack_code} {outcome.hl7_code}".rstrip()
+    return word(outcome)

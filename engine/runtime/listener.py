@@ -1,0 +1,245 @@
+"""A port that is listened on: who may connect, how long they may dawdle, and what becomes of bad bytes."""
+
+import asyncio
+import ipaddress
+import logging
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.mllp.framing import WARNING_TEXTS, Block, BlockDecoder, Fault, Oversize
+from engine.ports.clock import Clock
+from engine.ports.meter import Meter
+from engine.runtime.connection import UNREAD_ANSWERS_S, Connection, Reply
+from engine.runtime.tasks import describe
+
+log = logging.getLogger("segmill.listener")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+READ_BUFFER_BYTES = 256 * 1024
+SWEEP_S = 0.25
+ACCEPT_BACKLOG = 512
+
+
+@dataclass(slots=True, frozen=True)
+class ListenerSettings:
+    """One port. Sizes in bytes, times in seconds; `idle_timeout_s` 0: a quiet sender may stay for ever.
+
+    `allow` empty: every address. `frame_timeout_s` runs from the first byte of a block to its end.
+    """
+
+    name: str
+    host: str
+    port: int
+    allow: tuple[Network, ...] = ()
+    tls: ssl.SSLContext | None = None
+    max_message_bytes: int = 16 * 1024 * 1024
+    max_connections: int = 10_000
+    idle_timeout_s: float = 0.0
+    frame_timeout_s: float = 60.0
+    trailing_cr_s: float = 1.0
+    lenient_fs: bool = False
+
+
+class BlockTaker(Protocol):
+    """Who takes the blocks of a port: intake. Settles every reply sooner or later, with b'' where none is due."""
+
+    def take(self, payload: bytes, reply: Reply) -> None: ...
+
+    def take_oversize(self, block: Oversize, reply: Reply) -> None: ...
+
+
+class Listener:
+    """Owns the server socket and the connections of one port."""
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        intake: BlockTaker,
+        clock: Clock,
+        meter: Meter,
+        soon: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.settings = settings
+        self._intake = intake
+        self._clock = clock
+        self._meter = meter
+        self.soon = soon
+        self.now = clock.monotonic
+        self.most_in_hand_bytes = max(2 * settings.max_message_bytes, 8 * 1024 * 1024)
+        self._view = memoryview(bytearray(READ_BUFFER_BYTES))
+        self._connections: set[Connection] = set()
+        self._watched: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._warned: set[tuple[str, str]] = set()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> tuple[str, int]:
+        """Bind and listen; the address in use (port 0: a free one). Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self, self._view),
+            self.settings.host,
+            self.settings.port,
+            ssl=self.settings.tls,
+            ssl_handshake_timeout=15 if self.settings.tls else None,
+            backlog=ACCEPT_BACKLOG,
+            reuse_address=True,
+        )
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        address = self._server.sockets[0].getsockname()
+        return str(address[0]), int(address[1])
+
+    async def stop(self, deadline_s: float) -> None:
+        """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
+        if self._server is None:
+            return
+        self._server.close()
+        if not self._connections:
+            self._empty.set()
+        for connection in list(self._connections):
+            connection.close_when_answered()
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("port %s: %d connection(s) cut off", self.settings.name, len(self._connections))
+        for connection in list(self._connections):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def abort_all(self) -> None:
+        """Close everything at once, without a word (the outcome of a commit is unknown)."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    @property
+    def connection_count(self) -> int:
+        """Open connections."""
+        return len(self._connections)
+
+    # -- what connections call ------------------------------------------------------------------
+
+    def new_decoder(self) -> BlockDecoder:
+        """A decoder with this port's bounds."""
+        return BlockDecoder(max_payload_bytes=self.settings.max_message_bytes, lenient_fs=self.settings.lenient_fs)
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether this peer may stay: the allow-list first, then the limit (reliability.md C8, C9)."""
+        if self.settings.allow and not self._allowed(connection.peer):
+            self._event(connection, "refused_address", "an address that `allow` does not name")
+            return False
+        if len(self._connections) >= self.settings.max_connections:
+            self._event(connection, "refused_limit", f"more than {self.settings.max_connections} connections")
+            return False
+        self._connections.add(connection)
+        self._empty.clear()
+        self._meter.connection_event(self.settings.name, "accepted")
+        self._meter.connections(self.settings.name, len(self._connections))
+        if self.settings.idle_timeout_s:
+            self.watch(connection)
+        return True
+
+    def _allowed(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self.settings.allow)
+
+    def block(self, connection: Connection, block: Block | Oversize, reply: Reply) -> None:
+        """A block came: intake answers it, whatever it is."""
+        if isinstance(block, Oversize):
+            self._event(connection, "oversize", f"a block of more than {block.limit_bytes} bytes")
+            self._intake.take_oversize(block, reply)
+            return
+        if block.warnings:
+            for warning in block.warnings:
+                self._event(connection, warning, WARNING_TEXTS[warning])
+        self._intake.take(block.payload, reply)
+
+    def broken(self, connection: Connection, fault: Fault) -> None:
+        """The stream cannot be followed any further: answer what is in hand, then close."""
+        self._event(connection, fault.code, fault.reason)
+        connection.close_when_answered()
+
+    def failed(self, connection: Connection, error: Exception) -> None:
+        """A defect of ours on one connection: its neighbours keep running, and nothing it sent is acknowledged."""
+        log.error("port %s: reading a connection failed: %s", self.settings.name, describe(error))
+        self._meter.connection_event(self.settings.name, "failed")
+        connection.abort()
+
+    def commit_byte(self, connection: Connection) -> None:
+        """A one-byte commit block: the peer speaks MLLP Release 2, and this port Release 1 (hl7.md item 15)."""
+        self._event(connection, "commit-byte", "the peer sends MLLP Release 2 commit blocks; they are ignored")
+
+    def truncated(self, connection: Connection) -> None:
+        """The peer went away in the middle of a block; it was not answered and not kept."""
+        self._event(connection, "truncated", "the connection ended in the middle of a block")
+
+    def gone(self, connection: Connection) -> None:
+        """A connection ended."""
+        self._watched.discard(connection)
+        if connection in self._connections:
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+            self._meter.connections(self.settings.name, len(self._connections))
+
+    def watch(self, connection: Connection) -> None:
+        """Look at this connection's clocks from now on."""
+        self._watched.add(connection)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        now = self.now()
+        for connection in list(self._watched):
+            self._look_at(connection, now)
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _look_at(self, connection: Connection, now: float) -> None:
+        settings = self.settings
+        if connection.decoder.awaits_cr and now - connection.last_read_at >= settings.trailing_cr_s:
+            connection.trailing_cr_overdue()
+        elif connection.mid_block_since and now - connection.mid_block_since > settings.frame_timeout_s:
+            self._event(connection, "midframe", f"a block was not ended within {settings.frame_timeout_s:g} s")
+            connection.close_when_answered()
+        elif connection.write_blocked_since and now - connection.write_blocked_since > UNREAD_ANSWERS_S:
+            self._event(connection, "unread", f"answers were not read for {UNREAD_ANSWERS_S:g} s")
+            connection.abort()
+        elif (
+            settings.idle_timeout_s
+            and not connection.unanswered
+            and now - connection.last_read_at > settings.idle_timeout_s
+        ):
+            self._event(connection, "idle", f"nothing came for {settings.idle_timeout_s:g} s")
+            connection.close_when_answered()
+        elif not (settings.idle_timeout_s or connection.mid_block_since or connection.write_blocked_since):
+            self._watched.discard(connection)
+
+    def _event(self, connection: Connection, event: str, text: str) -> None:
+        """Count always; log once per peer address and kind, so that a noisy peer cannot fill the disk."""
+        self._meter.connection_event(self.settings.name, event)
+        if (connection.peer, event) not in self._warned and len(self._warned) < 1000:
+            self._warned.add((connection.peer, event))
+            log.warning(
+                "port %s, peer %s: %s (further ones are counted only)", self.settings.name, connection.peer, text
+            )
+
+
+def allow_list(entries: Sequence[str]) -> tuple[Network, ...]:
+    """CIDR texts to networks. Raises ValueError (`check` has refused such a file before)."""
+    return tuple(ipaddress.ip_network(entry, strict=False) for entry in entries)
