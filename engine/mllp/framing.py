@@ -294,7 +294,8 @@ class BlockDecoder:
         self._buffer += part[: PREFIX_BYTES - len(self._buffer)]
         if self._size <= self._max_skipped:
             return True
-        items.append(Oversize(bytes(self._buffer), self._max_skipped, self._max_payload, is_complete=False))
+        start = bytes(self._buffer[: self._max_skipped])
+        items.append(Oversize(start, self._max_skipped, self._max_payload, is_complete=False))
         self._fail("oversize", f"no end of block within {self._max_skipped} bytes", items)
         return False
 
