@@ -1,0 +1,141 @@
+"""The admin server: metrics and probes over TCP, control over a Unix socket, on a thread of its own.
+
+Rendering a page or waiting for a slow client never takes time from the engine's loop.
+"""
+
+import asyncio
+import logging
+import socket
+import threading
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from starlette.routing import Route
+
+from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
+from engine.adapters.control_socket import listen_privately
+from engine.ports.control import Control
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS: Final = 64
+STOP_DEADLINE_S: Final = 5.0
+
+
+class AdminUnavailable(Exception):
+    """The admin server cannot listen where it should. Carries a sentence for people."""
+
+
+class AdminServer:
+    """Answers for one engine, whose coroutines run on `loop`.
+
+    `port` None: nothing over TCP; 0: a free port, then see `address`. `socket_path` None: no control socket.
+    `start` and `stop` may be called from any thread, also the loop's own.
+    """
+
+    def __init__(
+        self,
+        meter: Renderer,
+        control: Control,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = 0,
+        socket_path: Path | None = None,
+    ) -> None:
+        self._meter = meter
+        self._control = control
+        self._calls = EngineCalls(loop)
+        self._host = host
+        self._port = port
+        self._socket_path = socket_path
+        self._socket_inode = 0
+        self._servers: list[tuple[uvicorn.Server, socket.socket]] = []
+        self._thread: threading.Thread | None = None
+        self.address: tuple[str, int] | None = None
+
+    def start(self) -> None:
+        """Listen and serve. When it returns, clients can connect. Raises AdminUnavailable."""
+        probes = probe_routes(self._meter, self._control, self._calls)
+        try:
+            if self._port is not None:
+                listener = self._listen(self._host, self._port)
+                self._servers.append((_server([*probes]), listener))
+            if self._socket_path is not None:
+                try:
+                    private = listen_privately(self._socket_path)
+                except OSError as exc:
+                    raise AdminUnavailable(f"cannot open the control socket: {_sentence(exc)}") from exc
+                self._socket_inode = self._socket_path.stat().st_ino
+                self._servers.append((_server([*probes, *control_routes(self._control, self._calls)]), private))
+        except AdminUnavailable:
+            self._close()
+            raise
+        self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the sockets and end the thread, within a few seconds. A second call does nothing."""
+        for server, _ in self._servers:
+            server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(STOP_DEADLINE_S)
+            if self._thread.is_alive():
+                log.warning("the admin thread did not end within %g s", STOP_DEADLINE_S)
+            self._thread = None
+        self._close()
+
+    def _listen(self, host: str, port: int) -> socket.socket:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            listener = socket.create_server((host, port), family=found[0][0])
+        except OSError as exc:
+            raise AdminUnavailable(f"cannot open the admin address {host}:{port}: {_sentence(exc)}") from exc
+        self.address = listener.getsockname()[:2]
+        return listener
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception:
+            log.exception("the admin server ended; the engine goes on without metrics and control")
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for server, listener in self._servers:
+                tasks.create_task(server.serve([listener]), name="admin server")
+
+    def _close(self) -> None:
+        for _, listener in self._servers:
+            listener.close()
+        self._servers.clear()
+        path = self._socket_path
+        # Only our own: another engine may have taken the name over since.
+        if path is not None and self._socket_inode and path.exists() and path.stat().st_ino == self._socket_inode:
+            path.unlink()
+        self._socket_inode = 0
+
+
+def _server(routes: list[Route]) -> uvicorn.Server:
+    """Uvicorn without logs of its own, sockets and signals being ours."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(routes),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
+def _sentence(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,276 @@
+"""What the admin server answers: metrics and probes for everybody, control for the engine's own user.
+
+The two are separate applications on separate sockets, so a control route cannot be reached over TCP by mistake.
+Everything runs in the admin thread; questions to the engine cross over to its loop with a time-out.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import asdict
+from typing import Any, Final, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from engine import __version__
+from engine.model.ids import DestinationName, MessageSeq
+from engine.ports.control import ActionReport, Control
+from engine.ports.store import CommitUnknown, StoreError
+
+log = logging.getLogger(__name__)
+
+SCHEMA: Final = 1
+MAX_BODY_BYTES: Final = 1 << 20
+MAX_SEQS: Final = 10_000
+READY_TIMEOUT_S: Final = 2.0
+STATUS_TIMEOUT_S: Final = 10.0
+ACTION_TIMEOUT_S: Final = 60.0
+STALLED_AFTER_S: Final = 30.0
+"""A disk may stall for seconds and the engine only waits (reliability.md D5): killing it would not help."""
+
+T = TypeVar("T")
+
+
+class Renderer(Protocol):
+    def render(self, accept_header: str = "") -> tuple[str, bytes]: ...
+
+
+class EngineSilent(Exception):
+    """The engine's loop is gone, or did not answer in time. Carries a sentence for people."""
+
+
+class EngineCalls:
+    """Asks coroutines of the engine's loop from the admin thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ping: asyncio.Future[None] | None = None
+        self._ping_at = 0.0
+
+    async def ask(self, question: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        """The answer; what has been begun is not cancelled when we stop waiting. Raises EngineSilent."""
+        answer = self._send(question)
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), timeout_s)
+        except TimeoutError:
+            raise EngineSilent(
+                f"the engine did not answer within {timeout_s:g} s; it may still do what was asked"
+            ) from None
+
+    def is_alive(self) -> bool:
+        """Whether the loop has answered a ping that is not too old. Never waits."""
+        now = time.monotonic()
+        if self._ping is None or self._ping.done():
+            try:
+                self._ping = self._send(_nothing())
+            except EngineSilent:
+                return False
+            self._ping_at = now
+        return now - self._ping_at < STALLED_AFTER_S
+
+    def _send(self, question: Coroutine[Any, Any, T]) -> "asyncio.Future[T]":
+        try:
+            answer = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, self._loop))
+        except RuntimeError:
+            question.close()
+            raise EngineSilent("the engine has stopped") from None
+        # An answer that comes after the time-out has nobody else to look at its exception.
+        answer.add_done_callback(lambda late: late.cancelled() or late.exception())
+        return answer
+
+
+async def _nothing() -> None:
+    """A loop that runs this is alive."""
+
+
+class MetricsPage:
+    """Renders at most a tenth of the time: asked more often, it gives the page it has (reliability.md E7)."""
+
+    def __init__(self, renderer: Renderer, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._renderer = renderer
+        self._monotonic = monotonic
+        self._accept = ""
+        self._page: tuple[str, bytes] | None = None
+        self._fresh_until = 0.0
+
+    def get(self, accept_header: str) -> tuple[str, bytes]:
+        started = self._monotonic()
+        if self._page is None or accept_header != self._accept or started >= self._fresh_until:
+            self._page = self._renderer.render(accept_header)
+            self._accept = accept_header
+            ended = self._monotonic()
+            self._fresh_until = ended + 9 * (ended - started)
+        return self._page
+
+
+def probe_routes(renderer: Renderer, control: Control, calls: EngineCalls) -> list[Route]:
+    """/metrics, /livez and /readyz (ux.md section 2.4)."""
+    page = MetricsPage(renderer)
+
+    async def metrics(request: Request) -> Response:
+        content_type, body = page.get(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    async def livez(request: Request) -> Response:
+        if calls.is_alive():
+            return PlainTextResponse("alive\n")
+        return PlainTextResponse("the engine's loop does not answer\n", 503)
+
+    async def readyz(request: Request) -> Response:
+        try:
+            is_ready, why_not = await calls.ask(control.ready(), READY_TIMEOUT_S)
+        except EngineSilent:
+            is_ready, why_not = False, f"the engine's loop did not answer within {READY_TIMEOUT_S:g} s"
+        return PlainTextResponse("ready\n" if is_ready else f"{why_not}\n", 200 if is_ready else 503)
+
+    return [
+        Route("/metrics", _guarded(metrics)),
+        Route("/livez", _guarded(livez)),
+        Route("/readyz", _guarded(readyz)),
+    ]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SeqsBody(_Body):
+    """Which stored messages an action is about."""
+
+    seqs: list[PositiveInt] = Field(min_length=1, max_length=MAX_SEQS)
+
+
+class ResendBody(SeqsBody):
+    """`destinations` absent or null: every destination the message was delivered to."""
+
+    destinations: list[str] | None = Field(default=None, min_length=1, max_length=1000)
+
+
+class DiscardBody(SeqsBody):
+    """`reason` is a person's sentence; it is recorded."""
+
+    reason: str = Field(min_length=1, max_length=500)
+
+
+BodyT = TypeVar("BodyT", bound=SeqsBody)
+
+
+def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
+    """GET /v1/status; POST /v1/release, /v1/resend, /v1/reprocess and /v1/discard."""
+
+    async def status(request: Request) -> Response:
+        is_ready, why_not = await calls.ask(control.ready(), READY_TIMEOUT_S)
+        channels = await calls.ask(control.status(), STATUS_TIMEOUT_S)
+        return JSONResponse(
+            {
+                "schema": SCHEMA,
+                "version": __version__,
+                "ready": is_ready,
+                "reason": why_not,
+                "channels": [asdict(channel) for channel in channels],
+            }
+        )
+
+    async def release(request: Request) -> Response:
+        body = await _read(request, SeqsBody)
+        return _report(await calls.ask(control.release(_seqs(body)), ACTION_TIMEOUT_S))
+
+    async def resend(request: Request) -> Response:
+        body = await _read(request, ResendBody)
+        names = None if body.destinations is None else [DestinationName(name) for name in body.destinations]
+        return _report(await calls.ask(control.resend(_seqs(body), names), ACTION_TIMEOUT_S))
+
+    async def reprocess(request: Request) -> Response:
+        body = await _read(request, SeqsBody)
+        return _report(await calls.ask(control.reprocess(_seqs(body)), ACTION_TIMEOUT_S))
+
+    async def discard(request: Request) -> Response:
+        body = await _read(request, DiscardBody)
+        return _report(await calls.ask(control.discard(_seqs(body), body.reason), ACTION_TIMEOUT_S))
+
+    return [
+        Route("/v1/status", _guarded(status)),
+        Route("/v1/release", _guarded(release), methods=["POST"]),
+        Route("/v1/resend", _guarded(resend), methods=["POST"]),
+        Route("/v1/reprocess", _guarded(reprocess), methods=["POST"]),
+        Route("/v1/discard", _guarded(discard), methods=["POST"]),
+    ]
+
+
+def application(routes: Sequence[Route]) -> Starlette:
+    """An application whose every error is JSON with one sentence."""
+
+    async def as_json(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _error(error.status_code, error.detail, error.headers)
+
+    return Starlette(routes=list(routes), exception_handlers={HTTPException: as_json})
+
+
+def _seqs(body: SeqsBody) -> list[MessageSeq]:
+    return [MessageSeq(seq) for seq in body.seqs]
+
+
+def _report(report: ActionReport) -> Response:
+    return JSONResponse(
+        {
+            "schema": SCHEMA,
+            "messages": report.messages,
+            "deliveries": report.deliveries,
+            "left": [{"seq": seq, "reason": reason} for seq, reason in report.left],
+        }
+    )
+
+
+async def _read(request: Request, model: type[BodyT]) -> BodyT:
+    """The request's JSON as `model`. Raises HTTPException 413, 415 or 400; what was sent is not repeated."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "the body must be application/json")
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body has more than {MAX_BODY_BYTES} bytes", {"connection": "close"})
+    try:
+        return model.model_validate(json.loads(received))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = "/".join(map(str, first["loc"])) or "body"
+        raise HTTPException(400, f"{where}: {first['msg']}") from None
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "the body is not JSON") from None
+
+
+def _error(status: int, sentence: str, headers: Any = None) -> Response:
+    return JSONResponse({"schema": SCHEMA, "error": sentence}, status, headers)
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The edge of a request: what goes wrong in it is answered, recorded, and stays in it."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except HTTPException:
+            raise
+        except EngineSilent as exc:
+            return _error(503, str(exc))
+        except CommitUnknown as exc:
+            return _error(500, str(exc))
+        except StoreError as exc:
+            return _error(503, str(exc))
+        except Exception:
+            log.exception("admin request %s failed", request.url.path)
+            return _error(500, "the engine could not do this; its log says why")
+
+    return guarded
