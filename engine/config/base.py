@@ -1,0 +1,115 @@
+"""The base of every model that a configuration file is read into."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from engine.config.finding import BadValue, ConfigFinding, at
+from engine.config.node import SourceDict, SourceText
+
+if TYPE_CHECKING:
+    from engine.config.kinds import Kinds
+
+
+@dataclass(slots=True)
+class Reading:
+    """What is known while one file is read into models, and where its findings gather."""
+
+    file: str
+    kinds: "Kinds"
+    findings: list[ConfigFinding] = field(default_factory=list)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that somebody probably meant, or ''."""
+    names = list(known)
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[close[0]] if close else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint: the nearest known word, or all of them where there are few."""
+    names = sorted(known)
+    if close := nearest(word, names):
+        return f"did you mean '{close}'?"
+    return f"known here: {', '.join(names)}" if 0 < len(names) <= 20 else ""
+
+
+class ConfigModel(BaseModel):
+    """A mapping of a configuration file. Unknown keys are findings, and nothing changes after it was read.
+
+    A key has one name: the field's alias, or its own name. `later` names keys that people may expect and
+    that this version does not have, with a sentence that says what to do instead. `true` and `false` are
+    the only flags, digits the only whole numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    later: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def known_keys(cls) -> dict[str, FieldInfo]:
+        """Fields by the key a file has them under."""
+        return {info.alias or name: info for name, info in cls.model_fields.items()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _report_unknown_keys(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, SourceDict) or not isinstance(info.context, Reading):
+            return data
+        if cls.model_config.get("extra") == "allow":
+            return data
+        known = cls.known_keys()
+        unknown = [key for key in data if key not in known]
+        if not unknown:
+            return data
+        for key in unknown:
+            _report_unknown_key(key, known, cls.later, info.context)
+        kept = SourceDict({key: value for key, value in data.items() if key in known})
+        kept.node, kept.owner = data.node, data.owner
+        return kept
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_plainly(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, str) or info.field_name is None:
+            return value
+        described = cls.model_fields[info.field_name]
+        if any(isinstance(part, BeforeValidator) for part in described.metadata):
+            return value
+        if described.annotation in (bool, bool | None):
+            return _flag(value)
+        if described.annotation in (int, int | None):
+            return _whole_number(value)
+        return value
+
+
+def _report_unknown_key(
+    key: SourceText, known: Mapping[str, object], later: Mapping[str, str], reading: Reading
+) -> None:
+    place = key.position()
+    assert place is not None, "keys of a SourceDict come from a file"
+    if key in later:
+        reading.findings.append(at(place, "E119", f"'{key.shown}' is not in this version", later[key]))
+    else:
+        reading.findings.append(at(place, "E101", f"unknown key '{key.shown}'", did_you_mean(key, known)))
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        close = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
+        meant = close.get(text.lower(), text.lower() if text.lower() in ("true", "false") else "")
+        hint = f"did you mean {meant}?" if meant else "write true or false"
+        raise BadValue("is neither true nor false", hint, code="E105")
+    return text == "true"
+
+
+def _whole_number(text: str) -> int:
+    digits = text[1:] if text.startswith("-") else text
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise BadValue("is not a whole number", "write digits only, such as 2575", code="E106")
+    return int(text)

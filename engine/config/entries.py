@@ -1,0 +1,268 @@
+"""Entries of a channel file whose options depend on a kind: a step under `steps`, a destination."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Self
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, field_validator
+from pydantic_core import CoreSchema, core_schema
+
+from engine.config.base import ConfigModel, Reading, did_you_mean
+from engine.config.finding import BadValue, Position, at
+from engine.config.node import SourceDict, SourceText
+from engine.config.reading import validate
+from engine.config.types import ConditionText
+from engine.config.units import DURATION_PATTERN, Duration, Percent, parse_duration
+
+LATER_STEPS: Final[Mapping[str, str]] = {
+    "lookup": "code tables are used with a 'map' step",
+    "split": "use a 'python' step",
+}
+LATER_SINKS: Final[Mapping[str, str]] = dict.fromkeys(
+    ("worklist", "http", "sftp", "dicom", "kafka", "nats", "amqp", "email", "s3", "database", "fhir"),
+    "destinations of this version are mllp and file",
+)
+
+
+class StepCommon(ConfigModel):
+    """What every step may have beside its own options.
+
+    `when`: the step runs only for messages this is true of. `name`: how findings and the trace call it.
+    """
+
+    when: ConditionText | None = None
+    name: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class StepEntry:
+    """One step as it stands in the file.
+
+    `options` is the kind's model. `when` is None where the step always runs, and where the kind reads a
+    `when` of its own. `line` and `column` are those of the key that names the kind.
+    """
+
+    kind: str
+    options: ConfigModel
+    when: ConditionText | None
+    name: str
+    file: str
+    line: int
+    column: int
+
+    @classmethod
+    def _read(cls, value: object, info: ValidationInfo) -> "StepEntry | None":
+        if isinstance(value, cls):
+            return value
+        reading = info.context
+        if not isinstance(reading, Reading):
+            raise BadValue("a step is read with its file", code="E104")
+        if isinstance(value, SourceText):
+            hint = f"write '- {value.shown}: ...'" if value in reading.kinds.steps else "write '- kind: options'"
+            raise BadValue("is a text where a step must stand", hint, code="E104")
+        if not isinstance(value, SourceDict):
+            raise BadValue("is a list where a step must stand", "write '- kind: options'", code="E104")
+        return _read_step(value, reading)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(cls._read)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"$ref": "#/definitions/Step"}
+
+
+def _read_step(value: SourceDict, reading: Reading) -> StepEntry | None:
+    """The step, or None after adding findings to `reading`."""
+    kinds = reading.kinds.steps
+    named = [key for key in value if key in kinds]
+    if len(named) != 1:
+        _report_kind(value, named, reading)
+        return None
+    key = named[0]
+    model = kinds[key].model
+    own, common = _part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
+    options = validate(own, model, reading)
+    shared = validate(common, StepCommon, reading)
+    place = key.position() or Position(reading.file, 1, 1)
+    if options is None or shared is None:
+        return None
+    return StepEntry(str(key), options, shared.when, shared.name, place.file, place.line, place.column)
+
+
+def _report_kind(value: SourceDict, named: list[SourceText], reading: Reading) -> None:
+    kinds = reading.kinds.steps
+    if len(named) > 1:
+        place = named[1].position() or value.node.position
+        message = f"'{named[0].shown}' and '{named[1].shown}' are two steps in one entry"
+        reading.findings.append(at(place, "E108", message, "begin each step on a line of its own with '- '"))
+        return
+    candidates = [key for key in value if key not in StepCommon.known_keys()] or list(value)
+    if not candidates:
+        reading.findings.append(at(value.node.position, "E102", "an entry without a step", did_you_mean("", kinds)))
+        return
+    key = candidates[0]
+    place = key.position() or value.node.position
+    hint = LATER_STEPS.get(key) or did_you_mean(key, kinds)
+    reading.findings.append(at(place, "E102", f"unknown step '{key.shown}'", hint))
+
+
+def _part(value: SourceDict, apart: set[str]) -> tuple[SourceDict, SourceDict]:
+    """The mapping without the keys in `apart`, and those alone; both stand where the mapping stands."""
+    rest, taken = SourceDict(), SourceDict()
+    for made in (rest, taken):
+        made.node, made.owner = value.node, value.owner
+    for key, item in value.items():
+        (taken if key in apart else rest)[key] = item
+    return rest, taken
+
+
+class Retry(ConfigModel):
+    """When a delivery that did not arrive is tried again: after `first`, then twice as long each time, up to `most`.
+
+    Each wait is shortened or lengthened by up to `jitter`. `limit` is when the delivery is given to a person
+    (held): `none`, a number of attempts, or a time since the first.
+    """
+
+    first: Duration = Field(default=1.0, description="The first wait")
+    most: Duration = Field(default=60.0, description="The longest wait")
+    jitter: Percent = Field(default=0.2, description="How much a wait varies, so that lanes do not try in step")
+    limit: str = Field(
+        default="none",
+        description="none, a number of attempts, or a time such as 24h; then the delivery is held",
+        json_schema_extra={"anyOf": [{"const": "none"}, {"pattern": "^[1-9][0-9]*$"}, {"pattern": DURATION_PATTERN}]},
+    )
+
+    @field_validator("limit")
+    @classmethod
+    def _check_limit(cls, value: str) -> str:
+        if value == "none" or (value.isascii() and value.isdigit() and 0 < int(value) < 10**9):
+            return value
+        if value[:1].isdigit() and not value.isdigit() and parse_duration(value) > 0:
+            return value
+        raise BadValue(
+            f"'{value}' is not a limit", "write none, a number of attempts, or a time such as 24h", code="E106"
+        )
+
+    @field_validator("first", "most")
+    @classmethod
+    def _check_wait(cls, value: float) -> float:
+        if not 0.01 <= value <= 86400:
+            raise BadValue("must be from 10ms to 1d", code="E106")
+        return value
+
+    @property
+    def limit_attempts(self) -> int | None:
+        """How many attempts at most; None where no number was given."""
+        return int(self.limit) if self.limit.isdigit() else None
+
+    @property
+    def limit_s(self) -> float | None:
+        """Seconds since the first attempt; None where no time was given."""
+        return None if self.limit == "none" or self.limit.isdigit() else parse_duration(self.limit)
+
+
+class DeliveryPolicy(ConfigModel):
+    """What every destination may have beside its sink.
+
+    `on_refused`: what a negative answer (AE, AR, CE, CR) comes to. `hold`: the lane waits for a person;
+    `retry`: the same message again, later; `skip`: given up, the next message goes; `stop`: AR and CR are
+    retried, AE and CE stop the lane. `on_unanswered`: sent, and no answer came. `window`: how many
+    completion marks may be unsynced, which is how many duplicates a power cut can cause (reliability.md 0.7).
+    """
+
+    on_refused: Literal["hold", "retry", "skip", "stop"] = Field(
+        default="hold", description="What a negative answer of the receiver comes to"
+    )
+    on_unanswered: Literal["retry", "hold"] = Field(default="retry", description="What no answer in time comes to")
+    retry: Retry = Field(default_factory=Retry, description="When it is tried again")
+    window: int = Field(
+        default=1, ge=1, le=1000, description="How many deliveries may be repeated after a power cut, for speed"
+    )
+    later: ClassVar[Mapping[str, str]] = {
+        "order_by": "every destination is one lane, in order of receipt",
+        "lanes": "every destination is one lane, in order of receipt",
+        "rate": "a destination is sent to as fast as it answers",
+    }
+
+
+@dataclass(slots=True, frozen=True)
+class Destination:
+    """One destination as it stands in the file: `sink` names the kind, `options` is its model."""
+
+    sink: str
+    options: ConfigModel
+    policy: DeliveryPolicy
+    file: str
+    line: int
+    column: int
+
+    @classmethod
+    def _read(cls, value: object, info: ValidationInfo) -> "Self | None":
+        if isinstance(value, cls):
+            return value
+        reading = info.context
+        if not isinstance(reading, Reading) or not isinstance(value, SourceDict):
+            raise BadValue("must be a destination", "such as {file: {folder: out}}", code="E104")
+        return cls._read_mapping(value, reading)
+
+    @classmethod
+    def _read_mapping(cls, value: SourceDict, reading: Reading) -> "Self | None":
+        kinds = reading.kinds.sinks
+        named = [key for key in value if key in kinds]
+        own, policy_data = _part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later})
+        extra = [key for key in own if key not in named[:1]]
+        policy = validate(policy_data, DeliveryPolicy, reading)
+        owner = value.owner
+        place = (owner.position() if owner is not None else None) or value.node.position
+        for key in extra:
+            _report_sink(key, bool(named), reading)
+        if not named:
+            if not extra:
+                sinks = ", ".join(sorted(kinds))
+                reading.findings.append(at(place, "E103", "a destination without a sink", f"one of: {sinks}"))
+            return None
+        if not isinstance(value[named[0]], SourceDict):
+            place = named[0].position() or place
+            message = f"'{named[0].shown}' must be keys with values"
+            reading.findings.append(at(place, "E104", message, f"such as {named[0]}: {{key: value}}"))
+            return None
+        options = validate(value[named[0]], kinds[named[0]].model, reading)
+        if options is None or policy is None or extra:
+            return None
+        return cls(str(named[0]), options, policy, place.file, place.line, place.column)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(cls._read)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"$ref": "#/definitions/Destination"}
+
+
+def _report_sink(key: SourceText, has_sink: bool, reading: Reading) -> None:
+    place = key.position() or Position(reading.file, 1, 1)
+    sinks = reading.kinds.sinks
+    if key in sinks:
+        reading.findings.append(at(place, "E108", f"a second sink, '{key.shown}'", "one destination, one sink"))
+    elif key in LATER_SINKS:
+        reading.findings.append(at(place, "E119", f"'{key.shown}' is not in this version", LATER_SINKS[key]))
+    else:
+        known = list(DeliveryPolicy.known_keys()) + ([] if has_sink else sorted(sinks))
+        reading.findings.append(at(place, "E101", f"unknown key '{key.shown}'", did_you_mean(key, known)))
+
+
+NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+
+def check_name(name: str) -> None:
+    """Names of channels and destinations: lower-case letters, digits and inner hyphens, at most 63. Raises BadValue."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        suggestion = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-")
+        hint = f"did you mean '{suggestion}'?" if suggestion else "such as ris or lab-oru"
+        raise BadValue(
+            "is not a name: lower-case letters, digits and hyphens inside, at most 63 of them", hint, code="E146"
+        )

@@ -1,0 +1,54 @@
+"""What the configuration needs to know of steps and sinks: their names and the models of their options.
+
+How a step is read: every entry under `steps:` is one mapping, and the one key in it that names a kind
+decides. The kind's model is then validated against *the whole mapping* as it is written, without what
+every step may have (`when`, `name`), unless the model has a field of that name itself::
+
+    - filter: PV1-2 == "I"            class FilterOptions(ConfigModel):
+                                          condition: ConditionText = Field(alias="filter")
+
+    - set: {MSH-5: RIS}               class SetOptions(ConfigModel):
+                                          values: dict[PathText, ValueText] = Field(alias="set")
+
+    - each: OBX                       class EachOptions(ConfigModel):
+      when: OBX-2 == "ED"                 segment: SegmentText = Field(alias="each")
+      do: [...]                           when: ConditionText | None = None
+                                          do: list[StepEntry]
+
+How a sink is read: the model is validated against what stands under the sink's key in a destination.
+A model is a `ConfigModel`; the types of `engine.config.types` make each value known to the linter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.config.base import ConfigModel
+
+
+class StepKind(Protocol):
+    """A step as the configuration sees it. `engine.pipeline.step` adds what it does."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> type[ConfigModel]: ...
+
+
+class SinkKind(Protocol):
+    """A sink as the configuration sees it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> type[ConfigModel]: ...
+
+
+@dataclass(slots=True, frozen=True)
+class Kinds:
+    """All steps and sinks that channel files may name."""
+
+    steps: Mapping[str, StepKind] = field(default_factory=dict)
+    sinks: Mapping[str, SinkKind] = field(default_factory=dict)

@@ -1,0 +1,112 @@
+"""Durations and sizes as people write them: the unit is in the value (`30s`, `20MB`)."""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from engine.config.finding import BadValue
+
+SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES: Final = {
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+}
+DURATION_PATTERN: Final = r"^(0|[0-9]+(\.[0-9]+)?(ms|s|m|h|d))$"
+SIZE_PATTERN: Final = r"^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?$"
+PERCENT_PATTERN: Final = r"^[0-9]{1,3}%$"
+
+_NUMBER_AND_UNIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `500ms`, `30s`, `5m`, `2h`, `7d` or `0`. Raises BadValue."""
+    found = _NUMBER_AND_UNIT.fullmatch(text)
+    if found is None:
+        raise BadValue(
+            f"'{text}' is not a duration", "write a number and a unit: 500ms, 30s, 5m, 2h or 7d", code="E106"
+        )
+    number, unit = found.groups()
+    if not unit:
+        if float(number) == 0:
+            return 0.0
+        raise BadValue(f"'{text}' lacks a unit", f"did you mean {number}s? units: ms, s, m, h, d", code="E106")
+    if unit not in SECONDS:
+        raise BadValue(f"'{unit}' is not a unit of time", "units: ms, s, m, h, d", code="E106", offset=found.start(2))
+    return float(number) * SECONDS[unit]
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `20MB`, `64KB`, `1GiB` or a plain number of bytes. KB is 1000 bytes, KiB 1024. Raises BadValue."""
+    found = _NUMBER_AND_UNIT.fullmatch(text)
+    if found is None:
+        raise BadValue(f"'{text}' is not a size", "write a number and a unit: 64KB, 20MB or 1GiB", code="E106")
+    number, unit = found.groups()
+    if unit and unit not in BYTES:
+        near = next((known for known in BYTES if known.lower() == unit.lower()), "")
+        hint = f"did you mean {number}{near}?" if near else f"units: {', '.join(BYTES)}"
+        raise BadValue(f"'{unit}' is not a unit of size", hint, code="E106", offset=found.start(2))
+    size = float(number) * BYTES[unit or "B"]
+    if size != int(size):
+        raise BadValue(f"'{text}' is not a whole number of bytes", "write it in a smaller unit", code="E106")
+    return int(size)
+
+
+def parse_percent(text: str) -> float:
+    """A fraction from `0%` to `100%`: 0.2 for `20%`. Raises BadValue."""
+    if not re.fullmatch(r"[0-9]{1,3}%", text) or int(text[:-1]) > 100:
+        raise BadValue(f"'{text}' is not a percentage", "write it from 0% to 100%, such as 20%", code="E106")
+    return int(text[:-1]) / 100
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _size(value: object) -> object:
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def _percent(value: object) -> object:
+    return parse_percent(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": DURATION_PATTERN,
+            "maximum": 0,
+            "description": "A duration with its unit: 500ms, 30s, 5m, 2h, 7d",
+        }
+    ),
+]
+"""Seconds as a float; in files a text with its unit, or 0. In code a default is given in seconds."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": SIZE_PATTERN,
+            "minimum": 0,
+            "description": "A size: 64KB, 20MB, 1GiB",
+        }
+    ),
+]
+"""Bytes as an int; in files a text with its unit, or a number of bytes."""
+
+Percent = Annotated[
+    float,
+    BeforeValidator(_percent),
+    WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN, "description": "A percentage: 20%"}),
+]
+"""A fraction from 0 to 1; in files a text such as 20%."""
