@@ -170,6 +170,11 @@ class BlockDecoder:
         return self._state == _ENDED and not self._lenient_fs
 
     @property
+    def has_stray_bytes(self) -> bool:
+        """Whether something that is not blank came since the last block, outside any."""
+        return "bytes-before" in self._warnings
+
+    @property
     def failed(self) -> bool:
         """Whether a Fault was given out; nothing is decoded any more."""
         return self._state == _FAILED
