@@ -1,0 +1,1 @@
+"""The documentation, inside the package, for sites without internet: Markdown, read by people and by tests."""
