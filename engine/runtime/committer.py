@@ -101,11 +101,26 @@ class Committer:
         if not self._ticking:
             self._schedule()
 
-    def reprocess(self, item: Reprocessed, done: Done, refused: Refused) -> None:
-        """Make the result of a stored message's run durable."""
+    def reprocess(self, item: Reprocessed) -> "asyncio.Future[list[Delivery]]":
+        """Make the result of a stored message's run durable; its new deliveries.
+
+        The future raises StoreFull or StoreBusy when nothing was kept, IllegalMove when the message's
+        state does not allow it any more.
+        """
+        ended: asyncio.Future[list[Delivery]] = self._loop.create_future()
+
+        def done(_seq: MessageSeq, deliveries: list[Delivery]) -> None:
+            if not ended.done():
+                ended.set_result(deliveries)
+
+        def refused(error: Exception) -> None:
+            if not ended.done():
+                ended.set_exception(error)
+
         self._reprocessed.append((item, done, refused))
         if not self._ticking:
             self._schedule()
+        return ended
 
     def record(self, result: DeliveryResult, recorded: Recorded | None, *, urgent: bool) -> None:
         """Make an attempt's end durable; not urgent: with the next commit, or within 5 ms."""

@@ -78,6 +78,7 @@ class Lane:
         self._batch_since = 0.0
         self._wake = asyncio.Event()
         self._unrecorded: set[DeliveryId] = set()
+        self._in_hand: frozenset[DeliveryId] = frozenset()
         self._first_try: dict[DeliveryId, int] = {}
         self._draining = False
         self._stopped = False
@@ -198,7 +199,7 @@ class Lane:
             self._behind = len(found) == LOAD_LIMIT
             for delivery in found:
                 self._last_id = delivery.id
-                if delivery.id not in self._unrecorded:
+                if delivery.id not in self._unrecorded and delivery.id not in self._in_hand:
                     self._append(delivery)
         return bool(self._ready)
 
@@ -223,11 +224,9 @@ class Lane:
     async def _send(self, batch: list[Delivery]) -> None:
         self.state = "sending"
         started = self._clock.monotonic()
-        try:
-            outcomes = await self._sink.send(batch)
-        except asyncio.CancelledError:
-            self._put_back(batch)
-            raise
+        # A reread meanwhile finds these still queued in the store, and must not take them up again.
+        self._in_hand = frozenset(delivery.id for delivery in batch)
+        outcomes = await self._sink.send(batch)
         took = self._clock.monotonic() - started
         back: list[Delivery] = []
         for delivery, outcome in zip(batch, outcomes, strict=True):
@@ -236,8 +235,8 @@ class Lane:
             # but for what the sink did deliver: that is done.
             if (back and not isinstance(outcome, Delivered)) or not self._settle(delivery, outcome):
                 back.append(delivery)
-        if back:
-            self._put_back(back)
+        self._put_back(back)
+        self._in_hand = frozenset()
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Record what an attempt came to; False when the delivery stays at the head of the lane."""

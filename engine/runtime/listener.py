@@ -69,6 +69,7 @@ class Listener:
         self.soon = soon
         self.now = clock.monotonic
         self.most_in_hand_bytes = max(2 * settings.max_message_bytes, 8 * 1024 * 1024)
+        self.address = ""
         self._view = memoryview(bytearray(READ_BUFFER_BYTES))
         self._connections: set[Connection] = set()
         self._watched: set[Connection] = set()
@@ -92,8 +93,9 @@ class Listener:
             reuse_address=True,
         )
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        address = self._server.sockets[0].getsockname()
-        return str(address[0]), int(address[1])
+        bound = self._server.sockets[0].getsockname()
+        self.address = f"{bound[0]}:{bound[1]}"
+        return str(bound[0]), int(bound[1])
 
     async def stop(self, deadline_s: float) -> None:
         """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""

@@ -1,0 +1,224 @@
+"""What people and tools ask of the running engine, carried out on its loop (ports.control)."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from engine.model.envelope import Delivery, Reprocessed
+from engine.model.finding import Finding, dump_findings, load_findings
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
+from engine.model.states import DeliveryState, IllegalMove
+from engine.ports.clock import from_us
+from engine.ports.control import ActionReport, ChannelStatus, LaneStatus
+from engine.ports.store import Store, StoredMessage, StoreError, StoreQueries
+from engine.runtime.channels import RunningChannel
+from engine.runtime.committer import Committer
+from engine.runtime.lane import Lane
+
+NO_SUCH = "there is no such message"
+
+
+class Listening(Protocol):
+    """Where a channel's senders connect."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def connection_count(self) -> int: ...
+
+
+class EngineControl:
+    """Status and actions over the channels that run."""
+
+    def __init__(
+        self,
+        channels: Mapping[ChannelName, RunningChannel],
+        listening: Mapping[ChannelName, Listening],
+        committer: Committer,
+        queries: StoreQueries,
+    ) -> None:
+        self._channels = channels
+        self._listening = listening
+        self._committer = committer
+        self._queries = queries
+        self.not_ready = "the engine is starting"
+        """Why intake is closed; '' while it is open."""
+
+    async def ready(self) -> tuple[bool, str]:
+        return not self.not_ready, self.not_ready
+
+    async def status(self) -> Sequence[ChannelStatus]:
+        depths = {(d.channel, d.destination): d for d in self._queries.depths()}
+        rows: list[ChannelStatus] = []
+        for name, channel in self._channels.items():
+            port = self._listening[name]
+            lanes: list[LaneStatus] = []
+            for destination, lane in channel.lanes.items():
+                depth = depths.get((name, destination))
+                lanes.append(
+                    LaneStatus(
+                        name,
+                        destination,
+                        lane.state,
+                        depth.queued if depth else 0,
+                        depth.held if depth else 0,
+                        depth.oldest_us if depth else 0,
+                        lane.attempts,
+                        lane.last_note,
+                    )
+                )
+            rows.append(
+                ChannelStatus(
+                    name, port.address, port.connection_count, channel.received, dict(channel.outcomes), tuple(lanes)
+                )
+            )
+        return rows
+
+    async def release(self, seqs: Sequence[MessageSeq]) -> ActionReport:
+        report = _Report()
+        for seq in seqs:
+            message = self._queries.message(seq)
+            if message is None:
+                report.leave(seq, NO_SUCH)
+            elif message.state == "held":
+                await self._run_again(message, report)
+            else:
+                await self._move_deliveries(message, ("held", "failed"), "queued", "released", report)
+        return report.made()
+
+    async def reprocess(self, seqs: Sequence[MessageSeq]) -> ActionReport:
+        report = _Report()
+        for seq in seqs:
+            message = self._queries.message(seq)
+            if message is None:
+                report.leave(seq, NO_SUCH)
+            elif message.state not in ("processed", "filtered", "held"):
+                report.leave(seq, f"a {message.state} message is not processed again")
+            else:
+                await self._run_again(message, report)
+        return report.made()
+
+    async def resend(self, seqs: Sequence[MessageSeq], destinations: Sequence[DestinationName] | None) -> ActionReport:
+        report = _Report()
+        for seq in seqs:
+            message = self._queries.message(seq)
+            if message is None:
+                report.leave(seq, NO_SUCH)
+                continue
+            channel = self._channels.get(message.channel)
+            if channel is None:
+                report.leave(seq, f"its channel {message.channel} does not run")
+            elif unknown := [d for d in destinations or () if d not in channel.lanes]:
+                report.leave(seq, f"channel {channel.name} has no destination {', '.join(unknown)}")
+            else:
+                added = await self._committer.call(partial(_add_deliveries, seq=seq, destinations=destinations))
+                channel.offer(added)
+                if added:
+                    report.moved(1, len(added))
+                else:
+                    report.leave(seq, "it was never delivered there")
+        return report.made()
+
+    async def discard(self, seqs: Sequence[MessageSeq], reason: str) -> ActionReport:
+        report = _Report()
+        note = Finding("I240", "information", f"discarded: {reason}")
+        for seq in seqs:
+            message = self._queries.message(seq)
+            if message is None:
+                report.leave(seq, NO_SUCH)
+            elif message.state == "held":
+                findings = dump_findings((*load_findings(message.findings), note))
+                item = Reprocessed(seq, message.channel, message.version, "discarded", findings)
+                if await self._recorded(item, report) is not None:
+                    report.moved(1, 0)
+            else:
+                await self._move_deliveries(message, ("held",), "failed", note.text, report)
+        return report.made()
+
+    # -- parts of the above ---------------------------------------------------------------------
+
+    async def _run_again(self, message: StoredMessage, report: "_Report") -> None:
+        """Through the channel as it is now; what comes out is queued behind what waits."""
+        channel = self._channels.get(message.channel)
+        if channel is None:
+            report.leave(message.seq, f"its channel {message.channel} does not run")
+        elif message.raw is None:
+            report.leave(message.seq, "its bytes are no longer kept")
+        else:
+            result = await channel.process(message.raw, from_us(message.received_at_us))
+            deliveries = await self._recorded(channel.reprocessed(message.seq, result), report)
+            if deliveries is None:
+                return
+            channel.offer(deliveries)
+            if result.state == "held":
+                reasons = "; ".join(f"{f.code} {f.text}" for f in result.findings) or "no reason was given"
+                report.leave(message.seq, f"it is held again: {reasons}")
+            else:
+                report.moved(1, len(deliveries))
+
+    async def _recorded(self, item: Reprocessed, report: "_Report") -> list[Delivery] | None:
+        try:
+            return await self._committer.reprocess(item)
+        except IllegalMove:
+            report.leave(item.seq, "somebody else changed it just now")
+        except StoreError:
+            report.leave(item.seq, "the store has no room for it now")
+        return None
+
+    async def _move_deliveries(
+        self,
+        message: StoredMessage,
+        of: tuple[DeliveryState, ...],
+        to: DeliveryState,
+        note: str,
+        report: "_Report",
+    ) -> None:
+        found = [d for d in self._queries.deliveries(message.seq) if d.state in of]
+        channel = self._channels.get(message.channel)
+        lanes = [] if channel is None else [lane for d in found if (lane := channel.lanes.get(d.destination))]
+        if found:
+            await self._committer.call(partial(_move, ids=[d.id for d in found], to=to, note=note))
+            report.moved(0, len(found))
+            for lane in dict.fromkeys(lanes):
+                lane.reread()
+        elif channel is not None and to == "queued" and (stopped := self._stopped_at(channel, message.seq)):
+            for lane in stopped:
+                lane.retry_now()
+            report.moved(0, len(stopped))
+        else:
+            report.leave(message.seq, f"it is {message.state}, and none of its deliveries is {' or '.join(of)}")
+
+    def _stopped_at(self, channel: RunningChannel, seq: MessageSeq) -> list[Lane]:
+        """Lanes that stand still with this message at their head: a release lets them try again."""
+        queued = {d.destination for d in self._queries.deliveries(seq) if d.state == "queued"}
+        return [lane for name, lane in channel.lanes.items() if name in queued and lane.state == "stopped"]
+
+
+class _Report:
+    """Gathers what an action did."""
+
+    def __init__(self) -> None:
+        self._messages = 0
+        self._deliveries = 0
+        self._left: list[tuple[MessageSeq, str]] = []
+
+    def moved(self, messages: int, deliveries: int) -> None:
+        self._messages += messages
+        self._deliveries += deliveries
+
+    def leave(self, seq: MessageSeq, why: str) -> None:
+        self._left.append((seq, why))
+
+    def made(self) -> ActionReport:
+        return ActionReport(self._messages, self._deliveries, tuple(self._left))
+
+
+def _add_deliveries(
+    store: Store, *, seq: MessageSeq, destinations: Sequence[DestinationName] | None
+) -> Sequence[Delivery]:
+    return store.add_deliveries(seq, destinations)
+
+
+def _move(store: Store, *, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
+    return store.move_deliveries(ids, to, note)

@@ -1,0 +1,398 @@
+"""Intake: every block gets an answer, and a positive one only after the commit (DESIGN section 4).
+
+For one block: read it, find its channel, see whether it is a resend, run the pipeline, put the message
+with its deliveries to the committer, and settle the reply when that has committed. What cannot be
+read, or belongs to no channel of the port, is refused by name and kept as rejected with its bytes.
+
+What is sent again (same channel, sender, MSH-10 and bytes, within the window) is not processed again:
+it gets the stored answer. While the first is still on its way to the disk, the second waits for the
+same commit. A rejected message does not count: its sender was told to keep it, and may have been let
+in since.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+from engine.hl7.errors import UnreadableMessage
+from engine.hl7.message import Message, split_batch
+from engine.mllp.framing import END, VT, Oversize
+from engine.model.envelope import Delivery, Known
+from engine.model.envelope import Intake as Received
+from engine.model.finding import Finding, dump_findings
+from engine.model.ids import MessageSeq
+from engine.pipeline.answer import Answer, answer_result, refuse
+from engine.pipeline.run import Result
+from engine.ports.clock import Clock, from_us
+from engine.ports.store import StoreQueries
+from engine.runtime.batch import BatchMember, BatchReply
+from engine.runtime.channels import RunningChannel
+from engine.runtime.committer import Committer
+from engine.runtime.connection import Reply
+
+log = logging.getLogger("segmill.intake")
+
+MOST_REMEMBERED = 200_000
+MOST_SENDER = 120
+MOST_CONTROL_ID = 199
+TIMED_EVERY = 16
+"""Step times are measured on every n-th message: two clock calls a step are not free."""
+
+AnyReply = Reply | BatchMember
+Key = tuple[str, str, str]
+
+
+class Recent:
+    """Which (channel, sender, control id) were seen: says "certainly new" without a look into the store."""
+
+    __slots__ = ("_keys", "is_complete")
+
+    def __init__(self, keys: Sequence[Key], is_complete: bool) -> None:
+        self._keys = {hash(key) for key in keys}
+        self.is_complete = is_complete
+
+    def add(self, key: Key) -> None:
+        """Remember one more; past the bound nothing is certain any more and the store is asked each time."""
+        if len(self._keys) < MOST_REMEMBERED:
+            self._keys.add(hash(key))
+        else:
+            self.is_complete = False
+
+    def may_hold(self, key: Key) -> bool:
+        """False only if the key was certainly not seen."""
+        return not self.is_complete or hash(key) in self._keys
+
+
+class Receiver:
+    """Takes the blocks of one port for the channels that share it, in their order."""
+
+    def __init__(
+        self,
+        channels: Sequence[RunningChannel],
+        committer: Committer,
+        queries: StoreQueries,
+        recent: Recent,
+        clock: Clock,
+    ) -> None:
+        self._channels = list(channels)
+        self._first = channels[0]
+        self._fallback = channels[0].compiled.fallback_charset
+        self._committer = committer
+        self._queries = queries
+        self._recent = recent
+        self._clock = clock
+        self._run_id = clock.random_bytes(4).hex().upper()
+        self._receive_prefix = clock.random_bytes(8)
+        self._count = 0
+        self._on_the_way: dict[tuple[Key, bytes], _Waiting] = {}
+        self.is_open = True
+        """False while the engine stops: what still comes is refused, never kept and forgotten."""
+
+    # -- blocks ---------------------------------------------------------------------------------
+
+    def take(self, payload: bytes, reply: Reply) -> None:
+        """Answer one block, sooner or later; settles `reply` exactly once."""
+        now_us = self._clock.now_us()
+        if b"\rMSH" in payload or b"\nMSH" in payload or payload.startswith((b"FHS", b"BHS")):
+            parts = split_batch(payload)
+            if len(parts) > 1 or parts != [payload]:
+                self._take_batch(payload, parts, reply, now_us)
+                return
+        self._take_one(payload, reply, now_us)
+
+    def _take_batch(self, payload: bytes, parts: list[bytes], reply: Reply, now_us: int) -> None:
+        """Several messages in one block: each is a message of its own, none is joined to its neighbour (hl7.md 67)."""
+        together = BatchReply(payload, reply, from_us(now_us), self._next_id)
+        for part in parts:
+            self._take_one(part, together.member(), now_us)
+        together.end()
+
+    def take_oversize(self, block: Oversize, reply: Reply) -> None:
+        """Longer than the port's limit: refused with 207 and the limit, from what its start tells (hl7.md item 8)."""
+        now_us = self._clock.now_us()
+        channel = self._first
+        channel.received += 1
+        channel.meter.received(block.size_bytes, now_us / 1_000_000)
+        message: Message | None
+        try:
+            message = Message.parse(block.prefix, fallback=self._fallback)
+        except UnreadableMessage:
+            message = None
+        finding = Finding(
+            "E230",
+            "error",
+            f"the message has {block.size_bytes} bytes and this port takes at most {block.limit_bytes}",
+            hl7_code="207",
+        )
+        answer = refuse(message, [finding], "error", channel.answers, from_us(now_us), self._next_id)
+        # Only the start of it is here: that much is kept, so that somebody can see who sends such things.
+        self._keep_rejected(channel, block.prefix, message, [finding], answer, reply, now_us)
+
+    def _take_one(self, raw: bytes, reply: AnyReply, now_us: int) -> None:
+        now = from_us(now_us)
+        try:
+            message = Message.parse(raw, fallback=self._fallback)
+        except UnreadableMessage as error:
+            self._unreadable(raw, error, reply, now_us, now)
+            return
+        for channel in self._channels:
+            if channel.compiled.accepts(message):
+                break
+        else:
+            self._unclaimed(raw, message, reply, now_us, now)
+            return
+        if channel.compiled.fallback_charset != self._fallback and message.charset.by_fallback:
+            message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
+        channel.received += 1
+        channel.meter.received(len(raw), now_us / 1_000_000)
+        control_id = message.get_control_id()
+        if not control_id:
+            finding = Finding("E231", "error", "MSH-10 (message control id) is empty", "MSH-10", "101")
+            answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
+            self._keep_rejected(channel, raw, message, [finding], answer, reply, now_us)
+            return
+        sender = sender_of(message)
+        body_hash = hashlib.blake2b(raw, digest_size=16).digest()
+        key = (channel.name, sender, control_id)
+        findings: tuple[Finding, ...] = ()
+        if channel.duplicates_window_us and self._recent.may_hold(key):
+            known = self._resend_of(channel, key, body_hash, reply, now_us)
+            if known is None:
+                return
+            findings = known
+        waiting = _Waiting(self, channel, key, body_hash, reply)
+        self._on_the_way[key, body_hash] = waiting
+        self._recent.add(key)
+        record = Received(
+            self._next_receive_id(),
+            channel.name,
+            channel.version,
+            now_us,
+            sender,
+            reply.peer,
+            message.get_type(),
+            control_id,
+            body_hash,
+            raw,
+            "received",
+        )
+        waiting.record = record
+        if channel.answers_at_once:
+            timer = channel.timer if not self._count % TIMED_EVERY else None
+            self._finish(waiting, message, channel.compiled.run(message, now, timer=timer), findings, now)
+        elif channel.ack_when_stored:
+            self._finish(waiting, message, Result.received(), findings, now)
+        else:
+            self._in_turn(waiting, message, findings, now)
+
+    def _finish(
+        self, waiting: "_Waiting", message: Message, result: Result, findings: tuple[Finding, ...], now: datetime
+    ) -> None:
+        """The pipeline has spoken: make it durable, then say so."""
+        channel = waiting.channel
+        record = waiting.record
+        answer = answer_result(message, result, channel.answers, now, self._next_id)
+        record.state = result.state
+        record.ack_code = answer.code
+        record.ack = answer.payload
+        every = findings + result.findings if findings else result.findings
+        if every:
+            record.findings = dump_findings(every)
+            for finding in every:
+                channel.meter.finding(finding.code)
+        record.deliveries = result.deliveries
+        waiting.message = message
+        waiting.answer = answer
+        self._committer.put(record, waiting.committed, waiting.refused)
+
+    def _in_turn(self, waiting: "_Waiting", message: Message, findings: tuple[Finding, ...], now: datetime) -> None:
+        """The pipeline runs in a process of its own; messages of the channel take their turns there."""
+
+        async def work() -> None:
+            result = await waiting.channel.process(waiting.record.raw, now)
+            self._finish(waiting, message, result, findings, now)
+
+        waiting.channel.line.add(work)
+
+    # -- resends --------------------------------------------------------------------------------
+
+    def _resend_of(
+        self, channel: RunningChannel, key: Key, body_hash: bytes, reply: AnyReply, now_us: int
+    ) -> tuple[Finding, ...] | None:
+        """None: it was one, and is taken care of. Else the findings to go on with."""
+        first = self._on_the_way.get((key, body_hash))
+        if first is not None:
+            first.also.append(reply)
+            return None
+        same_id: Sequence[Known] = self._queries.known(
+            channel.name, key[1], key[2], now_us - channel.duplicates_window_us
+        )
+        for known in same_id:
+            if known.body_hash == body_hash:
+                channel.count("duplicate")
+                channel.meter.acknowledged(known.ack_code, self._clock.monotonic() - reply.started)
+                reply.settle(framed(known.ack))
+                return None
+        if not same_id:
+            return ()
+        return (
+            Finding(
+                "E232",
+                "warning",
+                f"MSH-10 was used before by this sender with other content (message {same_id[0].seq}); processed",
+                "MSH-10",
+            ),
+        )
+
+    # -- refusals -------------------------------------------------------------------------------
+
+    def _unreadable(self, raw: bytes, error: UnreadableMessage, reply: AnyReply, now_us: int, now: datetime) -> None:
+        channel = self._first
+        channel.received += 1
+        channel.meter.received(len(raw), now_us / 1_000_000)
+        finding = Finding("E233", "error", error.reason, hl7_code=error.hl7_code)
+        answer = refuse(None, [finding], "reject", channel.answers, now, self._next_id)
+        self._keep_rejected(channel, raw, None, [finding], answer, reply, now_us)
+
+    def _unclaimed(self, raw: bytes, message: Message, reply: AnyReply, now_us: int, now: datetime) -> None:
+        """No channel of this port takes it: AR or CR with 200 or 201, by whether the type or the event is foreign."""
+        channel = self._first
+        channel.received += 1
+        channel.meter.received(len(raw), now_us / 1_000_000)
+        known_type = any(c.compiled.accepts_type(message) for c in self._channels)
+        if any(c.compiled.accepts_event(message) for c in self._channels):
+            finding = Finding("E236", "error", "no channel of this port takes messages of this sender", "MSH-3", "207")
+        elif known_type:
+            finding = Finding("E235", "error", "no channel of this port takes this trigger event", "MSH-9.2", "201")
+        else:
+            finding = Finding("E234", "error", "no channel of this port takes this message type", "MSH-9.1", "200")
+        answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
+        self._keep_rejected(channel, raw, message, [finding], answer, reply, now_us)
+
+    def _keep_rejected(
+        self,
+        channel: RunningChannel,
+        raw: bytes,
+        message: Message | None,
+        findings: list[Finding],
+        answer: Answer,
+        reply: AnyReply,
+        now_us: int,
+    ) -> None:
+        """Keep what was refused with its bytes, so that nothing that came is without a trace."""
+        for finding in findings:
+            channel.meter.finding(finding.code)
+        waiting = _Waiting(self, channel, None, b"", reply)
+        waiting.message = message
+        waiting.answer = answer
+        waiting.record = Received(
+            self._next_receive_id(),
+            channel.name,
+            channel.version,
+            now_us,
+            sender_of(message) if message is not None else "",
+            reply.peer,
+            message.get_type() if message is not None else "",
+            message.get_control_id() if message is not None else "",
+            hashlib.blake2b(raw, digest_size=16).digest(),
+            raw,
+            "rejected",
+            answer.code,
+            answer.payload,
+            dump_findings(findings),
+        )
+        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+
+    # -- ends -----------------------------------------------------------------------------------
+
+    def _committed(self, waiting: "_Waiting", seq: MessageSeq, deliveries: list[Delivery]) -> None:
+        """The message is on stable storage: now, and only now, its sender may be told so."""
+        channel = waiting.channel
+        answer = waiting.answer
+        waiting.reply.settle(framed(answer.payload))
+        now = self._clock.monotonic()
+        channel.meter.acknowledged(answer.code, now - waiting.reply.started)
+        if waiting.key is not None:
+            del self._on_the_way[waiting.key, waiting.body_hash]
+            for reply in waiting.also:
+                channel.count("duplicate")
+                channel.meter.acknowledged(answer.code, now - reply.started)
+                reply.settle(framed(answer.payload))
+        channel.count(waiting.record.state)
+        if deliveries:
+            channel.offer(deliveries)
+        elif waiting.record.state == "received":
+            channel.process_in_turn(seq, waiting.record.raw, waiting.record.received_at_us)
+
+    def _refused(self, waiting: "_Waiting", error: Exception) -> None:
+        """The store could not take it, and certainly did not: say so, and let the sender try again (hl7.md item 19)."""
+        channel = waiting.channel
+        if waiting.key is not None:
+            del self._on_the_way[waiting.key, waiting.body_hash]
+        replies = [waiting.reply, *waiting.also]
+        channel.count("refused")
+        if channel.answers.on_store_failure == "close":
+            for reply in replies:
+                reply.drop()
+            return
+        finding = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
+        kind = "error" if channel.answers.on_store_failure == "AE" else "reject"
+        now = from_us(self._clock.now_us())
+        answer = refuse(waiting.message, [finding], kind, channel.answers, now, self._next_id)
+        for reply in replies:
+            channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
+            reply.settle(framed(answer.payload))
+
+    # -- ids ------------------------------------------------------------------------------------
+
+    def _next_id(self) -> str:
+        """MSH-10 of an answer of ours: unique over restarts, at most 20 characters (hl7.md item 25)."""
+        self._count += 1
+        return f"{self._run_id}{self._count:X}"
+
+    def _next_receive_id(self) -> bytes:
+        self._count += 1
+        return self._receive_prefix + self._count.to_bytes(8)
+
+
+class _Waiting:
+    """One message between its pipeline and its commit, with all who wait for that."""
+
+    __slots__ = ("_receiver", "also", "answer", "body_hash", "channel", "key", "message", "record", "reply")
+
+    record: Received
+    answer: Answer
+
+    def __init__(
+        self, receiver: Receiver, channel: RunningChannel, key: Key | None, body_hash: bytes, reply: AnyReply
+    ) -> None:
+        self._receiver = receiver
+        self.channel = channel
+        self.key = key
+        self.body_hash = body_hash
+        self.reply = reply
+        self.also: list[AnyReply] = []
+        self.message: Message | None = None
+
+    def committed(self, seq: MessageSeq, deliveries: list[Delivery]) -> None:
+        self._receiver._committed(self, seq, deliveries)
+
+    def refused(self, error: Exception) -> None:
+        self._receiver._refused(self, error)
+
+
+def framed(payload: bytes) -> bytes:
+    """An answer as it goes on the wire; b'' where none is due. Several answers in one are already separated."""
+    return VT + payload + END if payload else b""
+
+
+def sender_of(message: Message) -> str:
+    """MSH-3 and MSH-4 as `APP|FACILITY`, cut and made printable: who a control id belongs to (hl7.md item 68)."""
+    fields = message.fields(0)
+    application = fields[2 + 1] if len(fields) > 3 else ""
+    facility = fields[4] if len(fields) > 4 else ""
+    sender = f"{application}|{facility}"
+    if len(sender) > MOST_SENDER or not sender.isprintable():
+        sender = "".join(c if c.isprintable() else "?" for c in sender)[:MOST_SENDER]
+    return sender
