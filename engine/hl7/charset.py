@@ -1,0 +1,186 @@
+"""Which characters the bytes of a message are, by evidence (spec items 57 to 63).
+
+What is believed, in this order: pure ASCII needs no proof; the character set of MSH-18, if the bytes
+are valid in it, except that valid multi-byte UTF-8 beats an empty or a single-byte declaration; then
+the fallback. Undecodable bytes become lone surrogates (PEP 383), so that they leave as they came.
+
+HL7 v2.5.1 section 2.15.9.18 (MSH-18), table 0211.
+"""
+
+import codecs
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from engine.hl7.errors import Notice
+
+Evidence = Literal["ascii", "declared", "utf-8 found", "windows-1252 found", "fallback"]
+
+KEEP_BYTES = "surrogateescape"
+
+
+class Charset(NamedTuple):
+    """How a message's bytes were read. `declared` is MSH-18 as it stands (may be '')."""
+
+    codec: str
+    declared: str
+    evidence: Evidence
+
+
+_UTF_8 = ("utf_8",)
+_JAPANESE = ("iso2022_jp", "iso2022_jp_2", "iso2022_jp_ext")
+_LATIN_1 = ("iso8859_1",)
+
+_CODECS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ASCII": ("ascii",),
+        "ISOIR6": ("ascii",),
+        "USASCII": ("ascii",),
+        **{f"8859/{n}": (f"iso8859_{n}",) for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
+        **{f"ISO8859{n}": (f"iso8859_{n}",) for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
+        "LATIN1": _LATIN_1,
+        "CP1252": ("cp1252",),
+        "WINDOWS1252": ("cp1252",),
+        "UNICODEUTF8": _UTF_8,
+        "UTF8": _UTF_8,
+        # Real UTF-16 and UTF-32 hold the bytes of VT, FS and CR and cannot come over MLLP:
+        # who declares them there sends UTF-8.
+        "UNICODE": _UTF_8,
+        "UNICODEUTF16": _UTF_8,
+        "UNICODEUTF32": _UTF_8,
+        "ISOIR13": ("shift_jis", "cp932"),
+        "ISOIR14": ("shift_jis", "cp932"),
+        "SHIFTJIS": ("shift_jis", "cp932"),
+        "ISOIR87": _JAPANESE,
+        "ISOIR159": ("iso2022_jp_1", *_JAPANESE),
+        "JAS2020": ("iso2022_jp_1", *_JAPANESE),
+        "JISX0202": ("iso2022_jp_1", *_JAPANESE),
+        "ISO2022JP": _JAPANESE,
+        "GB180302000": ("gb18030",),
+        "GB18030": ("gb18030",),
+        "GBK": ("gb18030",),
+        "GB2312": ("gb18030",),
+        "BIG5": ("big5", "cp950", "big5hkscs"),
+        "KSX1001": ("euc_kr", "cp949"),
+        "EUCKR": ("euc_kr", "cp949"),
+    }
+)
+
+_SINGLE_BYTE = re.compile(r"ascii|iso8859_\d+|cp125\d|cp874|koi8_[ru]|mac_\w+|cp4\d\d|cp8[56]\d")
+_C1 = re.compile(rb"[\x80-\x9f]")
+_SURROGATE = re.compile("[\udc80-\udcff]+")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_SQUEEZE = str.maketrans("", "", " _-")
+
+
+def codecs_of(name: str) -> tuple[str, ...]:
+    """The Python codecs to try, best first, for a name of table 0211 or one seen in its place; () if unknown."""
+    return _CODECS.get(name.upper().translate(_SQUEEZE), ())
+
+
+def codec_named(name: str) -> str | None:
+    """The codec for a name of table 0211 or for Python's own name of one; None if there is none that fits HL7."""
+    if found := codecs_of(name):
+        return found[0]
+    try:
+        info = codecs.lookup(name)
+        return info.name if "|^~\\&#".encode(info.name) == b"|^~\\&#" else None
+    except (LookupError, UnicodeError, TypeError, ValueError):
+        return None
+
+
+def is_transparent(codec: str) -> bool:
+    """Whether decoding with surrogateescape and encoding again gives the same bytes, whatever they are.
+
+    True for ASCII, UTF-8 and the single-byte sets. The others may write one character in several ways.
+    """
+    return codec in ("utf_8", "utf-8") or _SINGLE_BYTE.fullmatch(codec.replace("-", "_")) is not None
+
+
+def declared_codecs(declared: str, repetition: str) -> tuple[str, ...] | None:
+    """What MSH-18 says: codecs to try, () when it is empty or ASCII, None when its name is unknown.
+
+    The first repetition is the message's charset. When it is empty, ASCII or JIS X 0201 and a later one is
+    Japanese (`~ISO IR87`), the text switches by ISO 2022 (spec items 57 and 58).
+    """
+    names = [n.strip() for n in declared.split(repetition or "\r")] if declared else [""]
+    first = codecs_of(names[0]) if names[0] else ()
+    if first in ((), ("ascii",)) or first[0] == "shift_jis":
+        for name in names[1:]:
+            switched = codecs_of(name)
+            if switched and switched[0].startswith("iso2022"):
+                return switched + tuple(c for c in first if c != "ascii")
+    if names[0] and not first:
+        return None
+    return () if first == ("ascii",) else first
+
+
+def decide(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[Charset, tuple[Notice, ...]]:
+    """The charset of `body`, whose MSH-18 is `declared`, and what was odd about that.
+
+    `fallback` is a Python codec or a name of table 0211; one that is neither counts as windows-1252.
+    """
+    candidates = declared_codecs(declared, repetition)
+    notices: tuple[Notice, ...] = ()
+    if candidates is None:
+        notices = (Notice("W305", "MSH-18 names no character set that can be read here", "MSH-18", "103"),)
+    if body.isascii() and not (candidates and b"\x1b" in body):
+        codec = candidates[0] if candidates else "ascii" if candidates is not None else _fallback(fallback)
+        return Charset(codec, declared, "ascii"), notices
+    if not candidates:
+        charset, found = _undeclared(body, declared, fallback)
+        return charset, notices or found
+    if is_transparent(candidates[0]) and candidates != _UTF_8 and _is_valid(body, "utf_8"):
+        notice = Notice("W302", "MSH-18 declares another character set, but the text is valid UTF-8", "MSH-18")
+        return Charset("utf_8", declared, "utf-8 found"), (notice,)
+    if candidates == _LATIN_1 and _C1.search(body):
+        notice = Notice("W307", "MSH-18 declares 8859/1, but the text holds windows-1252 characters", "MSH-18")
+        return Charset("cp1252", declared, "windows-1252 found"), (notice,)
+    for codec in candidates:
+        if _is_valid(body, codec):
+            return Charset(codec, declared, "declared"), ()
+    return _broken(body, declared, candidates[0], fallback)
+
+
+def text_of(body: bytes, codec: str) -> str:
+    """`body` as text; bytes that are not valid in `codec` become lone surrogates. Never raises for a known codec."""
+    return body.decode(codec, KEEP_BYTES)
+
+
+def _undeclared(body: bytes, declared: str, fallback: str) -> tuple[Charset, tuple[Notice, ...]]:
+    if _is_valid(body, "utf_8"):
+        notice = Notice("W301", "MSH-18 declares no character set beyond ASCII, the text is valid UTF-8", "MSH-18")
+        return Charset("utf_8", declared, "utf-8 found"), (notice,)
+    codec = _fallback(fallback)
+    text = f"MSH-18 declares no character set beyond ASCII, the text was read as {codec}"
+    notices = (Notice("W306", text, "MSH-18", "103"),)
+    return Charset(codec, declared, "fallback"), notices
+
+
+def _broken(body: bytes, declared: str, codec: str, fallback: str) -> tuple[Charset, tuple[Notice, ...]]:
+    """Not valid as declared. One cut character must not turn all the others into nonsense, so the
+    declaration stands while at least as many characters agree with it as bytes disagree."""
+    text = text_of(body, codec)
+    bad = sum(len(run) for run in _SURROGATE.findall(text))
+    if bad <= len(_BEYOND_ASCII.findall(text)):
+        notice = Notice("W304", f"{bad} bytes are not valid {codec}; they are kept as they are", "MSH-18", "103")
+        return Charset(codec, declared, "declared"), (notice,)
+    if codec != "utf_8" and _is_valid(body, "utf_8"):
+        notice = Notice("W302", "MSH-18 declares another character set, but the text is valid UTF-8", "MSH-18")
+        return Charset("utf_8", declared, "utf-8 found"), (notice,)
+    used = _fallback(fallback)
+    notice = Notice("W303", f"the text is not valid {codec} as MSH-18 declares and was read as {used}", "MSH-18", "103")
+    return Charset(used, declared, "fallback"), (notice,)
+
+
+def _fallback(name: str) -> str:
+    return codec_named(name) or "cp1252"
+
+
+def _is_valid(body: bytes, codec: str) -> bool:
+    try:
+        body.decode(codec)
+    except UnicodeDecodeError:
+        return False
+    return True

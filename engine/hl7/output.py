@@ -1,0 +1,73 @@
+"""From a message's segments back to bytes; what cannot be encoded is an error with a place, never a '?'.
+
+Spec items 45, 60 and 62. In UTF-8 and the single-byte sets, decoding and encoding are exact inverses, and the
+whole message is encoded at once. The others can write one character in several ways, so there an untouched
+segment keeps the bytes that it came with, and an edited one is decoded again to prove that it says the same.
+"""
+
+from collections.abc import Sequence
+
+from engine.hl7.charset import KEEP_BYTES, is_transparent
+from engine.hl7.delimiters import HEADERS
+from engine.hl7.errors import UnencodableText
+
+
+def encode_segments(
+    texts: Sequence[str], originals: Sequence[bytes | None] | None, codec: str, field: str, *, transcoded: bool
+) -> bytes:
+    """The message's bytes, every segment ended by CR.
+
+    `originals`: the received bytes of segments that are untouched, in a set where they may differ from the
+    encoded text. `transcoded`: the texts were read with another codec, so bytes that were kept through
+    decoding have no meaning here. Raises UnencodableText with the place of the first text that cannot be written.
+    """
+    errors = "strict" if transcoded else KEEP_BYTES
+    if is_transparent(codec):
+        encoded = _encode("\r".join(texts) + "\r", codec, errors)
+        if encoded is not None:
+            return encoded
+        raise _located(texts, codec, errors, field)
+    pieces: list[bytes] = []
+    for index, text in enumerate(texts):
+        original = None if originals is None or transcoded else originals[index]
+        piece = original if original is not None else encode_exactly(text, codec, errors)
+        if piece is None:
+            raise _located(texts, codec, errors, field, first=index)
+        pieces.append(piece)
+    pieces.append(b"")
+    return b"\r".join(pieces)
+
+
+def encode_exactly(text: str, codec: str, errors: str = KEEP_BYTES) -> bytes | None:
+    """The bytes that decode to `text` again, None when there are none.
+
+    Python's shift_jis writes '¥' as the byte of the escape character: encoding alone proves nothing.
+    """
+    encoded = _encode(text, codec, errors)
+    if encoded is None or (not is_transparent(codec) and encoded.decode(codec, KEEP_BYTES) != text):
+        return None
+    return encoded
+
+
+def _encode(text: str, codec: str, errors: str) -> bytes | None:
+    try:
+        return text.encode(codec, errors)
+    except UnicodeEncodeError:
+        return None  # the exception itself holds the text, so it must not travel on
+
+
+def _located(texts: Sequence[str], codec: str, errors: str, field: str, first: int = 0) -> UnencodableText:
+    """The error for the first field that cannot be encoded, named as a path such as `OBX[3]-5`."""
+    for index in range(first, len(texts)):
+        if encode_exactly(texts[index], codec, errors) is not None:
+            continue
+        fields = texts[index].split(field)
+        name = fields[0]
+        if name in HEADERS:
+            fields.insert(1, "")
+        number = next((n for n, text in enumerate(fields) if encode_exactly(text, codec, errors) is None), 0)
+        same = [i for i, text in enumerate(texts) if text.partition(field)[0] == name]
+        place = name if len(same) == 1 else f"{name}[{same.index(index) + 1}]"
+        location = f"{place}-{number}" if number else place
+        return UnencodableText(f"the text holds a character that {codec} does not have", location)
+    raise AssertionError("only called for texts that cannot be encoded")

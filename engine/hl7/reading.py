@@ -1,0 +1,250 @@
+"""Reading values: from a path's parts to the fastest function that finds its first match, or to all matches.
+
+The functions here touch only what they need: one segment's fields, one field's repetitions.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from engine.hl7.delimiters import Delimiters
+from engine.hl7.escape import unescape
+from engine.hl7.grammar import Every, Nth, Spec, Where
+
+if TYPE_CHECKING:
+    from engine.hl7.message import Message
+
+Getter = Callable[["Message"], str | None]
+
+
+def getter_of(spec: Spec, *, focused: bool) -> Getter:
+    """The function that reads the first match of `spec`, unescaped."""
+    if not spec.field:
+        return _segment_getter(spec, focused)
+    if spec.is_header_mark:
+        return _header_mark_getter(spec)
+    if spec.field_selector is not None or spec.segment_selector is not None:
+        return _selected_getter(spec, focused)
+    if focused:
+        return _focused_getter(spec)
+    if spec.component > 1 and not spec.subcomponent:
+        return _component_getter(spec)
+    if spec.component > 1 or spec.subcomponent > 1:
+        return _part_getter(spec)
+    return _first_leaf_getter(spec)
+
+
+def matching_segments(spec: Spec, message: "Message", *, focused: bool) -> list[int]:
+    """The indexes of the segments that the first part of `spec` matches, in order."""
+    if focused and message.focus is not None:
+        return [message.focus]
+    found = message.indexes(spec.segment)
+    match spec.segment_selector:
+        case Nth(number):
+            return found[number - 1 : number]
+        case Where() as where:
+            return [i for i in found if segment_matches(where, message, i)]
+        case _:
+            return found
+
+
+def segment_matches(where: Where, message: "Message", index: int) -> bool:
+    """Whether a segment passes a filter such as `3.1 == "718-7"`."""
+    fields = message.fields(index)
+    if where.field >= len(fields):
+        return ("" in where.values) != where.negated
+    delimiters = message.delimiters
+    text = fields[where.field].partition(delimiters.cut_repetition)[0]
+    return repetition_matches(where, text, delimiters, message)
+
+
+def repetition_matches(where: Where, text: str, delimiters: Delimiters, message: "Message") -> bool:
+    """Whether a repetition passes a filter such as `5 == "MR"`."""
+    part = part_of(text, where.component, where.subcomponent, delimiters)
+    value = "" if part is None else first_leaf(part, delimiters)
+    if delimiters.cut_escape in value:
+        value = unescape(value, delimiters, message.codec)
+    return (value in where.values) != where.negated
+
+
+def part_of(text: str, component: int, subcomponent: int, delimiters: Delimiters) -> str | None:
+    """A component or subcomponent of a repetition's text as it stands, None when absent; 0 means all of it."""
+    if component:
+        parts = text.split(delimiters.cut_component, component)
+        if len(parts) < component:
+            return None
+        text = parts[component - 1]
+        if subcomponent:
+            parts = text.split(delimiters.cut_subcomponent, subcomponent)
+            if len(parts) < subcomponent:
+                return None
+            text = parts[subcomponent - 1]
+    return text
+
+
+def first_leaf(text: str, delimiters: Delimiters) -> str:
+    """The first subcomponent of the first component of a repetition's text."""
+    return text.partition(delimiters.cut_component)[0].partition(delimiters.cut_subcomponent)[0]
+
+
+def raw_matches(
+    spec: Spec, message: "Message", *, focused: bool, whole_field: bool = False, first: bool = False
+) -> list[str]:
+    """The texts of all matches as they stand; with `first` no more than one, with `whole_field` repetitions unsplit."""
+    found: list[str] = []
+    for index in matching_segments(spec, message, focused=focused):
+        if not spec.field:
+            found.append(message.segment(index))
+        elif spec.field < len(fields := message.fields(index)):
+            text = fields[spec.field]
+            if whole_field or spec.is_header_mark:
+                found.append(text)
+            else:
+                found.extend(_parts(spec, message, text))
+        if first and found:
+            break
+    return found
+
+
+def _parts(spec: Spec, message: "Message", field: str) -> Iterator[str]:
+    for repetition in _repetitions(spec, message, field):
+        part = part_of(repetition, spec.component, spec.subcomponent, message.delimiters)
+        if part is not None:
+            yield part
+
+
+def _repetitions(spec: Spec, message: "Message", field: str) -> Iterator[str]:
+    delimiters = message.delimiters
+    repetitions = field.split(delimiters.cut_repetition)
+    match spec.field_selector:
+        case Nth(number):
+            yield from repetitions[number - 1 : number]
+        case Where() as where:
+            for text in repetitions:
+                if repetition_matches(where, text, delimiters, message):
+                    yield text
+        case Every() | None:
+            yield from repetitions
+
+
+def _segment_getter(spec: Spec, focused: bool) -> Getter:
+    def get(message: "Message") -> str | None:
+        found = matching_segments(spec, message, focused=focused)
+        return message.segment(found[0]) if found else None
+
+    return get
+
+
+def _header_mark_getter(spec: Spec) -> Getter:
+    deeper = spec.component > 1 or spec.subcomponent > 1
+
+    def get(message: "Message") -> str | None:
+        found = [] if deeper else raw_matches(spec, message, focused=False, first=True)
+        return found[0] if found else None
+
+    return get
+
+
+def _selected_getter(spec: Spec, focused: bool) -> Getter:
+    field = spec.field
+
+    def get(message: "Message") -> str | None:
+        delimiters = message.delimiters
+        for index in matching_segments(spec, message, focused=focused):
+            fields = message.fields(index)
+            if field < len(fields):
+                for part in _parts(spec, message, fields[field]):
+                    leaf = first_leaf(part, delimiters)
+                    return unescape(leaf, delimiters, message.codec) if delimiters.cut_escape in leaf else leaf
+        return None
+
+    return get
+
+
+def _focused_getter(spec: Spec) -> Getter:
+    field, component, subcomponent = spec.field, spec.component, spec.subcomponent
+    unfocused = getter_of(spec, focused=False)
+
+    def get(message: "Message") -> str | None:
+        if message.focus is None:
+            return unfocused(message)
+        fields = message.fields(message.focus)
+        if field >= len(fields):
+            return None
+        delimiters = message.delimiters
+        part = part_of(fields[field].partition(delimiters.cut_repetition)[0], component, subcomponent, delimiters)
+        if part is None:
+            return None
+        leaf = first_leaf(part, delimiters)
+        return unescape(leaf, delimiters, message.codec) if delimiters.cut_escape in leaf else leaf
+
+    return get
+
+
+def _first_leaf_getter(spec: Spec) -> Getter:
+    """`PID-8`, `PID-5.1`, `PID-5.1.1`."""
+    segment, field = spec.segment, spec.field
+
+    def get(message: "Message") -> str | None:
+        index = message.first(segment)
+        if index < 0:
+            return None
+        fields = message.fields(index)
+        if field >= len(fields):
+            return None
+        text = fields[field]
+        if not text or text.isalnum():
+            return text  # no delimiter is a letter or digit
+        d = message.delimiters
+        if d.cut_repetition in text:
+            text = text.partition(d.cut_repetition)[0]
+        if d.cut_component in text:
+            text = text.partition(d.cut_component)[0]
+        if d.cut_subcomponent in text:
+            text = text.partition(d.cut_subcomponent)[0]
+        return unescape(text, d, message.codec) if d.cut_escape in text else text
+
+    return get
+
+
+def _component_getter(spec: Spec) -> Getter:
+    """`PID-5.2`: a component after the first."""
+    segment, field, component = spec.segment, spec.field, spec.component
+
+    def get(message: "Message") -> str | None:
+        index = message.first(segment)
+        if index < 0:
+            return None
+        fields = message.fields(index)
+        if field >= len(fields):
+            return None
+        text = fields[field]
+        d = message.delimiters
+        if d.cut_repetition in text:
+            text = text.partition(d.cut_repetition)[0]
+        parts = text.split(d.cut_component, component)
+        if len(parts) < component:
+            return None
+        text = parts[component - 1]
+        if d.cut_subcomponent in text:
+            text = text.partition(d.cut_subcomponent)[0]
+        return unescape(text, d, message.codec) if d.cut_escape in text else text
+
+    return get
+
+
+def _part_getter(spec: Spec) -> Getter:
+    """`PID-5.1.2`."""
+    segment, field, component, subcomponent = spec.segment, spec.field, spec.component, spec.subcomponent
+
+    def get(message: "Message") -> str | None:
+        index = message.first(segment)
+        if index < 0:
+            return None
+        fields = message.fields(index)
+        if field >= len(fields):
+            return None
+        d = message.delimiters
+        part = part_of(fields[field].partition(d.cut_repetition)[0], component, subcomponent, d)
+        return unescape(part, d, message.codec) if part is not None and d.cut_escape in part else part
+
+    return get

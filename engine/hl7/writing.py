@@ -1,0 +1,258 @@
+"""Writing values: what a path's parts set, make or remove in a message, and nothing beside it.
+
+A segment's fields are replaced as a new list, never changed in place: copies of a message share them.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from engine.hl7.delimiters import HEADERS, Delimiters
+from engine.hl7.errors import EditError, UnencodableText
+from engine.hl7.escape import escape
+from engine.hl7.grammar import Every, Nth, Spec, Where
+from engine.hl7.reading import matching_segments, part_of, repetition_matches, segment_matches
+
+if TYPE_CHECKING:
+    from engine.hl7.message import Message
+
+
+def set_value(spec: Spec, message: "Message", value: str, location: str, *, focused: bool) -> int:
+    """What `Path.set` says."""
+    if not spec.field:
+        raise EditError("a whole segment can only be set as raw text", location)
+    try:
+        text = escape(value, message.delimiters)
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return _write(spec, message, text, location, focused)
+    raise UnencodableText(reason, location)
+
+
+def set_raw(spec: Spec, message: "Message", text: str, location: str, *, focused: bool) -> int:
+    """What `Path.set_raw` says."""
+    _check_raw(spec, message.delimiters, text, location)
+    if spec.field:
+        return _write(spec, message, text, location, focused)
+    name, after = text[:3], text[3:4]
+    if name != spec.segment or after not in ("", message.delimiters.field):
+        raise EditError("the text is no segment of that name", location)
+    if name in HEADERS:
+        raise EditError("a header can only be set field by field", location)
+    return _each_target(spec, message, focused, text, lambda index: _replace(message, index, text))
+
+
+def delete(spec: Spec, message: "Message", location: str, *, focused: bool) -> int:
+    """What `Path.delete` says."""
+    _refuse_header_mark(spec, location)
+    found = matching_segments(spec, message, focused=focused)
+    if not spec.field:
+        if 0 in found:
+            raise EditError("a message cannot be without its header", location)
+        message.delete_segments(found)
+        return len(found)
+    return sum(_delete_in_segment(spec, message, index) for index in found)
+
+
+def _check_raw(spec: Spec, delimiters: Delimiters, text: str, location: str) -> None:
+    higher = ["\r"]
+    if spec.field:
+        higher.append(delimiters.field)
+    if spec.field_selector is not None or spec.component:
+        higher.append(delimiters.cut_repetition)
+    if spec.component:
+        higher.append(delimiters.cut_component)
+    if spec.subcomponent:
+        higher.append(delimiters.cut_subcomponent)
+    if any(mark in text for mark in higher):
+        raise EditError("the raw text holds a CR or a delimiter of a higher level", location)
+
+
+def _refuse_header_mark(spec: Spec, location: str) -> None:
+    if spec.is_header_mark:
+        raise EditError("the delimiters of a message cannot be edited", location)
+
+
+def _write(spec: Spec, message: "Message", text: str, location: str, focused: bool) -> int:
+    if spec.segment in HEADERS:
+        _refuse_header_mark(spec, location)
+    _check_delimiters(spec, message.delimiters, location)
+    if spec.segment_selector is None and not focused:
+        index = message.first(spec.segment)
+        if index >= 0:
+            return _write_in_segment(spec, message, text, index)
+    return _each_target(spec, message, focused, text, lambda index: _write_in_segment(spec, message, text, index))
+
+
+def _check_delimiters(spec: Spec, delimiters: Delimiters, location: str) -> None:
+    needed = (
+        (isinstance(spec.field_selector, Nth) and spec.field_selector.number > 1, delimiters.repetition),
+        (spec.component > 1, delimiters.component),
+        (spec.subcomponent > 1, delimiters.subcomponent),
+    )
+    for is_needed, mark in needed:
+        if is_needed and not mark:
+            raise UnencodableText("the message has no delimiter for this place", location)
+
+
+def _each_target(spec: Spec, message: "Message", focused: bool, text: str, write: Callable[[int], int]) -> int:
+    """Apply `write` to the segments that an edit concerns, made first if they are missing."""
+    match spec.segment_selector:
+        case Every():
+            return sum(write(index) for index in message.indexes(spec.segment))
+        case Where() as where:
+            for index in message.indexes(spec.segment):
+                if segment_matches(where, message, index):
+                    return write(index)
+            return 0
+        case Nth(number):
+            pass
+        case None:
+            if focused and message.focus is not None:
+                return write(message.focus)
+            number = 1
+    found = message.indexes(spec.segment)
+    if number > len(found):
+        if not text or spec.segment in HEADERS:
+            return 0
+        for _ in range(number - len(found)):
+            message.insert_segment(len(message), spec.segment)
+        return write(len(message) - 1)
+    return write(found[number - 1])
+
+
+def _replace(message: "Message", index: int, text: str) -> int:
+    if message.segment(index) != text:
+        message.replace_fields(index, text.split(message.delimiters.field))
+    return 1
+
+
+def _write_in_segment(spec: Spec, message: "Message", text: str, index: int) -> int:
+    fields = message.fields(index)
+    number = spec.field
+    is_there = number < len(fields)
+    old = fields[number] if is_there else ""
+    if spec.component or spec.field_selector is not None:
+        new, count = _write_in_field(spec, message, old, text)
+    else:
+        new, count = text, 1
+    if new == old:
+        return count if is_there else 0
+    fields = fields.copy()
+    if is_there:
+        fields[number] = new
+    else:
+        fields += [""] * (number - len(fields))
+        fields.append(new)
+    message.replace_fields(index, fields)
+    return count
+
+
+def _write_in_field(spec: Spec, message: "Message", field: str, text: str) -> tuple[str, int]:
+    d = message.delimiters
+    repetitions = field.split(d.cut_repetition)
+    count = 1
+    match spec.field_selector:
+        case None:
+            repetitions[0] = _write_in_repetition(spec, d, repetitions[0], text)
+        case Nth(number):
+            if number > len(repetitions):
+                if not text:
+                    return field, 0
+                repetitions += [""] * (number - len(repetitions))
+            repetitions[number - 1] = _write_in_repetition(spec, d, repetitions[number - 1], text)
+        case Every():
+            count = len(repetitions)
+            repetitions = [_write_in_repetition(spec, d, old, text) for old in repetitions]
+        case Where() as where:
+            for at, old in enumerate(repetitions):
+                if repetition_matches(where, old, d, message):
+                    repetitions[at] = _write_in_repetition(spec, d, old, text)
+                    break
+            else:
+                return field, 0
+    return d.repetition.join(repetitions), count
+
+
+def _write_in_repetition(spec: Spec, d: Delimiters, repetition: str, text: str) -> str:
+    if not spec.component:
+        return text
+    components = repetition.split(d.cut_component)
+    if spec.component > len(components):
+        if not text:
+            return repetition
+        components += [""] * (spec.component - len(components))
+    if spec.subcomponent:
+        parts = components[spec.component - 1].split(d.cut_subcomponent)
+        if spec.subcomponent > len(parts):
+            if not text:
+                return repetition
+            parts += [""] * (spec.subcomponent - len(parts))
+        parts[spec.subcomponent - 1] = text
+        text = d.subcomponent.join(parts)
+    components[spec.component - 1] = text
+    return d.component.join(components)
+
+
+def _delete_in_segment(spec: Spec, message: "Message", index: int) -> int:
+    fields = message.fields(index)
+    number = spec.field
+    if number >= len(fields) or not fields[number]:
+        return 0
+    if spec.component or spec.field_selector is not None:
+        new, count = _delete_in_field(spec, message, fields[number])
+    else:
+        new, count = "", 1
+    if new == fields[number]:
+        return 0
+    fields = fields.copy()
+    fields[number] = new
+    if not new and number == len(fields) - 1:
+        _drop_last(fields, least=3 if fields[0] in HEADERS else 1)
+    message.replace_fields(index, fields)
+    return count
+
+
+def _delete_in_field(spec: Spec, message: "Message", field: str) -> tuple[str, int]:
+    d = message.delimiters
+    kept: list[str] = []
+    count = 0
+    for at, repetition in enumerate(field.split(d.cut_repetition)):
+        match spec.field_selector:
+            case Nth(number):
+                concerned = at == number - 1
+            case Where() as where:
+                concerned = repetition_matches(where, repetition, d, message)
+            case _:
+                concerned = True
+        if not concerned:
+            kept.append(repetition)
+        elif not spec.component:
+            count += 1
+        elif part_of(repetition, spec.component, spec.subcomponent, d):
+            kept.append(_delete_in_repetition(spec, d, repetition))
+            count += 1
+        else:
+            kept.append(repetition)
+    return d.repetition.join(kept), count
+
+
+def _delete_in_repetition(spec: Spec, d: Delimiters, repetition: str) -> str:
+    components = repetition.split(d.cut_component)
+    part = ""
+    if spec.subcomponent:
+        parts = components[spec.component - 1].split(d.cut_subcomponent)
+        parts[spec.subcomponent - 1] = ""
+        if spec.subcomponent == len(parts):
+            _drop_last(parts, least=1)
+        part = d.subcomponent.join(parts)
+    components[spec.component - 1] = part
+    if not part and spec.component == len(components):
+        _drop_last(components, least=1)
+    return d.component.join(components)
+
+
+def _drop_last(parts: list[str], *, least: int) -> None:
+    """Drop the empty texts at the end (v2.5.1 section 2.7: trailing delimiters say nothing)."""
+    while len(parts) > least and not parts[-1]:
+        parts.pop()
