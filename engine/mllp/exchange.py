@@ -43,6 +43,7 @@ class Answer(Protocol):
 
 BreakCode = Literal[
     "timeout",
+    "stalled",
     "closed",
     "closed-mid-answer",
     "unreadable",
@@ -57,6 +58,7 @@ BreakCode = Literal[
 
 BREAK_TEXTS: dict[BreakCode, str] = {
     "timeout": "no answer within the time-out",
+    "stalled": "the receiver stopped taking the message off the wire",
     "closed": "the connection was closed before an answer came",
     "closed-mid-answer": "the connection was closed in the middle of an answer",
     "unreadable": "what came back is not an acknowledgment",
@@ -185,9 +187,11 @@ class Exchange(Generic[A]):
             events.append(self._break("bytes-outside"))
         return events
 
-    def on_timeout(self) -> list[Event[A]]:
-        """The caller waited long enough. Empty when nothing is outstanding."""
-        return [self._break("timeout")] if self._outstanding is not None else []
+    def on_timeout(self, *, unsent_bytes: int = 0) -> list[Event[A]]:
+        """The caller waited long enough, for the answer or for the rest to go out. Empty when idle."""
+        if self._outstanding is None:
+            return []
+        return [self._break("stalled" if unsent_bytes else "timeout")]
 
     def on_close(self) -> list[Event[A]]:
         """The connection is gone. Empty when nothing is outstanding."""

@@ -1,0 +1,8 @@
+"""What an adapter raises when it cannot be set up as it was configured."""
+
+
+class ConfigError(Exception):
+    """The settings name something that is not there or cannot be used: a certificate, a key, a folder.
+
+    The text is a whole sentence for the one who runs the engine; it holds no secret.
+    """

@@ -1,0 +1,37 @@
+"""What a sender must know of the message it sends: its MSH-10, and whether an answer is due."""
+
+from engine.hl7.message import Message
+
+ESCAPE = b"\x1b"
+
+
+def header_fields(body: bytes) -> list[bytes]:
+    """MSH-1 to MSH-16 as raw bytes at index 1 to 16, b'' where absent; index 0 is the segment's name.
+
+    Cut at the separator byte when the segment is ASCII, which is nearly always; otherwise by the parser, as
+    the separator may be half a character (GB 18030, Shift JIS, ISO-2022-JP: hl7.md section 7). Raises
+    UnreadableMessage when there is no header to be found.
+    """
+    start = 0 if body.startswith(b"MSH") else max(body.find(b"MSH"), 0)
+    end = body.find(b"\r", start)
+    line = body[start:] if end < 0 else body[start:end]
+    if line.isascii() and ESCAPE not in line:
+        fields = line.split(b"\n", 1)[0].split(line[3:4] or b"|", 16)[:16]
+        fields.insert(1, line[3:4])
+    else:
+        message = Message.parse(line)
+        codec = message.codec
+        fields = [field.encode(codec, "surrogateescape") for field in message.fields(message.first("MSH"))[:17]]
+    fields.extend([b""] * (17 - len(fields)))
+    return fields
+
+
+def control_id_of(body: bytes) -> bytes:
+    """MSH-10 as raw bytes: what MSA-2 of the answer must be, byte for byte. b'' where it is absent."""
+    return header_fields(body)[10]
+
+
+def expects_answer(body: bytes) -> bool:
+    """False only where MSH-15 and MSH-16 both say NE: then not one byte comes back (hl7.md item 22)."""
+    fields = header_fields(body)
+    return not (fields[15] == b"NE" == fields[16])

@@ -1,0 +1,170 @@
+"""TLS contexts for listeners and senders: TLS 1.2 and later, forward secrecy and AEAD only.
+
+Source: RFC 9325 (BCP 195) sections 3.1.1 and 4.2; IHE ITI TF-2 3.19 (ATNA); reliability.md 0.12 and 4.3.
+What can be known when the settings are read is found then, in a sentence that names the file: a missing
+file, a key that is not the certificate's, an expired certificate.
+"""
+
+import asyncio.sslproto
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from engine.adapters.errors import ConfigError
+
+# TLS 1.2 only; every suite of TLS 1.3 is AEAD with an ephemeral key exchange anyhow.
+_TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+_READ_BUFFER_BYTES = 16 * 1024
+_PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+
+def server_context(
+    *, certificate: Path, key: Path | None = None, client_ca: Path | None = None, now: datetime | None = None
+) -> ssl.SSLContext:
+    """For a listener. `certificate`: PEM, the chain with the leaf first; `key` None: it is in the same file.
+
+    With `client_ca` a sender must show a certificate signed by one of them (mutual TLS). Raises ConfigError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _restrict(context)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    _load_own(context, certificate, key, now or datetime.now(UTC))
+    if client_ca is not None:
+        _load_ca(context, client_ca, now or datetime.now(UTC))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(
+    *,
+    ca: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    verify: bool = True,
+    now: datetime | None = None,
+) -> ssl.SSLContext:
+    """For a sender. `ca` None: the system's authorities; `certificate`: what we show to a receiver that asks.
+
+    `verify` False encrypts but believes anybody: for a receiver with a certificate nobody can check.
+    Raises ConfigError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _restrict(context)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif ca is not None:
+        _load_ca(context, ca, now or datetime.now(UTC))
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if certificate is not None:
+        _load_own(context, certificate, key, now or datetime.now(UTC))
+    elif key is not None:
+        raise ConfigError("a TLS key is given without its certificate")
+    return context
+
+
+def _restrict(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_TLS12_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # Python 3.13 turns this on for some contexts; hospital authorities often lack the key identifiers it asks for.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    # asyncio gives every TLS connection a read buffer of 256 KiB: 2.8 GB for 10,000 idle senders. It is
+    # a class attribute, read when a connection is made (CPython 3.11 to 3.14).
+    asyncio.sslproto.SSLProtocol.max_size = _READ_BUFFER_BYTES
+
+
+def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None, now: datetime) -> None:
+    chain = _read_certificates(certificate)
+    key_file = certificate if key is None else key
+    if not key_file.is_file():
+        raise ConfigError(f"the TLS key file {key_file} does not exist")
+
+    def no_password() -> NoReturn:
+        raise ConfigError(f"the TLS key in {key_file} is encrypted: the engine cannot ask for its password")
+
+    try:
+        context.load_cert_chain(certificate, key_file, no_password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError(
+                f"the TLS key in {key_file} does not belong to the certificate in {certificate}"
+            ) from error
+        raise ConfigError(f"{key_file} holds no TLS key that can be used ({error.reason})") from error
+    except OSError as error:
+        raise ConfigError(f"the TLS files {certificate} and {key_file} cannot be read: {error.strerror}") from error
+    begins, ends = chain[0]
+    if ends < now:
+        raise ConfigError(f"the TLS certificate in {certificate} expired on {ends:%Y-%m-%d}")
+    if begins > now:
+        raise ConfigError(f"the TLS certificate in {certificate} is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+
+
+def _load_ca(context: ssl.SSLContext, ca: Path, now: datetime) -> None:
+    authorities = _read_certificates(ca)
+    if all(ends < now for _, ends in authorities):
+        raise ConfigError(f"every authority in {ca} has expired")
+    try:
+        context.load_verify_locations(ca)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{ca} holds no certificate that can be used ({error.reason})") from error
+
+
+def _read_certificates(path: Path) -> list[tuple[datetime, datetime]]:
+    """When each certificate of a PEM file is valid; at least one."""
+    try:
+        text = path.read_text("ascii", errors="replace")
+    except FileNotFoundError:
+        raise ConfigError(f"the TLS file {path} does not exist") from None
+    except OSError as error:
+        raise ConfigError(f"the TLS file {path} cannot be read: {error.strerror}") from error
+    try:
+        found = [_validity(ssl.PEM_cert_to_DER_cert(block)) for block in _pem_blocks(text)]
+    except (ValueError, IndexError) as error:
+        raise ConfigError(f"{path} holds a certificate that cannot be read") from error
+    if not found:
+        raise ConfigError(f"{path} holds no certificate in PEM form")
+    return found
+
+
+def _pem_blocks(text: str) -> Iterator[str]:
+    for part in text.split(_PEM_BEGIN)[1:]:
+        body, end, _ = part.partition(_PEM_END)
+        if end:
+            yield _PEM_BEGIN + body + _PEM_END
+
+
+def _validity(der: bytes) -> tuple[datetime, datetime]:
+    """notBefore and notAfter of a DER certificate: RFC 5280 section 4.1 (the ssl module shows them for CAs only)."""
+    _, certificate, _ = _value(der, 0)
+    _, fields, _ = _value(certificate, 0)
+    tag, _, at = _value(fields, 0)
+    if tag == 0xA0:  # version, optional; the serial number follows
+        _, _, at = _value(fields, at)
+    for _ in ("signature", "issuer"):
+        _, _, at = _value(fields, at)
+    _, validity, _ = _value(fields, at)
+    begins_tag, begins, at = _value(validity, 0)
+    ends_tag, ends, _ = _value(validity, at)
+    return _time(begins_tag, begins), _time(ends_tag, ends)
+
+
+def _value(der: bytes, at: int) -> tuple[int, bytes, int]:
+    """Tag and content of the element at `at`, and where the next one begins."""
+    tag, length, start = der[at], der[at + 1], at + 2
+    if length & 0x80:
+        count = length & 0x7F
+        length = int.from_bytes(der[start : start + count], "big")
+        start += count
+    return tag, der[start : start + length], start + length
+
+
+def _time(tag: int, content: bytes) -> datetime:
+    """UTCTime (two-digit years from 1950) or GeneralizedTime, always in UTC: RFC 5280 section 4.1.2.5."""
+    text = content.decode("ascii")
+    if tag == 0x17:
+        text = ("19" if text >= "50" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)

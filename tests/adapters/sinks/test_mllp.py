@@ -1,0 +1,439 @@
+"""The MLLP sink against receivers of every kind, over real sockets (reliability.md S1 to S12)."""
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from engine.adapters.errors import ConfigError
+from engine.adapters.sinks.mllp import MllpSink, MllpSinkSettings
+from engine.adapters.tls import server_context
+from engine.config.units import parse_duration
+from engine.model.envelope import Delivery
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
+from engine.model.outcome import Delivered, Refused, Unanswered, Unreachable, Unsendable
+from engine.ports.clock import SystemClock
+from engine.testing.peers import KINDS, ReceivingPeer, parse_behaviour
+
+
+@pytest.fixture
+def delivery(adt):
+    def make(control_id: str = "C1", body: bytes | None = None, padding: int = 0) -> Delivery:
+        if body is None:
+            body = adt(control_id=control_id)
+        if padding:
+            body += b"OBX|1|TX|^^^||" + b"Z" * padding + b"\r"
+        return Delivery(DeliveryId(1), MessageSeq(1), ChannelName("adt"), DestinationName("out"), body, 0)
+
+    return make
+
+
+@pytest.fixture
+async def sink_to():
+    sinks: list[MllpSink] = []
+
+    def make(peer_or_port, **settings) -> MllpSink:
+        port = peer_or_port.address[1] if isinstance(peer_or_port, ReceivingPeer) else peer_or_port
+        folder = settings.pop("folder", Path("."))
+        host = settings.pop("host", "127.0.0.1")
+        settings.setdefault("ack_timeout", 5.0)
+        model = MllpSinkSettings(host=host, port=port, **settings)
+        sinks.append(MllpSink.open(model, folder=folder, lane="adt/out", clock=SystemClock()))
+        return sinks[-1]
+
+    yield make
+    for sink in sinks:
+        await sink.close()
+
+
+async def one(sink: MllpSink, delivery: Delivery):
+    (outcome,) = await sink.send([delivery])
+    return outcome
+
+
+# -- the matrix: what a receiver does x what the lane is told --------------------------------------
+
+
+@pytest.mark.parametrize(
+    "behaviour", ["AA", "CA", "CA+AA", "CA+AE", "split", "slow", "no-cr", "twice", "release-2", "AA-close"]
+)
+async def test_its_own_yes_is_a_delivery_however_it_comes(behaviour, delivery, sink_to):
+    async with ReceivingPeer(behaviour) as peer:
+        message = delivery()
+        outcome = await one(sink_to(peer), message)
+        assert isinstance(outcome, Delivered)
+        assert outcome.answer == peer.answered[0]
+        assert peer.received == [message.body]
+
+
+@pytest.mark.parametrize("code", ["AE", "AR", "CE", "CR"])
+async def test_its_own_no_is_a_refusal_with_the_reasons_code_and_the_connection_stays(code, delivery, sink_to):
+    async with ReceivingPeer(code) as peer:
+        sink = sink_to(peer)
+        outcome = await one(sink, delivery("C1"))
+        assert outcome == Refused(code, "207", peer.answered[0])
+        await one(sink, delivery("C2"))
+        assert peer.connections_seen == 1
+
+
+UNANSWERED = {
+    "none": "no answer within",
+    "late:20": "no answer within",
+    "empty": "no answer within",
+    "garbage": "not an acknowledgment",
+    "text": "outside an MLLP block",
+    "no-msa": "not an acknowledgment",
+    "wrong-id": "another message",
+    "stale-id": "another message",
+    "stale-first": "another message",
+    "half-ack": "middle of an answer",
+    "huge": "longer than the limit",
+    "close": "closed before an answer",
+    "half-close": "closed before an answer",
+    "reset": "dropped the connection",
+}
+
+
+@pytest.mark.parametrize(("behaviour", "reason"), UNANSWERED.items())
+async def test_anything_else_is_no_answer_and_the_next_message_goes_on_a_new_connection(
+    behaviour, reason, delivery, sink_to
+):
+    async with ReceivingPeer(behaviour, "AA") as peer:
+        timeout = 0.2 if "no answer" in reason else 10.0
+        sink = sink_to(peer, ack_timeout=timeout)
+        outcome = await one(sink, delivery("C1"))
+        assert isinstance(outcome, Unanswered) and reason in outcome.note
+        assert not sink.is_connected
+        assert isinstance(await one(sink, delivery("C2")), Delivered)
+        assert peer.connections_seen == 2
+        assert peer.bytes_sent < 32_000_000, "an endless answer is cut off, not read"
+
+
+def test_the_matrix_knows_every_behaviour_of_the_peer():
+    here = {"AA", "CA", "CA+AA", "CA+AE", "split", "slow", "no-cr", "twice", "release-2", "AA-close"}
+    here |= {"AE", "AR", "CE", "CR", "early", "stall"} | {name.partition(":")[0] for name in UNANSWERED}
+    assert here == set(KINDS)
+
+
+async def test_a_yes_before_the_end_of_the_message_does_not_count(delivery, sink_to):
+    async with ReceivingPeer("early") as peer:
+        outcome = await one(sink_to(peer), delivery(padding=40_000_000))
+        assert isinstance(outcome, Unanswered) and "before the message was sent" in outcome.note
+
+
+async def test_a_receiver_that_stops_reading_is_given_up_without_waiting_for_the_ack_timeout(delivery, sink_to):
+    async with ReceivingPeer("stall") as peer:
+        sink = sink_to(peer, write_timeout=0.3, ack_timeout=60.0)
+        outcome = await asyncio.wait_for(one(sink, delivery(padding=40_000_000)), 20)
+        assert isinstance(outcome, Unanswered)
+        assert "stopped taking" in outcome.note or "does not respond" in outcome.note
+
+
+async def test_a_long_message_to_a_receiver_that_reads_on_is_not_cut_off_by_the_write_timeout(delivery, sink_to):
+    async with ReceivingPeer("AA") as peer:
+        message = delivery(padding=20_000_000)
+        assert isinstance(await one(sink_to(peer, write_timeout=1.0), message), Delivered)
+        assert peer.received == [message.body]
+
+
+# -- never the wrong message -----------------------------------------------------------------------
+
+
+async def test_the_late_answer_to_a_message_is_never_credited_to_the_next(delivery, sink_to):
+    async with ReceivingPeer("late:0.3", "none", "AA") as peer:
+        sink = sink_to(peer, ack_timeout=0.15)
+        assert isinstance(await one(sink, delivery("C1")), Unanswered)
+        assert isinstance(await one(sink, delivery("C2")), Unanswered)
+        assert isinstance(await one(sink, delivery("C2")), Delivered)
+        assert peer.connections_seen == 3
+
+
+@pytest.mark.parametrize("control_id", ["SAME", ""])
+async def test_messages_with_one_control_id_go_on_a_connection_each(control_id, delivery, sink_to):
+    async with ReceivingPeer("twice", "AE") as peer:
+        sink = sink_to(peer)
+        assert isinstance(await one(sink, delivery(control_id)), Delivered)
+        assert isinstance(await one(sink, delivery(control_id)), Refused)
+        assert peer.connections_seen == 2
+
+
+async def test_the_applications_late_no_after_ca_is_not_taken_for_the_next_messages_answer(delivery, sink_to):
+    async with ReceivingPeer("CA+AE", "CA+AE", "CA") as peer:
+        sink = sink_to(peer)
+        outcomes = [await one(sink, delivery(f"C{n}")) for n in range(3)]
+        assert [type(outcome) for outcome in outcomes] == [Delivered] * 3
+        assert peer.connections_seen == 1
+
+
+async def test_a_control_id_in_a_multibyte_header_is_found_where_the_receiver_finds_it(delivery, sink_to):
+    # In GB 18030 the second byte of a character may be '|' or '^'.
+    facility = "\u4e00\u8c22\u7f16".encode("gb18030")
+    header = b"MSH|^~\\&|APP|" + facility + b"|B|C|20260101||ADT^A01|ID-9|P|2.5.1|||||CHN|GB 18030-2000\r"
+    async with ReceivingPeer("AA") as peer:
+        outcome = await one(sink_to(peer), delivery(body=header + b"PID|1\r"))
+        assert isinstance(outcome, Delivered)
+
+
+# -- connections -----------------------------------------------------------------------------------
+
+
+async def test_one_connection_carries_many_messages_in_order(delivery, sink_to):
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer)
+        sent = [delivery(f"C{n}") for n in range(200)]
+        for message in sent:
+            assert isinstance(await one(sink, message), Delivered)
+        assert peer.received == [message.body for message in sent]
+        assert peer.connections_seen == 1
+
+
+async def test_a_receiver_that_closed_while_idle_costs_no_attempt(delivery, sink_to):
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer)
+        await one(sink, delivery("C1"))
+        peer.disconnect()
+        await peer.until(lambda: peer.connections == 0)
+        assert isinstance(await one(sink, delivery("C2")), Delivered)
+        assert peer.connections_seen == 2
+
+
+async def test_without_keep_open_every_message_has_its_connection(delivery, sink_to):
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer, keep_open=False)
+        for n in range(3):
+            assert isinstance(await one(sink, delivery(f"C{n}")), Delivered)
+        await peer.until(lambda: peer.connections == 0)
+        assert peer.connections_seen == 3
+
+
+async def test_an_idle_connection_is_closed_when_that_is_asked_for(delivery, sink_to):
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer, idle_close=0.1)
+        assert isinstance(await one(sink, delivery("C1")), Delivered)
+        await peer.until(lambda: peer.connections == 0)
+        assert isinstance(await one(sink, delivery("C2")), Delivered)
+
+
+async def test_a_receiver_that_is_down_is_unreachable_until_it_is_back_on_the_same_port(delivery, sink_to):
+    peer = ReceivingPeer("AA")
+    await peer.start()
+    host, port = peer.address
+    sink = sink_to(port)
+    assert isinstance(await one(sink, delivery("C1")), Delivered)
+    await peer.stop()
+    outcome = await one(sink, delivery("C2"))
+    assert outcome == Unreachable(f"{host}:{port} refuses connections")
+    await peer.start(host, port)
+    assert isinstance(await one(sink, delivery("C2")), Delivered)
+    await peer.stop()
+
+
+async def test_a_name_that_does_not_resolve_is_said_so(delivery, sink_to):
+    outcome = await one(sink_to(2575, host="no-such-host.invalid"), delivery())
+    assert outcome == Unreachable("the host name no-such-host.invalid cannot be resolved")
+
+
+async def test_a_receiver_that_does_not_even_accept_is_given_up_after_the_connect_timeout(delivery, sink_to):
+    listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+    port = listening.getsockname()[1]
+    queue = [socket.socket() for _ in range(8)]  # fill the backlog: further SYNs are dropped
+    for waiting in queue:
+        waiting.setblocking(False)
+        waiting.connect_ex(("127.0.0.1", port))
+    try:
+        outcome = await one(sink_to(port, connect_timeout=0.3), delivery())
+        assert outcome == Unreachable(f"127.0.0.1:{port} does not respond")
+    finally:
+        for held in (*queue, listening):
+            held.close()
+
+
+async def test_a_cancelled_delivery_leaves_no_answer_behind_for_the_next(delivery, sink_to):
+    async with ReceivingPeer("late:0.2", "AE") as peer:
+        sink = sink_to(peer)
+        sending = asyncio.get_running_loop().create_task(one(sink, delivery("C1")))
+        await peer.until_received(1)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert not sink.is_connected
+        assert isinstance(await one(sink, delivery("C2")), Refused)
+
+
+async def test_closing_lets_go_of_a_receiver_that_does_not(delivery, sink_to):
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer)
+        await one(sink, delivery())
+        await asyncio.wait_for(sink.close(), 2)
+        await peer.until(lambda: peer.connections == 0)
+
+
+@pytest.mark.parametrize("bad", [b"\x0b", b"\x1c"])
+async def test_a_message_that_would_break_the_receivers_framing_is_not_sent(bad, delivery, sink_to, adt):
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer)
+        assert isinstance(await one(sink, delivery(body=adt(control_id="C1") + bad)), Unsendable)
+        assert peer.connections_seen == 0
+
+
+async def test_a_message_that_asks_for_no_answer_waits_for_one_unless_told_not_to(delivery, sink_to, adt):
+    body = adt(control_id="C1").replace(b"|2.5.1", b"|2.5.1|||NE|NE", 1)
+    async with ReceivingPeer("none") as peer:
+        assert isinstance(await one(sink_to(peer, ack_timeout=0.1), delivery(body=body)), Unanswered)
+        outcome = await one(sink_to(peer, ack_timeout=0.1, answer="as-asked"), delivery(body=body))
+        assert outcome == Delivered(note="sent; the message asks for no answer")
+        await peer.until_received(2)
+
+
+# -- TLS (S12) -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority():
+    return trustme.CA()
+
+
+def written(folder: Path, authority: trustme.CA, *names: str, **options) -> dict[str, str]:
+    cert = authority.issue_cert(*names, **options)
+    stem = "-".join(names).replace("@", "_")
+    cert.private_key_pem.write_to_path(str(folder / f"{stem}.key"))
+    (folder / f"{stem}.crt").write_bytes(b"".join(pem.bytes() for pem in cert.cert_chain_pems))
+    authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+    return {"certificate": f"{stem}.crt", "key": f"{stem}.key"}
+
+
+def tls_server(folder: Path, authority: trustme.CA, *names: str, client_ca: str | None = None) -> ssl.SSLContext:
+    files = written(folder, authority, *names)
+    return server_context(
+        certificate=folder / files["certificate"],
+        key=folder / files["key"],
+        client_ca=folder / client_ca if client_ca else None,
+    )
+
+
+async def test_a_delivery_over_mutual_tls(delivery, sink_to, tmp_path, authority):
+    server = tls_server(tmp_path, authority, "ris.local", client_ca="ca.crt")
+    mine = written(tmp_path, authority, "segmill@site")
+    async with ReceivingPeer("AA", tls=server) as peer:
+        sink = sink_to(peer, folder=tmp_path, tls={"ca": "ca.crt", "server_name": "ris.local", **mine})
+        for n in range(3):
+            assert isinstance(await one(sink, delivery(f"C{n}", padding=200_000 * n)), Delivered)
+        assert peer.connections_seen == 1
+
+
+async def test_a_receiver_that_stalls_behind_tls_is_given_up_too(delivery, sink_to, tmp_path, authority):
+    server = tls_server(tmp_path, authority, "ris.local")
+    async with ReceivingPeer("stall", tls=server) as peer:
+        tls = {"ca": "ca.crt", "server_name": "ris.local"}
+        sink = sink_to(peer, folder=tmp_path, tls=tls, write_timeout=0.3, ack_timeout=60.0)
+        outcome = await asyncio.wait_for(one(sink, delivery(padding=40_000_000)), 20)
+        assert isinstance(outcome, Unanswered)
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(delivery, sink_to, tmp_path, authority):
+    server = tls_server(tmp_path, authority, "127.0.0.1")
+    (tmp_path / "other.crt").write_bytes(trustme.CA().cert_pem.bytes())
+    async with ReceivingPeer("AA", tls=server) as peer:
+        outcome = await one(sink_to(peer, folder=tmp_path, tls={"ca": "other.crt"}), delivery())
+        assert isinstance(outcome, Unreachable) and "was not accepted" in outcome.note
+        assert peer.received == []
+
+
+async def test_a_certificate_for_another_name_is_refused_unless_that_name_is_expected(
+    delivery, sink_to, tmp_path, authority
+):
+    server = tls_server(tmp_path, authority, "ris.local")
+    async with ReceivingPeer("AA", tls=server) as peer:
+        outcome = await one(sink_to(peer, folder=tmp_path, tls={"ca": "ca.crt"}), delivery())
+        assert isinstance(outcome, Unreachable) and "not valid for" in outcome.note
+        expected = sink_to(peer, folder=tmp_path, tls={"ca": "ca.crt", "server_name": "ris.local"})
+        assert isinstance(await one(expected, delivery()), Delivered)
+
+
+async def test_without_verify_any_certificate_will_do(delivery, sink_to, tmp_path, authority):
+    server = tls_server(tmp_path, authority, "ris.local")
+    async with ReceivingPeer("AA", tls=server) as peer:
+        assert isinstance(await one(sink_to(peer, tls={"verify": False}), delivery()), Delivered)
+
+
+async def test_a_receiver_that_wants_our_certificate_and_gets_none_never_gets_the_message(
+    delivery, sink_to, tmp_path, authority
+):
+    server = tls_server(tmp_path, authority, "127.0.0.1", client_ca="ca.crt")
+    async with ReceivingPeer("AA", tls=server) as peer:
+        outcome = await one(sink_to(peer, folder=tmp_path, tls={"ca": "ca.crt"}), delivery())
+        assert isinstance(outcome, Unanswered | Unreachable)
+        assert "certificate" in outcome.note
+        assert peer.received == []
+
+
+async def test_an_alert_that_turns_our_certificate_down_means_that_nothing_was_taken(
+    delivery, sink_to, tmp_path, authority
+):
+    # OpenSSL's own server sends the alert; with TLS 1.3 it comes after we have begun to write.
+    server = tls_server(tmp_path, authority, "127.0.0.1", client_ca="ca.crt")
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        accepted, _ = listening.accept()
+        with accepted, pytest.raises(ssl.SSLError):
+            server.wrap_socket(accepted, server_side=True)
+        # Take what comes until the sender hangs up: closing first would reset the connection under the alert.
+
+    refusing = asyncio.get_running_loop().run_in_executor(None, refuse)
+    sink = sink_to(listening.getsockname()[1], folder=tmp_path, tls={"ca": "ca.crt"})
+    outcome = await one(sink, delivery())
+    await refusing
+    listening.close()
+    assert isinstance(outcome, Unreachable), outcome
+    assert "certificate required" in outcome.note
+
+
+async def test_a_receiver_of_old_tls_is_refused(delivery, sink_to, tmp_path, authority):
+    server = tls_server(tmp_path, authority, "127.0.0.1")
+    server.minimum_version = ssl.TLSVersion.TLSv1_2
+    server.maximum_version = ssl.TLSVersion.TLSv1_2
+    server.set_ciphers("AES256-SHA256")  # RSA key exchange, CBC
+    async with ReceivingPeer("AA", tls=server) as peer:
+        outcome = await one(sink_to(peer, folder=tmp_path, tls={"ca": "ca.crt"}), delivery())
+        assert isinstance(outcome, Unreachable) and outcome.note.startswith("TLS with")
+
+
+async def test_a_receiver_that_speaks_no_tls_is_unreachable(delivery, sink_to, tmp_path, authority):
+    written(tmp_path, authority, "127.0.0.1")
+    async with ReceivingPeer("AA") as peer:
+        outcome = await one(sink_to(peer, folder=tmp_path, tls={"ca": "ca.crt"}, connect_timeout=5.0), delivery())
+        assert isinstance(outcome, Unreachable)
+        assert peer.received == []
+
+
+def test_files_that_cannot_be_used_are_named_when_the_sink_is_set_up(sink_to, tmp_path):
+    with pytest.raises(ConfigError, match=r"missing\.crt does not exist"):
+        sink_to(1, folder=tmp_path, tls={"ca": "missing.crt"})
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def test_settings_come_as_text_with_units():
+    settings = MllpSinkSettings.model_validate(
+        {"host": "ris", "port": "2575", "ack_timeout": "1m", "max_ack": "8KB", "keep_open": "false", "tls": {}}
+    )
+    assert (settings.port, settings.ack_timeout, settings.max_ack, settings.keep_open) == (2575, 60.0, 8000, False)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"port": "0"}, {"port": "70000"}, {"ack_timeout": "0"}, {"timeout": "1s"}, {"host": ""}]
+)
+def test_settings_that_cannot_work_are_refused(bad):
+    with pytest.raises(ValueError):
+        MllpSinkSettings.model_validate({"host": "ris", "port": "2575", **bad})
+
+
+def test_a_behaviour_reads_its_delay_with_a_unit():
+    assert parse_behaviour("late:30s", parse_duration).delay_s == 30.0
+    with pytest.raises(ValueError, match="not a way to answer"):
+        parse_behaviour("maybe")
