@@ -122,7 +122,7 @@ def _part(value: SourceDict, apart: set[str]) -> tuple[SourceDict, SourceDict]:
 class Retry(ConfigModel):
     """When a delivery that did not arrive is tried again: after `first`, then twice as long each time, up to `most`.
 
-    Each wait is shortened or lengthened by up to `jitter`. `limit` is when the delivery is given to a person
+    Each wait is shortened by up to `jitter`. `limit` is when the delivery is given to a person
     (held): `none`, a number of attempts, or a time since the first.
     """
 
@@ -167,14 +167,19 @@ class Retry(ConfigModel):
 class DeliveryPolicy(ConfigModel):
     """What every destination may have beside its sink.
 
-    `on_refused`: what a negative answer (AE, AR, CE, CR) comes to. `hold`: the lane waits for a person;
-    `retry`: the same message again, later; `skip`: given up, the next message goes; `stop`: AR and CR are
-    retried, AE and CE stop the lane. `on_unanswered`: sent, and no answer came. `window`: how many
-    completion marks may be unsynced, which is how many duplicates a power cut can cause (reliability.md 0.7).
+    `on_refused`: an answer about the content, AE or CR: the same message comes to the same end.
+    `on_rejected`: AR or CE, which may be about anything else and may pass later. For both: `hold` sets the message
+    aside for a person and goes on with the next; `retry` sends it again, later; `skip` gives it up;
+    `stop` lets the lane stand still until a person releases it. `on_unanswered`: sent, and no answer came.
+    `window`: how many completion marks may be unsynced, which is how many duplicates a power cut can cause
+    (reliability.md section 0 item 7; hl7.md item 19).
     """
 
     on_refused: Literal["hold", "retry", "skip", "stop"] = Field(
-        default="hold", description="What a negative answer of the receiver comes to"
+        default="hold", description="What AE and CR of the receiver come to"
+    )
+    on_rejected: Literal["hold", "retry", "skip", "stop"] = Field(
+        default="retry", description="What AR and CE of the receiver come to"
     )
     on_unanswered: Literal["retry", "hold"] = Field(default="retry", description="What no answer in time comes to")
     retry: Retry = Field(default_factory=Retry, description="When it is tried again")

@@ -47,13 +47,17 @@ class Source:
 
 @dataclass(slots=True, frozen=True)
 class Scalar:
-    """A text. `style`: '' plain, or one of `'`, `"`, `|`, `>`. `start` and `end` are indexes into the source."""
+    """A text. `style`: '' plain, or one of `'`, `"`, `|`, `>`. `start` and `end` are indexes into the source.
+
+    `is_broken` where a finding about it has been given already, so that what follows from it is not told again.
+    """
 
     source: Source
     text: str
     style: str
     start: int
     end: int
+    is_broken: bool = False
 
     @property
     def position(self) -> Position:
@@ -62,12 +66,13 @@ class Scalar:
 
 @dataclass(slots=True, frozen=True)
 class Mapping:
-    """Keys and values in order, keys unique."""
+    """Keys and values in order, keys unique. `is_broken` where some of them could not be read."""
 
     source: Source
     start: int
     end: int
     items: list[tuple[Scalar, "Node"]]
+    is_broken: bool = False
 
     @property
     def position(self) -> Position:

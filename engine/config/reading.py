@@ -46,12 +46,14 @@ _BOUNDS = {
 def to_data(node: Node, substitute: Substitute | None = None, owner: SourceText | None = None) -> Any:
     """Plain dicts, lists and strings that know their place. `substitute` makes the text of each value."""
     if isinstance(node, Scalar):
-        return substitute(node) if substitute else SourceText(node.text, node)
+        if node.is_broken or substitute is None:
+            return SourceText(node.text, node, is_broken=node.is_broken)
+        return substitute(node)
     if isinstance(node, Mapping):
         made = SourceDict()
         made.node, made.owner = node, owner
         for key, value in node.items:
-            name = SourceText(key.text, key)
+            name = SourceText(key.text, key, is_broken=key.is_broken)
             made[name] = to_data(value, substitute, name)
         return made
     items = SourceList(to_data(item, substitute, owner) for item in node.items)
@@ -103,13 +105,15 @@ def _finding(error: Any, data: Any, reading: Reading) -> ConfigFinding | None:
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         return at(place, "E106", f"{_subject(name)} must be {words.format(error['ctx'][key])}")
-    if isinstance(problem, ValueError):
+    if isinstance(problem, ValueError) and not (isinstance(value, SourceText) and value.is_secret):
         return at(place, "E107", f"{_subject(name)}: {problem}")
     return at(place, "E107", f"{_subject(name)} cannot be used here")
 
 
-def _missing(error: Any, data: Any, reading: Reading) -> ConfigFinding:
+def _missing(error: Any, data: Any, reading: Reading) -> ConfigFinding | None:
     holder = error["input"]
+    if isinstance(holder, SourceDict) and holder.node.is_broken:
+        return None
     key = error["loc"][-1]
     owner = holder.owner if isinstance(holder, SourceDict) else None
     place = owner.position() if owner is not None else _place(holder, data, error["loc"][:-1], reading)
@@ -120,10 +124,12 @@ def _missing(error: Any, data: Any, reading: Reading) -> ConfigFinding:
 def _bad_value(problem: BadValue, value: object, name: str, place: Position) -> ConfigFinding:
     if isinstance(value, SourceText):
         place = value.position(problem.offset, problem.length) or place
-    message = problem.message
+    message, hint = problem.message, problem.hint
+    if isinstance(value, SourceText) and value.is_secret:
+        message, hint = "cannot be used; its value is secret and not shown", ""
     if message.startswith(("is ", "has ", "must ", "lacks ", "cannot ", "needs ")):
         message = f"{_subject(name)} {message}"
-    return at(place, problem.code, message, problem.hint)
+    return at(place, problem.code, message, hint)
 
 
 def _not_allowed(error: Any, value: object, name: str, place: Position) -> ConfigFinding:

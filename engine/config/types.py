@@ -144,3 +144,10 @@ class FolderText(MarkedText):
 
     __slots__ = ()
     json_schema = {"type": "string", "description": "A folder, relative to the site"}  # noqa: RUF012
+
+
+class DestinationText(MarkedText):
+    """The name of a destination of the same channel."""
+
+    __slots__ = ()
+    json_schema = {"type": "string", "description": "The name of a destination below"}  # noqa: RUF012

@@ -1,0 +1,193 @@
+"""A channel's file: where messages come from, what happens to them, and where they go (DESIGN section 5)."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+
+from engine.config.base import ConfigModel, did_you_mean
+from engine.config.entries import Destination, StepEntry, check_name
+from engine.config.finding import BadValue
+from engine.config.listen import Listen
+from engine.config.types import ConditionText, DestinationText, MarkedText
+from engine.config.units import Duration
+from engine.hl7.charset import codec_named
+
+FALLBACK_CHARSETS: Final[tuple[str, ...]] = (
+    "ascii",
+    "utf-8",
+    "cp1250",
+    "cp1251",
+    "cp1252",
+    "cp1253",
+    "cp1254",
+    "cp1255",
+    "cp1256",
+    "cp1257",
+    "cp1258",
+    *(f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16)),
+    "cp437",
+    "cp850",
+    "mac-roman",
+    "shift_jis",
+    "euc_jp",
+    "euc_kr",
+    "gb18030",
+    "big5",
+)
+"""Character sets that a fallback is likely to be; whatever fits HL7 and keeps no state is taken."""
+
+
+class AcceptPattern(MarkedText):
+    """Message type and trigger event: `ADT^A01`, `ADT^*`, or `*` for everything."""
+
+    __slots__ = ()
+    json_schema = {  # noqa: RUF012
+        "type": "string",
+        "pattern": r"^(\*|[A-Z][A-Z0-9]{2}(\^(\*|[A-Z0-9]{1,3}))?)$",
+        "description": "ADT^A01, ADT^* or *",
+    }
+
+    def check(self) -> None:
+        """One or two parts, each whole or `*`."""
+        if self == "*" or re.fullmatch(r"[A-Z][A-Z0-9]{2}\^(\*|[A-Z0-9]{1,3})", self):
+            return
+        parts = [part.strip() for part in re.split(r"[\^_\s]+", self.upper()) if part.strip()]
+        if len(parts) == 1 and re.fullmatch(r"[A-Z][A-Z0-9]{2}", parts[0]):
+            hint = f"did you mean {parts[0]}^*?"
+        elif len(parts) >= 2 and re.fullmatch(r"[A-Z][A-Z0-9]{2}", parts[0]) and len(parts[1]) <= 3:
+            hint = f"did you mean {parts[0]}^{parts[1]}?"
+        else:
+            hint = "such as ADT^A01 or ADT^*"
+        raise BadValue(f"'{self.shown}' is not a type and event", hint, code="E123")
+
+    def matches(self, message_code: str, trigger_event: str) -> bool:
+        """Whether a message with these MSH-9.1 and MSH-9.2 is meant."""
+        if self == "*":
+            return True
+        code, _, event = self.partition("^")
+        return code == message_code and event in ("*", trigger_event)
+
+    def covers(self, other: "AcceptPattern") -> bool:
+        """Whether everything `other` matches is matched here too."""
+        if self == "*":
+            return True
+        code, _, event = self.partition("^")
+        other_code, _, other_event = other.partition("^")
+        return code == other_code and event in ("*", other_event)
+
+
+class Identity(ConfigModel):
+    """What the engine calls itself in an ACK where the message does not say to whom it was sent."""
+
+    application: str = Field(default="SEGMILL", max_length=180, description="MSH-3")
+    facility: str = Field(default="", max_length=180, description="MSH-4")
+
+
+class Ack(ConfigModel):
+    """When and how senders are answered. Nothing positive is said before the message is stored."""
+
+    when: Literal["processed", "stored"] = Field(
+        default="processed", description="After the steps ran and all was stored, or once the message is stored"
+    )
+    mode: Literal["auto", "original", "enhanced"] = Field(default="auto", description="auto goes by MSH-15 and MSH-16")
+    when_held: Literal["AA", "AE"] = Field(default="AA", description="The answer for a message that is held")
+    on_store_failure: Literal["AR", "AE", "close"] = Field(
+        default="AR", description="The answer where nothing can be stored; close hangs up instead"
+    )
+    identity: Identity = Field(default_factory=Identity, description="The engine's name in answers")
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _refuse_delivered(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith("delivered"):
+            raise BadValue("cannot wait for a delivery in this version", "allowed: processed, stored", code="E119")
+        return value
+
+
+class Duplicates(ConfigModel):
+    """How long a resend (same sender, same MSH-10, same bytes) is recognised; `off` never."""
+
+    window: Duration = Field(default=7 * 86400.0, ge=0, le=366 * 86400, description="How long a resend is recognised")
+
+    @property
+    def is_on(self) -> bool:
+        return self.window > 0
+
+
+def _duplicates(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value == "off":
+        return Duplicates(window=0.0)
+    raise BadValue("must be off or have a window", "such as duplicates: {window: 7d}", code="E105")
+
+
+DuplicatesField = Annotated[
+    Duplicates,
+    BeforeValidator(_duplicates),
+    WithJsonSchema({"anyOf": [{"const": "off"}, {"$ref": "#/definitions/Duplicates"}]}),
+]
+
+
+def _charset(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    codec = codec_named(value)
+    if codec is None or codec.startswith("iso2022"):
+        hint = did_you_mean(value, FALLBACK_CHARSETS) or "such as cp1252, iso8859-15, utf-8 or gb18030"
+        raise BadValue(f"'{value}' is not a character set that can be a fallback", hint, code="E105")
+    return codec
+
+
+class Charset(ConfigModel):
+    """How bytes become text where the message does not say it in MSH-18."""
+
+    fallback: Annotated[
+        str, BeforeValidator(_charset), WithJsonSchema({"type": "string", "examples": list(FALLBACK_CHARSETS)})
+    ] = Field(default="cp1252", description="For a message that declares nothing and is not UTF-8")
+
+
+class Route(ConfigModel):
+    """One way out: `to` a destination, `when` a condition is true, or always."""
+
+    to: DestinationText = Field(description="The name of a destination below")
+    when: ConditionText | None = Field(default=None, description="Without it every message takes this route")
+
+
+def _named(name: str) -> str:
+    check_name(name)
+    return name
+
+
+class ChannelFile(ConfigModel):
+    """channel.yaml: one channel."""
+
+    description: str = Field(default="", description="What the channel is for, in a sentence")
+    listen: Listen = Field(description="Where messages come from")
+    accept: tuple[AcceptPattern, ...] = Field(
+        default=(AcceptPattern("*"),), min_length=1, description="Types and events this channel takes"
+    )
+    condition: ConditionText | None = Field(
+        default=None, alias="from", description="Messages this channel takes, by a condition"
+    )
+    ack: Ack = Field(default_factory=Ack, description="When and how senders are answered")
+    duplicates: DuplicatesField = Field(default_factory=Duplicates, description="How long a resend is recognised")
+    charset: Charset = Field(default_factory=Charset, description="How bytes become text")
+    steps: tuple[StepEntry, ...] = Field(default=(), description="What happens to a message, in order")
+    routes: tuple[Route, ...] = Field(default=(), description="Where a message goes; it may take several")
+    destinations: dict[Annotated[str, AfterValidator(_named)], Destination] = Field(
+        default_factory=dict, description="Where messages can go, by name"
+    )
+    later: ClassVar[Mapping[str, str]] = {
+        "validate": "in this version write a 'validate' step under steps",
+        "worklist": "this version has no worklist",
+        "retention": "this version keeps every message",
+        "keys": "messages are found by control id in this version",
+        "order_by": "every destination is one lane, in order of receipt",
+    }
+
+    def accepts_type(self, message_code: str, trigger_event: str) -> bool:
+        """Whether a message with these MSH-9.1 and MSH-9.2 is in `accept`."""
+        return any(pattern.matches(message_code, trigger_event) for pattern in self.accept)

@@ -1,0 +1,115 @@
+"""Findings as people and tools read them: text with the line and a caret, JSON, or GitHub annotations."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal
+
+from engine.config.finding import ConfigFinding
+from engine.config.node import Source
+
+Format = Literal["text", "json", "github"]
+MAX_SHOWN: Final = 110
+"""Columns of a source line that are shown; of a longer one the part around the caret."""
+
+_SECRET = re.compile(
+    r"((?:password|passphrase|secret|token)[\w-]*[\"']?\s*:\s*)(?!\s*[\"']?\$\{)(\S.*)$", re.IGNORECASE
+)
+
+
+def render(finding: ConfigFinding, source_text: str) -> str:
+    """A finding with the line before, the line and a caret, as lines without a last line end.
+
+    `source_text` is the file's text; '' where it cannot be had, and then the hint has its own line.
+    """
+    lines = [title(finding)]
+    source = Source(finding.file, source_text)
+    if finding.line < 1 or not source_text or finding.line >= len(source.starts):
+        if finding.hint:
+            lines.append(f"      = {finding.hint}")
+        return "\n".join(lines)
+    before = source.line(finding.line - 1)
+    body, column = _window(_hidden(source.line(finding.line)), finding.column)
+    if finding.line > 1 and before.strip():
+        lines.append(f"{finding.line - 1:5} | {_printable(_hidden(before))[:MAX_SHOWN]}".rstrip())
+    lines.append(f"{finding.line:5} | {body}".rstrip())
+    pad = "".join("\t" if c == "\t" else " " * _width(c) for c in body[: column - 1])
+    marked = body[column - 1 : column - 1 + max(1, finding.length)]
+    caret = "^" * max(1, sum(_width(c) for c in marked))
+    lines.append(f"      | {pad}{caret} {finding.hint}".rstrip())
+    return "\n".join(lines)
+
+
+def title(finding: ConfigFinding) -> str:
+    """Place, code and message in one line, as editors and CI find them."""
+    place = finding.file
+    if finding.line:
+        place += f":{finding.line}:{finding.column}"
+    return f"{place} {finding.code} {finding.message}".lstrip()
+
+
+def as_json(finding: ConfigFinding) -> dict[str, Any]:
+    """A finding for tools. `severity` is error or warning."""
+    return {
+        "code": finding.code,
+        "severity": "error" if finding.is_error else "warning",
+        "file": finding.file,
+        "line": finding.line,
+        "column": finding.column,
+        "length": finding.length,
+        "message": finding.message,
+        "hint": finding.hint,
+    }
+
+
+def as_github(finding: ConfigFinding) -> str:
+    """A workflow command of GitHub Actions, shown in the diff of a change."""
+    kind = "error" if finding.is_error else "warning"
+    places = {"file": finding.file}
+    if finding.line:
+        places |= {"line": str(finding.line), "col": str(finding.column)}
+        places["endColumn"] = str(finding.column + finding.length)
+    properties = ",".join(f"{key}={_escaped(value, ',:')}" for key, value in {**places, "title": finding.code}.items())
+    text = finding.message + (f" ({finding.hint})" if finding.hint else "")
+    return f"::{kind} {properties}::{_escaped(text)}"
+
+
+def render_all(findings: Iterable[ConfigFinding], read: Callable[[str], str]) -> str:
+    """Every finding as text, in order of file and place, with an empty line between; '' for none.
+
+    `read` gives a file's text by the finding's name for it, '' where it cannot be read.
+    """
+    texts: dict[str, str] = {}
+    parts = []
+    for finding in sorted(findings, key=lambda one: one.sort_key):
+        if finding.file not in texts:
+            texts[finding.file] = read(finding.file) if finding.file else ""
+        parts.append(render(finding, texts[finding.file]))
+    return "\n\n".join(parts)
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """The part of a long line around a column, and the column in it."""
+    start = max(0, column - 1 - MAX_SHOWN // 2) if len(line) > MAX_SHOWN else 0
+    return _printable(line[start : start + MAX_SHOWN]), column - start
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
+
+
+def _width(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+
+
+def _hidden(line: str) -> str:
+    """The line with the value of a password or token starred, at its length."""
+    return _SECRET.sub(lambda found: found.group(1) + "*" * len(found.group(2)), line)
+
+
+def _escaped(text: str, more: str = "") -> str:
+    for char in "%\r\n" + more:
+        text = text.replace(char, f"%{ord(char):02X}")
+    return text

@@ -1,0 +1,97 @@
+"""The site's file, segmill.yaml: what all channels share."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+
+from engine.config.base import ConfigModel
+from engine.config.finding import BadValue
+from engine.config.listen import is_loopback
+from engine.config.types import FolderText
+from engine.config.units import Duration, Size
+
+
+class AdminPort(ConfigModel):
+    """Where metrics and probes are served over TCP; `off` serves them on the control socket only."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on")
+    port: int = Field(default=9464, ge=0, le=65535, description="TCP port; 0 takes a free one")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches the port."""
+        return is_loopback(self.host)
+
+
+def _admin(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value == "off":
+        return None
+    raise BadValue("must be off or have a host and a port", "such as admin: {port: 9464}", code="E105")
+
+
+class Limits(ConfigModel):
+    """Bounds of the whole engine, so that no sender and no backlog can take the machine."""
+
+    connections: int = Field(default=10_000, ge=1, le=1_000_000, description="Open MLLP connections of all channels")
+    intake_memory: Size = Field(
+        default=256 * 1024**2,
+        ge=1024**2,
+        description="Bytes received and not yet stored; at this much, reading pauses",
+    )
+    free_disk: Size = Field(
+        default=64 * 1000**2,
+        ge=0,
+        description="With less free space for the store, messages are refused until there is more",
+    )
+
+
+class Workers(ConfigModel):
+    """Processes that run the python steps of channels."""
+
+    count: int = Field(default=2, ge=1, le=64, description="How many processes")
+    deadline: Duration = Field(default=2.0, ge=0.1, le=60, description="How long one message may take")
+    memory: Size = Field(default=512 * 1024**2, ge=64 * 1024**2, description="Address space of one process")
+
+
+class SiteSettings(ConfigModel):
+    """segmill.yaml: the site."""
+
+    environment: str = Field(default="", max_length=40, description="Its name, such as test or prod, shown everywhere")
+    data: FolderText = Field(default=FolderText("data"), description="Folder for the store and the control socket")
+    store: str = Field(default="sqlite:data/segmill.db", description="The store: sqlite:FILE or memory:")
+    admin: Annotated[
+        AdminPort | None,
+        BeforeValidator(_admin),
+        WithJsonSchema({"anyOf": [{"const": "off"}, {"$ref": "#/definitions/AdminPort"}]}),
+    ] = Field(default_factory=AdminPort, description="Metrics and probes over TCP, or off")
+    shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
+    limits: Limits = Field(default_factory=Limits, description="Bounds of the whole engine")
+    workers: Workers = Field(default_factory=Workers, description="Processes for python steps")
+    later: ClassVar[Mapping[str, str]] = {
+        "console": "this version has no console; metrics and probes are under 'admin'",
+        "users": "this version has no users; the control socket is for the user that runs the engine",
+        "retention": "this version keeps every message",
+        "tls": "TLS is set for each port and destination",
+    }
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str) -> str:
+        if value == "memory:" or re.fullmatch(r"sqlite:[^?#]+", value):
+            return value
+        if value.startswith(("postgres:", "postgresql:")):
+            raise BadValue("cannot be PostgreSQL in this version", "such as sqlite:data/segmill.db", code="E119")
+        raise BadValue(f"'{value}' is not a store", "such as sqlite:data/segmill.db", code="E107")
+
+    @property
+    def store_kind(self) -> Literal["sqlite", "memory"]:
+        return "memory" if self.store == "memory:" else "sqlite"
+
+    @property
+    def store_path(self) -> str:
+        """The store's file, relative to the site; '' for a store in memory."""
+        return self.store.partition(":")[2]

@@ -1,0 +1,251 @@
+"""A site's folder, read as a whole: segmill.yaml and every channel under channels/, with all findings at once."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from engine.config.base import Reading, nearest
+from engine.config.channel import ChannelFile
+from engine.config.checks import check_channel, read_tables
+from engine.config.entries import check_name
+from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
+from engine.config.finding import BadValue, ConfigFinding, Position
+from engine.config.kinds import Kinds
+from engine.config.lint import Neighbour, check_neighbours
+from engine.config.node import Mapping as MappingNode
+from engine.config.node import Node, Scalar
+from engine.config.reading import Model, to_data, validate
+from engine.config.settings import SiteSettings
+from engine.config.source import decode, load_yaml
+from engine.config.substitute import Origin, Substitution
+from engine.config.table import Table
+from engine.model.ids import ChannelName
+
+SITE_FILE: Final = "segmill.yaml"
+CHANNELS: Final = "channels"
+
+
+@dataclass(slots=True, frozen=True)
+class LoadedChannel:
+    """A channel without errors.
+
+    `files`: everything that makes its version, by path in its folder; secrets are in it as hashes only.
+    `tables`: code tables by the path an expression or a step writes. `positions`: where each value stands,
+    by its keys and indexes (`("listen", "mllp", "port")`). `substituted`: what each `${...}` was replaced
+    by, secrets too: never shown, never stored. `origins`: the same for people.
+    """
+
+    name: ChannelName
+    file: ChannelFile
+    folder: Path
+    files: Mapping[str, bytes]
+    tables: Mapping[str, Table]
+    positions: Mapping[tuple[str | int, ...], Position]
+    substituted: Mapping[str, str] = field(repr=False)
+    origins: tuple[Origin, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """How people call its file."""
+        return f"{CHANNELS}/{self.name}/{CHANNEL_FILE}"
+
+
+@dataclass(slots=True, frozen=True)
+class LoadedSite:
+    """A site as its files say. `site` is None where segmill.yaml has errors; `channels` holds those without any.
+
+    Channels are in order of name: the order in which channels that share a port are asked for a message.
+    """
+
+    folder: Path
+    site: SiteSettings | None
+    channels: list[LoadedChannel]
+    findings: list[ConfigFinding]
+    origins: tuple[Origin, ...] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the engine can run it: no errors, and at least one channel."""
+        return self.site is not None and not any(finding.is_error for finding in self.findings)
+
+
+def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
+    """Read and check everything in a site's folder; segmill.yaml may be missing. Never raises for its content."""
+    folder = Path(folder).resolve()
+    findings: list[ConfigFinding] = []
+    origins: list[Origin] = []
+    settings = _load_settings(folder, kinds, env, findings, origins)
+    channels: list[LoadedChannel] = []
+    for place in _channel_folders(folder, findings):
+        channel, found = load_channel(place.name, FolderFiles(folder, place), kinds, env, site=folder)
+        findings += found
+        if channel is not None:
+            channels.append(channel)
+            origins += channel.origins
+    findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])
+    return LoadedSite(folder, settings, channels, sorted(findings, key=lambda f: f.sort_key), tuple(origins))
+
+
+def load_channel(
+    name: str,
+    origin: ChannelFiles,
+    kinds: Kinds,
+    env: Mapping[str, str],
+    *,
+    site: Path,
+    recorded: Mapping[str, str] | None = None,
+) -> tuple[LoadedChannel | None, list[ConfigFinding]]:
+    """One channel and everything that is wrong in it; None where there is an error.
+
+    `recorded` replaces environment and files for `${...}`: what a recorded version was made with.
+    """
+    files = ReadFiles(origin)
+    folder_shown = f"{CHANNELS}/{name}"
+    shown = f"{folder_shown}/{CHANNEL_FILE}"
+    try:
+        raw = files.read(CHANNEL_FILE)
+    except OSError as exc:
+        return None, [ConfigFinding("E100", shown, 0, 0, 0, f"cannot be read: {exc.strerror}")]
+    substitution = Substitution(env, lambda path: (site / path).read_text(encoding="utf-8"), recorded=recorded)
+    model, node, findings = _read_model(raw, shown, ChannelFile, kinds, substitution)
+    findings += _check_channel_name(name, folder_shown)
+    if model is None or node is None:
+        return None, findings
+    tables, found = read_tables(model, files, folder_shown)
+    findings += found
+    findings += check_channel(model, tables, files, folder_shown)
+    if any(finding.is_error for finding in findings):
+        return None, findings
+    for path in origin.paths():
+        if path.endswith(".py"):
+            files.read(path)
+    channel = LoadedChannel(
+        ChannelName(name),
+        model,
+        site / CHANNELS / name,
+        _version_files(files.seen, substitution),
+        tables,
+        positions(node),
+        dict(substitution.used),
+        tuple(substitution.origins),
+    )
+    return channel, findings
+
+
+def load_version(
+    name: str, files: Mapping[str, bytes], kinds: Kinds, substituted: Mapping[str, str] | None = None
+) -> tuple[LoadedChannel | None, list[ConfigFinding]]:
+    """A channel from the files of a recorded version, without its folder.
+
+    `substituted` is LoadedChannel's; without it what was recorded is taken, where a secret is only a hash.
+    Certificates and the like are no part of a version and are not looked for.
+    """
+    recorded = dict(substituted or {})
+    if substituted is None and SUBSTITUTED_FILE in files:
+        recorded = json.loads(files[SUBSTITUTED_FILE])
+    return load_channel(name, RecordedFiles(files), kinds, {}, site=Path(), recorded=recorded)
+
+
+def positions(node: Node) -> dict[tuple[str | int, ...], Position]:
+    """Where every value of a tree stands, by keys and indexes."""
+    found: dict[tuple[str | int, ...], Position] = {}
+
+    def visit(here: Node, path: tuple[str | int, ...]) -> None:
+        found[path] = here.position
+        if isinstance(here, MappingNode):
+            for key, value in here.items:
+                visit(value, (*path, key.text))
+        elif not isinstance(here, Scalar):
+            for index, item in enumerate(here.items):
+                visit(item, (*path, index))
+
+    visit(node, ())
+    return found
+
+
+def _read_model(
+    raw: bytes, shown: str, model: type[Model], kinds: Kinds, substitution: Substitution
+) -> tuple[Model | None, Node | None, list[ConfigFinding]]:
+    text, findings = decode(raw, shown)
+    if findings:
+        return None, None, findings
+    node, findings = load_yaml(text, shown)
+    if node is None:
+        return None, None, findings
+    reading = Reading(shown, kinds)
+    made = validate(to_data(node, substitution), model, reading)
+    findings = findings + substitution.findings + reading.findings
+    return (None if any(f.is_error for f in findings) else made), node, findings
+
+
+def _load_settings(
+    folder: Path, kinds: Kinds, env: Mapping[str, str], findings: list[ConfigFinding], origins: list[Origin]
+) -> SiteSettings | None:
+    try:
+        raw = (folder / SITE_FILE).read_bytes()
+    except FileNotFoundError:
+        return SiteSettings()
+    except OSError as exc:
+        findings.append(ConfigFinding("E100", SITE_FILE, 0, 0, 0, f"cannot be read: {exc.strerror}"))
+        return None
+    substitution = Substitution(env, lambda path: (folder / path).read_text(encoding="utf-8"))
+    settings, node, found = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
+    findings += found
+    origins += substitution.origins
+    if settings is not None and node is not None and settings.admin is not None and not settings.admin.is_loopback:
+        place = positions(node).get(("admin", "host"), Position(SITE_FILE, 1, 1))
+        hint = "they name channels and counts, no patient data; let a firewall decide who reaches them"
+        findings.append(
+            ConfigFinding(
+                "W149", place.file, place.line, place.column, place.length, "metrics are open to others", hint
+            )
+        )
+    return settings
+
+
+def _channel_folders(folder: Path, findings: list[ConfigFinding]) -> list[Path]:
+    """Folders that hold a channel, in order of name."""
+    root = folder / CHANNELS
+    if not root.is_dir():
+        message = "there is no folder 'channels' here" if folder.is_dir() else "there is no such folder"
+        findings.append(ConfigFinding("E100", str(folder), 0, 0, 0, message, "start a site: segmill init my-site"))
+        return []
+    found: list[Path] = []
+    for place in sorted(root.iterdir()):
+        if not place.is_dir() or place.name.startswith((".", "_")):
+            continue
+        if (place / CHANNEL_FILE).is_file():
+            found.append(place)
+            continue
+        close = nearest(CHANNEL_FILE, [path.name for path in place.iterdir()])
+        hint = f"rename {close} to {CHANNEL_FILE}" if close else "add it, or move the folder out of channels/"
+        message = f"the folder has no {CHANNEL_FILE}, so it is no channel"
+        findings.append(ConfigFinding("W148", f"{CHANNELS}/{place.name}", 0, 0, 0, message, hint))
+    if not found and not findings:
+        findings.append(ConfigFinding("E100", CHANNELS, 0, 0, 0, "there is no channel in it", "segmill init shows one"))
+    return found
+
+
+def _check_channel_name(name: str, shown: str) -> list[ConfigFinding]:
+    try:
+        check_name(name)
+    except BadValue as exc:
+        return [ConfigFinding("E146", shown, 0, 0, 0, f"'{name}' {exc.message}", exc.hint)]
+    return []
+
+
+def _version_files(seen: Mapping[str, bytes], substitution: Substitution) -> dict[str, bytes]:
+    """The files that were read, and what `${...}` stood for, so that another environment is another version."""
+    files = dict(seen)
+    if substitution.used:
+        shown = {
+            origin.reference: substitution.used[origin.reference]
+            if origin.value is not None
+            else "secret:" + blake2b(substitution.used[origin.reference].encode(), digest_size=16).hexdigest()
+            for origin in substitution.origins
+        }
+        files[SUBSTITUTED_FILE] = json.dumps(shown, indent=1, sort_keys=True).encode()
+    return files

@@ -1,0 +1,171 @@
+"""Mistakes in the YAML itself, in words that help someone who does not know YAML, and how to read on after one."""
+
+import re
+from dataclasses import dataclass
+
+import yaml
+
+from engine.config.finding import ConfigFinding, at
+from engine.config.node import Source
+
+_LINE_WITH_KEY = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[^\s#:'\"\[\]{}&*!|>%@`,-][^:'\"#\[{]*?)\s*:(?=\s|$)")
+_LINE_OF_LIST = re.compile(r"(?P<lead>\s*(?:- +)+)\S")
+_GLUED = re.compile(r"\s*(?:- +)*(?P<name>[A-Za-z_][\w.-]*):(?P<rest>[^\s:/].*)")
+_IN_SINGLE_QUOTES = "put the whole value in single quotes: '...'"
+
+
+@dataclass(slots=True, frozen=True)
+class Trouble:
+    """One mistake, and the lines (from 1) that cannot be read because of it."""
+
+    finding: ConfigFinding
+    lines: tuple[int, ...]
+
+
+def explain(source: Source, error: yaml.MarkedYAMLError) -> Trouble:
+    """What the parser's error means for the person who typed the line.
+
+    Decided by what stands in the file at the error's place, not by the parser's words: PyYAML's two
+    parsers word them differently.
+    """
+    mark = error.problem_mark or error.context_mark
+    index = min(mark.index if mark else 0, max(0, len(source.text) - 1))
+    context = error.context or ""
+    begun = error.context_mark.index if error.context_mark else index
+    if "quoted scalar" in context:
+        return _in_quotes(source, error, begun, index)
+    if "simple key" in context or "':'" in (error.problem or ""):
+        return _without_colon(source, begun)
+    if "flow" in context:
+        return _in_brackets(source, begun, index)
+    if "block scalar" in context:
+        sign = source.text[begun]
+        return _trouble(source, begun, "E113", f"a value that begins with {sign} must be in quotes", _IN_SINGLE_QUOTES)
+    if "alias" in context or "anchor" in context or "tag" in context or "directive" in context:
+        sign = source.text[begun]
+        return _trouble(source, begun, "E113", f"a value that begins with {sign} must be in quotes", f'write "{sign}"')
+    return _in_a_line(source, error, index)
+
+
+def repair(text: str, trouble: Trouble, aside: set[int]) -> str | None:
+    """The text with the trouble's lines set aside, every other character where it was; None where that is no use."""
+    if not trouble.lines or aside.issuperset(trouble.lines):
+        return None
+    lines = text.splitlines(keepends=True)
+    for number in trouble.lines:
+        if number > len(lines):
+            return None
+        body = lines[number - 1].rstrip("\r\n\x85\u2028\u2029")
+        lines[number - 1] = _set_aside(body) + lines[number - 1][len(body) :]
+    return "".join(lines)
+
+
+def _set_aside(line: str) -> str:
+    """The same number of characters, with an empty text for a value; a comment where there is no key."""
+    plain = line.replace("\t", " ")
+    for pattern in (_LINE_WITH_KEY, _LINE_OF_LIST):
+        found = pattern.match(plain)
+        if found is None:
+            continue
+        kept = found.group() if pattern is _LINE_WITH_KEY else found.group("lead")
+        room = len(plain) - len(kept)
+        if room >= 3:
+            return kept.replace("\t", " ") + " " + "''" + " " * (room - 3)
+        if pattern is _LINE_OF_LIST and room >= 2:
+            return kept + "''" + " " * (room - 2)
+    indent = len(plain) - len(plain.lstrip())
+    return plain[:indent] + ("#" * (len(plain) - indent))
+
+
+def _trouble(
+    source: Source, index: int, code: str, message: str, hint: str, *, length: int = 1, lines: tuple[int, ...] = ()
+) -> Trouble:
+    place = source.position(index, length)
+    return Trouble(at(place, code, message, hint), lines or (place.line,))
+
+
+def _in_quotes(source: Source, error: yaml.MarkedYAMLError, begun: int, index: int) -> Trouble:
+    quote = source.text[begun]
+    if "escape" in (error.problem or ""):
+        if source.text[index] != "\\":
+            index -= 1
+        hint = "in double quotes write \\\\ for \\, or put the value in single quotes"
+        return _trouble(source, index, "E113", "a backslash begins an escape here", hint, length=2)
+    line = source.position(begun).line
+    return _trouble(source, begun, "E112", f"the quote {quote} is not closed", f"add {quote} at its end", lines=(line,))
+
+
+def _in_brackets(source: Source, begun: int, index: int) -> Trouble:
+    text = source.text
+    opened = text[begun]
+    begun_line, line = source.position(begun).line, source.position(index).line
+    if opened not in "[{":
+        begun = index
+        opened = text[index]
+    if text[max(0, index - 1) : index + 1] == "${" or (text[index] == "{" and text[index - 1 : index] == "$"):
+        hint = 'inside braces and brackets put it in quotes: "${NAME}"'
+        return _trouble(source, index - 1, "E113", "${...} must be in quotes here", hint, length=2)
+    if (line != begun_line or index >= len(text) - 1) and opened in "[{":
+        hint = "add ]" if opened == "[" else "add }"
+        return _trouble(source, begun, "E112", f"the bracket {opened} is not closed", hint, lines=(begun_line,))
+    if text[index] in "[]{},":
+        hint = "inside braces and brackets put a value with any of [ ] { } , in quotes: '...'"
+        return _trouble(source, index, "E113", f"the {text[index]} does not fit here", hint)
+    if text[index] == ":":
+        return _trouble(source, index, "E114", "a colon does not fit here", "put the value in single quotes: '...'")
+    return _trouble(source, index, "E112", "a comma or a closing bracket is missing before this", "")
+
+
+def _without_colon(source: Source, begun: int) -> Trouble:
+    place = source.position(begun)
+    line = source.line(place.line)
+    found = _GLUED.match(line)
+    if found is not None:
+        column = found.start("rest")
+        hint = f"write {found['name']}: {found['rest'].strip()[:40]}"
+        start = begun - (place.column - 1) + column
+        return _trouble(source, start, "E110", "a space is missing after the colon", hint)
+    length = len(line.strip())
+    return _trouble(source, begun, "E110", "a key without a value", "write it as key: value", length=length)
+
+
+def _in_a_line(source: Source, error: yaml.MarkedYAMLError, index: int) -> Trouble:
+    text = source.text
+    place = source.position(index)
+    line = source.line(place.line)
+    before = line[: place.column - 1]
+    char = text[index] if index < len(text) else ""
+    if ("\t" in before and not before.strip()) or char == "\t":
+        tab = index - (place.column - 1) + line.index("\t")
+        return _trouble(source, tab, "E118", "a tab cannot indent a line", "use spaces")
+    value = re.match(r"\s*(?:- +)*(?:[^\s:]+: +)?(?P<value>.*)", before)
+    begins = value["value"][:1] if value else ""
+    if begins and begins in "\"'[{" and value is not None:
+        start = index - (place.column - 1) + value.start("value")
+        if begins in "\"'":
+            other = "'" if begins == '"' else '"'
+            hint = f"put the whole value in quotes of the other kind: {other}...{other}"
+            return _trouble(source, index, "E113", f"text follows the closing {begins}", hint)
+        return _trouble(
+            source, start, "E113", f"a value that begins with {begins} must be in quotes", "put it in quotes: '...'"
+        )
+    if char in "@`%" and char:
+        return _trouble(source, index, "E113", f"a value that begins with {char} must be in quotes", _IN_SINGLE_QUOTES)
+    if char == ":":
+        return _second_colon(source, index, before)
+    if char in "]}":
+        return _trouble(source, index, "E112", f"the bracket {char} was never opened", "")
+    if char == "-" and before.strip():
+        return _trouble(source, index, "E113", "a value that begins with '- ' must be in quotes", "or begin a new line")
+    hint = "keys of one mapping, and entries of one list, begin in the same column"
+    length = len(line.strip()) or 1
+    return _trouble(source, index, "E118", "this line is indented differently from those above", hint, length=length)
+
+
+def _second_colon(source: Source, index: int, before: str) -> Trouble:
+    if ":" in before.rstrip() and re.search(r":\s", before):
+        hint = "put the whole value in single quotes: '...'"
+        return _trouble(source, index, "E114", "': ' inside a value makes it a key to YAML", hint)
+    start = index - len(before.lstrip())
+    hint = "check its indentation, and whether the line above is complete"
+    return _trouble(source, start, "E118", "a key cannot begin here", hint, length=len(before.strip()))
