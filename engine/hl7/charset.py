@@ -95,7 +95,7 @@ def is_transparent(codec: str) -> bool:
 
     True for ASCII, UTF-8 and the single-byte sets. The others may write one character in several ways.
     """
-    return codec in ("utf_8", "utf-8") or _SINGLE_BYTE.fullmatch(codec.replace("-", "_")) is not None
+    return codec in ("ascii", "utf_8", "utf-8") or _SINGLE_BYTE.fullmatch(codec.replace("-", "_")) is not None
 
 
 def declared_codecs(declared: str, repetition: str) -> tuple[str, ...] | None:

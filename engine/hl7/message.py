@@ -11,10 +11,11 @@ from engine.hl7.charset import Charset, decide, declared_codecs, is_transparent,
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
-from engine.hl7.output import encode_segments
+from engine.hl7.output import encode_segments, encode_together
 from engine.hl7.path import compile_path
 
 _LARGE_BYTES = 1 << 20
+_HEAD_SEGMENTS = 16
 _STANDARD_START = "MSH|^~\\&|"
 
 
@@ -31,6 +32,8 @@ class Message:
         "_charset",
         "_fallback",
         "_fields",
+        "_firsts",
+        "_has_tail",
         "_header",
         "_names",
         "_notices",
@@ -40,6 +43,7 @@ class Message:
         "_warnings",
         "delimiters",
         "focus",
+        "heads",
         "is_changed",
         "raw",
     )
@@ -50,12 +54,16 @@ class Message:
     focus: int | None
     is_changed: bool
     """Whether an edit was made. `to_bytes` may differ from `raw` without one: BOM, line ends, final CR."""
+    heads: dict[str, list[str]]
+    """Fields of first segments by name, as far as they were asked for; `first_fields` fills it. For reading.py."""
 
     _body: bytes  # `raw` as `clean` leaves it
     _header: str  # the first segment's text as received
     _texts: list[str]  # stale where `_stale` says so
-    _fields: list[list[str] | None]
+    _has_tail: bool  # the last text is all that follows the first segments, not cut yet
+    _fields: dict[int, list[str]]
     _stale: set[int]  # segments whose fields were edited since their text was made
+    _firsts: dict[str, int]  # where the first segment of a name stands
     _names: list[str] | None
     _originals: list[bytes | None] | None  # received bytes, for charsets that are not transparent
     _charset: Charset | None
@@ -74,19 +82,21 @@ class Message:
         self.raw = raw
         self.focus = None
         self.is_changed = False
+        self.heads = {}
         self._fallback = fallback
         self._charset = self._names = self._originals = self._warnings = None
         self._notices = ()
+        self._fields = {}
         self._stale = set()
-        if raw.isascii() and raw.startswith(b"MSH|") and b"\n" not in raw and b"\x1b" not in raw:
-            self._body = raw
-            texts = raw.decode("ascii").split("\r")
-        else:
-            texts = self._read_slowly(raw)
+        self._firsts = {}
+        self._body = raw
+        text = _plain_text(raw)
+        texts = self._read_slowly(raw) if text is None else text.split("\r", _HEAD_SEGMENTS)
+        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None
         if not texts[-1]:
             texts.pop()
+            self._has_tail = False
         self._texts = texts
-        self._fields = [None] * len(texts)
         self._header = header = texts[0]
         if header.startswith(_STANDARD_START):
             self.delimiters = STANDARD
@@ -103,14 +113,13 @@ class Message:
         self._charset, more = decide(body, declared.text, declared.repetition, self._fallback)
         self._notices = (*notices, *more)
         codec = self._charset.codec
-        transparent = is_transparent(codec)
-        if transparent and len(body) < _LARGE_BYTES:
-            return text_of(body, codec).split("\r")
-        # CR is never part of a longer character, so segments can be cut first. A large message is decoded by
-        # segments so that one '€' does not double the size of all of its text.
-        pieces = body.split(b"\r")
-        if not transparent:
-            self._originals = list(pieces if pieces[-1] else pieces[:-1])
+        if is_transparent(codec):
+            # A large message is decoded by segments, so that one '€' does not double the size of all its text.
+            if len(body) < _LARGE_BYTES:
+                return text_of(body, codec).split("\r", _HEAD_SEGMENTS)
+            return [text_of(piece, codec) for piece in body.split(b"\r")]
+        pieces = body.split(b"\r")  # CR is never part of a longer character
+        self._originals = list(pieces if pieces[-1] else pieces[:-1])
         return [text_of(piece, codec) for piece in pieces]
 
     def _declared(self) -> Declared:
@@ -135,8 +144,7 @@ class Message:
         """What was odd about the message as it was received."""
         if self._warnings is None:
             _ = self.charset  # adds its own
-            body = self._body
-            if body.find(b"\rMSH" + body[3:4]) >= 0:
+            if self._body.find(b"\rMSH" + self._body[3:4]) >= 0:
                 second = Notice("W321", "a second MSH segment stands inside the message", "MSH[2]", "100")
                 self._notices += (second,)
             self._warnings = self._notices
@@ -144,47 +152,59 @@ class Message:
 
     def __len__(self) -> int:
         """The number of segments."""
-        return len(self._texts)
+        return len(self._all())
 
     def names(self) -> list[str]:
-        """The names of the segments in order, '' for a blank line."""
-        field = self.delimiters.field
-        return [
-            name if text[3:4] in (field, "") else text.partition(field)[0]
-            for name, text in zip(self._short_names(), self._texts, strict=True)
-        ]
+        """The names of the segments in order, '' for a blank line. Not to be changed."""
+        if self._names is None:
+            field = self.delimiters.field
+            self._names = [text[:3] if text[3:4] == field else text.partition(field)[0] for text in self._all()]
+        return self._names
 
     def indexes(self, name: str) -> list[int]:
         """Where the segments of that name stand, in order."""
-        ends = (self.delimiters.field, "")
-        texts = self._texts
-        return [i for i, n in enumerate(self._short_names()) if n == name and texts[i][3:4] in ends]
+        return [i for i, n in enumerate(self.names()) if n == name]
 
     def first(self, name: str) -> int:
         """Where the first segment of that name stands, -1 for nowhere."""
-        names = self._names
-        if names is None:
-            names = self._short_names()
-        try:
-            index = names.index(name)
-        except ValueError:
-            return -1
-        if self._texts[index][3:4] in (self.delimiters.field, ""):
-            return index
-        return next(iter(self.indexes(name)), -1)
+        index = self._firsts.get(name)
+        if index is None:
+            index = self._firsts[name] = self._find(name)
+        return index
 
-    def _short_names(self) -> list[str]:
-        names = self._names
-        if names is None:
-            names = self._names = [text[:3] for text in self._texts]
-        return names
+    def first_fields(self, name: str) -> list[str]:
+        """The fields of the first segment of that name, [] for none. Not to be changed."""
+        index = self.first(name)
+        fields = self.heads[name] = self.fields(index) if index >= 0 else []
+        return fields
+
+    def _find(self, name: str) -> int:
+        start = name + self.delimiters.field
+        texts = self._texts
+        index = next((i for i, text in enumerate(texts) if text.startswith(start) or text == name), -1)
+        if not self._has_tail or 0 <= index < len(texts) - 1:
+            return index
+        if index < 0 and f"\r{name}" not in texts[-1]:
+            return -1
+        return self.names().index(name) if name in self.names() else -1
+
+    def _all(self) -> list[str]:
+        """The texts, with the tail cut."""
+        if self._has_tail:
+            tail = self._texts.pop().split("\r")
+            if not tail[-1]:
+                tail.pop()
+            self._texts += tail
+            self._has_tail = False
+        return self._texts
 
     def fields(self, index: int) -> list[str]:
         """The fields of one segment as they stand, `[n]` being field n and `[0]` the name. Not to be changed."""
-        fields = self._fields[index]
+        fields = self._fields.get(index)
         if fields is None:
             separator = self.delimiters.field
-            fields = self._texts[index].split(separator)
+            texts = self._texts if 0 <= index < _HEAD_SEGMENTS else self._all()
+            fields = texts[index].split(separator)
             if fields[0] in HEADERS:
                 fields.insert(1, separator)
             self._fields[index] = fields
@@ -192,9 +212,8 @@ class Message:
 
     def segment(self, index: int) -> str:
         """The text of one segment as it stands."""
-        if index in self._stale:
-            self._refresh()
-        return self._texts[index]
+        self._refresh()
+        return self._all()[index]
 
     def get(self, path: str) -> str | None:
         """The value at a path: None for absent, '' for empty, else text unescaped. Raises PathError."""
@@ -209,6 +228,7 @@ class Message:
         self._fields[index] = fields
         self._stale.add(index)
         self.is_changed = True
+        self.heads.pop(fields[0], None)
 
     def insert_segment(self, index: int, text: str) -> None:
         """Put a segment, as it stands, before the one at `index` (`len(message)`: at the end).
@@ -219,17 +239,15 @@ class Message:
         is_name = len(name) == 3 and name.isascii() and name.isalnum() and name[0].isalpha()
         if not is_name or text[3:4] not in (self.delimiters.field, "") or "\r" in text:
             raise EditError("the text is no single segment", "")
-        if not 1 <= index <= len(self._texts):
+        if not 1 <= index <= len(self):
             raise EditError("a segment can stand only after the header", name)
         self._refresh()
         self._texts.insert(index, text)
-        self._fields.insert(index, None)
         if self._originals is not None:
             self._originals.insert(index, None)
-        self._names = None
-        self.is_changed = True
         if self.focus is not None and self.focus >= index:
             self.focus += 1
+        self._forget_places()
 
     def delete_segments(self, indexes: Iterable[int]) -> None:
         """Remove segments. The focus stays on its segment, or becomes None with it. Raises EditError for the header."""
@@ -238,16 +256,21 @@ class Message:
             return
         if 0 in gone:
             raise EditError("a message cannot be without its header", self._texts[0][:3])
+        kept = [i for i in range(len(self)) if i not in gone]
         self._refresh()
-        kept = [i for i in range(len(self._texts)) if i not in gone]
         if self.focus is not None:
             self.focus = None if self.focus in gone else kept.index(self.focus)
         self._texts = [self._texts[i] for i in kept]
-        self._fields = [self._fields[i] for i in kept]
         if self._originals is not None:
             self._originals = [self._originals[i] for i in kept]
-        self._names = None
+        self._forget_places()
+
+    def _forget_places(self) -> None:
         self.is_changed = True
+        self._names = None
+        self._fields.clear()
+        self._firsts.clear()
+        self.heads.clear()
 
     def copy(self) -> "Message":
         """A message of its own that shares all text with this one."""
@@ -256,11 +279,14 @@ class Message:
         new.delimiters = self.delimiters
         new.focus = self.focus
         new.is_changed = self.is_changed
+        new.heads = self.heads.copy()
         new._body = self._body
         new._header = self._header
         new._texts = self._texts.copy()
+        new._has_tail = self._has_tail
         new._fields = self._fields.copy()
         new._stale = self._stale.copy()
+        new._firsts = self._firsts.copy()
         new._names = self._names
         new._originals = None if self._originals is None else self._originals.copy()
         new._charset = self._charset
@@ -279,19 +305,24 @@ class Message:
             return self._body if self._body.endswith(b"\r") else self._body + b"\r"
         self._refresh()
         codec = self._codec_by_edited_header()
+        texts = self._texts
+        if codec is None and self._originals is None:
+            # A plain ASCII message most often stays one, and then its charset need not be looked up.
+            likely = "ascii" if self._charset is None else self._charset.codec
+            encoded = encode_together(texts, likely, ended=self._has_tail and texts[-1].endswith("\r"))
+            if encoded is not None:
+                return encoded
         return encode_segments(
-            self._texts,
-            self._originals,
-            codec or self.codec,
-            self.delimiters.field,
-            transcoded=codec is not None,
+            self._all(), self._originals, codec or self.codec, self.delimiters.field, transcoded=codec is not None
         )
 
     def _codec_by_edited_header(self) -> str | None:
         """The codec that an edited MSH-18 asks for, None when nothing changes."""
+        if self._texts[0] is self._header:
+            return None
         fields = self.fields(0)
         declared = fields[18] if len(fields) > 18 else ""
-        if not declared or fields[0] != "MSH" or self._texts[0] is self._header or declared == self.charset.declared:
+        if not declared or fields[0] != "MSH" or declared == self.charset.declared:
             return None
         candidates = declared_codecs(declared, self.delimiters.repetition)
         if candidates is None:
@@ -304,10 +335,20 @@ class Message:
         separator = self.delimiters.field
         for index in self._stale:
             fields = self._fields[index]
-            assert fields is not None
             if fields[0] in HEADERS:
                 fields = [fields[0], *fields[2:]]
             self._texts[index] = separator.join(fields)
             if self._originals is not None:
                 self._originals[index] = None
         self._stale.clear()
+
+
+def _plain_text(raw: bytes) -> str | None:
+    """The text of an ASCII message that starts with MSH and has neither LF nor ESC; None for any other."""
+    if not raw.startswith(b"MSH|"):
+        return None
+    try:
+        text = raw.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return None if "\n" in text or "\x1b" in text else text

@@ -12,6 +12,16 @@ from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 
 
+def encode_together(texts: Sequence[str], codec: str, *, ended: bool) -> bytes | None:
+    """All segments at once, or None when a character is not in the set or the set is not transparent.
+
+    `ended`: the last text has its CR already.
+    """
+    if not is_transparent(codec):
+        return None
+    return _encode("\r".join(texts) if ended else "\r".join(texts) + "\r", codec, KEEP_BYTES)
+
+
 def encode_segments(
     texts: Sequence[str], originals: Sequence[bytes | None] | None, codec: str, field: str, *, transcoded: bool
 ) -> bytes:
@@ -22,11 +32,6 @@ def encode_segments(
     decoding have no meaning here. Raises UnencodableText with the place of the first text that cannot be written.
     """
     errors = "strict" if transcoded else KEEP_BYTES
-    if is_transparent(codec):
-        encoded = _encode("\r".join(texts) + "\r", codec, errors)
-        if encoded is not None:
-            return encoded
-        raise _located(texts, codec, errors, field)
     pieces: list[bytes] = []
     for index, text in enumerate(texts):
         original = None if originals is None or transcoded else originals[index]

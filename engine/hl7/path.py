@@ -25,7 +25,7 @@ class Path:
     `focus`: inside `each: OBX`, an un-indexed `OBX-n` means the segment at `message.focus`.
     """
 
-    __slots__ = ("focus", "get", "spec", "text")
+    __slots__ = ("_is_plain", "focus", "get", "spec", "text")
 
     get: Callable[["Message"], str | None]
     """The value of the first match, unescaped; None when there is none. A segment's path gives its raw text."""
@@ -35,6 +35,7 @@ class Path:
         self.spec = spec
         self.focus = focus is not None and focus == spec.segment and spec.segment_selector is None
         self.get = getter_of(spec, focused=self.focus)
+        self._is_plain = writing.is_plain(spec) and not self.focus
 
     def __str__(self) -> str:
         return self.text
@@ -100,6 +101,10 @@ class Path:
         stays untouched. Raises UnencodableText when the message has no delimiter or escape for it; EditError
         for MSH-1, MSH-2 and for a path without a field.
         """
+        if self._is_plain:
+            written = writing.set_plain(self.spec, message, value)
+            if written:
+                return written
         return writing.set_value(self.spec, message, value, str(self), focused=self.focus)
 
     def set_raw(self, message: "Message", text: str) -> int:

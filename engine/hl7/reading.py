@@ -185,10 +185,9 @@ def _first_leaf_getter(spec: Spec) -> Getter:
     segment, field = spec.segment, spec.field
 
     def get(message: "Message") -> str | None:
-        index = message.first(segment)
-        if index < 0:
-            return None
-        fields = message.fields(index)
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
         if field >= len(fields):
             return None
         text = fields[field]
@@ -211,10 +210,9 @@ def _component_getter(spec: Spec) -> Getter:
     segment, field, component = spec.segment, spec.field, spec.component
 
     def get(message: "Message") -> str | None:
-        index = message.first(segment)
-        if index < 0:
-            return None
-        fields = message.fields(index)
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
         if field >= len(fields):
             return None
         text = fields[field]
@@ -237,10 +235,9 @@ def _part_getter(spec: Spec) -> Getter:
     segment, field, component, subcomponent = spec.segment, spec.field, spec.component, spec.subcomponent
 
     def get(message: "Message") -> str | None:
-        index = message.first(segment)
-        if index < 0:
-            return None
-        fields = message.fields(index)
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
         if field >= len(fields):
             return None
         d = message.delimiters
