@@ -1,0 +1,395 @@
+"""From a tree to Python code objects, by way of Python's own syntax nodes.
+
+The tree becomes one function of a message, plus one for each quantifier. Nodes come from here alone and only of the
+kinds in `_ALLOWED`: no attribute, no import, no name but those that `_Names` gave out; what the expression's text
+contributes are constants. The functions see no builtins.
+
+Three things make it fast. `and`, `or` and `coalesce` become Python's own. A segment's field list is fetched once,
+where the first path that needs it is reached, and kept in a local; `_Scope.known` follows which lists are there for
+certain at each point. And what does not change from one round of a quantifier to the next is worked out before its
+first round, which also keeps time linear in the message.
+"""
+
+import ast
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from types import CodeType, FunctionType
+from typing import Any, assert_never
+
+from engine.config.expression import nodes as n
+from engine.config.expression import reading
+from engine.config.expression.functions import COUNTS, FUNCTIONS, IMPLEMENTATIONS, number_text, to_number
+from engine.config.table import Table
+from engine.hl7 import NULL
+from engine.hl7.path import Path
+
+_ALLOWED = frozenset(
+    {
+        *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.For, ast.If, ast.Return),
+        *(ast.Name, ast.Load, ast.Store, ast.NamedExpr, ast.Constant, ast.Set, ast.Call, ast.IfExp),
+        *(ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not),
+        *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.IsNot),
+    }
+)
+
+_OPERATORS: Mapping[n.CompareOp, type[ast.cmpop]] = {
+    "==": ast.Eq,
+    "!=": ast.NotEq,
+    "<": ast.Lt,
+    "<=": ast.LtE,
+    ">": ast.Gt,
+    ">=": ast.GtE,
+}
+_MESSAGE, _FIELDS, _OCCURRENCE = "message", "fields", "value"
+_MAIN = "expression"
+
+
+def generate(node: n.Node, tables: Mapping[str, Table]) -> Callable[..., Any]:
+    """The function of a message that works out `node`: a bool for a condition, a str for a value."""
+    return _Generator(tables).main(node)
+
+
+class _Scope:
+    """A point in a generated function: what is at hand there.
+
+    `level` 0 reads the message, 1 the segment at hand too, 2 the occurrence at hand too. What is below a scope's
+    level is worked out in `outer`: the place before the loop, in the same function; or, for that place, the loop
+    body that calls the function, whose results become `parameters`. Locals with a segment's fields are `known` to be
+    set, `perhaps` set, or `asked` whether they are.
+    """
+
+    def __init__(self, level: int, outer: "_Scope | None" = None, *, same_function: bool = False) -> None:
+        self.level = level
+        self.outer = outer
+        self.same_function = same_function
+        self.known: set[str] = set()
+        self.perhaps: set[str] = set()
+        self.asked: set[str] = set()
+        self.prelude: list[ast.stmt] = []
+        self.parameters: dict[str, None] = {}
+
+
+class _Generator:
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self._tables = tables
+        self._namespace: dict[str, Any] = {"__builtins__": {}}
+        self._given: dict[int, str] = {}
+        self._functions: list[ast.stmt] = []
+        self._segments: dict[tuple[str, bool], tuple[str, str]] = {}
+        self._count = 0
+
+    def main(self, node: n.Node) -> Callable[..., Any]:
+        scope = _Scope(0)
+        body = self._node(node, scope)
+        self._function(_MAIN, [_MESSAGE], [*_unset(scope), ast.Return(body)])
+        module = ast.Module(self._functions, [])
+        for part in ast.walk(module):
+            assert type(part) in _ALLOWED, type(part)
+        code = compile(ast.fix_missing_locations(module), "<expression>", "exec")
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                self._namespace[constant.co_name] = FunctionType(constant, self._namespace)
+        main: Callable[..., Any] = self._namespace[_MAIN]
+        return main
+
+    # -- nodes
+
+    def _node(self, node: n.Node, scope: _Scope) -> ast.expr:
+        if isinstance(node, n.Text | n.Number | n.Read | n.Occurrence | n.Call):
+            return self._text(node, scope)
+        return self._condition(node, scope)
+
+    def _condition(self, node: n.Condition, scope: _Scope) -> ast.expr:
+        if _level(node) < scope.level and not isinstance(node, n.Truth):
+            return self._outside(node, scope)
+        match node:
+            case n.Truth():
+                return ast.Constant(node.value)
+            case n.Compare():
+                return self._compare(node, scope)
+            case n.Within():
+                return self._within(node, scope)
+            case n.Matches():
+                return self._call(node.pattern, self._text(node.left, scope))
+            case n.TextTest():
+                left, right = self._text(node.left, scope), self._text(node.right, scope)
+                if node.op == "contains":
+                    return ast.Compare(right, [ast.In()], [left])
+                return self._call(str.startswith if node.op == "starts with" else str.endswith, left, right)
+            case n.Is():
+                wanted = ast.Constant(NULL if node.what == "null" else "")
+                return ast.Compare(self._text(node.left, scope), [ast.Eq()], [wanted])
+            case n.Exists():
+                if isinstance(node.left, n.Read) and node.left.path.field is None:
+                    return self._call(reading.segment_exists(node.left.path), _name(_MESSAGE))
+                return ast.Compare(self._text(node.left, scope), [ast.NotEq()], [ast.Constant("")])
+            case n.Not():
+                return ast.UnaryOp(ast.Not(), self._condition(node.operand, scope))
+            case n.Junction():
+                operands = self._in_turn(node.operands, scope)
+                return ast.BoolOp(ast.And() if node.word == "and" else ast.Or(), operands)
+            case n.OverSegments():
+                return self._over_segments(node, scope)
+            case n.OverValues():
+                return self._over_values(node, scope)
+            case _:
+                assert_never(node)
+
+    def _in_turn(self, operands: "tuple[n.Node, ...]", scope: _Scope) -> list[ast.expr]:
+        """Operands of which only the first is reached for certain, and the others after all before them."""
+        made = [self._node(operands[0], scope)]
+        certain = scope.known.copy()
+        made += [self._node(operand, scope) for operand in operands[1:]]
+        scope.known = certain
+        return made
+
+    def _compare(self, node: n.Compare, scope: _Scope) -> ast.expr:
+        operator = _OPERATORS[node.op]()
+        if not node.numeric:
+            return ast.Compare(self._text(node.left, scope), [operator], [self._text(node.right, scope)])
+        left, right = self._number(node.left, scope), self._number(node.right, scope)
+        if node.op in ("==", "!=") and isinstance(node.right, n.Number):
+            return ast.Compare(left, [operator], [right])  # None, for no number, equals no number
+        return self._call(_NUMERIC[node.op], left, right)
+
+    def _within(self, node: n.Within, scope: _Scope) -> ast.expr:
+        if not node.numbers:
+            texts = ast.Set([ast.Constant(text) for text in sorted(node.texts)])  # becomes one constant
+            return ast.Compare(self._text(node.left, scope), [ast.In()], [texts])
+        if not node.texts:
+            return ast.Compare(self._number(node.left, scope), [ast.In()], [self._given_name(node.numbers)])
+        items = (self._given_name(node.texts), self._given_name(node.numbers))
+        return self._call(_within_both, self._text(node.left, scope), *items)
+
+    # -- values
+
+    def _text(self, node: n.Value, scope: _Scope) -> ast.expr:
+        match node:
+            case n.Text():
+                return ast.Constant(node.value)
+            case n.Number():
+                return ast.Constant(number_text(node.value))
+            case n.Occurrence():
+                return _name(_OCCURRENCE)
+            case n.Read() | n.Call() if _level(node) < scope.level:
+                return self._outside(node, scope)
+            case n.Read():
+                return self._read(node, scope)
+            case n.Call():
+                return self._function_call(node, scope)
+            case _:
+                assert_never(node)
+
+    def _number(self, node: n.Value, scope: _Scope) -> ast.expr:
+        if isinstance(node, n.Number):
+            return self._given_name(node.value)
+        if isinstance(node, n.Call) and node.name == "number":
+            return self._number(node.arguments[0], scope)
+        if isinstance(node, n.Call) and node.name == "length":
+            return self._call(len, self._text(node.arguments[0], scope))
+        return self._call(to_number, self._text(node, scope))
+
+    def _function_call(self, node: n.Call, scope: _Scope) -> ast.expr:
+        match node.name:
+            case "number" | "length":
+                return self._call(number_text, self._number(node, scope))
+            case "coalesce":
+                # The last operand of Python's `or` is its result, so this is '' where all are.
+                made = self._in_turn(node.arguments, scope)
+                return made[0] if len(made) == 1 else ast.BoolOp(ast.Or(), made)
+            case "table":
+                assert isinstance(node.arguments[0], n.Text)
+                look = _lookup(self._tables[node.arguments[0].value])
+                default = self._text(node.arguments[2], scope) if len(node.arguments) > 2 else ast.Constant("")
+                return self._call(look, self._text(node.arguments[1], scope), default)
+            case name:
+                kinds = FUNCTIONS[name].kinds(len(node.arguments))
+                return self._call(
+                    IMPLEMENTATIONS[name],
+                    *(
+                        ast.Constant(int(argument.value))
+                        if kind in COUNTS and isinstance(argument, n.Number)
+                        else self._text(argument, scope)
+                        for kind, argument in zip(kinds, node.arguments, strict=True)
+                    ),
+                )
+
+    def _read(self, node: n.Read, scope: _Scope) -> ast.expr:
+        path = node.path
+        if node.bound:
+            return self._call(reading.field_reader(path.spec), _name(_FIELDS), _name(_MESSAGE))
+        if not reading.shares_fields(path):
+            return self._call(reading.text_getter(path), _name(_MESSAGE))
+        return self._call(reading.field_reader(path.spec), self._segment(path, scope), _name(_MESSAGE))
+
+    def _segment(self, path: Path, scope: _Scope) -> ast.expr:
+        """The field list of a path's segment: from its local where it is there already, fetched where not."""
+        key = (path.segment, path.focus)
+        if key not in self._segments:
+            fetch = self._given_name(reading.fetcher(path)).id
+            self._segments[key] = (f"segment_{len(self._segments)}", fetch)
+        local, fetch = self._segments[key]
+        if local in scope.known:
+            return _name(local)
+        fetched = ast.NamedExpr(ast.Name(local, ast.Store()), ast.Call(_name(fetch), [_name(_MESSAGE)], []))
+        there = local in scope.perhaps
+        scope.known.add(local)
+        scope.perhaps.add(local)
+        if not there:
+            return fetched
+        scope.asked.add(local)
+        is_there = ast.Compare(_name(local), [ast.IsNot()], [ast.Constant(None)])
+        return ast.IfExp(is_there, _name(local), fetched)
+
+    # -- quantifiers
+
+    def _over_segments(self, node: n.OverSegments, scope: _Scope) -> ast.expr:
+        before = _Scope(0, scope if scope.level else None)
+        body = _Scope(1, before, same_function=True)
+        rounds = self._call(reading.segments(node.read.path), _name(_MESSAGE))
+        return self._loop(node, before, body, _FIELDS, rounds, [_MESSAGE])
+
+    def _over_values(self, node: n.OverValues, scope: _Scope) -> ast.expr:
+        before = _Scope(scope.level, scope if scope.level else None)
+        body = _Scope(2, before, same_function=True)
+        path = node.read.path
+        if node.read.bound:
+            rounds = self._call(reading.occurrences_in(path.spec), _name(_FIELDS), _name(_MESSAGE))
+            return self._loop(node, before, body, _OCCURRENCE, rounds, [_MESSAGE, _FIELDS])
+        rounds = self._call(reading.occurrences(path), _name(_MESSAGE))
+        return self._loop(node, before, body, _OCCURRENCE, rounds, [_MESSAGE])
+
+    def _loop(
+        self,
+        node: n.OverSegments | n.OverValues,
+        before: _Scope,
+        body: _Scope,
+        variable: str,
+        rounds: ast.expr,
+        arguments: list[str],
+    ) -> ast.expr:
+        """A function that goes over `rounds` until the test settles the quantifier, and the call to it."""
+        test = self._condition(node.test, body)
+        settled = node.word == "any"
+        check = ast.If(test if settled else ast.UnaryOp(ast.Not(), test), [ast.Return(ast.Constant(settled))], [])
+        loop = ast.For(ast.Name(variable, ast.Store()), rounds, [check], [])
+        name = self._new("over")
+        arguments = [*arguments, *before.parameters]
+        done = ast.Return(ast.Constant(not settled))
+        self._function(name, arguments, [*_unset(before), *before.prelude, loop, done])
+        return ast.Call(_name(name), [_name(argument) for argument in arguments], [])
+
+    def _outside(self, node: n.Node, scope: _Scope) -> ast.expr:
+        """`node` worked out before the loop that `scope` is in: a local, or a parameter, from there on."""
+        outer = scope.outer
+        assert outer is not None
+        made = self._node(node, outer)
+        if scope.same_function and isinstance(made, ast.Name):
+            return made
+        if isinstance(made, ast.Name):
+            name = made.id
+        else:
+            name = self._new("before")
+            outer.prelude.append(_assign(name, made))
+        if not scope.same_function:
+            scope.parameters[name] = None
+        return _name(name)
+
+    # -- names
+
+    def _given_name(self, thing: object) -> ast.Name:
+        """The name of an object that the functions see."""
+        name = self._given.get(id(thing))
+        if name is None:
+            name = self._given[id(thing)] = self._new("given")
+            self._namespace[name] = thing  # keeps the object, and so its id
+        return _name(name)
+
+    def _call(self, function: Callable[..., object], *arguments: ast.expr) -> ast.Call:
+        return ast.Call(self._given_name(function), list(arguments), [])
+
+    def _new(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}_{self._count}"
+
+    def _function(self, name: str, arguments: list[str], body: list[ast.stmt]) -> None:
+        signature = ast.arguments([], [ast.arg(argument) for argument in arguments], None, [], [], None, [])
+        self._functions.append(ast.FunctionDef(name, signature, body, []))
+
+
+def _name(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def _assign(name: str, value: ast.expr) -> ast.Assign:
+    return ast.Assign([ast.Name(name, ast.Store())], value)
+
+
+def _unset(scope: _Scope) -> list[ast.stmt]:
+    return [_assign(local, ast.Constant(None)) for local in sorted(scope.asked)]
+
+
+def _lookup(table: Table) -> Callable[[str, str], str]:
+    find = table.lookup
+
+    def look(key: str, default: str) -> str:
+        row = find(key)
+        return default if row is None else row.value
+
+    return look
+
+
+def _within_both(text: str, texts: frozenset[str], numbers: frozenset[Decimal]) -> bool:
+    return text in texts or to_number(text) in numbers
+
+
+_Number = Decimal | int | None
+
+
+def _equal(left: _Number, right: _Number) -> bool:
+    return left is not None and right is not None and left == right
+
+
+def _unequal(left: _Number, right: _Number) -> bool:
+    return not _equal(left, right)
+
+
+def _less(left: _Number, right: _Number) -> bool:
+    return left is not None and right is not None and left < right
+
+
+def _at_most(left: _Number, right: _Number) -> bool:
+    return left is not None and right is not None and left <= right
+
+
+def _more(left: _Number, right: _Number) -> bool:
+    return _less(right, left)
+
+
+def _at_least(left: _Number, right: _Number) -> bool:
+    return _at_most(right, left)
+
+
+_NUMERIC: Mapping[n.CompareOp, Callable[[_Number, _Number], bool]] = {
+    "==": _equal,
+    "!=": _unequal,
+    "<": _less,
+    "<=": _at_most,
+    ">": _more,
+    ">=": _at_least,
+}
+
+
+def _level(node: n.Node) -> int:
+    """What `node` needs at hand: 2 the occurrence, 1 the segment, of the quantifiers around it; 0 only the message."""
+    match node:
+        case n.Occurrence():
+            return 2
+        case n.Read():
+            return 1 if node.bound else 0
+        case n.OverValues():
+            return _level(node.read)
+        case n.OverSegments():
+            return 0
+        case _:
+            return max((_level(child) for child in n.children(node)), default=0)
