@@ -187,11 +187,11 @@ class Committer:
             self._idle.clear()
             await self._idle.wait()
 
-    async def close(self) -> None:
-        """Commit what waits, then let go of the thread."""
-        await self.drained()
+    def close(self) -> None:
+        """Let go of the writer thread, once it has finished what it does. Blocks."""
         if self._later is not None:
             self._later.cancel()
+        self._dead = True
         self._thread.shutdown(wait=True)
 
     # -- the cycle ------------------------------------------------------------------------------

@@ -34,12 +34,11 @@ class EngineControl:
     def __init__(
         self,
         channels: Mapping[ChannelName, RunningChannel],
-        listening: Mapping[ChannelName, Listening],
         committer: Committer,
         queries: StoreQueries,
     ) -> None:
         self._channels = channels
-        self._listening = listening
+        self.listening: Mapping[ChannelName, Listening] = {}
         self._committer = committer
         self._queries = queries
         self.not_ready = "the engine is starting"
@@ -52,7 +51,7 @@ class EngineControl:
         depths = {(d.channel, d.destination): d for d in self._queries.depths()}
         rows: list[ChannelStatus] = []
         for name, channel in self._channels.items():
-            port = self._listening[name]
+            port = self.listening[name]
             lanes: list[LaneStatus] = []
             for destination, lane in channel.lanes.items():
                 depth = depths.get((name, destination))

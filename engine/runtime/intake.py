@@ -25,7 +25,7 @@ from engine.model.ids import MessageSeq
 from engine.pipeline.answer import Answer, answer_result, refuse
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
-from engine.ports.store import StoreQueries
+from engine.ports.store import StoreFull, StoreQueries
 from engine.runtime.batch import BatchMember, BatchReply
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
@@ -86,8 +86,8 @@ class Receiver:
         self._receive_prefix = clock.random_bytes(8)
         self._count = 0
         self._on_the_way: dict[tuple[Key, bytes], _Waiting] = {}
-        self.is_open = True
-        """False while the engine stops: what still comes is refused, never kept and forgotten."""
+        self.has_room = True
+        """False while the store's disk is nearly full: refused, so that there is room to record deliveries."""
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -131,6 +131,9 @@ class Receiver:
 
     def _take_one(self, raw: bytes, reply: AnyReply, now_us: int) -> None:
         now = from_us(now_us)
+        if not self.has_room:
+            self._no_room(raw, reply, now)
+            return
         try:
             message = Message.parse(raw, fallback=self._fallback)
         except UnreadableMessage as error:
@@ -269,6 +272,15 @@ class Receiver:
             finding = Finding("E234", "error", "no channel of this port takes this message type", "MSH-9.1", "200")
         answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
         self._keep_rejected(channel, raw, message, [finding], answer, reply, now_us)
+
+    def _no_room(self, raw: bytes, reply: AnyReply, now: datetime) -> None:
+        """Refused before anything is done with it, and counted; its sender keeps it and tries again."""
+        waiting = _Waiting(self, self._first, None, b"", reply)
+        try:
+            waiting.message = Message.parse(raw, fallback=self._fallback)
+        except UnreadableMessage:
+            waiting.message = None
+        self._refused(waiting, StoreFull("the store's disk is nearly full"))
 
     def _keep_rejected(
         self,

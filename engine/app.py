@@ -1,0 +1,479 @@
+"""The one place that wires: a site's files become a running engine.
+
+Order of the start: configuration, store (lock, recovery, checks), channel versions, lanes, control, listeners
+last: nobody is answered before everything behind the answer stands. Order of the stop: no new connections and
+no new messages, answers for what is in hand, pipelines that still owe, attempts at hand, results, store.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from engine.adapters.admin import AdminServer, AdminUnavailable
+from engine.adapters.metrics import PrometheusMeter
+from engine.adapters.stores import open_store
+from engine.adapters.tls import ConfigError, server_context
+from engine.config.entries import DeliveryPolicy
+from engine.config.finding import ConfigFinding
+from engine.config.kinds import Kinds
+from engine.config.listen import ListenMllp
+from engine.config.settings import SiteSettings
+from engine.config.site import LoadedChannel, LoadedSite, load_site
+from engine.model.ids import ChannelName, DestinationName
+from engine.pipeline.answer import AnswerSettings
+from engine.pipeline.compile import compile_channel
+from engine.pipeline.registry import load_kinds, load_steps
+from engine.ports.clock import Clock, SystemClock
+from engine.ports.meter import ChannelMeter
+from engine.ports.store import CommitUnknown, StoreError, StoreInUse
+from engine.runtime.channels import RunningChannel
+from engine.runtime.committer import Committer
+from engine.runtime.control import EngineControl
+from engine.runtime.intake import Receiver, Recent
+from engine.runtime.lane import Lane, LaneSettings
+from engine.runtime.listener import Listener, ListenerSettings
+from engine.runtime.policy import Policy
+from engine.runtime.tasks import Tasks, describe
+from engine.runtime.worker import Worker, WorkerLimits
+
+log = logging.getLogger("segmill")
+
+EXIT_OK = 0
+EXIT_CONFIGURATION = 78
+EXIT_STORE_IN_USE = 75
+EXIT_CANNOT_LISTEN = 69
+EXIT_STORE_FAILED = 74
+EXIT_DEFECT = 70
+
+SWEEP_S = 1.0
+LOAD_SLICE = 500
+MOST_REMEMBERED_IDS = 200_000
+
+
+class EngineFailed(Exception):
+    """The engine cannot start, or cannot go on. `sentence` is for people, `exit_code` for the supervisor."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.exit_code = exit_code
+
+
+class ConfigurationError(EngineFailed):
+    """The site's files have errors; `findings` says all of them."""
+
+    def __init__(self, findings: list[ConfigFinding]) -> None:
+        errors = sum(finding.is_error for finding in findings)
+        super().__init__(f"the site has {errors} error(s): segmill check shows them", EXIT_CONFIGURATION)
+        self.findings = findings
+
+
+class Engine:
+    """One running site. `start`, then `wait_closed` or `stop`; not to be started twice."""
+
+    def __init__(
+        self,
+        site: LoadedSite,
+        *,
+        meter: PrometheusMeter | None = None,
+        clock: Clock | None = None,
+        kinds: Kinds | None = None,
+    ) -> None:
+        if not site.is_valid or site.site is None:
+            raise ConfigurationError(site.findings)
+        self._site = site
+        self._settings: SiteSettings = site.site
+        self._kinds = kinds or load_kinds()
+        self._clock = clock or SystemClock()
+        self.meter = meter or PrometheusMeter()
+        self.addresses: dict[str, tuple[str, int]] = {}
+        """Where each channel listens."""
+        self._channels: dict[ChannelName, RunningChannel] = {}
+        self._listeners: list[Listener] = []
+        self._receivers: list[Receiver] = []
+        self._admin: AdminServer | None = None
+        self._failed: EngineFailed | None = None
+        self._ended = asyncio.Event()
+        self._lane_tasks: list[asyncio.Task[None]] = []
+        self._line_tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._room = True
+        self._committer: Committer | None = None
+
+    # -- start ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open everything, listeners last. Raises EngineFailed with what is in the way; nothing stays open then."""
+        self._tasks = Tasks(self._task_failed)
+        self._data = self._site.folder / self._settings.data
+        try:
+            committer = self._open_store()
+            await self._open_channels(committer)
+            await self._open_ports(committer)
+        except BaseException:
+            await self._abandon()
+            raise
+        self._sweep()
+        self.control.not_ready = ""
+        ports = ", ".join(f"{name} on {host}:{port}" for name, (host, port) in sorted(self.addresses.items()))
+        log.info("started: %s", ports)
+
+    def _open_store(self) -> Committer:
+        self._data.mkdir(parents=True, exist_ok=True)
+        try:
+            self._store, self._queries = open_store(
+                self._settings.store_kind, self._site.folder / self._settings.store_path, self._clock
+            )
+        except StoreInUse as error:
+            raise EngineFailed(str(error), EXIT_STORE_IN_USE) from error
+        except StoreError as error:
+            raise EngineFailed(str(error), EXIT_STORE_FAILED) from error
+        committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
+        self.control = EngineControl(self._channels, committer, self._queries)
+        return committer
+
+    async def _open_channels(self, committer: Committer) -> None:
+        for loaded in self._site.channels:
+            try:
+                channel = self._open_channel(loaded, committer)
+            except ConfigError as error:
+                raise EngineFailed(f"channel {loaded.name}: {error}", EXIT_CONFIGURATION) from error
+            self._channels[channel.name] = channel
+        self._report_orphans()
+        for channel in self._channels.values():
+            self._queue_unprocessed(channel)
+            self._line_tasks.append(self._tasks.spawn(channel.line.run(), f"line {channel.name}"))
+            for lane in channel.lanes.values():
+                self._lane_tasks.append(self._tasks.spawn(lane.run(), f"deliver {lane.name}"))
+
+    def _open_channel(self, loaded: LoadedChannel, committer: Committer) -> RunningChannel:
+        compiled = compile_channel(loaded, load_steps())
+        version = self._store.channel_version(loaded.name, loaded.files)
+        lanes = [self._open_lane(loaded, name, committer) for name in loaded.file.destinations]
+        ack = loaded.file.ack
+        isolated = None
+        if compiled.isolated:
+            workers = self._settings.workers
+            isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
+        meter = self.meter.channel(loaded.name)
+        return RunningChannel(
+            compiled,
+            version,
+            AnswerSettings.of(ack),
+            lanes,
+            meter,
+            ack_when_stored=ack.when == "stored",
+            duplicates_window_us=int(loaded.file.duplicates_window_s * 1_000_000),
+            isolated=isolated,
+            committer=committer,
+            timer=StepTimer(self._clock, meter),
+        )
+
+    def _open_lane(self, loaded: LoadedChannel, name: str, committer: Committer) -> Lane:
+        destination = loaded.file.destinations[name]
+        sink = self._kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+            destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self._clock
+        )
+        settings = LaneSettings(
+            loaded.name, DestinationName(name), policy_of(destination.policy), destination.policy.window
+        )
+        self._store.set_window(settings.channel, settings.destination, settings.window)
+        meter = self.meter.lane(loaded.name, name)
+        return Lane(settings, sink, self._queries, committer, self._clock, meter)
+
+    def _report_orphans(self) -> None:
+        """What waits for a destination that no file names any more stays in the store, and is said at the start."""
+        for depth in self._queries.depths():
+            channel = self._channels.get(depth.channel)
+            if depth.queued and (channel is None or depth.destination not in channel.lanes):
+                log.warning(
+                    "%d deliveries wait for %s/%s, which the site's files no longer have; they are kept",
+                    depth.queued,
+                    depth.channel,
+                    depth.destination,
+                )
+
+    def _queue_unprocessed(self, channel: RunningChannel) -> None:
+        """Messages that were acknowledged when stored, and whose pipeline the last run did not reach."""
+        for message in self._queries.messages(
+            channel=channel.name, states=("received",), newest_first=False, bodies=True
+        ):
+            if message.raw is not None:
+                channel.process_in_turn(message.seq, message.raw, message.received_at_us)
+
+    async def _open_ports(self, committer: Committer) -> None:
+        now_us = self._clock.now_us()
+        longest = max((c.duplicates_window_us for c in self._channels.values()), default=0)
+        recent = (
+            Recent(*self._queries.recent_ids(now_us - longest, MOST_REMEMBERED_IDS)) if longest else Recent((), True)
+        )
+        listening: dict[ChannelName, Listener] = {}
+        for (host, port), names in self._ports().items():
+            channels = [self._channels[name] for name in names]
+            receiver = Receiver(channels, committer, self._queries, recent, self._clock)
+            first = next(c for c in self._site.channels if c.name == names[0])
+            try:
+                settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
+            except ConfigError as error:
+                raise EngineFailed(f"channel {names[0]}: {error}", EXIT_CONFIGURATION) from error
+            listener = Listener(settings, receiver, self._clock, self.meter, committer.soon)
+            try:
+                address = await listener.start()
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise EngineFailed(
+                    f"channel {names[0]} cannot listen on {host}:{port}: {reason}", EXIT_CANNOT_LISTEN
+                ) from error
+            self._listeners.append(listener)
+            self._receivers.append(receiver)
+            for name in names:
+                self.addresses[name] = address
+                listening[name] = listener
+        self.control.listening = listening
+        self._start_admin()
+
+    def _ports(self) -> dict[tuple[str, int], list[ChannelName]]:
+        """Channels by the port they share, in order of their names; each port 0 is a port of its own."""
+        ports: dict[tuple[str, int], list[ChannelName]] = defaultdict(list)
+        free = 0
+        for loaded in self._site.channels:
+            mllp = loaded.file.listen.mllp
+            if mllp.port == 0:
+                free -= 1
+            ports[mllp.host, mllp.port or free].append(loaded.name)
+        return ports
+
+    def _start_admin(self) -> None:
+        admin = self._settings.admin
+        self._admin = AdminServer(
+            self.meter,
+            self.control,
+            asyncio.get_running_loop(),
+            host=admin.host if admin is not None else "127.0.0.1",
+            port=admin.port if admin is not None else None,
+            socket_path=self._data / "control.sock",
+        )
+        try:
+            self._admin.start()
+        except AdminUnavailable as error:
+            raise EngineFailed(str(error), EXIT_CANNOT_LISTEN) from error
+
+    @property
+    def admin_address(self) -> tuple[str, int] | None:
+        """Where metrics and probes are, None when they are off."""
+        return self._admin.address if self._admin is not None else None
+
+    # -- while it runs --------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Once a second: queue gauges, and whether there is still room to keep promises (reliability.md D3)."""
+        for depth in self._queries.depths():
+            if depth.channel in self._channels:
+                meter = self.meter.lane(depth.channel, depth.destination)
+                meter.depth(depth.queued, depth.held, depth.oldest_us)
+        self._look_at_disk()
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _look_at_disk(self) -> None:
+        if self._settings.store_kind != "sqlite":
+            return
+        least = self._settings.limits.free_disk
+        try:
+            disk = os.statvfs(self._data)
+        except OSError:
+            return
+        room = disk.f_bavail * disk.f_frsize >= least
+        if room == self._room:
+            return
+        self._room = room
+        for receiver in self._receivers:
+            receiver.has_room = room
+        if room:
+            self.control.not_ready = ""
+            log.warning("there is room on the store's disk again: messages are taken")
+        else:
+            self.control.not_ready = "the store's disk is nearly full: messages are refused, deliveries go on"
+            log.error("less than %d bytes are free on the store's disk: messages are refused", least)
+
+    def _store_failed(self, error: BaseException) -> None:
+        """A commit's outcome is unknown: say nothing more to anybody, and end for the supervisor."""
+        kind = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        log.critical("the store failed (%s); the engine ends so that a new start can find out", kind)
+        for listener in self._listeners:
+            listener.abort_all()
+        self._fail(EngineFailed(f"the store failed: {kind}", EXIT_STORE_FAILED))
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        """A task of ours died: a defect. Ending is safe at any time, and going on without it is not."""
+        log.critical("task '%s' failed: %s; the engine ends", name, describe(error))
+        self._fail(EngineFailed(f"task '{name}' failed: {describe(error)}", EXIT_DEFECT))
+
+    def _fail(self, failure: EngineFailed) -> None:
+        self._failed = self._failed or failure
+        self._ended.set()
+
+    async def wait_closed(self) -> None:
+        """Until `stop` has finished, or something failed. Raises EngineFailed then."""
+        await self._ended.wait()
+        if self._failed is not None:
+            raise self._failed
+
+    # -- stop -----------------------------------------------------------------------------------
+
+    async def stop(self, *, deadline_s: float | None = None) -> None:
+        """Finish what is in hand, within the deadline, and let go of everything. A second call waits for the first."""
+        if self._stopping:
+            await self._ended.wait()
+            return
+        self._stopping = True
+        self.control.not_ready = "the engine is stopping"
+        deadline = self._clock.monotonic() + (self._settings.shutdown if deadline_s is None else deadline_s)
+
+        def left() -> float:
+            return max(0.05, deadline - self._clock.monotonic())
+
+        await asyncio.gather(*(listener.stop(left() / 2) for listener in self._listeners))
+        for channel in self._channels.values():
+            channel.line.drain()
+            for lane in channel.lanes.values():
+                lane.drain()
+        ends = [*self._lane_tasks, *self._line_tasks]
+        if ends:
+            await asyncio.wait(ends, timeout=left())
+        if self._committer is not None:
+            try:
+                await asyncio.wait_for(self._committer.drained(), left())
+            except TimeoutError:
+                log.warning("not everything could be recorded in time; what was delivered unrecorded is sent again")
+        await self._abandon()
+        log.info("stopped")
+        self._ended.set()
+
+    async def _abandon(self) -> None:
+        """Let go of everything, whatever state it is in."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._admin is not None:
+            await asyncio.to_thread(self._admin.stop)
+        for listener in self._listeners:
+            listener.abort_all()
+        await self._tasks.cancel_all()
+        for channel in self._channels.values():
+            if channel.isolated is not None:
+                await channel.isolated.close()
+        if self._committer is not None:
+            committer, self._committer = self._committer, None
+            await asyncio.to_thread(committer.close)
+            self._queries.close()
+            if not committer.dead:
+                self._store.close()
+
+
+class StepTimer:
+    """Step times to the meter, from the monotonic clock."""
+
+    __slots__ = ("_meter", "clock")
+
+    def __init__(self, clock: Clock, meter: ChannelMeter) -> None:
+        self.clock = clock.monotonic
+        self._meter = meter
+
+    def step(self, label: str, seconds: float) -> None:
+        """One step took so long."""
+        self._meter.step(label, seconds)
+
+
+def policy_of(policy: DeliveryPolicy) -> Policy:
+    """A destination's choices as its lane needs them."""
+    retry = policy.retry
+    return Policy(
+        on_refused=policy.on_refused,
+        on_unanswered=policy.on_unanswered,
+        first_s=retry.first,
+        most_s=retry.most,
+        jitter=retry.jitter,
+        most_attempts=retry.limit_attempts or 0,
+        most_age_s=retry.limit_s or 0.0,
+    )
+
+
+def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSettings:
+    """A port's settings. Raises ConfigError for TLS files that cannot be used."""
+    tls = None
+    if mllp.tls is not None:
+        tls = server_context(
+            certificate=folder / mllp.tls.certificate,
+            key=folder / mllp.tls.key,
+            client_ca=folder / mllp.tls.client_ca if mllp.tls.client_ca else None,
+        )
+    return ListenerSettings(
+        name=name,
+        host=mllp.host,
+        port=mllp.port,
+        allow=mllp.allow,
+        tls=tls,
+        max_message_bytes=mllp.max_message,
+        max_connections=mllp.max_connections,
+        idle_timeout_s=mllp.idle_timeout or 0.0,
+        frame_timeout_s=mllp.frame_timeout,
+        trailing_cr_s=mllp.trailing_cr,
+        lenient_fs=mllp.lenient_fs,
+    )
+
+
+def load(folder: Path, environment: Mapping[str, str] | None = None) -> LoadedSite:
+    """The site in `folder`, with all findings."""
+    return load_site(folder, load_kinds(), os.environ if environment is None else environment)
+
+
+async def run_site(folder: Path, *, data: Path | None = None) -> int:
+    """Run a site until SIGTERM or SIGINT, or until it fails; the process's exit code.
+
+    A second signal ends the process at once, which is safe at any time: what was acknowledged is stored.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    site = load(folder)
+    if data is not None and site.site is not None:
+        site = moved(site, data)
+    try:
+        engine = Engine(site)
+        await engine.start()
+    except EngineFailed as failure:
+        log.error("%s", failure.sentence)
+        return failure.exit_code
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def on_signal() -> None:
+        if asked.is_set():
+            os._exit(EXIT_OK)
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    waits = [loop.create_task(engine.wait_closed()), loop.create_task(asked.wait())]  # both end below
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await engine.stop()
+        await engine.wait_closed()
+    except EngineFailed as failure:
+        return failure.exit_code
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+    return EXIT_OK
+
+
+def moved(site: LoadedSite, data: Path) -> LoadedSite:
+    """The same site with its data folder and store elsewhere."""
+    assert site.site is not None
+    data = data.resolve()
+    settings = site.site.model_copy(update={"data": data, "store": f"sqlite:{data / 'segmill.db'}"})
+    return replace(site, site=settings)
