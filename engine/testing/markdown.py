@@ -1,0 +1,95 @@
+"""Fenced blocks of a Markdown page, so that every example in the documentation can be run.
+
+The first word behind the fence is the language, the rest says what the block is::
+
+    ```yaml channels/adt/channel.yaml      this file, in the site that the page is about
+    ```yaml                                a channel, or the part of one that its keys show
+    ```console                             commands behind `$ `, each with what it prints
+    ```console background                  the same, left running until the page ends
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[a-z]*)(?: +(?P<about>[^\n`]+))?$")
+
+
+@dataclass(slots=True, frozen=True)
+class Block:
+    """One fenced block. `line` is that of its first line of text, from 1. `about`: what follows the language."""
+
+    page: Path
+    line: int
+    language: str
+    about: str
+    text: str
+
+    @property
+    def where(self) -> str:
+        """`tutorial.md:31`, for names of tests."""
+        return f"{self.page.name}:{self.line}"
+
+
+@dataclass(slots=True, frozen=True)
+class Command:
+    """One command of a console block with the lines it is shown to print; `...` in them stands for anything."""
+
+    text: str
+    output: str
+    exit_code: int
+
+
+def blocks(page: Path) -> list[Block]:
+    """Every fenced block of a page, in order. Raises ValueError for a fence that is not closed."""
+    found: list[Block] = []
+    opened: tuple[int, re.Match[str]] | None = None
+    lines = page.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        if opened is None:
+            if fence := _FENCE.match(line):
+                opened = (number, fence)
+        elif line.strip() == "```":
+            start, fence = opened
+            indent = len(fence["indent"])
+            text = "".join(f"{inside[indent:]}\n" for inside in lines[start : number - 1])
+            found.append(Block(page, start + 1, fence["language"], fence["about"] or "", text))
+            opened = None
+    if opened is not None:
+        raise ValueError(f"{page}:{opened[0]}: a fence is not closed")
+    return found
+
+
+def commands(block: Block) -> list[Command]:
+    """The commands of a console block. `(exits with 1)` as the last line of an output is its exit code."""
+    found: list[Command] = []
+    text: list[str] = []
+    output: list[str] = []
+
+    def end() -> None:
+        if not text:
+            return
+        code = 0
+        if output and (said := re.fullmatch(r"\(exits with (\d+)\)", output[-1])):
+            code = int(said[1])
+            output.pop()
+        found.append(Command("\n".join(text), "\n".join(output), code))
+
+    for line in block.text.splitlines():
+        if line.startswith("$ "):
+            end()
+            text, output = [line[2:]], []
+        elif line.startswith("> ") and text and not output:
+            text.append(line[2:])
+        else:
+            output.append(line)
+    end()
+    return found
+
+
+def prints(shown: str, printed: str) -> bool:
+    """Whether `printed` is what the page shows: the same lines, blanks at their ends aside, `...` for anything."""
+    want = "\n".join(line.rstrip() for line in shown.strip().splitlines())
+    have = "\n".join(line.rstrip() for line in printed.strip().splitlines())
+    pattern = r"[\s\S]*?".join(re.escape(part) for part in want.split("..."))
+    return re.fullmatch(pattern, have) is not None

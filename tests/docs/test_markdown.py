@@ -1,0 +1,61 @@
+"""The reader of documentation blocks, which the other tests here rely on."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.testing.markdown import blocks, commands, prints
+
+
+@pytest.fixture
+def page(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "page.md"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_block_has_its_language_what_it_is_about_and_its_line(page):
+    found = blocks(page("# Title\n\n```yaml channels/adt/channel.yaml\na: 1\n\nb: 2\n```\ntext\n```\nplain\n```\n"))
+    assert [(b.language, b.about, b.line, b.text) for b in found] == [
+        ("yaml", "channels/adt/channel.yaml", 4, "a: 1\n\nb: 2\n"),
+        ("", "", 10, "plain\n"),
+    ]
+
+
+def test_a_block_in_a_list_loses_its_indent(page):
+    (found,) = blocks(page("1. one\n\n   ```yaml\n   a:\n     b: 1\n   ```\n"))
+    assert found.text == "a:\n  b: 1\n"
+
+
+def test_an_open_fence_is_an_error(page):
+    with pytest.raises(ValueError, match=r"page\.md:2"):
+        blocks(page("text\n```yaml\na: 1\n"))
+
+
+def test_commands_come_with_what_they_print_and_their_exit_code(page):
+    text = "```console\n$ one\nout\nmore\n(exits with 1)\n$ two \\\n> three\n$ four\n```\n"
+    (block,) = blocks(page(text))
+    assert [(c.text, c.output, c.exit_code) for c in commands(block)] == [
+        ("one", "out\nmore", 1),
+        ("two \\\nthree", "", 0),
+        ("four", "", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a b", "a b\n", True),
+        ("took ... ms", "took 12 ms", True),
+        ("first\n...\nlast", "first\n1\n2\nlast", True),
+        ("a", "a\nb", False),
+        ("", "anything", False),
+        ("...", "anything", True),
+        ("a.c", "abc", False),
+    ],
+)
+def test_output_is_compared_line_by_line_with_room_for_what_changes(shown, printed, same):
+    assert prints(shown, printed) is same
