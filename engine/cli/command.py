@@ -1,0 +1,126 @@
+"""What all commands share: the group that loads them when asked for, their common options, their help."""
+
+import difflib
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from engine.cli.exits import MEANINGS, MISUSE
+
+COMMANDS: Final = {
+    "demo": "See it work: a running engine, 200 messages, three channels.",
+    "init": "Start a site: a channel with its table and cases.",
+    "check": "Find every mistake in a site's files.",
+    "test": "Run the cases of a site's channels.",
+    "try": "Show what a channel does to a message, step by step.",
+    "run": "Run the engine.",
+    "send": "Send messages over MLLP.",
+    "listen": "Receive messages over MLLP, and answer well or badly.",
+    "messages": "Search the stored messages, or show one.",
+    "replay": "Send stored messages again, or process them again.",
+    "release": "Let held messages and deliveries go on.",
+    "explain": "Tell the long story of a code.",
+    "schema": "Print the JSON Schema that editors check channel files with.",
+}
+"""In the order of somebody's first day; one sentence each, as in the command's own help."""
+
+OTHER_WORDS: Final = {
+    "lint": "check",
+    "validate": "check",
+    "dry-run": "try",
+    "start": "run",
+    "serve": "run",
+    "resend": "replay",
+    "reprocess": "replay",
+    "search": "messages",
+    "queue": "messages",
+    "receive": "listen",
+    "new": "init",
+    "create": "init",
+}
+"""What people who know other tools type first."""
+
+EXIT_CODES: Final = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
+
+
+class Commands(click.Group):
+    """Knows its commands by name and sentence; imports one only when it is used (help within 100 ms)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        # `try` is a word of Python's own; a module cannot have that name and be imported by a statement.
+        found = import_module(f"engine.cli.{'try_' if cmd_name == 'try' else cmd_name}").command
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        meant = OTHER_WORDS.get(name) or next(iter(difflib.get_close_matches(name, COMMANDS, 1)), "")
+        hint = f"did you mean '{meant}'?" if meant else "see 'segmill --help'"
+        raise click.UsageError(f"no command '{name}'; {hint}", ctx)
+
+
+class Command(click.Command):
+    """A command with an example in its help, and the options that every command has."""
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=_set_debug,
+                help="Show a traceback if something goes wrong in segmill itself.",
+            )
+        )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write_text(f"\b$ {example}" if len(example) > 60 else f"$ {example}")
+        formatter.write_paragraph()
+        formatter.write_text(EXIT_CODES)
+
+
+def _set_debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_root().meta["segmill.debug"] = True
+
+
+def subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], Command]:
+    """Makes a function the command `name`; each of `examples` is a line a reader can type, and a test does."""
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        made = click.command(name, cls=Command, examples=examples, short_help=COMMANDS[name])(function)
+        assert isinstance(made, Command)
+        return made
+
+    return decorate
+
+
+def json_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--json`, which every command has; `what` says what comes."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON on standard output.")
+
+
+def misuse(sentence: str) -> click.UsageError:
+    """The command was used wrongly (exit code 2)."""
+    error = click.UsageError(sentence)
+    assert error.exit_code == MISUSE
+    return error

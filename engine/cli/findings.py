@@ -1,0 +1,29 @@
+"""Shows what is wrong in a site's files, for people and for tools."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.cli.output import say
+
+if TYPE_CHECKING:
+    from engine.config.finding import ConfigFinding
+
+
+def show(findings: Iterable["ConfigFinding"], site: Path) -> None:
+    """Findings with their lines and carets, on standard error."""
+    say(as_text(findings, site))
+    say()
+
+
+def as_text(findings: Iterable["ConfigFinding"], site: Path) -> str:
+    """Findings with their lines and carets."""
+    from engine.config.render import render_all
+
+    def read(name: str) -> str:
+        try:
+            return (site / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    return render_all(findings, read)

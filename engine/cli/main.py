@@ -1,0 +1,85 @@
+"""`segmill`: one command line for the analyst, for operations and for scripts.
+
+Data goes to standard output, talk to standard error (ux.md section 2.2). What goes wrong is a sentence and an
+exit code; a traceback comes only with --debug, and the message of an unexpected exception never, since it may
+quote what was being worked on.
+"""
+
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+from engine import __version__
+from engine.cli.command import EXIT_CODES, Commands
+from engine.cli.exits import CANNOT_WRITE, DEFECT, GOOD, NOT_ALLOWED, Failure
+
+INTERRUPTED = 130
+
+
+@click.group(
+    cls=Commands,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+)
+@click.version_option(__version__, message="segmill %(version)s")
+@click.pass_context
+def segmill(ctx: click.Context) -> None:
+    """An HL7 v2 interface engine: MLLP in, channels of plain files, a durable store, truthful answers."""
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+    elif os.environ.get("FORCE_COLOR"):
+        ctx.color = True
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run one command and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A message may hold bytes that no charset explains, and a terminal may know ASCII only.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:] if args is None else args))
+
+
+def run(args: list[str]) -> int:
+    """Run one command; return its exit code."""
+    ctx: click.Context | None = None
+    try:
+        ctx = segmill.make_context("segmill", list(args))
+        with ctx:
+            result = segmill.invoke(ctx)
+            sys.stdout.flush()
+            return result if isinstance(result, int) else GOOD
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except Failure as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has enough: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return GOOD
+    except OSError as exc:
+        if ctx is not None and ctx.meta.get("segmill.debug"):
+            traceback.print_exc()
+        where = f" {exc.filename}" if exc.filename else ""
+        click.echo(f"segmill: cannot use{where}: {exc.strerror or type(exc).__name__}", err=True)
+        return NOT_ALLOWED if isinstance(exc, PermissionError) else CANNOT_WRITE
+    except Exception as exc:  # noqa: BLE001 - the edge of the process; the message may quote a field's value
+        if ctx is not None and ctx.meta.get("segmill.debug"):
+            traceback.print_exc()
+        else:
+            last = traceback.extract_tb(exc.__traceback__)[-1]
+            place = f"{last.filename.rpartition('/')[2]}:{last.lineno}"
+            click.echo(f"segmill: a defect in segmill: {type(exc).__name__} at {place}", err=True)
+            click.echo("Run it again with --debug for the traceback, and report that.", err=True)
+        return DEFECT

@@ -1,0 +1,77 @@
+"""Messages from files: one or many in each, with MLLP frames around them or not, saved by whatever editor."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from engine.cli.command import misuse
+
+STDIN: Final = "-"
+VT, FS_CR = b"\x0b", b"\x1c\r"
+
+
+@dataclass(slots=True, frozen=True)
+class FileMessage:
+    """One message and where it came from. `number` counts in the file from 1; `of` is how many the file has."""
+
+    file: str
+    number: int
+    of: int
+    raw: bytes
+
+    @property
+    def name(self) -> str:
+        """As people call it: `a.hl7`, or `a.hl7 message 2` where there are more."""
+        return self.file if self.of == 1 else f"{self.file} message {self.number}"
+
+
+def read_messages(names: Sequence[str], *, as_they_are: bool = False) -> list[FileMessage]:
+    """The messages of files, of all files in folders, and of standard input (`-`), in that order.
+
+    Segment ends become CR and batch wrappers go away, unless `as_they_are`: then a file is one message, byte for
+    byte. Raises a misuse that names the file for what cannot be read.
+    """
+    found = [message for name, content in _contents(names) for message in _cut(name, content, as_they_are)]
+    if not found:
+        raise misuse("there is no message in what was given")
+    return found
+
+
+def _contents(names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        if name == STDIN:
+            yield "(standard input)", sys.stdin.buffer.read()
+            continue
+        for path in _files(Path(name)):
+            try:
+                yield str(path), path.read_bytes()
+            except OSError as exc:
+                raise misuse(f"{path} cannot be read: {exc.strerror}") from None
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if not path.is_dir():
+        return (path,)
+    return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in (".hl7", ".txt", ".msg", ".er7"))
+
+
+def _cut(name: str, content: bytes, as_they_are: bool) -> Iterator[FileMessage]:
+    from engine.hl7.errors import UnreadableMessage
+    from engine.hl7.message import Message, split_batch
+
+    if as_they_are:
+        yield FileMessage(name, 1, 1, content)
+        return
+    try:
+        messages = [
+            Message.parse(part).to_bytes()
+            for payload in content.replace(FS_CR, b"\r").split(VT)
+            if payload.strip()
+            for part in split_batch(payload)
+        ]
+    except UnreadableMessage as exc:
+        raise misuse(f"{name}: {exc.reason}") from None
+    for number, raw in enumerate(messages, 1):
+        yield FileMessage(name, number, len(messages), raw)

@@ -1,0 +1,231 @@
+"""`segmill messages`: what came in, what became of it, and what one message holds."""
+
+from collections import Counter
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from engine.cli.command import json_option, misuse, subcommand
+from engine.cli.output import columns, count, emit, local_time, printable, say, styled, utc_time
+from engine.cli.selection import make_search, matching, parse_seqs, search_options, utc_now
+from engine.cli.sites import data_option, site_option, whereabouts
+from engine.model.finding import load_findings
+
+if TYPE_CHECKING:
+    from engine.ports.store import StoredDelivery, StoredMessage, StoreQueries
+
+COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued": "cyan"}
+
+
+@subcommand(
+    "messages",
+    "segmill messages --since 2h --state held",
+    """segmill messages --where 'PID-3.1 == "100001"' --limit 5""",
+    "segmill messages 1",
+)
+@click.argument("seq", required=False)
+@search_options
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, the newest.")
+@click.option("--show-values", is_flag=True, help="Show what stands in the fields: patient data. Masked otherwise.")
+@site_option
+@data_option
+@json_option("one object a message")
+def command(
+    seq: str | None,
+    limit: int,
+    show_values: bool,
+    site: Path | None,
+    data: Path | None,
+    as_json: bool,
+    **search: Any,
+) -> int:
+    """Search the stored messages, or show one.
+
+    Newest first. With the number of a message (the first column), shows that one with its deliveries. Reads the
+    store beside the engine, whether it runs or not.
+    """
+    from engine.cli.stores import open_queries
+
+    wanted = make_search(**search, now=utc_now())
+    with open_queries(whereabouts(site, data).store) as queries:
+        if seq is not None:
+            if not wanted.is_empty:
+                raise misuse("give the number of one message, or a search, not both")
+            return _show_one(queries, seq, show_values=show_values, as_json=as_json)
+        rows = []
+        for message in islice(matching(queries, wanted), limit):
+            deliveries = queries.deliveries(message.seq)
+            if as_json:
+                emit(_as_json(message, deliveries))
+            else:
+                rows.append(_row(message, deliveries))
+    if rows:
+        headers = (
+            "seq",
+            "received",
+            "channel",
+            "type",
+            "control id",
+            "sender",
+            "state",
+            "ack",
+            "deliveries",
+            "finding",
+        )
+        click.echo(columns(headers, rows, right=("seq",)))
+    if not as_json:
+        say(f"{count(len(rows), 'message')}" + (f" (the newest; --limit {limit})" if len(rows) == limit else ""))
+    return 0
+
+
+def _row(message: "StoredMessage", deliveries: "list[StoredDelivery] | Any") -> tuple[str, ...]:
+    findings = load_findings(message.findings)
+    counted = Counter(delivery.state for delivery in deliveries)
+    return (
+        str(message.seq),
+        local_time(message.received_at_us),
+        message.channel,
+        printable(message.message_type),
+        printable(message.control_id),
+        printable(message.sender),
+        _coloured(message.state),
+        message.ack_code,
+        ", ".join(f"{number} {_coloured(state)}" for state, number in counted.items()),
+        printable(f"{findings[0].code} {findings[0].text}") if findings else "",
+    )
+
+
+def _coloured(state: str) -> str:
+    colour = COLOURS.get(state)
+    return styled(state, fg=colour) if colour else state
+
+
+def _as_json(message: "StoredMessage", deliveries: Any) -> dict[str, Any]:
+    return {
+        "seq": message.seq,
+        "channel": message.channel,
+        "version": message.version,
+        "received_at": utc_time(message.received_at_us),
+        "sender": message.sender,
+        "peer": message.peer,
+        "type": message.message_type,
+        "control_id": message.control_id,
+        "state": message.state,
+        "ack_code": message.ack_code,
+        "findings": [{k: v for k, v in asdict(f).items() if v} for f in load_findings(message.findings)],
+        "deliveries": [
+            {
+                "id": d.id,
+                "destination": d.destination,
+                "state": d.state,
+                "attempts": d.attempts,
+                "next_at": utc_time(d.next_at_us),
+                "done_at": utc_time(d.done_at_us),
+                "code": d.code,
+                "note": d.note,
+                "maybe_sent": d.maybe_sent,
+            }
+            for d in deliveries
+        ],
+    }
+
+
+def _show_one(queries: "StoreQueries", seq: str, *, show_values: bool, as_json: bool) -> int:
+    (number,) = numbers if len(numbers := parse_seqs([seq])) == 1 else (None,)
+    message = None if number is None else queries.message(number)
+    if message is None:
+        raise misuse(f"there is no message {seq}")
+    deliveries = queries.deliveries(message.seq, bodies=True)
+    if as_json:
+        record = _as_json(message, deliveries)
+        if show_values:
+            record["raw"] = _decoded(message.raw)
+            record["ack"] = _decoded(message.ack)
+            for row, delivery in zip(record["deliveries"], deliveries, strict=True):
+                row["body"] = _decoded(delivery.body if delivery.body is not None else message.raw)
+                row["answer"] = _decoded(delivery.answer)
+        emit(record)
+        return 0
+    _print_head(message)
+    _print_deliveries(message, deliveries, show_values=show_values)
+    _print_body("message as received", message.raw, show_values=show_values)
+    if message.ack:
+        # Our own answers hold no field values (model.finding), so there is nothing to mask in them.
+        _print_body(f"answer sent ({message.ack_code})", message.ack, show_values=True)
+    if not show_values:
+        say("Values are masked; --show-values shows them.")
+    return 0
+
+
+def _print_head(message: "StoredMessage") -> None:
+    click.echo(
+        f"{styled(f'message {message.seq}', bold=True)}  {printable(message.message_type)}  "
+        f"control id {printable(message.control_id) or '(none)'}  {_coloured(message.state)}"
+    )
+    click.echo(
+        f"received {local_time(message.received_at_us)} by channel {message.channel} "
+        f"from {printable(message.sender) or '(no name)'} at {printable(message.peer)}, "
+        f"answered {message.ack_code or 'with nothing'}"
+    )
+    for finding in load_findings(message.findings):
+        place = " ".join(part for part in (finding.step and f"step {finding.step},", finding.location) if part)
+        click.echo(f"  {styled(finding.code, bold=True)} {printable(f'{place}: ' if place else '')}{finding.text}")
+
+
+def _print_deliveries(message: "StoredMessage", deliveries: Any, *, show_values: bool) -> None:
+    if not deliveries:
+        click.echo("no deliveries")
+        return
+    rows = [
+        (
+            printable(d.destination),
+            _coloured(d.state),
+            str(d.attempts),
+            local_time(d.done_at_us) if d.done_at_us else "",
+            d.code,
+            printable(d.note) + (" (may have been sent before a crash too)" if d.maybe_sent else ""),
+        )
+        for d in deliveries
+    ]
+    click.echo(columns(("destination", "state", "attempts", "done", "code", "note"), rows, right=("attempts",)))
+    for d in deliveries:
+        if show_values and d.body is not None and d.body != message.raw:
+            _print_body(f"delivery to {d.destination}", d.body, show_values=True)
+
+
+def _print_body(title: str, raw: bytes | None, *, show_values: bool) -> None:
+    click.echo(styled(f"\n{title}", bold=True))
+    if raw is None:
+        click.echo("  (its bytes are no longer kept)")
+        return
+    for line in _lines(raw):
+        click.echo("  " + printable(line if show_values else masked(line)))
+
+
+def _decoded(raw: bytes | None) -> str | None:
+    return None if raw is None else "\r".join(map(printable, _lines(raw)))
+
+
+def _lines(raw: bytes) -> list[str]:
+    """The segments as text, in the message's own charset where it can be read."""
+    from engine.hl7.errors import UnreadableMessage
+    from engine.hl7.message import Message
+
+    try:
+        message = Message.parse(raw)
+    except UnreadableMessage:
+        return raw.decode("ascii", "surrogateescape").splitlines()
+    return [message.segment_text(index) for index in range(len(message.names()))]
+
+
+def masked(segment: str) -> str:
+    """A segment with the shape of its values only; headers hold none of a patient's.
+
+    Delimiters stay, whatever they are: a character that is no letter or digit says little.
+    """
+    if segment[:3] in ("MSH", "FHS", "BHS"):
+        return segment
+    return segment[:3] + "".join("*" if c.isalnum() or not c.isascii() else c for c in segment[3:])

@@ -1,0 +1,54 @@
+"""`segmill run`: the engine."""
+
+import asyncio
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from engine.cli.command import subcommand
+from engine.cli.output import SCHEMA
+from engine.cli.sites import find_site, require_site, site_argument
+
+
+@subcommand("run", "segmill run my-site")
+@site_argument
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the store and the control socket in this folder instead.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Log lines as JSON, on standard error as always.")
+def command(site: Path | None, data: Path | None, as_json: bool) -> int:
+    """Run the engine.
+
+    Checks the site, opens its ports and runs until SIGTERM or Ctrl-C; then answers and stores what is in hand, and
+    ends with 0. Logs start, stop and what changes to standard error, nothing for a message that goes well.
+    """
+    folder = find_site(site)
+    require_site(folder)
+    from engine.app import run_site
+
+    if as_json:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonLines())
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
+    return asyncio.run(run_site(folder, data=data))
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one JSON object on a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "schema": SCHEMA,
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,59 @@
+"""`segmill schema`: what editors check and complete channel files with."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from engine.cli.command import subcommand
+from engine.cli.output import say
+
+FILE_NAMES: Final = {"channel": "channel.schema.json", "site": "site.schema.json"}
+
+
+@subcommand("schema", "segmill schema channel", "segmill schema --write .segmill")
+@click.argument("what", type=click.Choice(["channel", "site"]), default="channel")
+@click.option(
+    "--write",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write both schemas into this folder instead.",
+)
+@click.option("--json", is_flag=True, expose_value=False, help="A schema is JSON already; this changes nothing.")
+def command(what: str, folder: Path | None) -> int:
+    """Print the JSON Schema that editors check channel files with.
+
+    It is made from the same models that `segmill check` reads files into, so both say the same. An editor uses it
+    through a first line such as: # yaml-language-server: $schema=../../.segmill/channel.schema.json
+    """
+    if folder is None:
+        click.echo(as_text(schemas()[what]))
+        return 0
+    for path in write_schemas(folder):
+        say(f"wrote {path}")
+    return 0
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """The schema of channel.yaml and of segmill.yaml, draft-07."""
+    from engine.config.schema import channel_schema, site_schema
+    from engine.pipeline.registry import load_kinds
+
+    return {"channel": channel_schema(load_kinds()), "site": site_schema()}
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Both schemas as files in `folder`; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, schema in schemas().items():
+        path = folder / FILE_NAMES[name]
+        path.write_text(as_text(schema) + "\n", encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def as_text(schema: dict[str, Any]) -> str:
+    """A schema as people can read it, the same bytes every time."""
+    return json.dumps(schema, indent=2, ensure_ascii=False)
