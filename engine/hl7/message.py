@@ -123,7 +123,7 @@ class Message:
         return [text_of(piece, codec) for piece in pieces]
 
     def _declared(self) -> Declared:
-        return declared_charset(self._body.partition(b"\r")[0], self._fallback)
+        return declared_charset(self.raw_header, self._fallback)
 
     @property
     def charset(self) -> Charset:
@@ -138,6 +138,11 @@ class Message:
     def codec(self) -> str:
         """The Python codec that the bytes were read with."""
         return self.charset.codec
+
+    @property
+    def raw_header(self) -> bytes:
+        """The first segment as received."""
+        return self._body.partition(b"\r")[0]
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
@@ -181,12 +186,12 @@ class Message:
     def _find(self, name: str) -> int:
         start = name + self.delimiters.field
         texts = self._texts
-        index = next((i for i, text in enumerate(texts) if text.startswith(start) or text == name), -1)
-        if not self._has_tail or 0 <= index < len(texts) - 1:
-            return index
-        if index < 0 and f"\r{name}" not in texts[-1]:
-            return -1
-        return self.names().index(name) if name in self.names() else -1
+        for index, text in enumerate(texts):
+            if text.startswith(start) or text == name:
+                return index
+        if self._has_tail and f"\r{name}" in texts[-1] and name in self.names():
+            return self.names().index(name)
+        return -1
 
     def _all(self) -> list[str]:
         """The texts, with the tail cut."""

@@ -1,0 +1,249 @@
+r"""Acknowledgements: which are due, how they are built, how a received one is read.
+
+HL7 v2.5.1 sections 2.9.2 (original mode), 2.9.3 (enhanced mode), 2.14.1 (ACK); spec items 13, 16 to 37.
+An ACK's MSH is made anew. What it takes from the message it takes as raw text, in the message's own delimiters
+and character set, so nothing is unescaped and escaped on the way.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from engine.hl7.charset import KEEP_BYTES, is_transparent
+from engine.hl7.delimiters import STANDARD, Delimiters
+from engine.hl7.err import AckError, error_segments, first_condition, safe_text
+from engine.hl7.errors import Notice, UnreadableMessage
+from engine.hl7.message import Message
+from engine.hl7.output import encode_exactly
+from engine.hl7.version import DEFAULT_VERSION, Version, parse_version
+
+__all__ = ["Ack", "AckError", "answers", "build_ack", "condition_notices", "read_ack"]
+
+Decision = Literal["accept", "error", "reject"]
+Mode = Literal["auto", "original", "enhanced"]
+
+CODES = ("AA", "AE", "AR", "CA", "CE", "CR")
+"""Table 0008."""
+
+_HEADER_REJECTIONS = ("200", "201", "202", "203")
+_ACK_TYPES = ("ACK", "MCF")
+_CONDITIONS = ("AL", "NE", "ER", "SU")
+
+_APPLICATION: dict[Decision, str] = {"accept": "AA", "error": "AE", "reject": "AR"}
+
+
+class Ack(NamedTuple):
+    """A received acknowledgement. `control_id` is MSA-2 byte for byte; `hl7_code` the first table 0357 code, or ''."""
+
+    code: str
+    control_id: bytes
+    hl7_code: str
+    text: str
+
+
+def answers(message: Message | None, decision: Decision, hl7_code: str = "", mode: Mode = "auto") -> list[str]:
+    """The acknowledgement codes due for a message, in the order in which they are sent; [] for silence.
+
+    Original mode: one application code. Enhanced mode (MSH-15 or MSH-16 valued, or `mode` says so): the accept
+    level by MSH-15, then, unless that was negative, the application level by MSH-16 on the same connection;
+    an empty one of the two is NE, an unknown one AL. CR is for MSH-9, 11 and 12 alone (codes 200 to 203), CE for
+    any other refusal. A sender that is said to be enhanced but asks for nothing gets the accept level. An ACK is
+    never answered at application level: that would go on for ever.
+    """
+    application = _APPLICATION[decision]
+    if message is None:
+        return [application]
+    accept_when, application_when = _conditions(message)
+    is_ack = message.get("MSH-9.1") in _ACK_TYPES
+    if mode == "original" or (mode == "auto" and not (accept_when or application_when)):
+        return [] if is_ack else [application]
+    if not accept_when and not application_when:
+        accept_when = "AL"
+    accept = "CA" if decision == "accept" else "CR" if hl7_code in _HEADER_REJECTIONS else "CE"
+    due = [accept] if _is_due(accept_when, decision) else []
+    if not is_ack and due in ([], ["CA"]) and _is_due(application_when, decision):
+        due.append(application)
+    return due
+
+
+def condition_notices(message: Message) -> tuple[Notice, ...]:
+    """What is odd about MSH-15 and MSH-16: values outside table 0155 (spec item 17)."""
+    text = "the value is not in table 0155 and is taken as AL"
+    return tuple(
+        Notice("W330", text, place, "103")
+        for place, value in zip(("MSH-15", "MSH-16"), _conditions(message), strict=True)
+        if value and value not in _CONDITIONS
+    )
+
+
+def build_ack(
+    message: Message | None,
+    code: str,
+    *,
+    errors: Sequence[AckError] = (),
+    now: datetime,
+    control_id: str,
+    own: tuple[str, str] = ("SEGMILL", ""),
+) -> bytes:
+    """The acknowledgement of `message` with `code`; `None` answers something in which no message was found.
+
+    `now` is aware and gives MSH-7 with its offset; `control_id` is the ACK's own MSH-10, unique; `own` stands in
+    for a missing MSH-5 and MSH-6. `errors` become ERR and MSA-3 in the form of the message's version. Never
+    raises for any message that `Message.parse` gives: characters of `errors` that its charset lacks become '?'.
+    """
+    if message is None:
+        return _for_unreadable(code, errors, now, control_id, own)
+    d = message.delimiters
+    f = d.field
+    msh = message.fields(0)
+    if len(msh) < 19:
+        msh = msh + [""] * (19 - len(msh))
+    is_message = msh[0] == "MSH"
+    version_text = msh[12] if is_message else ""
+    version = _version(version_text, d)
+    original = msh[10] if is_message else ""
+    enhanced = "NE" if is_message and code[0] == "A" and (msh[15] or msh[16]) else ""
+    declared = msh[18] if is_message else ""
+    header = (
+        f"MSH{f}{d.written}{f}{msh[5] or own[0]}{f}{msh[6] or own[1]}{f}{msh[3]}{f}{msh[4]}{f}{_timestamp(now)}{f}{f}"
+        f"{_message_type(msh[9] if is_message else '', version, d)}{f}{control_id}{f}"
+        f"{(msh[11] if is_message else '') or 'P'}{f}{version_text or '2.5.1'}"
+    )
+    if declared:
+        header += f"{f}{f}{f}{enhanced}{f}{enhanced}{f}{f}{declared}"
+    elif enhanced:
+        header += f"{f}{f}{f}NE{f}NE"
+    tail = _after_control_id(code, errors, version, d, message) if errors else "\r"
+    lead = f"{header}\rMSA{f}{code}{f}"
+    try:
+        return f"{lead}{original}{tail}".encode("ascii")
+    except UnicodeEncodeError:
+        codec = message.codec
+        return _encoded(lead, codec) + _control_id_bytes(message, original, codec) + _encoded(tail, codec)
+
+
+def read_ack(raw: bytes) -> Ack | None:
+    """What a reply says; None when it holds no MSA with a code of table 0008.
+
+    Tolerant of what stands around it: LF for CR, a BOM, a missing MSH. MSA-2 is as it stands, uncut.
+    """
+    at = 0
+    if not raw.startswith(b"MSA"):
+        at = raw.find(b"\rMSA") + 1 or raw.find(b"\nMSA") + 1
+        if not at:
+            return None
+    end = raw.find(b"\r", at)
+    line = raw[at:end] if end >= 0 else raw[at:]
+    if b"\n" in line:
+        line = line.partition(b"\n")[0]
+    separator = line[3:4]
+    if not separator or separator.isalnum():
+        return None
+    parts = line.split(separator, 3)
+    code = parts[1].strip().decode("ascii", "replace").upper()
+    if code not in CODES:
+        return None
+    control_id = parts[2] if len(parts) > 2 else b""
+    if code[1] == "A":
+        return Ack(code, control_id, "", "")
+    return _negative(raw, code, control_id)
+
+
+def _negative(raw: bytes, code: str, control_id: bytes) -> Ack:
+    """Why: MSA-3 or ERR-8, and the code of ERR-3, ERR-1 or MSA-6."""
+    try:
+        message = Message.parse(raw)
+    except UnreadableMessage:
+        return Ack(code, control_id, "", "")
+    hl7_code = message.get("ERR-3.1") or message.get("ERR-1.4.1") or message.get("MSA-6.1") or ""
+    text = message.get("MSA-3") or message.get("ERR-8") or message.get("ERR-3.2") or ""
+    return Ack(code, control_id, hl7_code, text)
+
+
+def _conditions(message: Message) -> tuple[str, str]:
+    """MSH-15 and MSH-16, trimmed."""
+    accept, application = message.get("MSH-15"), message.get("MSH-16")
+    return (accept or "").strip(), (application or "").strip()
+
+
+def _is_due(condition: str, decision: Decision) -> bool:
+    match condition:
+        case "" | "NE":
+            return False
+        case "ER":
+            return decision != "accept"
+        case "SU":
+            return decision == "accept"
+        case _:
+            return True
+
+
+def _version(text: str, d: Delimiters) -> Version:
+    return parse_version(text.partition(d.cut_component)[0]) if text else DEFAULT_VERSION
+
+
+def _message_type(inbound: str, version: Version, d: Delimiters) -> str:
+    """MSH-9: `ACK` up to 2.2, `ACK^A01` in 2.3, `ACK^A01^ACK` from 2.3.1; `ACK` alone without an event (item 28)."""
+    if version < (2, 3, 0) or not d.component:
+        return "ACK"
+    parts = inbound.partition(d.cut_repetition)[0].split(d.component, 2)
+    if len(parts) < 2 or not parts[1]:
+        return "ACK"
+    if version < (2, 3, 1):
+        return f"ACK{d.component}{parts[1]}"
+    return f"ACK{d.component}{parts[1]}{d.component}ACK"
+
+
+def _timestamp(now: datetime) -> str:
+    """`20260301101500+0100`. Slices of isoformat are several times faster than strftime."""
+    t = now.isoformat("T", "seconds")
+    return f"{t[:4]}{t[5:7]}{t[8:10]}{t[11:13]}{t[14:16]}{t[17:22]}{t[23:25]}"
+
+
+def _after_control_id(
+    code: str, errors: Sequence[AckError], version: Version, d: Delimiters, message: Message | None
+) -> str:
+    """The rest of MSA, and ERR. MSA-3 is withdrawn in 2.7; MSA-6 says in 2.2 to 2.4 what ERR-3 says later."""
+    is_negative = code[1] != "A"
+    f = d.field
+    rest = ""
+    if is_negative and version < (2, 7, 0):
+        rest = f"{f}{safe_text(errors[0].text, d)}" if errors[0].text else ""
+        if (2, 2, 0) <= version < (2, 5, 0):
+            rest = f"{rest or f}{f}{f}{f}{first_condition(errors, d)}"
+    return rest + "\r" + error_segments(errors, version, d, message, is_negative=is_negative)
+
+
+def _for_unreadable(
+    code: str, errors: Sequence[AckError], now: datetime, control_id: str, own: tuple[str, str]
+) -> bytes:
+    """A minimal answer to what holds no header at all (spec item 36)."""
+    found = errors or (AckError("100", "error", "", "no HL7 message could be found in what was received"),)
+    header = f"MSH|^~\\&|{own[0]}|{own[1]}|||{_timestamp(now)}||ACK|{control_id}|P|2.5.1\r"
+    rest = _after_control_id(code, found, DEFAULT_VERSION, STANDARD, None)
+    return _encoded(f"{header}MSA|{code}|{rest}", "ascii")
+
+
+def _encoded(text: str, codec: str) -> bytes:
+    exact = encode_exactly(text, codec)
+    if exact is not None:
+        return exact
+    return "".join([c if encode_exactly(c, codec) is not None else "?" for c in text]).encode(codec, KEEP_BYTES)
+
+
+def _control_id_bytes(message: Message, original: str, codec: str) -> bytes:
+    """MSH-10 byte for byte (item 32), also where the charset could write its characters in another way."""
+    encoded = _encoded(original, codec)
+    if is_transparent(codec) or original.isascii():
+        return encoded
+    header = message.raw_header
+    before = message.delimiters.field.join([message.fields(0)[0], *message.fields(0)[2:10], ""])
+    separator = message.delimiters.field.encode(codec)
+    starts = [i + len(separator) for i in range(len(header)) if header.startswith(separator, i)]
+    for start in starts:
+        if header[:start].decode(codec, KEEP_BYTES) == before:
+            ends = [s - len(separator) for s in starts if s > start] + [len(header)]
+            return next(
+                (header[start:e] for e in ends if header[start:e].decode(codec, KEEP_BYTES) == original), encoded
+            )
+    return encoded

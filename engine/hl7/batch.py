@@ -1,0 +1,46 @@
+"""Cutting a payload that holds several messages, with or without batch headers (spec item 67).
+
+HL7 v2.5.1 section 2.10.3: `[FHS] { [BHS] { [MSH ...] } [BTS] } [FTS]`, every header optional.
+"""
+
+import re
+
+_BOUNDARY = re.compile(
+    rb"(?:\A|(?<=[\r\n]))(?:\xef\xbb\xbf)?[ \t]*"
+    rb"((?:MSH|FHS|BHS)(?=[^0-9A-Za-z\x00-\x20\x7f])|(?:BTS|FTS)(?=[^0-9A-Za-z\x00-\x20\x7f]|[\r\n]|\Z))"
+)
+_BLANKS = b" \t\r\n\xef\xbb\xbf"
+
+
+def split_batch(raw: bytes) -> list[bytes]:
+    """The messages of a payload in order, one item each; a payload that is one message comes back as it is.
+
+    A message begins where a line begins with MSH and a separator, never at those letters inside a text, and ends
+    before the next one or before a batch header or trailer. Blank lines between messages are dropped, and so are
+    the headers and trailers themselves; other text before the first message stays with it. A batch may be
+    empty: []. What holds neither a message nor a header comes back whole, for `Message.parse` to refuse.
+    """
+    if raw.startswith(b"MSH") and raw.find(b"MSH", 3) < 0 and raw.find(b"TS", 3) < 0 and raw.find(b"HS", 3) < 0:
+        return [raw]
+    marks = [(found.start(), found[1]) for found in _BOUNDARY.finditer(raw)]
+    if not marks:
+        return [raw]
+    if len(marks) == 1 and marks[0][1] == b"MSH":
+        return [raw]
+    ends = [start for start, _ in marks[1:]] + [len(raw)]
+    messages = [_one(raw[start:end]) for (start, name), end in zip(marks, ends, strict=True) if name == b"MSH"]
+    before = raw[: marks[0][0]]
+    if messages and before.strip(_BLANKS):
+        messages[0] = before + messages[0]
+    return messages
+
+
+def _one(piece: bytes) -> bytes:
+    """Without the blank lines that follow: one segment end, as the message writes it, stays."""
+    end = len(piece.rstrip(_BLANKS[:4]))
+    rest = piece[end:]
+    for terminator in (b"\r\n", b"\r", b"\n"):
+        at = rest.find(terminator)
+        if at >= 0:
+            return piece[: end + at] + terminator
+    return piece
