@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Reading:
-    """What is known while one file is read into models, and where its findings gather."""
+    """What is known while one file is read into models, and where its findings gather.
+
+    `texts` are the texts with a meaning that were met, each with the segment in focus there: they can be
+    checked also where the model as a whole came to nothing. `focus` is that of the step being read.
+    """
 
     file: str
     kinds: "Kinds"
     findings: list[ConfigFinding] = field(default_factory=list)
+    texts: list[tuple[SourceText, str | None]] = field(default_factory=list)
+    focus: str | None = None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

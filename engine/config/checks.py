@@ -1,31 +1,35 @@
-"""What can be said of one channel beyond its models: expressions, paths, routes, and the files it names."""
+"""What can be said of one channel beyond its models: expressions, paths, routes, and the files it names.
+
+It works on the texts met while the file was read, so that a mistake elsewhere does not hide what is found here.
+"""
 
 import ast
+import posixpath
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from engine.config.base import did_you_mean, nearest
-from engine.config.channel import ChannelFile
 from engine.config.expression import ExpressionError, compile_condition, compile_value
 from engine.config.files import ChannelFiles
 from engine.config.finding import ConfigFinding, Position, at
+from engine.config.node import SourceDict, SourceText
 from engine.config.table import Table
 from engine.config.types import (
     ConditionText,
     DestinationText,
     FileText,
     FunctionText,
-    MarkedText,
     PathText,
     TablePath,
     ValueText,
 )
-from engine.config.walk import marked_texts
 from engine.hl7.errors import PathError
 from engine.hl7.path import compile_path
 
+Texts = Sequence[tuple[SourceText, str | None]]
 
-def read_tables(model: ChannelFile, files: ChannelFiles, shown: str) -> tuple[dict[str, Table], list[ConfigFinding]]:
+
+def read_tables(texts: Texts, files: ChannelFiles, shown: str) -> tuple[dict[str, Table], list[ConfigFinding]]:
     """The channel's code tables by path: each CSV file in its folder, and those that a step names elsewhere.
 
     `shown` is how people call the channel's folder.
@@ -33,46 +37,72 @@ def read_tables(model: ChannelFile, files: ChannelFiles, shown: str) -> tuple[di
     tables: dict[str, Table] = {}
     findings: list[ConfigFinding] = []
     paths = [path for path in files.paths() if path.endswith(".csv")]
-    named = {str(text): text for text, _ in marked_texts(model) if isinstance(text, TablePath)}
-    for path in dict.fromkeys([*named, *paths]):
+    named = [text for text, _ in texts if isinstance(text, TablePath)]
+    unreadable: dict[str, OSError] = {}
+    for path in dict.fromkeys([*map(str, named), *paths]):
         try:
             raw = files.read(path)
         except OSError as exc:
-            findings.append(_no_file(named.get(path), exc, paths, f"{shown}/{path}"))
+            unreadable[path] = exc
             continue
         table, found = Table.load(raw, path)
         tables[path] = table
-        findings += [
-            ConfigFinding(code, f"{shown}/{path}", line, column, 1, text) for line, column, code, text in found
-        ]
+        place = posixpath.normpath(f"{shown}/{path}")
+        findings += [ConfigFinding(code, place, line, column, 1, text) for line, column, code, text in found]
+    findings += [_no_file(text, unreadable[text], paths) for text in named if text in unreadable]
+    for path in unreadable.keys() - set(named):
+        findings.append(
+            ConfigFinding("E132", f"{shown}/{path}", 0, 0, 0, f"cannot be read: {_reason(unreadable[path])}")
+        )
     return tables, findings
 
 
-def check_channel(
-    model: ChannelFile, tables: Mapping[str, Table], files: ChannelFiles, shown: str
-) -> list[ConfigFinding]:
-    """Findings of all marked texts and of the routes."""
+def check_texts(texts: Texts, tables: Mapping[str, Table], files: ChannelFiles, shown: str) -> list[ConfigFinding]:
+    """What is wrong with expressions, paths, and the files and functions that are named."""
     findings: list[ConfigFinding] = []
-    for text, focus in marked_texts(model):
-        if text.is_broken:
-            continue
+    for text, focus in texts:
         if isinstance(text, ConditionText | ValueText | PathText):
             findings += _compiled(text, focus, tables)
         elif isinstance(text, FunctionText):
             findings += _function(text, files, shown)
         elif isinstance(text, FileText):
             findings += _file(text, files)
-        elif isinstance(text, DestinationText) and text not in model.destinations:
-            hint = did_you_mean(text, model.destinations)
-            findings.append(at(_place(text), "E140", f"no destination is named '{text.shown}'", hint))
-    return findings + _routes(model, shown)
+    return findings
 
 
-def _place(text: MarkedText, offset: int = 0, length: int = 0) -> Position:
+def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
+    """Routes and destinations beside each other. `data` is the whole channel file."""
+    destinations = data.value("destinations")
+    named = [text for text, _ in texts if isinstance(text, DestinationText)]
+    if not isinstance(destinations, SourceDict):
+        if destinations is not None or nearest("destinations", data):
+            return []  # the finding is that there are none, or that the key is misspelt
+        destinations = SourceDict()
+    elif destinations.node.is_broken:
+        return []
+    findings = [
+        at(_place(text), "E140", f"no destination is named '{text.shown}'", did_you_mean(text, destinations))
+        for text in named
+        if text not in destinations
+    ]
+    if data.node.is_broken or ("routes" not in data and nearest("routes", data)):
+        return findings
+    if not data.value("routes"):
+        place = _place(data.key("routes") or SourceText("")) if "routes" in data else data.node.position
+        hint = "add routes: [{to: destination}]"
+        return [*findings, at(place, "W145", "no routes: no message is delivered anywhere", hint)]
+    return findings + [
+        at(_place(name), "W141", f"no route goes to '{name.shown}'", "add a route, or remove the destination")
+        for name in destinations
+        if name not in named
+    ]
+
+
+def _place(text: SourceText, offset: int = 0, length: int = 0) -> Position:
     return text.position(offset, length) or Position("", 0, 0)
 
 
-def _compiled(text: MarkedText, focus: str | None, tables: Mapping[str, Table]) -> list[ConfigFinding]:
+def _compiled(text: SourceText, focus: str | None, tables: Mapping[str, Table]) -> list[ConfigFinding]:
     """What is wrong with a condition, a value's expression or a path, at its own column."""
     try:
         if isinstance(text, ConditionText):
@@ -95,25 +125,28 @@ def _compiled(text: MarkedText, focus: str | None, tables: Mapping[str, Table]) 
     return []
 
 
-def _secret(text: MarkedText, code: str) -> ConfigFinding:
+def _secret(text: SourceText, code: str) -> ConfigFinding:
     return at(_place(text), code, "with the secret in it, this cannot be understood; the secret is not shown")
 
 
-def _no_file(text: MarkedText | None, error: OSError, paths: list[str], shown: str) -> ConfigFinding:
-    reason = (
-        "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or "it cannot be read")
-    )
-    if text is None:
-        return ConfigFinding("E132", shown, 0, 0, 0, f"cannot be read: {reason}")
-    close = nearest(text, paths)
-    return at(_place(text), "E132", f"cannot read {text.shown}: {reason}", f"did you mean {close}?" if close else "")
+def _reason(error: OSError) -> str:
+    return "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or "it cannot be read")
+
+
+def _no_file(text: SourceText, error: OSError, paths: Iterable[str], length: int = 0) -> ConfigFinding:
+    """`length`: of the part of the text that is the path; 0 is all of it."""
+    path = text[:length] if length else text
+    close = nearest(path, paths)
+    shown = "the file" if text.is_secret else path
+    hint = f"did you mean {close}?" if close else ""
+    return at(_place(text, 0, length), "E132", f"cannot read {shown}: {_reason(error)}", hint)
 
 
 def _file(text: FileText, files: ChannelFiles) -> list[ConfigFinding]:
     try:
         files.check(str(text))
     except OSError as exc:
-        return [_no_file(text, exc, files.paths(), "")]
+        return [_no_file(text, exc, files.paths())]
     return []
 
 
@@ -123,7 +156,7 @@ def _function(text: FunctionText, files: ChannelFiles, shown: str) -> list[Confi
     try:
         source = files.read(text.file)
     except OSError as exc:
-        return [_no_file(text, exc, paths, "")]
+        return [_no_file(text, exc, paths, len(text.file))]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,20 +188,3 @@ def _functions(tree: ast.Module) -> list[str]:
         elif isinstance(node, ast.Assign):
             names += [target.id for target in node.targets if isinstance(target, ast.Name)]
     return names
-
-
-def _routes(model: ChannelFile, shown: str) -> list[ConfigFinding]:
-    if not model.routes:
-        message = "no routes: no message is delivered anywhere"
-        return [ConfigFinding("W145", f"{shown}/channel.yaml", 0, 0, 0, message, "add routes: [{to: destination}]")]
-    taken = {str(route.to) for route in model.routes}
-    return [
-        at(
-            Position(destination.file, destination.line, destination.column, len(name)),
-            "W141",
-            f"no route goes to '{name}'",
-            "add a route, or remove the destination",
-        )
-        for name, destination in model.destinations.items()
-        if name not in taken
-    ]

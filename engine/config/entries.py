@@ -12,7 +12,7 @@ from engine.config.base import ConfigModel, Reading, did_you_mean
 from engine.config.finding import BadValue, Position, at
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
-from engine.config.types import ConditionText
+from engine.config.types import ConditionText, SegmentText
 from engine.config.units import DURATION_PATTERN, Duration, Percent, parse_duration
 
 LATER_STEPS: Final[Mapping[str, str]] = {
@@ -84,12 +84,23 @@ def _read_step(value: SourceDict, reading: Reading) -> StepEntry | None:
     key = named[0]
     model = kinds[key].model
     own, common = _part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
-    options = validate(own, model, reading)
     shared = validate(common, StepCommon, reading)
+    around = reading.focus
+    reading.focus = _focus(key, own, model) or around
+    options = validate(own, model, reading)
+    reading.focus = around
     place = key.position() or Position(reading.file, 1, 1)
     if options is None or shared is None:
         return None
     return StepEntry(str(key), options, shared.when, shared.name, place.file, place.line, place.column)
+
+
+def _focus(key: SourceText, own: SourceDict, model: type[ConfigModel]) -> str | None:
+    """The segment a step puts in focus: its own argument, where that is a SegmentText."""
+    argument = own.get(key)
+    if model.known_keys()[key].annotation is not SegmentText or not isinstance(argument, str):
+        return None
+    return str(argument)
 
 
 def _report_kind(value: SourceDict, named: list[SourceText], reading: Reading) -> None:

@@ -182,6 +182,10 @@ class SourceDict(dict[SourceText, Any]):
         """The key as it stands in the file."""
         return next((key for key in self if key == name), None)
 
+    def value(self, name: str) -> Any:
+        """The value under a key, None where there is none."""
+        return self.get(SourceText(name))
+
 
 class SourceList(list[Any]):
     """A sequence that knows where it stands."""

@@ -5,18 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic
 
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
-from engine.config.checks import check_channel, read_tables
+from engine.config.checks import Texts, check_routes, check_texts, read_tables
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
-from engine.config.finding import BadValue, ConfigFinding, Position
+from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.kinds import Kinds
 from engine.config.lint import Neighbour, check_neighbours
-from engine.config.node import Mapping as MappingNode
-from engine.config.node import Node, Scalar
+from engine.config.node import SourceDict, SourceList, position_of
 from engine.config.reading import Model, to_data, validate
 from engine.config.settings import SiteSettings
 from engine.config.source import decode, load_yaml
@@ -110,25 +109,24 @@ def load_channel(
     except OSError as exc:
         return None, [ConfigFinding("E100", shown, 0, 0, 0, f"cannot be read: {exc.strerror}")]
     substitution = Substitution(env, lambda path: (site / path).read_text(encoding="utf-8"), recorded=recorded)
-    model, node, findings = _read_model(raw, shown, ChannelFile, kinds, substitution)
-    findings += _check_channel_name(name, folder_shown)
-    if model is None or node is None:
-        return None, findings
-    tables, found = read_tables(model, files, folder_shown)
-    findings += found
-    findings += check_channel(model, tables, files, folder_shown)
-    if any(finding.is_error for finding in findings):
+    read = _read_model(raw, shown, ChannelFile, kinds, substitution)
+    findings = read.findings + _check_channel_name(name, folder_shown)
+    tables, found = read_tables(read.texts, files, folder_shown)
+    findings += found + check_texts(read.texts, tables, files, folder_shown)
+    if isinstance(read.data, SourceDict):
+        findings += check_routes(read.data, read.texts)
+    if read.model is None or any(finding.is_error for finding in findings):
         return None, findings
     for path in origin.paths():
         if path.endswith(".py"):
             files.read(path)
     channel = LoadedChannel(
         ChannelName(name),
-        model,
+        read.model,
         site / CHANNELS / name,
         _version_files(files.seen, substitution),
         tables,
-        positions(node),
+        positions(read.data),
         dict(substitution.used),
         tuple(substitution.origins),
     )
@@ -149,36 +147,46 @@ def load_version(
     return load_channel(name, RecordedFiles(files), kinds, {}, site=Path(), recorded=recorded)
 
 
-def positions(node: Node) -> dict[tuple[str | int, ...], Position]:
-    """Where every value of a tree stands, by keys and indexes."""
+def positions(data: object) -> dict[tuple[str | int, ...], Position]:
+    """Where every value of a file stands, by keys and indexes."""
     found: dict[tuple[str | int, ...], Position] = {}
 
-    def visit(here: Node, path: tuple[str | int, ...]) -> None:
-        found[path] = here.position
-        if isinstance(here, MappingNode):
-            for key, value in here.items:
-                visit(value, (*path, key.text))
-        elif not isinstance(here, Scalar):
-            for index, item in enumerate(here.items):
+    def visit(here: object, path: tuple[str | int, ...]) -> None:
+        if (place := position_of(here)) is not None:
+            found[path] = place
+        if isinstance(here, SourceDict):
+            for key, value in here.items():
+                visit(value, (*path, str(key)))
+        elif isinstance(here, SourceList):
+            for index, item in enumerate(here):
                 visit(item, (*path, index))
 
-    visit(node, ())
+    visit(data, ())
     return found
 
 
-def _read_model(
-    raw: bytes, shown: str, model: type[Model], kinds: Kinds, substitution: Substitution
-) -> tuple[Model | None, Node | None, list[ConfigFinding]]:
+@dataclass(slots=True, frozen=True)
+class _Read(Generic[Model]):
+    """What came of a file. `model` is None where there is an error; `data` where nothing could be read."""
+
+    model: Model | None
+    data: object
+    findings: list[ConfigFinding]
+    texts: Texts = ()
+
+
+def _read_model(raw: bytes, shown: str, model: type[Model], kinds: Kinds, substitution: Substitution) -> _Read[Model]:
     text, findings = decode(raw, shown)
     if findings:
-        return None, None, findings
+        return _Read(None, None, findings)
     node, findings = load_yaml(text, shown)
     if node is None:
-        return None, None, findings
+        return _Read(None, None, findings)
     reading = Reading(shown, kinds)
-    made = validate(to_data(node, substitution), model, reading)
+    data = to_data(node, substitution)
+    made = validate(data, model, reading)
     findings = findings + substitution.findings + reading.findings
-    return (None if any(f.is_error for f in findings) else made), node, findings
+    return _Read(None if any(f.is_error for f in findings) else made, data, findings, reading.texts)
 
 
 def _load_settings(
@@ -192,18 +200,14 @@ def _load_settings(
         findings.append(ConfigFinding("E100", SITE_FILE, 0, 0, 0, f"cannot be read: {exc.strerror}"))
         return None
     substitution = Substitution(env, lambda path: (folder / path).read_text(encoding="utf-8"))
-    settings, node, found = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
-    findings += found
+    read = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
+    findings += read.findings
     origins += substitution.origins
-    if settings is not None and node is not None and settings.admin is not None and not settings.admin.is_loopback:
-        place = positions(node).get(("admin", "host"), Position(SITE_FILE, 1, 1))
+    if read.model is not None and read.model.admin is not None and not read.model.admin.is_loopback:
+        place = positions(read.data)[("admin", "host")]
         hint = "they name channels and counts, no patient data; let a firewall decide who reaches them"
-        findings.append(
-            ConfigFinding(
-                "W149", place.file, place.line, place.column, place.length, "metrics are open to others", hint
-            )
-        )
-    return settings
+        findings.append(at(place, "W149", "metrics are open to other machines", hint))
+    return read.model
 
 
 def _channel_folders(folder: Path, findings: list[ConfigFinding]) -> list[Path]:

@@ -1,15 +1,16 @@
 """Texts with a meaning, for the fields of any step's or sink's model.
 
-Each is a string that remembers its place in the file. `engine.config.lint` finds them wherever they stand
-in a model and checks them there: it compiles what can be compiled and looks for the files that are named.
+Each is a string that remembers its place in the file. Wherever they stand in a model, `engine.config.checks`
+checks them: it compiles what can be compiled and looks for the files that are named.
 """
 
 import re
 from typing import Any, ClassVar, Self
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+from engine.config.base import Reading
 from engine.config.finding import BadValue
 from engine.config.node import SourceText
 
@@ -26,7 +27,7 @@ class MarkedText(SourceText):
             raise BadValue("is empty", code="E107")
 
     @classmethod
-    def _read(cls, value: object) -> Self:
+    def _read(cls, value: object, info: ValidationInfo) -> Self:
         if isinstance(value, cls):
             return value
         if isinstance(value, SourceText):
@@ -37,11 +38,13 @@ class MarkedText(SourceText):
             raise BadValue("must be a text", code="E104")
         if not made.is_broken:
             made.check()
+            if isinstance(info.context, Reading):
+                info.context.texts.append((made, info.context.focus))
         return made
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(cls._read)
+        return core_schema.with_info_plain_validator_function(cls._read)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
