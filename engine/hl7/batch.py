@@ -5,10 +5,13 @@ HL7 v2.5.1 section 2.10.3: `[FHS] { [BHS] { [MSH ...] } [BTS] } [FTS]`, every he
 
 import re
 
-_BOUNDARY = re.compile(
-    rb"(?:\A|(?<=[\r\n]))(?:\xef\xbb\xbf)?[ \t]*"
-    rb"((?:MSH|FHS|BHS)(?=[^0-9A-Za-z\x00-\x20\x7f])|(?:BTS|FTS)(?=[^0-9A-Za-z\x00-\x20\x7f]|[\r\n]|\Z))"
+_LINE = (
+    rb"((?:\xef\xbb\xbf)?[ \t]*"
+    rb"((?:MSH|FHS|BHS)(?=[^0-9A-Za-z\x00-\x20\x7f])|(?:BTS|FTS)(?=[^0-9A-Za-z\x00-\x20\x7f]|[\r\n]|\Z)))"
 )
+_FIRST_LINE = re.compile(_LINE)
+_LATER_LINE = re.compile(rb"[\r\n]" + _LINE)
+_MAY_BE_LATER_LINE = re.compile(rb"\r(?:MSH|[FB][HT]S|[ \t\xef])")  # several times faster, for the usual case
 _BLANKS = b" \t\r\n\xef\xbb\xbf"
 
 
@@ -20,13 +23,14 @@ def split_batch(raw: bytes) -> list[bytes]:
     the headers and trailers themselves; other text before the first message stays with it. A batch may be
     empty: []. What holds neither a message nor a header comes back whole, for `Message.parse` to refuse.
     """
-    if raw.startswith(b"MSH") and raw.find(b"MSH", 3) < 0 and raw.find(b"TS", 3) < 0 and raw.find(b"HS", 3) < 0:
+    if raw.startswith(b"MSH") and b"\n" not in raw and not _MAY_BE_LATER_LINE.search(raw):
         return [raw]
-    marks = [(found.start(), found[1]) for found in _BOUNDARY.finditer(raw)]
-    if not marks:
+    first = _FIRST_LINE.match(raw)
+    lines = [first] if first else []
+    lines += _LATER_LINE.finditer(raw)
+    if not lines or (len(lines) == 1 and lines[0][2] == b"MSH"):
         return [raw]
-    if len(marks) == 1 and marks[0][1] == b"MSH":
-        return [raw]
+    marks = [(found.start(1), found[2]) for found in lines]
     ends = [start for start, _ in marks[1:]] + [len(raw)]
     messages = [_one(raw[start:end]) for (start, name), end in zip(marks, ends, strict=True) if name == b"MSH"]
     before = raw[: marks[0][0]]

@@ -7,12 +7,15 @@ is never changed in place: an edit puts a new list there, so copies share all th
 
 from collections.abc import Iterable
 
+from engine.hl7.batch import split_batch
 from engine.hl7.charset import Charset, decide, declared_codecs, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
 from engine.hl7.output import encode_segments, encode_together
 from engine.hl7.path import compile_path
+
+__all__ = ["Message", "split_batch"]
 
 _LARGE_BYTES = 1 << 20
 _HEAD_SEGMENTS = 16

@@ -108,7 +108,7 @@ def parse_number(text: str) -> Decimal | None:
 
 
 def format_number(number: Decimal) -> str:
-    """NM without exponent, digits as the number has them: `Decimal("1.50")` is `1.50`. Raises ValueError for nan, inf."""
+    """NM without exponent, with the digits that the number has. Raises ValueError for nan and infinity."""
     if not number.is_finite():
         raise ValueError("HL7 has no way to write a number that is not finite")
     return f"{number:f}"
