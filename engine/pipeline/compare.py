@@ -1,0 +1,116 @@
+"""What differs between two messages, field by field: for the trace of a step and for the cases of a channel.
+
+The values compared are the texts as they stand in the message (escapes not undone), so that nothing
+that would go over the wire differently is called equal.
+"""
+
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
+
+from engine.hl7.delimiters import Delimiters
+from engine.hl7.message import Message
+
+
+@dataclass(slots=True, frozen=True)
+class Change:
+    """One place with its text before and after; None where the place is not there. Holds values."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class _Segment:
+    """A segment with the name a path would call it by, such as `OBX[3]`."""
+
+    label: str
+    text: str
+    fields: list[str]
+
+
+def changes(before: Message, after: Message) -> list[Change]:
+    """Every leaf that differs, in the order of the message; [] only if both have the same segments, text for text.
+
+    A segment that came or went is one change, with its whole text; so is one where only trailing
+    delimiters differ.
+    """
+    old, new = _segments(before), _segments(after)
+    matcher = SequenceMatcher(None, [s.text for s in old], [s.text for s in new], autojunk=False)
+    found: list[Change] = []
+    for tag, i, i_end, j, j_end in matcher.get_opcodes():
+        if tag != "equal":
+            for left, right in _pairs(old[i:i_end], new[j:j_end]):
+                found.extend(_segment_changes(left, right, before.delimiters, after.delimiters))
+    return found
+
+
+def _segments(message: Message) -> list[_Segment]:
+    names = message.names()
+    seen: dict[str, int] = {}
+    found = []
+    for index, name in enumerate(names):
+        seen[name] = number = seen.get(name, 0) + 1
+        label = f"{name}[{number}]" if names.count(name) > 1 else name
+        fields = message.fields(index)
+        found.append(_Segment(label, message.segment(index), fields))
+    return found
+
+
+def _pairs(old: list[_Segment], new: list[_Segment]) -> list[tuple[_Segment | None, _Segment | None]]:
+    """Bring together what is probably the same segment: those of one name, in order."""
+    matcher = SequenceMatcher(None, [s.fields[0] for s in old], [s.fields[0] for s in new], autojunk=False)
+    pairs: list[tuple[_Segment | None, _Segment | None]] = []
+    for tag, i, i_end, j, j_end in matcher.get_opcodes():
+        if tag == "equal":
+            pairs.extend(zip(old[i:i_end], new[j:j_end], strict=True))
+        else:
+            pairs.extend((gone, None) for gone in old[i:i_end])
+            pairs.extend((None, come) for come in new[j:j_end])
+    return pairs
+
+
+def _segment_changes(
+    old: _Segment | None, new: _Segment | None, cut_old: Delimiters, cut_new: Delimiters
+) -> list[Change]:
+    if old is None or new is None:
+        present = old or new
+        assert present is not None, "a pair has at least one side"
+        return [Change(present.label, old.text if old else None, new.text if new else None)]
+    found: list[Change] = []
+    for number, (left, right) in enumerate(zip_longest(old.fields, new.fields)):
+        if number and left != right and (left or right):
+            found.extend(_field_changes(f"{new.label}-{number}", left, right, cut_old, cut_new))
+    return found or [Change(new.label, old.text, new.text)]
+
+
+def _field_changes(
+    place: str, left: str | None, right: str | None, cut_old: Delimiters, cut_new: Delimiters
+) -> list[Change]:
+    if not left or not right or place in ("MSH-1", "MSH-2"):
+        return [Change(place, left, right)]
+    olds, news = left.split(cut_old.cut_repetition), right.split(cut_new.cut_repetition)
+    is_repeated = max(len(olds), len(news)) > 1
+    found: list[Change] = []
+    for number, (old, new) in enumerate(zip_longest(olds, news), 1):
+        if old != new:
+            found.extend(_parts(f"{place}[{number}]" if is_repeated else place, old, new, cut_old, cut_new))
+    return found
+
+
+def _parts(
+    place: str, old: str | None, new: str | None, cut_old: Delimiters, cut_new: Delimiters, depth: int = 0
+) -> list[Change]:
+    """Components, and below them subcomponents, as long as both sides have some."""
+    if not old or not new or depth == 2:
+        return [Change(place, old, new)]
+    marks = [(cut.cut_component, cut.cut_subcomponent)[depth] for cut in (cut_old, cut_new)]
+    olds, news = old.split(marks[0]), new.split(marks[1])
+    if max(len(olds), len(news)) == 1:
+        return _parts(place, old, new, cut_old, cut_new, depth + 1) if depth == 0 else [Change(place, old, new)]
+    found: list[Change] = []
+    for number, (left, right) in enumerate(zip_longest(olds, news), 1):
+        if left != right and (left or right):
+            found.extend(_parts(f"{place}.{number}", left, right, cut_old, cut_new, depth + 1))
+    return found or [Change(place, old, new)]

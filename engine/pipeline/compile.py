@@ -1,0 +1,236 @@
+"""From a channel's checked file to closures, once; then one message in and a result out.
+
+`CompiledChannel.run` is a function of the message, the time given and the channel's files, and of nothing
+else: so a stored message can be run again, traced, or run under another version, and compared.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from engine.config.channel import AcceptPattern, ChannelFile
+from engine.config.entries import StepEntry
+from engine.config.expression import Condition, ExpressionError, compile_condition
+from engine.config.finding import BadValue, ConfigFinding
+from engine.config.site import LoadedChannel
+from engine.hl7.errors import PathError, UnencodableText
+from engine.hl7.message import Message
+from engine.model.envelope import DraftDelivery
+from engine.model.finding import Finding
+from engine.model.ids import ChannelName, DestinationName
+from engine.pipeline.own_code import OwnCode
+from engine.pipeline.run import Placed, Result, Way, failed, in_order
+from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer
+from engine.pipeline.trace import Trace, Tracer
+
+MOST_TYPES_REMEMBERED = 256
+
+NO_ROUTE = Finding("W202", "warning", "no route took the message; nothing is delivered")
+
+
+class ChannelError(Exception):
+    """A channel file that was not checked before, or whose check missed something. `finding` says where and what."""
+
+    def __init__(self, finding: ConfigFinding) -> None:
+        super().__init__(f"{finding.file}:{finding.line}:{finding.column} {finding.code} {finding.message}")
+        self.finding = finding
+
+
+class CompiledChannel:
+    """One channel, ready to run. Immutable but for a bounded memory of message types."""
+
+    def __init__(
+        self,
+        file: ChannelFile,
+        name: ChannelName,
+        steps: Sequence[Placed],
+        routes: Sequence[Way],
+        sender: Condition | None,
+        *,
+        isolated: bool,
+        runs_own_code: bool,
+    ) -> None:
+        self.file = file
+        self.name = name
+        self.isolated = isolated
+        """Whether steps of the site's own code are among its steps, so that it runs in a worker process."""
+        self.fallback_charset: str = file.charset.fallback
+        self.routes = tuple(routes)
+        self.labels = tuple(step.label for step in steps)
+        """How findings and the trace name the channel's own steps, in order."""
+        self._steps = in_order(steps) if steps else None
+        self._can_run = runs_own_code or not isolated
+        self._sender = sender.run if sender is not None else None
+        self._accept: Sequence[AcceptPattern] = file.accept
+        self._accepts_all = any(pattern == "*" for pattern in file.accept)
+        self._types: dict[str, bool] = {}
+        unconditional = dict.fromkeys(way.destination for way in self.routes)
+        self._always = tuple(unconditional) if all(way.condition is None for way in self.routes) else None
+
+    # -- whose message is it --------------------------------------------------------------------
+
+    def accepts(self, message: Message) -> bool:
+        """Whether the message is this channel's: its type is in `accept`, and `from` is true of it."""
+        return self.accepts_event(message) and (self._sender is None or self._sender(message))
+
+    def accepts_type(self, message: Message) -> bool:
+        """Whether `accept` names the message code (MSH-9.1), with whatever event."""
+        code, _ = _type_of(message)
+        return any(pattern == "*" or pattern.partition("^")[0] == code for pattern in self._accept)
+
+    def accepts_event(self, message: Message) -> bool:
+        """Whether `accept` names the message code and the trigger event (MSH-9.1, MSH-9.2)."""
+        if self._accepts_all:
+            return True
+        fields = message.fields(0)
+        written = fields[9] if len(fields) > 9 else ""
+        # What is remembered must not depend on the message's delimiters, nor grow with what senders think up.
+        known = self._types.get(written) if message.delimiters.component == "^" else None
+        if known is None:
+            known = self.file.accepts_type(*_type_of(message))
+            if message.delimiters.component == "^" and len(self._types) < MOST_TYPES_REMEMBERED:
+                self._types[written] = known
+        return known
+
+    # -- what becomes of it ---------------------------------------------------------------------
+
+    def run(self, message: Message, now: datetime, *, timer: Timer | None = None) -> Result:
+        """The steps and routes over a copy of `message`, which stays as it is. `now` is aware.
+
+        Never raises for what is in a message: a step that fails holds it.
+        """
+        run = Run(now, timer=timer)
+        if self._steps is None:
+            return self._leave(message, run, None)
+        self._check_place()
+        work = message.copy()
+        return self._leave(work, run, self._steps(work, run))
+
+    def trace(self, message: Message, now: datetime, *, clock: Callable[[], float] | None = None) -> Trace:
+        """The same run, told step by step; `clock` gives seconds, for the times of the steps. Holds field values."""
+        tracer = Tracer(clock)
+        run = Run(now, timer=tracer.timer, watch=tracer)
+        work = message.copy()
+        stop: Stop | None = None
+        if self._steps is not None:
+            self._check_place()
+            stop = self._steps(work, run)
+        result = self._leave(work, run, stop)
+        return tracer.finish(work, stop, result, self.routes, self.labels)
+
+    def _check_place(self) -> None:
+        if not self._can_run:
+            raise RuntimeError(f"channel {self.name} has python steps and runs in its worker process only")
+
+    def _leave(self, message: Message, run: Run, stop: Stop | None) -> Result:
+        """What the steps left of a message goes to its destinations."""
+        if stop is None:
+            destinations = self._always
+            if destinations is None:
+                destinations, stop = self._chosen(message)
+            if stop is None:
+                if destinations:
+                    return self._deliver(message, run, destinations)
+                stop = Stop("filtered", (NO_ROUTE,))
+        return Result(stop.kind, [], (*run.findings, *stop.findings))
+
+    def _chosen(self, message: Message) -> tuple[tuple[DestinationName, ...], Stop | None]:
+        """Each destination once, in the order of the routes; or the Stop of a route that could not be decided."""
+        chosen: dict[DestinationName, None] = {}
+        for way in self.routes:
+            try:
+                if way.condition is None or way.condition.run(message):
+                    chosen[way.destination] = None
+            except Exception as error:  # noqa: BLE001 - as for a step: the message is held
+                return (), failed(f"route to {way.destination}", error)
+        return tuple(chosen), None
+
+    def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
+        try:
+            body: bytes | None = message.to_bytes()
+        except UnencodableText as error:
+            finding = Finding("E202", "error", f"the message cannot be written: {error.reason}", error.location)
+            return Result("held", [], (*run.findings, finding))
+        if body == message.raw:
+            body = None
+        deliveries = [DraftDelivery(destination, body) for destination in destinations]
+        return Result("processed", deliveries, tuple(run.findings))
+
+
+def compile_channel(
+    loaded: LoadedChannel, steps: Mapping[str, StepKind], *, runs_own_code: bool = False
+) -> CompiledChannel:
+    """The channel as closures. `steps` are the kinds there are, as `registry.load_steps` gives them.
+
+    `runs_own_code` True executes the channel's own Python files, now and for every message: for the worker
+    process and for the terminal of the person who wrote them. Raises ChannelError.
+    """
+    file = loaded.file
+    compiler = _Compiler(loaded, steps, runs_own_code)
+    placed = compiler.sequence(file.steps, "", None)
+    return CompiledChannel(
+        file,
+        loaded.name,
+        placed,
+        compiler.routes(file),
+        compiler.condition(file.condition) if file.condition is not None else None,
+        isolated=any(step.own_file for step in placed),
+        runs_own_code=runs_own_code,
+    )
+
+
+class _Compiler:
+    """Compiles one channel's steps, with what is nested in them, and its routes."""
+
+    def __init__(self, loaded: LoadedChannel, kinds: Mapping[str, StepKind], runs_own_code: bool) -> None:
+        self._loaded = loaded
+        self._kinds = kinds
+        self._own_code = OwnCode(loaded.name, loaded.files) if runs_own_code else None
+
+    def sequence(self, entries: Sequence[StepEntry], prefix: str, focus: str | None) -> list[Placed]:
+        """The steps in order; `prefix` is the number of the step they are nested in, such as `4.`."""
+        return [self._step(entry, f"{prefix}{n}", focus) for n, entry in enumerate(entries, 1)]
+
+    def condition(self, text: str) -> Condition:
+        return compile_condition(str(text), tables=self._loaded.tables)
+
+    def routes(self, file: ChannelFile) -> list[Way]:
+        return [
+            Way(
+                DestinationName(str(route.to)),
+                self.condition(route.when) if route.when is not None else None,
+            )
+            for route in file.routes
+        ]
+
+    def _step(self, entry: StepEntry, number: str, focus: str | None) -> Placed:
+        kind = self._kinds[entry.kind]
+        title = entry.name or f"{entry.kind} {kind.title(entry.options)}"
+        label = f"{number} {_cut(title)}, {entry.file.rpartition('/')[2]}:{entry.line}"
+        scope = CompileScope(
+            channel=self._loaded.name,
+            label=label,
+            tables=self._loaded.tables,
+            files=self._loaded.files,
+            focus=focus,
+            own_code=self._own_code,
+            nest=lambda entries, segment: in_order(self.sequence(entries, f"{number}.", segment)),
+        )
+        try:
+            call = kind.compile(entry.options, scope)
+            condition = scope.condition(entry.when) if entry.when is not None else None
+        except (BadValue, PathError, ExpressionError) as error:
+            hint = getattr(error, "hint", "")
+            finding = ConfigFinding(
+                getattr(error, "code", "E107"), entry.file, entry.line, entry.column, 1, error.message, hint
+            )
+            raise ChannelError(finding) from error
+        return Placed(label, call, condition, getattr(entry.options, "own_file", ""))
+
+
+def _type_of(message: Message) -> tuple[str, str]:
+    """MSH-9.1 and MSH-9.2."""
+    return message.get("MSH-9.1") or "", message.get("MSH-9.2") or ""
+
+
+def _cut(title: str) -> str:
+    return title if len(title) <= 60 else title[:57] + "..."

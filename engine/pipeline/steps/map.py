@@ -1,0 +1,183 @@
+"""`map: {PATH: table.csv, otherwise: hold}`: one system's codes into another's."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
+
+from engine.config.base import ConfigModel, Reading, did_you_mean
+from engine.config.finding import BadValue, at
+from engine.config.node import SourceDict, SourceText
+from engine.config.table import Table
+from engine.config.types import PathText, TablePath
+from engine.hl7 import NULL
+from engine.hl7.message import Message
+from engine.hl7.path import Path
+from engine.model.finding import Finding
+from engine.pipeline.checks import known_path, refuse
+from engine.pipeline.occurrences import is_many, occurrences, place
+from engine.pipeline.step import CompiledStep, CompileScope, Lookup, Run, Stop
+
+
+@dataclass(slots=True, frozen=True)
+class Otherwise:
+    """What a value without a row comes to. `value` is what `default(...)` writes."""
+
+    policy: Literal["hold", "reject", "keep", "default"]
+    value: str = ""
+
+
+def _read_otherwise(value: object) -> Otherwise:
+    if isinstance(value, Otherwise):
+        return value
+    if isinstance(value, str):
+        if value in ("hold", "reject", "keep"):
+            return Otherwise(value)  # type: ignore[arg-type]  # one of the three, by the line above
+        if default := re.fullmatch(r"default\((.*)\)", value, re.DOTALL):
+            return Otherwise("default", default[1])
+        hint = did_you_mean(value, ("hold", "reject", "keep", "default(...)"))
+        raise BadValue(f"'{value}' is none of hold, reject, keep, default(...)", hint, code="E105")
+    raise BadValue("must be hold, reject, keep or default(...)", code="E104")
+
+
+OtherwiseText = Annotated[
+    Otherwise,
+    PlainValidator(_read_otherwise),
+    WithJsonSchema({"type": "string", "pattern": r"^(hold|reject|keep|default\(.*\))$"}),
+]
+
+
+class MapOptions(ConfigModel):
+    """Look values up in code tables, and write what stands beside them.
+
+    The place is looked up as a whole value; with `*` every place there is. Absent and empty ones, and the
+    delete marker `""`, are left as they are. `otherwise` says what a value without a row comes to: `hold`
+    (the default), `reject`, `keep` it as it is, or `default(X)` writes X.
+    """
+
+    tables: dict[PathText, TablePath] = Field(
+        alias="map",
+        min_length=1,
+        description="Place: code table",
+        json_schema_extra={"properties": {"otherwise": {"$ref": "#/definitions/Otherwise"}}},
+    )
+    otherwise: OtherwiseText = Field(default=Otherwise("hold"), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_otherwise_out(cls, data: Any, info: ValidationInfo) -> Any:
+        """`otherwise` stands among the places; here it gets a field of its own."""
+        if not isinstance(data, SourceDict) or not isinstance(info.context, Reading):
+            return data
+        taken = SourceDict(data)
+        taken.node, taken.owner = data.node, data.owner
+        if (beside := data.key("otherwise")) is not None:
+            _report_beside(beside, info.context)
+            del taken[beside]
+        places = data.get(SourceText("map"))
+        if isinstance(places, SourceDict) and (inside := places.key("otherwise")) is not None:
+            others = SourceDict({key: value for key, value in places.items() if key != "otherwise"})
+            others.node, others.owner = places.node, places.owner
+            taken[SourceText("map")] = others
+            taken[inside] = places[inside]
+        return taken
+
+    @field_validator("tables")
+    @classmethod
+    def _check_places(cls, tables: dict[PathText, TablePath], info: ValidationInfo) -> dict[PathText, TablePath]:
+        for text in tables:
+            path = known_path(text)
+            if path is not None and (path.field is None or (path.segment == "MSH" and path.field in (1, 2))):
+                refuse(info, text, f"{text} holds no code that could be mapped", "name a field, such as PV1-3.1")
+        return tables
+
+
+def _report_beside(key: SourceText, reading: Reading) -> None:
+    position = key.position()
+    assert position is not None, "keys of a SourceDict come from a file"
+    hint = "write it with the places: map: {PV1-3.1: tables/wards.csv, otherwise: hold}"
+    reading.findings.append(at(position, "E101", "'otherwise' stands beside 'map'", hint))
+
+
+class MapStep:
+    """All places of one step are looked up, also behind one without a row: the analyst sees every miss at once."""
+
+    name = "map"
+    model = MapOptions
+
+    def title(self, options: MapOptions) -> str:
+        return ", ".join(options.tables)
+
+    def compile(self, options: MapOptions, scope: CompileScope) -> CompiledStep:
+        otherwise = options.otherwise
+        translators = tuple(
+            _translator(scope.path(text), scope.table(str(name)), otherwise, scope)
+            for text, name in options.tables.items()
+        )
+
+        def translate(message: Message, run: Run) -> Stop | None:
+            missed: list[Finding] = []
+            for translator in translators:
+                translator(message, run, missed)
+            if not missed:
+                return None
+            if otherwise.policy == "hold":
+                return Stop("held", tuple(missed))
+            if otherwise.policy == "reject":
+                return Stop("rejected", tuple(missed))
+            run.findings += missed
+            return None
+
+        return translate
+
+
+Translator = Callable[[Message, Run, list[Finding]], None]
+
+
+def _translator(path: Path, table: Table, otherwise: Otherwise, scope: CompileScope) -> Translator:
+    find = table.lookup
+    miss = _miss(table, otherwise, scope)
+
+    def at_one(message: Message, run: Run, missed: list[Finding], path: Path = path) -> None:
+        value = path.get(message)
+        if not value or value == NULL:
+            return
+        row = find(value)
+        if run.watch is not None:
+            run.watch.looked_up(Lookup(place(path, message), table.name, value, row.line if row else None))
+        if row is not None:
+            path.set(message, row.value)
+            return
+        missed.append(miss(place(path, message)))
+        if otherwise.policy == "default":
+            path.set(message, otherwise.value)
+
+    def at_all(message: Message, run: Run, missed: list[Finding]) -> None:
+        for target in occurrences(path, message):
+            at_one(message, run, missed, target)
+
+    return at_all if is_many(path) else at_one
+
+
+_WHAT_THEN = {
+    "hold": "held; add the row, then release the message",
+    "reject": "rejected",
+    "keep": "kept as it is",
+    "default": "the default was written",
+}
+
+
+def _miss(table: Table, otherwise: Otherwise, scope: CompileScope) -> Callable[[str], Finding]:
+    """The finding for a value without a row: it names the place, never the value."""
+    stops = otherwise.policy in ("hold", "reject")
+    then = _WHAT_THEN[otherwise.policy]
+
+    def finding(location: str) -> Finding:
+        text = f"no row in {table.name} matches {location}; {then}"
+        if stops:
+            return scope.finding("E214", text, location=location, hl7_code="103")
+        return scope.finding("W204", text, severity="information", location=location)
+
+    return finding

@@ -1,0 +1,211 @@
+"""`validate: {required, pattern, values, length, mode}`: what a message must have to be taken."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, PlainValidator, Tag, ValidationInfo, WithJsonSchema, field_validator
+
+from engine.config.base import ConfigModel
+from engine.config.expression import ExpressionError
+from engine.config.expression.patterns import Pattern, compile_pattern
+from engine.config.finding import BadValue
+from engine.config.types import MarkedText, PathText, TablePath
+from engine.hl7 import NULL
+from engine.hl7.message import Message
+from engine.hl7.path import Path
+from engine.model.finding import Finding, Severity
+from engine.pipeline.checks import known_path, refuse
+from engine.pipeline.occurrences import is_many, occurrences, place
+from engine.pipeline.step import CompiledStep, CompileScope, Run, Stop
+
+
+class PatternText(MarkedText):
+    """A pattern in RE2's syntax for a whole value."""
+
+    __slots__ = ()
+    json_schema = {"type": "string", "description": "A pattern (RE2) for the whole value, such as [0-9]{6}"}  # noqa: RUF012
+
+    def check(self) -> None:
+        """RE2 takes it: so it cannot take long, whatever it is matched with."""
+        super().check()
+        try:
+            compile_pattern(str(self), 0)
+        except ExpressionError as error:
+            raise BadValue(error.message, error.hint, offset=error.column, length=error.length) from error
+
+
+@dataclass(slots=True, frozen=True)
+class Lengths:
+    """How many characters a value may have, both bounds included."""
+
+    least: int
+    most: int
+
+
+def _read_lengths(value: object) -> Lengths:
+    if isinstance(value, Lengths):
+        return value
+    found = re.fullmatch(r"(?:([0-9]{1,6})\.\.)?([0-9]{1,6})", value, re.ASCII) if isinstance(value, str) else None
+    if found is None:
+        raise BadValue("is not a length", "write the most characters, such as 20, or both bounds: 1..20", code="E106")
+    lengths = Lengths(int(found[1] or 0), int(found[2]))
+    if lengths.most < max(1, lengths.least):
+        raise BadValue("is a length that no value can have", "write the smaller bound first: 1..20", code="E106")
+    return lengths
+
+
+LengthText = Annotated[
+    Lengths,
+    PlainValidator(_read_lengths),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": r"^([0-9]+\.\.)?[0-9]+$"}),
+]
+Allowed = Annotated[
+    Annotated[TablePath, Tag("table")] | Annotated[tuple[str, ...], Field(min_length=1), Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "table"),
+]
+"""The values there may be: a list, or the keys of a code table."""
+
+
+class Rules(ConfigModel):
+    """What is asked of a message. A rule about an absent or empty place, or the delete marker `""`, asks nothing.
+
+    A path with `*` is a rule for every place there is; one without for the first.
+    """
+
+    required: tuple[PathText, ...] = Field(default=(), description="Places that must have a value")
+    pattern: dict[PathText, PatternText] = Field(default_factory=dict, description="Patterns of whole values")
+    values: dict[PathText, Allowed] = Field(default_factory=dict, description="The values there may be")
+    length: dict[PathText, LengthText] = Field(default_factory=dict, description="How long a value may be")
+    mode: Literal["reject", "hold", "warn"] = Field(
+        default="reject", description="What a message that breaks a rule comes to"
+    )
+
+    @field_validator("required", "pattern", "values", "length")
+    @classmethod
+    def _check_paths(cls, places: Iterable[PathText], info: ValidationInfo) -> Iterable[PathText]:
+        for text in places:
+            path = known_path(text)
+            if path is not None and path.field is None and info.field_name != "required":
+                refuse(info, text, f"{text} is a whole segment and has no value", "name a field, such as PID-3.1")
+        return places
+
+
+class ValidateOptions(ConfigModel):
+    """Ask for what a message must have; every rule that is broken is told, not only the first."""
+
+    rules: Rules = Field(alias="validate", description="The rules, and what a broken one comes to")
+
+
+class ValidateStep:
+    """Findings carry the place and the code of table 0357 that the ACK's ERR segments give (hl7.md items 33 to 35)."""
+
+    name = "validate"
+    model = ValidateOptions
+
+    def title(self, options: ValidateOptions) -> str:
+        rules = options.rules
+        return ", ".join(dict.fromkeys([*rules.required, *rules.pattern, *rules.values, *rules.length]))
+
+    def compile(self, options: ValidateOptions, scope: CompileScope) -> CompiledStep:
+        mode = options.rules.mode
+        checks = _checks(options.rules, scope)
+
+        def validate(message: Message, run: Run) -> Stop | None:
+            findings: list[Finding] = []
+            for check in checks:
+                check(message, findings)
+            if not findings:
+                return None
+            if mode == "warn":
+                run.findings += findings
+                return None
+            return Stop("rejected" if mode == "reject" else "held", tuple(findings))
+
+        return validate
+
+
+Check = Callable[[Message, list[Finding]], None]
+Fault = Callable[[str], tuple[str, str, str] | None]
+"""From a value that is there to what is wrong with it: our code, a sentence's end, and the code of table 0357."""
+Report = Callable[[str, str, str, str], Finding]
+
+
+def _checks(rules: Rules, scope: CompileScope) -> tuple[Check, ...]:
+    """One check for each rule, in the order of kinds: required, pattern, values, length."""
+    severity: Severity = "warning" if rules.mode == "warn" else "error"
+
+    def report(code: str, text: str, location: str, hl7_code: str) -> Finding:
+        return scope.finding(code, f"{location} {text}", severity=severity, location=location, hl7_code=hl7_code)
+
+    checks = [_required(scope.path(text), report) for text in rules.required]
+    faults: list[tuple[str, Fault]] = [
+        *((text, _form(compile_pattern(str(pattern), 0))) for text, pattern in rules.pattern.items()),
+        *((text, _membership(allowed, scope)) for text, allowed in rules.values.items()),
+        *((text, _length(lengths)) for text, lengths in rules.length.items()),
+    ]
+    return (*checks, *(_of_value(scope.path(text), fault, report) for text, fault in faults))
+
+
+def _required(path: Path, report: Report) -> Check:
+    get = path.get
+
+    def missing(location: str) -> Finding:
+        return report("E210", "is required and has no value", location, "101")
+
+    def check(message: Message, findings: list[Finding]) -> None:
+        if get(message) in (None, "", NULL):
+            findings.append(missing(place(path, message)))
+
+    def check_all(message: Message, findings: list[Finding]) -> None:
+        findings.extend(missing(str(at)) for at in occurrences(path, message) if at.get(message) in (None, "", NULL))
+
+    return check_all if is_many(path) else check
+
+
+def _of_value(path: Path, fault: Fault, report: Report) -> Check:
+    get = path.get
+
+    def check(message: Message, findings: list[Finding]) -> None:
+        value = get(message)
+        if value and value != NULL and (found := fault(value)) is not None:
+            findings.append(report(found[0], found[1], place(path, message), found[2]))
+
+    def check_all(message: Message, findings: list[Finding]) -> None:
+        for at in occurrences(path, message):
+            value = at.get(message)
+            if value and value != NULL and (found := fault(value)) is not None:
+                findings.append(report(found[0], found[1], str(at), found[2]))
+
+    return check_all if is_many(path) else check
+
+
+def _form(pattern: Pattern) -> Fault:
+    wrong = ("E211", "has not the form that is asked for", "102")
+
+    def fault(value: str) -> tuple[str, str, str] | None:
+        return None if pattern(value) else wrong
+
+    return fault
+
+
+def _membership(allowed: TablePath | tuple[str, ...], scope: CompileScope) -> Fault:
+    if isinstance(allowed, TablePath):
+        table = scope.table(str(allowed))
+        not_in_table = ("E212", f"is not in {table.name}", "103")
+        return lambda value: None if table.lookup(value) is not None else not_in_table
+    known = frozenset(str(value) for value in allowed)
+    not_listed = ("E212", "is none of the values that are allowed", "103")
+    return lambda value: None if value in known else not_listed
+
+
+def _length(lengths: Lengths) -> Fault:
+    def fault(value: str) -> tuple[str, str, str] | None:
+        if len(value) > lengths.most:
+            return ("E213", f"has {len(value)} characters and may have {lengths.most}", "104")
+        if len(value) < lengths.least:
+            return ("E213", f"has {len(value)} characters and needs {lengths.least}", "102")
+        return None
+
+    return fault
