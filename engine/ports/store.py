@@ -34,7 +34,11 @@ class StoreInUse(StoreError):
 
 @dataclass(slots=True, frozen=True)
 class StoredMessage:
-    """One row of the message list. `raw` is None where only metadata were asked for, or the body was pruned."""
+    """One row of the message list.
+
+    `raw` is None where only metadata were asked for, the body was pruned, or it does not match its
+    checksum (then `findings` ends with one that says so): altered bytes are never shown as the message.
+    """
 
     seq: MessageSeq
     channel: ChannelName
@@ -53,7 +57,10 @@ class StoredMessage:
 
 @dataclass(slots=True, frozen=True)
 class StoredDelivery:
-    """One delivery of a message, with its last attempt. `body` None where only metadata were asked for."""
+    """One delivery of a message, with its last attempt.
+
+    `body` None as `raw` of StoredMessage; where the bytes do not match, `note` says so.
+    """
 
     id: DeliveryId
     seq: MessageSeq
@@ -92,6 +99,18 @@ class Store(Protocol):
         """
         ...
 
+    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+        """Record how many deliveries of this lane may be sent and not yet recorded, before the lane starts.
+
+        Durable. The largest number of a run is what counts after it ended uncleanly; a lane that never
+        said a number counts as 1.
+        """
+        ...
+
+    def queries(self) -> "StoreQueries":
+        """A reader of this store, for the same process; the caller closes it."""
+        ...
+
     def close(self) -> None:
         """Mark the stop as clean and let go of the file."""
         ...
@@ -103,13 +122,19 @@ class Store(Protocol):
     def commit(self, batch: Batch) -> Committed:
         """Make all of `batch` durable in one transaction, or none of it.
 
-        An intake whose `receive_id` is already stored is not stored again. Raises StoreFull or
-        StoreBusy (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows.
+        An intake whose `receive_id` is already stored is not stored again: it is answered with the
+        first one's seq and those of its deliveries that are still queued. Raises StoreFull or StoreBusy
+        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows and
+        ValueError for a value that no store can hold (a lone surrogate, a number past 64 bits): then
+        nothing of the batch was kept, and the batch without its culprit may be tried again.
         """
         ...
 
     def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
-        """Committed messages of this channel and sender with this control id received since, newest first."""
+        """Committed messages of this channel and sender with this control id received since, newest first.
+
+        At most the newest 16, so that a sender that never changes its control id costs no more than another.
+        """
         ...
 
     def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
@@ -117,31 +142,46 @@ class Store(Protocol):
         ...
 
     def queued(
-        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+        self,
+        channel: ChannelName,
+        destination: DestinationName,
+        after: DeliveryId,
+        limit: int,
+        most_bytes: int | None = None,
     ) -> Sequence[Delivery]:
         """Queued deliveries of one lane with id > after, oldest first, bodies verified against their checksum.
 
-        One whose body does not match is moved to held with a note, never returned.
+        At least one if there is one, and no more than `limit`, nor than come to `most_bytes` and one
+        body more: with `most_bytes` only an empty answer says that no more wait. One whose body does
+        not match is moved to held with a note, never returned.
         """
         ...
 
     def unprocessed(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
-        """Messages in state `received`, oldest first, with their bytes."""
+        """Messages in state `received`, oldest first, with their bytes.
+
+        One whose bytes do not match their checksum is moved to held with a finding, never returned.
+        """
         ...
 
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
-        """A person's move (release, discard), durable; returns how many moved. Raises IllegalMove."""
+        """A person's move, durable: release held or failed ones (`to` queued), or give held ones up (`to` failed).
+
+        Those already in `to` are left as they are; returns how many moved. IllegalMove if one of the
+        others may not: none has moved then. A queued one is never given up, as its lane may be sending it.
+        """
         ...
 
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """Queue the same bytes again (resend): new deliveries with the bodies of the last ones, durable.
 
-        None: every destination the message was delivered to.
+        None: every destination the message was delivered to. A destination it never had gives nothing.
+        StoreError, and nothing queued, when the bytes are gone or do not match their checksum.
         """
         ...
 
-    def wants_checkpoint(self) -> bool:
-        """Whether enough has gathered that a checkpoint is worth its time."""
+    def wants_checkpoint(self, idle: bool = False) -> bool:
+        """Whether enough has gathered that a checkpoint is worth its time; `idle`: nothing waits for a commit now."""
         ...
 
     def checkpoint(self) -> None:
@@ -150,7 +190,22 @@ class Store(Protocol):
 
 
 class StoreQueries(Protocol):
-    """The reader's side: own read-only connections, usable from any thread and from another process."""
+    """The reader's side: own read-only connections, usable from any thread and from another process.
+
+    `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that
+    `queued` meets is left out here, too, and moved to held by the store's next commit.
+    """
+
+    def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]: ...
+
+    def queued(
+        self,
+        channel: ChannelName,
+        destination: DestinationName,
+        after: DeliveryId,
+        limit: int,
+        most_bytes: int | None = None,
+    ) -> Sequence[Delivery]: ...
 
     def message(self, seq: MessageSeq) -> StoredMessage | None: ...
 

@@ -1,0 +1,1 @@
+"""Where messages are kept: SQLite for a node of its own, memory for tests and trials."""

@@ -1,0 +1,154 @@
+"""The rows of one transaction, and the ids they take.
+
+There is one writer, so it gives the ids: a draft counts on from the store's numbers, and only a draft
+that was committed becomes the store's numbers. One that failed is dropped, and nothing remembers it.
+Rows are flat lists of values, column after column, as `RowStatement` takes them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from zlib import crc32
+
+from engine.adapters.stores.codes import DAMAGED_NOTE, DELIVERY_CODES, MESSAGE_CODES, lane_salt
+from engine.model.envelope import Delivery, DraftDelivery, Intake
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
+
+HOUR_US = 3_600_000_000
+
+Lane = tuple[int, int]
+"""A lane's id and the salt of its deliveries' checksums."""
+
+
+@dataclass(slots=True)
+class Numbers:
+    """The last id given of each kind, and the hour of the newest message (-1: none)."""
+
+    seq: int = 0
+    delivery: int = 0
+    body: int = 0
+    channel: int = 0
+    lane: int = 0
+    hour: int = -1
+
+
+@dataclass(slots=True)
+class Names:
+    """What channels and lanes are called in rows."""
+
+    channels: dict[ChannelName, int] = field(default_factory=dict)
+    lanes: dict[tuple[ChannelName, DestinationName], Lane] = field(default_factory=dict)
+
+
+class Draft:
+    """Collects rows; `numbers`, `new_names` and `receive_ids` are what the store adopts after the commit."""
+
+    def __init__(self, numbers: Numbers, names: Names) -> None:
+        self.numbers = replace(numbers)
+        self.new_names = Names()
+        self.receive_ids: dict[bytes, MessageSeq] = {}
+        self.channels: list[object] = []
+        self.lanes: list[object] = []
+        self.messages: list[object] = []
+        self.bodies: list[object] = []
+        self.deliveries: list[object] = []
+        self.hours: list[object] = []
+        self.tally: Counter[tuple[int, int]] = Counter()
+        self._names = names
+
+    def channel(self, name: ChannelName) -> int:
+        """The channel's id; a new one gets its row."""
+        found = self._names.channels.get(name) or self.new_names.channels.get(name)
+        if found is None:
+            self.numbers.channel += 1
+            found = self.new_names.channels[name] = self.numbers.channel
+            self.channels += (found, name)
+        return found
+
+    def lane(self, channel: ChannelName, destination: DestinationName) -> Lane:
+        """The lane; a new one gets its row."""
+        key = (channel, destination)
+        found = self._names.lanes.get(key) or self.new_names.lanes.get(key)
+        if found is None:
+            self.numbers.lane += 1
+            found = self.new_names.lanes[key] = (self.numbers.lane, lane_salt(self.numbers.lane))
+            self.lanes += (found[0], self.channel(channel), destination)
+        return found
+
+    def add_intake(self, intake: Intake) -> tuple[MessageSeq, list[Delivery]]:
+        """The message's rows, its bodies and its deliveries."""
+        numbers = self.numbers
+        numbers.seq += 1
+        numbers.body += 1
+        seq = MessageSeq(numbers.seq)
+        channel = self.channel(intake.channel)
+        state = MESSAGE_CODES[intake.state]
+        raw = intake.raw
+        crc = crc32(raw)
+        received_at_us = intake.received_at_us
+        self.bodies += (numbers.body, raw)
+        self.messages += (
+            seq,
+            intake.receive_id,
+            channel,
+            intake.version,
+            received_at_us,
+            intake.sender,
+            intake.peer,
+            intake.message_type,
+            intake.control_id,
+            intake.body_hash,
+            state,
+            intake.ack_code,
+            intake.findings,
+            numbers.body,
+            crc,
+            intake.ack,
+        )
+        self.tally[channel, state] += 1
+        if received_at_us // HOUR_US != numbers.hour:
+            numbers.hour = received_at_us // HOUR_US
+            self.hours += (seq, numbers.hour)
+        self.receive_ids[intake.receive_id] = seq
+        if not intake.deliveries:
+            return seq, []
+        return seq, self.add_deliveries(seq, intake.channel, received_at_us, intake.deliveries, raw, crc)
+
+    def add_deliveries(
+        self,
+        seq: MessageSeq,
+        channel: ChannelName,
+        received_at_us: int,
+        drafts: Sequence[DraftDelivery],
+        raw: bytes | None,
+        raw_crc: int,
+    ) -> list[Delivery]:
+        """Rows of new deliveries; a body that several share (the same object) is stored once.
+
+        `raw` None: the message's own bytes are damaged or gone. A delivery that needs them is held.
+        """
+        numbers = self.numbers
+        made: list[Delivery] = []
+        shared: dict[int, tuple[int | None, int]] = {id(raw): (None, raw_crc)}
+        for draft in drafts:
+            body = raw if draft.body is None else draft.body
+            lane, salt = self.lane(channel, draft.destination)
+            numbers.delivery += 1
+            if body is None:
+                self.deliveries += (numbers.delivery, seq, lane, DELIVERY_CODES["held"], None, 0, DAMAGED_NOTE)
+                continue
+            known = shared.get(id(body))
+            if known is None:
+                numbers.body += 1
+                self.bodies += (numbers.body, body)
+                known = shared[id(body)] = (numbers.body, crc32(body))
+            self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "")
+            delivery_id = DeliveryId(numbers.delivery)
+            made.append(Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us))
+        return made
+
+    def add_resend(self, seq: MessageSeq, lane: int, body: int | None, crc: int) -> DeliveryId:
+        """A row of a new delivery with the bytes of an earlier one of the same lane."""
+        self.numbers.delivery += 1
+        self.deliveries += (self.numbers.delivery, seq, lane, DELIVERY_CODES["queued"], body, crc, "")
+        return DeliveryId(self.numbers.delivery)

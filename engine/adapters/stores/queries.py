@@ -1,0 +1,267 @@
+"""Reading a store beside its writer, from any thread and from another process.
+
+Every connection is read-only twice over (`mode=ro`, `query_only`), and is used by one thread at a time.
+A list is read a page at a time: a read transaction that stays open would keep the write-ahead log from
+starting again from its beginning.
+"""
+
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.adapters.stores import faults
+from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
+from engine.adapters.stores.connection import BUSY_TIMEOUT_S
+from engine.adapters.stores.reading import PAGE_ROWS, Reading
+from engine.model.envelope import Delivery, Known
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState, MessageState
+from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage, StoreError
+
+CACHE_KIB = 2 * 1024
+PAGE_BYTES = 8 * 1024 * 1024
+FEW = 10_000
+"""Up to so many messages with a delivery in a state are looked at one by one; more are met often enough by walking."""
+
+NO_SEQ_IS_AS_HIGH = 1 << 62
+
+
+class Filters(NamedTuple):
+    """What a list is narrowed by, as the statements take it. `channel` -1: one that has no messages."""
+
+    channel: int | None
+    states: int
+    delivery_states: int
+    since_us: int
+    until_us: int
+
+
+class SqliteQueries:
+    """StoreQueries on the store at `path`.
+
+    `on_damage` is told of queued deliveries whose bytes are not what they were. Every method raises
+    StoreError when the store cannot be read (StoreBusy: locked for longer than the time-out).
+    """
+
+    def __init__(self, path: Path, on_damage: Callable[[DeliveryId, str], None] | None = None) -> None:
+        self._path = path
+        self._on_damage = on_damage
+        self._reading = Reading()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    def message(self, seq: MessageSeq) -> StoredMessage | None:
+        """One message with its bytes."""
+        with self._reader() as db:
+            return self._reading.message(db, seq, bodies=True)
+
+    def deliveries(self, seq: MessageSeq, bodies: bool = False) -> Sequence[StoredDelivery]:
+        """Its deliveries, oldest first."""
+        with self._reader() as db:
+            return self._reading.deliveries(db, seq, bodies=bodies)
+
+    def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
+        """As Store.known."""
+        with self._reader() as db:
+            return self._reading.known(db, channel, sender, control_id, since_us)
+
+    def queued(
+        self,
+        channel: ChannelName,
+        destination: DestinationName,
+        after: DeliveryId,
+        limit: int,
+        most_bytes: int | None = None,
+    ) -> Sequence[Delivery]:
+        """As Store.queued; damaged ones are reported to `on_damage`."""
+        with self._reader() as db:
+            good, bad = self._reading.queued(db, channel, destination, after, limit, most_bytes)
+        if self._on_damage is not None:
+            for id_, note in bad:
+                self._on_damage(id_, note)
+        return good
+
+    def messages(
+        self,
+        *,
+        channel: ChannelName | None = None,
+        states: Sequence[MessageState] = (),
+        delivery_states: Sequence[DeliveryState] = (),
+        control_id: str | None = None,
+        since_us: int = 0,
+        until_us: int | None = None,
+        before: MessageSeq | None = None,
+        newest_first: bool = True,
+        bodies: bool = False,
+    ) -> Iterator[StoredMessage]:
+        """Matching messages, lazily. Each page is what the store held when it was read."""
+        with self._reader() as db:
+            filters = Filters(
+                self._channel_id(db, channel),
+                mask(states, MESSAGE_CODES),
+                mask(delivery_states, DELIVERY_CODES),
+                since_us,
+                (1 << 62) if until_us is None else until_us,
+            )
+            lowest = self._reading.lowest_seq(db, since_us) - 1 if since_us else 0
+            highest = self._reading.highest_seq(db, until_us) if until_us is not None else NO_SEQ_IS_AS_HIGH
+            if before is not None:
+                highest = min(highest, before)
+            few = self._candidates(db, filters, control_id, lowest, highest)
+        if few is not None:
+            return self._pages_of(array("q", sorted(few, reverse=newest_first)), filters, bodies)
+        return self._walk(filters, lowest, highest, newest_first, bodies)
+
+    def depths(self) -> Sequence[LaneDepth]:
+        """Every lane that was ever used."""
+        with self._reader() as db:
+            return self._reading.depths(db)
+
+    def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
+        """How many messages are in each state, by channel."""
+        with self._reader() as db:
+            rows = db.execute(self._reading.sql["counts"]).fetchall()
+        return {(channel, MESSAGE_OF[state]): count for channel, state, count in rows}
+
+    def version_files(self, version: VersionId) -> Mapping[str, bytes] | None:
+        """The files of one recorded state of a channel, by path."""
+        with self._reader() as db:
+            if db.execute(self._reading.sql["version"], (version,)).fetchone() is None:
+                return None
+            return dict(db.execute(self._reading.sql["version_files"], (version,)).fetchall())
+
+    def close(self) -> None:
+        """Let go of the connections; one in use goes when its query ends."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    # -- pages ----------------------------------------------------------------------------------
+
+    def _channel_id(self, db: sqlite3.Connection, channel: ChannelName | None) -> int | None:
+        if channel is None:
+            return None
+        row = db.execute(self._reading.sql["channel_id"], (channel,)).fetchone()
+        return -1 if row is None else int(row[0])
+
+    def _candidates(
+        self, db: sqlite3.Connection, filters: Filters, control_id: str | None, lowest: int, highest: int
+    ) -> set[int] | None:
+        """Seqs that an index knows to hold all that can match, or None where the list has to be walked."""
+        sql = self._reading.sql
+        bounds: dict[str, object] = {"before": highest, "after": lowest}
+        if control_id is not None:
+            return {row[0] for row in db.execute(sql["seqs_with_control_id"], bounds | {"control_id": control_id})}
+        aside = [MESSAGE_CODES[state] for state in ("received", "held", "rejected", "discarded")]
+        if filters.states and not filters.states & ~sum(1 << code for code in aside):
+            wanted = [code for code in aside if filters.states & (1 << code)]
+            return {row[0] for code in wanted for row in db.execute(sql["seqs_aside"], bounds | {"state": code})}
+        if filters.delivery_states and not filters.delivery_states & (1 << DELIVERY_CODES["delivered"]):
+            found: set[int] = set()
+            limit = {"limit": FEW + 1}
+            if filters.delivery_states & (1 << DELIVERY_CODES["queued"]):
+                found.update(row[0] for row in db.execute(sql["seqs_with_queued"], limit))
+            for state in (DELIVERY_CODES["held"], DELIVERY_CODES["failed"]):
+                if filters.delivery_states & (1 << state):
+                    found.update(row[0] for row in db.execute(sql["seqs_with_aside"], limit | {"state": state}))
+            if len(found) <= FEW:
+                return {seq for seq in found if lowest < seq < highest}
+        return None
+
+    def _pages_of(self, seqs: "array[int]", filters: Filters, bodies: bool) -> Iterator[StoredMessage]:
+        left = iter(seqs)
+        while page := list(islice(left, PAGE_ROWS)):
+            at = 0
+            while at < len(page):
+                found: list[StoredMessage] = []
+                with self._reader() as db:
+                    size = 0
+                    while at < len(page) and size < PAGE_BYTES:
+                        seq = page[at]
+                        at += 1
+                        if db.execute(self._reading.sql["seq_matches"], {"seq": seq, **filters._asdict()}).fetchone():
+                            size += self._take(db, seq, bodies, found)
+                yield from found
+
+    def _walk(
+        self, filters: Filters, lowest: int, highest: int, newest_first: bool, bodies: bool
+    ) -> Iterator[StoredMessage]:
+        statement = self._reading.sql["newest_seqs" if newest_first else "oldest_seqs"]
+        while True:
+            found: list[StoredMessage] = []
+            size = 0
+            with self._reader() as db:
+                bounds = {"before": highest, "after": lowest, "limit": PAGE_ROWS}
+                for (seq,) in db.execute(statement, {**bounds, **filters._asdict()}).fetchall():
+                    size += self._take(db, seq, bodies, found)
+                    if newest_first:
+                        highest = seq
+                    else:
+                        lowest = seq
+                    if size >= PAGE_BYTES:
+                        break
+            if not found:
+                return
+            yield from found
+
+    def _take(self, db: sqlite3.Connection, seq: int, bodies: bool, found: list[StoredMessage]) -> int:
+        """Add one message to the page, unless it was deleted meanwhile; its size in bytes."""
+        stored = self._reading.message(db, MessageSeq(seq), bodies=bodies)
+        if stored is None:
+            return 0
+        found.append(stored)
+        return len(stored.raw or b"")
+
+    # -- connections ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one short read transaction."""
+        if self._closed:
+            raise StoreError("these queries were closed")
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            db = self._connect()
+        try:
+            db.execute("BEGIN")
+            yield db
+        except sqlite3.Error as exc:
+            raise faults.on_reading(exc) from exc
+        finally:
+            self._give_back(db)
+
+    def _give_back(self, db: sqlite3.Connection) -> None:
+        try:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        except sqlite3.Error:
+            db.close()
+            return
+        self._idle.append(db)
+        if self._closed:
+            self.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            db = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro",
+                uri=True,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            for setting in (
+                "query_only = ON",
+                f"cache_size = -{CACHE_KIB}",
+                "trusted_schema = OFF",
+                "cell_size_check = ON",
+            ):
+                db.execute(f"PRAGMA {setting}")
+        except sqlite3.Error as exc:
+            raise StoreError(f"{self._path} cannot be opened for reading ({faults.name_of(exc)})") from exc
+        return db

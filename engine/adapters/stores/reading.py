@@ -1,0 +1,206 @@
+"""Reading rows into records, on whichever connection: the writer's between two commits, or a reader's.
+
+Bytes are compared with their checksum here and nowhere else: what does not match never leaves as the
+message (reliability.md section 0, row 13; D7).
+"""
+
+import sqlite3
+from dataclasses import replace
+from zlib import crc32
+
+from engine.adapters.stores.codes import (
+    DAMAGED_NOTE,
+    DELIVERY_OF,
+    GONE_NOTE,
+    KNOWN_LIMIT,
+    MESSAGE_OF,
+    delivery_crc,
+)
+from engine.adapters.stores.draft import HOUR_US
+from engine.adapters.stores.statements import load_statements
+from engine.model.envelope import Delivery, Known
+from engine.model.finding import Finding, dump_findings, load_findings
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage
+
+DAMAGED = Finding("E250", "error", DAMAGED_NOTE)
+
+PAGE_ROWS = 256
+
+
+def with_damage(findings: str) -> str:
+    """The findings of a message whose bytes do not match their checksum."""
+    before = load_findings(findings)
+    return findings if DAMAGED in before else dump_findings((*before, DAMAGED))
+
+
+def fault_of(body: bytes | None, lane: int, crc: int) -> str:
+    """'' when these are the bytes that the delivery was committed with, else the note that says what is wrong."""
+    if body is None:
+        return GONE_NOTE
+    return "" if delivery_crc(body, lane) == crc else DAMAGED_NOTE
+
+
+class Reading:
+    """The statements of `sql/read.sql`, by what they give."""
+
+    def __init__(self) -> None:
+        self.sql = load_statements("read.sql")
+
+    def lowest_seq(self, db: sqlite3.Connection, since_us: int) -> int:
+        """No message received at `since_us` or later has a smaller seq."""
+        lowest = db.execute(self.sql["lowest_seq_since"], (since_us // HOUR_US,)).fetchone()[0]
+        return 1 << 62 if lowest is None else int(lowest)
+
+    def highest_seq(self, db: sqlite3.Connection, until_us: int) -> int:
+        """Every message received at `until_us` or earlier has a smaller seq."""
+        after = db.execute(self.sql["seq_after_hour"], (until_us // HOUR_US,)).fetchone()[0]
+        return 1 << 62 if after is None else int(after)
+
+    def known(
+        self, db: sqlite3.Connection, channel: ChannelName, sender: str, control_id: str, since_us: int
+    ) -> list[Known]:
+        """As Store.known."""
+        rows = db.execute(
+            self.sql["known"],
+            {
+                "channel": channel,
+                "sender": sender,
+                "control_id": control_id,
+                "lowest": self.lowest_seq(db, since_us),
+                "since_us": since_us,
+                "limit": KNOWN_LIMIT,
+            },
+        )
+        return [Known(*row) for row in rows]
+
+    def recent_ids(
+        self, db: sqlite3.Connection, since_us: int, limit: int
+    ) -> tuple[list[tuple[ChannelName, str, str]], bool]:
+        """As Store.recent_ids."""
+        lowest = self.lowest_seq(db, since_us)
+        found = db.execute(
+            self.sql["recent_ids"], {"lowest": lowest, "since_us": since_us, "limit": limit + 1}
+        ).fetchall()
+        return found[:limit], len(found) <= limit
+
+    def queued(
+        self,
+        db: sqlite3.Connection,
+        channel: ChannelName,
+        destination: DestinationName,
+        after: DeliveryId,
+        limit: int,
+        most_bytes: int | None,
+    ) -> tuple[list[Delivery], list[tuple[DeliveryId, str]]]:
+        """As Store.queued, and those left out with the reason."""
+        good: list[Delivery] = []
+        bad: list[tuple[DeliveryId, str]] = []
+        size = 0
+        rows = db.execute(
+            self.sql["queued"], {"channel": channel, "destination": destination, "after": after, "limit": -1}
+        )
+        for id_, seq, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body in rows:
+            if fault := fault_of(body, lane, crc):
+                bad.append((id_, fault))
+                continue
+            good.append(
+                Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent))
+            )
+            size += len(body)
+            if len(good) >= limit or (most_bytes is not None and size >= most_bytes):
+                break
+        rows.close()
+        return good, bad
+
+    def unprocessed(
+        self, db: sqlite3.Connection, channel: ChannelName, after: MessageSeq, limit: int
+    ) -> list[StoredMessage]:
+        """Messages in state `received`, oldest first; `raw` None where the bytes are damaged or gone."""
+        rows = db.execute(self.sql["unprocessed"], {"channel": channel, "after": after, "limit": limit}).fetchall()
+        found = [self.message(db, seq, bodies=True) for (seq,) in rows]
+        return [message for message in found if message is not None]
+
+    def message(self, db: sqlite3.Connection, seq: MessageSeq, *, bodies: bool) -> StoredMessage | None:
+        """One message; its bytes verified, and left out with a finding when they are not what they were."""
+        row = db.execute(self.sql["message" if bodies else "message_metadata"], (seq,)).fetchone()
+        if row is None:
+            return None
+        (
+            _,
+            channel,
+            version,
+            received_at_us,
+            sender,
+            peer,
+            kind,
+            control_id,
+            state,
+            ack_code,
+            findings,
+            crc,
+            ack,
+            raw,
+        ) = row
+        stored = StoredMessage(
+            seq, channel, VersionId(version), received_at_us, sender, peer, kind, control_id,
+            MESSAGE_OF[state], ack_code, findings, raw, ack,
+        )  # fmt: skip
+        if raw is not None and crc32(raw) != crc:
+            return replace(stored, raw=None, findings=with_damage(findings))
+        return stored
+
+    def deliveries(self, db: sqlite3.Connection, seq: MessageSeq, *, bodies: bool) -> list[StoredDelivery]:
+        """All deliveries of one message, oldest first."""
+        found = []
+        for row in db.execute(self.sql["deliveries"], {"seq": seq, "bodies": bodies}):
+            (
+                id_,
+                _,
+                channel,
+                destination,
+                state,
+                attempts,
+                next_at_us,
+                done_at_us,
+                code,
+                note,
+                maybe_sent,
+                crc,
+                lane,
+                answer,
+                body,
+            ) = row
+            if body is not None and (fault := fault_of(body, lane, crc)):
+                body, note = None, fault
+            found.append(
+                StoredDelivery(
+                    id_,
+                    seq,
+                    channel,
+                    destination,
+                    DELIVERY_OF[state],
+                    attempts,
+                    next_at_us,
+                    done_at_us,
+                    code,
+                    note,
+                    bool(maybe_sent),
+                    body,
+                    answer,
+                )
+            )
+        return found
+
+    def depths(self, db: sqlite3.Connection) -> list[LaneDepth]:
+        """Every lane that was ever used, by name; walks what waits, never what is done."""
+        queued = {lane: (count, first) for lane, count, first in db.execute(self.sql["queued_depths"])}
+        held = dict(db.execute(self.sql["held_depths"]).fetchall())
+        depths = []
+        for lane, channel, destination in db.execute(self.sql["lane_names"]).fetchall():
+            count, first = queued.get(lane, (0, None))
+            oldest_us = 0
+            if first is not None:
+                oldest_us = db.execute(self.sql["received_at_of_delivery"], (first,)).fetchone()[0]
+            depths.append(LaneDepth(channel, destination, count, held.get(lane, 0), oldest_us))
+        return depths

@@ -1,0 +1,116 @@
+-- Statements of the one connection that writes.
+
+-- name: insert_message
+INSERT INTO message (seq, receive_id, channel, version, received_at_us, sender, peer, message_type, control_id,
+  body_hash, state, ack_code, findings, body, crc, ack)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/;
+
+-- name: insert_body
+INSERT INTO body (id, bytes) VALUES /*rows*/(?, ?)/*rows*/;
+
+-- name: insert_delivery
+INSERT INTO delivery (id, seq, lane, state, body, crc, note, attempts, next_at_us, done_at_us, code, maybe_sent, answer)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0, x'')/*rows*/;
+
+-- name: insert_channel
+INSERT INTO channel (id, name) VALUES /*rows*/(?, ?)/*rows*/;
+
+-- name: insert_lane
+INSERT INTO lane (id, channel, destination) VALUES /*rows*/(?, ?, ?)/*rows*/;
+
+-- name: insert_hour
+INSERT INTO hour (first_seq, hour) VALUES /*rows*/(?, ?)/*rows*/;
+
+-- name: add_to_tally
+INSERT INTO tally (channel, state, messages) VALUES /*rows*/(?, ?, ?)/*rows*/
+ON CONFLICT (channel, state) DO UPDATE SET messages = messages + excluded.messages;
+
+-- name: record_results
+-- An attempt's end moves what is queued and nothing else. `+` keeps the planner from walking all that
+-- is queued: it must take the rows one by one and look each up by its id.
+UPDATE delivery SET state = v.column2, attempts = v.column3, done_at_us = v.column4, next_at_us = v.column5,
+  code = v.column6, note = v.column7, answer = v.column8
+FROM (VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?)/*rows*/) AS v
+WHERE delivery.id = v.column1 AND +delivery.state = 0;
+
+-- name: move_messages
+UPDATE message SET state = v.column2, version = v.column3, findings = v.column4
+FROM (VALUES /*rows*/(?, ?, ?, ?)/*rows*/) AS v
+WHERE message.seq = v.column1;
+
+-- name: messages_to_move
+SELECT seq, channel, state, received_at_us, body, crc FROM message WHERE seq IN (/*rows*/?/*rows*/);
+
+-- name: delivery_states
+SELECT id, state FROM delivery WHERE id IN (/*rows*/?/*rows*/);
+
+-- name: move_delivery
+-- A person's move; a released one may be tried at once.
+UPDATE delivery SET state = :state, next_at_us = 0, done_at_us = :at_us, code = '', note = :note WHERE id = :id;
+
+-- name: quarantine_delivery
+-- Its bytes are not what they were: never sent, shown to a person.
+UPDATE delivery SET state = 2, done_at_us = :at_us, code = '', note = :note WHERE id = :id AND state = 0;
+
+-- name: body_bytes
+SELECT bytes FROM body WHERE id = ?;
+
+-- name: queued_of_message
+-- What a repeated intake left waiting.
+SELECT d.id, l.destination, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes
+FROM delivery d JOIN lane l ON l.id = d.lane JOIN message m ON m.seq = d.seq
+  LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+WHERE d.seq = ? AND +d.state = 0 ORDER BY d.id;
+
+-- name: last_deliveries_of_message
+-- The newest delivery of each lane, whose bytes a resend sends again.
+SELECT max(d.id), d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, b.bytes
+FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
+  LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+WHERE d.seq = ? GROUP BY d.lane ORDER BY min(d.id);
+
+-- name: mark_maybe_sent
+UPDATE delivery SET maybe_sent = 1 WHERE id IN (
+  SELECT id FROM delivery WHERE lane = :lane AND state = 0 ORDER BY id LIMIT :window);
+
+-- name: lanes
+SELECT lane.id, channel.name, lane.destination, lane.window FROM lane JOIN channel ON channel.id = lane.channel;
+
+-- name: channels
+SELECT id, name FROM channel;
+
+-- name: set_window
+UPDATE lane SET window = :window WHERE id = :lane;
+
+-- name: get_meta
+SELECT value FROM meta WHERE key = ?;
+
+-- name: set_meta
+INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: last_ids
+-- The last ids given, also where the newest rows were deleted.
+SELECT
+  max((SELECT ifnull(max(seq), 0) FROM message), (SELECT ifnull(max(value), 0) FROM meta WHERE key = 'last_seq')),
+  max((SELECT ifnull(max(id), 0) FROM delivery), (SELECT ifnull(max(value), 0) FROM meta WHERE key = 'last_delivery')),
+  max((SELECT ifnull(max(id), 0) FROM body), (SELECT ifnull(max(value), 0) FROM meta WHERE key = 'last_body')),
+  (SELECT ifnull(max(id), 0) FROM channel),
+  (SELECT ifnull(max(id), 0) FROM lane);
+
+-- name: last_hour
+SELECT hour FROM hour ORDER BY first_seq DESC LIMIT 1;
+
+-- name: recent_receive_ids
+SELECT receive_id, seq FROM message ORDER BY seq DESC LIMIT ?;
+
+-- name: find_version
+SELECT v.id FROM channel_version v JOIN channel c ON c.id = v.channel WHERE c.name = ? AND v.hash = ?;
+
+-- name: insert_version
+INSERT INTO channel_version (channel, hash, recorded_at_us) VALUES (?, ?, ?);
+
+-- name: insert_file
+INSERT INTO file (hash, bytes) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING;
+
+-- name: insert_version_file
+INSERT INTO channel_version_file (version, path, file) SELECT ?, ?, id FROM file WHERE hash = ?;

@@ -1,0 +1,234 @@
+"""The store in one SQLite file: what is committed here survives a power cut (reliability.md sections 0 and 1).
+
+The life of a store::
+
+    closed --open--> open --close--> closed    the file says whether the last stop was a clean one
+                     open --the outcome of a commit is not known--> broken    everything raises CommitUnknown
+
+Opening: lock, file system, checkpoint of all that recovery found in the log (which syncs it anew),
+check, migrate, mark what may have been sent unrecorded. What a commit writes is in `writing`, which
+ids it takes in `draft`, what its errors prove in `faults`.
+"""
+
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeVar
+
+from engine.adapters.stores import faults, health, schema
+from engine.adapters.stores.connection import WriteConnection
+from engine.adapters.stores.place import StoreLock, refuse_network_file_system
+from engine.adapters.stores.queries import SqliteQueries
+from engine.adapters.stores.reading import Reading, with_damage
+from engine.adapters.stores.writing import Writing
+from engine.model.envelope import Batch, Committed, Delivery, Known, Reprocessed
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState
+from engine.ports.clock import Clock, SystemClock
+from engine.ports.store import StoredMessage, StoreError
+
+T = TypeVar("T")
+
+CHECKPOINT_PAGES = 1000
+"""A checkpoint holds up the next commit, so it is taken in small bites: of this size it lasts as long as
+8 to 10 commits of 8 messages, and costs a tenth of all writing; with 250 pages an eighth or more, with
+8,000 a twelfth, but then everybody waits for 50 commits."""
+
+IDLE_CHECKPOINT_PAGES = 100
+
+
+class SqliteStore:
+    """Store in the file `path`, which is made with its folder where it is not there.
+
+    `allow_network`: open it on a network file system all the same. `full_check_bytes`: up to this size
+    the whole file is checked at the start. `connect` is for tests that make the disk fail.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock | None = None,
+        allow_network: bool = False,
+        full_check_bytes: int = health.FULL_CHECK_BYTES,
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+    ) -> None:
+        self.path = Path(path)
+        self._clock = clock or SystemClock()
+        self._allow_network = allow_network
+        self._full_check_bytes = full_check_bytes
+        self._connect = connect
+        self._lock = StoreLock(self.path)
+        self._reading = Reading()
+        self._db: WriteConnection | None = None
+        self._writing: Writing | None = None
+        self._windows: dict[tuple[ChannelName, DestinationName], int] = {}
+        self._damaged: deque[tuple[DeliveryId, str]] = deque()
+
+    # -- open and close -------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """As Store.open. The file and its folder are made for their owner only."""
+        if self._db is not None:
+            raise StoreError(f"{self.path} is open already")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StoreError(f"the folder of {self.path} cannot be made: {exc.strerror}") from exc
+        if not self._allow_network:
+            refuse_network_file_system(self.path.parent)
+        self._lock.acquire()
+        db: WriteConnection | None = None
+        try:
+            self._make_private()
+            db = WriteConnection(self.path, self._connect)
+            self._prepare(db)
+        except BaseException as exc:
+            if db is not None:
+                db.close()
+            self._lock.release()
+            if isinstance(exc, sqlite3.Error):
+                if faults.primary_code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    raise health.damaged(self.path, faults.name_of(exc)) from exc
+                raise StoreError(f"{self.path} cannot be opened ({faults.name_of(exc)})") from exc
+            raise
+        self._db = db
+
+    def _make_private(self) -> None:
+        """Messages are nobody else's to read; the log and its index take the file's mode."""
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as exc:
+            raise StoreError(f"{self.path} cannot be opened: {exc.strerror}") from exc
+
+    def _prepare(self, db: WriteConnection) -> None:
+        db.set_up()
+        db.checkpoint("TRUNCATE")
+        health.check(db.connection, self.path, self._full_check_bytes)
+        schema.migrate(db.connection, self.path, schema.load_migrations())
+        writing = Writing(db, self._clock)
+        writing.load()
+        writing.start_run()
+        self._writing = writing
+        self._windows.clear()
+        self._damaged.clear()
+
+    def close(self) -> None:
+        """As Store.close; after a commit whose outcome is open, the stop is not a clean one."""
+        if self._db is None:
+            return
+        db, self._db = self._db, None
+        try:
+            if self._writing is not None and not db.is_broken:
+                self._writing.end_run()
+        finally:
+            db.close()
+            self._writing = None
+            self._lock.release()
+
+    def queries(self) -> SqliteQueries:
+        """A reader of the same file."""
+        return SqliteQueries(self.path, on_damage=lambda id_, note: self._damaged.append((id_, note)))
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def commit(self, batch: Batch) -> Committed:
+        """As Store.commit."""
+        damaged = list(self._damaged)
+        committed = self._open_writing().commit(batch, damaged)
+        for _ in damaged:
+            self._damaged.popleft()
+        return committed
+
+    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+        """As Store.lane_window: the first number of a run replaces that of the run before."""
+        most = max(window, self._windows.get((channel, destination), 0))
+        self._open_writing().set_window(channel, destination, most)
+        self._windows[channel, destination] = most
+
+    def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
+        """As Store.channel_version: content-addressed, so the same files have the same id at any time."""
+        hashes = {path: blake2b(content, digest_size=32).digest() for path, content in files.items()}
+        whole = blake2b(digest_size=32)
+        for path in sorted(files):
+            whole.update(b"%d:%s" % (len(path.encode()), path.encode()) + hashes[path])
+        return self._open_writing().channel_version(channel, whole.digest(), hashes, files)
+
+    def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
+        """As Store.move_deliveries."""
+        return self._open_writing().move_deliveries(ids, to, note)
+
+    def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
+        """As Store.add_deliveries."""
+        return self._open_writing().add_deliveries(seq, destinations)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
+        """As Store.known."""
+        return self._read(lambda db: self._reading.known(db, channel, sender, control_id, since_us))
+
+    def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
+        """As Store.recent_ids."""
+        return self._read(lambda db: self._reading.recent_ids(db, since_us, limit))
+
+    def queued(
+        self,
+        channel: ChannelName,
+        destination: DestinationName,
+        after: DeliveryId,
+        limit: int,
+        most_bytes: int | None = None,
+    ) -> Sequence[Delivery]:
+        """As Store.queued."""
+        good, bad = self._read(lambda db: self._reading.queued(db, channel, destination, after, limit, most_bytes))
+        if bad:
+            self._open_writing().quarantine(bad)
+        return good
+
+    def unprocessed(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        """As Store.unprocessed."""
+        found: list[StoredMessage] = []
+        while len(found) < limit:
+            page = self._read(lambda db: self._reading.unprocessed(db, channel, after, limit - len(found)))  # noqa: B023
+            if not page:
+                break
+            after = page[-1].seq
+            damaged = [message for message in page if message.raw is None]
+            found += [message for message in page if message.raw is not None]
+            if damaged:
+                held = [Reprocessed(m.seq, m.channel, m.version, "held", with_damage(m.findings)) for m in damaged]
+                self._open_writing().commit(Batch(reprocessed=held))
+        return found
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        db = self._open_db()
+        try:
+            return query(db.connection)
+        except sqlite3.Error as exc:
+            raise faults.on_reading(exc) from exc
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def wants_checkpoint(self, idle: bool = False) -> bool:
+        """As Store.wants_checkpoint; costs two small reads."""
+        db = self._open_db()
+        return not db.is_broken and db.wal_holds(IDLE_CHECKPOINT_PAGES if idle else CHECKPOINT_PAGES)
+
+    def checkpoint(self) -> None:
+        """As Store.checkpoint: PASSIVE, so it waits for nobody; what a reader still needs is left for another time."""
+        self._open_db().checkpoint("PASSIVE")
+
+    def _open_db(self) -> WriteConnection:
+        if self._db is None:
+            raise StoreError(f"{self.path} is not open")
+        self._db.check()
+        return self._db
+
+    def _open_writing(self) -> Writing:
+        self._open_db()
+        assert self._writing is not None
+        return self._writing

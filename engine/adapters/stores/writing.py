@@ -1,0 +1,325 @@
+"""What is written, one transaction a method. A transaction is one sentence: "the messages, their deliveries, what was
+sent meanwhile".
+
+Every change of a state is checked against `engine.model.states`: the results of attempts by the
+statement itself (it moves what is queued, and how many rows it moved is compared), the rest before it
+is written. IllegalMove takes the whole transaction back.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from zlib import crc32
+
+from engine.adapters.stores.codes import (
+    DELIVERY_CODES,
+    DELIVERY_OF,
+    MESSAGE_CODES,
+    MESSAGE_OF,
+    PERSONAL_MOVES,
+    RECENT_RECEIVE_IDS,
+    lane_salt,
+)
+from engine.adapters.stores.connection import WriteConnection
+from engine.adapters.stores.draft import Draft, Names, Numbers
+from engine.adapters.stores.reading import fault_of
+from engine.adapters.stores.statements import RowStatement, load_statements
+from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState, IllegalMove, check_delivery_move, check_message_move
+from engine.ports.clock import Clock
+from engine.ports.store import StoreError
+
+
+class NotQueued(Exception):
+    """Some result is for a delivery that is not queued; which one is found out after the rollback."""
+
+
+class Writing:
+    """The statements of `sql/write.sql`, by what they make durable. Used by one thread at a time.
+
+    Every method may raise what `WriteConnection.transaction` raises, and then has changed nothing, here
+    or in the file.
+    """
+
+    def __init__(self, db: WriteConnection, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._sql = load_statements("write.sql")
+        self._rows = {name: RowStatement(sql) for name, sql in self._sql.items() if RowStatement.takes(sql)}
+        self._numbers = Numbers()
+        self._names = Names()
+        # Two generations, so that forgetting the old ids costs nothing a message.
+        self._recent: dict[bytes, MessageSeq] = {}
+        self._less_recent: dict[bytes, MessageSeq] = {}
+
+    # -- a run of the engine --------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Take the numbers and names from the file, and the newest receive ids."""
+        execute = self._db.execute
+        self._numbers = Numbers(*execute(self._sql["last_ids"]).fetchone())
+        hour = execute(self._sql["last_hour"]).fetchone()
+        self._numbers.hour = -1 if hour is None else hour[0]
+        channels = {name: id_ for id_, name in execute(self._sql["channels"])}
+        lanes = {(channel, destination): id_ for id_, channel, destination, _ in execute(self._sql["lanes"])}
+        self._names = Names(channels, {key: (id_, lane_salt(id_)) for key, id_ in lanes.items()})
+        self._recent = dict(execute(self._sql["recent_receive_ids"], (RECENT_RECEIVE_IDS,)).fetchall())
+
+    def start_run(self) -> None:
+        """Note that an engine runs; if the last one never noted its end, mark what it may have sent unrecorded."""
+        running = self._db.execute(self._sql["get_meta"], ("running",)).fetchone()
+        with self._db.transaction():
+            if running is not None and running[0]:
+                for lane, _, _, window in self._db.execute(self._sql["lanes"]).fetchall():
+                    self._db.execute(self._sql["mark_maybe_sent"], {"lane": lane, "window": window})
+            self._db.execute(self._sql["set_meta"], ("running", 1))
+
+    def end_run(self) -> None:
+        """Note that this run ended cleanly, and its last ids, so that none is given twice when its row is gone."""
+        with self._db.transaction():
+            for key, value in (
+                ("running", 0),
+                ("last_seq", self._numbers.seq),
+                ("last_delivery", self._numbers.delivery),
+                ("last_body", self._numbers.body),
+            ):
+                self._db.execute(self._sql["set_meta"], (key, value))
+
+    def set_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+        """How many deliveries of this lane may be sent and not recorded from now on."""
+        draft = Draft(self._numbers, self._names)
+        lane = draft.lane(channel, destination)[0]
+        with self._db.transaction():
+            self._insert(draft)
+            self._db.execute(self._sql["set_window"], {"lane": lane, "window": window})
+        self._adopt(draft)
+
+    def channel_version(
+        self, channel: ChannelName, whole: bytes, hashes: Mapping[str, bytes], files: Mapping[str, bytes]
+    ) -> VersionId:
+        """The version of `channel` whose hash is `whole`; a new one is recorded with its files."""
+        found = self._db.execute(self._sql["find_version"], (channel, whole)).fetchone()
+        if found is not None:
+            return VersionId(found[0])
+        draft = Draft(self._numbers, self._names)
+        channel_id = draft.channel(channel)
+        execute = self._db.execute
+        with self._db.transaction():
+            self._insert(draft)
+            version = execute(self._sql["insert_version"], (channel_id, whole, self._clock.now_us())).lastrowid
+            for path, digest in hashes.items():
+                execute(self._sql["insert_file"], (digest, files[path]))
+                execute(self._sql["insert_version_file"], (version, path, digest))
+        self._adopt(draft)
+        assert version is not None
+        return VersionId(version)
+
+    # -- the hot path ---------------------------------------------------------------------------
+
+    def commit(self, batch: Batch, damaged: Sequence[tuple[DeliveryId, str]] = ()) -> Committed:
+        """As Store.commit; `damaged` deliveries are set aside in the same transaction."""
+        draft = Draft(self._numbers, self._names)
+        committed = Committed([], [], [])
+        repeated = self._draft_intakes(batch.intakes, draft, committed)
+        try:
+            with self._db.transaction():
+                if batch.reprocessed:
+                    committed.released = self._reprocess(batch.reprocessed, draft)
+                self._insert(draft)
+                if batch.results:
+                    self._record(batch.results)
+                for at in repeated:
+                    committed.deliveries[at] = self._still_queued(committed.seqs[at], batch.intakes[at].channel)
+                for id_, note in damaged:
+                    self._set_aside(id_, note)
+        except NotQueued:
+            raise self._illegal(batch.results) from None
+        self._adopt(draft)
+        return committed
+
+    def _draft_intakes(self, intakes: Sequence[Intake], draft: Draft, committed: Committed) -> list[int]:
+        """Rows for every intake that is new; which of them are not."""
+        repeated: list[int] = []
+        recent, less_recent = self._recent, self._less_recent
+        for at, intake in enumerate(intakes):
+            receive_id = intake.receive_id
+            seq = recent.get(receive_id) or less_recent.get(receive_id) or draft.receive_ids.get(receive_id)
+            deliveries: list[Delivery] = []
+            if seq is None:
+                seq, deliveries = draft.add_intake(intake)
+            else:
+                repeated.append(at)
+            committed.seqs.append(seq)
+            committed.deliveries.append(deliveries)
+        return repeated
+
+    def _insert(self, draft: Draft) -> None:
+        execute = self._db.execute
+        rows = self._rows
+        if draft.channels:
+            rows["insert_channel"].run(execute, draft.channels)
+        if draft.lanes:
+            rows["insert_lane"].run(execute, draft.lanes)
+        if draft.messages:
+            rows["insert_message"].run(execute, draft.messages)
+        if draft.bodies:
+            rows["insert_body"].run(execute, draft.bodies)
+        if draft.deliveries:
+            rows["insert_delivery"].run(execute, draft.deliveries)
+        if draft.hours:
+            rows["insert_hour"].run(execute, draft.hours)
+        if draft.tally:
+            rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
+
+    def _adopt(self, draft: Draft) -> None:
+        """It is on disk: its numbers and names are the store's now."""
+        self._numbers = draft.numbers
+        self._names.channels |= draft.new_names.channels
+        self._names.lanes |= draft.new_names.lanes
+        self._recent |= draft.receive_ids
+        if len(self._recent) > RECENT_RECEIVE_IDS:
+            self._less_recent, self._recent = self._recent, {}
+
+    def _still_queued(self, seq: MessageSeq, channel: ChannelName) -> list[Delivery]:
+        """What of a repeated intake waits for its lanes."""
+        found = []
+        for row in self._db.execute(self._sql["queued_of_message"], (seq,)):
+            (id_, destination, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body) = row
+            if not fault_of(body, lane, crc):
+                found.append(
+                    Delivery(
+                        id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent)
+                    )
+                )
+        return found
+
+    # -- moves ----------------------------------------------------------------------------------
+
+    def _record(self, results: Sequence[DeliveryResult]) -> None:
+        """Attempts' ends; two of one delivery are written one after the other."""
+        rounds = [results]
+        if len({result.delivery_id for result in results}) < len(results):
+            rounds = in_rounds(results)
+        for each in rounds:
+            values: list[object] = []
+            for r in each:
+                values += (
+                    r.delivery_id,
+                    DELIVERY_CODES[r.state],
+                    r.attempts,
+                    0 if r.state == "queued" else r.at_us,
+                    r.next_at_us,
+                    r.code,
+                    r.note,
+                    r.answer,
+                )
+            if self._rows["record_results"].run(self._db.execute, values) != len(each):
+                raise NotQueued
+
+    def _illegal(self, results: Sequence[DeliveryResult]) -> IllegalMove:
+        """Which result it was. Only called when there is one, and nothing of the batch was kept."""
+        states = self._delivery_states([result.delivery_id for result in results])
+        for result in results:
+            before = states.get(result.delivery_id)
+            if before is None:
+                return IllegalMove(f"delivery {result.delivery_id} is not in the store")
+            if before != "queued":
+                return IllegalMove(
+                    f"delivery {result.delivery_id} is {before}: the end of an attempt cannot make it {result.state}"
+                )
+            states[result.delivery_id] = result.state
+        return IllegalMove("a delivery changed its state between two statements")
+
+    def _reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
+        """Check and write the moves of messages, and draft their new deliveries."""
+        wanted = list({item.seq for item in items})
+        found = {row[0]: row for row in self._rows["messages_to_move"].fetch(self._db.execute, wanted)}
+        states: dict[MessageSeq, int] = {seq: row[2] for seq, row in found.items()}
+        moves: dict[MessageSeq, tuple[object, ...]] = {}
+        released: list[list[Delivery]] = []
+        for item in items:
+            if item.seq not in found:
+                raise IllegalMove(f"message {item.seq} is not in the store")
+            (_, channel, _, received_at_us, body_id, crc) = found[item.seq]
+            before, after = states[item.seq], MESSAGE_CODES[item.state]
+            check_message_move(MESSAGE_OF[before], item.state)
+            draft.tally[channel, before] -= 1
+            draft.tally[channel, after] += 1
+            states[item.seq] = after
+            moves[item.seq] = (item.seq, after, item.version, item.findings)
+            raw = self._verified(body_id, crc) if any(d.body is None for d in item.deliveries) else None
+            released.append(draft.add_deliveries(item.seq, item.channel, received_at_us, item.deliveries, raw, crc))
+        self._rows["move_messages"].run(self._db.execute, [part for move in moves.values() for part in move])
+        return released
+
+    def _verified(self, body_id: int | None, crc: int) -> bytes | None:
+        row = self._db.execute(self._sql["body_bytes"], (body_id,)).fetchone()
+        return row[0] if row is not None and crc32(row[0]) == crc else None
+
+    def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
+        """As Store.move_deliveries."""
+        sources = PERSONAL_MOVES.get(to)
+        if sources is None:
+            raise IllegalMove(f"nobody but a lane can make a delivery {to}")
+        moved = 0
+        done_at_us = 0 if to == "queued" else self._clock.now_us()
+        with self._db.transaction():
+            states = self._delivery_states(ids)
+            for id_ in dict.fromkeys(ids):
+                before = states.get(id_)
+                if before == to:
+                    continue
+                if before is None:
+                    raise IllegalMove(f"delivery {id_} is not in the store")
+                if before not in sources:
+                    raise IllegalMove(f"delivery {id_} is {before}: nobody but its lane can make it {to}")
+                check_delivery_move(before, to)
+                self._db.execute(
+                    self._sql["move_delivery"],
+                    {"id": id_, "state": DELIVERY_CODES[to], "at_us": done_at_us, "note": note},
+                )
+                moved += 1
+        return moved
+
+    def _delivery_states(self, ids: Sequence[DeliveryId]) -> dict[DeliveryId, DeliveryState]:
+        rows = self._rows["delivery_states"].fetch(self._db.execute, list(dict.fromkeys(ids)))
+        return {id_: DELIVERY_OF[state] for id_, state in rows}
+
+    def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> list[Delivery]:
+        """As Store.add_deliveries: a resend refers to the body of the lane's last delivery of this message."""
+        draft = Draft(self._numbers, self._names)
+        added: list[Delivery] = []
+        with self._db.transaction():
+            for row in self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall():
+                (_, lane, destination, body_id, crc, channel, received_at_us, body) = row
+                if destinations is not None and destination not in destinations:
+                    continue
+                if fault := fault_of(body, lane, crc):
+                    raise StoreError(f"message {seq} cannot be sent to {destination} again: {fault}")
+                id_ = draft.add_resend(seq, lane, body_id, crc)
+                added.append(Delivery(id_, seq, channel, destination, body, received_at_us))
+            self._insert(draft)
+        self._adopt(draft)
+        return added
+
+    def quarantine(self, damaged: Sequence[tuple[DeliveryId, str]]) -> None:
+        """Hold deliveries whose bytes are not what they were."""
+        with self._db.transaction():
+            for id_, note in damaged:
+                self._set_aside(id_, note)
+
+    def _set_aside(self, id_: DeliveryId, note: str) -> None:
+        self._db.execute(self._sql["quarantine_delivery"], {"id": id_, "at_us": self._clock.now_us(), "note": note})
+
+
+def in_rounds(results: Sequence[DeliveryResult]) -> list[Sequence[DeliveryResult]]:
+    """The first result of each delivery, then the second of those that have one, and so on."""
+    rounds: list[list[DeliveryResult]] = []
+    seen: Counter[DeliveryId] = Counter()
+    for result in results:
+        nth = seen[result.delivery_id]
+        seen[result.delivery_id] += 1
+        if nth == len(rounds):
+            rounds.append([])
+        rounds[nth].append(result)
+    return list(rounds)
