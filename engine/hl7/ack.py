@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from engine.hl7.charset import KEEP_BYTES, is_transparent
+from engine.hl7.charset import KEEP_BYTES, is_transparent, text_of
 from engine.hl7.delimiters import STANDARD, Delimiters
 from engine.hl7.err import AckError, error_segments, first_condition, safe_text
 from engine.hl7.errors import Notice, UnreadableMessage
@@ -25,6 +25,7 @@ Mode = Literal["auto", "original", "enhanced"]
 CODES = ("AA", "AE", "AR", "CA", "CE", "CR")
 """Table 0008."""
 
+_LONGEST_SEARCHED_BYTES = 4096
 _HEADER_REJECTIONS = ("200", "201", "202", "203")
 _ACK_TYPES = ("ACK", "MCF")
 _CONDITIONS = ("AL", "NE", "ER", "SU")
@@ -104,10 +105,12 @@ def build_ack(
     original = msh[10] if is_message else ""
     enhanced = "NE" if is_message and code[0] == "A" and (msh[15] or msh[16]) else ""
     declared = msh[18] if is_message else ""
+    sender = f"{msh[5] or safe_text(own[0], d)}{f}{msh[6] or safe_text(own[1], d)}"
+    message_type = _message_type(msh[9], version, d) if is_message else "ACK"
+    processing = (is_message and msh[11]) or "P"
     header = (
-        f"MSH{f}{d.written}{f}{msh[5] or own[0]}{f}{msh[6] or own[1]}{f}{msh[3]}{f}{msh[4]}{f}{_timestamp(now)}{f}{f}"
-        f"{_message_type(msh[9] if is_message else '', version, d)}{f}{control_id}{f}"
-        f"{(msh[11] if is_message else '') or 'P'}{f}{version_text or '2.5.1'}"
+        f"MSH{f}{d.written}{f}{sender}{f}{msh[3]}{f}{msh[4]}{f}{_timestamp(now)}{f}{f}{message_type}{f}{control_id}{f}"
+        f"{processing}{f}{version_text or '2.5.1'}"
     )
     if declared:
         header += f"{f}{f}{f}{enhanced}{f}{enhanced}{f}{f}{declared}"
@@ -219,7 +222,8 @@ def _for_unreadable(
 ) -> bytes:
     """A minimal answer to what holds no header at all (spec item 36)."""
     found = errors or (AckError("100", "error", "", "no HL7 message could be found in what was received"),)
-    header = f"MSH|^~\\&|{own[0]}|{own[1]}|||{_timestamp(now)}||ACK|{control_id}|P|2.5.1\r"
+    sender = f"{safe_text(own[0], STANDARD)}|{safe_text(own[1], STANDARD)}"
+    header = f"MSH|^~\\&|{sender}|||{_timestamp(now)}||ACK|{control_id}|P|2.5.1\r"
     rest = _after_control_id(code, found, DEFAULT_VERSION, STANDARD, None)
     return _encoded(f"{header}MSA|{code}|{rest}", "ascii")
 
@@ -228,22 +232,24 @@ def _encoded(text: str, codec: str) -> bytes:
     exact = encode_exactly(text, codec)
     if exact is not None:
         return exact
-    return "".join([c if encode_exactly(c, codec) is not None else "?" for c in text]).encode(codec, KEEP_BYTES)
+    foreign = [c for c in set(text) if encode_exactly(c, codec) is None]
+    return text.translate(dict.fromkeys(map(ord, foreign), "?")).encode(codec, KEEP_BYTES)
 
 
 def _control_id_bytes(message: Message, original: str, codec: str) -> bytes:
-    """MSH-10 byte for byte (item 32), also where the charset could write its characters in another way."""
+    """MSH-10 byte for byte (item 32), also where the charset can write its characters in another way."""
     encoded = _encoded(original, codec)
-    if is_transparent(codec) or original.isascii():
-        return encoded
     header = message.raw_header
-    before = message.delimiters.field.join([message.fields(0)[0], *message.fields(0)[2:10], ""])
+    if is_transparent(codec) or original.isascii() or len(header) > _LONGEST_SEARCHED_BYTES:
+        return encoded
+    fields = message.fields(0)
     separator = message.delimiters.field.encode(codec)
-    starts = [i + len(separator) for i in range(len(header)) if header.startswith(separator, i)]
-    for start in starts:
-        if header[:start].decode(codec, KEEP_BYTES) == before:
-            ends = [s - len(separator) for s in starts if s > start] + [len(header)]
-            return next(
-                (header[start:e] for e in ends if header[start:e].decode(codec, KEEP_BYTES) == original), encoded
-            )
+    before = message.delimiters.field.join([fields[0], *fields[2:10], ""])
+    # A separator's byte may also be the second half of a character: only decoding tells.
+    cuts = [i for i in range(len(header)) if header.startswith(separator, i)]
+    for at in cuts:
+        start = at + len(separator)
+        if text_of(header[:start], codec) == before:
+            ends = [cut for cut in cuts if cut >= start] + [len(header)]
+            return next((header[start:end] for end in ends if text_of(header[start:end], codec) == original), encoded)
     return encoded

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.hl7.delimiters import Delimiters
 from engine.hl7.escape import unescape
-from engine.hl7.grammar import Every, Nth, Spec, Where
+from engine.hl7.grammar import Every, Nth, Selector, Spec, Where
 
 if TYPE_CHECKING:
     from engine.hl7.message import Message
@@ -89,9 +89,16 @@ def first_leaf(text: str, delimiters: Delimiters) -> str:
 def raw_matches(
     spec: Spec, message: "Message", *, focused: bool, whole_field: bool = False, first: bool = False
 ) -> list[str]:
-    """The texts of all matches as they stand; with `first` no more than one, with `whole_field` repetitions unsplit."""
+    """The texts of all matches as they stand; with `whole_field` repetitions are not split.
+
+    With `first`, only the first matching segment and the first matching repetition are looked at, except that `*`
+    stands for each of them in turn; no more than one text is found.
+    """
     found: list[str] = []
-    for index in matching_segments(spec, message, focused=focused):
+    indexes = matching_segments(spec, message, focused=focused)
+    if first and not isinstance(spec.segment_selector, Every):
+        del indexes[1:]
+    for index in indexes:
         if not spec.field:
             found.append(message.segment(index))
         elif spec.field < len(fields := message.fields(index)):
@@ -99,31 +106,36 @@ def raw_matches(
             if whole_field or spec.is_header_mark:
                 found.append(text)
             else:
-                found.extend(_parts(spec, message, text))
+                found.extend(_parts(spec, message, text, first))
         if first and found:
-            break
+            return found[:1]
     return found
 
 
-def _parts(spec: Spec, message: "Message", field: str) -> Iterator[str]:
-    for repetition in _repetitions(spec, message, field):
-        part = part_of(repetition, spec.component, spec.subcomponent, message.delimiters)
+def _parts(spec: Spec, message: "Message", field: str, first: bool) -> Iterator[str]:
+    delimiters = message.delimiters
+    component, subcomponent = spec.component, spec.subcomponent
+    for repetition in _repetitions(spec.field_selector, message, field, first):
+        part = part_of(repetition, component, subcomponent, delimiters) if component else repetition
         if part is not None:
             yield part
 
 
-def _repetitions(spec: Spec, message: "Message", field: str) -> Iterator[str]:
+def _repetitions(selector: Selector | None, message: "Message", field: str, first: bool) -> Iterator[str]:
     delimiters = message.delimiters
-    repetitions = field.split(delimiters.cut_repetition)
-    match spec.field_selector:
+    match selector:
         case Nth(number):
-            yield from repetitions[number - 1 : number]
+            yield from field.split(delimiters.cut_repetition)[number - 1 : number]
         case Where() as where:
-            for text in repetitions:
+            for text in field.split(delimiters.cut_repetition):
                 if repetition_matches(where, text, delimiters, message):
                     yield text
-        case Every() | None:
-            yield from repetitions
+                    if first:
+                        return
+        case None if first:
+            yield field.partition(delimiters.cut_repetition)[0]
+        case _:
+            yield from field.split(delimiters.cut_repetition)
 
 
 def _segment_getter(spec: Spec, focused: bool) -> Getter:
@@ -145,17 +157,13 @@ def _header_mark_getter(spec: Spec) -> Getter:
 
 
 def _selected_getter(spec: Spec, focused: bool) -> Getter:
-    field = spec.field
-
     def get(message: "Message") -> str | None:
+        found = raw_matches(spec, message, focused=focused, first=True)
+        if not found:
+            return None
         delimiters = message.delimiters
-        for index in matching_segments(spec, message, focused=focused):
-            fields = message.fields(index)
-            if field < len(fields):
-                for part in _parts(spec, message, fields[field]):
-                    leaf = first_leaf(part, delimiters)
-                    return unescape(leaf, delimiters, message.codec) if delimiters.cut_escape in leaf else leaf
-        return None
+        leaf = first_leaf(found[0], delimiters)
+        return unescape(leaf, delimiters, message.codec) if delimiters.cut_escape in leaf else leaf
 
     return get
 
