@@ -5,11 +5,15 @@ and `SourceText`, which are plain dicts, lists and strings that remember their n
 linter and an error all know the line and column, however the models nest.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.config.align import source_offsets
 from engine.config.finding import Position
+
+# What editors begin a new line after; YAML 1.1 knows three more, which no file here can mean.
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(slots=True)
@@ -21,15 +25,14 @@ class Source:
     starts: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.starts = [0]
-        for line in self.text.splitlines(keepends=True):
-            self.starts.append(self.starts[-1] + len(line))
+        self.starts = [0, *(found.end() for found in _LINE_END.finditer(self.text))]
 
     def line(self, number: int) -> str:
         """The text of a line, counted from 1, without its end; '' beyond the file."""
-        if not 1 <= number < len(self.starts):
+        if not 1 <= number <= len(self.starts):
             return ""
-        return self.text[self.starts[number - 1] : self.starts[number]].rstrip("\r\n\x85\u2028\u2029")
+        end = self.starts[number] if number < len(self.starts) else len(self.text)
+        return self.text[self.starts[number - 1] : end].rstrip("\r\n")
 
     def position(self, index: int, length: int = 1) -> Position:
         """Line and column of a character index; the length is cut at the end of the line."""
@@ -134,6 +137,9 @@ class SourceText(str):
         self.is_secret = is_secret
         self.is_broken = is_broken
         return self
+
+    def __repr__(self) -> str:
+        return "'***'" if self.is_secret else super().__repr__()
 
     @property
     def shown(self) -> str:

@@ -24,7 +24,7 @@ def render(finding: ConfigFinding, source_text: str) -> str:
     """
     lines = [title(finding)]
     source = Source(finding.file, source_text)
-    if finding.line < 1 or not source_text or finding.line >= len(source.starts):
+    if finding.line < 1 or not source_text or finding.line > len(source.starts):
         if finding.hint:
             lines.append(f"      = {finding.hint}")
         return "\n".join(lines)

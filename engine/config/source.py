@@ -22,6 +22,8 @@ MAX_TROUBLES: Final = 20
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+# What comes of a missing line above it; other mistakes are a line's own.
+_SHAPELESS = ("E110", "E112", "E118")
 _ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 _STARTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 
@@ -62,7 +64,7 @@ def load_yaml(text: str, file: str) -> tuple[Node | None, list[ConfigFinding]]:
         except yaml.MarkedYAMLError as error:
             trouble = explain(source, error)
             mended = repair(readable, trouble, aside)
-            if mended is None or len(aside) > MAX_TROUBLES:
+            if mended is None or len(aside) >= MAX_TROUBLES - 1:
                 _add(findings, trouble, aside)
                 return None, findings
             _add(findings, trouble, aside)
@@ -73,10 +75,11 @@ def load_yaml(text: str, file: str) -> tuple[Node | None, list[ConfigFinding]]:
 
 
 def _add(findings: list[ConfigFinding], trouble: Trouble, aside: set[int]) -> None:
-    """Tell of a mistake, unless it only follows from one in a line that was set aside."""
-    follows = {trouble.finding.line - 1, trouble.finding.line} & aside
+    """Tell of a mistake, unless it only follows from a line that was set aside there or just above."""
+    finding = trouble.finding
+    follows = finding.line in aside or (finding.line - 1 in aside and finding.code in _SHAPELESS)
     if not follows:
-        findings.append(trouble.finding)
+        findings.append(finding)
 
 
 class _Builder:
@@ -106,7 +109,8 @@ class _Builder:
                 node = self._node(event, 1)
                 root = node if documents == 1 else root
         if root is None or (isinstance(root, Scalar) and not root.text):
-            self.findings.append(ConfigFinding("E109", self._source.file, 1, 1, 1, "the file is empty"))
+            if not self._aside:
+                self.findings.append(ConfigFinding("E109", self._source.file, 1, 1, 1, "the file is empty"))
             return None
         return root
 
@@ -226,7 +230,7 @@ class _Builder:
         """` #` inside an expression begins a comment, and the rest of the expression is silently gone."""
         if text.count('"') % 2 == 0 or self._is_aside(start):
             return
-        rest = self._source.text[end : end + 200].splitlines()[:1]
+        rest = self._source.text[end : end + 200].split("\n")[:1]
         if rest and rest[0].lstrip(" \t").startswith("#") and '"' in rest[0]:
             place = self._source.position(end + rest[0].index("#"))
             hint = "put the whole value in single quotes: '...'"

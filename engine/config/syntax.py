@@ -29,12 +29,14 @@ def explain(source: Source, error: yaml.MarkedYAMLError) -> Trouble:
     parsers word them differently.
     """
     mark = error.problem_mark or error.context_mark
-    index = min(mark.index if mark else 0, max(0, len(source.text) - 1))
+    if not source.text:
+        return Trouble(ConfigFinding("E110", source.file, 1, 1, 1, "this cannot be read"), ())
+    index = min(mark.index if mark else 0, len(source.text) - 1)
     context = error.context or ""
-    begun = error.context_mark.index if error.context_mark else index
+    begun = min(error.context_mark.index, index) if error.context_mark else index
     if "quoted scalar" in context:
         return _in_quotes(source, error, begun, index)
-    if "simple key" in context or "':'" in (error.problem or ""):
+    if "simple key" in context or "expected ':'" in (error.problem or ""):
         return _without_colon(source, begun)
     if "flow" in context:
         return _in_brackets(source, begun, index)
@@ -48,16 +50,18 @@ def explain(source: Source, error: yaml.MarkedYAMLError) -> Trouble:
 
 
 def repair(text: str, trouble: Trouble, aside: set[int]) -> str | None:
-    """The text with the trouble's lines set aside, every other character where it was; None where that is no use."""
-    if not trouble.lines or aside.issuperset(trouble.lines):
-        return None
-    lines = text.splitlines(keepends=True)
+    """The text with the trouble's lines set aside, every other character where it was; None where that is no use.
+
+    A line that is still in the way becomes a comment.
+    """
+    source = Source("", text)
     for number in trouble.lines:
-        if number > len(lines):
+        start, body = source.starts[number - 1], source.line(number)
+        mended = _as_comment(body) if number in aside else _set_aside(body)
+        if mended == body:
             return None
-        body = lines[number - 1].rstrip("\r\n\x85\u2028\u2029")
-        lines[number - 1] = _set_aside(body) + lines[number - 1][len(body) :]
-    return "".join(lines)
+        text = text[:start] + mended + text[start + len(body) :]
+    return text if trouble.lines else None
 
 
 def _set_aside(line: str) -> str:
@@ -73,8 +77,11 @@ def _set_aside(line: str) -> str:
             return kept.replace("\t", " ") + " " + "''" + " " * (room - 3)
         if pattern is _LINE_OF_LIST and room >= 2:
             return kept + "''" + " " * (room - 2)
-    indent = len(plain) - len(plain.lstrip())
-    return plain[:indent] + ("#" * (len(plain) - indent))
+    return _as_comment(line)
+
+
+def _as_comment(line: str) -> str:
+    return "#" * len(line)
 
 
 def _trouble(
