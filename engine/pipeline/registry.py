@@ -58,7 +58,8 @@ def _make(point: EntryPoint) -> object:
         kind: Any = point.load()
     except (ImportError, AttributeError) as error:
         raise RegistryError(f"'{point.name}' of {_origin(point)} cannot be loaded: {error}") from error
-    made = kind() if isinstance(kind, type) else kind
+    # A step's class is made once and then compiles; a sink's class is the kind itself: `open` makes each one.
+    made = kind() if isinstance(kind, type) and point.group == "engine.steps" else kind
     if getattr(made, "name", None) != point.name or not hasattr(made, "model"):
         raise RegistryError(f"'{point.name}' of {_origin(point)} is no kind: it needs that name, and a model")
     return cast(object, made)

@@ -53,7 +53,7 @@ class Stop:
 
 @dataclass(slots=True, frozen=True)
 class Lookup:
-    """One use of a code table, for the trace. `row` is the line in its file, None for a miss; `key` is a field value."""
+    """A use of a code table, for the trace. `row` is the line in its file, None for a miss; `key` is a field value."""
 
     path: str
     table: str

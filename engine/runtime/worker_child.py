@@ -1,0 +1,169 @@
+"""The child's end of a worker: runs one channel that has code of the site among its steps.
+
+It loads the channel from the bytes that the engine hands over, so it runs exactly the version that the
+engine loaded, and then answers one message at a time. Limits are set before any of the site's code runs.
+Frames both ways: two big-endian 32-bit lengths, a JSON text, then bytes that the JSON describes.
+"""
+
+import json
+import os
+import resource
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Final
+
+from pydantic import ConfigDict
+
+from engine.config.base import ConfigModel
+from engine.config.kinds import Kinds
+from engine.config.site import load_version
+from engine.hl7.errors import UnreadableMessage
+from engine.hl7.message import Message
+from engine.model.finding import Finding
+from engine.pipeline.compile import ChannelError, CompiledChannel, compile_channel
+from engine.pipeline.registry import load_steps
+from engine.pipeline.run import Result
+
+LENGTHS: Final = struct.Struct(">II")
+CPU_SLACK_S: Final = 2
+"""Whole seconds of processor time beyond the deadline, after which the kernel ends us if the engine has not."""
+
+
+def main() -> None:
+    """Until the engine closes the pipe. Anything that goes wrong ends this process, and the engine sees that."""
+    source, target = _take_pipes()
+    start = read_frame(source)
+    if start is None:
+        return
+    about, content = start
+    _set_limits(about["memory_bytes"])
+    channel, problem = _load(about, content)
+    write_frame(target, {"problem": problem}, ())
+    if channel is None:
+        return
+    while (job := read_frame(source)) is not None:
+        _allow_cpu(about["deadline_s"])
+        about_job, raw = job
+        result = _run(channel, raw, about_job["now_us"])
+        described, bodies = describe(result)
+        # What ran out of memory may have kept some of it: answer, and let a new process go on.
+        is_spent = any("MemoryError" in finding.text for finding in result.findings)
+        write_frame(target, {**described, "last": is_spent}, bodies)
+        if is_spent:
+            return
+
+
+def frame(about: Mapping[str, Any], contents: Sequence[bytes]) -> bytes:
+    """One frame; its bytes are `contents` one after the other."""
+    text = json.dumps(about, separators=(",", ":")).encode()
+    return b"".join((LENGTHS.pack(len(text), sum(map(len, contents))), text, *contents))
+
+
+def write_frame(target: BinaryIO, about: Mapping[str, Any], contents: Sequence[bytes]) -> None:
+    target.write(frame(about, contents))
+    target.flush()
+
+
+def read_frame(source: BinaryIO) -> tuple[Any, bytes] | None:
+    """The next frame, None at the end."""
+    lengths = source.read(LENGTHS.size)
+    if len(lengths) < LENGTHS.size:
+        return None
+    text_bytes, content_bytes = LENGTHS.unpack(lengths)
+    text, content = source.read(text_bytes), source.read(content_bytes)
+    if len(content) < content_bytes or len(text) < text_bytes:
+        return None
+    return json.loads(text), content
+
+
+def describe(result: Result) -> tuple[dict[str, Any], list[bytes]]:
+    """A result as JSON and the bytes of its bodies, each once."""
+    bodies: list[bytes] = []
+    places: dict[int, int] = {}
+    deliveries: list[tuple[str, int]] = []
+    for delivery in result.deliveries:
+        if delivery.body is None:
+            deliveries.append((delivery.destination, -1))
+            continue
+        if id(delivery.body) not in places:
+            places[id(delivery.body)] = len(bodies)
+            bodies.append(delivery.body)
+        deliveries.append((delivery.destination, places[id(delivery.body)]))
+    return {
+        "state": result.state,
+        "deliveries": deliveries,
+        "bodies": [len(body) for body in bodies],
+        "findings": [asdict(finding) for finding in result.findings],
+    }, bodies
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The pipes to the engine, moved away from where the site's code prints to and reads from."""
+    source = os.fdopen(os.dup(0), "rb")
+    target = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    os.close(nothing)
+    return source, target
+
+
+def _set_limits(memory_bytes: int) -> None:
+    """No core file, since it would hold a patient's data; no children; so much memory more than there is now."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    if sys.platform == "linux":
+        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - not a file of anybody's
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
+
+
+def _allow_cpu(deadline_s: float) -> None:
+    """Processor time for one more message: what stays if the engine cannot end us, because it died."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime + deadline_s) + CPU_SLACK_S
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+
+
+class _AnyOptions(ConfigModel):
+    """Of a sink: its options do not matter here, and its secrets are not handed over."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class _AnySink:
+    model = _AnyOptions
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _load(about: Any, content: bytes) -> tuple[CompiledChannel | None, str]:
+    """The channel, or a sentence that says why there is none."""
+    files: dict[str, bytes] = {}
+    at = 0
+    for name, length in about["files"]:
+        files[name] = content[at : at + length]
+        at += length
+    steps = load_steps()
+    kinds = Kinds(steps=steps, sinks={name: _AnySink(name) for name in about["sinks"]})
+    _allow_cpu(about["start_s"])
+    loaded, findings = load_version(about["channel"], files, kinds, about["substituted"])
+    if loaded is None:
+        first = next(finding for finding in findings if finding.is_error)
+        return None, f"{first.file}:{first.line} {first.code} {first.message}"
+    try:
+        return compile_channel(loaded, steps, runs_own_code=True), ""
+    except ChannelError as error:
+        return None, error.finding.message
+
+
+def _run(channel: CompiledChannel, raw: bytes, now_us: int) -> Result:
+    try:
+        message = Message.parse(raw, fallback=channel.fallback_charset)
+    except UnreadableMessage as error:
+        return Result("held", [], (Finding("E233", "error", error.reason, hl7_code=error.hl7_code),))
+    return channel.run(message, datetime.fromtimestamp(now_us / 1_000_000, UTC))
