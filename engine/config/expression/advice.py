@@ -141,7 +141,7 @@ _FUNCTIONS = {
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """'did you mean x?' for the known word most like `word`, or ''."""
-    found = get_close_matches(word.lower(), sorted(known), 1, 0.6)
+    found = get_close_matches(word.lower(), sorted(known), 1, 0.7)
     return f"did you mean {found[0]}?" if found else ""
 
 

@@ -48,7 +48,7 @@ def fold_value(node: n.Value, tables: Mapping[str, Table]) -> n.Value:
     evaluator = Evaluator(None, tables)
     if n.is_number(call):
         number = evaluator.number(call)
-        return call if number is None else n.Number(node.start, node.end, number)
+        return n.Text(node.start, node.end, "") if number is None else n.Number(node.start, node.end, number)
     try:
         return n.Text(node.start, node.end, evaluator.text(call))
     except ValueTooLong as exc:

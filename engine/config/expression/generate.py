@@ -4,6 +4,8 @@ The tree becomes one function of a message, plus one for each quantifier. Nodes 
 kinds in `_ALLOWED`: no attribute, no import, no name but those that `_Names` gave out; what the expression's text
 contributes are constants. The functions see no builtins.
 
+Parts are generated in the order in which Python will work them out: a local set by one is there for the next.
+
 Three things make it fast. `and`, `or` and `coalesce` become Python's own. A segment's field list is fetched once,
 where the first path that needs it is reached, and kept in a local; `_Scope.known` follows which lists are there for
 certain at each point. And what does not change from one round of a quantifier to the next is worked out before its
@@ -112,9 +114,10 @@ class _Generator:
             case n.Matches():
                 return self._call(node.pattern, self._text(node.left, scope))
             case n.TextTest():
-                left, right = self._text(node.left, scope), self._text(node.right, scope)
                 if node.op == "contains":
-                    return ast.Compare(right, [ast.In()], [left])
+                    part = self._text(node.right, scope)  # first, as Python works it out first
+                    return ast.Compare(part, [ast.In()], [self._text(node.left, scope)])
+                left, right = self._text(node.left, scope), self._text(node.right, scope)
                 return self._call(str.startswith if node.op == "starts with" else str.endswith, left, right)
             case n.Is():
                 wanted = ast.Constant(NULL if node.what == "null" else "")
@@ -200,8 +203,9 @@ class _Generator:
             case "table":
                 assert isinstance(node.arguments[0], n.Text)
                 look = _lookup(self._tables[node.arguments[0].value])
+                key = self._text(node.arguments[1], scope)
                 default = self._text(node.arguments[2], scope) if len(node.arguments) > 2 else ast.Constant("")
-                return self._call(look, self._text(node.arguments[1], scope), default)
+                return self._call(look, key, default)
             case name:
                 kinds = FUNCTIONS[name].kinds(len(node.arguments))
                 return self._call(

@@ -5,6 +5,7 @@ over values may stand inside one over segments only for the segment bound there:
 message of a few megabytes run for hours.
 """
 
+import re
 from collections.abc import Collection
 from decimal import Decimal
 from typing import Literal, NoReturn, cast
@@ -97,12 +98,12 @@ class Parser:
         token = self._next()
         if token.text == "exists":
             return self._exists(left, token)
-        value = self._value_only(left, f"'{token.text}' compares values, and this is a condition")
         if token.text == "not":
             if not self._is_word("in", "exists", "matches", "contains", "starts", "ends"):
                 self._unexpected("after 'not'", 'write not before the condition: not PID-8 == "F"')
             inner = self._test(left)
             return n.Not(left.start, inner.end, inner)
+        value = self._value_only(left, f"'{token.text}' compares values, and this is a condition")
         match token.text:
             case "in":
                 condition: n.Condition = self._within(value, token)
@@ -160,7 +161,7 @@ class Parser:
                     opening.start,
                     'use a table: table("tables/x.csv", PID-8) is not empty',
                 )
-            item = self._next()
+            item = self._peek
             if item.kind == "string":
                 text = n.Text(item.start, item.end, lexer.unquote(item))
                 if n.is_number(left):
@@ -169,14 +170,16 @@ class Parser:
             elif item.kind == "number":
                 numbers.add(Decimal(item.text))
             else:
-                self._at -= 1
-                empty = " is empty" if item.text == "]" and count == 1 else ""
+                if item.kind == "end":
+                    raise ExpressionError("this '[' is not closed", opening.start, "add ]")
+                what = "is empty" if item.text == "]" and count == 1 else "is neither"
                 raise ExpressionError(
-                    f"a list holds texts and numbers as they stand, and this{empty or ' is none'}",
+                    f"a list holds texts and numbers as they stand, and this {what}",
                     item.start,
                     self._advice(item) or 'as in ["A", "B"]',
                     len(item.text),
                 )
+            self._next()
             if self._peek.text == "]":
                 return n.Within(left.start, self._next().end, left, frozenset(texts), frozenset(numbers))
             self._expect(",", opening, "add ]")
@@ -212,10 +215,13 @@ class Parser:
         word = cast("n.Quantifier", token.text)
         if self._peek.kind != "path":
             self._unexpected(
-                f"after '{word}'", f'a path follows, as in {word} OBX-8 == "H", or a segment: {word} OBX (...)'
+                f"after '{word}'",
+                f'a path follows, as in {word} OBX-8 == "H", or a segment: {word} OBX (...)',
+                insist=self._peek.text in FUNCTIONS,
             )
         self._enter(token)
-        read = self._read(self._next())
+        named = self._next()
+        read = self._read(named, over=self._peek.text == "(")
         condition = (
             self._over_segments(token, word, read) if read.path.field is None else self._over_values(token, word, read)
         )
@@ -264,32 +270,34 @@ class Parser:
     # -- values
 
     def _primary(self) -> n.Node:
-        token = self._next()
+        token = self._peek
         match token.kind:
             case "string":
+                self._next()
                 return n.Text(token.start, token.end, lexer.unquote(token))
             case "number":
+                self._next()
                 if len(token.text) > 100:
                     raise ExpressionError("this number is too long", token.start, "", len(token.text))
                 return n.Number(token.start, token.end, Decimal(token.text))
             case "path":
-                read = self._read(token)
+                read = self._read(self._next())
                 return read if read.path.field is None else self._check_single(read)
-            case "word" if self._peek.text == "(" and token.text not in advice.KEYWORDS:
-                return self._call(token)
+            case "word" if self._tokens[self._at + 1].text == "(" and token.text not in advice.KEYWORDS:
+                return self._call(self._next())
             case "symbol" if token.text == "(":
-                self._enter(token)
+                self._enter(self._next())
                 node = self._or()
                 self._depth -= 1
                 self._expect(")", token, "add )")
                 return node
-        self._at -= 1
         return self._unexpected("" if self._at == 0 else f"after '{self._tokens[self._at - 1].text[:20]}'")
 
-    def _read(self, token: Token) -> n.Read:
+    def _read(self, token: Token, *, over: bool = False) -> n.Read:
         bound = self._bound is not None and token.text.startswith(self._bound) and token.text[3:4] in ("", "-")
         try:
-            path = compile_path(token.text, focus=self._bound if bound else self._focus)
+            # Bound reads have their segment given, and a segment that is gone over is any of the message.
+            path = compile_path(token.text, focus=None if bound or over else self._focus)
         except PathError as exc:
             raise _path_error(exc, token) from exc
         return n.Read(token.start, token.end, path, bound and path.field is not None)
@@ -464,14 +472,15 @@ class Parser:
                 f"brackets, calls and 'not' may stand {MAX_DEPTH} deep", token.start, "split it into steps"
             )
 
-    def _unexpected(self, where: str, hint: str = "") -> NoReturn:
+    def _unexpected(self, where: str, hint: str = "", *, insist: bool = False) -> NoReturn:
+        """The error for the token at hand. What the token itself suggests goes before `hint`, unless that `insist`s."""
         token = self._peek
         if token.kind == "end":
             raise ExpressionError(f"the expression ends too early{' ' * bool(where)}{where}", token.start, hint)
         raise ExpressionError(
             f"'{token.text[:40]}' is not expected{' ' * bool(where)}{where}",
             token.start,
-            self._advice(token) or hint,
+            hint if insist else self._advice(token) or hint,
             len(token.text),
         )
 
@@ -504,5 +513,10 @@ class Parser:
 
 
 def _path_error(exc: PathError, token: Token) -> ExpressionError:
-    column = min(max(0, exc.column), max(0, len(token.text) - 1))
-    return ExpressionError(str(exc), token.start + column, "")
+    column = min(max(0, exc.column), len(token.text) - 1)
+    hint = ""
+    if dashed := re.fullmatch(r"(.+-[0-9]+(?:\[.*\])?)-([0-9]+)(?:[-.]([0-9]+))?", token.text):
+        hint = f"did you mean {'.'.join(part for part in dashed.groups() if part)}?"
+    elif re.match(r" *=(?!=)", token.text[column:]):
+        hint = "did you mean ==?"
+    return ExpressionError(str(exc), token.start + column, hint)

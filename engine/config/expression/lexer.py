@@ -126,8 +126,9 @@ def _string(source: str, at: int) -> Token:
 def _path(source: str, at: int) -> Token:
     end = at + 3
     if source[end : end + 1] == ".":
-        wrong = _PATH_TAIL.match(source, end)
-        text = source[at : wrong.end() if wrong else end]
+        while tail := _PATH_TAIL.match(source, end):
+            end = tail.end()
+        text = source[at:end]
         raise ExpressionError(f"'{text}' is no path", at, f"did you mean {_as_path(text)}?", len(text))
     while end < len(source):
         if source[end] == "[":
