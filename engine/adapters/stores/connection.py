@@ -37,7 +37,13 @@ class WriteConnection:
     `connect` is there for tests that make it fail. Raises StoreError when the file cannot be opened.
     """
 
-    def __init__(self, path: Path, connect: Callable[..., sqlite3.Connection] = sqlite3.connect) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+    ) -> None:
         self.path = path
         self._broken: str | None = None
         self._wal: FileIO | None = None
@@ -46,7 +52,7 @@ class WriteConnection:
         try:
             self.connection = connect(
                 path,
-                timeout=BUSY_TIMEOUT_S,
+                timeout=busy_timeout_s,
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=256,

@@ -283,6 +283,7 @@ class MemoryStore:
             last: dict[LaneKey, DeliveryRow] = {}
             for id_ in self._of_message.get(seq, ()):
                 row = self._deliveries[id_]
+                last.pop((row.stored.channel, row.stored.destination), None)
                 last[row.stored.channel, row.stored.destination] = row
             wanted = {key: row for key, row in last.items() if destinations is None or key[1] in destinations}
             for (_, destination), row in wanted.items():

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.adapters.stores import faults, health, schema
-from engine.adapters.stores.connection import WriteConnection
+from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
 from engine.adapters.stores.place import StoreLock, refuse_network_file_system
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
@@ -44,7 +44,8 @@ class SqliteStore:
     """Store in the file `path`, which is made with its folder where it is not there.
 
     `allow_network`: open it on a network file system all the same. `full_check_bytes`: up to this size
-    the whole file is checked at the start. `connect` is for tests that make the disk fail.
+    the whole file is checked at the start. `busy_timeout_s`: how long a commit waits for another
+    process that has the file locked. `connect` is for tests that make the disk fail.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class SqliteStore:
         clock: Clock | None = None,
         allow_network: bool = False,
         full_check_bytes: int = health.FULL_CHECK_BYTES,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> None:
         self.path = Path(path)
         self._clock = clock or SystemClock()
         self._allow_network = allow_network
         self._full_check_bytes = full_check_bytes
+        self._busy_timeout_s = busy_timeout_s
         self._connect = connect
         self._lock = StoreLock(self.path)
         self._reading = Reading()
@@ -84,7 +87,7 @@ class SqliteStore:
         db: WriteConnection | None = None
         try:
             self._make_private()
-            db = WriteConnection(self.path, self._connect)
+            db = WriteConnection(self.path, busy_timeout_s=self._busy_timeout_s, connect=self._connect)
             self._prepare(db)
         except BaseException as exc:
             if db is not None:

@@ -125,9 +125,9 @@ class Writing:
             with self._db.transaction():
                 if batch.reprocessed:
                     committed.released = self._reprocess(batch.reprocessed, draft)
-                self._insert(draft)
                 if batch.results:
                     self._record(batch.results)
+                self._insert(draft)
                 for at in repeated:
                     committed.deliveries[at] = self._still_queued(committed.seqs[at], batch.intakes[at].channel)
                 for id_, note in damaged:
@@ -291,7 +291,7 @@ class Writing:
         added: list[Delivery] = []
         with self._db.transaction():
             for row in self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall():
-                (_, lane, destination, body_id, crc, channel, received_at_us, body) = row
+                (lane, destination, body_id, crc, channel, received_at_us, body) = row
                 if destinations is not None and destination not in destinations:
                     continue
                 if fault := fault_of(body, lane, crc):

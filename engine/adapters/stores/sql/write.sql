@@ -64,10 +64,10 @@ WHERE d.seq = ? AND +d.state = 0 ORDER BY d.id;
 
 -- name: last_deliveries_of_message
 -- The newest delivery of each lane, whose bytes a resend sends again.
-SELECT max(d.id), d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, b.bytes
+SELECT d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, b.bytes
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
   LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
-WHERE d.seq = ? GROUP BY d.lane ORDER BY min(d.id);
+WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER BY d.id;
 
 -- name: mark_maybe_sent
 UPDATE delivery SET maybe_sent = 1 WHERE id IN (

@@ -1,0 +1,657 @@
+"""What every store keeps, as tests: subclass `StoreContract`, give it a `bench`, and run it with pytest.
+
+class TestMyStore(StoreContract):
+    @pytest.fixture
+    def bench(self, tmp_path): ...  # a StoreBench
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any, Protocol
+
+import pytest
+
+from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Intake, Reprocessed
+from engine.model.finding import load_findings
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DELIVERY_STATES, MESSAGE_MOVES, MESSAGE_STATES, DeliveryState, IllegalMove, MessageState
+from engine.ports.store import LaneDepth, Store, StoreError, StoreInUse, StoreQueries
+
+LAB = ChannelName("lab")
+ADT = ChannelName("adt")
+EPR = DestinationName("epr")
+RIS = DestinationName("ris")
+T0 = 1_700_000_000_000_000
+HOUR_US = 3_600_000_000
+FIRST = DeliveryId(0)
+
+
+class StoreBench(Protocol):
+    """One store under test, through stops and crashes."""
+
+    store: Store
+    """Open."""
+
+    def restart(self, *, clean: bool) -> Store:
+        """Stop the engine (not clean: as kill -9 does) and open what it left; also the new `store`."""
+        ...
+
+    def second(self) -> Store:
+        """Another engine's store on the same data, not open."""
+        ...
+
+    def damage(self, seq: MessageSeq) -> None:
+        """Turn a bit of a message's stored bytes, behind the store's back."""
+        ...
+
+
+_numbers = count(1)
+
+
+def intake(
+    *to: DestinationName,
+    channel: ChannelName = LAB,
+    bodies: Sequence[bytes | None] = (),
+    **given: Any,
+) -> Intake:
+    """An intake with deliveries to `to`; `bodies` are theirs, None for the message's own."""
+    number = next(_numbers)
+    given.setdefault("receive_id", number.to_bytes(16, "big"))
+    given.setdefault("received_at_us", T0 + number)
+    given.setdefault("control_id", f"C{number}")
+    given.setdefault("raw", b"MSH|^~\\&|HIS|MAIN\rPID|||%d\r" % number)
+    given.setdefault("state", "processed")
+    drafts = [DraftDelivery(name, bodies[at] if bodies else None) for at, name in enumerate(to)]
+    fixed = {"version": VersionId(1), "sender": "HIS|MAIN", "peer": "10.1.2.3:4567", "message_type": "ADT^A01"}
+    return Intake(**{**fixed, "body_hash": b"0123456789abcdef", "channel": channel, "deliveries": drafts, **given})
+
+
+def result(delivery: Delivery | DeliveryId, state: DeliveryState = "delivered", **given: Any) -> DeliveryResult:
+    """An attempt's end."""
+    id_ = delivery.id if isinstance(delivery, Delivery) else delivery
+    return DeliveryResult(id_, state, **{"attempts": 1, "at_us": T0 + 1, **given})
+
+
+def seqs_of(queries: StoreQueries, **filters: Any) -> list[int]:
+    """The seqs of a list of messages, in its order."""
+    return [message.seq for message in queries.messages(**filters)]
+
+
+class StoreContract:
+    """Every promise of `engine.ports.store`, one test each."""
+
+    @pytest.fixture
+    def bench(self) -> StoreBench:
+        """Override: the store under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, bench: StoreBench) -> Store:
+        return bench.store
+
+    @pytest.fixture
+    def queries(self, bench: StoreBench) -> Iterator[StoreQueries]:
+        found = bench.store.queries()
+        yield found
+        found.close()
+
+    # -- what is committed is there -------------------------------------------------------------
+
+    def test_messages_are_numbered_from_one_in_the_order_of_receipt_over_all_channels(self, store: Store) -> None:
+        first = store.commit(Batch([intake(), intake(channel=ADT)]))
+        second = store.commit(Batch([intake()]))
+        assert first.seqs + second.seqs == [1, 2, 3]
+
+    def test_what_was_committed_can_be_read_back_in_full(self, store: Store, queries: StoreQueries) -> None:
+        given = intake(
+            EPR, RIS, EPR, bodies=(None, b"changed", b"other"), ack_code="AA", ack=b"MSA|AA\r", findings="[]"
+        )
+        committed = store.commit(Batch([given]))
+        stored = queries.message(committed.seqs[0])
+        assert stored is not None
+        assert (stored.raw, stored.ack, stored.ack_code) == (given.raw, b"MSA|AA\r", "AA")
+        assert (stored.channel, stored.version, stored.received_at_us) == (LAB, 1, given.received_at_us)
+        assert (stored.sender, stored.peer) == ("HIS|MAIN", "10.1.2.3:4567")
+        assert (stored.message_type, stored.control_id, stored.state) == ("ADT^A01", given.control_id, "processed")
+        rows = queries.deliveries(stored.seq, bodies=True)
+        assert [(row.destination, row.body, row.state) for row in rows] == [
+            (EPR, given.raw, "queued"),
+            (RIS, b"changed", "queued"),
+            (EPR, b"other", "queued"),
+        ]
+        assert [row.id for row in rows] == [delivery.id for delivery in committed.deliveries[0]]
+
+    def test_a_commit_gives_the_lanes_what_a_later_look_gives(self, store: Store) -> None:
+        shared = b"shared by both"
+        committed = store.commit(Batch([intake(EPR, RIS, bodies=(shared, shared)), intake(), intake(EPR)]))
+        assert [len(made) for made in committed.deliveries] == [2, 0, 1]
+        to_epr = [d for made in committed.deliveries for d in made if d.destination == EPR]
+        assert list(store.queued(LAB, EPR, FIRST, 10)) == to_epr
+
+    def test_metadata_alone_come_without_bytes(self, store: Store, queries: StoreQueries) -> None:
+        store.commit(Batch([intake(EPR, bodies=(b"changed",))]))
+        assert [message.raw for message in queries.messages()] == [None]
+        assert [message.raw is not None for message in queries.messages(bodies=True)] == [True]
+        assert [row.body for row in queries.deliveries(MessageSeq(1))] == [None]
+
+    def test_what_is_not_there_is_not_found(self, store: Store, queries: StoreQueries) -> None:
+        assert queries.message(MessageSeq(1)) is None
+        assert list(queries.deliveries(MessageSeq(1))) == []
+        assert queries.version_files(VersionId(1)) is None
+        assert list(queries.messages(channel=ADT)) == []
+        assert store.known(ADT, "HIS|MAIN", "C1", 0) == []
+        assert list(store.queued(ADT, EPR, FIRST, 10)) == []
+
+    def test_an_empty_body_stays_an_empty_body(self, store: Store, queries: StoreQueries) -> None:
+        store.commit(Batch([intake(EPR, bodies=(b"",), raw=b"")]))
+        stored = queries.message(MessageSeq(1))
+        assert stored is not None
+        assert stored.raw == b""
+        assert [delivery.body for delivery in store.queued(LAB, EPR, FIRST, 10)] == [b""]
+
+    def test_a_big_message_comes_back_as_it_went(self, store: Store, queries: StoreQueries) -> None:
+        raw = bytes(range(256)) * 20_000
+        store.commit(Batch([intake(EPR, raw=raw)]))
+        stored = queries.message(MessageSeq(1))
+        assert stored is not None
+        assert stored.raw == raw
+
+    def test_many_messages_in_one_commit_keep_their_order_and_their_bytes(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        given = [intake(EPR, RIS, bodies=(None, b"%d" % n)) for n in range(101)]
+        committed = store.commit(Batch(given))
+        assert committed.seqs == list(range(1, 102))
+        assert [m.raw for m in queries.messages(newest_first=False, bodies=True)] == [i.raw for i in given]
+        assert [d.body for d in store.queued(LAB, RIS, FIRST, 200)] == [b"%d" % n for n in range(101)]
+
+    # -- the same intake again ------------------------------------------------------------------
+
+    def test_an_intake_committed_again_is_not_stored_again(self, store: Store, queries: StoreQueries) -> None:
+        given = [intake(EPR, RIS), intake(EPR)]
+        first = store.commit(Batch(given))
+        store.commit(Batch(results=[result(first.deliveries[0][1])]))
+        again = store.commit(Batch([*given, intake(EPR)]))
+        assert again.seqs == [1, 2, 3]
+        assert again.deliveries[:2] == [first.deliveries[0][:1], first.deliveries[1]], "what still waits, and no more"
+        assert seqs_of(queries) == [3, 2, 1]
+        assert len(store.queued(LAB, EPR, FIRST, 10)) == 3
+
+    def test_an_intake_twice_in_one_batch_is_stored_once(self, store: Store, queries: StoreQueries) -> None:
+        given = intake(EPR)
+        committed = store.commit(Batch([given, given]))
+        assert committed.seqs == [1, 1]
+        assert committed.deliveries[0] == committed.deliveries[1]
+        assert seqs_of(queries) == [1]
+
+    def test_an_intake_committed_again_after_a_crash_is_not_stored_again(self, bench: StoreBench) -> None:
+        given = intake(EPR)
+        before = bench.store.commit(Batch([given]))
+        store = bench.restart(clean=False)
+        after = store.commit(Batch([given]))
+        assert after.seqs == before.seqs
+        assert [d.id for d in after.deliveries[0]] == [d.id for d in before.deliveries[0]]
+
+    # -- all or nothing -------------------------------------------------------------------------
+
+    def test_an_illegal_move_takes_the_whole_batch_back(self, store: Store, queries: StoreQueries) -> None:
+        committed = store.commit(Batch([intake(EPR), intake(EPR)]))
+        (first,), (second,) = committed.deliveries
+        store.commit(Batch(results=[result(first)]))
+        counts, depths = queries.counts(), queries.depths()
+        with pytest.raises(IllegalMove):
+            store.commit(Batch([intake(RIS, channel=ADT)], results=[result(second), result(first)]))
+        assert seqs_of(queries) == [2, 1]
+        assert list(store.queued(LAB, EPR, FIRST, 10)) == [second]
+        assert (queries.counts(), queries.depths()) == (counts, depths)
+        again = store.commit(Batch([intake(RIS, channel=ADT)], results=[result(second)]))
+        assert again.seqs == [3], "a number that was not kept is not used up"
+        assert [d.id for d in again.deliveries[0]] == [3]
+
+    def test_a_result_for_a_delivery_that_is_not_there_is_refused(self, store: Store, queries: StoreQueries) -> None:
+        with pytest.raises(IllegalMove):
+            store.commit(Batch([intake(EPR)], results=[result(DeliveryId(1))]))
+        with pytest.raises(IllegalMove):
+            store.commit(Batch([intake(EPR)], results=[result(DeliveryId(77))]))
+        assert seqs_of(queries) == []
+
+    def test_a_value_that_cannot_be_kept_is_refused_and_the_rest_can_be_tried_again(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        good, bad = intake(EPR), intake(EPR, sender="\udce9|MAIN")
+        with pytest.raises(ValueError, match=r"hold|encode"):
+            store.commit(Batch([good, bad]))
+        assert store.commit(Batch([good])).seqs == [1]
+        assert seqs_of(queries) == [1]
+
+    # -- moves ----------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("state", DELIVERY_STATES)
+    def test_an_attempt_ends_in_any_state(self, state: DeliveryState, store: Store, queries: StoreQueries) -> None:
+        ((delivery,),) = store.commit(Batch([intake(EPR)])).deliveries
+        ended = result(
+            delivery, state, attempts=2, at_us=T0 + 5, next_at_us=T0 + 9, code="AE", note="busy", answer=b"MSA"
+        )
+        store.commit(Batch(results=[ended]))
+        (row,) = queries.deliveries(MessageSeq(1))
+        assert (row.state, row.attempts, row.next_at_us) == (state, 2, T0 + 9)
+        assert (row.code, row.note, row.answer) == ("AE", "busy", b"MSA")
+        assert row.done_at_us == (0 if state == "queued" else T0 + 5)
+        assert [d.attempts for d in store.queued(LAB, EPR, FIRST, 9)] == ([2] if state == "queued" else [])
+
+    @pytest.mark.parametrize("before", [state for state in DELIVERY_STATES if state != "queued"])
+    @pytest.mark.parametrize("after", DELIVERY_STATES)
+    def test_an_attempt_can_only_end_for_what_is_queued(
+        self, before: DeliveryState, after: DeliveryState, store: Store, queries: StoreQueries
+    ) -> None:
+        ((delivery,),) = store.commit(Batch([intake(EPR)])).deliveries
+        store.commit(Batch(results=[result(delivery, before)]))
+        with pytest.raises(IllegalMove):
+            store.commit(Batch(results=[result(delivery, after)]))
+        assert [row.state for row in queries.deliveries(MessageSeq(1))] == [before]
+
+    def test_two_attempts_of_one_delivery_may_end_in_one_commit(self, store: Store, queries: StoreQueries) -> None:
+        ((first,), (second,)) = store.commit(Batch([intake(EPR), intake(EPR)])).deliveries
+        ends = [result(first, "queued"), result(second, "held"), result(first, "delivered", attempts=2)]
+        store.commit(Batch(results=ends))
+        assert [row.attempts for row in queries.deliveries(MessageSeq(1)) if row.state == "delivered"] == [2]
+        with pytest.raises(IllegalMove):
+            store.commit(Batch([intake(EPR)], results=[result(first, "queued")]))
+
+    @pytest.mark.parametrize("before", MESSAGE_STATES)
+    @pytest.mark.parametrize("after", MESSAGE_STATES)
+    def test_a_message_moves_as_the_table_says(
+        self, before: MessageState, after: MessageState, store: Store, queries: StoreQueries
+    ) -> None:
+        (seq,) = store.commit(Batch([intake(state=before)])).seqs
+        moved = Batch(reprocessed=[Reprocessed(seq, LAB, VersionId(2), after, "[1]")])
+        if after in MESSAGE_MOVES[before]:
+            store.commit(moved)
+            assert [(m.state, m.version, m.findings) for m in queries.messages()] == [(after, 2, "[1]")]
+            assert dict(queries.counts()) == {(LAB, after): 1}
+        else:
+            with pytest.raises(IllegalMove):
+                store.commit(moved)
+            assert [(m.state, m.version, m.findings) for m in queries.messages()] == [(before, 1, "")]
+            assert dict(queries.counts()) == {(LAB, before): 1}
+
+    def test_a_released_message_gets_deliveries_of_its_own_bytes_or_others(self, store: Store) -> None:
+        (seq,) = store.commit(Batch([given := intake(state="held")])).seqs
+        drafts = [DraftDelivery(EPR, None), DraftDelivery(RIS, b"changed")]
+        committed = store.commit(Batch([intake(EPR)], [Reprocessed(seq, LAB, VersionId(2), "processed", "", drafts)]))
+        ((own, changed),) = committed.released
+        assert (own.body, own.seq, own.received_at_us) == (given.raw, seq, given.received_at_us)
+        assert changed.body == b"changed"
+        assert own.id > committed.deliveries[0][0].id
+        assert list(store.queued(LAB, RIS, FIRST, 10)) == [changed]
+
+    def test_a_message_that_is_not_there_cannot_be_moved(self, store: Store) -> None:
+        with pytest.raises(IllegalMove):
+            store.commit(Batch(reprocessed=[Reprocessed(MessageSeq(5), LAB, VersionId(1), "processed")]))
+
+    def test_a_person_releases_and_gives_up_deliveries(self, store: Store, queries: StoreQueries) -> None:
+        ((held,), (failed,), (other,)) = store.commit(Batch([intake(EPR) for _ in range(3)])).deliveries
+        store.commit(Batch(results=[result(held, "held"), result(failed, "failed"), result(other, "held")]))
+        assert store.move_deliveries([held.id, failed.id, held.id], "queued", "released") == 2
+        assert [d.id for d in store.queued(LAB, EPR, FIRST, 10)] == [held.id, failed.id]
+        assert store.move_deliveries([held.id, failed.id], "queued", "again") == 0
+        assert store.move_deliveries([other.id], "failed", "given up by anna") == 1
+        rows = [queries.deliveries(MessageSeq(seq))[0] for seq in (1, 2, 3)]
+        assert [row.state for row in rows] == ["queued", "queued", "failed"]
+        assert rows[2].note == "given up by anna"
+        assert rows[2].done_at_us > 0
+        assert rows[0].done_at_us == 0
+
+    @pytest.mark.parametrize(
+        ("before", "to"),
+        [
+            ("queued", "failed"),
+            ("delivered", "queued"),
+            ("delivered", "failed"),
+            ("held", "held"),
+            ("held", "delivered"),
+        ],
+    )
+    def test_a_person_moves_nothing_when_one_may_not_move(
+        self, before: DeliveryState, to: DeliveryState, store: Store, queries: StoreQueries
+    ) -> None:
+        ((movable,), (fixed,)) = store.commit(Batch([intake(EPR), intake(EPR)])).deliveries
+        store.commit(Batch(results=[result(movable, "held"), *([] if before == "queued" else [result(fixed, before)])]))
+        with pytest.raises(IllegalMove):
+            store.move_deliveries([movable.id, fixed.id], to, "")
+        with pytest.raises(IllegalMove):
+            store.move_deliveries([movable.id, DeliveryId(99)], to, "")
+        assert queries.deliveries(MessageSeq(1))[0].state == "held"
+        assert queries.deliveries(MessageSeq(2))[0].state == before
+
+    # -- resend ---------------------------------------------------------------------------------
+
+    def test_a_resend_is_a_new_delivery_of_the_same_bytes(self, store: Store, queries: StoreQueries) -> None:
+        made = store.commit(Batch([given := intake(EPR, RIS, bodies=(None, b"changed"))])).deliveries[0]
+        store.commit(Batch(results=[result(d) for d in made]))
+        again = store.add_deliveries(MessageSeq(1), None)
+        assert [(d.destination, d.body) for d in again] == [(EPR, given.raw), (RIS, b"changed")]
+        assert min(d.id for d in again) > max(d.id for d in made)
+        assert list(store.queued(LAB, EPR, FIRST, 10)) == [d for d in again if d.destination == EPR]
+        assert [row.state for row in queries.deliveries(MessageSeq(1))] == [
+            "delivered",
+            "delivered",
+            "queued",
+            "queued",
+        ]
+
+    def test_a_resend_goes_to_the_destinations_named_and_never_to_one_it_did_not_have(self, store: Store) -> None:
+        store.commit(Batch([intake(EPR, RIS)]))
+        assert [d.destination for d in store.add_deliveries(MessageSeq(1), [RIS, DestinationName("new")])] == [RIS]
+        assert list(store.add_deliveries(MessageSeq(9), None)) == []
+
+    def test_a_resend_takes_the_bytes_of_the_last_delivery(self, store: Store) -> None:
+        (seq,) = store.commit(Batch([intake(EPR, bodies=(b"old",))])).seqs
+        store.commit(
+            Batch(reprocessed=[Reprocessed(seq, LAB, VersionId(2), "processed", "", [DraftDelivery(EPR, b"new")])])
+        )
+        assert [d.body for d in store.add_deliveries(seq, None)] == [b"new"]
+
+    # -- lanes ----------------------------------------------------------------------------------
+
+    def test_a_lane_reads_its_queue_in_order_and_in_slices(self, store: Store) -> None:
+        store.commit(Batch([intake(EPR, RIS) for _ in range(5)] + [intake(EPR, channel=ADT)]))
+        first = store.queued(LAB, EPR, FIRST, 2)
+        rest = store.queued(LAB, EPR, first[-1].id, 10)
+        assert [d.seq for d in first] == [1, 2]
+        assert [d.seq for d in rest] == [3, 4, 5]
+        assert list(store.queued(LAB, EPR, rest[-1].id, 10)) == []
+
+    def test_a_lane_that_bounds_its_bytes_gets_at_least_one_and_then_the_rest(self, store: Store) -> None:
+        store.commit(Batch([intake(EPR, raw=b"x" * 100) for _ in range(5)]))
+        taken, after = [], FIRST
+        while slice_ := store.queued(LAB, EPR, after, 10, most_bytes=150):
+            after = slice_[-1].id
+            taken.append(len(slice_))
+        assert taken == [2, 2, 1]
+        assert len(store.queued(LAB, EPR, FIRST, 10, most_bytes=1)) == 1
+
+    def test_a_reader_reads_a_lane_as_the_store_does(self, store: Store, queries: StoreQueries) -> None:
+        store.commit(Batch([intake(EPR) for _ in range(3)]))
+        assert queries.queued(LAB, EPR, FIRST, 10) == store.queued(LAB, EPR, FIRST, 10)
+
+    def test_depths_tell_what_waits_and_since_when(self, store: Store, queries: StoreQueries) -> None:
+        given = [intake(EPR, RIS) for _ in range(4)]
+        made = store.commit(Batch(given)).deliveries
+        ends = [result(made[0][0]), result(made[1][0], "held"), result(made[2][0], "failed")]
+        ends += [result(row[1]) for row in made]
+        store.commit(Batch(results=ends))
+        assert list(queries.depths()) == [
+            LaneDepth(LAB, EPR, queued=1, held=1, oldest_us=given[3].received_at_us),
+            LaneDepth(LAB, RIS, queued=0, held=0, oldest_us=0),
+        ]
+
+    # -- stops ----------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("clean", [True, False])
+    def test_everything_committed_is_there_after_a_stop(self, clean: bool, bench: StoreBench) -> None:
+        given = [intake(EPR) for _ in range(3)]
+        made = bench.store.commit(Batch(given)).deliveries
+        bench.store.commit(Batch(results=[result(made[0][0])]))
+        version = bench.store.channel_version(LAB, {"channel.yaml": b"x"})
+        store = bench.restart(clean=clean)
+        queries = store.queries()
+        assert [m.raw for m in queries.messages(newest_first=False, bodies=True)] == [i.raw for i in given]
+        assert [d.id for d in store.queued(LAB, EPR, FIRST, 10)] == [2, 3]
+        assert store.channel_version(LAB, {"channel.yaml": b"x"}) == version
+        assert dict(queries.counts()) == {(LAB, "processed"): 3}
+        after = store.commit(Batch([intake(EPR)]))
+        assert (after.seqs, after.deliveries[0][0].id) == ([4], 4)
+        queries.close()
+
+    def test_after_a_clean_stop_nothing_is_suspected_of_having_been_sent(self, bench: StoreBench) -> None:
+        bench.store.lane_window(LAB, EPR, 2)
+        bench.store.commit(Batch([intake(EPR) for _ in range(4)]))
+        store = bench.restart(clean=True)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 10)] == [False] * 4
+
+    def test_after_a_crash_the_first_of_each_lane_may_have_been_sent(self, bench: StoreBench) -> None:
+        """P5: at most `window` of a lane go twice, and those are marked."""
+        bench.store.lane_window(LAB, EPR, 2)
+        made = bench.store.commit(Batch([intake(EPR, RIS) for _ in range(5)])).deliveries
+        bench.store.commit(Batch(results=[result(made[0][0])]))
+        store = bench.restart(clean=False)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 10)] == [True, True, False, False]
+        assert [d.maybe_sent for d in store.queued(LAB, RIS, FIRST, 10)] == [True, False, False, False, False]
+        queries = store.queries()
+        assert [row.maybe_sent for row in queries.deliveries(MessageSeq(2))] == [True, False]
+        queries.close()
+
+    def test_after_a_crash_the_window_that_counts_is_that_of_the_run_that_crashed(self, bench: StoreBench) -> None:
+        bench.store.lane_window(LAB, EPR, 9)
+        store = bench.restart(clean=True)
+        store.lane_window(LAB, EPR, 1)
+        store.lane_window(LAB, EPR, 3)
+        store.lane_window(LAB, EPR, 2)  # what was sent under 3 may still be on its way
+        store.commit(Batch([intake(EPR) for _ in range(5)]))
+        store = bench.restart(clean=False)
+        store.lane_window(LAB, EPR, 1)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 10)] == [True] * 3 + [False] * 2
+
+    def test_a_second_engine_is_refused_while_the_first_runs(self, bench: StoreBench) -> None:
+        second = bench.second()
+        with pytest.raises(StoreInUse):
+            second.open()
+        assert bench.store.commit(Batch([intake()])).seqs == [1]
+
+    def test_a_store_that_is_not_open_does_nothing(self, bench: StoreBench) -> None:
+        bench.store.close()
+        bench.store.close()
+        with pytest.raises(StoreError):
+            bench.store.commit(Batch([intake()]))
+        with pytest.raises(StoreError):
+            bench.store.move_deliveries([], "queued", "")
+
+    # -- damage ---------------------------------------------------------------------------------
+
+    def test_damaged_bytes_are_never_sent_and_the_others_are(self, bench: StoreBench) -> None:
+        """D7: the delivery is set aside with a note, and the lane goes on."""
+        bench.store.commit(Batch([intake(EPR), intake(EPR, RIS, bodies=(None, b"changed")), intake(EPR)]))
+        bench.damage(MessageSeq(2))
+        store = bench.restart(clean=True)
+        assert [d.seq for d in store.queued(LAB, EPR, FIRST, 2)] == [1, 3]
+        assert [d.body for d in store.queued(LAB, RIS, FIRST, 2)] == [b"changed"]
+        queries = store.queries()
+        row = queries.deliveries(MessageSeq(2))[0]
+        assert (row.state, bool(row.note)) == ("held", True)
+        assert [(d.queued, d.held) for d in queries.depths()] == [(2, 1), (1, 0)]
+        queries.close()
+
+    def test_a_reader_that_meets_damaged_bytes_leaves_them_out_and_the_next_commit_sets_them_aside(
+        self, bench: StoreBench
+    ) -> None:
+        bench.store.commit(Batch([intake(EPR), intake(EPR)]))
+        bench.damage(MessageSeq(1))
+        store = bench.restart(clean=True)
+        queries = store.queries()
+        assert [d.seq for d in queries.queued(LAB, EPR, FIRST, 10)] == [2]
+        store.commit(Batch([intake()]))
+        assert queries.deliveries(MessageSeq(1))[0].state == "held"
+        queries.close()
+
+    def test_damaged_bytes_are_never_shown_as_the_message(self, bench: StoreBench) -> None:
+        bench.store.commit(Batch([intake(EPR)]))
+        bench.damage(MessageSeq(1))
+        store = bench.restart(clean=True)
+        queries = store.queries()
+        for stored in (queries.message(MessageSeq(1)), next(queries.messages(bodies=True))):
+            assert stored is not None
+            assert stored.raw is None
+            assert "checksum" in load_findings(stored.findings)[-1].text
+        (row,) = queries.deliveries(MessageSeq(1), bodies=True)
+        assert row.body is None
+        assert "checksum" in row.note
+        queries.close()
+
+    def test_a_message_whose_bytes_are_damaged_before_its_first_run_is_held(self, bench: StoreBench) -> None:
+        bench.store.commit(Batch([intake(state="received") for _ in range(3)]))
+        bench.damage(MessageSeq(2))
+        store = bench.restart(clean=False)
+        assert [m.seq for m in store.unprocessed(LAB, MessageSeq(0), 2)] == [1, 3]
+        queries = store.queries()
+        stored = queries.message(MessageSeq(2))
+        assert stored is not None
+        assert stored.state == "held"
+        assert dict(queries.counts()) == {(LAB, "received"): 2, (LAB, "held"): 1}
+        queries.close()
+
+    def test_damaged_bytes_cannot_be_sent_again_nor_released(self, bench: StoreBench) -> None:
+        bench.store.commit(Batch([intake(EPR), intake(state="held")]))
+        bench.damage(MessageSeq(1))
+        bench.damage(MessageSeq(2))
+        store = bench.restart(clean=True)
+        with pytest.raises(StoreError):
+            store.add_deliveries(MessageSeq(1), None)
+        released = Reprocessed(MessageSeq(2), LAB, VersionId(1), "processed", "", [DraftDelivery(EPR, None)])
+        assert store.commit(Batch(reprocessed=[released])).released == [[]]
+        queries = store.queries()
+        assert [row.state for row in queries.deliveries(MessageSeq(2))] == ["held"]
+        queries.close()
+
+    # -- what came before -----------------------------------------------------------------------
+
+    def test_a_resend_is_known_by_channel_sender_and_control_id(self, store: Store, queries: StoreQueries) -> None:
+        same: dict[str, Any] = {"control_id": "A1", "sender": "HIS|MAIN"}
+        store.commit(
+            Batch(
+                [
+                    intake(**same, body_hash=b"1" * 16, ack_code="AA", ack=b"ack1", received_at_us=T0),
+                    intake(**same, body_hash=b"2" * 16, ack_code="AE", ack=b"ack2", received_at_us=T0 + 10),
+                    intake(**{**same, "sender": "LIS|MAIN"}),
+                    intake(**same, channel=ADT),
+                    intake(**{**same, "control_id": "A2"}),
+                ]
+            )
+        )
+        found = store.known(LAB, "HIS|MAIN", "A1", 0)
+        assert [(k.seq, k.body_hash, k.received_at_us, k.ack_code, k.ack) for k in found] == [
+            (2, b"2" * 16, T0 + 10, "AE", b"ack2"),
+            (1, b"1" * 16, T0, "AA", b"ack1"),
+        ]
+        assert [k.seq for k in store.known(LAB, "HIS|MAIN", "A1", T0 + 1)] == [2]
+        assert queries.known(LAB, "HIS|MAIN", "A1", T0 + 1) == store.known(LAB, "HIS|MAIN", "A1", T0 + 1)
+
+    def test_a_sender_that_never_changes_its_control_id_costs_no_more_than_another(self, store: Store) -> None:
+        store.commit(Batch([intake(control_id="1") for _ in range(50)]))
+        assert [k.seq for k in store.known(LAB, "HIS|MAIN", "1", 0)] == list(range(50, 34, -1))
+
+    def test_recent_ids_say_whether_they_are_all(self, store: Store) -> None:
+        store.commit(Batch([intake(control_id=f"A{n}", received_at_us=T0 + n) for n in range(4)]))
+        assert store.recent_ids(T0 + 1, 3) == ([(LAB, "HIS|MAIN", f"A{n}") for n in (3, 2, 1)], True)
+        assert store.recent_ids(T0, 3) == ([(LAB, "HIS|MAIN", f"A{n}") for n in (3, 2, 1)], False)
+        assert store.recent_ids(T0 + 100 * HOUR_US, 3) == ([], True)
+
+    def test_unprocessed_messages_come_in_order_with_their_bytes(self, store: Store) -> None:
+        given = [intake(state="received") for _ in range(4)]
+        store.commit(Batch([*given, intake(), intake(state="received", channel=ADT)]))
+        store.commit(Batch(reprocessed=[Reprocessed(MessageSeq(2), LAB, VersionId(1), "filtered")]))
+        found = store.unprocessed(LAB, MessageSeq(0), 2)
+        assert [(m.seq, m.raw) for m in found] == [(1, given[0].raw), (3, given[2].raw)]
+        assert [m.seq for m in store.unprocessed(LAB, MessageSeq(3), 2)] == [4]
+
+    def test_the_same_files_are_the_same_version_and_can_be_had_back(self, store: Store, queries: StoreQueries) -> None:
+        files = {"channel.yaml": b"a", "tables/x.csv": b"b"}
+        first = store.channel_version(LAB, files)
+        second = store.channel_version(LAB, {**files, "tables/x.csv": b"c"})
+        moved = store.channel_version(LAB, {"channel.yaml": b"b", "tables/x.csv": b"a"})
+        assert len({first, second, moved, store.channel_version(ADT, files)}) == 4
+        assert store.channel_version(LAB, dict(reversed(files.items()))) == first
+        assert queries.version_files(first) == files
+        assert queries.version_files(second) == {**files, "tables/x.csv": b"c"}
+
+    # -- lists ----------------------------------------------------------------------------------
+
+    @pytest.fixture
+    def listed(self, store: Store) -> Committed:
+        """Five hundred and some messages: three of interest among many that are not."""
+        rows = [intake(EPR, received_at_us=T0 + n * HOUR_US // 100) for n in range(520)]
+        rows[3].state, rows[200].state, rows[510].state = "held", "rejected", "held"
+        rows[7].channel, rows[300].channel = ADT, ADT
+        rows[8].control_id = rows[301].control_id = "SAME"
+        committed = store.commit(Batch(rows))
+        ends = [result(made[0]) for made in committed.deliveries]
+        ends[20].state, ends[21].state, ends[400].state = "held", "failed", "held"
+        del ends[50]
+        store.commit(Batch(results=ends))
+        return committed
+
+    @pytest.mark.parametrize(
+        ("filters", "seqs"),
+        [
+            ({"states": ["held"]}, [4, 511]),
+            ({"states": ["held", "rejected"]}, [4, 201, 511]),
+            ({"states": ["held", "processed"], "control_id": "SAME"}, [9, 302]),
+            ({"states": ["filtered"]}, []),
+            ({"channel": ADT}, [8, 301]),
+            ({"channel": ADT, "states": ["held"]}, []),
+            ({"control_id": "SAME"}, [9, 302]),
+            ({"control_id": "SAME", "before": 302}, [9]),
+            ({"delivery_states": ["held"]}, [21, 401]),
+            ({"delivery_states": ["held", "failed"]}, [21, 22, 401]),
+            ({"delivery_states": ["queued"]}, [51]),
+            ({"delivery_states": ["queued", "failed"], "before": 51}, [22]),
+            ({"delivery_states": ["delivered"], "channel": ADT}, [8, 301]),
+            ({"since_us": T0 + 5 * HOUR_US + 1, "until_us": T0 + 5 * HOUR_US + HOUR_US // 50}, [502, 503]),
+            ({"since_us": T0 + 3 * HOUR_US, "states": ["held"]}, [511]),
+            ({"until_us": T0, "since_us": T0}, [1]),
+            ({"until_us": T0 - 1}, []),
+            ({"since_us": T0 + 900 * HOUR_US}, []),
+            ({"before": 3}, [1, 2]),
+            ({}, list(range(1, 521))),
+        ],
+        ids=repr,
+    )
+    def test_a_list_holds_what_matches_in_either_order(
+        self, filters: dict[str, Any], seqs: list[int], listed: Committed, queries: StoreQueries
+    ) -> None:
+        assert seqs_of(queries, **filters, newest_first=False) == seqs
+        assert seqs_of(queries, **filters) == seqs[::-1]
+
+    def test_a_list_is_exact_when_the_clock_jumped(self, store: Store, queries: StoreQueries) -> None:
+        """E3: order is the order of receipt, whatever the clock said."""
+        for hours in (0, 1, 400, 2, 3, -50, 4):
+            store.commit(Batch([intake(received_at_us=T0 + hours * HOUR_US, control_id="A")]))
+        assert seqs_of(queries, since_us=T0 + 2 * HOUR_US) == [7, 5, 4, 3]
+        assert seqs_of(queries, until_us=T0 + HOUR_US) == [6, 2, 1]
+        assert [k.seq for k in store.known(LAB, "HIS|MAIN", "A", T0 + 3 * HOUR_US)] == [7, 5, 3]
+
+    def test_a_list_may_be_left_and_the_store_written_meanwhile(self, store: Store, queries: StoreQueries) -> None:
+        store.commit(Batch([intake() for _ in range(600)]))
+        some = queries.messages()
+        assert next(some).seq == 600
+        store.commit(Batch([intake()]))
+        assert [m.seq for m in some] == list(range(599, 0, -1))
+
+    def test_counts_follow_every_move(self, store: Store, queries: StoreQueries) -> None:
+        store.commit(Batch([intake(state="held"), intake(state="held"), intake(channel=ADT)]))
+        assert dict(queries.counts()) == {(LAB, "held"): 2, (ADT, "processed"): 1}
+        store.commit(Batch([intake()], [Reprocessed(MessageSeq(1), LAB, VersionId(1), "discarded")]))
+        assert dict(queries.counts()) == {
+            (LAB, "held"): 1,
+            (LAB, "discarded"): 1,
+            (LAB, "processed"): 1,
+            (ADT, "processed"): 1,
+        }
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def test_a_checkpoint_is_wanted_after_much_was_written_and_changes_nothing(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        assert not store.wants_checkpoint()
+        commits = 0
+        while not store.wants_checkpoint(idle=True):
+            store.commit(Batch([intake(EPR) for _ in range(8)]))
+            commits += 1
+            assert commits < 1000
+        before = [(m.seq, m.raw) for m in queries.messages(bodies=True)]
+        store.checkpoint()
+        assert not store.wants_checkpoint(idle=True)
+        assert [(m.seq, m.raw) for m in queries.messages(bodies=True)] == before
+        store.commit(Batch([intake(EPR)]))
+        assert len(seqs_of(queries)) == len(before) + 1

@@ -1,0 +1,99 @@
+"""Every store that ships keeps the contract of its port."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from engine.adapters.stores.memory import MemoryStore
+from engine.adapters.stores.sqlite import SqliteStore
+from engine.model.ids import MessageSeq
+from engine.ports.store import Store
+from engine.testing.store_contract import StoreContract
+
+
+class SqliteBench:
+    """A store in a folder; a crash is the copy of its files as they lie there, which is what kill -9 leaves."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs = 0
+        self._opened: list[SqliteStore] = []
+        self._damages: list[MessageSeq] = []
+        self.store: Store = self._open(folder / "run0" / "store.db")
+
+    def _open(self, path: Path) -> Store:
+        store = SqliteStore(path)
+        store.open()
+        self._opened.append(store)
+        return store
+
+    def restart(self, *, clean: bool) -> Store:
+        last = self._opened[-1]
+        if clean:
+            last.close()
+        self._runs += 1
+        folder = self._folder / f"run{self._runs}"
+        shutil.copytree(last.path.parent, folder, ignore=shutil.ignore_patterns("*.lock", "*-shm"))
+        self._rot(folder / "store.db")
+        self.store = self._open(folder / "store.db")
+        return self.store
+
+    def _rot(self, path: Path) -> None:
+        if self._damages:
+            db = sqlite3.connect(path)
+            for seq in self._damages:
+                ((id_, raw),) = db.execute(
+                    "SELECT b.id, b.bytes FROM body b JOIN message m ON m.body = b.id WHERE m.seq = ?", (seq,)
+                )
+                db.execute("UPDATE body SET bytes = ? WHERE id = ?", (bytes([raw[0] ^ 1]) + raw[1:], id_))
+            db.commit()
+            db.close()
+            self._damages.clear()
+
+    def second(self) -> Store:
+        return SqliteStore(self._opened[-1].path)
+
+    def damage(self, seq: MessageSeq) -> None:
+        self._damages.append(seq)
+
+    def close(self) -> None:
+        for store in self._opened:
+            store.close()
+
+
+class TestSqliteStore(StoreContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.close()
+
+
+class MemoryBench:
+    """A store in memory: the same object through all its stops."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.store.open()
+
+    def restart(self, *, clean: bool) -> Store:
+        if clean:
+            self.store.close()
+        else:
+            self.store.crash()
+        self.store.open()
+        return self.store
+
+    def second(self) -> Store:
+        return self.store
+
+    def damage(self, seq: MessageSeq) -> None:
+        self.store.damage(seq)
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
