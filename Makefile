@@ -12,7 +12,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-once run test lint format types contracts docs channels bench faults soak check clean
+.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak check clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,6 +69,9 @@ types: $(VENV)/.installed-dev
 
 contracts: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
+
+reference: $(VENV)/.installed
+	$(BIN)/python -m engine.docs.reference
 
 docs: $(VENV)/.installed-test
 	$(PYTEST) -q tests/docs
