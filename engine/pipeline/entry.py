@@ -1,0 +1,33 @@
+"""What is said of a message before any step sees it: the same words in intake, in `try` and in the cases."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from engine.hl7.errors import UnreadableMessage
+from engine.hl7.message import Message
+from engine.model.finding import Finding
+from engine.pipeline.compile import CompiledChannel
+
+NO_CONTROL_ID: Final = Finding("E231", "error", "MSH-10 (message control id) is empty", "MSH-10", "101")
+"""Without it nobody can tell which message an answer is for (hl7.md item 32)."""
+
+
+def unreadable(error: UnreadableMessage) -> Finding:
+    """Of bytes in which no message was found."""
+    return Finding("E233", "error", error.reason, hl7_code=error.hl7_code)
+
+
+def unclaimed(channels: Sequence[CompiledChannel], message: Message) -> Finding:
+    """Of a message that none of a port's channels takes: by its sender, its event or its type."""
+    if any(channel.accepts_event(message) for channel in channels):
+        return Finding("E236", "error", "no channel of this port takes messages of this sender", "MSH-3", "207")
+    if any(channel.accepts_type(message) for channel in channels):
+        return Finding("E235", "error", "no channel of this port takes this trigger event", "MSH-9.2", "201")
+    return Finding("E234", "error", "no channel of this port takes this message type", "MSH-9.1", "200")
+
+
+def id_used_again(seq: int | None = None) -> Finding:
+    """Of a message whose control id its sender used before with other content; `seq` is the earlier message's."""
+    which = f" (message {seq})" if seq is not None else ""
+    text = f"MSH-10 was used before by this sender with other content{which}; processed"
+    return Finding("E232", "warning", text, "MSH-10")
