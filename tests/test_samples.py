@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.hl7.batch import split_batch
 from engine.hl7.errors import UnreadableMessage
-from engine.hl7.message import Message, split_batch
+from engine.hl7.message import Message
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NAME = re.compile(r"(?P<code>[a-z]{3})_(?:(?P<event>[a-z]\d\d)_)?(?P<version>2(?:\.\d)+)(?:_(?P<note>.+))?")
