@@ -110,9 +110,10 @@ def _report_kind(value: SourceDict, named: list[SourceText], reading: Reading) -
         message = f"'{named[0].shown}' and '{named[1].shown}' are two steps in one entry"
         reading.findings.append(at(place, "E108", message, "begin each step on a line of its own with '- '"))
         return
-    candidates = [key for key in value if key not in StepCommon.known_keys()] or list(value)
+    candidates = [key for key in value if key not in StepCommon.known_keys()]
     if not candidates:
-        reading.findings.append(at(value.node.position, "E102", "an entry without a step", did_you_mean("", kinds)))
+        place = (next(iter(value)).position() if value else None) or value.node.position
+        reading.findings.append(at(place, "E102", "an entry without a step", did_you_mean("", kinds)))
         return
     key = candidates[0]
     place = key.position() or value.node.position

@@ -184,7 +184,7 @@ MISTAKES = [
     ("- delete: [OBX-17]", "- delte: [OBX-17]", 21, 9, 5, "E102", "did you mean 'delete'?"),
     ("[NTE, PID-19]", "[]", 23, 13, 1, "E106", "at least 1"),
     ("- delete: [NTE, PID-19]", "- delete", 23, 5, 6, "E104", "write '- delete: ...'"),
-    ("- delete: [NTE, PID-19]", "- when: PID exists", 23, 5, 4, "E102", "unknown step 'when'"),
+    ("- delete: [NTE, PID-19]", "- when: PID exists", 23, 5, 4, "E102", "an entry without a step"),
     ("steps.py:split", "steps.py:splitt", 24, 22, 6, "E134", "did you mean 'split'?"),
     ("steps.py:split", "step.py:split", 24, 13, 7, "E132", "did you mean steps.py?"),
     ("steps.py:split", "steps.split", 24, 13, 11, "E134", "write file.py:function"),

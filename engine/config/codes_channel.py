@@ -1,0 +1,137 @@
+"""E130 to W156: expressions, paths, files and routes of a channel, code tables, and channels beside each other."""
+
+from types import MappingProxyType
+from typing import Final
+
+from engine.config.story import Stories, Story
+
+CHANNEL: Final[Stories] = MappingProxyType(
+    {
+        "E130": Story(
+            "an expression that cannot be understood",
+            "A condition, or a value after =, is not of the expression language: the caret stands where it stops "
+            "being "
+            'so. PV1-2 in ["I", "O"] and not PID-8 == "" is a condition; =upper(PID-5.1) is a value.',
+            "Follow the hint. Texts stand in double quotes, comparison is ==, and only the listed functions exist.",
+            'from: MSH-3.1 = "HIS"      # ==',
+        ),
+        "E131": Story(
+            "an HL7 path that cannot be understood",
+            'A path is written as the standard writes it: PID-3, PID-3.1, PID-3[2].1, OBX[3]-5, PID-3[5 == "MR"].1, NTE.',
+            "Correct it where the caret stands.",
+            "delete: [PID-5..1]",
+        ),
+        "E132": Story(
+            "a file that a channel names is missing or cannot be read",
+            "Code tables, steps.py, certificates and keys are relative to the channel's folder, and tables must lie "
+            "inside of the site.",
+            "Check the path; the hint names a file of nearly that name.",
+            "map: {PV1-3.1: tables/ward.csv}",
+        ),
+        "E134": Story(
+            "a function that is not there",
+            "A python step names file.py:function; the file does not define a function of that name at its top, or "
+            "it is async, which a step cannot be.",
+            "Define it with def at the top of the file, or correct the name.",
+            "python: steps.py:splitt",
+        ),
+        "E135": Story(
+            "a Python file that does not load",
+            "The file has a syntax error, or raises when it is imported.",
+            "Correct it at the line that is named; 'segmill try' runs it with a message.",
+        ),
+        "E140": Story(
+            "a route to a destination that does not exist",
+            "Every route goes to a name under destinations of the same channel.",
+            "Correct the name, or add the destination.",
+            "routes: [{to: riss}]",
+        ),
+        "W141": Story(
+            "a destination that no route goes to",
+            "Nothing will ever be sent there.",
+            "Add a route, or remove the destination.",
+        ),
+        "E142": Story(
+            "two channels share a port and differ in its settings",
+            "A port is opened once, with one address, one certificate and one set of limits. All channels that "
+            "name it must say the same of it.",
+            "Make the settings equal, or give one of the channels a port of its own.",
+        ),
+        "W143": Story(
+            "messages that never reach a channel",
+            "Channels that share a port are asked for a message in order of their names, and the first whose "
+            "accept and from match takes it. An earlier one without a 'from' takes all that this one would.",
+            "Give the earlier one a condition, let it accept less, or use another port.",
+        ),
+        "W144": Story(
+            "a port that others reach, in plain text",
+            "MLLP has no encryption of its own: who can listen on the way reads the messages, and without 'allow' "
+            "anybody who reaches the port may send.",
+            "Set tls with a client_ca, or see that the network keeps others out, and set allow.",
+            "mllp: {port: 2575, host: 0.0.0.0}",
+        ),
+        "W145": Story(
+            "a channel without routes",
+            "Messages are received, acknowledged and kept, and go nowhere.",
+            "Add routes.",
+        ),
+        "E146": Story(
+            "a name that cannot be one",
+            "Channels and destinations are named with lower-case letters, digits and hyphens inside, at most 63 of "
+            "them: the name stands in file names, metrics and commands.",
+            "Rename the folder or the destination; the hint proposes a name.",
+        ),
+        "W148": Story(
+            "a folder under channels/ that is no channel",
+            "It has no channel.yaml, so nothing in it is used.",
+            "Add channel.yaml, correct its name, or move the folder elsewhere.",
+        ),
+        "W149": Story(
+            "metrics that others can read",
+            "The admin port listens beyond this machine, and has no password. It tells names of channels, counts and "
+            "times, and no patient data.",
+            "Listen on 127.0.0.1, or let a firewall decide who reaches the port.",
+        ),
+        "E150": Story(
+            "a code table that cannot be read",
+            "A table is a UTF-8 text of at most 32 MiB.",
+            "Save it as UTF-8, with commas.",
+        ),
+        "E151": Story(
+            "a code table without a header",
+            "The first line that is neither empty nor a comment names the columns, at least two: what is looked "
+            "up, and what stands beside it.",
+            "Add a first line such as from,to.",
+        ),
+        "E152": Story(
+            "a row with more or fewer cells than the header",
+            "Mostly a comma inside a cell that is not in quotes.",
+            'Put the cell in quotes: "Smith, John".',
+        ),
+        "E153": Story(
+            "a key that stands twice in a code table",
+            "Only the first row would ever be found.",
+            "Remove one of the rows.",
+        ),
+        "E154": Story(
+            "a row without a key",
+            "The first cell is empty. Empty values are not looked up, so the row could never be found.",
+            "Remove the row, or fill in the key.",
+        ),
+        "E155": Story(
+            "quotes in a code table that are not in order",
+            "A cell in quotes ends with a quote before the comma; a quote inside of it is written twice.",
+            'Write "5 ""new""" for 5 "new".',
+        ),
+        "E156": Story(
+            "blanks around a key or value of a code table",
+            "Keys are compared exactly, so a blank that nobody sees would let the row never match, or be sent on.",
+            "Remove the blanks, or put the cell in quotes where they are meant.",
+        ),
+        "W150": Story(
+            "a code table with a byte order mark",
+            "Some spreadsheets write one. It was skipped.",
+            "Save the table as UTF-8 without it.",
+        ),
+    }
+)
