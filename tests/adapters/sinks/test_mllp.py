@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from random import Random
 
 import pytest
 import trustme
@@ -450,3 +451,86 @@ def test_a_behaviour_reads_its_delay_with_a_unit():
     assert parse_behaviour("late:30s", parse_duration).delay_s == 30.0
     with pytest.raises(ValueError, match="not a way to answer"):
         parse_behaviour("maybe")
+
+
+# -- all of it at once -----------------------------------------------------------------------------
+
+
+SAYS_YES = [
+    "AA",
+    "CA",
+    "CA+AA",
+    "CA+AE",
+    "split:0.002",
+    "slow:0",
+    "no-cr",
+    "twice",
+    "release-2",
+    "AA-close",
+    "late:0.01",
+]
+SAYS_NO = ["AE", "AR", "CE", "CR"]
+SAYS_NOTHING = ["none", "empty", "late:0.3", "garbage", "text", "no-msa", "wrong-id", "stale-id", "stale-first"]
+SAYS_NOTHING += ["half-ack", "huge", "close", "half-close", "reset"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_through_all_misbehaviour_nothing_is_lost_reordered_or_taken_for_delivered(seed, delivery, sink_to):
+    random = Random(seed)
+    script = [random.choice(random.choice([SAYS_YES, SAYS_NO, SAYS_NOTHING])) for _ in range(250)]
+    last: list[str] = []
+    async with ReceivingPeer(*script, "AA", on_message=lambda _, behaviour: last.append(behaviour.kind)) as peer:
+        sink = sink_to(peer, ack_timeout=0.1)
+        yes = {text.partition(":")[0] for text in SAYS_YES} - {"late"}
+        sent = [delivery(f"R{n}") for n in range(100)]
+        attempts = 0
+        for message in sent:
+            outcome = None
+            while not isinstance(outcome, Delivered):
+                before = peer.messages
+                outcome = await one(sink, message)
+                attempts += 1
+                if isinstance(outcome, Delivered):
+                    assert peer.received[-1] == message.body
+                    assert last[-1] in yes or last[-1] == "late"
+                elif isinstance(outcome, Refused):
+                    assert last[-1] == outcome.ack_code
+                else:
+                    assert isinstance(outcome, Unanswered)
+                    assert peer.messages == before or last[-1] not in yes or "time-out" in outcome.note
+        in_order = [
+            body for number, body in enumerate(peer.received) if number == 0 or peer.received[number - 1] != body
+        ]
+        assert in_order == [message.body for message in sent]
+        assert peer.messages <= attempts
+
+
+async def test_a_receiver_that_flaps_costs_attempts_but_no_message_and_no_order(delivery, sink_to):
+    peer = ReceivingPeer("AA")
+    await peer.start()
+    host, port = peer.address
+    sink = sink_to(port)
+    sent = [delivery(f"F{n}") for n in range(60)]
+    for number, message in enumerate(sent):
+        if number % 10 == 5:
+            await peer.stop()
+            assert isinstance(await one(sink, message), Unreachable)
+            await peer.start(host, port)
+        assert isinstance(await one(sink, message), Delivered)
+    assert peer.received == [message.body for message in sent]
+    await peer.stop()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no TCP_USER_TIMEOUT")
+async def test_a_receiver_that_vanished_is_noticed_within_fifteen_seconds(delivery, sink_to):
+    """By the kernel, which is told to; idle: 3 s and then a probe every 3 s, sending: 12 s without progress (S11)."""
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer)
+        await one(sink, delivery())
+        plain = sink._connection._transport.get_extra_info("socket")
+        tcp = socket.IPPROTO_TCP
+        assert plain.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle, every = plain.getsockopt(tcp, socket.TCP_KEEPIDLE), plain.getsockopt(tcp, socket.TCP_KEEPINTVL)
+        assert idle + every * plain.getsockopt(tcp, socket.TCP_KEEPCNT) <= 15
+        assert 0 < plain.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 15_000
+        assert plain.getsockopt(tcp, socket.TCP_NODELAY)
