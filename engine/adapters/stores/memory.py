@@ -5,70 +5,36 @@ wait (`commits_held`), to fail (`fail_next`), to lose its engine (`crash`) and t
 """
 
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, KNOWN_LIMIT, PERSONAL_MOVES
+from engine.adapters.stores.memory_queries import MemoryQueries
+from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Intake, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, IllegalMove, MessageState, check_delivery_move, check_message_move
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import CommitUnknown, LaneDepth, StoredDelivery, StoredMessage, StoreError, StoreInUse
-
-LaneKey = tuple[ChannelName, DestinationName]
-
-
-@dataclass(slots=True)
-class Row:
-    """A message. `stored.raw` is what was kept; `crc` says whether it still is."""
-
-    stored: StoredMessage
-    body_hash: bytes
-    crc: int
-
-    @property
-    def raw(self) -> bytes | None:
-        raw = self.stored.raw
-        return raw if raw is not None and crc32(raw) == self.crc else None
-
-    @property
-    def shown(self) -> StoredMessage:
-        if self.raw is None and self.stored.raw is not None:
-            return replace(self.stored, raw=None, findings=with_damage(self.stored.findings))
-        return self.stored
-
-
-@dataclass(slots=True)
-class DeliveryRow:
-    """A delivery. `stored.body` None: the bytes of its message."""
-
-    stored: StoredDelivery
-    received_at_us: int
+from engine.ports.store import CommitUnknown, StoredDelivery, StoredMessage, StoreError, StoreInUse
 
 
 class MemoryStore:
-    """Store and StoreQueries at once, usable from any thread."""
+    """Store in memory, usable from any thread."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._lock = threading.RLock()
+        self._rows = MemoryRows()
         self._may_commit = threading.Event()
         self._may_commit.set()
         self._failures: list[tuple[BaseException, bool]] = []
         self._is_open = False
         self._was_clean = True
         self._broken = ""
-        self._messages: dict[MessageSeq, Row] = {}
-        self._deliveries: dict[DeliveryId, DeliveryRow] = {}
-        self._of_message: dict[MessageSeq, list[DeliveryId]] = {}
         self._receive_ids: dict[bytes, MessageSeq] = {}
-        self._lanes: dict[LaneKey, int] = {}
         self._new_windows: dict[LaneKey, int] = {}
-        self._versions: list[tuple[ChannelName, dict[str, bytes]]] = []
         self._since_checkpoint = 0
 
     # -- for tests ------------------------------------------------------------------------------
@@ -88,14 +54,14 @@ class MemoryStore:
 
     def crash(self) -> None:
         """The engine is gone without a word, as after kill -9; what was committed is here for the next `open`."""
-        with self._lock:
+        with self._rows.lock:
             self._is_open = False
             self._was_clean = False
 
     def damage(self, seq: MessageSeq) -> None:
         """Turn one bit of a message's stored bytes, which its deliveries without a body of their own share."""
-        with self._lock:
-            row = self._messages[seq]
+        with self._rows.lock:
+            row = self._rows.messages[seq]
             assert row.stored.raw is not None
             row.stored = replace(row.stored, raw=bytes([row.stored.raw[0] ^ 1]) + row.stored.raw[1:])
 
@@ -103,42 +69,42 @@ class MemoryStore:
 
     def open(self) -> None:
         """As Store.open."""
-        with self._lock:
+        with self._rows.lock:
             if self._is_open:
                 raise StoreInUse("this store is in use by another engine")
             self._is_open = True
             self._broken = ""
             self._new_windows.clear()
             if not self._was_clean:
-                for (channel, destination), window in self._lanes.items():
-                    for row in self._queue(channel, destination)[:window]:
+                for (channel, destination), window in self._rows.lanes.items():
+                    for row in self._rows.queue(channel, destination)[:window]:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
 
     def close(self) -> None:
         """As Store.close."""
-        with self._lock:
+        with self._rows.lock:
             if self._is_open:
                 self._is_open = False
                 self._was_clean = not self._broken
 
-    def queries(self) -> "MemoryQueries":
+    def queries(self) -> MemoryQueries:
         """A reader of this store."""
-        return MemoryQueries(self)
+        return MemoryQueries(self._rows, self.known, self.queued)
 
     def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
         """As Store.lane_window."""
         with self._opened():
             key = (channel, destination)
-            self._lanes[key] = self._new_windows[key] = max(window, self._new_windows.get(key, 0))
+            self._rows.lanes[key] = self._new_windows[key] = max(window, self._new_windows.get(key, 0))
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
         """As Store.channel_version."""
         with self._opened():
             version = (channel, dict(files))
-            if version not in self._versions:
-                self._versions.append(version)
-            return VersionId(self._versions.index(version) + 1)
+            if version not in self._rows.versions:
+                self._rows.versions.append(version)
+            return VersionId(self._rows.versions.index(version) + 1)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -165,14 +131,14 @@ class MemoryStore:
         for intake in batch.intakes:
             seq = self._receive_ids.get(intake.receive_id)
             if seq is None:
-                seq = MessageSeq(len(self._messages) + 1)
+                seq = MessageSeq(len(self._rows.messages) + 1)
                 committed.deliveries.append(self._add_intake(seq, intake))
             else:
-                waiting = [self._deliveries[id_] for id_ in self._of_message.get(seq, ())]
-                committed.deliveries.append([d for row in waiting if (d := self._delivery(row)) is not None])
+                waiting = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
+                committed.deliveries.append([d for row in waiting if (d := self._rows.delivery(row)) is not None])
             committed.seqs.append(seq)
         for item, message in moves:
-            row = self._messages[item.seq]
+            row = self._rows.messages[item.seq]
             row.stored = replace(row.stored, version=item.version, state=item.state, findings=item.findings)
             committed.released.append(self._add_deliveries(message, item.channel, item.deliveries))
         for result in batch.results:
@@ -196,7 +162,7 @@ class MemoryStore:
             intake.raw,
             intake.ack,
         )
-        row = self._messages[seq] = Row(stored, intake.body_hash, crc32(intake.raw))
+        row = self._rows.messages[seq] = Row(stored, intake.body_hash, crc32(intake.raw))
         self._receive_ids[intake.receive_id] = seq
         return self._add_deliveries(row, intake.channel, intake.deliveries)
 
@@ -204,7 +170,7 @@ class MemoryStore:
         made = []
         for draft in drafts:
             added = self._add_delivery(row, channel, draft.destination, draft.body)
-            if (delivery := self._delivery(added)) is not None:
+            if (delivery := self._rows.delivery(added)) is not None:
                 made.append(delivery)
             else:
                 added.stored = replace(added.stored, state="held", note=DAMAGED_NOTE)
@@ -214,18 +180,18 @@ class MemoryStore:
         self, row: Row, channel: ChannelName, destination: DestinationName, body: bytes | None
     ) -> DeliveryRow:
         seq = row.stored.seq
-        id_ = DeliveryId(len(self._deliveries) + 1)
-        self._lanes.setdefault((channel, destination), 1)
+        id_ = DeliveryId(len(self._rows.deliveries) + 1)
+        self._rows.lanes.setdefault((channel, destination), 1)
         stored = StoredDelivery(id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body)
-        self._deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
-        self._of_message.setdefault(seq, []).append(id_)
+        self._rows.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
+        self._rows.of_message.setdefault(seq, []).append(id_)
         return added
 
     def _checked_moves(self, items: Sequence[Reprocessed]) -> list[tuple[Reprocessed, Row]]:
         states: dict[MessageSeq, MessageState] = {}
         moves = []
         for item in items:
-            row = self._messages.get(item.seq)
+            row = self._rows.messages.get(item.seq)
             if row is None:
                 raise IllegalMove(f"message {item.seq} is not in the store")
             check_message_move(states.get(item.seq, row.stored.state), item.state)
@@ -236,16 +202,16 @@ class MemoryStore:
     def _check_results(self, results: Sequence[DeliveryResult]) -> None:
         states: dict[DeliveryId, DeliveryState] = {}
         for result in results:
-            if result.delivery_id not in self._deliveries:
+            if result.delivery_id not in self._rows.deliveries:
                 raise IllegalMove(f"delivery {result.delivery_id} is not in the store")
-            before = states.get(result.delivery_id, self._deliveries[result.delivery_id].stored.state)
+            before = states.get(result.delivery_id, self._rows.deliveries[result.delivery_id].stored.state)
             if before != "queued":
                 raise IllegalMove(f"delivery {result.delivery_id} is {before}: it cannot become {result.state}")
             check_delivery_move(before, result.state)
             states[result.delivery_id] = result.state
 
     def _record(self, result: DeliveryResult) -> None:
-        row = self._deliveries[result.delivery_id]
+        row = self._rows.deliveries[result.delivery_id]
         row.stored = replace(
             row.stored,
             state=result.state,
@@ -264,7 +230,7 @@ class MemoryStore:
                 raise IllegalMove(f"nobody but a lane can make a delivery {to}")
             moving = []
             for id_ in dict.fromkeys(ids):
-                row = self._deliveries.get(id_)
+                row = self._rows.deliveries.get(id_)
                 if row is None:
                     raise IllegalMove(f"delivery {id_} is not in the store")
                 if row.stored.state == to:
@@ -281,27 +247,27 @@ class MemoryStore:
         """As Store.add_deliveries."""
         with self._opened():
             last: dict[LaneKey, DeliveryRow] = {}
-            for id_ in self._of_message.get(seq, ()):
-                row = self._deliveries[id_]
+            for id_ in self._rows.of_message.get(seq, ()):
+                row = self._rows.deliveries[id_]
                 last.pop((row.stored.channel, row.stored.destination), None)
                 last[row.stored.channel, row.stored.destination] = row
             wanted = {key: row for key, row in last.items() if destinations is None or key[1] in destinations}
             for (_, destination), row in wanted.items():
-                if self._body(row) is None:
+                if self._rows.body(row) is None:
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {DAMAGED_NOTE}")
-            message = self._messages.get(seq)
+            message = self._rows.messages.get(seq)
             added = [self._add_delivery(message, *key, row.stored.body) for key, row in wanted.items() if message]
-            return [delivery for row in added if (delivery := self._delivery(row)) is not None]
+            return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
 
     # -- reading --------------------------------------------------------------------------------
 
     def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
         """As Store.known."""
-        with self._lock:
+        with self._rows.lock:
             wanted = (channel, sender, control_id)
             found = [
                 Known(row.stored.seq, row.body_hash, row.stored.received_at_us, row.stored.ack_code, row.stored.ack)
-                for row in self._messages.values()
+                for row in self._rows.messages.values()
                 if (row.stored.channel, row.stored.sender, row.stored.control_id) == wanted
                 and row.stored.received_at_us >= since_us
             ]
@@ -309,10 +275,10 @@ class MemoryStore:
 
     def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
         """As Store.recent_ids."""
-        with self._lock:
+        with self._rows.lock:
             found = [
                 (row.stored.channel, row.stored.sender, row.stored.control_id)
-                for row in reversed(self._messages.values())
+                for row in reversed(self._rows.messages.values())
                 if row.stored.received_at_us >= since_us
             ]
             return found[:limit], len(found) <= limit
@@ -326,13 +292,13 @@ class MemoryStore:
         most_bytes: int | None = None,
     ) -> Sequence[Delivery]:
         """As Store.queued."""
-        with self._lock:
+        with self._rows.lock:
             found: list[Delivery] = []
             size = 0
-            for row in self._queue(channel, destination):
+            for row in self._rows.queue(channel, destination):
                 if row.stored.id <= after:
                     continue
-                delivery = self._delivery(row)
+                delivery = self._rows.delivery(row)
                 if delivery is None:
                     row.stored = replace(
                         row.stored, state="held", done_at_us=self._clock.now_us(), code="", note=DAMAGED_NOTE
@@ -348,7 +314,7 @@ class MemoryStore:
         """As Store.unprocessed."""
         with self._opened():
             found: list[StoredMessage] = []
-            for row in self._messages.values():
+            for row in self._rows.messages.values():
                 stored = row.stored
                 if len(found) == limit:
                     break
@@ -359,38 +325,6 @@ class MemoryStore:
                 else:
                     found.append(stored)
             return found
-
-    def _queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:
-        wanted = (channel, destination, "queued")
-        rows = self._deliveries.values()
-        return [row for row in rows if (row.stored.channel, row.stored.destination, row.stored.state) == wanted]
-
-    def _body(self, row: DeliveryRow) -> bytes | None:
-        return self._messages[row.stored.seq].raw if row.stored.body is None else row.stored.body
-
-    def _delivery(self, row: DeliveryRow) -> Delivery | None:
-        """The row as its lane wants it; None when it is not queued or its bytes are damaged."""
-        stored = row.stored
-        body = self._body(row)
-        if stored.state != "queued" or body is None:
-            return None
-        return Delivery(
-            stored.id,
-            stored.seq,
-            stored.channel,
-            stored.destination,
-            body,
-            row.received_at_us,
-            stored.attempts,
-            stored.next_at_us,
-            stored.maybe_sent,
-        )
-
-    def _shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:
-        if not bodies:
-            return replace(row.stored, body=None)
-        body = self._body(row)
-        return replace(row.stored, body=body, note=row.stored.note if body is not None else DAMAGED_NOTE)
 
     # -- checkpoints ----------------------------------------------------------------------------
 
@@ -404,7 +338,7 @@ class MemoryStore:
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
-        with self._lock:
+        with self._rows.lock:
             if self._broken:
                 raise CommitUnknown(self._broken)
             if not self._is_open:
@@ -416,90 +350,3 @@ def check_storable(intake: Intake) -> None:
     """ValueError for text that SQLite could not hold, so that a test with this store finds it, too."""
     for text in (intake.sender, intake.peer, intake.message_type, intake.control_id, intake.findings):
         text.encode("utf-8")
-
-
-class MemoryQueries:
-    """StoreQueries on a MemoryStore."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-        self.known = store.known
-        self.queued = store.queued
-
-    def message(self, seq: MessageSeq) -> StoredMessage | None:
-        """One message with its bytes."""
-        with self._store._lock:
-            row = self._store._messages.get(seq)
-            return None if row is None else row.shown
-
-    def deliveries(self, seq: MessageSeq, bodies: bool = False) -> Sequence[StoredDelivery]:
-        """Its deliveries, oldest first."""
-        store = self._store
-        with store._lock:
-            rows = [store._deliveries[id_] for id_ in store._of_message.get(seq, ())]
-            return [store._shown(row, bodies) for row in rows]
-
-    def messages(
-        self,
-        *,
-        channel: ChannelName | None = None,
-        states: Sequence[MessageState] = (),
-        delivery_states: Sequence[DeliveryState] = (),
-        control_id: str | None = None,
-        since_us: int = 0,
-        until_us: int | None = None,
-        before: MessageSeq | None = None,
-        newest_first: bool = True,
-        bodies: bool = False,
-    ) -> Iterator[StoredMessage]:
-        """Matching messages, lazily."""
-
-        def matches(row: Row) -> bool:
-            stored = row.stored
-            return (
-                (channel is None or stored.channel == channel)
-                and (not states or stored.state in states)
-                and (control_id is None or stored.control_id == control_id)
-                and stored.received_at_us >= since_us
-                and (until_us is None or stored.received_at_us <= until_us)
-                and (before is None or stored.seq < before)
-                and (not delivery_states or any(d.state in delivery_states for d in self.deliveries(stored.seq)))
-            )
-
-        with self._store._lock:
-            seqs = sorted(self._store._messages, reverse=newest_first)
-        for seq in seqs:
-            with self._store._lock:
-                row = self._store._messages[seq]
-                found = row.shown if matches(row) else None
-            if found is not None:
-                yield found if bodies else replace(found, raw=None, findings=row.stored.findings)
-
-    def depths(self) -> Sequence[LaneDepth]:
-        """Every lane that was ever used, by name."""
-        store = self._store
-        with store._lock:
-            depths = []
-            for channel, destination in sorted(store._lanes):
-                queue = store._queue(channel, destination)
-                held = sum(
-                    row.stored.state == "held"
-                    and (row.stored.channel, row.stored.destination) == (channel, destination)
-                    for row in store._deliveries.values()
-                )
-                oldest_us = queue[0].received_at_us if queue else 0
-                depths.append(LaneDepth(channel, destination, len(queue), held, oldest_us))
-            return depths
-
-    def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
-        """How many messages are in each state, by channel."""
-        with self._store._lock:
-            return Counter((row.stored.channel, row.stored.state) for row in self._store._messages.values())
-
-    def version_files(self, version: VersionId) -> Mapping[str, bytes] | None:
-        """The files of one recorded state of a channel, by path."""
-        versions = self._store._versions
-        return dict(versions[version - 1][1]) if 0 < version <= len(versions) else None
-
-    def close(self) -> None:
-        """Nothing is held."""

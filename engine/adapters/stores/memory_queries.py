@@ -1,0 +1,116 @@
+"""Reading a MemoryStore: the same lists as from SQLite, by looking at every row."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from engine.adapters.stores.memory_rows import MemoryRows, Row
+from engine.model.envelope import Delivery, Known
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState, MessageState
+from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage
+
+
+class MemoryQueries:
+    """StoreQueries on a MemoryStore."""
+
+    def __init__(
+        self,
+        rows: MemoryRows,
+        known: Callable[[ChannelName, str, str, int], Sequence[Known]],
+        queued: Callable[..., Sequence[Delivery]],
+    ) -> None:
+        self._rows = rows
+        self._known = known
+        self._queued = queued
+
+    def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
+        """As Store.known."""
+        return self._known(channel, sender, control_id, since_us)
+
+    def queued(
+        self,
+        channel: ChannelName,
+        destination: DestinationName,
+        after: DeliveryId,
+        limit: int,
+        most_bytes: int | None = None,
+    ) -> Sequence[Delivery]:
+        """As Store.queued."""
+        return self._queued(channel, destination, after, limit, most_bytes)
+
+    def message(self, seq: MessageSeq) -> StoredMessage | None:
+        """One message with its bytes."""
+        with self._rows.lock:
+            row = self._rows.messages.get(seq)
+            return None if row is None else row.shown
+
+    def deliveries(self, seq: MessageSeq, bodies: bool = False) -> Sequence[StoredDelivery]:
+        """Its deliveries, oldest first."""
+        with self._rows.lock:
+            rows = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
+            return [self._rows.shown(row, bodies) for row in rows]
+
+    def messages(
+        self,
+        *,
+        channel: ChannelName | None = None,
+        states: Sequence[MessageState] = (),
+        delivery_states: Sequence[DeliveryState] = (),
+        control_id: str | None = None,
+        since_us: int = 0,
+        until_us: int | None = None,
+        before: MessageSeq | None = None,
+        newest_first: bool = True,
+        bodies: bool = False,
+    ) -> Iterator[StoredMessage]:
+        """Matching messages, lazily."""
+
+        def matches(row: Row) -> bool:
+            stored = row.stored
+            return (
+                (channel is None or stored.channel == channel)
+                and (not states or stored.state in states)
+                and (control_id is None or stored.control_id == control_id)
+                and stored.received_at_us >= since_us
+                and (until_us is None or stored.received_at_us <= until_us)
+                and (before is None or stored.seq < before)
+                and (not delivery_states or any(d.state in delivery_states for d in self.deliveries(stored.seq)))
+            )
+
+        with self._rows.lock:
+            seqs = sorted(self._rows.messages, reverse=newest_first)
+        for seq in seqs:
+            with self._rows.lock:
+                row = self._rows.messages[seq]
+                found = row.shown if matches(row) else None
+            if found is not None:
+                yield found if bodies else replace(found, raw=None, findings=row.stored.findings)
+
+    def depths(self) -> Sequence[LaneDepth]:
+        """Every lane that was ever used, by name."""
+        with self._rows.lock:
+            depths = []
+            for channel, destination in sorted(self._rows.lanes):
+                queue = self._rows.queue(channel, destination)
+                held = sum(
+                    row.stored.state == "held"
+                    and (row.stored.channel, row.stored.destination) == (channel, destination)
+                    for row in self._rows.deliveries.values()
+                )
+                oldest_us = queue[0].received_at_us if queue else 0
+                depths.append(LaneDepth(channel, destination, len(queue), held, oldest_us))
+            return depths
+
+    def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
+        """How many messages are in each state, by channel."""
+        with self._rows.lock:
+            return Counter((row.stored.channel, row.stored.state) for row in self._rows.messages.values())
+
+    def version_files(self, version: VersionId) -> Mapping[str, bytes] | None:
+        """The files of one recorded state of a channel, by path."""
+        versions = self._rows.versions
+        return dict(versions[version - 1][1]) if 0 < version <= len(versions) else None
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,85 @@
+"""The rows of a store in memory, and how they are read."""
+
+import threading
+from dataclasses import dataclass, field, replace
+from zlib import crc32
+
+from engine.adapters.stores.codes import DAMAGED_NOTE
+from engine.adapters.stores.reading import with_damage
+from engine.model.envelope import Delivery
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
+from engine.ports.store import StoredDelivery, StoredMessage
+
+LaneKey = tuple[ChannelName, DestinationName]
+
+
+@dataclass(slots=True)
+class Row:
+    """A message. `stored.raw` is what was kept; `crc` says whether it still is."""
+
+    stored: StoredMessage
+    body_hash: bytes
+    crc: int
+
+    @property
+    def raw(self) -> bytes | None:
+        raw = self.stored.raw
+        return raw if raw is not None and crc32(raw) == self.crc else None
+
+    @property
+    def shown(self) -> StoredMessage:
+        if self.raw is None and self.stored.raw is not None:
+            return replace(self.stored, raw=None, findings=with_damage(self.stored.findings))
+        return self.stored
+
+
+@dataclass(slots=True)
+class DeliveryRow:
+    """A delivery. `stored.body` None: the bytes of its message."""
+
+    stored: StoredDelivery
+    received_at_us: int
+
+
+@dataclass(slots=True)
+class MemoryRows:
+    """Everything that is kept. Whoever reads or writes it holds `lock`."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    messages: dict[MessageSeq, Row] = field(default_factory=dict)
+    deliveries: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
+    of_message: dict[MessageSeq, list[DeliveryId]] = field(default_factory=dict)
+    lanes: dict[LaneKey, int] = field(default_factory=dict)
+    versions: list[tuple[ChannelName, dict[str, bytes]]] = field(default_factory=list)
+
+    def queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:
+        wanted = (channel, destination, "queued")
+        rows = self.deliveries.values()
+        return [row for row in rows if (row.stored.channel, row.stored.destination, row.stored.state) == wanted]
+
+    def body(self, row: DeliveryRow) -> bytes | None:
+        return self.messages[row.stored.seq].raw if row.stored.body is None else row.stored.body
+
+    def delivery(self, row: DeliveryRow) -> Delivery | None:
+        """The row as its lane wants it; None when it is not queued or its bytes are damaged."""
+        stored = row.stored
+        body = self.body(row)
+        if stored.state != "queued" or body is None:
+            return None
+        return Delivery(
+            stored.id,
+            stored.seq,
+            stored.channel,
+            stored.destination,
+            body,
+            row.received_at_us,
+            stored.attempts,
+            stored.next_at_us,
+            stored.maybe_sent,
+        )
+
+    def shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:
+        if not bodies:
+            return replace(row.stored, body=None)
+        body = self.body(row)
+        return replace(row.stored, body=body, note=row.stored.note if body is not None else DAMAGED_NOTE)
