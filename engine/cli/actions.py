@@ -57,4 +57,6 @@ def report(done: "Done", words: str, *, as_json: bool) -> int:
         say(f"{words}: {count(done.messages, 'message')}, {count(done.deliveries, 'delivery', 'deliveries')}")
         for seq, reason in done.left:
             say(f"left alone: message {seq}, {reason}")
+        if any("held again" in reason for _, reason in done.left):
+            say("A channel or table that was changed takes effect when the engine starts again.")
     return FINDINGS if done.left else 0

@@ -33,9 +33,20 @@ def command(code: str | None, as_json: bool) -> int:
         )
     story = CODES[name]
     if as_json:
-        emit({"code": name, "title": story.title, "explanation": story.explanation, "what_to_do": story.what_to_do})
+        emit(
+            {
+                "code": name,
+                "title": story.title,
+                "explanation": story.explanation,
+                "what_to_do": story.what_to_do,
+                "example": story.example,
+            }
+        )
         return 0
     click.echo(f"{styled(name, bold=True)}  {story.title}\n")
     click.echo(click.wrap_text(story.explanation, 100, preserve_paragraphs=True))
+    if story.example:
+        click.echo("\nFor example:\n")
+        click.echo("\n".join(f"    {line}" for line in story.example.splitlines()))
     click.echo("\n" + click.wrap_text(story.what_to_do, 100, "What to do: ", preserve_paragraphs=True))
     return 0

@@ -21,7 +21,7 @@ SITE_YAML: Final = """\
 environment: {environment}
 data: data                          # the control socket, and what a run leaves
 store: sqlite:data/segmill.db       # every message, until you remove it
-admin: {{port: {admin_port}}}                # /metrics, /livez, /readyz on this machine; 0 takes a free port
+admin: {{port: "${{SEGMILL_ADMIN_PORT:-{admin_port}}}"}}   # /metrics, /livez, /readyz; 0 takes a free port
 """
 
 GITIGNORE: Final = """\

@@ -27,13 +27,13 @@ class FileMessage:
         return self.file if self.of == 1 else f"{self.file} message {self.number}"
 
 
-def read_messages(names: Sequence[str], *, as_they_are: bool = False) -> list[FileMessage]:
+def read_messages(names: Sequence[str], *, whole: bool = False, tidy: bool = False) -> list[FileMessage]:
     """The messages of files, of all files in folders, and of standard input (`-`), in that order.
 
-    Segment ends become CR and batch wrappers go away, unless `as_they_are`: then a file is one message, byte for
-    byte. Raises a misuse that names the file for what cannot be read.
+    A file is cut into its messages; line ends as editors write them become CR, MLLP frames and batch headers go away.
+    With `whole` it is one message, byte for byte. `tidy` raises a misuse, which names the file, for what is none.
     """
-    found = [message for name, content in _contents(names) for message in _cut(name, content, as_they_are)]
+    found = [message for name, content in _contents(names) for message in _cut(name, content, whole, tidy)]
     if not found:
         raise misuse("there is no message in what was given")
     return found
@@ -57,21 +57,22 @@ def _files(path: Path) -> Iterable[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in (".hl7", ".txt", ".msg", ".er7"))
 
 
-def _cut(name: str, content: bytes, as_they_are: bool) -> Iterator[FileMessage]:
+def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMessage]:
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message, split_batch
 
-    if as_they_are:
+    if whole:
         yield FileMessage(name, 1, 1, content)
         return
-    try:
-        messages = [
-            Message.parse(part).to_bytes()
-            for payload in content.replace(FS_CR, b"\r").split(VT)
-            if payload.strip()
-            for part in split_batch(payload)
-        ]
-    except UnreadableMessage as exc:
-        raise misuse(f"{name}: {exc.reason}") from None
-    for number, raw in enumerate(messages, 1):
-        yield FileMessage(name, number, len(messages), raw)
+    if content.count(b"\n") == content.count(b"\r\n"):
+        content = content.replace(b"\r\n", b"\r")
+    elif b"\r" not in content:
+        content = content.replace(b"\n", b"\r")
+    blocks = content.replace(FS_CR, b"").split(VT)
+    parts = [part for block in blocks if block.strip() for part in split_batch(block)]
+    for number, part in enumerate(parts, 1):
+        try:
+            raw = Message.parse(part).to_bytes() if tidy else part
+        except UnreadableMessage as exc:
+            raise misuse(f"{name}: {exc.reason}; --raw sends it all the same") from None
+        yield FileMessage(name, number, len(parts), raw)

@@ -201,15 +201,15 @@ def _print_body(title: str, raw: bytes | None, *, show_values: bool) -> None:
     if raw is None:
         click.echo("  (its bytes are no longer kept)")
         return
-    for line in _lines(raw):
+    for line in decoded_lines(raw):
         click.echo("  " + printable(line if show_values else masked(line)))
 
 
 def _decoded(raw: bytes | None) -> str | None:
-    return None if raw is None else "\r".join(map(printable, _lines(raw)))
+    return None if raw is None else "\r".join(map(printable, decoded_lines(raw)))
 
 
-def _lines(raw: bytes) -> list[str]:
+def decoded_lines(raw: bytes) -> list[str]:
     """The segments as text, in the message's own charset where it can be read."""
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
@@ -218,7 +218,7 @@ def _lines(raw: bytes) -> list[str]:
         message = Message.parse(raw)
     except UnreadableMessage:
         return raw.decode("ascii", "surrogateescape").splitlines()
-    return [message.segment_text(index) for index in range(len(message.names()))]
+    return [message.segment(index) for index in range(len(message))]
 
 
 def masked(segment: str) -> str:

@@ -80,7 +80,7 @@ def command(
     FILE is a file with one message or many, a folder of them, or - for standard input. Each connection waits for a
     message's own answer before it sends the next. Ends with 1 if any was not accepted.
     """
-    found = read_messages(files, as_they_are=raw)
+    found = read_messages(files, whole=raw, tidy=not raw)
     messages = _Messages(found, total or len(found), [_edit(text) for text in edits])
     messages.check()
     if len(found) < messages.total and not messages.sets_control_id:

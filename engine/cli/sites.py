@@ -68,9 +68,12 @@ def _around(place: Path) -> Path | None:
 def read_site(folder: Path) -> "LoadedSite":
     """The site as it stands in its files, with all findings."""
     from engine.config.site import load_site
-    from engine.pipeline.registry import load_kinds
+    from engine.pipeline.registry import RegistryError, load_kinds
 
-    return load_site(folder, load_kinds(), os.environ)
+    try:
+        return load_site(folder, load_kinds(), os.environ)
+    except RegistryError as exc:
+        raise Failure(CONFIGURATION, str(exc), "Repair or remove that package.") from None
 
 
 def require_site(folder: Path) -> "LoadedSite":

@@ -1,0 +1,141 @@
+"""`check --env`: whether what the files name is there on this machine, now.
+
+The third pass after syntax and meaning (ux.md 2.1): ports can be opened, receivers answer, folders take files.
+Nothing is sent to a receiver but a connection that is closed again.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from engine.config.finding import ConfigFinding, Position, at
+
+if TYPE_CHECKING:
+    from engine.adapters.sinks.mllp import MllpSinkSettings
+    from engine.config.site import LoadedChannel, LoadedSite
+
+ANSWER_WITHIN_S: Final = 5.0
+
+
+def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFinding]:
+    """What of a site's surroundings is missing or in the way."""
+    from engine.adapters.control_socket import SOCKET_NAME, is_answered
+
+    findings: list[ConfigFinding] = []
+    is_running = False
+    if loaded.site is not None:
+        data = folder / loaded.site.data
+        if why := _not_writable(data):
+            findings.append(ConfigFinding("E161", "segmill.yaml", 0, 0, 0, f"the data folder {data} {why}"))
+        is_running = is_answered(data / SOCKET_NAME)
+        admin = loaded.site.admin
+        if admin is not None and not is_running and (why := _cannot_listen(admin.host, admin.port)):
+            hint = "another engine? choose another port, or admin: off"
+            message = f"the admin address {admin.host}:{admin.port} {why}"
+            findings.append(ConfigFinding("E160", "segmill.yaml", 0, 0, 0, message, hint))
+    for channel in loaded.channels:
+        # An engine that runs on this site holds its own ports.
+        if not is_running:
+            findings += _of_listener(channel)
+        findings += _of_destinations(channel)
+    findings += asyncio.run(_of_receivers(loaded.channels))
+    return findings
+
+
+def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
+    from engine.adapters.errors import ConfigError
+    from engine.app import listener_settings
+
+    mllp = channel.file.listen.mllp
+    if why := _cannot_listen(mllp.host, mllp.port):
+        place = _place(channel, "listen", "mllp", "port")
+        yield at(place, "E160", f"{mllp.host}:{mllp.port} {why}", "which process has it: ss -ltnp")
+    try:
+        listener_settings(mllp, channel.folder, channel.name)
+    except ConfigError as exc:
+        yield at(_place(channel, "listen", "mllp", "tls"), "E162", str(exc))
+
+
+def _of_destinations(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
+    from engine.adapters.sinks.file import FileSinkSettings
+
+    for name, destination in channel.file.destinations.items():
+        if isinstance(destination.options, FileSinkSettings):
+            folder = channel.folder.parent.parent / destination.options.folder
+            if why := _not_writable(folder):
+                place = _place(channel, "destinations", name, "file", "folder")
+                yield at(place, "E161", f"the folder {folder} {why}", "as the user that runs the engine")
+
+
+async def _of_receivers(channels: list["LoadedChannel"]) -> list[ConfigFinding]:
+    """Every MLLP destination, all at the same time."""
+    from engine.adapters.sinks.mllp import MllpSinkSettings
+
+    tried = [
+        _of_receiver(channel, name, destination.options)
+        for channel in channels
+        for name, destination in channel.file.destinations.items()
+        if isinstance(destination.options, MllpSinkSettings)
+    ]
+    return [finding for finding in await asyncio.gather(*tried) if finding is not None]
+
+
+async def _of_receiver(channel: "LoadedChannel", name: str, settings: "MllpSinkSettings") -> ConfigFinding | None:
+    from engine.adapters.errors import ConfigError
+    from engine.adapters.mllp_connection import ConnectFailed, Target, connect
+
+    tls = settings.tls
+    try:
+        context = tls.context(channel.folder) if tls is not None else None
+    except ConfigError as exc:
+        return at(_place(channel, "destinations", name, "mllp", "tls"), "E162", str(exc))
+    target = Target(
+        settings.host,
+        settings.port,
+        tls=context,
+        server_name=tls.server_name if tls is not None else None,
+        connect_timeout_s=min(settings.connect_timeout, ANSWER_WITHIN_S),
+    )
+    try:
+        connection = await connect(target)
+    except ConnectFailed as exc:
+        place = _place(channel, "destinations", name, "mllp", "host")
+        return at(place, "W160", str(exc), "messages for it would wait until it answers")
+    connection.close()
+    await connection.closed(1.0)
+    return None
+
+
+def _place(channel: "LoadedChannel", *path: str) -> Position:
+    """Where a key stands, or the nearest one above it that does."""
+    for length in range(len(path), 0, -1):
+        if found := channel.positions.get(path[:length]):
+            return found
+    return Position(channel.shown, 1, 1)
+
+
+def _cannot_listen(host: str, port: int) -> str:
+    """Why an address cannot be listened on; '' if it can."""
+    if port == 0:
+        return ""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        socket.create_server((host, port), family=family).close()
+    except OSError as exc:
+        return f"cannot be listened on: {(exc.strerror or str(exc)).lower()}"
+    return ""
+
+
+def _not_writable(folder: Path) -> str:
+    """Why files cannot be made in a folder, which may not be there yet; '' if they can."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        return f"cannot be made: {there} is a file"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return "cannot be written to" if there == folder else f"cannot be made: {there} cannot be written to"
+    return ""

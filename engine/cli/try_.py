@@ -1,0 +1,277 @@
+"""`segmill try`: what a channel does to a message, step by step, without a socket."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import count as numbers
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from engine.cli.command import json_option, subcommand
+from engine.cli.exits import FINDINGS
+from engine.cli.message_files import FileMessage, read_messages
+from engine.cli.output import emit, printable, styled
+from engine.cli.site_channels import compiled, loaded_channels, split_site
+from engine.cli.sites import site_option
+
+if TYPE_CHECKING:
+    from engine.hl7.message import Message
+    from engine.model.finding import Finding
+    from engine.pipeline.answer import Answer
+    from engine.pipeline.compare import Change
+    from engine.pipeline.compile import CompiledChannel
+    from engine.pipeline.trace import StepTrace, Tested, Trace
+
+ROUNDS: Final = 3
+"""A message is run so often, and the shortest time of each step is shown: the first run warms up."""
+
+STOPS: Final = {"filtered": "cyan", "held": "yellow", "rejected": "red"}
+ONE_LINE: Final = 90
+
+
+@subcommand(
+    "try",
+    "segmill try adt samples/adt/adt_a01_2.5.1.hl7",
+    "segmill try channels/adt samples/adt --brief",
+)
+@click.argument("channel")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--brief", is_flag=True, help="Only the steps that did something, and what became of the message.")
+@site_option
+@json_option("one object a message")
+def command(channel: str, files: tuple[str, ...], brief: bool, site: Path | None, as_json: bool) -> int:
+    """Show what a channel does to a message, step by step.
+
+    For every step: its condition and what stood in the message, the row of its table, each field before and after,
+    and the time it took; then the routes, the answer its sender would get, and what would go out. Nothing is sent
+    or stored. FILE may be a folder, or hold many messages; - is standard input. Ends with 1 if one is held or refused.
+    """
+    folder, (name,) = split_site([channel], site)
+    _, (loaded,) = loaded_channels(folder, [name])
+    ready = compiled(loaded)
+    is_good = True
+    for number, message in enumerate(read_messages(files)):
+        trial = try_message(ready, message)
+        is_good &= trial.state in ("processed", "filtered")
+        if as_json:
+            emit(_as_json(trial))
+        else:
+            click.echo("\n" * bool(number) + "\n".join(_lines(trial, brief=brief)))
+    return 0 if is_good else FINDINGS
+
+
+@dataclass(slots=True, frozen=True)
+class Trial:
+    """One message's way through a channel. `trace` None: it did not come as far as the steps."""
+
+    file: FileMessage
+    message: "Message | None"
+    state: str
+    findings: "tuple[Finding, ...]"
+    answer: "Answer"
+    trace: "Trace | None"
+    is_stored_first: bool
+
+    @property
+    def outputs(self) -> dict[bytes, list[str]]:
+        """What would go out, and to which destinations."""
+        found: dict[bytes, list[str]] = {}
+        for delivery in self.trace.result.deliveries if self.trace is not None else ():
+            body = self.file.raw if delivery.body is None else delivery.body
+            found.setdefault(body, []).append(delivery.destination)
+        return found
+
+
+def try_message(channel: "CompiledChannel", file: FileMessage) -> Trial:
+    """Run one message through a channel that has its port for itself, as the engine would."""
+    from engine.hl7.errors import UnreadableMessage
+    from engine.hl7.message import Message
+    from engine.pipeline.answer import AnswerSettings, answer_result, refuse
+    from engine.pipeline.entry import NO_CONTROL_ID, unclaimed, unreadable
+    from engine.pipeline.run import Result
+
+    now = datetime.now(UTC)
+    answers = AnswerSettings.of(channel.file.ack)
+    ids = numbers(1)
+
+    def next_id() -> str:
+        return f"TRY{next(ids)}"
+
+    def refused(message: Message | None, finding: "Finding") -> Trial:
+        answer = refuse(message, [finding], "reject", answers, now, next_id)
+        return Trial(file, message, "rejected", (finding,), answer, None, False)
+
+    try:
+        message = Message.parse(file.raw, fallback=channel.fallback_charset)
+    except UnreadableMessage as exc:
+        return refused(None, unreadable(exc))
+    if not channel.accepts(message):
+        return refused(message, unclaimed([channel], message))
+    if not _control_id_of(message):
+        return refused(message, NO_CONTROL_ID)
+    traces = [channel.trace(message, now, clock=time.perf_counter) for _ in range(ROUNDS)]
+    trace = traces[0]
+    for step, *again in zip(trace.steps, *(other.steps for other in traces[1:]), strict=True):
+        times = [one.microseconds for one in (step, *again) if one.microseconds is not None]
+        step.microseconds = min(times, default=None)
+    is_stored_first = channel.file.ack.when == "stored"
+    told = Result.received() if is_stored_first else trace.result
+    answer = answer_result(message, told, answers, now, next_id)
+    return Trial(file, message, trace.result.state, trace.result.findings, answer, trace, is_stored_first)
+
+
+def _type_of(message: "Message") -> str:
+    return "^".join(part for part in (message.get("MSH-9.1"), message.get("MSH-9.2")) if part)
+
+
+def _control_id_of(message: "Message") -> str:
+    return message.get("MSH-10") or ""
+
+
+# -- for programs ---------------------------------------------------------------------------------
+
+
+def _as_json(trial: Trial) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "file": trial.file.file,
+        "message": trial.file.number,
+        "state": trial.state,
+        "findings": [{k: v for k, v in asdict(f).items() if v} for f in trial.findings],
+        "ack_code": trial.answer.code,
+        "ack": trial.answer.payload.decode("utf-8", "backslashreplace"),
+    }
+    if trial.message is not None:
+        record |= {"type": _type_of(trial.message), "control_id": _control_id_of(trial.message)}
+    if trial.trace is not None:
+        record["steps"] = [
+            {
+                "label": step.label,
+                "depth": step.depth,
+                "outcome": step.outcome,
+                "microseconds": None if step.microseconds is None else round(step.microseconds, 1),
+                "conditions": [_tested_as_json(tested) for tested in step.conditions],
+                "lookups": [asdict(lookup) for lookup in step.lookups],
+                "changes": [asdict(change) for change in step.changes],
+            }
+            for step in trial.trace.steps
+        ]
+        record["not_reached"] = list(trial.trace.not_reached)
+        record["routes"] = [
+            {
+                "to": route.destination,
+                "taken": route.taken,
+                "condition": None if route.condition is None else _tested_as_json(route.condition),
+            }
+            for route in trial.trace.routes
+        ]
+        record["outputs"] = [
+            {"to": names, "body": body.decode("utf-8", "backslashreplace")} for body, names in trial.outputs.items()
+        ]
+    return record
+
+
+def _tested_as_json(tested: "Tested") -> dict[str, Any]:
+    return {
+        "source": tested.source,
+        "outcome": tested.outcome,
+        "values": [{"text": part.text, "value": part.value} for part in tested.why],
+    }
+
+
+# -- for people -----------------------------------------------------------------------------------
+
+
+def _lines(trial: Trial, *, brief: bool) -> Iterator[str]:
+    about = printable(trial.file.name)
+    if trial.message is not None:
+        about += f"  {printable(_type_of(trial.message))}  control id {printable(_control_id_of(trial.message))}"
+        about += f"  {trial.message.codec}"
+    yield styled(about, bold=True)
+    for warning in trial.message.warnings if trial.message is not None else ():
+        yield f"  {warning.code} {warning.text}"
+    if trial.trace is not None:
+        yield from _trace_lines(trial.trace, brief=brief)
+    state = styled(trial.state, fg=STOPS.get(trial.state, "green"), bold=True)
+    told = f"answer {trial.answer.code or 'none'}" + (" (as soon as it is stored)" if trial.is_stored_first else "")
+    yield f"  {state}, {told}"
+    for finding in trial.findings:
+        place = f"{finding.location}: " if finding.location else ""
+        yield f"    {finding.code} {printable(place + finding.text)}"
+    if brief:
+        return
+    for line in _segments(trial.answer.payload):
+        yield f"    {line}"
+    for body, names in trial.outputs.items():
+        same = " (as it came in)" if body == trial.file.raw else ""
+        yield f"  to {', '.join(names)}{same}"
+        for line in _segments(body):
+            yield f"    {line}"
+
+
+def _trace_lines(trace: "Trace", *, brief: bool) -> Iterator[str]:
+    width = min(44, max((len(step.label) + 2 * step.depth for step in trace.steps), default=0))
+    for step, following in zip_longest(trace.steps, trace.steps[1:]):
+        if brief and step.outcome in ("done", "skipped") and not (step.changes or step.findings):
+            continue
+        yield from _step_lines(step, width, is_told_inside=following is not None and following.depth > step.depth)
+    for label in trace.not_reached:
+        if not brief:
+            yield styled(f"  {label:<{width}}  not reached", dim=True)
+    for route in trace.routes:
+        if route.taken is not None and not brief:
+            why = f": {_tested(route.condition)}" if route.condition is not None else ""
+            yield f"  route to {route.destination}  {'yes' if route.taken else 'no'}{why}"
+
+
+def _step_lines(step: "StepTrace", width: int, *, is_told_inside: bool) -> Iterator[str]:
+    """One step. `is_told_inside`: the steps nested in it, which follow, tell its changes, findings and times."""
+    label = "  " * step.depth + step.label
+    outcome = "" if step.outcome == "done" else styled(step.outcome, fg=STOPS.get(step.outcome, "bright_black"))
+    is_timed = step.microseconds is not None and step.outcome != "skipped" and not is_told_inside
+    took = f"{step.microseconds:,.0f} us" if is_timed else ""
+    yield f"  {label:<{width}}  {took:>8}  {outcome}".rstrip()
+    indent = "      " + "  " * step.depth
+    for text, times in Counter(map(_tested, step.conditions)).items():
+        yield f"{indent}{text}" + (f"   {times} times" if times > 1 else "")
+    for lookup in step.lookups:
+        row = "no row" if lookup.row is None else f"row {lookup.row}"
+        yield f"{indent}{lookup.table}: {row} for {lookup.path} = {_quoted(lookup.key)}"
+    if is_told_inside:
+        return
+    for change in step.changes:
+        yield from (indent + line for line in _change(change))
+    for finding in step.findings:
+        yield f"{indent}{finding.code} {printable(f'{finding.location}: ' if finding.location else '')}{finding.text}"
+
+
+def _tested(tested: "Tested") -> str:
+    seen = []
+    for part in tested.why:
+        if isinstance(part.value, bool):
+            continue
+        values = part.value if isinstance(part.value, tuple) else (part.value,)
+        seen.append(f"{part.text} = {', '.join(map(_quoted, values))}")
+    because = f"   ({'; '.join(dict.fromkeys(seen))})" if seen else ""
+    return f"{tested.source} -> {'true' if tested.outcome else 'false'}{printable(because)}"
+
+
+def _change(change: "Change") -> Sequence[str]:
+    before, after = (("(none)" if text is None else _quoted(text)) for text in (change.before, change.after))
+    if len(before) + len(after) <= ONE_LINE:
+        return (f"{change.path}  {styled(before, fg='red')} -> {styled(after, fg='green')}",)
+    return (f"{change.path}", f"  {styled(before, fg='red')}", f"  -> {styled(after, fg='green')}")
+
+
+def _quoted(text: str) -> str:
+    return f'"{printable(text)}"'
+
+
+def _segments(raw: bytes) -> Iterator[str]:
+    from engine.cli.messages import decoded_lines
+
+    return (printable(line) for line in decoded_lines(raw) if line)
