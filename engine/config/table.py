@@ -15,7 +15,6 @@ is every row that cannot be meant. What is found does not hinder the other rows.
 import codecs
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple, Self
 
 MAX_TABLE_BYTES = 32 * 1024 * 1024
@@ -23,22 +22,8 @@ MAX_TABLE_BYTES = 32 * 1024 * 1024
 MAX_FINDINGS = 100
 """Of one table; the rest will be found when these are mended."""
 
-CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "E150": "the table is no UTF-8 text, or longer than a table may be",
-        "E151": "the table has no header that names at least two columns",
-        "E152": "a row of the table has more or fewer cells than the header",
-        "E153": "a key stands twice in the table",
-        "E154": "a row of the table has no key",
-        "E155": "quotes in a row of the table are not in order",
-        "E156": "a key or value of the table has blanks around it that nobody sees",
-        "W150": "the table starts with a byte order mark, which was skipped",
-    }
-)
-"""The codes of what `Table.load` finds."""
-
 TableFinding = tuple[int, int, str, str]
-"""Line and column, both from 1; code; sentence. Sentences hold no more of the table than names of columns."""
+"""Line and column, both from 1; code (E150 to E156, W150); sentence, with nothing of the table but names of columns."""
 
 
 class Row(NamedTuple):

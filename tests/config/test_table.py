@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config.table import CODES, Table
+from engine.config.codes import CODES
+from engine.config.table import Table
 
 WARDS = """\
 # wards of the west wing

@@ -17,8 +17,8 @@ literal   = STRING | NUMBER
 ```
 
 Tokens are described in `lexer`, paths in `engine.hl7.path`, functions in `functions.FUNCTIONS`. Keywords are in small
-letters. No arithmetic, no names but segments and functions, no attributes, no loops but `any` and `all`: there is
-nothing to escape with, and the time of an expression is linear in the message (ux.md 1.3, reliability.md E2, SEC9).
+letters. No arithmetic, no names but segments and functions, no attributes, no loops but `any` and `all`, none of them
+inside another: there is nothing to escape with, and nothing to hang (ux.md 1.3, reliability.md E2, SEC9).
 
 What things mean
 - A path reads its first occurrence, unescaped. Where there is none, and where it is empty, it reads '' : that a

@@ -1,18 +1,23 @@
 """HL7 dates and times as text of another form, never more precise than they came (hl7.md items 73 to 75)."""
 
 import re
-from datetime import date as calendar_date
 
 from engine.config.expression.errors import ExpressionError
+from engine.hl7.values import Moment, Precision, parse_moment
 
-# Hours alone are allowed: grammars up to v2.5 pair HHMM, but systems send YYYYMMDDHH.
-_DTM = re.compile(
-    r"(?P<Y>[0-9]{4})(?:(?P<m>[0-9]{2})(?:(?P<d>[0-9]{2})(?:(?P<H>[0-9]{2})(?:(?P<M>[0-9]{2})"
-    r"(?:(?P<S>[0-9]{2})(?:\.[0-9]{1,6})?)?)?)?)?)?(?:[+-](?P<zone_h>[0-9]{2})(?P<zone_m>[0-9]{2}))?"
-)
-_LONGEST_DTM = 26
+_ORDER: tuple[Precision, ...] = ("year", "month", "day", "hour", "minute", "second", "fraction")
 _DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
-_NEEDS = {"Y": "Y", "y": "Y", "m": "m", "d": "d", "j": "d", "H": "H", "M": "M", "S": "S", "%": "Y"}
+_NEEDS: dict[str, Precision] = {
+    "Y": "year",
+    "y": "year",
+    "m": "month",
+    "d": "day",
+    "j": "day",
+    "H": "hour",
+    "M": "minute",
+    "S": "second",
+    "%": "year",
+}
 
 
 def check_format(template: str, column: int) -> None:
@@ -33,40 +38,35 @@ def format_date(text: str, template: str | None = None) -> str:
     A template that asks for more than the value says gives '' too: 1980 is not 1980-01-01. The zone is not
     used: what is written is the sender's clock.
     """
-    parts = _parse(text)
-    if parts is None:
+    moment = parse_moment(text)
+    if moment is None:
         return ""
+    known = _ORDER.index(moment.precision)
     if template is None:
-        return "-".join(parts[name] for name in "Ymd" if name in parts)
-    if any(_NEEDS[name] not in parts for name in _DIRECTIVE.findall(template)):
+        return f"{moment.year:04}-{moment.month:02}-{moment.day:02}"[: (4, 7, 10)[min(known, 2)]]
+    if any(_ORDER.index(_NEEDS[name]) > known for name in _DIRECTIVE.findall(template)):
         return ""
-    return _DIRECTIVE.sub(lambda found: _directive(found.group(1), parts), template)
+    return _DIRECTIVE.sub(lambda found: _directive(found.group(1), moment), template)
 
 
-def _parse(text: str) -> dict[str, str] | None:
-    if len(text) > _LONGEST_DTM:
-        return None
-    match = _DTM.fullmatch(text)
-    if match is None:
-        return None
-    parts = {name: digits for name, digits in match.groupdict().items() if digits is not None}
-    try:
-        calendar_date(int(parts["Y"]), int(parts.get("m", "1")), int(parts.get("d", "1")))
-    except ValueError:
-        return None
-    # 24:00 and a 60th second are no times of day (hl7.md item 74).
-    bounds = (("H", 23), ("M", 59), ("S", 59), ("zone_h", 14), ("zone_m", 59))
-    return parts if all(int(parts.get(name, "0")) <= most for name, most in bounds) else None
-
-
-def _directive(name: str, parts: dict[str, str]) -> str:
+def _directive(name: str, moment: Moment) -> str:
     match name:
-        case "%":
-            return "%"
+        case "Y":
+            return f"{moment.year:04}"
         case "y":
-            return parts["Y"][2:]
+            return f"{moment.year % 100:02}"
+        case "m":
+            return f"{moment.month:02}"
+        case "d":
+            return f"{moment.day:02}"
         case "j":
-            day = calendar_date(int(parts["Y"]), int(parts["m"]), int(parts["d"]))
-            return f"{day.timetuple().tm_yday:03d}"
+            day = moment.to_date()
+            return "" if day is None else f"{day.timetuple().tm_yday:03}"
+        case "H":
+            return f"{moment.hour:02}"
+        case "M":
+            return f"{moment.minute:02}"
+        case "S":
+            return f"{moment.second:02}"
         case _:
-            return parts[name]
+            return "%"

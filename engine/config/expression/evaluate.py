@@ -81,7 +81,7 @@ class Evaluator:
             case n.Read():
                 if node.bound:
                     return reading.field_reader(node.path.spec)(self.bound or [], self._message)
-                return reading.text_getter(node.path)(self._message)
+                return node.path.get(self._message) or ""
             case n.Call():
                 return self._call(node)
             case _:

@@ -4,7 +4,6 @@ Every function is total: any text in, some text out, '' where there is nothing t
 them, ValueTooLong, when a text grows past MAX_BUILT_CHARS.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,13 +12,12 @@ from typing import Literal
 from engine.config.expression.dates import format_date
 from engine.config.expression.errors import ValueTooLong
 from engine.config.expression.limits import MAX_ARGUMENTS, MAX_BUILT_CHARS, MAX_NUMBER_CHARS
+from engine.hl7.values import parse_number
 
 Parameter = Literal["text", "whole from 0", "whole from 1", "width", "format", "character", "side", "table", "searched"]
 
 COUNTS = frozenset({"whole from 0", "whole from 1", "width"})
 """Parameters that are whole numbers as they stand in the expression."""
-
-_NM = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +88,8 @@ FUNCTIONS: dict[str, Function] = {
 
 
 def to_number(text: str) -> Decimal | None:
-    """An HL7 NM as it stands, or None when it is none: sign, digits, at most one point (v2.5.1 section 2.A.44).
-
-    Never through float(): that takes nan, 1_0, blanks and digits of other scripts (hl7.md item 49).
-    """
-    if len(text) > MAX_NUMBER_CHARS or _NM.fullmatch(text) is None:
-        return None
-    return Decimal(text)
+    """An HL7 NM as it stands, or None when it is none (hl7.md item 49) or too long to be meant as one."""
+    return parse_number(text) if len(text) <= MAX_NUMBER_CHARS else None
 
 
 def number_text(number: Decimal | int | None) -> str:

@@ -4,12 +4,9 @@ The tree becomes one function of a message, plus one for each quantifier. Nodes 
 kinds in `_ALLOWED`: no attribute, no import, no name but those that `_Names` gave out; what the expression's text
 contributes are constants. The functions see no builtins.
 
-Parts are generated in the order in which Python will work them out: a local set by one is there for the next.
-
-Three things make it fast. `and`, `or` and `coalesce` become Python's own. A segment's field list is fetched once,
-where the first path that needs it is reached, and kept in a local; `_Scope.known` follows which lists are there for
-certain at each point. And what does not change from one round of a quantifier to the next is worked out before its
-first round, which also keeps time linear in the message.
+Two things make it fast. `and`, `or` and `coalesce` become Python's own, and paths its calls to `Path.get`, whose None
+for what is absent becomes '' only where that makes a difference. And what does not change from one round of a
+quantifier to the next is worked out before its first round, which also bounds the time (see `limits`).
 """
 
 import ast
@@ -23,14 +20,13 @@ from engine.config.expression import reading
 from engine.config.expression.functions import COUNTS, FUNCTIONS, IMPLEMENTATIONS, number_text, to_number
 from engine.config.table import Table
 from engine.hl7 import NULL
-from engine.hl7.path import Path
 
 _ALLOWED = frozenset(
     {
         *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.For, ast.If, ast.Return),
-        *(ast.Name, ast.Load, ast.Store, ast.NamedExpr, ast.Constant, ast.Set, ast.Call, ast.IfExp),
+        *(ast.Name, ast.Load, ast.Store, ast.Constant, ast.Set, ast.Call),
         *(ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not),
-        *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.IsNot),
+        *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In),
     }
 )
 
@@ -56,17 +52,13 @@ class _Scope:
 
     `level` 0 reads the message, 1 the segment at hand too, 2 the occurrence at hand too. What is below a scope's
     level is worked out in `outer`: the place before the loop, in the same function; or, for that place, the loop
-    body that calls the function, whose results become `parameters`. Locals with a segment's fields are `known` to be
-    set, `perhaps` set, or `asked` whether they are.
+    body that calls the function, whose results become `parameters`.
     """
 
     def __init__(self, level: int, outer: "_Scope | None" = None, *, same_function: bool = False) -> None:
         self.level = level
         self.outer = outer
         self.same_function = same_function
-        self.known: set[str] = set()
-        self.perhaps: set[str] = set()
-        self.asked: set[str] = set()
         self.prelude: list[ast.stmt] = []
         self.parameters: dict[str, None] = {}
 
@@ -77,13 +69,12 @@ class _Generator:
         self._namespace: dict[str, Any] = {"__builtins__": {}}
         self._given: dict[int, str] = {}
         self._functions: list[ast.stmt] = []
-        self._segments: dict[tuple[str, bool], tuple[str, str]] = {}
         self._count = 0
 
     def main(self, node: n.Node) -> Callable[..., Any]:
         scope = _Scope(0)
         body = self._node(node, scope)
-        self._function(_MAIN, [_MESSAGE], [*_unset(scope), ast.Return(body)])
+        self._function(_MAIN, [_MESSAGE], [ast.Return(body)])
         module = ast.Module(self._functions, [])
         for part in ast.walk(module):
             assert type(part) in _ALLOWED, type(part)
@@ -114,22 +105,23 @@ class _Generator:
             case n.Matches():
                 return self._call(node.pattern, self._text(node.left, scope))
             case n.TextTest():
-                if node.op == "contains":
-                    part = self._text(node.right, scope)  # first, as Python works it out first
-                    return ast.Compare(part, [ast.In()], [self._text(node.left, scope)])
                 left, right = self._text(node.left, scope), self._text(node.right, scope)
+                if node.op == "contains":
+                    return ast.Compare(right, [ast.In()], [left])
                 return self._call(str.startswith if node.op == "starts with" else str.endswith, left, right)
             case n.Is():
-                wanted = ast.Constant(NULL if node.what == "null" else "")
-                return ast.Compare(self._text(node.left, scope), [ast.Eq()], [wanted])
+                text = self._text_or_none(node.left, scope)
+                if node.what == "empty":
+                    return ast.UnaryOp(ast.Not(), text)
+                return ast.Compare(text, [ast.Eq()], [ast.Constant(NULL)])
             case n.Exists():
                 if isinstance(node.left, n.Read) and node.left.path.field is None:
                     return self._call(reading.segment_exists(node.left.path), _name(_MESSAGE))
-                return ast.Compare(self._text(node.left, scope), [ast.NotEq()], [ast.Constant("")])
+                return _is_something(self._text_or_none(node.left, scope))
             case n.Not():
                 return ast.UnaryOp(ast.Not(), self._condition(node.operand, scope))
             case n.Junction():
-                operands = self._in_turn(node.operands, scope)
+                operands = [self._condition(operand, scope) for operand in node.operands]
                 return ast.BoolOp(ast.And() if node.word == "and" else ast.Or(), operands)
             case n.OverSegments():
                 return self._over_segments(node, scope)
@@ -138,27 +130,28 @@ class _Generator:
             case _:
                 assert_never(node)
 
-    def _in_turn(self, operands: "tuple[n.Node, ...]", scope: _Scope) -> list[ast.expr]:
-        """Operands of which only the first is reached for certain, and the others after all before them."""
-        made = [self._node(operands[0], scope)]
-        certain = scope.known.copy()
-        made += [self._node(operand, scope) for operand in operands[1:]]
-        scope.known = certain
-        return made
-
     def _compare(self, node: n.Compare, scope: _Scope) -> ast.expr:
         operator = _OPERATORS[node.op]()
         if not node.numeric:
-            return ast.Compare(self._text(node.left, scope), [operator], [self._text(node.right, scope)])
+            return self._compare_text(node, operator, scope)
         left, right = self._number(node.left, scope), self._number(node.right, scope)
         if node.op in ("==", "!=") and isinstance(node.right, n.Number):
             return ast.Compare(left, [operator], [right])  # None, for no number, equals no number
         return self._call(_NUMERIC[node.op], left, right)
 
+    def _compare_text(self, node: n.Compare, operator: ast.cmpop, scope: _Scope) -> ast.expr:
+        if node.op in ("==", "!=") and isinstance(node.right, n.Text):
+            text = self._text_or_none(node.left, scope)
+            if node.right.value:
+                return ast.Compare(text, [operator], [ast.Constant(node.right.value)])
+            return ast.UnaryOp(ast.Not(), text) if node.op == "==" else _is_something(text)
+        return ast.Compare(self._text(node.left, scope), [operator], [self._text(node.right, scope)])
+
     def _within(self, node: n.Within, scope: _Scope) -> ast.expr:
         if not node.numbers:
             texts = ast.Set([ast.Constant(text) for text in sorted(node.texts)])  # becomes one constant
-            return ast.Compare(self._text(node.left, scope), [ast.In()], [texts])
+            left = self._text(node.left, scope) if "" in node.texts else self._text_or_none(node.left, scope)
+            return ast.Compare(left, [ast.In()], [texts])
         if not node.texts:
             return ast.Compare(self._number(node.left, scope), [ast.In()], [self._given_name(node.numbers)])
         items = (self._given_name(node.texts), self._given_name(node.numbers))
@@ -177,7 +170,7 @@ class _Generator:
             case n.Read() | n.Call() if _level(node) < scope.level:
                 return self._outside(node, scope)
             case n.Read():
-                return self._read(node, scope)
+                return self._read(node)
             case n.Call():
                 return self._function_call(node, scope)
             case _:
@@ -198,7 +191,7 @@ class _Generator:
                 return self._call(number_text, self._number(node, scope))
             case "coalesce":
                 # The last operand of Python's `or` is its result, so this is '' where all are.
-                made = self._in_turn(node.arguments, scope)
+                made = [self._text(argument, scope) for argument in node.arguments]
                 return made[0] if len(made) == 1 else ast.BoolOp(ast.Or(), made)
             case "table":
                 assert isinstance(node.arguments[0], n.Text)
@@ -218,32 +211,19 @@ class _Generator:
                     ),
                 )
 
-    def _read(self, node: n.Read, scope: _Scope) -> ast.expr:
-        path = node.path
+    def _read(self, node: n.Read) -> ast.expr:
         if node.bound:
-            return self._call(reading.field_reader(path.spec), _name(_FIELDS), _name(_MESSAGE))
-        if not reading.shares_fields(path):
-            return self._call(reading.text_getter(path), _name(_MESSAGE))
-        return self._call(reading.field_reader(path.spec), self._segment(path, scope), _name(_MESSAGE))
+            return self._call(reading.field_reader(node.path.spec), _name(_FIELDS), _name(_MESSAGE))
+        return ast.BoolOp(ast.Or(), [self._get(node), ast.Constant("")])
 
-    def _segment(self, path: Path, scope: _Scope) -> ast.expr:
-        """The field list of a path's segment: from its local where it is there already, fetched where not."""
-        key = (path.segment, path.focus)
-        if key not in self._segments:
-            fetch = self._given_name(reading.fetcher(path)).id
-            self._segments[key] = (f"segment_{len(self._segments)}", fetch)
-        local, fetch = self._segments[key]
-        if local in scope.known:
-            return _name(local)
-        fetched = ast.NamedExpr(ast.Name(local, ast.Store()), ast.Call(_name(fetch), [_name(_MESSAGE)], []))
-        there = local in scope.perhaps
-        scope.known.add(local)
-        scope.perhaps.add(local)
-        if not there:
-            return fetched
-        scope.asked.add(local)
-        is_there = ast.Compare(_name(local), [ast.IsNot()], [ast.Constant(None)])
-        return ast.IfExp(is_there, _name(local), fetched)
+    def _get(self, node: n.Read) -> ast.expr:
+        return self._call(node.path.get, _name(_MESSAGE))
+
+    def _text_or_none(self, node: n.Value, scope: _Scope) -> ast.expr:
+        """As `_text`, where None will do as well as ''."""
+        if isinstance(node, n.Read) and not node.bound and scope.level == 0:
+            return self._get(node)
+        return self._text(node, scope)
 
     # -- quantifiers
 
@@ -280,7 +260,7 @@ class _Generator:
         name = self._new("over")
         arguments = [*arguments, *before.parameters]
         done = ast.Return(ast.Constant(not settled))
-        self._function(name, arguments, [*_unset(before), *before.prelude, loop, done])
+        self._function(name, arguments, [*before.prelude, loop, done])
         return ast.Call(_name(name), [_name(argument) for argument in arguments], [])
 
     def _outside(self, node: n.Node, scope: _Scope) -> ast.expr:
@@ -325,12 +305,12 @@ def _name(name: str) -> ast.Name:
     return ast.Name(name, ast.Load())
 
 
+def _is_something(text: ast.expr) -> ast.expr:
+    return ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), text))
+
+
 def _assign(name: str, value: ast.expr) -> ast.Assign:
     return ast.Assign([ast.Name(name, ast.Store())], value)
-
-
-def _unset(scope: _Scope) -> list[ast.stmt]:
-    return [_assign(local, ast.Constant(None)) for local in sorted(scope.asked)]
 
 
 def _lookup(table: Table) -> Callable[[str, str], str]:

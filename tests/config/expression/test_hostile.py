@@ -87,9 +87,9 @@ ESCAPES = [
     'table("", PID-3) == "x"',
     'date(PID-7, "%c") == "x"',
     'date(PID-7, "{0.__class__}%z") == "x"',
-    "PID-3 == \"\\N{BULLET}\"",
-    "PID-3 == \"\\x41\"",
-    "PID-3 == \"\\ud800\"",
+    'PID-3 == "\\N{BULLET}"',
+    'PID-3 == "\\x41"',
+    'PID-3 == "\\ud800"',
     "ＰＩＤ-3 == 'x'",
     "PID‑3 == 'x'",
     "PID-３ == 'x'",
@@ -129,10 +129,58 @@ def test_compiled_code_names_nothing_but_what_it_was_given():
 
 
 words = st.sampled_from(
-    ["PID-3", "OBX", "OBX-8", "PID-3[5 == 'MR'].1", "MSH-9.1", "ZDS", "PID-3[*]", '"x"', "'", '"', "5", "-1.5", "1e5"]
-    + ["and", "or", "not", "in", "matches", "contains", "starts", "ends", "with", "is", "empty", "null", "exists"]
-    + ["any", "all", "(", ")", "[", "]", ",", "==", "!=", "<", "<=", ">", ">=", "=", "&&", ".", "\\", "AND", "PID.3"]
-    + ["upper", "substring", "pad", "date", "number", "table", "coalesce", "length", "replace", "__class__", "(?=a)"]
+    [
+        *(
+            "PID-3",
+            "OBX",
+            "OBX-8",
+            "PID-3[5 == 'MR'].1",
+            "MSH-9.1",
+            "ZDS",
+            "PID-3[*]",
+            '"x"',
+            "'",
+            '"',
+            "5",
+            "-1.5",
+            "1e5",
+        ),
+        *("and", "or", "not", "in", "matches", "contains", "starts", "ends", "with", "is", "empty", "null", "exists"),
+        *(
+            "any",
+            "all",
+            "(",
+            ")",
+            "[",
+            "]",
+            ",",
+            "==",
+            "!=",
+            "<",
+            "<=",
+            ">",
+            ">=",
+            "=",
+            "&&",
+            ".",
+            "\\",
+            "AND",
+            "PID.3",
+        ),
+        *(
+            "upper",
+            "substring",
+            "pad",
+            "date",
+            "number",
+            "table",
+            "coalesce",
+            "length",
+            "replace",
+            "__class__",
+            "(?=a)",
+        ),
+    ]
 )
 SAMPLE = Message.parse(b"MSH|^~\\&|||||||ORU^R01|||2.5\rPID|1||3^^^A^MR~4|||||F\rOBX|1|NM|||3|||H\rOBX|2\r")
 

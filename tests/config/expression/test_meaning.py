@@ -19,7 +19,27 @@ TABLE = {"M": "male", "F": "female", "1": "", '""': "deleted"}
 TABLES = {
     "t.csv": Table.load('from,to\nM,male\nF,female\n1,\n"""""",deleted\n', "t.csv")[0],
 }
-LEAVES = ["", "", "M", "F", "MR", "PI", "1", "2", "01", "1.0", "-3", "+10", '""', "a&b", "A^", "x~y|", "é\\", "abc", " M"]
+LEAVES = [
+    "",
+    "",
+    "M",
+    "F",
+    "MR",
+    "PI",
+    "1",
+    "2",
+    "01",
+    "1.0",
+    "-3",
+    "+10",
+    '""',
+    "a&b",
+    "A^",
+    "x~y|",
+    "é\\",
+    "abc",
+    " M",
+]
 leaf = st.sampled_from(LEAVES)
 
 # -- messages: segment = (name, fields from 1), field = repetitions, repetition = components, component = leaves
@@ -29,7 +49,7 @@ repetition = st.lists(component, min_size=1, max_size=3)
 field = st.lists(repetition, min_size=1, max_size=2)
 fields = st.lists(field, max_size=4)
 messages = st.tuples(
-    st.lists(fields.map(lambda f: ("PID", f)), max_size=1),
+    st.lists(fields.map(lambda f: ("PID", f)), max_size=2),
     st.lists(st.tuples(st.sampled_from(["OBX", "OBX", "NTE"]), fields), max_size=4),
 ).map(lambda parts: [*parts[0], *parts[1]])
 
@@ -62,16 +82,16 @@ indexed_path = st.tuples(
     st.just("OBX"),
     st.integers(1, 3),
     st.integers(1, 4),
-    st.integers(1, 2),
+    st.sampled_from([None, 1, 2]),
     st.sampled_from([(), (1,), (2,)]),
 )
 filtered_path = st.tuples(
     st.just("path"),
-    st.just("PID"),
+    st.sampled_from(["PID", "OBX"]),
     st.none(),
     st.integers(1, 4),
     st.tuples(st.integers(1, 2), st.sampled_from(["==", "!="]), st.sampled_from(["MR", "", "M"])),
-    st.sampled_from([(), (1,)]),
+    st.sampled_from([(), (1,), (2,), (1, 2)]),
 )
 text = leaf.map(lambda t: ("text", t))
 number = st.sampled_from(["1", "2", "10", "-3", "1.0", "0"]).map(lambda t: ("number", t))
@@ -83,7 +103,9 @@ def calls(value):
         st.tuples(st.sampled_from(["upper", "lower", "trim", "to_number", "length"]), value),
         st.tuples(st.just("substring"), value, st.integers(1, 3), st.integers(0, 2)),
         st.tuples(st.just("replace"), value, st.sampled_from(["M", "1", "ab"]), value),
-        st.tuples(st.just("pad"), value, st.integers(1, 5), st.sampled_from(["0", " "]), st.sampled_from(["left", "right"])),
+        st.tuples(
+            st.just("pad"), value, st.integers(1, 5), st.sampled_from(["0", " "]), st.sampled_from(["left", "right"])
+        ),
         st.tuples(st.sampled_from(["concat", "coalesce"]), st.lists(value, min_size=1, max_size=3).map(tuple)),
         st.tuples(st.just("table"), value, value),
     )
@@ -295,9 +317,9 @@ class Reference:
             case ("not", inner):
                 return not self.condition(inner)
             case ("and", parts):
-                return all([self.condition(p) for p in parts])
+                return all(self.condition(p) for p in parts)
             case ("or", parts):
-                return any([self.condition(p) for p in parts])
+                return any(self.condition(p) for p in parts)
             case (("any" | "all") as word, over, test):
                 outcomes = [self.test(False, value, test) for value in self.occurrences(over)]
                 return any(outcomes) if word == "any" else all(outcomes)
@@ -361,7 +383,9 @@ def mixes_text_and_numbers(node):
     return any(mixes_text_and_numbers(child) for child in node)
 
 
-SETTINGS = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SETTINGS = settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 @SETTINGS
