@@ -28,7 +28,8 @@ from engine.model.ids import MessageSeq
 from engine.model.states import IllegalMove
 from engine.ports.clock import Clock
 from engine.ports.meter import Meter
-from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreError, StoreFull
+from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreFull
+from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.committer")
 
@@ -42,9 +43,12 @@ MOST_INTAKES = 512
 MOST_BYTES = 32 * 1024 * 1024
 
 TO_THREAD_S = 0.003
-"""A disk that takes longer than this for a commit gets the writer thread."""
-TO_LOOP_S = 0.0012
+"""Commits that take longer than this on average move to the writer thread, and one of SLOW_ONCE_S does at once."""
 SLOW_ONCE_S = 0.025
+TO_LOOP_S = 0.002
+"""When the quickest of the last `LOOK_BACK` commits on the thread was this quick, the disk is fast again. The
+quickest, because the hand-over and the loop's own work lengthen all the others."""
+LOOK_BACK = 64
 
 LINGER_SHARE = 0.15
 LINGER_MOST_S = 0.001
@@ -71,12 +75,14 @@ class Committer:
         self._after: list[Callable[[], None]] = []
         self._busy = False
         self._settling = False
+        self._checkpoint_asked = False
         self._ticking = False
         self._later: asyncio.TimerHandle | None = None
         self._linger_until = 0.0
-        self._in_thread = True
-        self._commit_s = TO_THREAD_S
-        self._fast_run = 0
+        self._in_thread = False
+        self._commit_s = TO_LOOP_S / 2
+        self._quickest_s = SLOW_ONCE_S
+        self._since_look = 0
         self._last_size = 1
         self._dead = False
         self._idle = asyncio.Event()
@@ -253,9 +259,9 @@ class Committer:
         started = self._clock.monotonic()
         if self._in_thread:
             self._busy = True
-            running = self._thread.submit(self._store.commit, batch)
+            running = self._thread.submit(self._timed_commit, batch)
             running.add_done_callback(
-                lambda finished: self._loop.call_soon_threadsafe(self._thread_ended, work, started, finished)
+                lambda finished: self._loop.call_soon_threadsafe(self._thread_ended, work, finished)
             )
             return
         self._busy = True
@@ -278,13 +284,17 @@ class Committer:
             taken += 1
         return self._intakes[:taken]
 
-    def _thread_ended(self, work: "_Work", started: float, finished: "Future[Committed]") -> None:
+    def _timed_commit(self, batch: Batch) -> tuple[Committed, float]:
+        started = self._clock.monotonic()
+        return self._store.commit(batch), self._clock.monotonic() - started
+
+    def _thread_ended(self, work: "_Work", finished: "Future[tuple[Committed, float]]") -> None:
         self._busy = False
         error = finished.exception()
         if error is not None:
             self._failed(work, error)
         else:
-            self._succeeded(work, finished.result(), self._clock.monotonic() - started)
+            self._succeeded(work, *finished.result())
         self._go_on()
 
     def _succeeded(self, work: "_Work", committed: Committed, took: float) -> None:
@@ -309,16 +319,20 @@ class Committer:
         self._settling = False
 
     def _learn(self, took: float) -> None:
+        """Keep the average, and choose where the next commit runs."""
         self._commit_s += (took - self._commit_s) * 0.1
         if not self._in_thread:
             if self._commit_s > TO_THREAD_S or took > SLOW_ONCE_S:
                 self._in_thread = True
-                self._commit_s = max(self._commit_s, TO_THREAD_S)
-                self._fast_run = 0
+                self._quickest_s, self._since_look = took, 0
             return
-        self._fast_run = self._fast_run + 1 if took < TO_THREAD_S else 0
-        if self._fast_run >= 32 and self._commit_s < TO_LOOP_S:
-            self._in_thread = False
+        self._quickest_s = min(self._quickest_s, took)
+        self._since_look += 1
+        if self._since_look >= LOOK_BACK:
+            if self._quickest_s < TO_LOOP_S:
+                self._in_thread = False
+                self._commit_s = self._quickest_s
+            self._quickest_s, self._since_look = SLOW_ONCE_S, 0
 
     def _failed(self, work: "_Work", error: BaseException) -> None:
         if isinstance(error, (StoreFull, StoreBusy)):
@@ -332,11 +346,14 @@ class Committer:
             if self._results and self._later is None:
                 self._later = self._loop.call_later(RETRY_S, self._schedule)
             return
-        if isinstance(error, IllegalMove) and len(work.intakes) + len(work.reprocessed) + len(work.results) > 1:
+        if (
+            isinstance(error, (IllegalMove, ValueError))
+            and len(work.intakes) + len(work.reprocessed) + len(work.results) > 1
+        ):
             self._one_by_one(work)
             return
-        if isinstance(error, IllegalMove):
-            log.error("a state change was refused: %s", error)
+        if isinstance(error, (IllegalMove, ValueError)):
+            log.error("the store refused one change: %s", describe(error))
             for entry in work.intakes:
                 entry[2](error)
             for item in work.reprocessed:
@@ -378,11 +395,11 @@ class Committer:
         """After a commit, checkpoint or call: take up what came meanwhile, or use the quiet for a checkpoint."""
         if self._dead or self._busy:
             return
-        if self._intakes or self._reprocessed or self._calls:
-            self._schedule()
-            return
-        if self._store.wants_checkpoint():
+        waiting = bool(self._intakes or self._reprocessed or self._calls)
+        if not self._checkpoint_asked and self._store.wants_checkpoint(idle=not waiting):
+            self._checkpoint_asked = waiting = True
             self._calls.append(self._checkpoint)
+        if waiting:
             self._schedule()
             return
         if self._results:
@@ -393,6 +410,7 @@ class Committer:
 
     def _checkpoint(self) -> None:
         self._busy = True
+        self._checkpoint_asked = False
         running = self._thread.submit(self._store.checkpoint)
 
         def settle(finished: "Future[None]") -> None:
@@ -421,6 +439,3 @@ class _Work:
         self.intakes = intakes
         self.reprocessed = reprocessed
         self.results = results
-
-
-__all__ = ["Committer", "StoreError"]

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from engine.hl7.ack import Decision
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message, split_batch
 from engine.mllp.framing import END, VT, Oversize
@@ -36,6 +37,7 @@ log = logging.getLogger("segmill.intake")
 MOST_REMEMBERED = 200_000
 MOST_SENDER = 120
 MOST_CONTROL_ID = 199
+MOST_TYPE = 40
 TIMED_EVERY = 16
 """Step times are measured on every n-th message: two clock calls a step are not free."""
 
@@ -145,11 +147,11 @@ class Receiver:
         else:
             self._unclaimed(raw, message, reply, now_us, now)
             return
-        if channel.compiled.fallback_charset != self._fallback and message.charset.by_fallback:
+        if channel.compiled.fallback_charset != self._fallback and message.charset.evidence == "fallback":
             message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
-        control_id = message.get_control_id()
+        control_id = control_id_of(message)
         if not control_id:
             finding = Finding("E231", "error", "MSH-10 (message control id) is empty", "MSH-10", "101")
             answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
@@ -174,7 +176,7 @@ class Receiver:
             now_us,
             sender,
             reply.peer,
-            message.get_type(),
+            type_of(message),
             control_id,
             body_hash,
             raw,
@@ -305,8 +307,8 @@ class Receiver:
             now_us,
             sender_of(message) if message is not None else "",
             reply.peer,
-            message.get_type() if message is not None else "",
-            message.get_control_id() if message is not None else "",
+            type_of(message) if message is not None else "",
+            control_id_of(message) if message is not None else "",
             hashlib.blake2b(raw, digest_size=16).digest(),
             raw,
             "rejected",
@@ -349,7 +351,7 @@ class Receiver:
                 reply.drop()
             return
         finding = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
-        kind = "error" if channel.answers.on_store_failure == "AE" else "reject"
+        kind: Decision = "error" if channel.answers.on_store_failure == "AE" else "reject"
         now = from_us(self._clock.now_us())
         answer = refuse(waiting.message, [finding], kind, channel.answers, now, self._next_id)
         for reply in replies:
@@ -400,11 +402,30 @@ def framed(payload: bytes) -> bytes:
 
 
 def sender_of(message: Message) -> str:
-    """MSH-3 and MSH-4 as `APP|FACILITY`, cut and made printable: who a control id belongs to (hl7.md item 68)."""
+    """MSH-3 and MSH-4 as `APP|FACILITY`: whose a control id is (hl7.md item 68)."""
     fields = message.fields(0)
-    application = fields[2 + 1] if len(fields) > 3 else ""
-    facility = fields[4] if len(fields) > 4 else ""
-    sender = f"{application}|{facility}"
-    if len(sender) > MOST_SENDER or not sender.isprintable():
-        sender = "".join(c if c.isprintable() else "?" for c in sender)[:MOST_SENDER]
-    return sender
+    if len(fields) < 5:
+        return "|"
+    return printable(f"{fields[3]}|{fields[4]}", MOST_SENDER)
+
+
+def control_id_of(message: Message) -> str:
+    """MSH-10 as it stands, '' where there is none."""
+    fields = message.fields(0)
+    return printable(fields[10], MOST_CONTROL_ID) if len(fields) > 10 and fields[0] == "MSH" else ""
+
+
+def type_of(message: Message) -> str:
+    """MSH-9 as `ADT^A01`, whatever the delimiters."""
+    fields = message.fields(0)
+    if len(fields) < 10 or fields[0] != "MSH":
+        return ""
+    parts = fields[9].split(message.delimiters.cut_component, 2)
+    return printable("^".join(parts[:2]), MOST_TYPE)
+
+
+def printable(text: str, most: int) -> str:
+    """Text as a store, a log and a terminal can hold it: cut, and without control characters and lone surrogates."""
+    if len(text) <= most and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "?" for c in text[:most])

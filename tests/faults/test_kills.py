@@ -1,0 +1,47 @@
+"""kill -9 at labelled and random moments, under load: what was acknowledged is delivered (issue of the promise itself)."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.kill_rig import Rig, Verdict
+
+WINDOW = 1
+"""Deliveries that may be in flight unrecorded: the default of a destination."""
+
+
+def assert_promise_kept(verdict: Verdict) -> None:
+    assert not verdict.lost, str(verdict)
+    assert not verdict.out_of_order, str(verdict)
+    assert not verdict.torn, str(verdict)
+    assert not verdict.stored_twice, str(verdict)
+    assert not verdict.unmarked, str(verdict)
+    assert sum(verdict.duplicates.values()) <= verdict.cycles * WINDOW, str(verdict)
+    assert len(verdict.acknowledged) > verdict.cycles, str(verdict)
+
+
+@pytest.mark.timeout(120)
+async def test_nothing_acknowledged_is_lost_when_the_engine_is_killed(tmp_path: Path) -> None:
+    assert_promise_kept(await Rig(tmp_path, seed=20260102).run(cycles=12))
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(900)
+async def test_nothing_acknowledged_is_lost_in_150_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = await Rig(tmp_path, seed=int(os.environ.get("SEGMILL_SEED", "150"))).run(cycles=150)
+    with capsys.disabled():
+        print(f"\n{verdict}")
+    assert_promise_kept(verdict)
+
+
+@pytest.mark.timeout(120)
+async def test_the_rig_catches_an_engine_that_acknowledges_before_it_commits(tmp_path: Path) -> None:
+    verdict = await Rig(tmp_path, seed=7, mutant="ack-before-commit").run(cycles=8)
+    assert verdict.lost, str(verdict)
+
+
+@pytest.mark.timeout(120)
+async def test_the_rig_catches_an_engine_that_records_before_the_receivers_ack(tmp_path: Path) -> None:
+    verdict = await Rig(tmp_path, seed=8, mutant="done-before-receivers-ack").run(cycles=8)
+    assert verdict.lost, str(verdict)
