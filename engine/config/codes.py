@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Final
 
 from engine.config.codes_channel import CHANNEL
-from engine.config.codes_environment import ENVIRONMENT
 from engine.config.codes_file import FILE
 from engine.config.codes_message import MESSAGE
 from engine.config.codes_runtime import RUNTIME
@@ -16,4 +15,4 @@ from engine.config.story import Stories, Story
 
 __all__ = ["CODES", "Story"]
 
-CODES: Final[Stories] = MappingProxyType(dict(sorted({**FILE, **CHANNEL, **ENVIRONMENT, **RUNTIME, **MESSAGE}.items())))
+CODES: Final[Stories] = MappingProxyType(dict(sorted({**FILE, **CHANNEL, **RUNTIME, **MESSAGE}.items())))
