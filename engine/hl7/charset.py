@@ -145,7 +145,11 @@ def decide(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[
 
 def text_of(body: bytes, codec: str) -> str:
     """`body` as text; bytes that are not valid in `codec` become lone surrogates. Never raises for a known codec."""
-    return body.decode(codec, KEEP_BYTES)
+    try:
+        return body.decode(codec, KEEP_BYTES)
+    except UnicodeDecodeError:
+        # Only bytes from 0x80 can be kept that way. In the 7-bit ISO 2022 sets a broken text keeps its shifts in sight.
+        return body.decode("ascii", KEEP_BYTES)
 
 
 def _undeclared(body: bytes, declared: str, fallback: str) -> tuple[Charset, tuple[Notice, ...]]:
@@ -164,7 +168,7 @@ def _broken(body: bytes, declared: str, codec: str, fallback: str) -> tuple[Char
     text = text_of(body, codec)
     bad = sum(len(run) for run in _SURROGATE.findall(text))
     if bad <= len(_BEYOND_ASCII.findall(text)):
-        notice = Notice("W304", f"{bad} bytes are not valid {codec}; they are kept as they are", "MSH-18", "103")
+        notice = Notice("W304", f"not all bytes are valid {codec}; the others are kept as they are", "MSH-18", "103")
         return Charset(codec, declared, "declared"), (notice,)
     if codec != "utf_8" and _is_valid(body, "utf_8"):
         notice = Notice("W302", "MSH-18 declares another character set, but the text is valid UTF-8", "MSH-18")

@@ -7,10 +7,11 @@ header cannot be read otherwise (spec items 10, 11, 63).
 import re
 from typing import NamedTuple
 
-from engine.hl7.charset import KEEP_BYTES, codec_named, declared_codecs, is_transparent
+from engine.hl7.charset import codec_named, declared_codecs, is_transparent, text_of
 from engine.hl7.errors import Notice, UnreadableMessage
 
 _BOM = b"\xef\xbb\xbf"
+_START_BLOCK, _END_BLOCK = b"\x0b", b"\x1c"
 _BLANKS = bytes(range(0x21))
 _HEADER_NAMES = (b"MSH", b"FHS", b"BHS")
 _HEADER_LINE = re.compile(rb"[\r\n](?=(?:MSH|FHS|BHS)[^0-9A-Za-z\x00-\x20\x7f])")
@@ -29,12 +30,14 @@ class Declared(NamedTuple):
 
 
 def clean(raw: bytes) -> tuple[bytes, list[Notice]]:
-    """The message without BOM, leading blanks and whatever stands before its header; with CR segment ends.
+    """The message without BOM, leading blanks, frame and whatever stands before its header; with CR segment ends.
 
     The final CR is left as it is. Raises UnreadableMessage when there is no header.
     """
     notices: list[Notice] = []
     body = raw.removeprefix(_BOM).lstrip(_BLANKS).removeprefix(_BOM)
+    if raw[:1] == _START_BLOCK and body.rstrip(b"\r\n").endswith(_END_BLOCK):
+        body = body[: body.rindex(_END_BLOCK)]  # a file that holds the MLLP frame too
     if not _starts_with_header(body):
         body = _from_later_header(raw, body)
         notices.append(Notice("W320", "what stood before the first MSH segment was ignored"))
@@ -50,19 +53,22 @@ def declared_charset(header: bytes, fallback: str) -> Declared:
         return Declared("", "")
     if header.isascii() and b"\x1b" not in header:
         return _declared_in(header.decode("ascii"))
-    found = _declared_in(header.decode("iso8859_1"))
-    if header[3] < 0x80 and _agrees(found, "utf_8", transparent=True):
-        return found
+    by_bytes = _declared_in(header.decode("iso8859_1"))
+    is_ascii_mark = header[3] < 0x80
+    if is_ascii_mark and by_bytes.text and _names_transparent(by_bytes):
+        return by_bytes
     # A Chinese or Japanese name in MSH-3 to MSH-17 may hold the byte of '|': believe the set under which
     # MSH-18 names that same set.
     for codec in _COLLIDING:
-        found = _declared_in(header.decode(codec, KEEP_BYTES))
-        if _agrees(found, codec):
+        found = _declared_in(text_of(header, codec))
+        if codec in (_candidates(found) or ()):
             return found
+    if is_ascii_mark:
+        return by_bytes
     try:
         return _declared_in(header.decode("utf_8"))
     except UnicodeDecodeError:
-        return _declared_in(header.decode(codec_named(fallback) or "cp1252", KEEP_BYTES))
+        return _declared_in(text_of(header, codec_named(fallback) or "cp1252"))
 
 
 def _starts_with_header(body: bytes) -> bool:
@@ -107,11 +113,11 @@ def _declared_in(header: str) -> Declared:
     return Declared(text, fields[1][1:2])
 
 
-def _agrees(declared: Declared, codec: str, *, transparent: bool = False) -> bool:
-    """Whether MSH-18, read with `codec`, names that set; `transparent`: or any set that is safe to cut as bytes."""
-    if not declared.text.isascii():
-        return False
-    candidates = declared_codecs(declared.text, declared.repetition)
-    if transparent:
-        return candidates is not None and all(is_transparent(c) for c in candidates)
-    return candidates is not None and codec in candidates
+def _candidates(declared: Declared) -> tuple[str, ...] | None:
+    return declared_codecs(declared.text, declared.repetition) if declared.text.isascii() else None
+
+
+def _names_transparent(declared: Declared) -> bool:
+    """Whether MSH-18 names a set in which cutting bytes is as good as cutting text."""
+    candidates = _candidates(declared)
+    return candidates is not None and all(is_transparent(c) for c in candidates)

@@ -7,7 +7,7 @@ segment keeps the bytes that it came with, and an edited one is decoded again to
 
 from collections.abc import Sequence
 
-from engine.hl7.charset import KEEP_BYTES, is_transparent
+from engine.hl7.charset import KEEP_BYTES, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 
@@ -49,7 +49,7 @@ def encode_exactly(text: str, codec: str, errors: str = KEEP_BYTES) -> bytes | N
     Python's shift_jis writes '¥' as the byte of the escape character: encoding alone proves nothing.
     """
     encoded = _encode(text, codec, errors)
-    if encoded is None or (not is_transparent(codec) and encoded.decode(codec, KEEP_BYTES) != text):
+    if encoded is None or (not is_transparent(codec) and text_of(encoded, codec) != text):
         return None
     return encoded
 
