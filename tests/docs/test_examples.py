@@ -1,0 +1,260 @@
+"""Every example of the documentation is run: channels through the loader, commands as typed, links followed."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+import yaml
+
+from engine.config.channel import ChannelFile
+from engine.config.settings import SiteSettings
+from engine.config.site import load_site
+from engine.config.table import Table
+from engine.docs import reference
+from engine.pipeline.compile import compile_channel
+from engine.pipeline.registry import load_kinds, load_steps
+from engine.testing.markdown import Block, blocks, commands, prints
+
+REPOSITORY = Path(__file__).parent.parent.parent
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CHANGELOG.md",
+    REPOSITORY / "samples" / "README.md",
+    *sorted((REPOSITORY / "engine" / "docs").rglob("*.md")),
+]
+BLOCKS = {page: blocks(page) for page in PAGES}
+YAML = [block for found in BLOCKS.values() for block in found if block.language == "yaml"]
+WITH_COMMANDS = [page for page, found in BLOCKS.items() if any(b.language == "console" for b in found)]
+
+CHANNEL_KEYS = set(ChannelFile.known_keys())
+MISSING = {
+    "listen": "listen:\n  mllp: {port: 0}\n",
+    "routes": "routes:\n  - to: out\n",
+    "destinations": "destinations:\n  out:\n    file: {folder: out}\n",
+}
+PORTS = {"2575": "SEGMILL_ADT_PORT", "6661": "SEGMILL_RIS_PORT", "9464": "SEGMILL_ADMIN_PORT"}
+
+
+def name_of(thing: Block | Path) -> str:
+    return thing.where if isinstance(thing, Block) else str(thing.relative_to(REPOSITORY))
+
+
+# -- channels ---------------------------------------------------------------------------------------
+
+
+def files_for(block: Block) -> dict[str, str]:
+    """The files a channel of a page names: those the page shows, and stand-ins for tables and certificates."""
+    named = dict.fromkeys(re.findall(r"tables/[\w-]+\.csv", block.text), "from,to\nA,B\n")
+    named |= dict.fromkeys(re.findall(r"[\w./-]+\.(?:crt|key|pem)\b", block.text), "not read by a check\n")
+    shown = [b for b in BLOCKS[block.page] if b.language in ("csv", "python") and b.about]
+    return named | {b.about: b.text for b in shown}
+
+
+def whole_channel(block: Block) -> str:
+    """The block with what it leaves out: where messages come from and go to."""
+    keys = set(yaml.safe_load(block.text))
+    assert keys <= CHANNEL_KEYS, f"{block.where} is neither a channel nor a site"
+    absent = [text for key, text in MISSING.items() if key not in keys]
+    if "routes" not in keys and "destinations" in keys:
+        absent = [MISSING["routes"].replace("out", next(iter(yaml.safe_load(block.text)["destinations"])))]
+    return block.text + "".join(absent)
+
+
+@pytest.mark.parametrize("block", YAML, ids=name_of)
+def test_a_shown_file_is_read_without_a_finding(block: Block, make_site, monkeypatch):
+    if set(yaml.safe_load(block.text)) <= set(SiteSettings.known_keys()):
+        site = make_site({"a": MISSING["listen"] + MISSING["routes"] + MISSING["destinations"]}, settings=block.text)
+    else:
+        site = make_site({"a": {"channel.yaml": whole_channel(block), **files_for(block)}})
+    loaded = load_site(site, load_kinds(), {})
+    errors = [f"{f.line}:{f.column} {f.code} {f.message}" for f in loaded.findings if f.is_error]
+    assert not errors, f"{block.where}\n" + indent("\n".join(errors), "  ")
+    compile_channel(loaded.channels[0], load_steps(), runs_own_code=True)
+
+
+@pytest.mark.parametrize("block", [b for found in BLOCKS.values() for b in found if b.language == "csv"], ids=name_of)
+def test_a_shown_table_is_in_order(block: Block):
+    table, findings = Table.load(block.text, block.about)
+    assert not findings
+    assert table.size
+
+
+# -- commands ---------------------------------------------------------------------------------------
+
+
+class Shell:
+    """One reader at a terminal: a folder, an environment, and what was left running."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.folder = folder
+        self.env = env
+        self.running: list[tuple[str, subprocess.Popen[str], list[str]]] = []
+
+    def run(self, text: str) -> tuple[int, str]:
+        """One command as bash runs it; a `cd` counts for those after it."""
+        script = f"{text}\ncode=$?\npwd >&3\nexit $code\n"
+        where = self.folder / ".pwd"
+        done = subprocess.run(
+            ["bash", "-c", f"exec 3>{where}\n{script}"],
+            cwd=self.cwd,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stdout
+
+    @property
+    def cwd(self) -> Path:
+        where = self.folder / ".pwd"
+        return Path(where.read_text().strip()) if where.is_file() else self.folder
+
+    def start(self, text: str, until: str) -> None:
+        """A command that goes on; returns when it has printed what the page shows of its start."""
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {text}"],
+            cwd=self.cwd,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines: list[str] = []
+        seen = threading.Event()
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                if prints(until, "".join(lines)):
+                    seen.set()
+            seen.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        self.running.append((text, process, lines))
+        assert seen.wait(30), f"{text} printed\n{''.join(lines)}"
+        assert prints(until, "".join(lines)), f"{text} printed\n{''.join(lines)}"
+
+    def stop(self, named: str = "") -> None:
+        """Ctrl-C for what runs, or only for what was started as `named`; it must end well."""
+        for text, process, lines in [one for one in reversed(self.running) if named in ("", one[0])]:
+            self.running = [one for one in self.running if one[1] is not process]
+            process.send_signal(signal.SIGINT)
+            try:
+                code = process.wait(20)
+            finally:
+                process.kill()
+            assert code == 0, f"{text} ended with {code}\n{''.join(lines)}"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def ports() -> dict[str, str]:
+    """The pages' usual ports, and free ones in their place."""
+    return {usual: str(free_port()) for usual in PORTS}
+
+
+@pytest.fixture
+def shell(tmp_path: Path, ports: dict[str, str]):
+    bin_folder = tmp_path / ".bin"
+    bin_folder.mkdir()
+    command = bin_folder / "segmill"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m engine "$@"\n')
+    command.chmod(0o755)
+    env = {
+        **os.environ,
+        **{variable: ports[usual] for usual, variable in PORTS.items()},
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+        "COLUMNS": "120",
+        "LC_ALL": "C.UTF-8",
+    }
+    made = Shell(tmp_path, env)
+    yield made
+    for _, process, _ in made.running:
+        process.kill()
+        process.wait()
+
+
+def with_ports(text: str, ports: dict[str, str]) -> str:
+    return re.sub(r"\b(" + "|".join(ports) + r")\b", lambda found: ports[found[1]], text)
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
+def test_a_page_works_as_typed(page: Path, shell: Shell, ports: dict[str, str]):
+    shutil.copytree(REPOSITORY / "samples", shell.folder / "samples")
+    for block in BLOCKS[page]:
+        if block.language == "console":
+            run_block(block, shell, ports)
+        elif block.about and block.language in ("yaml", "csv", "hl7", "python"):
+            write_file(shell.cwd / block.about, with_ports(block.text, ports))
+    shell.stop()
+
+
+def write_file(path: Path, text: str) -> None:
+    """A file that the page tells the reader to make or to change."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def run_block(block: Block, shell: Shell, ports: dict[str, str]) -> None:
+    for command in commands(block):
+        typed, shown = with_ports(command.text, ports), with_ports(command.output, ports)
+        if block.about == "background":
+            shell.stop(typed)  # the page says so where it starts a thing again
+            shell.start(typed, shown)
+            continue
+        # What a lane delivers comes a moment after the ACK: a reader would look again, so this does.
+        until = time.monotonic() + (10 if typed.startswith(("segmill messages", "ls", "cat")) else 0)
+        while True:
+            code, printed = shell.run(typed)
+            if (code == command.exit_code and prints(shown, printed)) or time.monotonic() > until:
+                break
+            threading.Event().wait(0.1)
+        assert prints(shown, printed), f"{block.where} $ {typed}\nshown:\n{shown}\nprinted:\n{printed}"
+        assert code == command.exit_code, f"{block.where} $ {typed}\nended with {code}\n{printed}"
+
+
+# -- the rest ---------------------------------------------------------------------------------------
+
+
+def test_the_reference_is_what_the_code_says():
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.render(), "run: make reference"
+
+
+def anchors(page: Path) -> set[str]:
+    """Of every heading, as git hosts make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page: Path):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{name_of(page)}: {target}"
+        if anchor:
+            assert anchor in anchors(there), f"{name_of(page)}: no heading for #{anchor}"
