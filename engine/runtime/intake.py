@@ -17,7 +17,8 @@ from datetime import datetime
 
 from engine.hl7.ack import Decision
 from engine.hl7.errors import UnreadableMessage
-from engine.hl7.message import Message, split_batch
+from engine.hl7.batch import split_batch
+from engine.hl7.message import Message
 from engine.mllp.framing import END, VT, Oversize
 from engine.model.envelope import Delivery, Known
 from engine.model.envelope import Intake as Received
@@ -96,9 +97,9 @@ class Receiver:
     def take(self, payload: bytes, reply: Reply) -> None:
         """Answer one block, sooner or later; settles `reply` exactly once."""
         now_us = self._clock.now_us()
-        if b"\rMSH" in payload or b"\nMSH" in payload or payload.startswith((b"FHS", b"BHS")):
+        if b"\rMSH" in payload or b"\n" in payload or not payload.startswith(b"MSH"):
             parts = split_batch(payload)
-            if len(parts) > 1 or parts != [payload]:
+            if parts != [payload]:
                 self._take_batch(payload, parts, reply, now_us)
                 return
         self._take_one(payload, reply, now_us)
