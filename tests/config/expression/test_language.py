@@ -15,7 +15,7 @@ ORU = (
     b"OBX|3|ST|X^Note||see below~line 2|||HH~A\r"
 )
 
-SEXES, _ = Table.load("from,to\nF,female\nM,male\n", "tables/sex.csv")
+SEXES, _ = Table.load("from,to\nF,female\nM,male\nI,\n", "tables/sex.csv")
 TABLES = {"tables/sex.csv": SEXES}
 
 
@@ -62,6 +62,8 @@ TRUE = [
     "length(PID-8) == 1",
     "length(PID-5.1) > length(PID-5.2)",
     "-1 < OBX-1",
+    "OBX-5 <= 13.5 and OBX-5 >= 13.5 and not OBX-5 < 13.5 and not OBX-5 > 13.5",
+    "OBX-5 <= 13.6 and not OBX-5 <= 13.4 and OBX-5 >= 13.4 and not OBX-5 >= 13.6",
     "number(PID-8) is empty",
     "number(OBX-5) is not empty",
     # tests of text
@@ -117,6 +119,8 @@ TRUE = [
     'any OBX (OBX-2 == "ST" and any OBX-8 == "A")',
     'all OBX (OBX-1 is not empty and PID-8 == "F")',
     "all ZDS (ZDS-1 is empty)",
+    'not any OBX (OBX-2.2 == "NM" or OBX-2.1.2 == "NM")',
+    'all OBX (OBX-2.1.1 in ["NM", "ST"] and OBX-3.2 is not empty)',
     'any OBX[2 == "NM"] (OBX-5 == 290)',
     'any OBX (OBX[1]-8 == "H" and OBX-8 == "HH")',
     "any OBX (OBX-3.1 == PID-3 or OBX-5 > 200)",
@@ -198,8 +202,10 @@ VALUES = {
     "length(PID-5.1)": "6",
     'table("tables/sex.csv", PID-8)': "female",
     'table("tables/sex.csv", PV1-2)': "",
-    'table("tables/sex.csv", PV1-2, "unknown")': "unknown",
-    'table("tables/sex.csv", PV1-2, concat(PID-8, "?"))': "F?",
+    'table("tables/sex.csv", PV1-2, "kept")': "",
+    'table("tables/sex.csv", PV1-3)': "",
+    'table("tables/sex.csv", PV1-3, "unknown")': "unknown",
+    'table("tables/sex.csv", PV1-3, concat(PID-8, "?"))': "F?",
     'upper(table("tables/sex.csv", "M"))': "MALE",
     "(PID-8)": "F",
 }
@@ -242,6 +248,11 @@ def test_bytes_that_no_charset_knows_can_still_be_matched():
     message = Message.parse(b"MSH|^~\\&|||||||||||2.5||||||UNICODE UTF-8\rPID|1||a\x81b\r", fallback="utf-8")
     assert compile_condition('PID-3 matches "a.b"')(message)
     assert compile_condition('PID-3 starts with "a" and length(PID-3) == 3')(message)
+
+
+def test_a_line_break_inside_a_value_is_one_more_character():
+    message = Message.parse(b"MSH|^~\\&|||||||||||2.5\rPID|1||a\\X0A\\b\r")
+    assert compile_condition('PID-3 matches "a.b" and not PID-3 matches "a"')(message)
 
 
 def test_a_condition_tells_what_it_reads():
