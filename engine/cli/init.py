@@ -10,7 +10,7 @@ import click
 from engine.cli.command import json_option, subcommand
 from engine.cli.exits import CANNOT_WRITE, Failure
 from engine.cli.output import emit, say
-from engine.cli.schema import FILE_NAMES, write_schemas
+from engine.cli.schema import FILE_NAMES, schemas, write_schemas
 from engine.cli.shipped import EXAMPLES, shipped
 from engine.cli.sites import CHANNELS, SITE_FILE
 
@@ -70,13 +70,14 @@ def make_site(folder: Path, channels: list[str], *, environment: str, admin_port
     planned = [folder / SITE_FILE, *(folder / CHANNELS / name for name in channels)]
     if there := next((path for path in planned if path.exists()), None):
         raise Failure(CANNOT_WRITE, f"{there} is there already", "Choose a folder that is no site yet.")
+    ready = schemas()
     (folder / CHANNELS).mkdir(parents=True, exist_ok=True)
     before = set(folder.rglob("*"))
     (folder / SITE_FILE).write_text(SITE_YAML.format(environment=environment, admin_port=admin_port), encoding="utf-8")
     for name in channels:
         ignored = shutil.ignore_patterns("__pycache__", ".*")
         shutil.copytree(shipped("channels") / name, folder / CHANNELS / name, ignore=ignored)
-    write_schemas(folder / SCHEMA_FOLDER)
+    write_schemas(ready, folder / SCHEMA_FOLDER)
     _write_new(folder / ".gitignore", GITIGNORE)
     _write_new(folder / ".vscode" / "settings.json", _editor_settings())
     _write_new(folder / ".vscode" / "extensions.json", _as_json({"recommendations": ["redhat.vscode-yaml"]}))

@@ -1,6 +1,5 @@
 """`segmill run`: the engine."""
 
-import asyncio
 import json
 import logging
 from datetime import UTC, datetime
@@ -29,6 +28,8 @@ def command(site: Path | None, data: Path | None, as_json: bool) -> int:
     """
     folder = find_site(site)
     require_site(folder)
+    import asyncio
+
     from engine.app import run_site
 
     if as_json:

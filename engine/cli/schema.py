@@ -30,7 +30,7 @@ def command(what: str, folder: Path | None) -> int:
     if folder is None:
         click.echo(as_text(schemas()[what]))
         return 0
-    for path in write_schemas(folder):
+    for path in write_schemas(schemas(), folder):
         say(f"wrote {path}")
     return 0
 
@@ -43,11 +43,11 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {"channel": channel_schema(load_kinds()), "site": site_schema()}
 
 
-def write_schemas(folder: Path) -> list[Path]:
-    """Both schemas as files in `folder`; returns the files."""
+def write_schemas(ready: dict[str, dict[str, Any]], folder: Path) -> list[Path]:
+    """The schemas as files in `folder`; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, schema in schemas().items():
+    for name, schema in ready.items():
         path = folder / FILE_NAMES[name]
         path.write_text(as_text(schema) + "\n", encoding="utf-8")
         written.append(path)

@@ -1,0 +1,304 @@
+"""What `segmill demo` does: a site, receivers, an engine, a morning's messages, and what came of them."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from engine.adapters.mllp_connection import Target
+from engine.adapters.sender import Sender, SendReport
+from engine.adapters.sinks.file import FileSinkSettings
+from engine.app import Engine, EngineFailed
+from engine.cli.demo_traffic import traffic
+from engine.cli.exits import CANNOT_WRITE, CONFIGURATION, FINDINGS, GOOD, TRY_AGAIN, Failure
+from engine.cli.findings import show
+from engine.cli.init import make_site
+from engine.cli.output import columns, duration, emit, printable, say, styled
+from engine.cli.sites import SITE_FILE
+from engine.cli.stores import open_queries
+from engine.config.entries import Destination
+from engine.config.site import load_site
+from engine.model.finding import load_findings
+from engine.pipeline.registry import load_kinds
+from engine.testing.peers import ReceivingPeer
+
+CHANNELS: Final = ("adt", "orders", "results")
+DELIVERED_WITHIN_S: Final = 30.0
+
+ARCHIVE: Final = "out"
+
+PREFERRED: Final = {
+    "SEGMILL_ADT_PORT": 2575,
+    "SEGMILL_ORDERS_PORT": 2576,
+    "SEGMILL_RESULTS_PORT": 2577,
+    "SEGMILL_ADMIN_PORT": 9464,
+}
+"""The usual ports, taken if they are free; else any."""
+
+
+def demo(folder: Path, *, once: bool, as_json: bool) -> int:
+    """Run it in `folder`; the command's exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _prepare(folder)
+    return asyncio.run(_Demo(folder, once=once, as_json=as_json).run())
+
+
+def _prepare(folder: Path) -> None:
+    if (folder / SITE_FILE).exists():
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise Failure(CANNOT_WRITE, f"{folder} is not empty and no site", "Name another folder: segmill demo --dir DIR")
+    make_site(folder, list(CHANNELS), environment="demo", admin_port=PREFERRED["SEGMILL_ADMIN_PORT"])
+
+
+@dataclass(slots=True)
+class Row:
+    """What came of one channel's messages."""
+
+    channel: str
+    received: int
+    delivered: int
+    held: int
+    refused: int
+    duplicates: int
+    p99_s: float
+    outputs: list[str]
+
+
+class _Demo:
+    """One run of it."""
+
+    def __init__(self, folder: Path, *, once: bool, as_json: bool) -> None:
+        self._folder = folder.resolve()
+        self._shown = folder
+        self._once = once
+        self._as_json = as_json
+        self._began_us = time.time_ns() // 1000
+        self._destinations: dict[str, Mapping[str, Destination]] = {}
+
+    async def run(self) -> int:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        async with ReceivingPeer(keep=False) as ris, ReceivingPeer(keep=False) as epr:
+            engine = await self._start(ris, epr)
+            try:
+                reports = await self._feed(engine)
+                is_through = await self._settled(engine) and not any(report.failures for report in reports.values())
+                self._show(self._rows(engine, reports, {"ris": ris, "epr": epr}), engine)
+                if not self._once:
+                    say("still running, Ctrl-C stops; 'segmill demo --once' ends by itself, for scripts")
+                    await self._until(stopped, engine)
+            finally:
+                await engine.stop()
+        if not self._once:
+            say("stopped")
+        return GOOD if is_through else FINDINGS
+
+    async def _start(self, ris: ReceivingPeer, epr: ReceivingPeer) -> Engine:
+        """The engine on the usual ports if they are free, else on any."""
+        peers = {"SEGMILL_RIS_PORT": ris.address[1], "SEGMILL_EPR_PORT": epr.address[1]}
+        for ports in (
+            {name: port if _is_free(port) else 0 for name, port in PREFERRED.items()},
+            dict.fromkeys(PREFERRED, 0),
+        ):
+            engine = self._engine({**ports, **peers})
+            try:
+                await engine.start()
+            except EngineFailed as exc:
+                failure = exc
+                continue
+            return engine
+        hint = (
+            "Another demo runs in this folder? Stop it, or name another: --dir DIR"
+            if failure.exit_code == TRY_AGAIN
+            else ""
+        )
+        raise Failure(failure.exit_code, failure.sentence, hint)
+
+    def _engine(self, ports: Mapping[str, int]) -> Engine:
+        own = {
+            **{name: str(port) for name, port in ports.items()},
+            "SEGMILL_LISTEN_HOST": "127.0.0.1",
+            "SEGMILL_RIS_HOST": "127.0.0.1",
+            "SEGMILL_EPR_HOST": "127.0.0.1",
+            "SEGMILL_ARCHIVE": ARCHIVE,
+        }
+        site = load_site(self._folder, load_kinds(), {**os.environ, **own})
+        if not site.is_valid:
+            show([finding for finding in site.findings if finding.is_error], self._folder)
+            raise Failure(CONFIGURATION, f"the site in {self._shown} has errors", "Mend them, or remove the folder.")
+        self._destinations = {channel.name: channel.file.destinations for channel in site.channels}
+        return Engine(site)
+
+    async def _feed(self, engine: Engine) -> dict[str, SendReport]:
+        """Every channel's messages at once, each over a connection of its own, in order."""
+        now = datetime.now().astimezone()
+        run = _letters(int(now.timestamp()))
+        senders = {
+            channel: Sender(Target(*engine.addresses[channel]), messages)
+            for channel, messages in traffic(run, now.strftime("%Y%m%d%H%M%S%z")).items()
+            if channel in engine.addresses
+        }
+        reports = await asyncio.gather(*(sender.run() for sender in senders.values()))
+        return dict(zip(senders, reports, strict=True))
+
+    async def _settled(self, engine: Engine) -> bool:
+        """Until nothing waits but what a person must release; False if that took too long."""
+        deadline = time.monotonic() + DELIVERED_WITHIN_S
+        while time.monotonic() < deadline:
+            lanes = [lane for channel in await engine.control.status() for lane in channel.lanes]
+            if not any(lane.queued for lane in lanes):
+                return True
+            await asyncio.sleep(0.02)
+        say(
+            f"Some deliveries still wait after {DELIVERED_WITHIN_S:g} s. See them: "
+            f"segmill messages --site {self._shown} --state queued"
+        )
+        return False
+
+    async def _until(self, stopped: asyncio.Event, engine: Engine) -> None:
+        """Until Ctrl-C. Raises Failure if the engine fails before."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(engine.wait_closed(), name="watch the engine")
+                await stopped.wait()
+                watching.cancel()
+        except* EngineFailed as failed:
+            first = failed.exceptions[0]
+            assert isinstance(first, EngineFailed)
+            raise Failure(first.exit_code, first.sentence) from None
+
+    # -- what came of it ------------------------------------------------------------------------
+
+    def _rows(self, engine: Engine, reports: Mapping[str, SendReport], peers: Mapping[str, ReceivingPeer]) -> list[Row]:
+        rows = []
+        for channel, report in reports.items():
+            numbers = engine.meter.channel(channel)
+            lanes = {name: lane for (owner, name), lane in engine.meter.lanes.items() if owner == channel}
+            outcomes = numbers.outcomes.values
+            outputs = [self._place(self._destinations[channel][name], name, peers) for name in lanes]
+            rows.append(
+                Row(
+                    channel,
+                    numbers.total,
+                    sum(lane.outcomes.values["delivered"] for lane in lanes.values()),
+                    outcomes["held"],
+                    outcomes["rejected"],
+                    outcomes["duplicate"],
+                    report.percentile(0.99),
+                    outputs,
+                )
+            )
+        return rows
+
+    def _place(self, destination: Destination, name: str, peers: Mapping[str, ReceivingPeer]) -> str:
+        """Where to look for what a destination got."""
+        if isinstance(destination.options, FileSinkSettings):
+            return f"{self._shown / destination.options.folder}/"
+        if name in peers:
+            return "{} on {}:{} (built-in)".format(name, *peers[name].address)
+        return name
+
+    def _show(self, rows: list[Row], engine: Engine) -> None:
+        metrics = "http://{}:{}/metrics".format(*engine.admin_address) if engine.admin_address else None
+        stopped_short = self._stopped_short()
+        if self._as_json:
+            emit(
+                {
+                    "site": str(self._folder),
+                    "metrics": metrics,
+                    "channels": [
+                        {**asdict(row), "listening": "{}:{}".format(*engine.addresses[row.channel])} for row in rows
+                    ],
+                    "stopped_short": stopped_short,
+                }
+            )
+            return
+        headers = ("channel", "received", "delivered", "held", "refused", "duplicate", "p99", "output")
+        table = [
+            (
+                styled(row.channel, bold=True),
+                str(row.received),
+                str(row.delivered),
+                _marked(row.held, "yellow"),
+                _marked(row.refused, "red"),
+                _marked(row.duplicates, "cyan"),
+                duration(row.p99_s),
+                ", ".join(row.outputs),
+            )
+            for row in rows
+        ]
+        click.echo(columns(headers, table, right=headers[1:-1]))
+        click.echo()
+        for told in stopped_short:
+            what = f"message {told['seq']} of {told['channel']}"
+            click.echo(f"{told['state']:<9} {what}: {told['code']} {printable(told['text'])}")
+        click.echo("on purpose: what matters is what happens when things go wrong")
+        click.echo()
+        self._show_next(stopped_short, engine, metrics)
+
+    def _show_next(self, stopped_short: list[dict[str, Any]], engine: Engine, metrics: str | None) -> None:
+        held = next((told for told in stopped_short if told["state"] == "held"), None)
+        if metrics:
+            click.echo(f"metrics   {metrics}")
+        lines = [f"segmill messages --site {self._shown} --state held"]
+        if held:
+            lines.append(f"segmill messages {held['seq']} --site {self._shown} --show-values")
+            lines.append(f"segmill explain {held['code']}")
+        if adt := engine.addresses.get("adt"):
+            sample = next(iter(sorted((self._shown / "channels" / "adt" / "cases").glob("*/in.hl7"))), None)
+            if sample is not None:
+                lines.append(f"segmill try adt {sample} --site {self._shown}")
+                lines.append(f"segmill send {sample} --to {adt[0]}:{adt[1]}")
+        for number, line in enumerate(lines):
+            click.echo(f"{'' if number else 'try':<9} {line}")
+
+    def _stopped_short(self) -> list[dict[str, Any]]:
+        """This run's held and refused messages with their reasons, oldest first."""
+        told = []
+        with open_queries(self._folder / "data" / "segmill.db") as queries:
+            for message in queries.messages(states=("held", "rejected"), since_us=self._began_us, newest_first=False):
+                errors = [finding for finding in load_findings(message.findings) if finding.severity == "error"]
+                told.append(
+                    {
+                        "seq": message.seq,
+                        "channel": message.channel,
+                        "state": "refused" if message.state == "rejected" else message.state,
+                        "code": errors[0].code if errors else "",
+                        "text": errors[0].text if errors else "",
+                    }
+                )
+        return told
+
+
+def _marked(number: int, colour: str) -> str:
+    return styled(str(number), fg=colour) if number else "0"
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _letters(number: int) -> str:
+    """A number in few letters and digits."""
+    digits = "0123456789ABCDEFGHJKLMNPQRSTVWXYZ"
+    text = ""
+    while number:
+        number, rest = divmod(number, len(digits))
+        text = digits[rest] + text
+    return text
