@@ -303,7 +303,10 @@ class Committer:
         self._last_size = max(1, len(work.intakes), self._last_size * 7 // 8)
         self._settling = True
         for entry, seq, deliveries in zip(work.intakes, committed.seqs, committed.deliveries, strict=True):
-            entry[1](seq, deliveries)
+            try:
+                entry[1](seq, deliveries)
+            except Exception as error:  # noqa: BLE001 - one message's defect must not silence its neighbours
+                log.error("message %d is stored, but its sender was not answered: %s", seq, describe(error))
         for item, deliveries in zip(work.reprocessed, committed.released, strict=True):
             item[1](item[0].seq, deliveries)
         for result in work.results:

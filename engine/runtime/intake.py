@@ -167,9 +167,12 @@ class Receiver:
             if known is None:
                 return
             findings = known
-        waiting = _Waiting(self, channel, key, body_hash, reply)
-        self._on_the_way[key, body_hash] = waiting
-        self._recent.add(key)
+        if channel.duplicates_window_us:
+            waiting = _Waiting(self, channel, key, body_hash, reply)
+            self._on_the_way[key, body_hash] = waiting
+            self._recent.add(key)
+        else:
+            waiting = _Waiting(self, channel, None, body_hash, reply)
         record = Received(
             self._next_receive_id(),
             channel.name,
