@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from engine.hl7.ack import Decision
-from engine.hl7.errors import UnreadableMessage
 from engine.hl7.batch import split_batch
+from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.mllp.framing import END, VT, Oversize
 from engine.model.envelope import Delivery, Known

@@ -45,7 +45,7 @@ def samples() -> list[tuple[str, bytes]]:
 
 
 def without_frame(raw: bytes) -> bytes:
-    return raw.removesuffix(END).replace(VT, b"")
+    return raw.partition(b"\x1c")[0].replace(VT, b"")
 
 
 def is_well_formed(raw: bytes) -> bool:
