@@ -1,0 +1,132 @@
+"""A store is brought up to this engine's schema, or refused with a sentence, never half changed."""
+
+import sqlite3
+
+import pytest
+
+from engine.adapters.stores.health import check
+from engine.adapters.stores.schema import APPLICATION_ID, Migration, back_up, load_migrations, migrate
+from engine.adapters.stores.sqlite import SqliteStore
+from engine.model.envelope import Batch
+from engine.ports.store import StoreError
+from engine.testing.store_contract import EPR, FIRST, LAB, intake
+
+FIRST_STEP = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);")
+SECOND_STEP = Migration(2, "second", "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x * 10;")
+
+
+@pytest.fixture
+def db(tmp_path):
+    connection = sqlite3.connect(tmp_path / "old.db", isolation_level=None)
+    yield connection
+    connection.close()
+
+
+def version(connection):
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_the_migrations_that_ship_are_numbered_from_one_without_a_gap():
+    assert [migration.number for migration in load_migrations()] == list(range(1, len(load_migrations()) + 1))
+
+
+def test_a_store_of_an_earlier_engine_is_brought_up_and_a_copy_of_it_kept(db, tmp_path):
+    migrate(db, tmp_path / "old.db", [FIRST_STEP])
+    migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
+    assert db.execute("SELECT * FROM a").fetchall() == [(1, 10), (2, 20)]
+    assert version(db) == 2
+    copy = tmp_path / "old.db.schema-1"
+    assert copy.stat().st_mode & 0o077 == 0
+    kept = sqlite3.connect(copy)
+    assert kept.execute("SELECT * FROM a").fetchall() == [(1,), (2,)]
+    assert version(kept) == 1
+    kept.close()
+    migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["old.db", "old.db.schema-1"]
+
+
+def test_a_step_that_fails_leaves_the_store_as_it_was_before_it(db, tmp_path):
+    migrate(db, tmp_path / "old.db", [FIRST_STEP])
+    bad = Migration(2, "bad", "DELETE FROM a; INSERT INTO no_such_table VALUES (1);")
+    with pytest.raises(StoreError, match=r"step 2 .bad. of the schema"):
+        migrate(db, tmp_path / "old.db", [FIRST_STEP, bad])
+    assert db.execute("SELECT x FROM a").fetchall() == [(1,), (2,)]
+    assert version(db) == 1
+    migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
+    assert version(db) == 2
+
+
+def test_without_room_for_the_copy_nothing_is_changed(db, tmp_path):
+    migrate(db, tmp_path / "old.db", [FIRST_STEP])
+    (tmp_path / "old.db.schema-1").mkdir()
+    with pytest.raises(StoreError, match="no copy of the store"):
+        migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
+    assert version(db) == 1
+    assert not (tmp_path / "old.db.schema-1.part").exists()
+
+
+def test_a_store_of_a_newer_engine_is_refused_and_left_alone(path):
+    store = SqliteStore(path)
+    store.open()
+    store.close()
+    newer = sqlite3.connect(path)
+    newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(StoreError, match=r"newer Segmill .schema 99"):
+        store.open()
+    newer = sqlite3.connect(path)
+    assert version(newer) == 99
+    newer.close()
+
+
+def test_a_database_of_something_else_is_refused(path):
+    path.parent.mkdir()
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE theirs (x)")
+    other.commit()
+    other.close()
+    with pytest.raises(StoreError, match="not a store of Segmill"):
+        SqliteStore(path).open()
+
+
+def test_the_file_says_whose_it_is(open_store):
+    _, connection = open_store()
+    assert connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    assert version(connection) == load_migrations()[-1].number
+
+
+def test_a_copy_made_beside_a_writer_is_a_store_of_its_own(open_store, tmp_path):
+    """D10: consistent, and restored by opening it."""
+    store, connection = open_store()
+    store.commit(Batch([intake(EPR) for _ in range(5)]))
+    back_up(connection, tmp_path / "copy.db")
+    store.commit(Batch([intake(EPR)]))
+    copy = SqliteStore(tmp_path / "copy.db")
+    copy.open()
+    assert len(copy.queued(LAB, EPR, FIRST, 10)) == 5
+    copy.close()
+
+
+def test_damage_in_the_structure_is_found_at_the_start_and_said(open_store, path):
+    store, _ = open_store()
+    store.commit(Batch([intake(EPR, raw=b"x" * 9000) for _ in range(50)]))
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 9] = bytes(4096 * 6)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="is damaged"):
+        store.open()
+
+
+def test_a_big_store_is_looked_through_by_its_steering_tables(open_store, path):
+    store, connection = open_store()
+    store.commit(Batch([intake(EPR)]))
+    asked = []
+    connection.set_trace_callback(asked.append)
+    check(connection, path, full_check_bytes=0)
+    connection.set_trace_callback(None)
+    assert any("'meta'" in sql for sql in asked)
+    assert "PRAGMA quick_check(1)" not in asked
+    store.close()
+    store._full_check_bytes = 0
+    store.open()
