@@ -99,18 +99,30 @@ def _field_changes(
     return found
 
 
-def _parts(
-    place: str, old: str | None, new: str | None, cut_old: Delimiters, cut_new: Delimiters, depth: int = 0
-) -> list[Change]:
-    """Components, and below them subcomponents, as long as both sides have some."""
-    if not old or not new or depth == 2:
+def _parts(place: str, old: str | None, new: str | None, cut_old: Delimiters, cut_new: Delimiters) -> list[Change]:
+    """What differs in a repetition, by component."""
+    if not old or not new:
         return [Change(place, old, new)]
-    marks = [(cut.cut_component, cut.cut_subcomponent)[depth] for cut in (cut_old, cut_new)]
-    olds, news = old.split(marks[0]), new.split(marks[1])
-    if max(len(olds), len(news)) == 1:
-        return _parts(place, old, new, cut_old, cut_new, depth + 1) if depth == 0 else [Change(place, old, new)]
+    olds, news = old.split(cut_old.cut_component), new.split(cut_new.cut_component)
+    is_plain = max(len(olds), len(news)) == 1
+    if is_plain and cut_old.cut_subcomponent not in old and cut_new.cut_subcomponent not in new:
+        return [Change(place, old, new)]
     found: list[Change] = []
     for number, (left, right) in enumerate(zip_longest(olds, news), 1):
         if left != right and (left or right):
-            found.extend(_parts(f"{place}.{number}", left, right, cut_old, cut_new, depth + 1))
+            found.extend(_subparts(f"{place}.{number}", left, right, cut_old, cut_new))
     return found or [Change(place, old, new)]
+
+
+def _subparts(place: str, old: str | None, new: str | None, cut_old: Delimiters, cut_new: Delimiters) -> list[Change]:
+    """What differs in a component, by subcomponent."""
+    if not old or not new:
+        return [Change(place, old, new)]
+    olds, news = old.split(cut_old.cut_subcomponent), new.split(cut_new.cut_subcomponent)
+    if max(len(olds), len(news)) == 1:
+        return [Change(place, old, new)]
+    return [
+        Change(f"{place}.{number}", left, right)
+        for number, (left, right) in enumerate(zip_longest(olds, news), 1)
+        if left != right
+    ]

@@ -14,6 +14,7 @@ from engine.hl7.message import Message
 from engine.pipeline.compile import CompiledChannel, compile_channel
 from engine.pipeline.registry import load_steps
 from engine.pipeline.run import Result
+from engine.pipeline.trace import Trace
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TO_ONE = "routes: [{to: out}]\ndestinations: {out: {anywhere: {}}}\n"
@@ -44,6 +45,16 @@ class Channel:
     def run(self, raw: bytes) -> Result:
         return self.compiled.run(Message.parse(raw), NOW)
 
+    @property
+    def now(self) -> datetime:
+        return NOW
+
+    def parse(self, raw: bytes) -> Message:
+        return Message.parse(raw)
+
+    def trace(self, raw: bytes) -> Trace:
+        return self.compiled.trace(Message.parse(raw), NOW)
+
     def out(self, raw: bytes) -> bytes:
         """What the one destination gets."""
         result = self.run(raw)
@@ -68,7 +79,7 @@ def _files(steps: str, rest: str, files: Mapping[str, str] | None) -> dict[str, 
     return {"channel.yaml": text.encode(), **{name: content.encode() for name, content in (files or {}).items()}}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def channel() -> ChannelMaker:
     """`channel("- set: {PID-8: F}") -> Channel`: without findings, with one destination `out`."""
 
@@ -80,7 +91,7 @@ def channel() -> ChannelMaker:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mistakes():
     """`mistakes("- set: {PID: F}") -> [(code, line, column, message)]`: the findings of such a channel."""
 

@@ -13,7 +13,8 @@ from engine.pipeline.step import CompiledStep, CompileScope, Run, Stop
 class DeleteOptions(ConfigModel):
     """Remove every place that a path matches.
 
-    `NTE` removes all NTE segments, `OBX-17` that field of every OBX, `PID-3[2]` the second repetition.
+    `NTE` removes all NTE segments, `OBX-17` that field of every OBX, `PID-3[2]` the second repetition. Parts of
+    segments go first, in the order of the list; then whole segments, all at once.
     """
 
     paths: tuple[PathText, ...] = Field(alias="delete", min_length=1, description="What to remove")
@@ -38,14 +39,31 @@ class DeleteStep:
         return ", ".join(options.paths)
 
     def compile(self, options: DeleteOptions, scope: CompileScope) -> CompiledStep:
-        paths = tuple(scope.path(text) for text in options.paths)
+        paths = [scope.path(text) for text in options.paths]
+        whole = tuple(dict.fromkeys(path.segment for path in paths if _is_every_segment(path)))
+        chosen = tuple(path for path in paths if path.field is None and not _is_every_segment(path))
+        parts = tuple(path for path in paths if path.field is not None)
 
         def remove(message: Message, run: Run) -> Stop | None:
-            for path in paths:
-                path.delete(message)
+            for path in parts:
+                if message.first(path.segment) >= 0:
+                    path.delete(message)
+            gone: list[int] = []
+            for path in chosen:
+                gone += path.segments(message)
+            for name in whole:
+                # Most messages lack most of what is listed, and to see that is cheap.
+                if message.first(name) >= 0:
+                    gone += message.indexes(name)
+            message.delete_segments(gone)
             return None
 
         return remove
+
+
+def _is_every_segment(path: Path) -> bool:
+    """`NTE`, all of them: neither one by number or content, nor the one in focus."""
+    return path.field is None and path.spec.segment_selector is None and not path.focus
 
 
 def _is_needed(path: Path) -> bool:

@@ -1,0 +1,52 @@
+"""Two messages, field by field."""
+
+import pytest
+
+from engine.hl7.message import Message
+from engine.pipeline.compare import changes
+
+HEAD = "MSH|^~\\&|A|B\r"
+
+
+def told(before: str, after: str) -> list[tuple[str, str | None, str | None]]:
+    found = changes(Message.parse((HEAD + before).encode()), Message.parse((HEAD + after).encode()))
+    return [(change.path, change.before, change.after) for change in found]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ("PID|1|a\r", "PID|1|a\r", []),
+        ("PID|1|a\r", "PID|1|b\r", [("PID-2", "a", "b")]),
+        ("PID|1|a^b\r", "PID|1|a^c\r", [("PID-2.2", "b", "c")]),
+        ("PID|1|a^b&c\r", "PID|1|a^b&d\r", [("PID-2.2.2", "c", "d")]),
+        ("PID|1|a&b\r", "PID|1|a&c\r", [("PID-2.1.2", "b", "c")]),
+        ("PID|1|a~b\r", "PID|1|a~c\r", [("PID-2[2]", "b", "c")]),
+        ("PID|1|a\r", "PID|1|a~c\r", [("PID-2[2]", None, "c")]),
+        ("PID|1|a^b\r", "PID|1\r", [("PID-2", "a^b", None)]),
+        ("PID|1|a^b\r", "PID|1|a\r", [("PID-2.2", "b", None)]),
+        ("PID|1\r", "PID|1||||x^y\r", [("PID-5", None, "x^y")]),
+        ("PID|1|a\r", "PID|1|a||\r", [("PID", "PID|1|a", "PID|1|a||")]),
+        ("PID|1|a\r", "PID|1|a^\r", [("PID-2", "a", "a^")]),
+        ("NTE|1|a\rNTE|2|b\r", "NTE|1|a\rNTE|2|c\r", [("NTE[2]-2", "b", "c")]),
+        ("NTE|1|a\rNTE|2|b\r", "NTE|1|a\r", [("NTE[2]", "NTE|2|b", None)]),
+        ("PID|1\r", "PID|1\rZZZ|x\r", [("ZZZ", None, "ZZZ|x")]),
+        ("PID|1\rPV1|1\r", "PV1|1\rPID|1\r", [("PV1", None, "PV1|1"), ("PV1", "PV1|1", None)]),
+    ],
+)
+def test_what_differs_is_named_as_deep_as_both_sides_go(before, after, found):
+    assert told(before, after) == found
+
+
+def test_a_segment_that_went_does_not_make_its_followers_differ():
+    left = "".join(f"OBX|{n}|v{n}\r" for n in range(1, 6))
+    assert told(left, left.replace("OBX|3|v3\r", "")) == [("OBX[3]", "OBX|3|v3", None)]
+
+
+def test_delimiters_are_compared_as_text_and_values_by_each_messages_own():
+    left = Message.parse(b"MSH|^~\\&|A|B\rPID|a^b\r")
+    right = Message.parse(b"MSH|$~\\&|A|B\rPID|a$c\r")
+    assert [(c.path, c.before, c.after) for c in changes(left, right)] == [
+        ("MSH-2", "^~\\&", "$~\\&"),
+        ("PID-1.2", "b", "c"),
+    ]
