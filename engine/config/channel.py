@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
 from engine.config.base import ConfigModel, did_you_mean
-from engine.config.entries import Destination, StepEntry, check_name
+from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
 from engine.config.listen import Listen
 from engine.config.types import ConditionText, DestinationText, MarkedText
@@ -127,7 +127,7 @@ def _duplicates(value: object) -> object:
 DuplicatesField = Annotated[
     Duplicates,
     BeforeValidator(_duplicates),
-    WithJsonSchema({"anyOf": [{"const": "off"}, {"$ref": "#/definitions/Duplicates"}]}),
+    WithJsonSchema({"anyOf": [{"const": "off"}, Duplicates.model_json_schema()]}),
 ]
 
 
@@ -178,7 +178,9 @@ class ChannelFile(ConfigModel):
     steps: tuple[StepEntry, ...] = Field(default=(), description="What happens to a message, in order")
     routes: tuple[Route, ...] = Field(default=(), description="Where a message goes; it may take several")
     destinations: dict[Annotated[str, AfterValidator(_named)], Destination] = Field(
-        default_factory=dict, description="Where messages can go, by name"
+        default_factory=dict,
+        description="Where messages can go, by name",
+        json_schema_extra={"propertyNames": {"pattern": NAME_PATTERN}},
     )
     later: ClassVar[Mapping[str, str]] = {
         "validate": "in this version write a 'validate' step under steps",

@@ -5,10 +5,12 @@ It works on the texts met while the file was read, so that a mistake elsewhere d
 
 import ast
 import posixpath
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 from engine.config.base import did_you_mean, nearest
+from engine.config.entries import NAME_PATTERN
 from engine.config.expression import ExpressionError, compile_condition, compile_value
 from engine.config.files import ChannelFiles
 from engine.config.finding import ConfigFinding, Position, at
@@ -80,11 +82,13 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
         destinations = SourceDict()
     elif destinations.node.is_broken:
         return []
+    misnamed = [name for name in destinations if not re.fullmatch(NAME_PATTERN, name)]
+    unknown = [text for text in named if text not in destinations and not nearest(text, misnamed)]
     findings = [
         at(_place(text), "E140", f"no destination is named '{text.shown}'", did_you_mean(text, destinations))
-        for text in named
-        if text not in destinations
+        for text in unknown
     ]
+    meant = {nearest(text, destinations) for text in unknown}
     if data.node.is_broken or ("routes" not in data and nearest("routes", data)):
         return findings
     if not data.value("routes"):
@@ -94,7 +98,7 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
     return findings + [
         at(_place(name), "W141", f"no route goes to '{name.shown}'", "add a route, or remove the destination")
         for name in destinations
-        if name not in named
+        if name not in named and name not in meant
     ]
 
 

@@ -1,4 +1,4 @@
-"""E130 to W156: expressions, paths, files and routes of a channel, code tables, and channels beside each other."""
+"""E130 to E162: expressions, paths, files and routes of a channel, its neighbours, code tables, and the machine."""
 
 from types import MappingProxyType
 from typing import Final
@@ -17,7 +17,8 @@ CHANNEL: Final[Stories] = MappingProxyType(
         ),
         "E131": Story(
             "an HL7 path that cannot be understood",
-            'A path is written as the standard writes it: PID-3, PID-3.1, PID-3[2].1, OBX[3]-5, PID-3[5 == "MR"].1, NTE.',
+            "A path is written as the standard writes it: PID-3, PID-3.1, PID-3[2].1, OBX[3]-5, NTE, or "
+            'PID-3[5 == "MR"].1 for the first repetition whose fifth component is MR.',
             "Correct it where the caret stands.",
             "delete: [PID-5..1]",
         ),
@@ -132,6 +133,28 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "a code table with a byte order mark",
             "Some spreadsheets write one. It was skipped.",
             "Save the table as UTF-8 without it.",
+        ),
+        "E160": Story(
+            "an address that cannot be listened on",
+            "'segmill check --env' tried to open the port and could not: another process has it, the address is "
+            "not of this machine, or ports below 1024 are not allowed to this user.",
+            "See who has it: ss -ltnp. Or take another port.",
+        ),
+        "E161": Story(
+            "a folder that cannot be written",
+            "'segmill check --env' found that the user it runs as cannot make files there. The engine's user would "
+            "need to.",
+            "Make the folder, and give the engine's user the right to write into it.",
+        ),
+        "E162": Story(
+            "TLS files that cannot be used",
+            "A certificate, key or CA is there and is no PEM, or the key is not that of the certificate.",
+            "Compare certificate and key: openssl x509 -noout -pubkey -in CERT, openssl pkey -pubout -in KEY.",
+        ),
+        "W160": Story(
+            "a receiver that cannot be reached now",
+            "'segmill check --env' tried to connect, and nobody answered. Messages for it would wait in their lane.",
+            "Check host, port and firewall; or start the engine all the same, it tries again by itself.",
         ),
     }
 )

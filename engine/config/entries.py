@@ -71,7 +71,7 @@ class StepEntry:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"$ref": "#/definitions/Step"}
+        return {"x-definition": "Step"}
 
 
 def _read_step(value: SourceDict, reading: Reading) -> StepEntry | None:
@@ -257,7 +257,7 @@ class Destination:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"$ref": "#/definitions/Destination"}
+        return {"x-definition": "Destination"}
 
 
 def _report_sink(key: SourceText, has_sink: bool, reading: Reading) -> None:

@@ -66,7 +66,7 @@ class SiteSettings(ConfigModel):
     admin: Annotated[
         AdminPort | None,
         BeforeValidator(_admin),
-        WithJsonSchema({"anyOf": [{"const": "off"}, {"$ref": "#/definitions/AdminPort"}]}),
+        WithJsonSchema({"anyOf": [{"const": "off"}, AdminPort.model_json_schema()]}),
     ] = Field(default_factory=AdminPort, description="Metrics and probes over TCP, or off")
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
     limits: Limits = Field(default_factory=Limits, description="Bounds of the whole engine")

@@ -17,8 +17,8 @@ BYTES: Final = {
     "MiB": 1024**2,
     "GiB": 1024**3,
 }
-DURATION_PATTERN: Final = r"^(0|[0-9]+(\.[0-9]+)?(ms|s|m|h|d))$"
-SIZE_PATTERN: Final = r"^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?$"
+DURATION_PATTERN: Final = r"^(0|[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d))$"
+SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)? ?(B|KB|MB|GB|KiB|MiB|GiB)?$"
 PERCENT_PATTERN: Final = r"^[0-9]{1,3}%$"
 
 _NUMBER_AND_UNIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
@@ -62,6 +62,24 @@ def parse_percent(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,3}%", text) or int(text[:-1]) > 100:
         raise BadValue(f"'{text}' is not a percentage", "write it from 0% to 100%, such as 20%", code="E106")
     return int(text[:-1]) / 100
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text with a whole number that `parse_duration` reads as these seconds: `1m` for 60."""
+    if seconds == 0:
+        return "0"
+    for unit, size in reversed(SECONDS.items()):
+        if (count := seconds / size) >= 1 and round(count, 6) == int(count):
+            return f"{int(count)}{unit}"
+    return f"{seconds:g}s"
+
+
+def format_size(size: int) -> str:
+    """The shortest text that `parse_size` reads as this size: `16MiB`."""
+    for unit, factor in reversed(BYTES.items()):
+        if size >= factor > 1 and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
 
 
 def _duration(value: object) -> object:

@@ -1,7 +1,7 @@
 import pytest
 
 from engine.config.finding import BadValue
-from engine.config.units import parse_duration, parse_percent, parse_size
+from engine.config.units import format_duration, format_size, parse_duration, parse_percent, parse_size
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,13 @@ def test_a_percentage_is_whole_and_between_0_and_100(text: str) -> None:
     assert parse_percent("20%") == 0.2
     with pytest.raises(BadValue):
         parse_percent(text)
+
+
+@pytest.mark.parametrize("text", ["0", "500ms", "1s", "90s", "1m", "2h", "7d", "1500ms"])
+def test_a_duration_is_written_as_it_would_be_read(text: str) -> None:
+    assert format_duration(parse_duration(text)) == text
+
+
+@pytest.mark.parametrize("text", ["0", "512", "64KB", "20MB", "16MiB", "1GiB", "1GB", "1500"])
+def test_a_size_is_written_as_it_would_be_read(text: str) -> None:
+    assert format_size(parse_size(text)) == text
