@@ -98,7 +98,7 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
     return findings + [
         at(_place(name), "W141", f"no route goes to '{name.shown}'", "add a route, or remove the destination")
         for name in destinations
-        if name not in named and name not in meant
+        if name not in named and name not in meant and name not in misnamed
     ]
 
 
