@@ -15,6 +15,7 @@ from engine.hl7.err import AckError, error_segments, first_condition, safe_text
 from engine.hl7.errors import Notice, UnreadableMessage
 from engine.hl7.message import Message
 from engine.hl7.output import encode_exactly
+from engine.hl7.path import compile_path
 from engine.hl7.version import DEFAULT_VERSION, Version, parse_version
 
 __all__ = ["Ack", "AckError", "answers", "build_ack", "condition_notices", "read_ack"]
@@ -142,6 +143,8 @@ def read_ack(raw: bytes) -> Ack | None:
     separator = line[3:4]
     if not separator or separator.isalnum():
         return None
+    if separator >= b"\x80":
+        return _with_wide_separator(raw)
     parts = line.split(separator, 3)
     code = parts[1].strip().decode("ascii", "replace").upper()
     if code not in CODES:
@@ -150,6 +153,19 @@ def read_ack(raw: bytes) -> Ack | None:
     if code[1] == "A":
         return Ack(code, control_id, "", "")
     return _negative(raw, code, control_id)
+
+
+def _with_wide_separator(raw: bytes) -> Ack | None:
+    """An acknowledgement whose field separator takes more than one byte."""
+    try:
+        message = Message.parse(raw)
+    except UnreadableMessage:
+        return None
+    code = (message.get("MSA-1") or "").strip().upper()
+    control_id = _encoded(compile_path("MSA-2").raw(message) or "", message.codec)
+    if code not in CODES:
+        return None
+    return Ack(code, control_id, "", "") if code[1] == "A" else _negative(raw, code, control_id)
 
 
 def _negative(raw: bytes, code: str, control_id: bytes) -> Ack:

@@ -12,7 +12,9 @@ _LINE = (
 _FIRST_LINE = re.compile(_LINE)
 _LATER_LINE = re.compile(rb"[\r\n]" + _LINE)
 _MAY_BE_LATER_LINE = re.compile(rb"\r(?:MSH|[FB][HT]S|[ \t\xef])")  # several times faster, for the usual case
-_BLANKS = b" \t\r\n\xef\xbb\xbf"
+_SEGMENT_END = re.compile(rb"\r\n|\r|\n")
+_BLANKS = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
 
 
 def split_batch(raw: bytes) -> list[bytes]:
@@ -34,17 +36,13 @@ def split_batch(raw: bytes) -> list[bytes]:
     ends = [start for start, _ in marks[1:]] + [len(raw)]
     messages = [_one(raw[start:end]) for (start, name), end in zip(marks, ends, strict=True) if name == b"MSH"]
     before = raw[: marks[0][0]]
-    if messages and before.strip(_BLANKS):
+    if messages and before.removeprefix(_BOM).strip(_BLANKS):
         messages[0] = before + messages[0]
     return messages
 
 
 def _one(piece: bytes) -> bytes:
     """Without the blank lines that follow: one segment end, as the message writes it, stays."""
-    end = len(piece.rstrip(_BLANKS[:4]))
-    rest = piece[end:]
-    for terminator in (b"\r\n", b"\r", b"\n"):
-        at = rest.find(terminator)
-        if at >= 0:
-            return piece[: end + at] + terminator
-    return piece
+    end = len(piece.rstrip(_BLANKS))
+    found = _SEGMENT_END.search(piece, end)
+    return piece[: found.end()] if found else piece

@@ -96,13 +96,13 @@ def _with_cr(body: bytes) -> bytes:
     if b"\r" not in body:
         return body.replace(b"\n", b"\r")
     separator = re.escape(body[3:4])
-    follows = rb"(?=" + _SEGMENT_NAME + rb"(?:" + separator + rb"|[\r\n]|\Z)|[\r\n]|\Z)"
+    follows = rb"(?=" + _SEGMENT_NAME + rb"(?:" + separator + rb"|[\r\n]|\Z)|\r|\Z)"
     ends = body.rstrip(b"\r\n")
     if b"\r" not in ends:
         # Lines in LF and one CR at the very end: the CR came from the sender's framing.
         ended = re.sub(rb"\n(?=" + _SEGMENT_NAME + separator + rb")", b"\r", ends) + body[len(ends) :]
         body = body if ended == body else ended
-    ended = re.sub(rb"\r\n" + follows, b"\r", body)
+    ended = re.sub(rb"\r\n+" + follows, b"\r", body)
     return body if ended == body else ended
 
 
