@@ -1,5 +1,5 @@
 """One HL7 message, lazy and copy-on-write: nothing is split before it is asked for, and what nobody edits leaves
-byte for byte as it came (DESIGN decision 4; spec items 41, 44, 45, 48).
+byte for byte as it came (spec items 41, 44, 45, 48).
 
 A message is a list of segment texts. A segment's fields are split when first asked for and kept as a list that
 is never changed in place: an edit puts a new list there, so copies share all that they have in common.
