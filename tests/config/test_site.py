@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import files as files_module
 from engine.config.finding import ConfigFinding
 from engine.config.kinds import Kinds
 from engine.config.site import LoadedSite, load_site, load_version
@@ -181,6 +182,26 @@ def test_a_file_that_may_not_be_read_is_told(load: Load, channel: str, tmp_path:
     load(channel)
     (tmp_path / "site/channels/orders/channel.yaml").chmod(0)
     assert told(load({}).findings) == [("channels/orders/channel.yaml", 0, "E100")]
+
+
+def test_settings_that_cannot_be_read_are_told(load: Load, channel: str, tmp_path: Path) -> None:
+    (tmp_path / "site/segmill.yaml").mkdir(parents=True)
+    site = load(channel)
+    assert told(site.findings) == [("segmill.yaml", 0, "E100")]
+    assert site.site is None
+
+
+def test_a_file_that_is_no_text_or_no_yaml_is_told(load: Load, channel: str) -> None:
+    site = load({"a": {"channel.yaml": b"description: \xff\n"}, "b": "a: [\n", "c": channel})
+    assert told(site.findings) == [("channels/a/channel.yaml", 1, "E116"), ("channels/b/channel.yaml", 1, "E112")]
+    assert [c.name for c in site.channels] == ["c"]
+
+
+def test_a_table_that_is_too_large_is_not_read(load: Load, channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_module, "MAX_FILE_BYTES", 1000)
+    (finding,) = load(channel, files={"tables/w.csv": "from,to\n" * 1000}).findings
+    assert (finding.file, finding.code) == ("channels/orders/tables/w.csv", "E132")
+    assert "larger" in finding.message
 
 
 def test_a_folder_without_a_channel_file_is_warned_of_with_the_name_that_was_meant(load: Load, channel: str) -> None:

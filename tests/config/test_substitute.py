@@ -68,6 +68,14 @@ def test_a_file_that_cannot_be_read_is_a_finding(load: Load) -> None:
     assert (finding.line, finding.code) == (3, "E121")
 
 
+@pytest.mark.parametrize(("content", "words"), [(b"\xff", "not UTF-8"), (b"x" * 70_000, "too large")])
+def test_a_file_that_cannot_be_a_value_is_a_finding(load: Load, content: bytes, words: str) -> None:
+    text = CHANNEL.replace("${HIS}", "${file:channels/orders/x.txt}")
+    (finding,) = load(text, files={"x.txt": content}, env={"RIS_PORT": "1"}).findings
+    assert (finding.line, finding.code) == (3, "E121")
+    assert words in finding.message
+
+
 @pytest.mark.parametrize("reference", ["${1X}", "${}", "${A B}", "${open"])
 def test_what_is_no_reference_is_said_to_be_none(load: Load, reference: str) -> None:
     (finding,) = load(CHANNEL.replace('"${HIS}"', f'"{reference}"'), env={"RIS_PORT": "1"}).findings
