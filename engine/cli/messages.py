@@ -13,6 +13,7 @@ from engine.cli.output import columns, count, emit, local_time, printable, say, 
 from engine.cli.selection import make_search, matching, parse_seqs, search_options, utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
 from engine.model.finding import load_findings
+from engine.model.states import MESSAGE_STATES
 
 if TYPE_CHECKING:
     from engine.ports.store import StoredDelivery, StoredMessage, StoreQueries
@@ -23,20 +24,23 @@ COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued"
 @subcommand(
     "messages",
     "segmill messages --since 2h --state held",
-    """segmill messages --where 'PID-3.1 == "100001"' --limit 5""",
+    """segmill messages --where 'PID-3.1 == "900001"' --limit 5""",
     "segmill messages 1",
+    "segmill messages --summary",
 )
 @click.argument("seq", required=False)
 @search_options
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, the newest.")
 @click.option("--show-values", is_flag=True, help="Show what stands in the fields: patient data. Masked otherwise.")
+@click.option("--summary", is_flag=True, help="Only how many there are in each channel, and what waits where.")
 @site_option
 @data_option
-@json_option("one object a message")
+@json_option("one object a message, or the summary,")
 def command(
     seq: str | None,
     limit: int,
     show_values: bool,
+    summary: bool,
     site: Path | None,
     data: Path | None,
     as_json: bool,
@@ -51,6 +55,10 @@ def command(
 
     wanted = make_search(**search, now=utc_now())
     with open_queries(whereabouts(site, data).store) as queries:
+        if summary:
+            if seq is not None or not wanted.is_empty:
+                raise misuse("--summary is about everything that is stored")
+            return _summarise(queries, as_json=as_json)
         if seq is not None:
             if not wanted.is_empty:
                 raise misuse("give the number of one message, or a search, not both")
@@ -78,6 +86,38 @@ def command(
         click.echo(columns(headers, rows, right=("seq",)))
     if not as_json:
         say(f"{count(len(rows), 'message')}" + (f" (the newest; --limit {limit})" if len(rows) == limit else ""))
+    return 0
+
+
+def _summarise(queries: "StoreQueries", *, as_json: bool) -> int:
+    """How many messages of each channel are in which state, and what waits for each destination."""
+    counts: dict[str, dict[str, int]] = {}
+    for (channel, state), number in sorted(queries.counts().items()):
+        counts.setdefault(channel, {})[state] = number
+    depths = [depth for depth in queries.depths() if depth.queued or depth.held]
+    if as_json:
+        waiting = [
+            {
+                "channel": depth.channel,
+                "destination": depth.destination,
+                "queued": depth.queued,
+                "held": depth.held,
+                "oldest_received_at": utc_time(depth.oldest_us),
+            }
+            for depth in depths
+        ]
+        emit({"messages": counts, "waiting": waiting})
+        return 0
+    states = [state for state in MESSAGE_STATES if any(state in of_channel for of_channel in counts.values())]
+    rows = [(channel, *(str(of.get(state, 0)) for state in states)) for channel, of in counts.items()]
+    click.echo(columns(("channel", *states), rows, right=states))
+    if depths:
+        waiting_rows = [
+            (d.channel, d.destination, str(d.queued), str(d.held), local_time(d.oldest_us) if d.oldest_us else "")
+            for d in depths
+        ]
+        headers = ("channel", "destination", "queued", "held", "oldest")
+        click.echo("\n" + columns(headers, waiting_rows, right=("queued", "held")))
     return 0
 
 

@@ -1,0 +1,146 @@
+"""A command line to call as a person would, a site to call it on, and an engine that runs on it."""
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.adapters.mllp_connection import Target
+from engine.adapters.sender import Sender, SendReport
+from engine.app import Engine
+from engine.cli.main import run
+from engine.config.site import load_site
+from engine.pipeline.registry import load_kinds
+from engine.testing.peers import ReceivingPeer
+
+
+@dataclass(slots=True)
+class Called:
+    """How a command ended, and what it said where."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON object."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        """Standard output as one JSON object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Segmill = Callable[..., Called]
+
+
+@pytest.fixture
+def segmill(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Segmill:
+    """`segmill("check", site)`: call it in this process, without colours."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("SEGMILL_SITE", raising=False)
+
+    def call(*words: object) -> Called:
+        capsys.readouterr()
+        code = run([str(word) for word in words])
+        said = capsys.readouterr()
+        return Called(code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def site(tmp_path: Path, repository: Path) -> Path:
+    """A site with the shipped channels."""
+    folder = tmp_path / "site"
+    shutil.copytree(repository / "channels", folder / "channels", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "segmill.yaml").write_text("environment: test\nadmin: off\n")
+    return folder
+
+
+class RunningSite:
+    """An engine on a site's folder, on a thread of its own, with a receiver for everything it sends."""
+
+    def __init__(self, folder: Path, *answers: str) -> None:
+        self.folder = folder
+        self._answers = answers or ("AA",)
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._main)
+        self._thread.start()
+        self._ready.wait(30)
+        if self._failure is not None:
+            raise self._failure
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as exc:
+            self._failure = exc
+            self._ready.set()
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        async with ReceivingPeer(*self._answers) as self.peer:
+            ports = dict.fromkeys(("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT"), "0")
+            receivers = dict.fromkeys(("SEGMILL_RIS_PORT", "SEGMILL_EPR_PORT"), str(self.peer.address[1]))
+            self.engine = Engine(load_site(self.folder, load_kinds(), {**ports, **receivers}))
+            await self.engine.start()
+            self._ready.set()
+            await self._stop.wait()
+            await self.engine.stop()
+
+    def port(self, channel: str) -> int:
+        return self.engine.addresses[channel][1]
+
+    def send(self, channel: str, *messages: bytes) -> SendReport:
+        """Send, and wait until nothing is queued any more but what stands still."""
+
+        async def work() -> SendReport:
+            report = await Sender(Target(*self.engine.addresses[channel]), messages).run()
+            async with asyncio.timeout(20):
+                while any(
+                    lane.queued and lane.state not in ("stopped", "waiting")
+                    for status in await self.engine.control.status()
+                    for lane in status.lanes
+                ):
+                    await asyncio.sleep(0.005)
+            return report
+
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(60)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(30)
+
+
+@pytest.fixture
+def running(site: Path) -> Iterator[RunningSite]:
+    """The shipped channels at work."""
+    started = RunningSite(site)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def run_site_with() -> Iterator[Callable[..., RunningSite]]:
+    """`run_site_with(folder, "AE", "AA")`: a site whose receiver answers so."""
+    started: list[RunningSite] = []
+
+    def start(folder: Path, *answers: str) -> RunningSite:
+        started.append(RunningSite(folder, *answers))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()

@@ -1,0 +1,125 @@
+"""`segmill check`: every mistake, with its place, for people, programs and pull requests."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from engine.testing.sites import make_site
+
+BROKEN = """\
+description: one unknown step and one unknown destination
+listen: {mllp: {port: 0}}
+steps:
+  - sett: {MSH-5: RIS}
+routes:
+  - to: nowhere
+destinations:
+  files:
+    file: {folder: out}
+"""
+
+MLLP = """\
+listen: {{mllp: {{port: {port}}}}}
+routes: [{{to: ris}}]
+destinations:
+  ris:
+    mllp: {{host: 127.0.0.1, port: {receiver}}}
+"""
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    return make_site(tmp_path / "site", {"lab": BROKEN, "good": "listen: {mllp: {port: 0}}\n"})
+
+
+def test_the_shipped_channels_pass(segmill, site):
+    said = segmill("check", site)
+    assert said.code == 0
+    assert said.out == ""
+    assert "3 channels can run: adt, orders, results" in said.err
+
+
+def test_every_mistake_is_told_at_once_with_its_place_and_a_caret(segmill, broken):
+    said = segmill("check", broken)
+    assert said.code == 1
+    assert "channels/lab/channel.yaml:4:5 E102" in said.out
+    assert "^^^^ did you mean 'set'?" in said.out
+    assert "channels/lab/channel.yaml:6:9 " in said.out
+    assert "2 errors" in said.err
+
+
+def test_json_is_one_object_a_finding(segmill, broken):
+    for words in (["--json"], ["--format", "json"]):
+        found = segmill("check", broken, *words).lines
+        unknown = next(f for f in found if f["code"] == "E102")
+        assert (unknown["file"], unknown["line"]) == ("channels/lab/channel.yaml", 4)
+        assert unknown["severity"] == "error"
+        assert all(f["schema"] == 1 for f in found)
+
+
+def test_github_gets_annotations(segmill, broken):
+    said = segmill("check", broken, "--format", "github")
+    assert said.code == 1
+    assert "\n::error file=channels/lab/channel.yaml,line=4,col=5," in "\n" + said.out
+
+
+def test_the_site_is_the_folder_one_stands_in_or_below(segmill, site, monkeypatch):
+    monkeypatch.chdir(site / "channels" / "adt")
+    assert segmill("check").code == 0
+
+
+def test_the_site_can_be_named_by_the_environment(segmill, site, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert segmill("check").code == 2
+    monkeypatch.setenv("SEGMILL_SITE", str(site))
+    assert segmill("check").code == 0
+    monkeypatch.setenv("SEGMILL_SITE", str(tmp_path / "elsewhere"))
+    said = segmill("check")
+    assert said.code == 2
+    assert "SEGMILL_SITE" in said.err
+
+
+def test_without_a_site_it_says_where_it_looked_and_how_to_start_one(segmill, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = segmill("check")
+    assert said.code == 2
+    assert "no site here" in said.err
+    assert "segmill init" in said.err
+    assert segmill("check", tmp_path / "mistyped").code == 2
+
+
+def test_the_environment_is_tried_when_asked(segmill, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        channel = MLLP.format(port=taken.getsockname()[1], receiver=nobody.getsockname()[1])
+        site = make_site(tmp_path / "site", {"lab": channel}, settings="admin: off\n")
+        assert segmill("check", site).code == 0
+        found = {f["code"]: f for f in segmill("check", site, "--env", "--json").lines}
+    assert found["E160"]["line"] == 1
+    assert found["W160"]["line"] == 5
+    assert "refuses connections" in found["W160"]["message"]
+
+
+def test_what_answers_and_what_can_be_written_is_not_complained_about(segmill, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as receiver:
+        channel = MLLP.format(port=0, receiver=receiver.getsockname()[1])
+        site = make_site(tmp_path / "site", {"lab": channel}, settings="admin: off\n")
+        said = segmill("check", site, "--env")
+    assert (said.code, said.out) == (0, "")
+
+
+def test_a_folder_that_cannot_be_made_is_told(segmill, tmp_path):
+    (tmp_path / "file").write_text("")
+    channel = "listen: {mllp: {port: 0}}\nroutes: [{to: out}]\ndestinations: {out: {file: {folder: " + str(
+        tmp_path / "file" / "out"
+    )
+    site = make_site(tmp_path / "site", {"lab": channel + "}}}\n"}, settings="admin: off\n")
+    said = segmill("check", site, "--env")
+    assert said.code == 1
+    assert "E161" in said.out
+
+
+def test_an_engine_that_runs_on_the_site_is_not_in_its_own_way(segmill, running):
+    said = segmill("check", running.folder, "--env", "--json")
+    assert "E160" not in said.out

@@ -1,0 +1,265 @@
+"""`segmill messages`, `replay` and `release`: the stored messages of a site whose engine runs."""
+
+import json
+
+import pytest
+
+from engine.testing import messages
+from engine.testing.messages import Observation
+
+FERRITIN = Observation("FERR", "Ferritin", "88", units="ug/L")
+SECRETS = ("Testperson", "Anna", "900001", "19700101", "Example Street", "555-0100")
+
+
+@pytest.fixture
+def busy(running):
+    """Messages 1 and 2 processed, 3 held for its code, 4 refused for its name."""
+    running.send("adt", messages.adt(control_id="A1", mrn="111"), messages.adt(control_id="A2", mrn="222"))
+    running.send("results", messages.oru(control_id="R1", observations=[FERRITIN]))
+    running.send("adt", messages.adt(control_id="A3", family="", given=""))
+    return running
+
+
+def seqs(said) -> list[int]:
+    return [one["seq"] for one in said.lines]
+
+
+def test_the_newest_come_first_with_what_became_of_them(segmill, busy):
+    said = segmill("messages", "--site", busy.folder)
+    assert said.code == 0
+    rows = said.out.splitlines()
+    assert rows[0].split()[:4] == ["seq", "received", "channel", "type"]
+    assert [row.split()[0] for row in rows[1:]] == ["4", "3", "2", "1"]
+    assert "rejected" in rows[1]
+    assert "AE" in rows[1]
+    assert "held" in rows[2]
+    assert "E214" in rows[2]
+    assert "2 delivered" in rows[3]
+    assert "4 messages" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--where", 'PID-3.1 == "222"'], [2]),
+        (["--where", 'MSH-9.1 == "ADT" and PID-5 is empty'], [4]),
+        (["--channel", "results"], [3]),
+        (["--state", "held"], [3]),
+        (["--state", "delivered"], [2, 1]),
+        (["--state", "held", "--state", "rejected"], [4, 3]),
+        (["--state", "held", "--state", "delivered"], [3, 2, 1]),
+        (["--control-id", "A2"], [2]),
+        (["--since", "1h"], [4, 3, 2, 1]),
+        (["--since", "2000-01-01"], [4, 3, 2, 1]),
+        (["--until", "1h"], []),
+        (["--limit", "2"], [4, 3]),
+        (["--channel", "adt", "--state", "processed", "--limit", "1"], [2]),
+    ],
+)
+def test_a_search_finds_what_it_says(segmill, busy, words, found):
+    said = segmill("messages", "--site", busy.folder, "--json", *words)
+    assert said.code == 0
+    assert seqs(said) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--where", "PID-3. == 1"], "^"),
+        (["--since", "yesterday"], "2h"),
+        (["--state", "sent"], "delivered"),
+        (["one"], "no message number"),
+        (["99"], "there is no message 99"),
+        (["1", "--channel", "adt"], "not both"),
+    ],
+)
+def test_a_search_that_is_not_understood_says_what_would_be(segmill, busy, words, told):
+    said = segmill("messages", "--site", busy.folder, *words)
+    assert said.code == 2
+    assert told in said.err
+    assert said.out == ""
+
+
+def test_values_are_masked_until_somebody_asks_for_them(segmill, busy):
+    for words in (["1"], ["1", "--json"], ["--json"], []):
+        said = segmill("messages", "--site", busy.folder, *words)
+        assert said.code == 0
+        assert not [secret for secret in SECRETS if secret in said.out + said.err], words
+    shown = segmill("messages", "--site", busy.folder, "1", "--show-values")
+    assert "Testperson^Anna" in shown.out
+    as_json = segmill("messages", "--site", busy.folder, "1", "--show-values", "--json").json
+    assert "Testperson^Anna" in as_json["raw"]
+    assert "|RIS|RADIOLOGY|" in as_json["deliveries"][0]["body"]
+
+
+def test_one_message_shows_its_deliveries_findings_and_answer(segmill, busy):
+    said = segmill("messages", "--site", busy.folder, "3").out
+    assert "message 3  ORU^R01  control id R1  held" in said
+    assert "E214" in said
+    assert "OBX[1]-3.1" in said
+    assert "no deliveries" in said
+    assert "MSA|AA|R1" in said
+    said = segmill("messages", "--site", busy.folder, "1").out
+    assert [line.split()[:3] for line in said.splitlines() if line.startswith(("ris", "archive"))] == [
+        ["ris", "delivered", "1"],
+        ["archive", "delivered", "1"],
+    ]
+
+
+def test_the_store_is_read_without_the_engine_too(segmill, busy):
+    busy.stop()
+    assert seqs(segmill("messages", "--site", busy.folder, "--json")) == [4, 3, 2, 1]
+    assert seqs(segmill("messages", "--data", busy.folder / "data", "--json")) == [4, 3, 2, 1]
+
+
+def test_a_broken_channel_does_not_keep_anybody_from_looking(segmill, busy):
+    (busy.folder / "channels" / "adt" / "channel.yaml").write_text("listen: [")
+    assert seqs(segmill("messages", "--site", busy.folder, "--json")) == [4, 3, 2, 1]
+    (busy.folder / "segmill.yaml").write_text("data: [")
+    said = segmill("messages", "--site", busy.folder)
+    assert said.code == 78
+    assert "--data" in said.err
+    assert segmill("messages", "--data", busy.folder / "data").code == 0
+
+
+def test_where_nothing_ever_ran_it_says_so(segmill, site):
+    said = segmill("messages", "--site", site)
+    assert said.code == 69
+    assert "segmill run" in said.err
+
+
+def test_the_summary_counts_by_channel_and_by_what_waits(segmill, busy):
+    said = segmill("messages", "--site", busy.folder, "--summary", "--json").json
+    assert said["messages"]["adt"] == {"processed": 2, "rejected": 1}
+    assert said["messages"]["results"] == {"held": 1}
+    assert "adt" in segmill("messages", "--site", busy.folder, "--summary").out
+
+
+# -- release --------------------------------------------------------------------------------------
+
+
+def test_a_held_message_goes_through_its_channel_again_and_says_why_it_is_held_still(segmill, busy):
+    said = segmill("release", "3", "--site", busy.folder)
+    assert said.code == 1
+    assert "left alone: message 3, it is held again: E214" in said.err
+    assert "starts again" in said.err
+
+
+def test_after_the_table_was_mended_and_the_engine_started_again_it_goes_out(segmill, busy, run_site_with):
+    busy.stop()
+    table = busy.folder / "channels" / "results" / "tables" / "codes.csv"
+    table.write_text(table.read_text() + "FERR,N0050-1,Ferritin\n")
+    again = run_site_with(busy.folder)
+    said = segmill("release", "--all", "--yes", "--site", busy.folder)
+    assert said.code == 0
+    assert "released: 1 message, 2 deliveries" in said.err
+    again.send("adt")
+    assert any(b"N0050-1^Ferritin" in payload for payload in again.peer.received)
+    assert seqs(segmill("messages", "--state", "held", "--json", "--site", busy.folder)) == []
+
+
+def test_what_its_receiver_refused_goes_out_again_after_release(segmill, site, run_site_with):
+    running = run_site_with(site, "AE", "AA")
+    running.send("adt", messages.adt())
+    assert seqs(segmill("messages", "--state", "held", "--json", "--site", site)) == [1]
+    said = segmill("release", "--channel", "adt", "--all", "--yes", "--json", "--site", site)
+    assert (said.code, said.json["deliveries"]) == (0, 1)
+    running.send("adt")
+    assert running.peer.messages == 2
+
+
+def test_a_destination_that_stands_still_is_part_of_all(segmill, site, run_site_with):
+    """The orders channel stops its lane at a refusal, so that nothing overtakes."""
+    running = run_site_with(site, "AE", "AA")
+    running.send("orders", messages.orm(control_id="O1"), messages.orm(control_id="O2"))
+    plan = segmill("release", "--all", "--plan", "--json", "--site", site).json
+    assert plan["messages"] == 1
+    assert segmill("release", "--all", "--yes", "--site", site).code == 0
+    running.send("orders")
+    assert running.peer.messages == 3
+
+
+def test_giving_up_needs_a_reason_and_keeps_it(segmill, busy):
+    said = segmill("release", "3", "--discard", "LAB sent a test", "--yes", "--site", busy.folder)
+    assert said.code == 0
+    told = segmill("messages", "3", "--json", "--site", busy.folder).json
+    assert told["state"] == "discarded"
+    assert "LAB sent a test" in json.dumps(told["findings"])
+    assert segmill("release", "3", "--site", busy.folder).code == 1
+
+
+def test_nothing_is_done_to_all_without_a_yes(segmill, busy):
+    said = segmill("release", "--all", "--site", busy.folder)
+    assert said.code == 2
+    assert "--yes" in said.err
+    assert "held messages" in said.err
+    assert segmill("release", "--all", "--plan", "--site", busy.folder).code == 0
+    assert segmill("messages", "3", "--json", "--site", busy.folder).json["state"] == "held"
+
+
+@pytest.mark.parametrize("words", [[], ["--channel", "adt"], ["3", "--all"], ["3", "--channel", "adt"], ["0"], ["5-2"]])
+def test_a_release_of_nobody_knows_what_is_refused(segmill, busy, words):
+    assert segmill("release", *words, "--site", busy.folder).code == 2
+
+
+# -- replay ---------------------------------------------------------------------------------------
+
+
+def test_the_same_bytes_go_to_the_same_places_again(segmill, busy):
+    before = busy.peer.messages
+    said = segmill("replay", "1", "--yes", "--site", busy.folder)
+    assert said.code == 0
+    assert "1 message, 2 deliveries" in said.err
+    busy.send("adt")
+    assert busy.peer.messages == before + 1
+    assert busy.peer.received[-1] == busy.peer.received[0]
+
+
+def test_a_replay_can_be_for_one_destination_alone(segmill, busy):
+    before = busy.peer.messages
+    said = segmill("replay", "1-2", "--to", "archive", "--yes", "--json", "--site", busy.folder)
+    assert (said.code, said.json["deliveries"]) == (0, 2)
+    busy.send("adt")
+    assert busy.peer.messages == before
+
+
+def test_processing_again_is_another_word(segmill, busy):
+    said = segmill("replay", "--channel", "adt", "--state", "processed", "--reprocess", "--yes", "--site", busy.folder)
+    assert said.code == 0
+    assert "processed again: 2 messages, 4 deliveries" in said.err
+    said = segmill("replay", "4", "--reprocess", "--yes", "--site", busy.folder)
+    assert said.code == 1
+    assert "rejected" in said.err
+
+
+def test_the_plan_counts_and_does_nothing(segmill, busy):
+    before = busy.peer.messages
+    said = segmill("replay", "--channel", "adt", "--plan", "--json", "--site", busy.folder).json
+    assert said["messages"] == 3
+    assert {"channel": "adt", "destination": "ris", "count": 2} in said["plan"]
+    busy.send("adt")
+    assert busy.peer.messages == before
+
+
+def test_what_was_never_sent_cannot_be_sent_again(segmill, busy):
+    said = segmill("replay", "3", "--yes", "--site", busy.folder)
+    assert said.code == 1
+    assert "never delivered" in said.err
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["1", "--channel", "adt"], ["1", "--reprocess", "--to", "ris"], ["77"], ["1"], ["--channel", "adt"]]
+)
+def test_a_replay_that_is_not_clear_or_not_confirmed_is_refused(segmill, busy, words):
+    before = busy.peer.messages
+    assert segmill("replay", *words, "--site", busy.folder).code == 2
+    assert busy.peer.messages == before
+
+
+@pytest.mark.parametrize("words", [["release", "1"], ["release", "--all", "--yes"], ["replay", "1", "--yes"]])
+def test_without_an_engine_actions_say_how_to_start_it(segmill, busy, words):
+    busy.stop()
+    said = segmill(*words, "--site", busy.folder)
+    assert said.code == 69
+    assert "no engine is running" in said.err
+    assert "segmill run" in said.err

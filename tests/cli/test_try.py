@@ -1,0 +1,129 @@
+"""`segmill try`: each step of a channel on a message, without a socket."""
+
+import pytest
+
+from engine.testing import messages
+
+PYTHON_CHANNEL = {
+    "channel.yaml": "listen: {mllp: {port: 0}}\nsteps:\n  - python: steps.py:shout\nroutes: [{to: out}]\n"
+    "destinations: {out: {file: {folder: out}}}\n",
+    "steps.py": "def shout(message, context):\n    message.set('PID-5.1', message.get('PID-5.1').upper())\n",
+}
+
+
+@pytest.fixture
+def admission(tmp_path):
+    path = tmp_path / "a.hl7"
+    path.write_bytes(messages.adt(national_id="NAT1", sex="W", ward="3W", more=["NK1|1|Contact^Nora"]))
+    return path
+
+
+def test_every_step_shows_what_it_saw_and_changed(segmill, site, admission):
+    said = segmill("try", "adt", admission, "--site", site)
+    assert said.code == 0
+    text = said.out
+    assert 'MSH-11.1 == "P" -> true   (MSH-11.1 = "P")' in text
+    assert "tables/sex.csv: row 5 for" in text
+    assert 'PID-8  "W" -> "F"' in text
+    assert "tables/wards.csv: row" in text
+    assert 'PV1-3.1  "3W" -> "W03"' in text
+    assert "route to ris  yes" in text
+    assert "processed, answer AA" in text
+    assert "MSA|AA|ADT00001" in text
+    assert "to ris, archive" in text
+    assert " us" in text
+
+
+def test_steps_that_were_not_reached_are_named(segmill, site, tmp_path):
+    path = tmp_path / "t.hl7"
+    path.write_bytes(messages.adt(processing_id="T"))
+    said = segmill("try", "adt", path, "--site", site)
+    assert said.code == 0
+    assert "filtered, answer AA" in said.out
+    assert "not reached" in said.out
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (messages.adt(ward="NOWHERE"), "held, answer AA"),
+        (messages.adt(family="", given=""), "rejected, answer AE"),
+        (messages.oru(), "rejected, answer AR"),
+        (messages.adt(sender=("OTHER", "")), "rejected, answer AR"),
+        (messages.adt(control_id=""), "rejected, answer AR"),
+        (b"no message at all", "rejected, answer"),
+    ],
+)
+def test_what_would_be_held_or_refused_ends_with_1_and_its_reason(segmill, site, tmp_path, message, told):
+    path = tmp_path / "m.hl7"
+    path.write_bytes(message)
+    said = segmill("try", "adt", path, "--site", site)
+    assert said.code == 1
+    assert told in said.out
+    assert " E2" in said.out
+
+
+def test_brief_leaves_only_what_happened(segmill, site, admission):
+    said = segmill("try", "adt", admission, "--site", site, "--brief")
+    assert 'PID-8  "W" -> "F"' in said.out
+    assert "production only" not in said.out
+    assert "MSA|AA" not in said.out
+
+
+def test_json_tells_the_same(segmill, site, admission):
+    told = segmill("try", "adt", admission, "--site", site, "--json").json
+    assert told["schema"] == 1
+    assert (told["state"], told["ack_code"], told["control_id"]) == ("processed", "AA", "ADT00001")
+    changes = [change for step in told["steps"] for change in step["changes"]]
+    assert {"path": "PID-8", "before": "W", "after": "F"} in changes
+    assert all(step["microseconds"] >= 0 for step in told["steps"] if step["outcome"] == "done")
+    assert [output["to"] for output in told["outputs"]] == [["ris", "archive"]]
+
+
+def test_several_files_folders_and_batches_are_each_tried(segmill, site, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "one.hl7").write_bytes(messages.adt(control_id="A1"))
+    (folder / "two.hl7").write_bytes(messages.adt(control_id="A2") + messages.adt(control_id="A3"))
+    (folder / "notes.md").write_text("no message")
+    told = segmill("try", "adt", folder, "--site", site, "--json").lines
+    assert [one["control_id"] for one in told] == ["A1", "A2", "A3"]
+
+
+def test_files_as_editors_save_them_are_as_good(segmill, site, tmp_path):
+    wire = messages.adt()
+    for number, saved in enumerate(
+        (wire.replace(b"\r", b"\n"), wire.replace(b"\r", b"\r\n"), b"\x0b" + wire + b"\x1c\r", b"\n" + wire)
+    ):
+        path = tmp_path / f"{number}.hl7"
+        path.write_bytes(saved)
+        told = segmill("try", "adt", path, "--site", site, "--json").json
+        assert told["state"] == "processed"
+        assert "\n" not in told["outputs"][0]["body"]
+
+
+def test_a_site_is_found_by_the_channels_folder(segmill, site, admission):
+    assert segmill("try", site / "channels" / "adt", admission).code == 0
+
+
+def test_a_channels_own_python_runs(segmill, make_site, admission):
+    folder = make_site({"loud": PYTHON_CHANNEL})
+    said = segmill("try", "loud", admission, "--site", folder)
+    assert said.code == 0, said.err
+    assert 'PID-5.1  "Testperson" -> "TESTPERSON"' in said.out
+
+
+def test_a_message_cannot_act_upon_the_terminal(segmill, make_site, tmp_path):
+    folder = make_site({"all": "listen: {mllp: {port: 0}}\nsteps: [{set: {PID-6: =PID-5}}]\n"})
+    path = tmp_path / "m.hl7"
+    path.write_bytes(messages.adt(family="\x1b[2J\x07\x9b", charset="UNICODE UTF-8"))
+    said = segmill("try", "all", path, "--site", folder)
+    assert "\x1b" not in said.out
+    assert "\x9b" not in said.out
+    assert "\\x1b[2J\\x07" in said.out
+
+
+def test_a_file_that_is_not_there_is_named(segmill, site, tmp_path):
+    said = segmill("try", "adt", tmp_path / "none.hl7", "--site", site)
+    assert said.code == 2
+    assert "none.hl7" in said.err
