@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
@@ -42,11 +42,9 @@ def _read_otherwise(value: object) -> Otherwise:
     raise BadValue("must be hold, reject, keep or default(...)", code="E104")
 
 
-OtherwiseText = Annotated[
-    Otherwise,
-    PlainValidator(_read_otherwise),
-    WithJsonSchema({"type": "string", "pattern": r"^(hold|reject|keep|default\(.*\))$"}),
-]
+_OTHERWISE_SCHEMA: Final = {"type": "string", "pattern": r"^(hold|reject|keep|default\(.*\))$"}
+
+OtherwiseText = Annotated[Otherwise, PlainValidator(_read_otherwise), WithJsonSchema(_OTHERWISE_SCHEMA)]
 
 
 class MapOptions(ConfigModel):
@@ -61,7 +59,7 @@ class MapOptions(ConfigModel):
         alias="map",
         min_length=1,
         description="Place: code table",
-        json_schema_extra={"properties": {"otherwise": {"$ref": "#/definitions/Otherwise"}}},
+        json_schema_extra={"properties": {"otherwise": dict(_OTHERWISE_SCHEMA)}},
     )
     otherwise: OtherwiseText = Field(default=Otherwise("hold"), exclude=True)
 
