@@ -28,6 +28,9 @@ log = logging.getLogger("segmill.worker")
 ATTEMPTS = 2
 MOST_ANSWER_BYTES = 512 * 1024 * 1024
 END_S = 5.0
+LAST_WORDS_S = 0.5
+"""A process that closed its pipe has this long to end by itself."""
+NO_ANSWER = "the channel's own code wrote into the answer of its process"
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from engine.runtime.worker_child import main; main()"
 
 
@@ -97,20 +100,7 @@ class Worker:
         if self._child is not None and self._child.returncode is None:
             return self._child
         await self._end()
-        folder = self._loaded.folder
-        child = self._child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-c",
-            _BOOT,
-            _search_path(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "0"},  # the same message comes to the same end in every process
-            cwd=folder if folder.is_dir() else None,
-            start_new_session=True,
-        )
+        child = self._child = await self._spawn()
         self.starts += 1
         try:
             about, _ = await self._exchange(child, self._first_frame(), self._limits.start_s)
@@ -120,6 +110,25 @@ class Worker:
             await self._end()
             raise WorkerFailed(about["problem"])
         return child
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        folder = self._loaded.folder
+        try:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-c",
+                _BOOT,
+                _search_path(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={"PYTHONHASHSEED": "0"},  # the same message comes to the same end in every process
+                cwd=folder if folder.is_dir() else None,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise WorkerFailed(f"the channel's process does not start: {error.strerror}") from error
 
     def _first_frame(self) -> bytes:
         loaded, limits = self._loaded, self._limits
@@ -136,9 +145,15 @@ class Worker:
 
     async def _ask(self, child: asyncio.subprocess.Process, job: bytes) -> Result:
         about, content = await self._exchange(child, job, self._limits.deadline_s)
-        if about["last"]:
+        try:
+            result = _result(about, content)
+            is_last = bool(about["last"])
+        except (KeyError, TypeError, ValueError):
             await self._end()
-        return _result(about, content)
+            raise _Lost("E221", NO_ANSWER) from None
+        if is_last:
+            await self._end()
+        return result
 
     async def _exchange(self, child: asyncio.subprocess.Process, sent: bytes, within_s: float) -> tuple[Any, bytes]:
         """One frame there and one back. On any other end the process is gone, and nothing of it is used again."""
@@ -149,13 +164,17 @@ class Worker:
                 await child.stdin.drain()
                 text_bytes, content_bytes = LENGTHS.unpack(await child.stdout.readexactly(LENGTHS.size))
                 if text_bytes + content_bytes > MOST_ANSWER_BYTES:
-                    raise _Lost("E221", f"the channel's own code answered with more than {MOST_ANSWER_BYTES} bytes")
+                    raise ValueError(f"more than {MOST_ANSWER_BYTES} bytes")
                 text = await child.stdout.readexactly(text_bytes)
                 return json.loads(text), await child.stdout.readexactly(content_bytes)
+        except ValueError:
+            await self._end()
+            raise _Lost("E221", NO_ANSWER) from None
         except TimeoutError:
             await self._end()
             raise _Lost("E220", f"the channel's own code took longer than {within_s:g} s") from None
         except (asyncio.IncompleteReadError, ConnectionError):
+            await _ended_within(child, LAST_WORDS_S)  # so that it can be said how it ended
             await self._end()
             raise _Lost("E221", f"the channel's own code ended its process{self._how(child)}") from None
         except BaseException:
@@ -182,11 +201,17 @@ class Worker:
             pass
         if child.stdin is not None:
             child.stdin.close()
-        try:
-            async with asyncio.timeout(END_S):
-                await child.wait()
-        except TimeoutError:
+        if not await _ended_within(child, END_S):
             log.error("channel %s: a process that was killed did not end in %g s", self._loaded.name, END_S)
+
+
+async def _ended_within(child: asyncio.subprocess.Process, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await child.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _search_path() -> str:
