@@ -34,14 +34,8 @@ def _admin(value: Any) -> Any:
 
 
 class Limits(ConfigModel):
-    """Bounds of the whole engine, so that no sender and no backlog can take the machine."""
+    """Bounds of the whole engine, so that no backlog can take the machine."""
 
-    connections: int = Field(default=10_000, ge=1, le=1_000_000, description="Open MLLP connections of all channels")
-    intake_memory: Size = Field(
-        default=256 * 1024**2,
-        ge=1024**2,
-        description="Bytes received and not yet stored; at this much, reading pauses",
-    )
     free_disk: Size = Field(
         default=64 * 1000**2,
         ge=0,
@@ -50,9 +44,8 @@ class Limits(ConfigModel):
 
 
 class Workers(ConfigModel):
-    """Processes that run the python steps of channels."""
+    """The processes that run channels with python steps, one for each such channel."""
 
-    count: int = Field(default=2, ge=1, le=64, description="How many processes")
     deadline: Duration = Field(default=2.0, ge=0.1, le=60, description="How long one message may take")
     memory: Size = Field(default=512 * 1024**2, ge=64 * 1024**2, description="Address space of one process")
 

@@ -57,8 +57,8 @@ data: data
 store: sqlite:data/segmill.db
 admin: {host: 127.0.0.1, port: 9464}
 shutdown: 10s
-limits: {connections: 5000, intake_memory: 128MB}
-workers: {count: 2, deadline: 2s, memory: 512MiB}
+limits: {free_disk: 128MB}
+workers: {deadline: 2s, memory: 512MiB}
 """
 
 
@@ -158,8 +158,8 @@ CERTIFICATES = dict.fromkeys(("a.crt", "a.key", "b.crt"), "")
         ("enviroment", "environment"),
         ("port: -1", "port: 9464"),
         ("10 sec", "10s"),
-        ("count: 0", "count: 2"),
-        ("128", "5000x"),
+        ("512TB", "512MiB"),
+        ("fre_disk", "free_disk"),
     ],
 )
 def test_a_mistake_in_the_site_file_is_seen(wrong: str, right: str) -> None:
