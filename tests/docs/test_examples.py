@@ -97,7 +97,7 @@ class Shell:
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.folder = folder
         self.env = env
-        self.running: list[tuple[str, subprocess.Popen[str], list[str]]] = []
+        self.running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
 
     def run(self, text: str) -> tuple[int, str]:
         """One command as bash runs it; a `cd` counts for those after it."""
@@ -122,41 +122,32 @@ class Shell:
 
     def start(self, text: str, until: str) -> None:
         """A command that goes on; returns when it has printed what the page shows of its start."""
-        process = subprocess.Popen(
-            ["bash", "-c", f"exec {text}"],
-            cwd=self.cwd,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        lines: list[str] = []
-        seen = threading.Event()
-
-        def read() -> None:
-            assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line)
-                if prints(until, "".join(lines)):
-                    seen.set()
-            seen.set()
-
-        threading.Thread(target=read, daemon=True).start()
-        self.running.append((text, process, lines))
-        assert seen.wait(30), f"{text} printed\n{''.join(lines)}"
-        assert prints(until, "".join(lines)), f"{text} printed\n{''.join(lines)}"
+        log = self.folder / f".terminal-{len(list(self.folder.glob('.terminal-*')))}"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {text}"],
+                cwd=self.cwd,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        self.running.append((text, process, log))
+        end = time.monotonic() + 30
+        while not prints(until, log.read_text()) and process.poll() is None and time.monotonic() < end:
+            threading.Event().wait(0.05)
+        assert prints(until, log.read_text()), f"{text} printed\n{log.read_text()}"
 
     def stop(self, named: str = "") -> None:
         """Ctrl-C for what runs, or only for what was started as `named`; it must end well."""
-        for text, process, lines in [one for one in reversed(self.running) if named in ("", one[0])]:
+        for text, process, log in [one for one in reversed(self.running) if named in ("", one[0])]:
             self.running = [one for one in self.running if one[1] is not process]
             process.send_signal(signal.SIGINT)
             try:
                 code = process.wait(20)
             finally:
                 process.kill()
-            assert code == 0, f"{text} ended with {code}\n{''.join(lines)}"
+            assert code == 0, f"{text} ended with {code}\n{log.read_text()}"
 
 
 def free_port() -> int:
