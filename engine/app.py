@@ -453,13 +453,6 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
     site = load(folder)
     if data is not None and site.site is not None:
         site = moved(site, data)
-    try:
-        engine = Engine(site)
-        await engine.start()
-    except EngineFailed as failure:
-        log.error("%s", failure.sentence)
-        return failure.exit_code
-    tune_collector()
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
@@ -468,8 +461,16 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
             os._exit(EXIT_OK)
         asked.set()
 
+    # Before the start: whoever reads "started" may ask for the stop at once, and gets an orderly one.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    try:
+        engine = Engine(site)
+        await engine.start()
+    except EngineFailed as failure:
+        log.error("%s", failure.sentence)
+        return failure.exit_code
+    tune_collector()
     waits = [loop.create_task(engine.wait_closed()), loop.create_task(asked.wait())]  # both end below
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
