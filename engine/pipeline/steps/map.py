@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from engine.config.base import ConfigModel, Reading, did_you_mean
 from engine.config.finding import BadValue, at
@@ -47,6 +47,13 @@ _OTHERWISE_SCHEMA: Final = {"type": "string", "pattern": r"^(hold|reject|keep|de
 OtherwiseText = Annotated[Otherwise, PlainValidator(_read_otherwise), WithJsonSchema(_OTHERWISE_SCHEMA)]
 
 
+def _show_otherwise_inside(schema: dict[str, Any]) -> None:
+    """In the schema, too, `otherwise` stands among the places."""
+    otherwise = schema["properties"].pop("otherwise")
+    otherwise["default"] = "hold"
+    schema["properties"]["map"]["properties"] = {"otherwise": otherwise}
+
+
 class MapOptions(ConfigModel):
     """Look values up in code tables, and write what stands beside them.
 
@@ -55,13 +62,15 @@ class MapOptions(ConfigModel):
     (the default), `reject`, `keep` it as it is, or `default(X)` writes X.
     """
 
+    model_config = ConfigDict(json_schema_extra=_show_otherwise_inside)
+
     tables: dict[PathText, TablePath] = Field(
         alias="map",
         min_length=1,
         description="Place: code table",
         json_schema_extra={"properties": {"otherwise": dict(_OTHERWISE_SCHEMA)}},
     )
-    otherwise: OtherwiseText = Field(default=Otherwise("hold"), exclude=True)
+    otherwise: OtherwiseText = Field(default=Otherwise("hold"), description="What a value without a row comes to")
 
     @model_validator(mode="before")
     @classmethod
