@@ -222,6 +222,22 @@ def test_a_map_that_cannot_work_is_found_at_check(mistakes, steps, code):
     assert [found[0] for found in mistakes(steps, files=TABLE)] == [code]
 
 
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("ZZZ-1", "F^text^sys~G", "2^text^sys~G"),
+        ("ZZZ-1", "F&x^text", "2&x^text"),
+        ("ZZZ-1.1", "F&x^text", "2&x^text"),
+        ("'ZZZ-1[2]'", "a~F^text", "a~2^text"),
+        ("'ZZZ-1[*]'", "F^a~M&x", "2^a~1&x"),
+        ("ZZZ-1.2", "a^F&x^b", "a^2&x^b"),
+    ],
+)
+def test_what_stands_beside_the_mapped_value_stays(channel, adt, path, before, after):
+    made = channel(f"- map: {{{path}: tables/sex.csv}}", files=TABLE)
+    assert made.lines(adt(more=[f"ZZZ|{before}"]))[-1] == f"ZZZ|{after}"
+
+
 # -- each -----------------------------------------------------------------------------------------
 
 
@@ -319,6 +335,22 @@ def test_rules_of_values_ask_nothing_of_an_empty_place_or_the_delete_marker(chan
 
 def test_the_delete_marker_is_no_value_where_one_is_required(channel, adt):
     assert channel("- validate: {required: [PID-8]}").findings(adt(sex='""')) == [("E210", "PID-8")]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "is_missing"),
+    [
+        ("PID-5", "^Anna", False),
+        ("PID-5.1", "^Anna", True),
+        ("PID-5", "^^", True),
+        ("PID-5", "", True),
+        ("PID-5", "~Later", False),
+        ("PID-5.1", "&sub", False),
+    ],
+)
+def test_a_place_has_a_value_where_anything_but_delimiters_stands(channel, adt, path, name, is_missing):
+    raw = adt().replace(b"Testperson^Anna", name.encode())
+    assert bool(channel(f"- validate: {{required: [{path}]}}").findings(raw)) is is_missing
 
 
 def test_a_star_asks_every_segment(channel, oru):

@@ -14,7 +14,7 @@ from engine.config.table import Table
 from engine.config.types import PathText, TablePath
 from engine.hl7 import NULL
 from engine.hl7.message import Message
-from engine.hl7.path import Path
+from engine.hl7.path import Path, compile_path
 from engine.model.finding import Finding
 from engine.pipeline.checks import known_path, refuse
 from engine.pipeline.occurrences import is_many, occurrences, place
@@ -57,9 +57,9 @@ def _show_otherwise_inside(schema: dict[str, Any]) -> None:
 class MapOptions(ConfigModel):
     """Look values up in code tables, and write what stands beside them.
 
-    The place is looked up as a whole value; with `*` every place there is. Absent and empty ones, and the
-    delete marker `""`, are left as they are. `otherwise` says what a value without a row comes to: `hold`
-    (the default), `reject`, `keep` it as it is, or `default(X)` writes X.
+    A path above the value, such as OBX-3, means the first one below it; with `*` every place there is. Absent
+    and empty ones, and the delete marker `""`, are left as they are. `otherwise` says what a value without a row
+    comes to: `hold` (the default), `reject`, `keep` it as it is, or `default(X)` writes X.
     """
 
     model_config = ConfigDict(json_schema_extra=_show_otherwise_inside)
@@ -146,26 +146,55 @@ Translator = Callable[[Message, Run, list[Finding]], None]
 def _translator(path: Path, table: Table, otherwise: Otherwise, scope: CompileScope) -> Translator:
     find = table.lookup
     miss = _miss(table, otherwise, scope)
+    own_leaf = _Leaf(path, scope.path)
 
-    def at_one(message: Message, run: Run, missed: list[Finding], path: Path = path) -> None:
-        value = path.get(message)
+    def at_one(message: Message, run: Run, missed: list[Finding], path: Path = path, leaf: _Leaf = own_leaf) -> None:
+        value = leaf.get(message)
         if not value or value == NULL:
             return
         row = find(value)
         if run.watch is not None:
             run.watch.looked_up(Lookup(place(path, message), table.name, value, row.line if row else None))
         if row is not None:
-            path.set(message, row.value)
+            leaf.set(message, row.value)
             return
         missed.append(miss(place(path, message)))
         if otherwise.policy == "default":
-            path.set(message, otherwise.value)
+            leaf.set(message, otherwise.value)
 
     def at_all(message: Message, run: Run, missed: list[Finding]) -> None:
         for target in occurrences(path, message):
-            at_one(message, run, missed, target)
+            at_one(message, run, missed, target, _Leaf(target, compile_path))
 
     return at_all if is_many(path) else at_one
+
+
+class _Leaf:
+    """The value's own place below a path that stops above it: what is looked up, and all that is replaced.
+
+    `OBX-3` reads the code of `718-7^Haemoglobin^LN`; writing the whole of OBX-3 would lose the rest of it.
+    """
+
+    __slots__ = ("_component", "_field", "_has_selector", "_leaf", "_segment", "get")
+
+    def __init__(self, path: Path, compiled: Callable[[str], Path]) -> None:
+        spec = path.spec
+        component = path if path.component is not None else compiled(f"{path}.1")
+        self.get = component.get
+        self._component = component
+        self._leaf = path if path.subcomponent is not None else compiled(f"{component}.1")
+        self._segment, self._field = spec.segment, spec.field
+        self._has_selector = spec.segment_selector is not None or spec.field_selector is not None or path.focus
+
+    def set(self, message: Message, value: str) -> None:
+        """Write where `get` read. Most values stand where there are no subcomponents, and that way is shorter."""
+        if (
+            self._has_selector
+            or message.delimiters.cut_subcomponent in message.fields(message.first(self._segment))[self._field]
+        ):
+            self._leaf.set(message, value)
+        else:
+            self._component.set(message, value)
 
 
 _WHAT_THEN = {

@@ -149,19 +149,27 @@ def _checks(rules: Rules, scope: CompileScope) -> tuple[Check, ...]:
 
 
 def _required(path: Path, report: Report) -> Check:
-    get = path.get
-
     def missing(location: str) -> Finding:
         return report("E210", "is required and has no value", location, "101")
 
     def check(message: Message, findings: list[Finding]) -> None:
-        if get(message) in (None, "", NULL):
+        if not _has_value(path, message):
             findings.append(missing(place(path, message)))
 
     def check_all(message: Message, findings: list[Finding]) -> None:
-        findings.extend(missing(str(at)) for at in occurrences(path, message) if at.get(message) in (None, "", NULL))
+        findings.extend(missing(str(at)) for at in occurrences(path, message) if not _has_value(at, message))
 
     return check_all if is_many(path) else check
+
+
+def _has_value(path: Path, message: Message) -> bool:
+    """Whether anything but delimiters stands there: `PID-5` has a value in `^Anna`, `PID-5.1` has none."""
+    value = path.get(message)
+    if value and value != NULL:
+        return True
+    delimiters = message.delimiters
+    marks = delimiters.repetition + delimiters.component + delimiters.subcomponent
+    return (path.raw(message) or "").strip(marks) not in ("", NULL)
 
 
 def _of_value(path: Path, fault: Fault, report: Report) -> Check:
