@@ -30,6 +30,11 @@ GITIGNORE: Final = """\
 /out/
 """
 
+GITATTRIBUTES: Final = """\
+# Line ends are a part of a message: leave them alone.
+*.hl7 -text
+"""
+
 
 @subcommand("init", "segmill init my-site", "segmill init results-site --example oru")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
@@ -79,6 +84,7 @@ def make_site(folder: Path, channels: list[str], *, environment: str, admin_port
         shutil.copytree(shipped("channels") / name, folder / CHANNELS / name, ignore=ignored)
     write_schemas(ready, folder / SCHEMA_FOLDER)
     _write_new(folder / ".gitignore", GITIGNORE)
+    _write_new(folder / ".gitattributes", GITATTRIBUTES)
     _write_new(folder / ".vscode" / "settings.json", _editor_settings())
     _write_new(folder / ".vscode" / "extensions.json", _as_json({"recommendations": ["redhat.vscode-yaml"]}))
     return sorted(path for path in set(folder.rglob("*")) - before if path.is_file())

@@ -11,7 +11,7 @@ from engine.cli.command import json_option, subcommand
 @subcommand(
     "listen",
     "segmill listen --port 6661",
-    "segmill listen --port 6661 --ack AE --ack late:2s --ack AA --count 3",
+    "segmill listen --port 6661 --ack AE --ack late:1s --ack AA --count 3",
     "segmill listen --port 6661 --out received --count 10",
 )
 @click.option("--port", type=click.IntRange(0, 65535), required=True, help="TCP port; 0 takes a free one.")

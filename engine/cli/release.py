@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "release",
     "segmill release 2",
     "segmill release --channel results --all --yes",
-    "segmill release 3 --discard 'sent by mistake, HIS was told'",
+    "segmill release 3 --discard 'sent by mistake, HIS was told' --yes",
 )
 @click.argument("seqs", nargs=-1, metavar="[SEQ]...")
 @search_options

@@ -57,13 +57,17 @@ def segmill(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return call
 
 
-@pytest.fixture
-def site(tmp_path: Path, repository: Path) -> Path:
-    """A site with the shipped channels."""
-    folder = tmp_path / "site"
+def copy_site(folder: Path, repository: Path) -> Path:
+    """A site with the shipped channels in `folder`."""
     shutil.copytree(repository / "channels", folder / "channels", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "segmill.yaml").write_text("environment: test\nadmin: off\n")
     return folder
+
+
+@pytest.fixture
+def site(tmp_path: Path, repository: Path) -> Path:
+    """A site with the shipped channels."""
+    return copy_site(tmp_path / "site", repository)
 
 
 class RunningSite:
@@ -128,6 +132,14 @@ class RunningSite:
 def running(site: Path) -> Iterator[RunningSite]:
     """The shipped channels at work."""
     started = RunningSite(site)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def module_site(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[RunningSite]:
+    """The same, shared by the tests of one file."""
+    started = RunningSite(copy_site(tmp_path_factory.mktemp("shared") / "site", repository))
     yield started
     started.stop()
 

@@ -1,0 +1,87 @@
+"""Every example in a command's help does what it says: each is run as it stands, but for ports."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from engine.cli.command import COMMANDS
+from engine.cli.main import segmill as group
+from engine.testing import messages
+from engine.testing.messages import Observation
+
+READY = {"demo": "still running", "run": "started", "listen": "listening on "}
+"""Commands that run until they are stopped, and what they say when they are ready for that."""
+
+
+def examples() -> list[str]:
+    ctx = click.Context(group)
+    return [example for name in COMMANDS for example in group.get_command(ctx, name).examples]
+
+
+def runs_on(words: list[str]) -> bool:
+    return words[0] in READY and "--once" not in words
+
+
+@pytest.fixture(scope="module")
+def place(module_site, repository):
+    """A folder where a reader of the help might stand: a site whose engine runs, another site, samples."""
+    shutil.copytree(repository / "samples", module_site.folder / "samples")
+    shutil.copytree(repository / "channels", module_site.folder / "my-site" / "channels")
+    module_site.send("adt", messages.adt(control_id="A1"))
+    unknown = Observation("FERR", "Ferritin", "88")
+    module_site.send("results", *(messages.oru(control_id=f"R{n}", observations=[unknown]) for n in (1, 2)))
+    return module_site
+
+
+@pytest.mark.parametrize("example", [e for e in examples() if not runs_on(shlex.split(e)[1:])])
+def test_an_example_works_as_typed(segmill, place, tmp_path, monkeypatch, example):
+    text = example.replace("127.0.0.1:2575", f"127.0.0.1:{place.port('adt')}")
+    words = shlex.split(text.replace("/tmp/segmill-demo", str(tmp_path / "demo")))
+    assert words[0] == "segmill"
+    monkeypatch.chdir(tmp_path if words[1] == "init" else place.folder)
+    said = segmill(*words[1:])
+    assert said.code in (0, 1), said.err
+    assert said.out or said.err
+    assert "defect" not in said.err
+
+
+@pytest.mark.parametrize("example", [e for e in examples() if runs_on(shlex.split(e)[1:])])
+def test_an_example_that_runs_until_it_is_stopped_works_as_typed(segmill, place, monkeypatch, example):
+    monkeypatch.chdir(place.folder)
+    words = shlex.split(example)[1:]
+    ports = dict.fromkeys(
+        ("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT", "SEGMILL_ADMIN_PORT"), "0"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine", *(word.replace("6661", "0") for word in words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ports, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    try:
+        assert process.stderr is not None
+        said = ""
+        while READY[words[0]] not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        if words[0] == "listen":
+            most = words[words.index("--count") + 1] if "--count" in words else "1"
+            to = said.split("listening on ")[1].split()[0].rstrip(",")
+            segmill("send", "samples/adt", "--to", to, "--count", most, "--set", "MSH-10=E{n}")
+        if "--count" not in words:
+            process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, said + rest
+    assert "Traceback" not in said + rest

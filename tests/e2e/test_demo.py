@@ -1,0 +1,143 @@
+"""The first minute: `segmill demo` from nothing to a table, and what one can do next."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def demo(folder: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "engine", "demo", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1"},
+    )
+
+
+def segmill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "engine", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> tuple[Path, dict[str, object]]:
+    """One demo that ran to its end, as JSON, and the folder it ran in."""
+    folder = tmp_path_factory.mktemp("demo")
+    process = demo(folder, "--once", "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    return folder, json.loads(out)
+
+
+def test_200_messages_go_through_three_channels(shown):
+    _, told = shown
+    rows = {row["channel"]: row for row in told["channels"]}
+    assert {name: row["received"] for name, row in rows.items()} == {"adt": 120, "orders": 50, "results": 30}
+    assert sum(row["held"] for row in rows.values()) == 2
+    assert sum(row["refused"] for row in rows.values()) == 2
+    assert rows["orders"]["duplicates"] == 1
+    # Two destinations each; what was refused, held or sent twice goes to neither.
+    assert rows["adt"]["delivered"] == 2 * 119
+    assert rows["orders"]["delivered"] == 2 * 49
+    assert rows["results"]["delivered"] >= 2 * 27
+    assert all(0 < row["p99_s"] < 5 for row in rows.values())
+
+
+def test_what_was_held_and_refused_is_told_with_its_code(shown):
+    _, told = shown
+    stopped = told["stopped_short"]
+    assert sorted(one["state"] for one in stopped) == ["held", "held", "refused", "refused"]
+    assert all(re.fullmatch(r"E2\d\d", one["code"]) and one["text"] for one in stopped)
+
+
+def test_the_output_is_where_it_says(shown):
+    folder, told = shown
+    files = list((folder / "demo" / "out").rglob("*.hl7"))
+    archived = [path for path in files if "critical" not in path.parts]
+    assert len(archived) == 119 + 49 + 27
+    assert all(path.read_bytes().startswith(b"MSH|") for path in archived)
+    for row in told["channels"]:
+        for place in row["outputs"]:
+            assert "built-in" in place or (folder / place).is_dir()
+
+
+def test_the_demos_site_is_a_site_like_any_other(shown):
+    folder, _ = shown
+    assert segmill(folder, "check", "demo").returncode == 0
+    assert segmill(folder, "test", "demo").returncode == 0
+    held = segmill(folder, "messages", "--site", "demo", "--state", "held", "--json")
+    assert len(held.stdout.splitlines()) >= 2
+
+
+def test_it_runs_again_in_the_same_folder_and_nothing_is_taken_for_a_resend(shown):
+    folder, _ = shown
+    process = demo(folder, "--once", "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    rows = {row["channel"]: row for row in json.loads(out)["channels"]}
+    assert {name: row["received"] for name, row in rows.items()} == {"adt": 120, "orders": 50, "results": 30}
+    assert [row["duplicates"] for row in rows.values()] == [0, 1, 0]
+
+
+def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
+    process = demo(tmp_path)
+    try:
+        said = ""
+        assert process.stderr is not None
+        assert process.stdout is not None
+        while "still running" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        metrics, suggested = "", []
+        while not (suggested and metrics and "send" in suggested[-1]):
+            line = process.stdout.readline()
+            assert line
+            if line.startswith("metrics"):
+                metrics = line.split()[1]
+            elif found := re.search(r"(segmill .*)", line):
+                suggested.append(found[1])
+        with urllib.request.urlopen(metrics) as page:
+            assert b'segmill_messages_received_total{channel="adt"} 120.0' in page.read()
+        for command in suggested:
+            done = segmill(tmp_path, *command.split()[1:])
+            assert done.returncode == 0, (command, done.stderr)
+        second = demo(tmp_path, "--once")
+        _, refused = second.communicate(timeout=60)
+        assert second.returncode == 75
+        assert "--dir" in refused
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, rest
+    assert "Traceback" not in said + rest
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "thesis.txt").write_text("mine")
+    process = demo(tmp_path, "--once")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 73
+    assert "--dir" in err
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["thesis.txt"]
