@@ -17,7 +17,7 @@ from engine.adapters.admin_app import EngineCalls, Renderer, application, contro
 from engine.adapters.control_socket import listen_privately
 from engine.ports.control import Control
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("segmill.admin")
 
 MAX_CONNECTIONS: Final = 64
 STOP_DEADLINE_S: Final = 5.0
@@ -74,6 +74,8 @@ class AdminServer:
             raise
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
         self._thread.start()
+        if self.address is not None:
+            log.info("metrics and probes: http://%s:%d/metrics, /livez, /readyz", *self._shown_address())
 
     def stop(self) -> None:
         """Close the sockets and end the thread, within a few seconds. A second call does nothing."""
@@ -94,6 +96,11 @@ class AdminServer:
             raise AdminUnavailable(f"cannot open the admin address {host}:{port}: {_sentence(exc)}") from exc
         self.address = listener.getsockname()[:2]
         return listener
+
+    def _shown_address(self) -> tuple[str, int]:
+        assert self.address is not None
+        host, port = self.address
+        return (f"[{host}]" if ":" in host else host), port
 
     def _run(self) -> None:
         try:

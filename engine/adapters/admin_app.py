@@ -24,7 +24,7 @@ from engine.model.ids import DestinationName, MessageSeq
 from engine.ports.control import ActionReport, Control
 from engine.ports.store import CommitUnknown, StoreError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("segmill.admin")
 
 SCHEMA: Final = 1
 MAX_BODY_BYTES: Final = 1 << 20
