@@ -9,7 +9,7 @@ from datetime import datetime
 
 from engine.config.channel import AcceptPattern, ChannelFile
 from engine.config.entries import StepEntry
-from engine.config.expression import Condition, ExpressionError, compile_condition
+from engine.config.expression import Condition, ExpressionError, ValueTooLong, compile_condition
 from engine.config.finding import BadValue, ConfigFinding
 from engine.config.site import LoadedChannel
 from engine.hl7.errors import PathError, UnencodableText
@@ -69,8 +69,13 @@ class CompiledChannel:
     # -- whose message is it --------------------------------------------------------------------
 
     def accepts(self, message: Message) -> bool:
-        """Whether the message is this channel's: its type is in `accept`, and `from` is true of it."""
-        return self.accepts_event(message) and (self._sender is None or self._sender(message))
+        """Whether the message is this channel's: its type is in `accept`, and `from` is true of it. Never raises."""
+        if not self.accepts_event(message):
+            return False
+        try:
+            return self._sender is None or self._sender(message)
+        except ValueTooLong:
+            return False  # a header longer than any real one is nobody's
 
     def accepts_type(self, message: Message) -> bool:
         """Whether `accept` names the message code (MSH-9.1), with whatever event."""

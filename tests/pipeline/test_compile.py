@@ -41,6 +41,13 @@ def test_a_channel_takes_the_senders_its_condition_is_true_of(channel, adt):
     assert compiled.accepts_type(stranger) and compiled.accepts_event(stranger)
 
 
+def test_a_header_that_no_condition_can_be_asked_about_is_not_ours(channel, adt):
+    rest = 'from: \'replace(MSH-3, "x", "' + "y" * 500 + '") == "HIS"\'\nroutes: []\n'
+    compiled = channel("", rest=rest).compiled
+    assert compiled.accepts(Message.parse(adt()))
+    assert not compiled.accepts(Message.parse(adt(sender=("x" * 200_000, "N"))))
+
+
 def test_types_that_senders_think_up_do_not_grow_memory(channel):
     compiled = channel("", rest="accept: [ADT^A01]\nroutes: []\n").compiled
     for number in range(2000):
