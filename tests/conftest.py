@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
 
 from engine.testing import messages
 from engine.testing.sites import make_site as write_site
 
 REPOSITORY = Path(__file__).parent.parent
+
+# The same examples every run, and no judgement of a busy machine's speed; a search for new ones is asked for:
+# HYPOTHESIS_PROFILE=search make test
+settings.register_profile("steady", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 class SiteMaker(Protocol):

@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from textwrap import indent
 
+import click
 import pytest
 import yaml
 
+from engine.cli.main import segmill
 from engine.config.channel import ChannelFile
 from engine.config.settings import SiteSettings
 from engine.config.site import load_site
@@ -249,3 +251,23 @@ def test_every_link_leads_somewhere(page: Path):
         assert there.exists(), f"{name_of(page)}: {target}"
         if anchor:
             assert anchor in anchors(there), f"{name_of(page)}: no heading for #{anchor}"
+
+
+def mentioned(page: Path) -> list[str]:
+    """Command lines in running text and in blocks that are only shown."""
+    inline = re.findall(r"`((?:sudo [^`]*?/)?segmill [^`]+)`", page.read_text(encoding="utf-8"))
+    shown = [b.text for b in BLOCKS[page] if b.language in ("", "text", "bash")]
+    lines = [line for text in shown for line in text.splitlines() if re.search(r"(^|/| )segmill \w", line)]
+    return [part for line in inline + lines for part in re.findall(r"segmill ([a-z]+(?: .*)?)$", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_that_is_mentioned_is_there_with_its_options(page: Path):
+    context = click.Context(segmill)
+    known = {name: segmill.get_command(context, name) for name in segmill.list_commands(context)}
+    for line in mentioned(page):
+        name, *words = line.split()
+        assert name in known, f"{name_of(page)}: segmill {line}"
+        options = {o for parameter in known[name].params for o in parameter.opts} | {"--help", "--debug"}
+        unknown = {word for word in words if word.startswith("--")} - options
+        assert not unknown, f"{name_of(page)}: segmill {line}"
