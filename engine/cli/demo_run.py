@@ -207,7 +207,7 @@ class _Demo:
         if isinstance(destination.options, FileSinkSettings):
             return f"{self._shown / destination.options.folder}/"
         if name in peers:
-            return "{} on {}:{} (built-in)".format(name, *peers[name].address)
+            return "{} {}:{}".format(name, *peers[name].address)
         return name
 
     def _show(self, rows: list[Row], engine: Engine) -> None:

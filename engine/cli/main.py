@@ -78,8 +78,13 @@ def run(args: list[str]) -> int:
         if ctx is not None and ctx.meta.get("segmill.debug"):
             traceback.print_exc()
         else:
-            last = traceback.extract_tb(exc.__traceback__)[-1]
-            place = f"{last.filename.rpartition('/')[2]}:{last.lineno}"
-            click.echo(f"segmill: a defect in segmill: {type(exc).__name__} at {place}", err=True)
+            click.echo(f"segmill: a defect in segmill: {type(exc).__name__} at {_place(exc)}", err=True)
             click.echo("Run it again with --debug for the traceback, and report that.", err=True)
         return DEFECT
+
+
+def _place(error: BaseException) -> str:
+    """The last line of our own code that an exception came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if f"{os.sep}engine{os.sep}" in frame.filename] or frames
+    return f"{own[-1].filename.rpartition(os.sep)[2]}:{own[-1].lineno}"

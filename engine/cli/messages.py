@@ -1,6 +1,7 @@
 """`segmill messages`: what came in, what became of it, and what one message holds."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine.model.states import MESSAGE_STATES
 if TYPE_CHECKING:
     from engine.ports.store import StoredDelivery, StoredMessage, StoreQueries
 
+HEADERS: Final = ("seq", "received", "channel", "type", "control id", "sender", "state", "ack", "deliveries")
 COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued": "cyan"}
 
 
@@ -71,19 +73,10 @@ def command(
             else:
                 rows.append(_row(message, deliveries))
     if rows:
-        headers = (
-            "seq",
-            "received",
-            "channel",
-            "type",
-            "control id",
-            "sender",
-            "state",
-            "ack",
-            "deliveries",
-            "finding",
-        )
-        click.echo(columns(headers, rows, right=("seq",)))
+        title, *lines = columns(HEADERS, [row for row, _ in rows], right=("seq",)).splitlines()
+        click.echo(title)
+        for line, (_, finding) in zip(lines, rows, strict=True):
+            click.echo(line + (f"\n      {finding}" if finding else ""))
     if not as_json:
         say(f"{count(len(rows), 'message')}" + (f" (the newest; --limit {limit})" if len(rows) == limit else ""))
     return 0
@@ -121,10 +114,12 @@ def _summarise(queries: "StoreQueries", *, as_json: bool) -> int:
     return 0
 
 
-def _row(message: "StoredMessage", deliveries: "list[StoredDelivery] | Any") -> tuple[str, ...]:
+def _row(message: "StoredMessage", deliveries: "Sequence[StoredDelivery]") -> tuple[tuple[str, ...], str]:
+    """A row of the list, and what is said below it: the first finding."""
     findings = load_findings(message.findings)
     counted = Counter(delivery.state for delivery in deliveries)
-    return (
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    row = (
         str(message.seq),
         local_time(message.received_at_us),
         message.channel,
@@ -134,8 +129,8 @@ def _row(message: "StoredMessage", deliveries: "list[StoredDelivery] | Any") -> 
         _coloured(message.state),
         message.ack_code,
         ", ".join(f"{number} {_coloured(state)}" for state, number in counted.items()),
-        printable(f"{findings[0].code} {findings[0].text}") if findings else "",
     )
+    return row, printable(f"{findings[0].code} {findings[0].text}{more}") if findings else ""
 
 
 def _coloured(state: str) -> str:

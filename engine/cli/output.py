@@ -54,9 +54,9 @@ def _escaped(character: str) -> str:
 
 
 def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
-    """Rows in aligned columns under `headers`; those named in `right` are numbers.
+    """Rows in aligned columns under `headers`, a line each; those named in `right` are numbers.
 
-    On a terminal the last column wraps to its width; elsewhere a row is always one line.
+    A line is as long as it must be: a terminal wraps it, and what is copied or piped stays whole.
     """
     from rich.console import Console
     from rich.table import Table
@@ -64,17 +64,10 @@ def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seq
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
-        is_last = header == headers[-1]
-        table.add_column(
-            Text(header),
-            justify="right" if header in right else "left",
-            no_wrap=not is_last,
-            overflow="fold",
-        )
+        table.add_column(Text(header), justify="right" if header in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text.from_ansi(cell) for cell in row))
-    width = None if sys.stdout.isatty() else WIDE
-    console = Console(file=sys.stdout, width=width, highlight=False, no_color=not is_coloured())
+    console = Console(file=sys.stdout, width=WIDE, highlight=False, no_color=not is_coloured())
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())

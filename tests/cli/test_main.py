@@ -116,7 +116,7 @@ def test_a_defect_is_one_sentence_without_what_was_worked_on(segmill, broken):
     broken(ValueError("PID-5 is DOE^JOHN"))
     said = segmill("explain")
     assert said.code == 70
-    assert "ValueError at test_main.py:" in said.err
+    assert "ValueError at main.py:" in said.err
     assert "--debug" in said.err
     assert "DOE" not in said.err
     assert "Traceback" not in said.err

@@ -29,12 +29,11 @@ def test_the_newest_come_first_with_what_became_of_them(segmill, busy):
     assert said.code == 0
     rows = said.out.splitlines()
     assert rows[0].split()[:4] == ["seq", "received", "channel", "type"]
-    assert [row.split()[0] for row in rows[1:]] == ["4", "3", "2", "1"]
+    assert [row.split()[0] for row in rows[1:]] == ["4", "E210", "3", "E214", "2", "1"]
     assert "rejected" in rows[1]
     assert "AE" in rows[1]
-    assert "held" in rows[2]
-    assert "E214" in rows[2]
-    assert "2 delivered" in rows[3]
+    assert "held" in rows[3]
+    assert "2 delivered" in rows[5]
     assert "4 messages" in said.err
 
 
