@@ -285,6 +285,17 @@ class StoreContract:
         assert own.id > committed.deliveries[0][0].id
         assert list(store.queued(LAB, RIS, FIRST, 10)) == [changed]
 
+    def test_two_moves_of_one_message_in_one_commit_are_judged_one_after_the_other(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        (seq,) = store.commit(Batch([intake(state="held")])).seqs
+        moves = [Reprocessed(seq, LAB, VersionId(2), state) for state in ("processed", "discarded")]
+        with pytest.raises(IllegalMove):
+            store.commit(Batch(reprocessed=moves))
+        moves[1].state = "filtered"
+        store.commit(Batch(reprocessed=moves))
+        assert dict(queries.counts()) == {(LAB, "filtered"): 1}
+
     def test_a_message_that_is_not_there_cannot_be_moved(self, store: Store) -> None:
         with pytest.raises(IllegalMove):
             store.commit(Batch(reprocessed=[Reprocessed(MessageSeq(5), LAB, VersionId(1), "processed")]))

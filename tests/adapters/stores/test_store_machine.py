@@ -1,0 +1,281 @@
+"""A store does what plain lists would do, through any sequence of commits, moves, resends, stops and crashes."""
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from engine.adapters.stores.memory import MemoryStore
+from engine.adapters.stores.sqlite import SqliteStore
+from engine.model.envelope import Batch, DraftDelivery, Reprocessed
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DELIVERY_STATES, MESSAGE_MOVES, MESSAGE_STATES, IllegalMove
+from engine.testing.store_contract import FIRST, intake, result
+
+CHANNELS = [ChannelName("adt"), ChannelName("lab")]
+DESTINATIONS = [DestinationName("epr"), DestinationName("ris"), DestinationName("pacs")]
+LANES = [(channel, destination) for channel in CHANNELS for destination in DESTINATIONS]
+
+drafts = st.lists(
+    st.builds(DraftDelivery, st.sampled_from(DESTINATIONS), st.sampled_from([None, b"", b"one", b"two" * 2000])),
+    min_size=1,
+    max_size=3,
+)
+intakes = st.builds(
+    lambda channel, state, made: replace(intake(channel=channel, state=state), deliveries=made),
+    st.sampled_from(CHANNELS),
+    st.sampled_from(MESSAGE_STATES),
+    drafts,
+)
+places = st.integers(0, 1 << 30)
+
+
+class Lists:
+    """What should be in the store: messages and deliveries, in the order they were made."""
+
+    def __init__(self):
+        self.messages = []  # [channel, state, raw]
+        self.deliveries = []  # [seq, channel, destination, body, state, maybe_sent]
+        self.by_receive_id = {}
+        self.windows = {}
+        self.lanes = set()
+
+    def deliver(self, seq, channel, made):
+        ids = []
+        for draft in made:
+            body = self.messages[seq - 1][2] if draft.body is None else draft.body
+            self.deliveries.append([seq, channel, draft.destination, body, "queued", False])
+            self.lanes.add((channel, draft.destination))
+            ids.append(len(self.deliveries))
+        return ids
+
+    def queue(self, lane):
+        return [
+            (id_, row[0], row[3], row[5])
+            for id_, row in enumerate(self.deliveries, 1)
+            if (row[1], row[2]) == lane and row[4] == "queued"
+        ]
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Rules act on the store and on the lists; what they and every reader give is compared."""
+
+    taken = Bundle("taken")
+
+    @initialize(target=taken, given=st.lists(intakes, min_size=3, max_size=6))
+    def start(self, given):
+        self.lists = Lists()
+        self.new_windows = {}
+        self.make()
+        self.queries = self.store.queries()
+        return self.commit_new(given)
+
+    def pick(self, rows, place):
+        return place % len(rows) if rows else None
+
+    @rule(target=taken, given=st.lists(intakes, max_size=4))
+    def commit(self, given):
+        return self.commit_new(given)
+
+    def commit_new(self, given):
+        committed = self.store.commit(Batch(given))
+        for one, seq, made in zip(given, committed.seqs, committed.deliveries, strict=True):
+            self.lists.messages.append([one.channel, one.state, one.raw])
+            self.lists.by_receive_id[one.receive_id] = seq
+            assert seq == len(self.lists.messages)
+            assert [d.id for d in made] == self.lists.deliver(seq, one.channel, one.deliveries)
+        return multiple(*given)
+
+    @rule(again=taken)
+    def commit_again(self, again):
+        seq = self.lists.by_receive_id[again.receive_id]
+        committed = self.store.commit(Batch([again]))
+        assert committed.seqs == [seq]
+        waiting = [id_ for id_, row in enumerate(self.lists.deliveries, 1) if row[0] == seq and row[4] == "queued"]
+        assert [d.id for d in committed.deliveries[0]] == waiting
+
+    @rule(
+        ends=st.lists(st.tuples(places, st.sampled_from(DELIVERY_STATES)), min_size=1, max_size=5),
+        new=st.booleans(),
+        of_any=st.booleans(),
+    )
+    def record(self, ends, new, of_any):
+        rows = self.lists.deliveries
+        candidates = [at for at, row in enumerate(rows) if of_any or row[4] == "queued"]
+        if not candidates:
+            return
+        ends = [(candidates[place % len(candidates)], state) for place, state in ends]
+        states = [row[4] for row in rows]
+        legal = True
+        for at, state in ends:
+            legal = legal and states[at] == "queued"
+            states[at] = state
+        extra = [intake(channel=CHANNELS[0], raw=b"extra")] if new else []
+        batch = Batch(extra, results=[result(DeliveryId(at + 1), state) for at, state in ends])
+        if not legal:
+            with pytest.raises(IllegalMove):
+                self.store.commit(batch)
+            return
+        self.store.commit(batch)
+        for row, state in zip(self.lists.deliveries, states, strict=True):
+            row[4] = state
+        if new:
+            self.lists.messages.append([CHANNELS[0], "processed", b"extra"])
+
+    @rule(place=places, state=st.sampled_from(MESSAGE_STATES), made=drafts)
+    def reprocess(self, place, state, made):
+        if not self.lists.messages:
+            return
+        at = self.pick(self.lists.messages, place)
+        channel, before, _ = self.lists.messages[at]
+        batch = Batch(reprocessed=[Reprocessed(MessageSeq(at + 1), channel, VersionId(1), state, "", made)])
+        if state not in MESSAGE_MOVES[before]:
+            with pytest.raises(IllegalMove):
+                self.store.commit(batch)
+            return
+        (released,) = self.store.commit(batch).released
+        self.lists.messages[at][1] = state
+        assert [d.id for d in released] == self.lists.deliver(at + 1, channel, made)
+
+    @rule(chosen=st.lists(places, max_size=4), to=st.sampled_from(DELIVERY_STATES))
+    def move(self, chosen, to):
+        rows = self.lists.deliveries
+        chosen = {place % len(rows) for place in chosen} if rows else set()
+        ids = [DeliveryId(at + 1) for at in chosen]
+        allowed = {"queued": {"queued", "held", "failed"}, "failed": {"failed", "held"}}.get(to)
+        if allowed is None or any(rows[at][4] not in allowed for at in chosen):
+            with pytest.raises(IllegalMove):
+                self.store.move_deliveries(ids, to, "note")
+            return
+        assert self.store.move_deliveries(ids, to, "note") == sum(rows[at][4] != to for at in chosen)
+        for at in chosen:
+            rows[at][4] = to
+
+    @rule(place=places, to=st.none() | st.lists(st.sampled_from(DESTINATIONS), max_size=2))
+    def resend(self, place, to):
+        if not self.lists.messages:
+            return
+        seq = self.pick(self.lists.messages, place) + 1
+        last = {}
+        for row in self.lists.deliveries:
+            if row[0] == seq:
+                last.pop((row[1], row[2]), None)
+                last[row[1], row[2]] = row
+        made = []
+        for (channel, destination), row in last.items():
+            if to is None or destination in to:
+                made += self.lists.deliver(seq, channel, [DraftDelivery(destination, row[3])])
+        assert [d.id for d in self.store.add_deliveries(MessageSeq(seq), to)] == made
+
+    @rule(lane=st.sampled_from(LANES), window=st.integers(1, 4))
+    def set_window(self, lane, window):
+        self.store.lane_window(*lane, window)
+        self.new_windows[lane] = max(window, self.new_windows.get(lane, 0))
+        self.lists.windows[lane] = self.new_windows[lane]
+        self.lists.lanes.add(lane)
+
+    @rule()
+    def checkpoint(self):
+        self.store.checkpoint()
+
+    @rule(clean=st.booleans())
+    def restart(self, clean):
+        self.queries.close()
+        self.reopen(clean)
+        self.queries = self.store.queries()
+        self.new_windows = {}
+        if not clean:
+            for lane in self.lists.lanes:
+                for id_, *_ in self.lists.queue(lane)[: self.lists.windows.get(lane, 1)]:
+                    self.lists.deliveries[id_ - 1][5] = True
+
+    @invariant()
+    def lanes_hold_what_waits(self):
+        for lane in LANES:
+            queued = self.store.queued(*lane, FIRST, 1000)
+            assert [(d.id, d.seq, d.body, d.maybe_sent) for d in queued] == self.lists.queue(lane)
+
+    @invariant()
+    def readers_see_the_same(self):
+        seen = [(m.channel, m.state, m.raw) for m in self.queries.messages(newest_first=False, bodies=True)]
+        assert seen == [tuple(row) for row in self.lists.messages]
+        counts = {}
+        for channel, state, _ in self.lists.messages:
+            counts[channel, state] = counts.get((channel, state), 0) + 1
+        assert dict(self.queries.counts()) == counts
+        for depth in self.queries.depths():
+            lane = (depth.channel, depth.destination)
+            assert depth.queued == len(self.lists.queue(lane))
+            assert depth.held == sum((r[1], r[2], r[4]) == (*lane, "held") for r in self.lists.deliveries)
+
+    def teardown(self):
+        if hasattr(self, "queries"):
+            self.queries.close()
+            self.finish()
+
+
+class SqliteMachine(StoreMachine):
+    """A crash is what lies on the disk at that moment: the file and its log, copied."""
+
+    def make(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="segmill-store-"))
+        self.store = SqliteStore(self.folder / "0" / "store.db")
+        self.store.open()
+
+    def reopen(self, clean):
+        if clean:
+            self.store.close()
+        before = self.store.path.parent
+        after = self.folder / str(int(before.name) + 1)
+        shutil.copytree(before, after, ignore=shutil.ignore_patterns("*.lock", "*-shm"))
+        self.store.close()
+        self.store = SqliteStore(after / "store.db")
+        self.store.open()
+
+    def finish(self):
+        self.store.close()
+        shutil.rmtree(self.folder)
+
+
+class MemoryMachine(StoreMachine):
+    """The fake that other tests trust does the same."""
+
+    def make(self):
+        self.store = MemoryStore()
+        self.store.open()
+
+    def reopen(self, clean):
+        if clean:
+            self.store.close()
+        else:
+            self.store.crash()
+        self.store.open()
+
+    def finish(self):
+        self.store.close()
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(SqliteMachine, 15), (MemoryMachine, 60)])
+def test_a_store_does_what_plain_lists_do(machine, examples):
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
