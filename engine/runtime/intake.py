@@ -24,6 +24,7 @@ from engine.model.envelope import Delivery, Known
 from engine.model.envelope import Intake as Received
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import MessageSeq
+from engine.pipeline import entry
 from engine.pipeline.answer import Answer, answer_result, refuse
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
@@ -154,9 +155,8 @@ class Receiver:
         channel.meter.received(len(raw), now_us / 1_000_000)
         control_id = control_id_of(message)
         if not control_id:
-            finding = Finding("E231", "error", "MSH-10 (message control id) is empty", "MSH-10", "101")
-            answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
-            self._keep_rejected(channel, raw, message, [finding], answer, reply, now_us)
+            answer = refuse(message, [entry.NO_CONTROL_ID], "reject", channel.answers, now, self._next_id)
+            self._keep_rejected(channel, raw, message, [entry.NO_CONTROL_ID], answer, reply, now_us)
             return
         sender = sender_of(message)
         body_hash = hashlib.blake2b(raw, digest_size=16).digest()
@@ -245,14 +245,7 @@ class Receiver:
                 return None
         if not same_id:
             return ()
-        return (
-            Finding(
-                "E232",
-                "warning",
-                f"MSH-10 was used before by this sender with other content (message {same_id[0].seq}); processed",
-                "MSH-10",
-            ),
-        )
+        return (entry.id_used_again(same_id[0].seq),)
 
     # -- refusals -------------------------------------------------------------------------------
 
@@ -260,7 +253,7 @@ class Receiver:
         channel = self._first
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
-        finding = Finding("E233", "error", error.reason, hl7_code=error.hl7_code)
+        finding = entry.unreadable(error)
         answer = refuse(None, [finding], "reject", channel.answers, now, self._next_id)
         self._keep_rejected(channel, raw, None, [finding], answer, reply, now_us)
 
@@ -269,13 +262,7 @@ class Receiver:
         channel = self._first
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
-        known_type = any(c.compiled.accepts_type(message) for c in self._channels)
-        if any(c.compiled.accepts_event(message) for c in self._channels):
-            finding = Finding("E236", "error", "no channel of this port takes messages of this sender", "MSH-3", "207")
-        elif known_type:
-            finding = Finding("E235", "error", "no channel of this port takes this trigger event", "MSH-9.2", "201")
-        else:
-            finding = Finding("E234", "error", "no channel of this port takes this message type", "MSH-9.1", "200")
+        finding = entry.unclaimed([c.compiled for c in self._channels], message)
         answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
         self._keep_rejected(channel, raw, message, [finding], answer, reply, now_us)
 
