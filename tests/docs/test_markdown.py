@@ -51,6 +51,7 @@ def test_commands_come_with_what_they_print_and_their_exit_code(page):
         ("a b", "a b\n", True),
         ("took ... ms", "took 12 ms", True),
         ("first\n...\nlast", "first\n1\n2\nlast", True),
+        ("a  b", "  a b", True),
         ("a", "a\nb", False),
         ("", "anything", False),
         ("...", "anything", True),
