@@ -1,18 +1,20 @@
 """One HL7 message, lazy and copy-on-write: nothing is split before it is asked for, and what nobody edits leaves
 byte for byte as it came (spec items 41, 44, 45, 48).
 
-A message is a list of segment texts. A segment's fields are split when first asked for and kept as a list that
-is never changed in place: an edit puts a new list there, so copies share all that they have in common.
+A message is a list of segments: texts as they came, and lists of fields for those that were edited. A text's fields
+are split when first asked for. Lists are shared between copies and with whoever asked, so an edit puts a new one in
+the place of the old; only a list made by an edit of this very message, since it was copied last, is edited further.
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from engine.hl7.batch import split_batch
 from engine.hl7.charset import Charset, decide, declared_codecs, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
-from engine.hl7.output import encode_segments, encode_together
+from engine.hl7.output import encode_segments, encode_whole, segment_name, segment_text
 from engine.hl7.path import compile_path
 
 __all__ = ["Message", "split_batch"]
@@ -20,6 +22,7 @@ __all__ = ["Message", "split_batch"]
 _LARGE_BYTES = 1 << 20
 _HEAD_SEGMENTS = 16
 _STANDARD_START = "MSH|^~\\&|"
+_T = TypeVar("_T")
 
 
 class Message:
@@ -41,10 +44,10 @@ class Message:
         "_names",
         "_notices",
         "_originals",
-        "_stale",
-        "_texts",
+        "_segments",
         "_warnings",
         "delimiters",
+        "edited",
         "focus",
         "heads",
         "is_changed",
@@ -59,13 +62,15 @@ class Message:
     """Whether an edit was made. `to_bytes` may differ from `raw` without one: BOM, line ends, final CR."""
     heads: dict[str, list[str]]
     """Fields of first segments by name, as far as they were asked for; `first_fields` fills it. For reading.py."""
+    edited: set[str]
+    """Names of first segments whose list in `heads` is this message's own and may be changed. For writing.py."""
 
     _body: bytes  # `raw` as `clean` leaves it
     _header: str  # the first segment's text as received
-    _texts: list[str]  # stale where `_stale` says so
+    _segments: list[str | list[str]]  # text as received, or fields that an edit put there
     _has_tail: bool  # the last text is all that follows the first segments, not cut yet
-    _fields: dict[int, list[str]]
-    _stale: set[int]  # segments whose fields were edited since their text was made
+    # Shared by copies, as long as their segments stand at the same places:
+    _fields: dict[int, list[str]]  # of texts, split
     _firsts: dict[str, int]  # where the first segment of a name stands
     _names: list[str] | None
     _originals: list[bytes | None] | None  # received bytes, for charsets that are not transparent
@@ -81,35 +86,36 @@ class Message:
         `fallback` is the codec, or the name of table 0211, for text that is neither as MSH-18 declares nor
         UTF-8. Raises UnreadableMessage, and nothing else whatever the bytes are; takes time linear in them.
         """
-        self = cls.__new__(cls)
+        self = cls()
         self.raw = raw
         self.focus = None
         self.is_changed = False
         self.heads = {}
+        self.edited = set()
         self._fallback = fallback
         self._charset = self._names = self._originals = self._warnings = None
         self._notices = ()
         self._fields = {}
-        self._stale = set()
         self._firsts = {}
         self._body = raw
-        text = _plain_text(raw)
-        texts = self._read_slowly(raw) if text is None else text.split("\r", _HEAD_SEGMENTS)
+        texts = _plain_texts(raw)
+        if texts is None:
+            texts = self._read_slowly(raw)
+        if texts[0].startswith(_STANDARD_START):
+            self.delimiters = STANDARD
+        else:
+            self.delimiters, notices = read_delimiters(texts[0])
+            self._notices += notices
         self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None
         if not texts[-1]:
             texts.pop()
             self._has_tail = False
-        self._texts = texts
-        self._header = header = texts[0]
-        if header.startswith(_STANDARD_START):
-            self.delimiters = STANDARD
-        else:
-            self.delimiters, notices = read_delimiters(header)
-            self._notices += notices
+        self._header = texts[0]
+        self._segments = [*texts]
         return self
 
     def _read_slowly(self, raw: bytes) -> list[str]:
-        """Segment texts of anything but plain ASCII that starts with MSH and ends its segments with CR."""
+        """Segment texts of anything that `_plain_texts` does not take: the first ones and the rest, or all."""
         body, notices = clean(raw)
         self._body = body
         declared = self._declared()
@@ -166,12 +172,20 @@ class Message:
         """The names of the segments in order, '' for a blank line. Not to be changed."""
         if self._names is None:
             field = self.delimiters.field
-            self._names = [text[:3] if text[3:4] == field else text.partition(field)[0] for text in self._all()]
+            self._names = [segment_name(segment, field) for segment in self._all()]
         return self._names
 
     def indexes(self, name: str) -> list[int]:
         """Where the segments of that name stand, in order."""
-        return [i for i, n in enumerate(self.names()) if n == name]
+        segments = self._all()
+        if self._names is not None or len(segments) > _HEAD_SEGMENTS:
+            return [i for i, n in enumerate(self.names()) if n == name]
+        start = name + self.delimiters.field
+        return [
+            i
+            for i, s in enumerate(segments)
+            if (s.startswith(start) or s == name if isinstance(s, str) else s[0] == name)
+        ]
 
     def first(self, name: str) -> int:
         """Where the first segment of that name stands, -1 for nowhere."""
@@ -180,39 +194,52 @@ class Message:
             index = self._firsts[name] = self._find(name)
         return index
 
+    def _find(self, name: str) -> int:
+        start = name + self.delimiters.field
+        segments = self._segments
+        for index, segment in enumerate(segments):
+            if isinstance(segment, str):
+                if segment.startswith(start) or segment == name:
+                    return index
+            elif segment[0] == name:
+                return index
+        if self._has_tail:
+            tail = segments[-1]
+            if isinstance(tail, str) and f"\r{name}" in tail and name in self.names():
+                return self.names().index(name)
+        return -1
+
     def first_fields(self, name: str) -> list[str]:
         """The fields of the first segment of that name, [] for none. Not to be changed."""
         index = self.first(name)
         fields = self.heads[name] = self.fields(index) if index >= 0 else []
         return fields
 
-    def _find(self, name: str) -> int:
-        start = name + self.delimiters.field
-        texts = self._texts
-        for index, text in enumerate(texts):
-            if text.startswith(start) or text == name:
-                return index
-        if self._has_tail and f"\r{name}" in texts[-1] and name in self.names():
-            return self.names().index(name)
-        return -1
-
-    def _all(self) -> list[str]:
-        """The texts, with the tail cut."""
+    def _all(self) -> list[str | list[str]]:
+        """The segments, with the tail cut."""
         if self._has_tail:
-            tail = self._texts.pop().split("\r")
-            if not tail[-1]:
-                tail.pop()
-            self._texts += tail
+            tail = self._segments.pop()
+            assert isinstance(tail, str), "a tail is cut before anything in it is edited"
+            texts = tail.split("\r")
+            if not texts[-1]:
+                texts.pop()
+            self._segments += texts
             self._has_tail = False
-        return self._texts
+        return self._segments
 
     def fields(self, index: int) -> list[str]:
-        """The fields of one segment as they stand, `[n]` being field n and `[0]` the name. Not to be changed."""
+        """The fields of one segment as they stand, `[n]` being field n and `[0]` the name. Not to be changed.
+
+        A later edit of the message may change the list.
+        """
+        segments = self._segments if 0 <= index < _HEAD_SEGMENTS else self._all()
+        segment = segments[index]
+        if isinstance(segment, list):
+            return segment
         fields = self._fields.get(index)
         if fields is None:
             separator = self.delimiters.field
-            texts = self._texts if 0 <= index < _HEAD_SEGMENTS else self._all()
-            fields = texts[index].split(separator)
+            fields = segment.split(separator)
             if fields[0] in HEADERS:
                 fields.insert(1, separator)
             self._fields[index] = fields
@@ -220,8 +247,7 @@ class Message:
 
     def segment(self, index: int) -> str:
         """The text of one segment as it stands."""
-        self._refresh()
-        return self._all()[index]
+        return segment_text(self._all()[index], self.delimiters.field)
 
     def get(self, path: str) -> str | None:
         """The value at a path: None for absent, '' for empty, else text unescaped. Raises PathError."""
@@ -233,10 +259,22 @@ class Message:
 
     def replace_fields(self, index: int, fields: list[str]) -> None:
         """Put new fields, numbered as `fields` gives them, in the place of a segment's; its name stays."""
-        self._fields[index] = fields
-        self._stale.add(index)
+        self._segments[index] = fields
         self.is_changed = True
-        self.heads.pop(fields[0], None)
+        if self._originals is not None:
+            self._originals[index] = None
+        name = fields[0]
+        self.heads.pop(name, None)
+        self.edited.discard(name)
+
+    def edit_first(self, name: str) -> list[str]:
+        """The fields of the first segment of that name, which is there, to be changed in place at once."""
+        index = self.first(name)
+        fields = self.fields(index).copy()
+        self.replace_fields(index, fields)
+        self.heads[name] = fields
+        self.edited.add(name)
+        return fields
 
     def insert_segment(self, index: int, text: str) -> None:
         """Put a segment, as it stands, before the one at `index` (`len(message)`: at the end).
@@ -249,52 +287,57 @@ class Message:
             raise EditError("the text is no single segment", "")
         if not 1 <= index <= len(self):
             raise EditError("a segment can stand only after the header", name)
-        self._refresh()
-        self._texts.insert(index, text)
+        self._all().insert(index, text)
         if self._originals is not None:
             self._originals.insert(index, None)
         if self.focus is not None and self.focus >= index:
             self.focus += 1
-        self._forget_places()
+        self._places_moved(name)
 
     def delete_segments(self, indexes: Iterable[int]) -> None:
         """Remove segments. The focus stays on its segment, or becomes None with it. Raises EditError for the header."""
-        gone = set(indexes)
+        segments = self._all()
+        gone = sorted({i for i in indexes if 0 <= i < len(segments)})
         if not gone:
             return
-        if 0 in gone:
-            raise EditError("a message cannot be without its header", self._texts[0][:3])
-        kept = [i for i in range(len(self)) if i not in gone]
-        self._refresh()
+        names = [segment_name(segments[i], self.delimiters.field) for i in gone]
+        if gone[0] == 0:
+            raise EditError("a message cannot be without its header", names[0])
         if self.focus is not None:
-            self.focus = None if self.focus in gone else kept.index(self.focus)
-        self._texts = [self._texts[i] for i in kept]
+            before = sum(i < self.focus for i in gone)
+            self.focus = None if self.focus in gone else self.focus - before
+        self._segments = _without(segments, gone)
         if self._originals is not None:
-            self._originals = [self._originals[i] for i in kept]
-        self._forget_places()
+            self._originals = _without(self._originals, gone)
+        self._places_moved(*names)
 
-    def _forget_places(self) -> None:
+    def _places_moved(self, *names: str) -> None:
+        """Segments of those names came or went."""
         self.is_changed = True
         self._names = None
-        self._fields.clear()
-        self._firsts.clear()
-        self.heads.clear()
+        self._fields = {}
+        self._firsts = {}
+        for name in names:
+            self.heads.pop(name, None)
+            self.edited.discard(name)
 
     def copy(self) -> "Message":
         """A message of its own that shares all text with this one."""
-        new = Message.__new__(Message)
+        new = Message()
         new.raw = self.raw
         new.delimiters = self.delimiters
         new.focus = self.focus
         new.is_changed = self.is_changed
         new.heads = self.heads.copy()
+        new.edited = set()
+        if self.edited:
+            self.edited = set()
         new._body = self._body
         new._header = self._header
-        new._texts = self._texts.copy()
+        new._segments = self._segments.copy()
         new._has_tail = self._has_tail
-        new._fields = self._fields.copy()
-        new._stale = self._stale.copy()
-        new._firsts = self._firsts.copy()
+        new._fields = self._fields
+        new._firsts = self._firsts
         new._names = self._names
         new._originals = None if self._originals is None else self._originals.copy()
         new._charset = self._charset
@@ -311,23 +354,27 @@ class Message:
         """
         if not self.is_changed:
             return self._body if self._body.endswith(b"\r") else self._body + b"\r"
-        self._refresh()
-        codec = self._codec_by_edited_header()
-        texts = self._texts
+        codec = None if self._segments[0] is self._header else self._codec_by_edited_header()
+        field = self.delimiters.field
         if codec is None and self._originals is None:
+            texts = [s if isinstance(s, str) else segment_text(s, field) for s in self._segments]
+            if not (self._has_tail and texts[-1].endswith("\r")):
+                texts.append("")
+            text = "\r".join(texts)
             # A plain ASCII message most often stays one, and then its charset need not be looked up.
-            likely = "ascii" if self._charset is None else self._charset.codec
-            encoded = encode_together(texts, likely, ended=self._has_tail and texts[-1].endswith("\r"))
+            encoded = encode_whole(text, "ascii" if self._charset is None else self._charset.codec)
             if encoded is not None:
                 return encoded
         return encode_segments(
-            self._all(), self._originals, codec or self.codec, self.delimiters.field, transcoded=codec is not None
+            [segment_text(segment, field) for segment in self._all()],
+            self._originals,
+            codec or self.codec,
+            field,
+            transcoded=codec is not None,
         )
 
     def _codec_by_edited_header(self) -> str | None:
         """The codec that an edited MSH-18 asks for, None when nothing changes."""
-        if self._texts[0] is self._header:
-            return None
         fields = self.fields(0)
         declared = fields[18] if len(fields) > 18 else ""
         if not declared or fields[0] != "MSH" or declared == self.charset.declared:
@@ -338,25 +385,24 @@ class Message:
         codec = candidates[0] if candidates else "ascii"
         return None if codec == self.codec else codec
 
-    def _refresh(self) -> None:
-        """Make the texts of edited segments from their fields."""
-        separator = self.delimiters.field
-        for index in self._stale:
-            fields = self._fields[index]
-            if fields[0] in HEADERS:
-                fields = [fields[0], *fields[2:]]
-            self._texts[index] = separator.join(fields)
-            if self._originals is not None:
-                self._originals[index] = None
-        self._stale.clear()
 
-
-def _plain_text(raw: bytes) -> str | None:
-    """The text of an ASCII message that starts with MSH and has neither LF nor ESC; None for any other."""
+def _plain_texts(raw: bytes) -> list[str] | None:
+    """The first segments, and the rest, of an ASCII message that has neither LF nor ESC; None for any other."""
     if not raw.startswith(b"MSH|"):
         return None
     try:
         text = raw.decode("ascii")
     except UnicodeDecodeError:
         return None
-    return None if "\n" in text or "\x1b" in text else text
+    return None if "\n" in text or "\x1b" in text else text.split("\r", _HEAD_SEGMENTS)
+
+
+def _without(items: list[_T], gone: list[int]) -> list[_T]:
+    """The items, less those at the indexes, which are in order."""
+    kept: list[_T] = []
+    at = 0
+    for index in gone:
+        kept += items[at:index]
+        at = index + 1
+    kept += items[at:]
+    return kept

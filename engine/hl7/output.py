@@ -12,14 +12,25 @@ from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 
 
-def encode_together(texts: Sequence[str], codec: str, *, ended: bool) -> bytes | None:
-    """All segments at once, or None when a character is not in the set or the set is not transparent.
+def segment_name(segment: str | list[str], field: str) -> str:
+    """The name of a segment's text, or of its fields."""
+    return segment.partition(field)[0] if isinstance(segment, str) else segment[0]
 
-    `ended`: the last text has its CR already.
-    """
-    if not is_transparent(codec):
-        return None
-    return _encode("\r".join(texts) if ended else "\r".join(texts) + "\r", codec, KEEP_BYTES)
+
+def segment_text(segment: str | list[str], field: str) -> str:
+    """The text of a segment's fields, numbered as `Message.fields` gives them; a text as it is."""
+    if isinstance(segment, str):
+        return segment
+    if segment[0] in HEADERS:
+        segment = [segment[0], *segment[2:]]
+    return field.join(segment)
+
+
+def encode_whole(text: str, codec: str) -> bytes | None:
+    """The whole message at once, or None when a character is not in the set or the set is not transparent."""
+    if text.isascii() and codec in ("ascii", "utf_8"):
+        return text.encode()
+    return _encode(text, codec, KEEP_BYTES) if is_transparent(codec) else None
 
 
 def encode_segments(
