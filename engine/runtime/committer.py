@@ -314,11 +314,22 @@ class Committer:
                 result[1]()
         self._run_after()
 
+    def _refuse(self, work: "_Work", error: Exception) -> None:
+        """Tell everybody whose part was certainly not kept."""
+        for refused in [entry[2] for entry in (*work.intakes, *work.reprocessed)]:
+            try:
+                refused(error)
+            except Exception as defect:  # noqa: BLE001 - as for those that were stored
+                log.error("a message was not stored, and its sender was not told: %s", describe(defect))
+
     def _run_after(self) -> None:
         while self._after:
             actions, self._after = self._after, []
             for action in actions:
-                action()
+                try:
+                    action()
+                except Exception as defect:  # noqa: BLE001 - one connection's defect must not silence its neighbours
+                    log.error("answers could not be written to a connection: %s", describe(defect))
         self._settling = False
 
     def _learn(self, took: float) -> None:
@@ -341,10 +352,7 @@ class Committer:
         if isinstance(error, (StoreFull, StoreBusy)):
             # Certainly not kept. Senders are told so; what lanes learned must not be forgotten.
             self._results = work.results + self._results
-            for entry in work.intakes:
-                entry[2](error)
-            for item in work.reprocessed:
-                item[2](error)
+            self._refuse(work, error)
             self._run_after()
             if self._results and self._later is None:
                 self._later = self._loop.call_later(RETRY_S, self._schedule)
@@ -357,10 +365,7 @@ class Committer:
             return
         if isinstance(error, (IllegalMove, ValueError)):
             log.error("the store refused one change: %s", describe(error))
-            for entry in work.intakes:
-                entry[2](error)
-            for item in work.reprocessed:
-                item[2](error)
+            self._refuse(work, error)
             for result in work.results:
                 # The row already says otherwise (a person moved it); the lane may go on.
                 if result[1] is not None:
