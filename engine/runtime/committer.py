@@ -77,6 +77,7 @@ class Committer:
         self._settling = False
         self._checkpoint_asked = False
         self._ticking = False
+        self._again = False
         self._later: asyncio.TimerHandle | None = None
         self._linger_until = 0.0
         self._in_thread = False
@@ -222,7 +223,8 @@ class Committer:
             self._ticking = False
             return
         if self._busy:
-            self._ticking = False  # _go_on schedules again
+            self._ticking = False
+            self._again = True  # _go_on schedules again, for results that somebody waits for, too
             return
         if self._calls and not self._linger_until:
             self._ticking = False
@@ -403,7 +405,8 @@ class Committer:
         """After a commit, checkpoint or call: take up what came meanwhile, or use the quiet for a checkpoint."""
         if self._dead or self._busy:
             return
-        waiting = bool(self._intakes or self._reprocessed or self._calls)
+        waiting = bool(self._intakes or self._reprocessed or self._calls or (self._again and self._results))
+        self._again = False
         if not self._checkpoint_asked and self._store.wants_checkpoint(idle=not waiting):
             self._checkpoint_asked = waiting = True
             self._calls.append(self._checkpoint)

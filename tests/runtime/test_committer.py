@@ -180,6 +180,23 @@ class TestResults:
         committer.hurry()
         await until(lambda: recorded)
 
+    @pytest.mark.parametrize("how", ["urgent", "hurry"])
+    async def test_haste_is_not_forgotten_while_a_commit_runs(
+        self, committer, store, answers, monkeypatch, how
+    ) -> None:
+        monkeypatch.setattr(module, "RESULTS_WAIT_S", 3600)
+        await stored(answers)
+        await slow_disk(committer, store)
+        recorded: list[str] = []
+        with store.commits_held():
+            answers.put("a", received())
+            await until(lambda: len(store.batches) == 3)
+            committer.record(delivered(1), lambda: recorded.append("1"), urgent=how == "urgent")
+            if how == "hurry":
+                committer.hurry()
+            await turns()
+        await until(lambda: recorded, within_s=3)
+
     async def test_a_full_store_refuses_messages_and_keeps_results_for_later(
         self, committer, store, answers, monkeypatch
     ) -> None:
