@@ -14,6 +14,7 @@ from engine.hl7 import writing
 from engine.hl7.escape import unescape
 from engine.hl7.grammar import Spec, parse_path
 from engine.hl7.reading import first_leaf, getter_of, matching_segments, raw_matches
+from engine.hl7.writing import deleter_of, setter_of
 
 if TYPE_CHECKING:
     from engine.hl7.message import Message
@@ -25,17 +26,37 @@ class Path:
     `focus`: inside `each: OBX`, an un-indexed `OBX-n` means the segment at `message.focus`.
     """
 
-    __slots__ = ("_is_plain", "focus", "get", "spec", "text")
+    __slots__ = ("delete", "focus", "get", "set", "spec", "text")
 
     get: Callable[["Message"], str | None]
     """The value of the first match, unescaped; None when there is none. A segment's path gives its raw text."""
+
+    set: Callable[["Message", str], int]
+    """Write `value`, escaped; returns the number of places written.
+
+    `PID-3` is the whole field with all its repetitions, `PID-3.1` a component of the first one. `*` writes
+    every place there is; a filter writes the first match, and nothing if there is none. Otherwise what is
+    missing is made: components, fields, empty repetitions up to the one named, the segment at the end of
+    the message. An empty value makes nothing that is not there. A place that already holds that text
+    stays untouched. Raises UnencodableText when the message has no delimiter or escape for it; EditError
+    for MSH-1, MSH-2 and for a path without a field.
+    """
+
+    delete: Callable[["Message"], int]
+    """Remove every match; returns how many places held something.
+
+    Segments and selected repetitions go, so that later ones move up; fields, components and subcomponents
+    are emptied, and leave no trailing delimiter when they were the last. Raises EditError for MSH,
+    MSH-1 and MSH-2.
+    """
 
     def __init__(self, text: str, spec: Spec, focus: str | None) -> None:
         self.text = text
         self.spec = spec
         self.focus = focus is not None and focus == spec.segment and spec.segment_selector is None
         self.get = getter_of(spec, focused=self.focus)
-        self._is_plain = writing.is_plain(spec) and not self.focus
+        self.set = setter_of(spec, text, focused=self.focus)
+        self.delete = deleter_of(spec, text, focused=self.focus)
 
     def __str__(self) -> str:
         return self.text
@@ -91,22 +112,6 @@ class Path:
         """The indexes of the segments that the path's first part matches."""
         return matching_segments(self.spec, message, focused=self.focus)
 
-    def set(self, message: "Message", value: str) -> int:
-        """Write `value`, escaped; returns the number of places written.
-
-        `PID-3` is the whole field with all its repetitions, `PID-3.1` a component of the first one. `*` writes
-        every place there is; a filter writes the first match, and nothing if there is none. Otherwise what is
-        missing is made: components, fields, empty repetitions up to the one named, the segment at the end of
-        the message. An empty value makes nothing that is not there. A place that already holds that text
-        stays untouched. Raises UnencodableText when the message has no delimiter or escape for it; EditError
-        for MSH-1, MSH-2 and for a path without a field.
-        """
-        if self._is_plain:
-            written = writing.set_plain(self.spec, message, value)
-            if written:
-                return written
-        return writing.set_value(self.spec, message, value, str(self), focused=self.focus)
-
     def set_raw(self, message: "Message", text: str) -> int:
         """As `set`, with text that is written as it stands: `A^B` is two components.
 
@@ -114,15 +119,6 @@ class Path:
         place: a CR, or a delimiter of a higher level.
         """
         return writing.set_raw(self.spec, message, text, str(self), focused=self.focus)
-
-    def delete(self, message: "Message") -> int:
-        """Remove every match; returns how many places held something.
-
-        Segments and selected repetitions go, so that later ones move up; fields, components and subcomponents
-        are emptied, and leave no trailing delimiter when they were the last. Raises EditError for MSH,
-        MSH-1 and MSH-2.
-        """
-        return writing.delete(self.spec, message, str(self), focused=self.focus)
 
 
 @lru_cache(maxsize=4096)

@@ -22,6 +22,8 @@ def getter_of(spec: Spec, *, focused: bool) -> Getter:
         return _segment_getter(spec, focused)
     if spec.is_header_mark:
         return _header_mark_getter(spec)
+    if spec.segment_selector is None and isinstance(spec.field_selector, Where) and not focused:
+        return _repetition_getter(spec, spec.field_selector)
     if spec.field_selector is not None or spec.segment_selector is not None:
         return _selected_getter(spec, focused)
     if focused:
@@ -166,6 +168,40 @@ def _selected_getter(spec: Spec, focused: bool) -> Getter:
         return unescape(leaf, delimiters, message.codec) if delimiters.cut_escape in leaf else leaf
 
     return get
+
+
+def _repetition_getter(spec: Spec, where: Where) -> Getter:
+    """`PID-3[5 == "MR"].1`: of the first repetition that passes."""
+    if spec.subcomponent or where.subcomponent:
+        return _selected_getter(spec, focused=False)
+    segment, field, tested, chosen = spec.segment, spec.field, where.component, max(spec.component, 1)
+    values, negated = where.values, where.negated
+    least = spec.component
+
+    def get(message: "Message") -> str | None:
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
+        if field >= len(fields):
+            return None
+        d = message.delimiters
+        for repetition in fields[field].split(d.cut_repetition):
+            parts = repetition.split(d.cut_component)
+            value = _leaf(parts[tested - 1], message, d) if tested <= len(parts) else ""
+            if (value in values) != negated:
+                return _leaf(parts[chosen - 1], message, d) if least <= len(parts) else None
+        return None
+
+    return get
+
+
+def _leaf(text: str, message: "Message", d: Delimiters) -> str:
+    """The value of a component's first subcomponent."""
+    if text.isalnum():
+        return text
+    if d.cut_subcomponent in text:
+        text = text.partition(d.cut_subcomponent)[0]
+    return unescape(text, d, message.codec) if d.cut_escape in text else text
 
 
 def _focused_getter(spec: Spec) -> Getter:

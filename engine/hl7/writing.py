@@ -29,38 +29,84 @@ def set_value(spec: Spec, message: "Message", value: str, location: str, *, focu
     raise UnencodableText(reason, location)
 
 
-def is_plain(spec: Spec) -> bool:
-    """Whether `set_plain` may be tried: a field or component of the first segment and repetition."""
-    no_selectors = spec.segment_selector is None and spec.field_selector is None
-    return no_selectors and spec.field > 0 and not spec.is_header_mark and not spec.subcomponent
+Setter = Callable[["Message", str], int]
+Deleter = Callable[["Message"], int]
 
 
-def set_plain(spec: Spec, message: "Message", value: str) -> int:
-    """The short way for what most channels do: a place that is there, in the first segment. 0: take the long way."""
-    index = message.first(spec.segment)
-    if index < 0:
-        return 0
-    d = message.delimiters
-    if not value.isalnum() and (d.truncation or d.special.search(value) is not None):
-        return 0
-    fields = message.fields(index)
-    number = spec.field
-    if number >= len(fields):
-        return 0
-    old = fields[number]
-    if spec.component:
-        if d.cut_repetition in old:
-            return 0
-        components = old.split(d.cut_component)
-        if spec.component > len(components):
-            return 0
-        components[spec.component - 1] = value
-        value = d.component.join(components)
-    if value != old:
-        fields = fields.copy()
-        fields[number] = value
-        message.replace_fields(index, fields)
-    return 1
+def setter_of(spec: Spec, location: str, *, focused: bool) -> Setter:
+    """The function that `Path.set` is.
+
+    What most channels do, a field or component that is there, in the first segment, by a text that needs no
+    escape, goes a short way of its own.
+    """
+
+    def set_anywhere(message: "Message", value: str) -> int:
+        return set_value(spec, message, value, location, focused=focused)
+
+    has_selector = spec.segment_selector is not None or spec.field_selector is not None
+    if focused or has_selector or not spec.field or spec.is_header_mark or spec.subcomponent:
+        return set_anywhere
+    return _component_setter(spec, set_anywhere) if spec.component else _field_setter(spec, set_anywhere)
+
+
+def _field_setter(spec: Spec, set_anywhere: Setter) -> Setter:
+    segment, field = spec.segment, spec.field
+
+    def set_field(message: "Message", value: str) -> int:
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
+        d = message.delimiters
+        is_plain = value.isalnum() or (d.special.search(value) is None and not d.truncation)
+        if field >= len(fields) or not is_plain:
+            return set_anywhere(message, value)
+        if fields[field] != value:
+            if segment not in message.edited:
+                fields = message.edit_first(segment)
+            fields[field] = value
+        return 1
+
+    return set_field
+
+
+def _component_setter(spec: Spec, set_anywhere: Setter) -> Setter:
+    segment, field, component = spec.segment, spec.field, spec.component
+
+    def set_component(message: "Message", value: str) -> int:
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
+        d = message.delimiters
+        is_plain = value.isalnum() or (d.special.search(value) is None and not d.truncation)
+        if field >= len(fields) or not is_plain or d.cut_repetition in fields[field]:
+            return set_anywhere(message, value)
+        parts = fields[field].split(d.cut_component)
+        if component > len(parts):
+            return set_anywhere(message, value)
+        if parts[component - 1] != value:
+            parts[component - 1] = value
+            if segment not in message.edited:
+                fields = message.edit_first(segment)
+            fields[field] = d.component.join(parts)
+        return 1
+
+    return set_component
+
+
+def deleter_of(spec: Spec, location: str, *, focused: bool) -> Deleter:
+    """The function that `Path.delete` is."""
+
+    def delete_anywhere(message: "Message") -> int:
+        return delete(spec, message, location, focused=focused)
+
+    if focused or spec.segment_selector is not None or spec.is_header_mark:
+        return delete_anywhere
+    segment = spec.segment
+
+    def delete_where_it_is(message: "Message") -> int:
+        return delete_anywhere(message) if message.first(segment) >= 0 else 0
+
+    return delete_where_it_is
 
 
 def set_raw(spec: Spec, message: "Message", text: str, location: str, *, focused: bool) -> int:
