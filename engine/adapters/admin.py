@@ -51,7 +51,7 @@ class AdminServer:
         self._port = port
         self._socket_path = socket_path
         self._socket_inode = 0
-        self._servers: list[tuple[uvicorn.Server, socket.socket]] = []
+        self._servers: list[tuple[_Server, socket.socket]] = []
         self._thread: threading.Thread | None = None
         self.address: tuple[str, int] | None = None
 
@@ -79,9 +79,9 @@ class AdminServer:
 
     def stop(self) -> None:
         """Close the sockets and end the thread, within a few seconds. A second call does nothing."""
-        for server, _ in self._servers:
-            server.should_exit = True
         if self._thread is not None:
+            for server, _ in self._servers:
+                server.leave()
             self._thread.join(STOP_DEADLINE_S)
             if self._thread.is_alive():
                 log.warning("the admin thread did not end within %g s", STOP_DEADLINE_S)
@@ -124,9 +124,33 @@ class AdminServer:
         self._socket_inode = 0
 
 
-def _server(routes: list[Route]) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """Uvicorn, without its look at the clock ten times a second: an idle engine should be idle."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """End, from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._leaving.set)
+            except RuntimeError:
+                pass  # it has ended already
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self.on_tick(0)
+        if not self.should_exit:
+            await self._leaving.wait()
+
+
+def _server(routes: list[Route]) -> _Server:
     """Uvicorn without logs of its own, sockets and signals being ours."""
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             application(routes),
             http="h11",
@@ -136,6 +160,7 @@ def _server(routes: list[Route]) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             server_header=False,
+            date_header=False,
             proxy_headers=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=15,

@@ -35,7 +35,7 @@ class Plan:
             say("No message is meant by this.")
         else:
             texts = [(channel, name, str(number)) for (channel, name), number in rows]
-            say(columns(("channel", self.what, "count"), texts, right=("count",)))
+            click.echo(columns(("channel", self.what, "count"), texts, right=("count",)), err=True)
 
     def confirm(self, *, yes: bool, as_json: bool) -> None:
         """Show it and ask, unless `yes`. With nobody at a terminal to ask, raises a misuse."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from engine.cli.exits import MEANINGS, MISUSE
+from engine.cli.output import DEBUG, QUIET
 
 COMMANDS: Final = {
     "demo": "See it work: a running engine, 200 messages, three channels.",
@@ -82,6 +83,15 @@ class Command(click.Command):
         self.examples = examples
         self.params.append(
             click.Option(
+                ["-q", "--quiet"],
+                is_flag=True,
+                expose_value=False,
+                callback=_set_quiet,
+                help="Say nothing but data and errors.",
+            )
+        )
+        self.params.append(
+            click.Option(
                 ["--debug"],
                 is_flag=True,
                 expose_value=False,
@@ -98,9 +108,14 @@ class Command(click.Command):
         formatter.write_text(EXIT_CODES)
 
 
+def _set_quiet(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_root().meta[QUIET] = True
+
+
 def _set_debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        ctx.find_root().meta["segmill.debug"] = True
+        ctx.find_root().meta[DEBUG] = True
 
 
 def subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], Command]:

@@ -4,16 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.cli.output import say
+import click
 
 if TYPE_CHECKING:
     from engine.config.finding import ConfigFinding
 
 
 def show(findings: Iterable["ConfigFinding"], site: Path) -> None:
-    """Findings with their lines and carets, on standard error."""
-    say(as_text(findings, site))
-    say()
+    """Findings with their lines and carets, on standard error: they are errors, so --quiet does not hide them."""
+    click.echo(as_text(findings, site) + "\n", err=True)
 
 
 def as_text(findings: Iterable["ConfigFinding"], site: Path) -> str:

@@ -15,6 +15,7 @@ import click
 from engine import __version__
 from engine.cli.command import EXIT_CODES, Commands
 from engine.cli.exits import CANNOT_WRITE, DEFECT, GOOD, NOT_ALLOWED, Failure
+from engine.cli.output import DEBUG
 
 INTERRUPTED = 130
 
@@ -69,13 +70,13 @@ def run(args: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return GOOD
     except OSError as exc:
-        if ctx is not None and ctx.meta.get("segmill.debug"):
+        if ctx is not None and ctx.meta.get(DEBUG):
             traceback.print_exc()
         where = f" {exc.filename}" if exc.filename else ""
         click.echo(f"segmill: cannot use{where}: {exc.strerror or type(exc).__name__}", err=True)
         return NOT_ALLOWED if isinstance(exc, PermissionError) else CANNOT_WRITE
     except Exception as exc:  # noqa: BLE001 - the edge of the process; the message may quote a field's value
-        if ctx is not None and ctx.meta.get("segmill.debug"):
+        if ctx is not None and ctx.meta.get(DEBUG):
             traceback.print_exc()
         else:
             click.echo(f"segmill: a defect in segmill: {type(exc).__name__} at {_place(exc)}", err=True)

@@ -18,6 +18,10 @@ SCHEMA: Final = 1
 
 WIDE: Final = 100_000
 
+DEBUG: Final = "segmill.debug"
+QUIET: Final = "segmill.quiet"
+"""Where --debug and --quiet are kept: keys of the root context's `meta`."""
+
 
 def emit(record: Mapping[str, Any]) -> None:
     """One JSON object on one line of standard output."""
@@ -25,8 +29,10 @@ def emit(record: Mapping[str, Any]) -> None:
 
 
 def say(text: str = "") -> None:
-    """Talk: what the command does and did, on standard error."""
-    click.echo(text, err=True)
+    """Talk: what the command does and did, on standard error; nothing with --quiet."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is None or not ctx.find_root().meta.get(QUIET):
+        click.echo(text, err=True)
 
 
 def styled(text: str, **style: Any) -> str:

@@ -78,6 +78,17 @@ def test_every_command_has_json_and_an_example_and_says_how_it_ends(segmill):
         assert "Exit codes:" in said
 
 
+def test_quiet_leaves_data_and_errors(segmill, site):
+    assert segmill("check", site).err
+    said = segmill("check", site, "--quiet")
+    assert (said.code, said.out, said.err) == (0, "", "")
+    (site / "channels" / "adt" / "channel.yaml").write_text("listen: [")
+    said = segmill("check", "-q", site)
+    assert said.code == 1
+    assert "channels/adt/channel.yaml" in said.out
+    assert "E1" in segmill("run", "-q", site).err
+
+
 @pytest.mark.parametrize(("typed", "meant"), [*OTHER_WORDS.items(), ("mesages", "messages"), ("chekc", "check")])
 def test_a_wrong_word_is_answered_with_the_right_one(segmill, typed, meant):
     said = segmill(typed, "x")
