@@ -78,6 +78,7 @@ class Committer:
         self._checkpoint_asked = False
         self._ticking = False
         self._again = False
+        self._results_alone = False
         self._later: asyncio.TimerHandle | None = None
         self._linger_until = 0.0
         self._in_thread = False
@@ -243,15 +244,20 @@ class Committer:
         self._commit()
 
     def _commit(self) -> None:
+        reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         intakes = self._intakes
-        if len(intakes) > MOST_INTAKES or self._intake_bytes > MOST_BYTES:
+        if self._results_alone:
+            intakes = []
+        elif len(intakes) > MOST_INTAKES or self._intake_bytes > MOST_BYTES:
             intakes = self._first_slice()
             self._intakes = self._intakes[len(intakes) :]
             self._intake_bytes -= sum(len(entry[0].raw) for entry in intakes)
         else:
             self._intakes = []
             self._intake_bytes = 0
-        reprocessed, self._reprocessed = self._reprocessed, []
+        if not self._results_alone:
+            reprocessed, self._reprocessed = self._reprocessed, []
+        self._results_alone = False
         results, self._results = self._results, []
         batch = Batch([e[0] for e in intakes], [e[0] for e in reprocessed], [e[0] for e in results])
         if not batch:
@@ -352,8 +358,10 @@ class Committer:
 
     def _failed(self, work: "_Work", error: BaseException) -> None:
         if isinstance(error, (StoreFull, StoreBusy)):
-            # Certainly not kept. Senders are told so; what lanes learned must not be forgotten.
+            # Certainly not kept. Senders are told so; what lanes learned must not be forgotten, and where there
+            # is no room for a message there may be for a few bytes (reliability.md D3): it is tried without them.
             self._results = work.results + self._results
+            self._results_alone = bool(work.results and (work.intakes or work.reprocessed))
             self._refuse(work, error)
             self._run_after()
             if self._results and self._later is None:

@@ -221,6 +221,29 @@ class TestResults:
         await until(lambda: len(answers.said) == 2)
         assert answers.said == [("a", "StoreBusy"), ("b", "stored")]
 
+    async def test_deliveries_are_recorded_though_every_message_is_refused(
+        self, committer, store, answers, monkeypatch
+    ) -> None:
+        """No room for another message, and room for the few bytes of a result (reliability.md D3)."""
+        await stored(answers)
+        commit = store.commit
+
+        def nearly_full(batch):
+            if batch.intakes:
+                raise StoreFull("full")
+            return commit(batch)
+
+        monkeypatch.setattr(store, "commit", nearly_full)
+        recorded: list[str] = []
+        committer.record(delivered(1), lambda: recorded.append("1"), urgent=False)
+        for number in range(200):
+            answers.put(str(number), received())
+            await asyncio.sleep(0)
+            if recorded:
+                break
+        assert recorded, "senders that try again and again keep a result from being recorded"
+        await until(lambda: all(said == "StoreFull" for _, said in answers.said))
+
 
 class TestCulprits:
     async def test_one_impossible_change_does_not_take_its_neighbours_along(self, committer, store, answers) -> None:
