@@ -19,7 +19,7 @@ is slow, so that a slow disk never freezes the loop.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -391,12 +391,16 @@ class Committer:
             *(_Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in work.reprocessed),
             *(_Work(Batch(results=[r[0]]), [], [], [r]) for r in work.results),
         ]
-        for single in singles:
+        for at, single in enumerate(singles):
             if self._dead:
                 return
             started = self._clock.monotonic()
             try:
                 committed = self._store.commit(single.batch)
+            except (StoreFull, StoreBusy) as error:
+                # The rest has no better prospects, and a result must not overtake an earlier one of its delivery.
+                self._failed(_joined(singles[at:]), error)
+                return
             except Exception as error:  # noqa: BLE001 - as in _commit
                 self._failed(single, error)
             else:
@@ -458,3 +462,13 @@ class _Work:
         self.intakes = intakes
         self.reprocessed = reprocessed
         self.results = results
+
+
+def _joined(works: Sequence[_Work]) -> _Work:
+    """Several in one, in order."""
+    return _Work(
+        Batch(),
+        [entry for work in works for entry in work.intakes],
+        [item for work in works for item in work.reprocessed],
+        [result for work in works for result in work.results],
+    )

@@ -244,6 +244,22 @@ class TestResults:
         assert recorded, "senders that try again and again keep a result from being recorded"
         await until(lambda: all(said == "StoreFull" for _, said in answers.said))
 
+    async def test_results_of_one_delivery_keep_their_order_through_a_full_store(
+        self, committer, store, answers, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(module, "RETRY_S", 0.01)
+        await stored(answers, 2)
+        for attempts in (1, 2, 3):
+            committer.record(tried(1, attempts), None, urgent=False)
+        committer.record(delivered(77), None, urgent=False)  # unknown: the batch is taken apart
+        store.fail_next(IllegalMove("one of them"))
+        for _ in range(4):
+            store.fail_next(StoreFull("full"))
+        await until(lambda: not store._failures)
+        await committer.drained()
+        (row,) = store.queries().deliveries(MessageSeq(1))
+        assert row.attempts == 3
+
 
 class TestCulprits:
     async def test_one_impossible_change_does_not_take_its_neighbours_along(self, committer, store, answers) -> None:
