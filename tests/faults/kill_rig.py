@@ -74,7 +74,7 @@ class Rig:
 
     def __init__(self, folder: Path, *, seed: int, senders: int = 8, mutant: str | None = None) -> None:
         self.folder = folder
-        self.random = random.Random(seed)  # noqa: S311 - a test's dice
+        self.random = random.Random(seed)
         self.senders = senders
         self.mutant = mutant
         self.port = free_port()
@@ -99,9 +99,7 @@ class Rig:
                     self.verdict.torn += 1
                 control_id = block.split(b"|", 10)[9].decode()
                 self.verdict.delivered.append(control_id)
-                writer.write(
-                    f"\x0bMSH|^~\\&|R|H|S|H|20260102||ACK|R|P|2.5.1\rMSA|AA|{control_id}\r\x1c\r".encode()
-                )
+                writer.write(f"\x0bMSH|^~\\&|R|H|S|H|20260102||ACK|R|P|2.5.1\rMSA|AA|{control_id}\r\x1c\r".encode())
                 await writer.drain()
         writer.close()
 

@@ -1,4 +1,4 @@
-"""kill -9 at labelled and random moments, under load: what was acknowledged is delivered (issue of the promise itself)."""
+"""kill -9 at labelled and random moments, under load: what was acknowledged is delivered (reliability.md R1, R1m)."""
 
 import os
 from pathlib import Path
