@@ -21,7 +21,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
 from engine.model.ids import MessageSeq
@@ -72,6 +72,7 @@ class Committer:
         self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         self._results: list[tuple[DeliveryResult, Recorded | None]] = []
         self._calls: list[Callable[[], None]] = []
+        self._asked: set[asyncio.Future[Any]] = set()
         self._after: list[Callable[[], None]] = []
         self._busy = False
         self._settling = False
@@ -113,9 +114,9 @@ class Committer:
         """Make the result of a stored message's run durable; its new deliveries.
 
         The future raises StoreFull or StoreBusy when nothing was kept, IllegalMove when the message's
-        state does not allow it any more.
+        state does not allow it any more, CommitUnknown when the store is gone.
         """
-        ended: asyncio.Future[list[Delivery]] = self._loop.create_future()
+        ended: asyncio.Future[list[Delivery]] = self._question()
 
         def done(_seq: MessageSeq, deliveries: list[Delivery]) -> None:
             if not ended.done():
@@ -156,8 +157,11 @@ class Committer:
             self._loop.call_soon(action)
 
     def call(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
-        """Run `work` with the store between two commits, off the loop; its result or exception as a future."""
-        answer: asyncio.Future[T] = self._loop.create_future()
+        """Run `work` with the store between two commits, off the loop; its result or exception as a future.
+
+        CommitUnknown when the store is gone.
+        """
+        answer: asyncio.Future[T] = self._question()
 
         def start() -> None:
             self._busy = True
@@ -185,6 +189,16 @@ class Committer:
         if not self._ticking:
             self._schedule()
         return answer
+
+    def _question(self) -> "asyncio.Future[Any]":
+        """A future that ends in any case, and be it with the store."""
+        question: asyncio.Future[Any] = self._loop.create_future()
+        if self._dead:
+            question.set_exception(CommitUnknown("the store is gone"))
+        else:
+            self._asked.add(question)
+            question.add_done_callback(self._asked.discard)
+        return question
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing runs."""
@@ -411,6 +425,9 @@ class Committer:
             return
         self._dead = True
         self._idle.set()
+        for question in list(self._asked):
+            if not question.done():
+                question.set_exception(CommitUnknown("the store is gone"))
         self._on_fatal(error)
 
     def _go_on(self) -> None:

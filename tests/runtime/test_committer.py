@@ -324,6 +324,26 @@ class TestUnknown:
         await until(lambda: fatal)
         assert answers.said == []
 
+    async def test_nobody_waits_for_ever_for_a_store_that_is_gone(self, committer, store, answers, fatal) -> None:
+        await slow_disk(committer, store)
+        store.fail_next(CommitUnknown("disk"))
+        with store.commits_held():
+            answers.put("a", received())
+            await until(lambda: len(store.batches) == 2)
+            before = committer.reprocess(Reprocessed(MessageSeq(1), LAB, VersionId(1), "filtered"))
+            called = committer.call(lambda s: None)
+        async with asyncio.timeout(5):
+            with pytest.raises(CommitUnknown):
+                await before
+            with pytest.raises(CommitUnknown):
+                await called
+            assert fatal
+            with pytest.raises(CommitUnknown):
+                await committer.reprocess(Reprocessed(MessageSeq(1), LAB, VersionId(1), "filtered"))
+            with pytest.raises(CommitUnknown):
+                await committer.call(lambda s: None)
+            await committer.drained()
+
     async def test_an_unknown_outcome_of_a_call_is_one_of_the_store(self, committer, fatal) -> None:
         def work(_: Store) -> None:
             raise CommitUnknown("disk")
