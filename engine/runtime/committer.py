@@ -6,7 +6,7 @@ ACK leaves from such a callback. Completions of deliveries ride along.
 
 Invariants:
 
-- one commit, checkpoint or store call at a time, in the order they were asked for;
+- one commit, checkpoint or store call at a time; a commit waits for one call at most, a call for one commit;
 - a callback `done` runs exactly once, after the commit; or `refused` runs exactly once;
 - results of deliveries are never dropped: a full or busy store keeps them for the next commit;
 - after CommitUnknown nothing is said to anybody any more: `on_fatal` is called and the process
@@ -80,6 +80,7 @@ class Committer:
         self._ticking = False
         self._again = False
         self._results_alone = False
+        self._called_last = False
         self._later: asyncio.TimerHandle | None = None
         self._linger_until = 0.0
         self._in_thread = False
@@ -218,8 +219,11 @@ class Committer:
 
     # -- the cycle ------------------------------------------------------------------------------
 
+    def _waits(self) -> bool:
+        return bool(self._intakes or self._reprocessed or self._results)
+
     def _has_work(self) -> bool:
-        return bool(self._intakes or self._reprocessed or self._results or self._calls)
+        return self._waits() or bool(self._calls)
 
     def _schedule(self) -> None:
         if self._later is not None:
@@ -241,8 +245,9 @@ class Committer:
             self._ticking = False
             self._again = True  # _go_on schedules again, for results that somebody waits for, too
             return
-        if self._calls and not self._linger_until:
+        if self._calls and not self._linger_until and not (self._called_last and self._waits()):
             self._ticking = False
+            self._called_last = True
             self._calls.pop(0)()
             return
         waiting = len(self._intakes)
@@ -258,6 +263,7 @@ class Committer:
         self._commit()
 
     def _commit(self) -> None:
+        self._called_last = False
         reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         intakes = self._intakes
         if self._results_alone:

@@ -406,6 +406,22 @@ class TestCalls:
             await committer.call(work)
         assert await committer.call(lambda s: 5) == 5
 
+    async def test_calls_one_after_the_other_do_not_hold_up_messages(self, committer) -> None:
+        """A release of thousands is thousands of calls; senders wait for one or two of them."""
+        calls = 0
+        waits: list[int] = []
+
+        def put() -> None:
+            before = calls
+            committer.put(received(), lambda *_: waits.append(calls - before), lambda _: None)
+
+        for number in range(50):
+            if not number % 10:
+                put()
+            await committer.call(lambda s: None)
+            calls += 1
+        assert len(waits) == 5 and max(waits) <= 2, f"calls done while a message waited: {waits}"
+
     async def test_messages_do_not_hold_up_a_call(self, committer, answers) -> None:
         said = 0
 
