@@ -55,6 +55,8 @@ LINGER_MOST_S = 0.001
 RESULTS_WAIT_S = 0.005
 """Completions that nobody waits for may wait this long for an intake to ride with."""
 RETRY_S = 0.25
+CHECKPOINT_AGAIN_S = 1.0
+"""After a checkpoint that did not help, the next is not tried before that."""
 
 
 class Committer:
@@ -77,6 +79,7 @@ class Committer:
         self._busy = False
         self._settling = False
         self._checkpoint_asked = False
+        self._no_checkpoint_before = 0.0
         self._ticking = False
         self._again = False
         self._results_alone = False
@@ -442,7 +445,7 @@ class Committer:
             return
         waiting = bool(self._intakes or self._reprocessed or self._calls or (self._again and self._results))
         self._again = False
-        if not self._checkpoint_asked and self._store.wants_checkpoint(idle=not waiting):
+        if not self._checkpoint_asked and self._wants_checkpoint(idle=not waiting):
             self._checkpoint_asked = waiting = True
             self._calls.append(self._checkpoint)
         if waiting:
@@ -454,6 +457,11 @@ class Committer:
             return
         self._idle.set()
 
+    def _wants_checkpoint(self, *, idle: bool) -> bool:
+        if self._no_checkpoint_before and self._clock.monotonic() < self._no_checkpoint_before:
+            return False
+        return self._store.wants_checkpoint(idle=idle)
+
     def _checkpoint(self) -> None:
         self._busy = True
         self._checkpoint_asked = False
@@ -464,6 +472,9 @@ class Committer:
             error = finished.exception()
             if error is not None:
                 self._die(error)
+            elif self._store.wants_checkpoint(idle=True):
+                # A reader is in the way (a backup, a shell): trying again at once would spin until it has gone.
+                self._no_checkpoint_before = self._clock.monotonic() + CHECKPOINT_AGAIN_S
             self._go_on()
 
         running.add_done_callback(lambda finished: self._loop.call_soon_threadsafe(settle, finished))

@@ -459,6 +459,17 @@ class TestCheckpoints:
         assert sizes[60] == 0
         await until(lambda: store.checkpoints)
 
+    async def test_a_log_that_a_reader_holds_is_not_tried_again_and_again(self, committer, store, answers) -> None:
+        store.reader_in_the_way = True
+        answers.put("a", received())
+        await until(lambda: store.checkpoints)
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        assert store.checkpoints <= 2
+        answers.put("b", received())
+        await until(lambda: len(answers.said) == 2)
+        await asyncio.wait_for(committer.drained(), 5)
+
 
 class TestWhereCommitsRun:
     async def test_a_fast_disk_is_written_to_on_the_loop(self, committer, store, answers) -> None:
