@@ -28,6 +28,12 @@ def header_fields(body: bytes) -> list[bytes]:
 
 def control_id_of(body: bytes) -> bytes:
     """MSH-10 as raw bytes: what MSA-2 of the answer must be, byte for byte. b'' where it is absent."""
+    if body.startswith(b"MSH"):
+        end = body.find(b"\r")
+        line = body if end < 0 else body[:end]
+        if line.isascii() and ESCAPE not in line and b"\n" not in line:
+            fields = line.split(line[3:4] or b"|", 10)
+            return fields[9] if len(fields) > 9 else b""
     return header_fields(body)[10]
 
 

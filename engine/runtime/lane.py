@@ -240,6 +240,18 @@ class Lane:
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Record what an attempt came to; False when the delivery stays at the head of the lane."""
+        if isinstance(outcome, Delivered) and not self._down:
+            # Nearly always: nothing to decide and nobody to tell.
+            delivery_id = delivery.id
+            if self._first_try:
+                self._first_try.pop(delivery_id, None)
+            self.last_note = ""
+            self._end(
+                DeliveryResult(
+                    delivery_id, "delivered", delivery.attempts + 1, self._clock.now_us(), 0, "delivered", outcome.note
+                )
+            )
+            return True
         policy = self.settings.policy
         attempts = delivery.attempts + 1
         now_us = self._clock.now_us()
@@ -274,10 +286,15 @@ class Lane:
             self._committer.record(result, None, urgent=False)
             return False
         del self._first_try[delivery.id]
-        self._unrecorded.add(delivery.id)
-        full = len(self._unrecorded) >= self.settings.window
-        self._committer.record(result, partial(self._recorded, delivery.id), urgent=full and bool(self._ready))
+        self._end(result)
         return True
+
+    def _end(self, result: DeliveryResult) -> None:
+        """A delivery has come to its end: record that, at once if the next one must wait for it."""
+        unrecorded = self._unrecorded
+        unrecorded.add(result.delivery_id)
+        urgent = len(unrecorded) >= self.settings.window and bool(self._ready)
+        self._committer.record(result, partial(self._recorded, result.delivery_id), urgent=urgent)
 
     def _recorded(self, delivery_id: DeliveryId) -> None:
         """The end of one delivery is on stable storage."""

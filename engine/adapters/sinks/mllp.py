@@ -111,6 +111,8 @@ class MllpSink:
 
     async def send(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         """One delivery a call, as `max_batch` says; more are sent one after the other."""
+        if len(deliveries) == 1:
+            return (await self._send(deliveries[0].body),)
         return [await self._send(delivery.body) for delivery in deliveries]
 
     async def close(self) -> None:
