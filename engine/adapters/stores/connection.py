@@ -27,6 +27,7 @@ WAL_KEPT_BYTES = 64 * 1024 * 1024
 """A log that grew past this, behind a slow reader, is cut back once it starts again."""
 
 BUSY_TIMEOUT_S = 5.0
+RECOVERY_WAIT_MS = 500
 
 Values = Sequence[object] | Mapping[str, object]
 
@@ -45,6 +46,7 @@ class WriteConnection:
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> None:
         self.path = path
+        self._busy_timeout_s = busy_timeout_s
         self._broken: str | None = None
         self._wal: FileIO | None = None
         self._salt = b""
@@ -173,6 +175,15 @@ class WriteConnection:
         self._checkpointed = moved
         self._salt = self._read_salt(16)
         return bool(not busy and frames == moved)
+
+    def recover(self) -> None:
+        """Move all of the log that an earlier process left into the file, synced, and empty it.
+
+        A reader in the way is waited for shortly; what it still needs then stays in the log.
+        """
+        self.connection.execute(f"PRAGMA busy_timeout = {RECOVERY_WAIT_MS}")
+        self.checkpoint("TRUNCATE")
+        self.connection.execute(f"PRAGMA busy_timeout = {round(self._busy_timeout_s * 1000)}")
 
     def close(self) -> None:
         """Let go of the file; SQLite then moves what is left in the log. Never raises: there is nothing left to do."""

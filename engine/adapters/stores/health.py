@@ -1,13 +1,16 @@
 """What is looked at before a store is used: is the file whole?
 
-`PRAGMA quick_check` reads the whole file, so it is done while that is fast: a store of a few hundred
-megabytes takes well under a second or two. A bigger one is looked through by its small tables only, those that
-steer (names, versions, counters), so that a store of a million messages starts within two seconds.
+`PRAGMA quick_check` reads the whole file, so it is done while that is fast: a cold store of 256 MB takes
+1 to 2 seconds on a disk that reads 300 MB a second, when it is first read from end to end (in the order
+that quick_check wants its pages, the same disk gives 40). A bigger one is looked through by its small
+tables only, those that steer (names, versions, counters), so that a store of a million messages starts
+within two seconds.
 What is not looked at here is checked where it is used: pages when they are read
 (`cell_size_check`), the write-ahead log by its own checksums, bodies by theirs before they are sent.
 """
 
 import sqlite3
+from io import FileIO
 from pathlib import Path
 
 from engine.adapters.stores.faults import name_of
@@ -15,7 +18,24 @@ from engine.ports.store import StoreError
 
 FULL_CHECK_BYTES = 256 * 1024 * 1024
 
+READ_BYTES = 1024 * 1024
+
 STEERING_TABLES = ("meta", "channel", "lane", "tally", "hour", "channel_version", "channel_version_file")
+
+
+def read_through(path: Path, full_check_bytes: int) -> FileIO | None:
+    """Read a file that is to be checked in full from end to end, so that its pages are in memory.
+
+    The file comes back open: closing it would free every lock that this process has on it (POSIX locks), so it
+    is closed after the connection.
+    """
+    if path.stat().st_size > full_check_bytes:
+        return None
+    file = FileIO(path)
+    buffer = bytearray(READ_BYTES)
+    while file.readinto(buffer):
+        pass
+    return file
 
 
 def check(connection: sqlite3.Connection, path: Path, full_check_bytes: int = FULL_CHECK_BYTES) -> None:

@@ -137,8 +137,12 @@ class SqliteQueries:
     def close(self) -> None:
         """Let go of the connections; one in use goes when its query ends."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        while True:
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                return
+            db.close()
 
     # -- pages ----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,10 +33,11 @@ from engine.ports.store import StoredMessage, StoreError
 
 T = TypeVar("T")
 
-CHECKPOINT_PAGES = 1000
-"""A checkpoint holds up the next commit, so it is taken in small bites: of this size it lasts as long as
-8 to 10 commits of 8 messages, and costs a tenth of all writing; with 250 pages an eighth or more, with
-8,000 a twelfth, but then everybody waits for 50 commits."""
+CHECKPOINT_PAGES = 500
+"""A checkpoint holds up the commits behind it, so it is taken in small bites. Measured with commits of 8
+messages (0.4 ms each): bites of 500 pages last 1.6 ms and leave a message that comes at any moment a p99
+of 2.3 ms; of 1,000 pages 2.8 and 3.4 ms; of 8,000 pages 17 and 16 ms. What is carried a second is the same
+for all; below 500 the syncs begin to cost (a checkpoint has two)."""
 
 IDLE_CHECKPOINT_PAGES = 100
 
@@ -67,6 +69,7 @@ class SqliteStore:
         self._lock = StoreLock(self.path)
         self._reading = Reading()
         self._db: WriteConnection | None = None
+        self._warm: FileIO | None = None
         self._writing: Writing | None = None
         self._windows: dict[tuple[ChannelName, DestinationName], int] = {}
         self._damaged: deque[tuple[DeliveryId, str]] = deque()
@@ -87,12 +90,13 @@ class SqliteStore:
         db: WriteConnection | None = None
         try:
             self._make_private()
+            self._warm = health.read_through(self.path, self._full_check_bytes)
             db = WriteConnection(self.path, busy_timeout_s=self._busy_timeout_s, connect=self._connect)
             self._prepare(db)
         except BaseException as exc:
-            if db is not None:
-                db.close()
-            self._lock.release()
+            self._let_go(db)
+            if isinstance(exc, OSError):
+                raise StoreError(f"{self.path} cannot be read: {exc.strerror}") from exc
             if isinstance(exc, sqlite3.Error):
                 if faults.primary_code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise health.damaged(self.path, faults.name_of(exc)) from exc
@@ -103,13 +107,15 @@ class SqliteStore:
     def _make_private(self) -> None:
         """Messages are nobody else's to read; the log and its index take the file's mode."""
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
         except OSError as exc:
             raise StoreError(f"{self.path} cannot be opened: {exc.strerror}") from exc
 
     def _prepare(self, db: WriteConnection) -> None:
         db.set_up()
-        db.checkpoint("TRUNCATE")
+        db.recover()
         health.check(db.connection, self.path, self._full_check_bytes)
         schema.migrate(db.connection, self.path, schema.load_migrations())
         writing = Writing(db, self._clock)
@@ -128,9 +134,16 @@ class SqliteStore:
             if self._writing is not None and not db.is_broken:
                 self._writing.end_run()
         finally:
-            db.close()
             self._writing = None
-            self._lock.release()
+            self._let_go(db)
+
+    def _let_go(self, db: WriteConnection | None) -> None:
+        if db is not None:
+            db.close()
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
+        self._lock.release()
 
     def queries(self) -> SqliteQueries:
         """A reader of the same file."""

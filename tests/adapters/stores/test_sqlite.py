@@ -247,6 +247,19 @@ def test_the_log_that_a_reader_made_grow_is_cut_back(open_store, path, monkeypat
     assert path.with_name("store.db-wal").stat().st_size <= 1_000_000
 
 
+def test_a_reader_that_stays_does_not_keep_the_engine_from_starting(open_store, path):
+    store, _ = open_store()
+    store.commit(Batch([intake(EPR)]))
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM message").fetchone()
+    store.commit(Batch([intake(EPR)]))
+    store.close()
+    store.open()
+    assert len(store.queued(LAB, EPR, FIRST, 10)) == 2
+    reader.close()
+
+
 def test_after_a_clean_stop_the_log_is_gone(open_store, path):
     store, _ = open_store()
     store.commit(Batch([intake(EPR)]))

@@ -268,7 +268,7 @@ class MemoryMachine(StoreMachine):
         self.store.close()
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(SqliteMachine, 15), (MemoryMachine, 60)])
+@pytest.mark.parametrize(("machine", "examples"), [(SqliteMachine, 25), (MemoryMachine, 60)])
 def test_a_store_does_what_plain_lists_do(machine, examples):
     run_state_machine_as_test(
         machine,
