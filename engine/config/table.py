@@ -14,7 +14,7 @@ is every row that cannot be meant. What is found does not hinder the other rows.
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Self
 
 MAX_TABLE_BYTES = 32 * 1024 * 1024
@@ -42,12 +42,16 @@ class _Cell(NamedTuple):
 class Table:
     """A code table in memory; never changes. `name` is as the channel writes it: tables/wards.csv."""
 
-    __slots__ = ("_rows", "columns", "name")
+    __slots__ = ("_rows", "columns", "lookup", "name")
+
+    lookup: Callable[[str], Row | None]
+    """The row with exactly this key, or None."""
 
     def __init__(self, name: str, columns: tuple[str, ...], rows: Mapping[str, Row]) -> None:
         self.name = name
         self.columns = columns
         self._rows = dict(rows)
+        self.lookup = self._rows.get
 
     @classmethod
     def load(cls, text: str | bytes, name: str) -> tuple[Self, list[TableFinding]]:
@@ -71,10 +75,6 @@ class Table:
         if not columns and not findings:
             findings.append((1, 1, "E151", "the table is empty; its first line names the columns, such as from,to"))
         return cls(name, columns, rows), sorted(findings)[:MAX_FINDINGS]
-
-    def lookup(self, key: str) -> Row | None:
-        """The row with exactly this key."""
-        return self._rows.get(key)
 
     @property
     def size(self) -> int:

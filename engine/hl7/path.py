@@ -10,11 +10,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine.hl7 import writing
 from engine.hl7.escape import unescape
 from engine.hl7.grammar import Spec, parse_path
-from engine.hl7.reading import first_leaf, getter_of, matching_segments, raw_matches
-from engine.hl7.writing import deleter_of, setter_of
+from engine.hl7.reading import first_leaf, getter_of, matching_segments, raw_getter_of, raw_matches
+from engine.hl7.writing import deleter_of, raw_setter_of, setter_of
 
 if TYPE_CHECKING:
     from engine.hl7.message import Message
@@ -26,10 +25,13 @@ class Path:
     `focus`: inside `each: OBX`, an un-indexed `OBX-n` means the segment at `message.focus`.
     """
 
-    __slots__ = ("delete", "focus", "get", "set", "spec", "text")
+    __slots__ = ("delete", "focus", "get", "raw", "set", "set_raw", "spec", "text")
 
     get: Callable[["Message"], str | None]
     """The value of the first match, unescaped; None when there is none. A segment's path gives its raw text."""
+
+    raw: Callable[["Message"], str | None]
+    """The first match as it stands in the message. `PID-3` is the whole field with all its repetitions."""
 
     set: Callable[["Message", str], int]
     """Write `value`, escaped; returns the number of places written.
@@ -40,6 +42,13 @@ class Path:
     the message. An empty value makes nothing that is not there. A place that already holds that text
     stays untouched. Raises UnencodableText when the message has no delimiter or escape for it; EditError
     for MSH-1, MSH-2 and for a path without a field.
+    """
+
+    set_raw: Callable[["Message", str], int]
+    """As `set`, with text that is written as it stands: `A^B` is two components.
+
+    A segment's path takes the segment's whole text. Raises EditError when `text` would reach beyond the
+    place: a CR, or a delimiter of a higher level.
     """
 
     delete: Callable[["Message"], int]
@@ -55,7 +64,9 @@ class Path:
         self.spec = spec
         self.focus = focus is not None and focus == spec.segment and spec.segment_selector is None
         self.get = getter_of(spec, focused=self.focus)
+        self.raw = raw_getter_of(spec, focused=self.focus)
         self.set = setter_of(spec, text, focused=self.focus)
+        self.set_raw = raw_setter_of(spec, text, focused=self.focus)
         self.delete = deleter_of(spec, text, focused=self.focus)
 
     def __str__(self) -> str:
@@ -102,23 +113,9 @@ class Path:
         delimiters, codec = message.delimiters, message.codec
         return [unescape(first_leaf(text, delimiters), delimiters, codec) for text in texts]
 
-    def raw(self, message: "Message") -> str | None:
-        """The first match as it stands in the message. `PID-3` is the whole field with all its repetitions."""
-        whole_field = self.spec.field_selector is None and not self.spec.component
-        texts = raw_matches(self.spec, message, focused=self.focus, whole_field=whole_field, first=True)
-        return texts[0] if texts else None
-
     def segments(self, message: "Message") -> list[int]:
         """The indexes of the segments that the path's first part matches."""
         return matching_segments(self.spec, message, focused=self.focus)
-
-    def set_raw(self, message: "Message", text: str) -> int:
-        """As `set`, with text that is written as it stands: `A^B` is two components.
-
-        A segment's path takes the segment's whole text. Raises EditError when `text` would reach beyond the
-        place: a CR, or a delimiter of a higher level.
-        """
-        return writing.set_raw(self.spec, message, text, str(self), focused=self.focus)
 
 
 @lru_cache(maxsize=4096)

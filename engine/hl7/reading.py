@@ -35,6 +35,26 @@ def getter_of(spec: Spec, *, focused: bool) -> Getter:
     return _first_leaf_getter(spec)
 
 
+def raw_getter_of(spec: Spec, *, focused: bool) -> Getter:
+    """The function that reads the first match of `spec` as it stands."""
+    whole_field = spec.field_selector is None and not spec.component
+
+    def get_anywhere(message: "Message") -> str | None:
+        texts = raw_matches(spec, message, focused=focused, whole_field=whole_field, first=True)
+        return texts[0] if texts else None
+
+    segment, field = spec.segment, spec.field
+
+    def get_field(message: "Message") -> str | None:
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
+        return fields[field] if field < len(fields) else None
+
+    is_plain = whole_field and field and spec.segment_selector is None and not focused
+    return get_field if is_plain else get_anywhere
+
+
 def matching_segments(spec: Spec, message: "Message", *, focused: bool) -> list[int]:
     """The indexes of the segments that the first part of `spec` matches, in order."""
     if focused and message.focus is not None:
@@ -238,10 +258,11 @@ def _first_leaf_getter(spec: Spec) -> Getter:
         if not text or text.isalnum():
             return text  # no delimiter is a letter or digit
         d = message.delimiters
+        text = text.partition(d.cut_component)[0]
+        if text.isalnum():
+            return text
         if d.cut_repetition in text:
             text = text.partition(d.cut_repetition)[0]
-        if d.cut_component in text:
-            text = text.partition(d.cut_component)[0]
         if d.cut_subcomponent in text:
             text = text.partition(d.cut_subcomponent)[0]
         return unescape(text, d, message.codec) if d.cut_escape in text else text
@@ -266,10 +287,7 @@ def _component_getter(spec: Spec) -> Getter:
         parts = text.split(d.cut_component, component)
         if len(parts) < component:
             return None
-        text = parts[component - 1]
-        if d.cut_subcomponent in text:
-            text = text.partition(d.cut_subcomponent)[0]
-        return unescape(text, d, message.codec) if d.cut_escape in text else text
+        return _leaf(parts[component - 1], message, d)
 
     return get
 

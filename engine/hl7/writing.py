@@ -93,20 +93,62 @@ def _component_setter(spec: Spec, set_anywhere: Setter) -> Setter:
     return set_component
 
 
+def raw_setter_of(spec: Spec, location: str, *, focused: bool) -> Setter:
+    """The function that `Path.set_raw` is; a whole field of the first segment goes a short way."""
+    segment, field = spec.segment, spec.field
+
+    def set_anywhere(message: "Message", text: str) -> int:
+        return set_raw(spec, message, text, location, focused=focused)
+
+    def set_field(message: "Message", text: str) -> int:
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
+        if not fields or message.delimiters.field in text or "\r" in text:
+            return set_anywhere(message, text)
+        missing = field - len(fields)
+        if (missing >= 0 and not text) or (missing < 0 and fields[field] == text):
+            return 1 if missing < 0 else 0
+        if segment not in message.edited:
+            fields = message.edit_first(segment)
+        if missing >= 0:
+            fields += [""] * missing
+            fields.append(text)
+        else:
+            fields[field] = text
+        return 1
+
+    return set_field if _is_whole_field(spec) and not focused else set_anywhere
+
+
 def deleter_of(spec: Spec, location: str, *, focused: bool) -> Deleter:
-    """The function that `Path.delete` is."""
+    """The function that `Path.delete` is; a whole field goes a short way where it stands in one segment only."""
+    segment, field = spec.segment, spec.field
 
     def delete_anywhere(message: "Message") -> int:
         return delete(spec, message, location, focused=focused)
 
-    if focused or spec.segment_selector is not None or spec.is_header_mark:
-        return delete_anywhere
-    segment = spec.segment
+    def delete_field(message: "Message") -> int:
+        found = message.indexes(segment) if message.first(segment) >= 0 else []
+        if len(found) != 1:
+            return delete_anywhere(message) if found else 0
+        fields = message.fields(found[0])
+        if field >= len(fields) or not fields[field]:
+            return 0
+        if segment not in message.edited:
+            fields = message.edit_first(segment)
+        fields[field] = ""
+        if field == len(fields) - 1:
+            _drop_last(fields, least=3 if segment in HEADERS else 1)
+        return 1
 
-    def delete_where_it_is(message: "Message") -> int:
-        return delete_anywhere(message) if message.first(segment) >= 0 else 0
+    return delete_field if _is_whole_field(spec) and not focused else delete_anywhere
 
-    return delete_where_it_is
+
+def _is_whole_field(spec: Spec) -> bool:
+    """`PID-19`: a field without a selector anywhere, and none of the delimiters' own."""
+    has_selector = spec.segment_selector is not None or spec.field_selector is not None
+    return spec.field > 0 and not (has_selector or spec.component or spec.is_header_mark)
 
 
 def set_raw(spec: Spec, message: "Message", text: str, location: str, *, focused: bool) -> int:

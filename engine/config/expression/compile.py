@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from engine.config.expression import nodes as n
 from engine.config.expression.explain import Explained, explain
@@ -43,18 +44,27 @@ class _Compiled:
         return explain(self.source, self._node, message, self._tables)
 
 
+class OneOf(NamedTuple):
+    """That the first match of a path, '' for none, is one of some texts."""
+
+    path: Path
+    texts: frozenset[str]
+
+
 class Condition(_Compiled):
     """A compiled condition: call it with a message. `run` is the same as a bare function, for the hot path.
 
-    `constant` is its outcome where no message can change it, else None.
+    `constant` is its outcome where no message can change it, else None. `one_of` is what it says where it says no
+    more than that, so that several conditions on one path can be decided by a single look.
     """
 
-    __slots__ = ("constant", "run")
+    __slots__ = ("constant", "one_of", "run")
 
     def __init__(self, source: str, node: n.Condition, tables: Mapping[str, Table]) -> None:
         super().__init__(source, node, tables)
         folded = fold_condition(node, tables)
         self.constant: bool | None = folded.value if isinstance(folded, n.Truth) else None
+        self.one_of = _one_of(folded)
         self.run: Callable[[Message], bool] = generate(folded, tables)
 
     def __call__(self, message: Message) -> bool:
@@ -87,6 +97,16 @@ def compile_condition(text: str, *, focus: str | None = None, tables: Mapping[st
 def compile_value(text: str, *, focus: str | None = None, tables: Mapping[str, Table] = _NO_TABLES) -> Value:
     """The value that `text` says. Raises ExpressionError, with the column. See `compile_condition`."""
     return Value(text, Parser(text, focus=focus, tables=tables.keys()).value(), tables)
+
+
+def _one_of(node: n.Condition) -> OneOf | None:
+    match node:
+        case n.Within(left=n.Read(path=path), texts=texts) if not node.numbers:
+            return OneOf(path, texts)
+        case n.Compare(op="==", left=n.Read(path=path), right=n.Text(value=text)) if not node.numeric:
+            return OneOf(path, frozenset((text,)))
+        case _:
+            return None
 
 
 def _walk(node: n.Node) -> Iterator[n.Node]:

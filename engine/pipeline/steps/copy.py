@@ -40,11 +40,11 @@ class CopyStep:
         return ", ".join(options.places)
 
     def compile(self, options: CopyOptions, scope: CompileScope) -> CompiledStep:
-        pairs = tuple((scope.path(target), scope.path(source)) for target, source in options.places.items())
+        pairs = tuple((scope.path(target).set_raw, scope.path(source).raw) for target, source in options.places.items())
 
         def copy(message: Message, run: Run) -> Stop | None:
-            for target, source in pairs:
-                target.set_raw(message, source.raw(message) or "")
+            for write, read in pairs:
+                write(message, read(message) or "")
             return None
 
         return copy

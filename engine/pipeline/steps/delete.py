@@ -42,12 +42,11 @@ class DeleteStep:
         paths = [scope.path(text) for text in options.paths]
         whole = tuple(dict.fromkeys(path.segment for path in paths if _is_every_segment(path)))
         chosen = tuple(path for path in paths if path.field is None and not _is_every_segment(path))
-        parts = tuple(path for path in paths if path.field is not None)
+        removers = tuple(path.delete for path in paths if path.field is not None)
 
         def remove(message: Message, run: Run) -> Stop | None:
-            for path in parts:
-                if message.first(path.segment) >= 0:
-                    path.delete(message)
+            for remove_part in removers:
+                remove_part(message)
             gone: list[int] = []
             for path in chosen:
                 gone += path.segments(message)
@@ -55,7 +54,8 @@ class DeleteStep:
                 # Most messages lack most of what is listed, and to see that is cheap.
                 if message.first(name) >= 0:
                     gone += message.indexes(name)
-            message.delete_segments(gone)
+            if gone:
+                message.delete_segments(gone)
             return None
 
         return remove

@@ -141,60 +141,61 @@ class MapStep:
 
 
 Translator = Callable[[Message, Run, list[Finding]], None]
+LeafSetter = Callable[[Message, str], object]
 
 
 def _translator(path: Path, table: Table, otherwise: Otherwise, scope: CompileScope) -> Translator:
     find = table.lookup
     miss = _miss(table, otherwise, scope)
-    own_leaf = _Leaf(path, scope.path)
+    own_setter = _leaf_setter(path, scope.path)
 
-    def at_one(message: Message, run: Run, missed: list[Finding], path: Path = path, leaf: _Leaf = own_leaf) -> None:
-        value = leaf.get(message)
+    def at_one(
+        message: Message, run: Run, missed: list[Finding], path: Path = path, put: LeafSetter = own_setter
+    ) -> None:
+        value = path.get(message)
         if not value or value == NULL:
             return
         row = find(value)
         if run.watch is not None:
             run.watch.looked_up(Lookup(place(path, message), table.name, value, row.line if row else None))
         if row is not None:
-            leaf.set(message, row.value)
+            put(message, row.value)
             return
         missed.append(miss(place(path, message)))
         if otherwise.policy == "default":
-            leaf.set(message, otherwise.value)
+            put(message, otherwise.value)
 
     def at_all(message: Message, run: Run, missed: list[Finding]) -> None:
         for target in occurrences(path, message):
-            at_one(message, run, missed, target, _Leaf(target, compile_path))
+            at_one(message, run, missed, target, _leaf_setter(target, compile_path))
 
     return at_all if is_many(path) else at_one
 
 
-class _Leaf:
-    """The value's own place below a path that stops above it: what is looked up, and all that is replaced.
+def _leaf_setter(path: Path, compiled: Callable[[str], Path]) -> LeafSetter:
+    """The function that writes where `path.get` read a value: what is looked up, and all that is replaced.
 
     `OBX-3` reads the code of `718-7^Haemoglobin^LN`; writing the whole of OBX-3 would lose the rest of it.
     """
+    spec = path.spec
+    component = path if path.component is not None else compiled(f"{path}.1")
+    leaf = path if path.subcomponent is not None else compiled(f"{component}.1")
+    if spec.segment_selector is not None or spec.field_selector is not None or path.focus:
+        return leaf.set
+    segment, field = spec.segment, spec.field
+    whole = compiled(f"{segment}-{field}")
 
-    __slots__ = ("_component", "_field", "_has_selector", "_leaf", "_segment", "get")
-
-    def __init__(self, path: Path, compiled: Callable[[str], Path]) -> None:
-        spec = path.spec
-        component = path if path.component is not None else compiled(f"{path}.1")
-        self.get = component.get
-        self._component = component
-        self._leaf = path if path.subcomponent is not None else compiled(f"{component}.1")
-        self._segment, self._field = spec.segment, spec.field
-        self._has_selector = spec.segment_selector is not None or spec.field_selector is not None or path.focus
-
-    def set(self, message: Message, value: str) -> None:
-        """Write where `get` read. Most values stand where there are no subcomponents, and that way is shorter."""
-        if (
-            self._has_selector
-            or message.delimiters.cut_subcomponent in message.fields(message.first(self._segment))[self._field]
-        ):
-            self._leaf.set(message, value)
+    def write(message: Message, value: str) -> None:
+        # Most values stand alone in their field, or have no subcomponents beside them: those ways are shorter.
+        text = message.first_fields(segment)[field]
+        if text.isalnum():
+            whole.set(message, value)
+        elif message.delimiters.cut_subcomponent not in text:
+            component.set(message, value)
         else:
-            self._component.set(message, value)
+            leaf.set(message, value)
+
+    return write
 
 
 _WHAT_THEN = {

@@ -1,7 +1,7 @@
 """`validate: {required, pattern, values, length, mode}`: what a message must have to be taken."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -139,13 +139,51 @@ def _checks(rules: Rules, scope: CompileScope) -> tuple[Check, ...]:
     def report(code: str, text: str, location: str, hl7_code: str) -> Finding:
         return scope.finding(code, f"{location} {text}", severity=severity, location=location, hl7_code=hl7_code)
 
-    checks = [_required(scope.path(text), report) for text in rules.required]
+    required = [scope.path(text) for text in rules.required]
     faults: list[tuple[str, Fault]] = [
         *((text, _form(compile_pattern(str(pattern), 0))) for text, pattern in rules.pattern.items()),
         *((text, _membership(allowed, scope)) for text, allowed in rules.values.items()),
         *((text, _length(lengths)) for text, lengths in rules.length.items()),
     ]
-    return (*checks, *(_of_value(scope.path(text), fault, report) for text, fault in faults))
+    return (*_all_required(required, report), *(_of_value(scope.path(text), fault, report) for text, fault in faults))
+
+
+def _all_required(paths: Sequence[Path], report: Report) -> tuple[Check, ...]:
+    """Most fields that are asked for start with a letter or digit, so they have a value, and to see that is cheap."""
+    checks = tuple((path, _required(path, report)) for path in paths)
+    plain: dict[str, list[int]] = {}
+    for path in filter(_is_first_leaf, paths):
+        plain.setdefault(path.segment, []).append(path.spec.field)
+    if not plain:
+        return tuple(check for _, check in checks)
+    places = tuple(plain.items())
+    others = tuple(check for path, check in checks if not _is_first_leaf(path))
+
+    def check_all(message: Message, findings: list[Finding]) -> None:
+        left = others if _all_start_with_value(places, message) else tuple(check for _, check in checks)
+        for check in left:
+            check(message, findings)
+
+    return (check_all,)
+
+
+def _is_first_leaf(path: Path) -> bool:
+    """`PID-8`, `PID-5.1`: what the field's text starts with."""
+    spec = path.spec
+    has_selector = spec.segment_selector is not None or spec.field_selector is not None or path.focus
+    return spec.field > 0 and spec.component < 2 and spec.subcomponent < 2 and not has_selector
+
+
+def _all_start_with_value(places: tuple[tuple[str, list[int]], ...], message: Message) -> bool:
+    """Whether all those fields of first segments start with a letter or digit, which no delimiter is."""
+    for segment, numbers in places:
+        fields = message.heads.get(segment)
+        if fields is None:
+            fields = message.first_fields(segment)
+        for number in numbers:
+            if number >= len(fields) or not fields[number][:1].isalnum():
+                return False
+    return True
 
 
 def _required(path: Path, report: Report) -> Check:
