@@ -25,6 +25,7 @@ from engine.ports.meter import LaneMeter
 from engine.ports.sink import Sink
 from engine.runtime.committer import Committer
 from engine.runtime.policy import Done, Policy, Retry, SetAside, Stop, after, word
+from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.lane")
 
@@ -226,7 +227,15 @@ class Lane:
         started = self._clock.monotonic()
         # A reread meanwhile finds these still queued in the store, and must not take them up again.
         self._in_hand = frozenset(delivery.id for delivery in batch)
-        outcomes = await self._sink.send(batch)
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes = await self._sink.send(batch)
+        except Exception as error:  # noqa: BLE001 - the edge of the lane: a sink's defect stops this lane only
+            log.error("%s: the sink failed: %s", self.name, describe(error))
+            outcomes = [Unanswered(f"the sink failed with {type(error).__name__}")] * len(batch)
+        if len(outcomes) != len(batch):
+            log.error("%s: the sink was given %d and answered for %d", self.name, len(batch), len(outcomes))
+            outcomes = [Unanswered("the sink did not say what came of each delivery")] * len(batch)
         took = self._clock.monotonic() - started
         back: list[Delivery] = []
         for delivery, outcome in zip(batch, outcomes, strict=True):
