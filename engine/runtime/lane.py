@@ -195,12 +195,14 @@ class Lane:
 
     def _load(self) -> bool:
         """Read the next of what waits from the store; False when there is none."""
+        # Read again from the start, the store has those, too, that went back to the head after an attempt.
+        here = {delivery.id for delivery in self._ready} if self._behind else ()
         while self._behind and len(self._ready) < self._sink.max_batch:
             found = self._queue.queued(self.settings.channel, self.settings.destination, self._last_id, LOAD_LIMIT)
             self._behind = len(found) == LOAD_LIMIT
             for delivery in found:
                 self._last_id = delivery.id
-                if delivery.id not in self._unrecorded and delivery.id not in self._in_hand:
+                if delivery.id not in self._unrecorded and delivery.id not in self._in_hand and delivery.id not in here:
                     self._append(delivery)
         return bool(self._ready)
 

@@ -355,6 +355,19 @@ class TestRelease:
         await bench.all_delivered(3)
         assert bench.sink.sent == [1, 2, 3]
 
+    async def test_a_release_while_a_batch_is_being_retried_does_not_double_it(self, bench) -> None:
+        """What went back to the head of the lane is found in the store, too, when the lane reads it again."""
+        bench.make(ScriptedSink(DOWN, DOWN, max_batch=4, linger_s=0.02))
+        bench.sink.gate.clear()
+        await bench.feed(2)
+        bench.start()
+        await until(lambda: bench.sink.calls)
+        bench.lane.reread()
+        bench.sink.gate.set()
+        await bench.all_delivered(2)
+        await turns(100)
+        assert [[d.id for d in call] for call in bench.sink.calls] == [[1, 2], [1, 2]]
+
     async def test_a_wait_is_ended_by_retry_now(self, bench) -> None:
         bench.make(ScriptedSink(DOWN), policy=Policy(first_s=600, most_s=600))
         bench.start()
