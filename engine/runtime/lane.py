@@ -32,6 +32,8 @@ log = logging.getLogger("segmill.lane")
 MOST_IN_MEMORY = 1024
 MOST_BYTES_IN_MEMORY = 16 * 1024 * 1024
 LOAD_LIMIT = 256
+LOAD_BYTES = 2 * 1024 * 1024
+"""Read on the loop, so in small bites."""
 MOST_NOTE = 300
 MOST_ANSWER_BYTES = 4096
 
@@ -40,7 +42,12 @@ class QueueReader(Protocol):
     """Where a lane reads what waits: usable beside a running commit."""
 
     def queued(
-        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+        self,
+        channel: ChannelName,
+        destination: DestinationName,
+        after: DeliveryId,
+        limit: int,
+        most_bytes: int | None = None,
     ) -> Sequence[Delivery]: ...
 
 
@@ -105,6 +112,7 @@ class Lane:
             return
         if len(self._ready) >= MOST_IN_MEMORY or self._ready_bytes > MOST_BYTES_IN_MEMORY:
             self._behind = True
+            self._wake.set()  # a batch that waits for company has enough of it
             return
         self._last_id = delivery.id
         self._append(delivery)
@@ -166,10 +174,10 @@ class Lane:
                 self.state = "down" if self._down else "waiting"
                 # Capped: a wall clock that was set back must not hold a retry up for longer than that.
                 return min(wait_s, self.settings.policy.most_s)
-        if self._sink.linger_s and len(self._ready) < self._sink.max_batch:
+        if self._sink.linger_s and not self._is_full():
             self._load()
             left = self._batch_since + self._sink.linger_s - self._clock.monotonic()
-            if left > 0 and len(self._ready) < self._sink.max_batch:
+            if left > 0 and not self._is_full():
                 self.state = "waiting"
                 return left
         return 0
@@ -197,14 +205,20 @@ class Lane:
         """Read the next of what waits from the store; False when there is none."""
         # Read again from the start, the store has those, too, that went back to the head after an attempt.
         here = {delivery.id for delivery in self._ready} if self._behind else ()
-        while self._behind and len(self._ready) < self._sink.max_batch:
-            found = self._queue.queued(self.settings.channel, self.settings.destination, self._last_id, LOAD_LIMIT)
-            self._behind = len(found) == LOAD_LIMIT
+        while self._behind and not self._is_full():
+            found = self._queue.queued(
+                self.settings.channel, self.settings.destination, self._last_id, LOAD_LIMIT, LOAD_BYTES
+            )
+            self._behind = bool(found)
             for delivery in found:
                 self._last_id = delivery.id
                 if delivery.id not in self._unrecorded and delivery.id not in self._in_hand and delivery.id not in here:
                     self._append(delivery)
         return bool(self._ready)
+
+    def _is_full(self) -> bool:
+        """Whether what is here is a batch already, by its number or its size."""
+        return len(self._ready) >= self._sink.max_batch or self._ready_bytes > MOST_BYTES_IN_MEMORY
 
     def _append(self, delivery: Delivery) -> None:
         if not self._ready:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.envelope import Delivery
-from engine.model.ids import DeliveryId, MessageSeq
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.store import StoredDelivery, StoreFull
 from engine.runtime import committer as committer_module
@@ -397,6 +397,39 @@ class TestMemory:
         await bench.feed(20)
         await bench.all_delivered(80)
         assert bench.sink.sent == list(range(1, 81))
+
+    async def test_large_bodies_are_read_a_few_at_a_time(self, bench, monkeypatch) -> None:
+        monkeypatch.setattr(module, "LOAD_BYTES", 1000)
+        asked: list[int | None] = []
+        queued = bench.queries.queued
+
+        def watched(channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int, most_bytes=None):
+            found = queued(channel, destination, after, limit, most_bytes)
+            asked.append(sum(len(d.body) for d in found))
+            return found
+
+        monkeypatch.setattr(bench.queries, "queued", watched)
+        for number in range(20):
+            intake = received(EPR)
+            intake.deliveries[0].body = b"x" * 400
+            bench.committer.put(intake, lambda *_: None, lambda _: None)
+            await asyncio.sleep(0) if number % 3 else None
+        await bench.committer.drained()
+        bench.start()
+        await until(lambda: len(bench.sink.sent) == 20)
+        assert bench.sink.sent == list(range(1, 21))
+        assert max(asked) <= 1400, "more than the bound and one body is in memory"
+
+    async def test_a_batch_of_large_bodies_does_not_wait_to_be_full(self, bench, monkeypatch) -> None:
+        monkeypatch.setattr(module, "MOST_BYTES_IN_MEMORY", 1000)
+        bench.make(ScriptedSink(max_batch=10_000, linger_s=3600), window=20)
+        bench.start()
+        for _ in range(4):
+            intake = received(EPR)
+            intake.deliveries[0].body = b"x" * 400
+            bench.committer.put(intake, bench._stored, lambda _: None)
+        await until(lambda: bench.sink.sent)
+        assert 3 <= len(bench.sink.sent) <= 4
 
     @settings(max_examples=60, deadline=None)
     @given(
