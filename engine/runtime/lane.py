@@ -23,6 +23,7 @@ from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreac
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
 from engine.ports.sink import Sink
+from engine.ports.store import StoreError
 from engine.runtime.committer import Committer
 from engine.runtime.policy import Done, Policy, Retry, SetAside, Stop, after, word
 from engine.runtime.tasks import describe
@@ -34,6 +35,7 @@ MOST_BYTES_IN_MEMORY = 16 * 1024 * 1024
 LOAD_LIMIT = 256
 LOAD_BYTES = 2 * 1024 * 1024
 """Read on the loop, so in small bites."""
+STORE_RETRY_S = 1.0
 MOST_NOTE = 300
 MOST_ANSWER_BYTES = 4096
 
@@ -162,7 +164,7 @@ class Lane:
             return None
         if not self._ready and not self._load():
             self.state = "idle"
-            return None
+            return STORE_RETRY_S if self._behind else None
         if len(self._unrecorded) >= self.settings.window:
             # The next one may leave only when an earlier end is durable, and now it is waited for.
             self._committer.hurry()
@@ -206,9 +208,13 @@ class Lane:
         # Read again from the start, the store has those, too, that went back to the head after an attempt.
         here = {delivery.id for delivery in self._ready} if self._behind else ()
         while self._behind and not self._is_full():
-            found = self._queue.queued(
-                self.settings.channel, self.settings.destination, self._last_id, LOAD_LIMIT, LOAD_BYTES
-            )
+            try:
+                found = self._queue.queued(
+                    self.settings.channel, self.settings.destination, self._last_id, LOAD_LIMIT, LOAD_BYTES
+                )
+            except StoreError as error:
+                log.error("%s: what waits cannot be read now, and is tried again: %s", self.name, error)
+                break
             self._behind = bool(found)
             for delivery in found:
                 self._last_id = delivery.id

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
-from engine.ports.store import StoredDelivery, StoreFull
+from engine.ports.store import StoreBusy, StoredDelivery, StoreFull
 from engine.runtime import committer as committer_module
 from engine.runtime import lane as module
 from engine.runtime.committer import Committer
@@ -430,6 +430,23 @@ class TestMemory:
             bench.committer.put(intake, bench._stored, lambda _: None)
         await until(lambda: bench.sink.sent)
         assert 3 <= len(bench.sink.sent) <= 4
+
+    async def test_a_store_that_cannot_be_read_now_is_read_later(self, bench, monkeypatch, caplog) -> None:
+        monkeypatch.setattr(module, "STORE_RETRY_S", 0.01)
+        await bench.feed(3)
+        queued = bench.queries.queued
+        fails = [StoreBusy("locked"), StoreBusy("locked")]
+
+        def busy(*args, **kwargs):
+            if fails:
+                raise fails.pop()
+            return queued(*args, **kwargs)
+
+        monkeypatch.setattr(bench.queries, "queued", busy)
+        bench.make()
+        bench.start()
+        await bench.all_delivered(3)
+        assert bench.sink.sent == [1, 2, 3]
 
     @settings(max_examples=60, deadline=None)
     @given(
