@@ -180,12 +180,16 @@ class Message:
         segments = self._all()
         if self._names is not None or len(segments) > _HEAD_SEGMENTS:
             return [i for i, n in enumerate(self.names()) if n == name]
+        first = self.first(name)
+        if first < 0:
+            return []
         start = name + self.delimiters.field
-        return [
-            i
-            for i, s in enumerate(segments)
-            if (s.startswith(start) or s == name if isinstance(s, str) else s[0] == name)
-        ]
+        found = [first]
+        for index in range(first + 1, len(segments)):
+            segment = segments[index]
+            if segment.startswith(start) or segment == name if isinstance(segment, str) else segment[0] == name:
+                found.append(index)
+        return found
 
     def first(self, name: str) -> int:
         """Where the first segment of that name stands, -1 for nowhere."""
@@ -199,7 +203,7 @@ class Message:
         segments = self._segments
         for index, segment in enumerate(segments):
             if isinstance(segment, str):
-                if segment.startswith(start) or segment == name:
+                if segment.startswith(name) and (segment.startswith(start) or segment == name):
                     return index
             elif segment[0] == name:
                 return index
@@ -268,12 +272,14 @@ class Message:
         self.edited.discard(name)
 
     def edit_first(self, name: str) -> list[str]:
-        """The fields of the first segment of that name, which is there, to be changed in place at once."""
+        """The fields of the first segment of that name, which `heads` has, to be changed in place at once."""
+        fields = self.heads[name].copy()
         index = self.first(name)
-        fields = self.fields(index).copy()
-        self.replace_fields(index, fields)
-        self.heads[name] = fields
+        self.heads[name] = self._segments[index] = fields
         self.edited.add(name)
+        self.is_changed = True
+        if self._originals is not None:
+            self._originals[index] = None
         return fields
 
     def insert_segment(self, index: int, text: str) -> None:

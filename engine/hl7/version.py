@@ -1,6 +1,7 @@
 """Versions of the standard, as MSH-12 writes them."""
 
 import re
+from functools import lru_cache
 
 Version = tuple[int, int, int]
 
@@ -10,6 +11,7 @@ DEFAULT_VERSION: Version = (2, 5, 1)
 _VERSION = re.compile(r"\s*(\d{1,2})\.(\d{1,2})(?:\.(\d{1,2}))?", re.ASCII)
 
 
+@lru_cache(maxsize=64)
 def parse_version(text: str) -> Version:
     """`2.5.1` as (2, 5, 1), `2.3.z` and `2.3 PID` as (2, 3, 0); `DEFAULT_VERSION` when there is no number (item 70)."""
     found = _VERSION.match(text)

@@ -132,7 +132,7 @@ def deleter_of(spec: Spec, location: str, *, focused: bool) -> Deleter:
         found = message.indexes(segment) if message.first(segment) >= 0 else []
         if len(found) != 1:
             return delete_anywhere(message) if found else 0
-        fields = message.fields(found[0])
+        fields = message.first_fields(segment)
         if field >= len(fields) or not fields[field]:
             return 0
         if segment not in message.edited:
