@@ -59,8 +59,9 @@ class WriteConnection:
                 check_same_thread=False,
                 cached_statements=256,
             )
-        except sqlite3.Error as exc:
+        except faults.ERRORS as exc:
             raise StoreError(f"{path} cannot be opened ({faults.name_of(exc)})") from exc
+        self.connection.text_factory = faults.read_text
         self.execute = self.connection.execute
 
     def set_up(self) -> None:
@@ -91,7 +92,7 @@ class WriteConnection:
         try:
             run("BEGIN IMMEDIATE")
             yield
-        except sqlite3.Error as exc:
+        except faults.ERRORS as exc:
             self._undo(exc)
             raise faults.not_kept(exc, committing=False) or self._break(exc) from exc
         except (UnicodeEncodeError, OverflowError) as exc:
@@ -102,7 +103,7 @@ class WriteConnection:
             raise
         try:
             run("COMMIT")
-        except sqlite3.Error as exc:
+        except faults.ERRORS as exc:
             proof = faults.not_kept(exc, committing=True)
             if proof is None:
                 raise self._break(exc) from exc
@@ -127,13 +128,13 @@ class WriteConnection:
         try:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-        except sqlite3.Error as exc:
+        except faults.ERRORS as exc:
             raise self._break(exc) from cause
         if self.connection.in_transaction:
             self._broken = "a transaction could not be rolled back"
             raise CommitUnknown(self._broken) from cause
 
-    def _break(self, error: sqlite3.Error) -> CommitUnknown:
+    def _break(self, error: Exception) -> CommitUnknown:
         sentence = faults.unknown(error)
         self._broken = str(sentence)
         return sentence
@@ -168,7 +169,7 @@ class WriteConnection:
         self.check()
         try:
             busy, frames, moved = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        except sqlite3.Error as exc:
+        except faults.ERRORS as exc:
             if faults.primary_code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL):
                 return False  # nothing is lost: it all stays in the log, and is moved another time
             raise self._break(exc) from exc
@@ -192,5 +193,5 @@ class WriteConnection:
             self._wal = None
         try:
             self.connection.close()
-        except sqlite3.Error:
+        except faults.ERRORS:
             self._broken = self._broken or "the store could not be closed"

@@ -13,22 +13,29 @@ there again after a restart. So the connection refuses everything afterwards, an
 """
 
 import sqlite3
+from functools import partial
 
 from engine.ports.store import CommitUnknown, StoreBusy, StoreError, StoreFull
 
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What a call of SQLite may raise; the second where its own message names something damaged."""
 
-def primary_code(error: sqlite3.Error) -> int | None:
+read_text = partial(str, encoding="utf-8", errors="replace")
+"""For `text_factory`: one turned bit in a name must not make the row unreadable, nor be quoted in an exception."""
+
+
+def primary_code(error: Exception) -> int | None:
     """SQLite's result code without its extension; None for an error of Python's module itself."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
-def name_of(error: sqlite3.Error) -> str:
+def name_of(error: Exception) -> str:
     """SQLite's name for the error: SQLITE_IOERR_FSYNC."""
     return str(getattr(error, "sqlite_errorname", type(error).__name__))
 
 
-def not_kept(error: sqlite3.Error, *, committing: bool) -> StoreError | ValueError | None:
+def not_kept(error: Exception, *, committing: bool) -> StoreError | ValueError | None:
     """What to raise when the error proves that nothing was kept; None when it does not."""
     code = primary_code(error)
     if code == sqlite3.SQLITE_FULL:
@@ -44,14 +51,14 @@ def not_kept(error: sqlite3.Error, *, committing: bool) -> StoreError | ValueErr
     return None
 
 
-def unknown(error: sqlite3.Error) -> CommitUnknown:
+def unknown(error: Exception) -> CommitUnknown:
     """The sentence for the log when the process has to end."""
     return CommitUnknown(
         f"the store failed with {name_of(error)}: whether its last transaction is on disk is known only after a restart"
     )
 
 
-def on_reading(error: sqlite3.Error) -> StoreError:
+def on_reading(error: Exception) -> StoreError:
     """What a failed query raises."""
     if primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(f"another process has the store locked ({name_of(error)})")

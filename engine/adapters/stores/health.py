@@ -9,12 +9,16 @@ What is not looked at here is checked where it is used: pages when they are read
 (`cell_size_check`), the write-ahead log by its own checksums, bodies by theirs before they are sent.
 """
 
+import logging
 import sqlite3
 from io import FileIO
 from pathlib import Path
 
-from engine.adapters.stores.faults import name_of
+from engine.adapters.stores import faults
+from engine.adapters.stores.statements import load_statements
 from engine.ports.store import StoreError
+
+log = logging.getLogger("segmill.store")
 
 FULL_CHECK_BYTES = 256 * 1024 * 1024
 
@@ -45,10 +49,29 @@ def check(connection: sqlite3.Connection, path: Path, full_check_bytes: int = FU
             answers = connection.execute("PRAGMA quick_check(1)").fetchall()
         else:
             answers = [connection.execute(f"PRAGMA quick_check('{table}')").fetchone() for table in STEERING_TABLES]
-    except sqlite3.Error as exc:
-        raise damaged(path, name_of(exc)) from exc
+    except faults.ERRORS as exc:
+        raise damaged(path, faults.name_of(exc)) from exc
     if any(answer[0] != "ok" for answer in answers):
         raise damaged(path, "quick_check found errors")
+
+
+def repair_queue(connection: sqlite3.Connection, path: Path, full_check_bytes: int = FULL_CHECK_BYTES) -> bool:
+    """Compare the index of what is queued with the rows, and build it anew when they differ; whether it was.
+
+    quick_check does not compare them, and a delivery that this index lost would wait unseen for ever.
+    StoreError when it cannot be built. To be called once the schema is this engine's.
+    """
+    if path.stat().st_size > full_check_bytes:
+        return False
+    sql = load_statements("health.sql")
+    try:
+        if connection.execute(sql["queued_rows"]).fetchone() == connection.execute(sql["queued_index"]).fetchone():
+            return False
+        connection.execute(sql["rebuild_queued_index"])
+    except faults.ERRORS as exc:
+        raise damaged(path, faults.name_of(exc)) from exc
+    log.error("%s: the index of what is queued did not agree with the rows and was built anew; check the disk", path)
+    return True
 
 
 def damaged(path: Path, what: str) -> StoreError:

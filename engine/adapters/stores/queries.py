@@ -234,7 +234,7 @@ class SqliteQueries:
         try:
             db.execute("BEGIN")
             yield db
-        except sqlite3.Error as exc:
+        except faults.ERRORS as exc:
             raise faults.on_reading(exc) from exc
         finally:
             self._give_back(db)
@@ -243,7 +243,7 @@ class SqliteQueries:
         try:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-        except sqlite3.Error:
+        except faults.ERRORS:
             db.close()
             return
         self._idle.append(db)
@@ -259,6 +259,7 @@ class SqliteQueries:
                 isolation_level=None,
                 check_same_thread=False,
             )
+            db.text_factory = faults.read_text
             for setting in (
                 "query_only = ON",
                 f"cache_size = -{CACHE_KIB}",
@@ -266,6 +267,6 @@ class SqliteQueries:
                 "cell_size_check = ON",
             ):
                 db.execute(f"PRAGMA {setting}")
-        except sqlite3.Error as exc:
+        except faults.ERRORS as exc:
             raise StoreError(f"{self._path} cannot be opened for reading ({faults.name_of(exc)})") from exc
         return db

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from engine.adapters.stores.faults import name_of
+from engine.adapters.stores import faults
 from engine.ports.store import StoreError
 
 APPLICATION_ID = 0x5345474D  # "SEGM"
@@ -65,11 +65,11 @@ def _apply(connection: sqlite3.Connection, path: Path, migration: Migration) -> 
     )
     try:
         connection.executescript(script)
-    except sqlite3.Error as exc:
+    except faults.ERRORS as exc:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise StoreError(
-            f"{path}: step {migration.number} ({migration.name}) of the schema failed ({name_of(exc)}); "
+            f"{path}: step {migration.number} ({migration.name}) of the schema failed ({faults.name_of(exc)}); "
             "the store is as it was before it"
         ) from exc
 
@@ -84,6 +84,6 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
         with part.open("rb+") as copy:
             os.fsync(copy.fileno())
         part.replace(target)
-    except (sqlite3.Error, OSError) as exc:
+    except (*faults.ERRORS, OSError) as exc:
         part.unlink(missing_ok=True)
         raise StoreError(f"no copy of the store could be made at {target} ({type(exc).__name__})") from exc

@@ -97,8 +97,13 @@ class SqliteStore:
             self._let_go(db)
             if isinstance(exc, OSError):
                 raise StoreError(f"{self.path} cannot be read: {exc.strerror}") from exc
-            if isinstance(exc, sqlite3.Error):
-                if faults.primary_code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            if isinstance(exc, faults.ERRORS):
+                if faults.primary_code(exc) in (
+                    sqlite3.SQLITE_CORRUPT,
+                    sqlite3.SQLITE_NOTADB,
+                    sqlite3.SQLITE_ERROR,
+                    None,
+                ):
                     raise health.damaged(self.path, faults.name_of(exc)) from exc
                 raise StoreError(f"{self.path} cannot be opened ({faults.name_of(exc)})") from exc
             raise
@@ -118,6 +123,7 @@ class SqliteStore:
         db.recover()
         health.check(db.connection, self.path, self._full_check_bytes)
         schema.migrate(db.connection, self.path, schema.load_migrations())
+        health.repair_queue(db.connection, self.path, self._full_check_bytes)
         writing = Writing(db, self._clock)
         writing.load()
         writing.start_run()
@@ -224,7 +230,7 @@ class SqliteStore:
         db = self._open_db()
         try:
             return query(db.connection)
-        except sqlite3.Error as exc:
+        except faults.ERRORS as exc:
             raise faults.on_reading(exc) from exc
 
     # -- checkpoints ----------------------------------------------------------------------------

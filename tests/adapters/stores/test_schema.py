@@ -118,6 +118,24 @@ def test_damage_in_the_structure_is_found_at_the_start_and_said(open_store, path
         store.open()
 
 
+def test_a_delivery_that_the_index_of_the_queue_lost_is_found_again(open_store, path, caplog):
+    store, connection = open_store()
+    store.commit(Batch([intake(EPR) for _ in range(50)]))
+    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'delivery_queued'").fetchone()[0]
+    store.close()
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"\x04\x09\x08\x01\x07", (page - 1) * 4096, page * 4096)  # (lane 1, state 0, delivery 7)
+    content[at + 4] ^= 0x40
+    path.write_bytes(content)
+    store.open()
+    assert [d.id for d in store.queued(LAB, EPR, FIRST, 100)] == list(range(1, 51))
+    assert "built anew" in caplog.text
+    caplog.clear()
+    store.close()
+    store.open()
+    assert caplog.text == ""
+
+
 def test_a_big_store_is_looked_through_by_its_steering_tables(open_store, path):
     store, connection = open_store()
     store.commit(Batch([intake(EPR)]))
@@ -130,3 +148,27 @@ def test_a_big_store_is_looked_through_by_its_steering_tables(open_store, path):
     store.close()
     store._full_check_bytes = 0
     store.open()
+
+
+def test_one_turned_bit_in_a_name_does_not_make_a_row_unreadable_nor_appear_in_an_error(open_store):
+    store, connection = open_store()
+    store.commit(Batch([intake(EPR, control_id="ok"), intake(EPR)]))
+    connection.execute(
+        "UPDATE message SET control_id = CAST(x'C141' AS TEXT), sender = CAST(x'FF' AS TEXT) WHERE seq = 1"
+    )
+    store.close()
+    store.open()
+    assert [key[2] for key in store.recent_ids(0, 10)[0]][1] == "\ufffdA"
+    queries = store.queries()
+    assert [message.sender for message in queries.messages(newest_first=False)] == ["\ufffd", "HIS|MAIN"]
+    queries.close()
+
+
+def test_damage_in_the_schema_itself_is_said_in_a_sentence(open_store, path):
+    store, _ = open_store()
+    store.close()
+    whole = path.read_bytes()
+    for turned in (b"CREATE T\xc1BLE delivery", b"CREATE TABLE \xff(ivery  ", b"CREAT\xff TABLE delivery"):
+        path.write_bytes(whole.replace(b"CREATE TABLE delivery", turned, 1))
+        with pytest.raises(StoreError, match="is damaged"):
+            store.open()
