@@ -252,6 +252,9 @@ class Lane:
         outcomes: Sequence[Outcome]
         try:
             outcomes = await self._sink.send(batch)
+        except asyncio.CancelledError:
+            self._cut_off(batch)
+            raise
         except Exception as error:  # noqa: BLE001 - the edge of the lane: a sink's defect stops this lane only
             log.error("%s: the sink failed: %s", self.name, describe(error))
             outcomes = [Unanswered(f"the sink failed with {type(error).__name__}")] * len(batch)
@@ -268,6 +271,14 @@ class Lane:
                 back.append(delivery)
         self._put_back(back)
         self._in_hand = frozenset()
+
+    def _cut_off(self, batch: Sequence[Delivery]) -> None:
+        """The engine stops and cannot wait for the answer: the receiver may have these, and may get them again."""
+        now_us = self._clock.now_us()
+        note = "the engine stopped before the answer came"
+        for delivery in batch:
+            result = DeliveryResult(delivery.id, "queued", delivery.attempts + 1, now_us, code="unanswered", note=note)
+            self._committer.record(result, None, urgent=False)
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Record what an attempt came to; False when the delivery stays at the head of the lane."""

@@ -604,3 +604,17 @@ class TestEnd:
         bench.lane.drain()
         await asyncio.wait_for(task, 2)
         assert bench.sink.is_closed
+
+    async def test_one_that_is_cut_off_while_it_sends_is_recorded_as_tried(self, bench) -> None:
+        """The receiver may have it: the attempt is on record, so that a repeat is not unexplained."""
+        bench.sink.gate.clear()
+        task = bench.start()
+        await bench.feed(2)
+        await until(lambda: bench.sink.sent == [1])
+        task.cancel()
+        await asyncio.wait([task])
+        await bench.committer.drained()
+        first, second = bench.rows()
+        assert (first.state, first.attempts, first.code) == ("queued", 1, "unanswered")
+        assert (second.state, second.attempts) == ("queued", 0)
+        assert bench.sink.is_closed
