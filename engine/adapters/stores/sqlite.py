@@ -33,6 +33,9 @@ from engine.ports.store import StoredMessage, StoreError
 
 T = TypeVar("T")
 
+OLDEST_SQLITE = (3, 33, 0)
+"""UPDATE ... FROM."""
+
 CHECKPOINT_PAGES = 500
 """A checkpoint holds up the commits behind it, so it is taken in small bites. Measured with commits of 8
 messages (0.4 ms each): bites of 500 pages last 1.6 ms and leave a message that comes at any moment a p99
@@ -80,6 +83,8 @@ class SqliteStore:
         """As Store.open. The file and its folder are made for their owner only."""
         if self._db is not None:
             raise StoreError(f"{self.path} is open already")
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise StoreError(f"Python's SQLite is {sqlite3.sqlite_version}; the store needs 3.33 or later")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as exc:

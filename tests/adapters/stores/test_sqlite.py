@@ -31,6 +31,12 @@ def test_a_commit_is_synced_to_a_write_ahead_log_and_only_we_checkpoint(open_sto
     assert settings == {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "page_size": PAGE}
 
 
+def test_an_sqlite_that_is_too_old_is_named(path, monkeypatch):
+    monkeypatch.setattr("engine.adapters.stores.sqlite.OLDEST_SQLITE", (99, 0, 0))
+    with pytest.raises(StoreError, match=sqlite3.sqlite_version):
+        SqliteStore(path).open()
+
+
 def test_a_reader_cannot_write(open_store):
     store, _ = open_store()
     queries = store.queries()
