@@ -11,6 +11,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 VT, END = b"\x0b", b"\x1c\r"
 
@@ -92,6 +93,44 @@ def senders(args: argparse.Namespace) -> None:
                 "p50_ms": latencies[len(latencies) // 2] * 1e3,
                 "p99_ms": latencies[int(len(latencies) * 0.99)] * 1e3,
                 "max_ms": latencies[-1] * 1e3,
+            }
+        ),
+        flush=True,
+    )
+
+
+def sender(args: argparse.Namespace) -> None:
+    """The same by the engine's own load generator, `segmill send`, which checks every answer against its message."""
+    from engine.adapters.mllp_connection import Target
+    from engine.adapters.sender import Sender
+
+    parts = [message(f"APP{n:02d}") for n in range(args.connections)]
+    tag = args.tag
+
+    def messages() -> Iterator[bytes]:
+        for n in range(args.count):
+            before, after = parts[n % len(parts)]
+            yield b"%b%b%08d%b" % (before[1:], tag, n, after[: -len(END)])
+
+    async def run() -> tuple[Sender, float]:
+        began = time.monotonic()
+        working = Sender(Target(args.host, args.port), messages(), connections=args.connections)
+        await working.run()
+        return working, began
+
+    working, began = asyncio.run(run())
+    report = working.report
+    print(
+        json.dumps(
+            {
+                "count": report.answered,
+                "began": began,
+                "seconds": report.elapsed_s,
+                "rate": report.answered / report.elapsed_s,
+                "refused": 0 if report.is_clean else 1,
+                "p50_ms": report.percentile(0.5) * 1e3,
+                "p99_ms": report.percentile(0.99) * 1e3,
+                "max_ms": report.percentile(1.0) * 1e3,
             }
         ),
         flush=True,
@@ -188,14 +227,14 @@ def bare(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["senders", "receivers", "bare", "streams"])
+    parser.add_argument("role", choices=["senders", "sender", "receivers", "bare", "streams"])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--tag", type=lambda text: text.encode(), default=b"T000")
     args = parser.parse_args()
-    {"senders": senders, "receivers": receivers, "bare": bare, "streams": bare}[args.role](args)
+    {"senders": senders, "sender": sender, "receivers": receivers, "bare": bare, "streams": bare}[args.role](args)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ application's own AA, AE or AR that may follow on the same connection is recogni
 import asyncio
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -35,6 +36,11 @@ from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreac
 from engine.ports.clock import Clock
 
 CLOSE_WITHIN_S = 0.5
+
+
+def _end(ended: "asyncio.Future[End | Posted]", end: End | Posted) -> None:
+    if not ended.done():
+        ended.set_result(end)
 
 
 class ClientTls(ConfigModel):
@@ -140,11 +146,7 @@ class MllpSink:
             except ConnectFailed as error:
                 return Unreachable(str(error))
         ended: asyncio.Future[End | Posted] = asyncio.get_running_loop().create_future()
-
-        def done(end: End | Posted) -> None:
-            if not ended.done():
-                ended.set_result(end)
-
+        done = partial(_end, ended)
         try:
             if self._always_answered or expects_answer(body):
                 connection.send(block, control_id, done)
