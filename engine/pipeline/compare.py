@@ -5,11 +5,11 @@ that would go over the wire differently is called equal.
 """
 
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import zip_longest
 
 from engine.hl7.delimiters import Delimiters
 from engine.hl7.message import Message
+from engine.pipeline.pairs import Segment, pair_segments
 
 
 @dataclass(slots=True, frozen=True)
@@ -21,32 +21,20 @@ class Change:
     after: str | None
 
 
-@dataclass(slots=True, frozen=True)
-class _Segment:
-    """A segment with the name a path would call it by, such as `OBX[3]`."""
-
-    label: str
-    text: str
-    fields: list[str]
-
-
 def changes(before: Message, after: Message) -> list[Change]:
     """Every leaf that differs, in the order of the message; [] only if both have the same segments, text for text.
 
     A segment that came or went is one change, with its whole text; so is one where only trailing
     delimiters differ.
     """
-    old, new = _segments(before), _segments(after)
-    matcher = SequenceMatcher(None, [s.text for s in old], [s.text for s in new], autojunk=False)
     found: list[Change] = []
-    for tag, i, i_end, j, j_end in matcher.get_opcodes():
-        if tag != "equal":
-            for left, right in _pairs(old[i:i_end], new[j:j_end]):
-                found.extend(_segment_changes(left, right, before.delimiters, after.delimiters))
+    for left, right in pair_segments(_segments(before), _segments(after)):
+        if left is None or right is None or left.text != right.text:
+            found.extend(_segment_changes(left, right, before.delimiters, after.delimiters))
     return found
 
 
-def _segments(message: Message) -> list[_Segment]:
+def _segments(message: Message) -> list[Segment]:
     names = message.names()
     seen: dict[str, int] = {}
     found = []
@@ -54,25 +42,12 @@ def _segments(message: Message) -> list[_Segment]:
         seen[name] = number = seen.get(name, 0) + 1
         label = f"{name}[{number}]" if names.count(name) > 1 else name
         fields = message.fields(index)
-        found.append(_Segment(label, message.segment(index), fields))
+        found.append(Segment(label, message.segment(index), fields))
     return found
 
 
-def _pairs(old: list[_Segment], new: list[_Segment]) -> list[tuple[_Segment | None, _Segment | None]]:
-    """Bring together what is probably the same segment: those of one name, in order."""
-    matcher = SequenceMatcher(None, [s.fields[0] for s in old], [s.fields[0] for s in new], autojunk=False)
-    pairs: list[tuple[_Segment | None, _Segment | None]] = []
-    for tag, i, i_end, j, j_end in matcher.get_opcodes():
-        if tag == "equal":
-            pairs.extend(zip(old[i:i_end], new[j:j_end], strict=True))
-        else:
-            pairs.extend((gone, None) for gone in old[i:i_end])
-            pairs.extend((None, come) for come in new[j:j_end])
-    return pairs
-
-
 def _segment_changes(
-    old: _Segment | None, new: _Segment | None, cut_old: Delimiters, cut_new: Delimiters
+    old: Segment | None, new: Segment | None, cut_old: Delimiters, cut_new: Delimiters
 ) -> list[Change]:
     if old is None or new is None:
         present = old or new

@@ -31,7 +31,11 @@ def told(before: str, after: str) -> list[tuple[str, str | None, str | None]]:
         ("NTE|1|a\rNTE|2|b\r", "NTE|1|a\rNTE|2|c\r", [("NTE[2]-2", "b", "c")]),
         ("NTE|1|a\rNTE|2|b\r", "NTE|1|a\r", [("NTE[2]", "NTE|2|b", None)]),
         ("PID|1\r", "PID|1\rZZZ|x\r", [("ZZZ", None, "ZZZ|x")]),
-        ("PID|1\rPV1|1\r", "PV1|1\rPID|1\r", [("PV1", None, "PV1|1"), ("PV1", "PV1|1", None)]),
+        ("PID|1\rPV1|1\r", "PV1|1\rPID|1\r", [("PID", "PID|1", None), ("PID", None, "PID|1")]),
+        # An edited segment is that segment still, where its new text is the old one of its neighbour.
+        ("PID|0|0||0\rPID|0|||0\r", "PID|0|||0\rPID|0|||0\r", [("PID[1]-2", "0", "")]),
+        ("OBX|a\rNTE|1\rOBX|\r", "OBX|\rOBX|\r", [("OBX[1]-1", "a", ""), ("NTE", "NTE|1", None)]),
+        ("NTE|1\r", "ZZZ|1\r", [("NTE", "NTE|1", None), ("ZZZ", None, "ZZZ|1")]),
     ],
 )
 def test_what_differs_is_named_as_deep_as_both_sides_go(before, after, found):
@@ -41,6 +45,20 @@ def test_what_differs_is_named_as_deep_as_both_sides_go(before, after, found):
 def test_a_segment_that_went_does_not_make_its_followers_differ():
     left = "".join(f"OBX|{n}|v{n}\r" for n in range(1, 6))
     assert told(left, left.replace("OBX|3|v3\r", "")) == [("OBX[3]", "OBX|3|v3", None)]
+
+
+@pytest.mark.parametrize("number", [200, 1000])
+def test_of_many_edited_segments_each_is_told(number):
+    left = "".join(f"OBX|{n}|NM|{n % 7}|{n % 3}\r" for n in range(1, number + 1))
+    found = told(left, left.replace("|NM|", "|ST|"))
+    assert found == [(f"OBX[{n}]-2", "NM", "ST") for n in range(1, number + 1)]
+
+
+def test_a_segment_that_went_among_many_edited_ones_is_the_only_one_told_as_gone():
+    left = "".join(f"OBX|{n}|NM|{n % 7}|{n % 3}\r" for n in range(1, 201))
+    found = told(left, left.replace("OBX|9|NM|2|0\r", "").replace("|NM|", "|ST|"))
+    assert [change for change in found if change[2] is None] == [("OBX[9]", "OBX|9|NM|2|0", None)]
+    assert len(found) == 200
 
 
 def test_delimiters_are_compared_as_text_and_values_by_each_messages_own():
