@@ -7,7 +7,6 @@ as one gone and another come, even where its new text is the old one of its neig
 
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from operator import ne
 from typing import Final
 
 MOST_CELLS: Final = 250_000
@@ -112,4 +111,4 @@ def _distance(old: Segment, new: Segment) -> int:
         return 0
     common = min(len(old.fields), len(new.fields))
     rest = sum(map(bool, old.fields[common:])) + sum(map(bool, new.fields[common:]))
-    return max(1, sum(map(ne, old.fields, new.fields)) + rest)
+    return max(1, sum(map(str.__ne__, old.fields, new.fields)) + rest)
