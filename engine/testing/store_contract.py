@@ -547,6 +547,12 @@ class StoreContract:
         assert [k.seq for k in store.known(LAB, "HIS|MAIN", "A1", T0 + 1)] == [2]
         assert queries.known(LAB, "HIS|MAIN", "A1", T0 + 1) == store.known(LAB, "HIS|MAIN", "A1", T0 + 1)
 
+    def test_a_rejected_message_is_not_known_but_for_one_that_was_accepted_when_stored(self, store: Store) -> None:
+        same: dict[str, Any] = {"control_id": "A1", "state": "rejected"}
+        given = [intake(**same, ack_code=code) for code in ("AR", "AE", "CR", "CE", "", "AA", "CA")]
+        store.commit(Batch([*given, intake(control_id="A1", state="held", ack_code="AE")]))
+        assert [(k.seq, k.ack_code) for k in store.known(LAB, "HIS|MAIN", "A1", 0)] == [(8, "AE"), (7, "CA"), (6, "AA")]
+
     def test_a_sender_that_never_changes_its_control_id_costs_no_more_than_another(self, store: Store) -> None:
         store.commit(Batch([intake(control_id="1") for _ in range(50)]))
         assert [k.seq for k in store.known(LAB, "HIS|MAIN", "1", 0)] == list(range(50, 34, -1))

@@ -270,6 +270,7 @@ class MemoryStore:
                 for row in self._rows.messages.values()
                 if (row.stored.channel, row.stored.sender, row.stored.control_id) == wanted
                 and row.stored.received_at_us >= since_us
+                and (row.stored.state != "rejected" or row.stored.ack_code in ("AA", "CA"))
             ]
             return found[::-1][:KNOWN_LIMIT]
 

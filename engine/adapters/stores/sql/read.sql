@@ -2,10 +2,12 @@
 -- write-ahead log for longer than a page takes.
 
 -- name: known
+-- State 4 is rejected: its sender was told to keep it and may have been let in since. (One that was accepted
+-- when stored, and rejected by its pipeline afterwards, was not told so.)
 SELECT m.seq, m.body_hash, m.received_at_us, m.ack_code, m.ack
 FROM message m
 WHERE m.control_id = :control_id AND m.channel = (SELECT id FROM channel WHERE name = :channel) AND m.sender = :sender
-  AND m.seq >= :lowest AND m.received_at_us >= :since_us
+  AND m.seq >= :lowest AND m.received_at_us >= :since_us AND (m.state <> 4 OR m.ack_code IN ('AA', 'CA'))
 ORDER BY m.seq DESC LIMIT :limit;
 
 -- name: lowest_seq_since
