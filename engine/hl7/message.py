@@ -41,10 +41,10 @@ class Message:
         "_firsts",
         "_has_tail",
         "_header",
-        "_names",
         "_notices",
         "_originals",
         "_segments",
+        "_starts",
         "_warnings",
         "delimiters",
         "edited",
@@ -72,7 +72,7 @@ class Message:
     # Shared by copies, as long as their segments stand at the same places:
     _fields: dict[int, list[str]]  # of texts, split
     _firsts: dict[str, int]  # where the first segment of a name stands
-    _names: list[str] | None
+    _starts: list[str] | None  # the first four characters of each segment: name and separator
     _originals: list[bytes | None] | None  # received bytes, for charsets that are not transparent
     _charset: Charset | None
     _notices: tuple[Notice, ...]
@@ -93,7 +93,7 @@ class Message:
         self.heads = {}
         self.edited = set()
         self._fallback = fallback
-        self._charset = self._names = self._originals = self._warnings = None
+        self._charset = self._starts = self._originals = self._warnings = None
         self._notices = ()
         self._fields = {}
         self._firsts = {}
@@ -169,27 +169,23 @@ class Message:
         return len(self._all())
 
     def names(self) -> list[str]:
-        """The names of the segments in order, '' for a blank line. Not to be changed."""
-        if self._names is None:
-            field = self.delimiters.field
-            self._names = [segment_name(segment, field) for segment in self._all()]
-        return self._names
+        """The names of the segments in order, '' for a blank line."""
+        field = self.delimiters.field
+        return [segment_name(segment, field) for segment in self._all()]
 
     def indexes(self, name: str) -> list[int]:
         """Where the segments of that name stand, in order."""
-        segments = self._all()
-        if self._names is not None or len(segments) > _HEAD_SEGMENTS:
+        if len(name) != 3:
             return [i for i, n in enumerate(self.names()) if n == name]
-        first = self.first(name)
-        if first < 0:
-            return []
-        start = name + self.delimiters.field
-        found = [first]
-        for index in range(first + 1, len(segments)):
-            segment = segments[index]
-            if segment.startswith(start) or segment == name if isinstance(segment, str) else segment[0] == name:
-                found.append(index)
-        return found
+        segments = self._all()
+        field = self.delimiters.field
+        starts = self._starts
+        if starts is None:
+            starts = self._starts = [s[:4] if isinstance(s, str) else s[0] + field for s in segments]
+        start = name + field
+        if name not in starts and starts.count(start) < 2:
+            return [starts.index(start)] if start in starts else []
+        return [i for i, begun in enumerate(starts) if begun in (start, name)]
 
     def first(self, name: str) -> int:
         """Where the first segment of that name stands, -1 for nowhere."""
@@ -209,13 +205,15 @@ class Message:
                 return index
         if self._has_tail:
             tail = segments[-1]
-            if isinstance(tail, str) and f"\r{name}" in tail and name in self.names():
-                return self.names().index(name)
+            if isinstance(tail, str) and f"\r{name}" in tail and (found := self.indexes(name)):
+                return found[0]
         return -1
 
     def first_fields(self, name: str) -> list[str]:
         """The fields of the first segment of that name, [] for none. Not to be changed."""
-        index = self.first(name)
+        index = self._firsts.get(name)
+        if index is None:
+            index = self._firsts[name] = self._find(name)
         fields = self.heads[name] = self.fields(index) if index >= 0 else []
         return fields
 
@@ -228,6 +226,7 @@ class Message:
             if not texts[-1]:
                 texts.pop()
             self._segments += texts
+            self._starts = None
             self._has_tail = False
         return self._segments
 
@@ -312,15 +311,18 @@ class Message:
         if self.focus is not None:
             before = sum(i < self.focus for i in gone)
             self.focus = None if self.focus in gone else self.focus - before
+        starts = self._starts
         self._segments = _without(segments, gone)
         if self._originals is not None:
             self._originals = _without(self._originals, gone)
         self._places_moved(*names)
+        if starts is not None:
+            self._starts = _without(starts, gone)
 
     def _places_moved(self, *names: str) -> None:
         """Segments of those names came or went."""
         self.is_changed = True
-        self._names = None
+        self._starts = None
         self._fields = {}
         self._firsts = {}
         for name in names:
@@ -344,7 +346,7 @@ class Message:
         new._has_tail = self._has_tail
         new._fields = self._fields
         new._firsts = self._firsts
-        new._names = self._names
+        new._starts = self._starts
         new._originals = None if self._originals is None else self._originals.copy()
         new._charset = self._charset
         new._notices = self._notices
@@ -364,7 +366,7 @@ class Message:
         field = self.delimiters.field
         if codec is None and self._originals is None:
             texts = [s if isinstance(s, str) else segment_text(s, field) for s in self._segments]
-            if not (self._has_tail and texts[-1].endswith("\r")):
+            if not self._has_tail or not texts[-1].endswith("\r"):
                 texts.append("")
             text = "\r".join(texts)
             # A plain ASCII message most often stays one, and then its charset need not be looked up.
@@ -382,8 +384,9 @@ class Message:
     def _codec_by_edited_header(self) -> str | None:
         """The codec that an edited MSH-18 asks for, None when nothing changes."""
         fields = self.fields(0)
-        declared = fields[18] if len(fields) > 18 else ""
-        if not declared or fields[0] != "MSH" or declared == self.charset.declared:
+        if len(fields) < 19 or not (declared := fields[18]):
+            return None
+        if fields[0] != "MSH" or declared == self.charset.declared:
             return None
         candidates = declared_codecs(declared, self.delimiters.repetition)
         if candidates is None:

@@ -4,7 +4,7 @@
 else: so a stored message can be run again, traced, or run under another version, and compared.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from engine.config.channel import AcceptPattern, ChannelFile
@@ -14,12 +14,12 @@ from engine.config.finding import BadValue, ConfigFinding
 from engine.config.site import LoadedChannel
 from engine.hl7.errors import PathError, UnencodableText
 from engine.hl7.message import Message
-from engine.hl7.path import Path
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.own_code import OwnCode
-from engine.pipeline.run import Placed, Result, Way, failed, in_order
+from engine.pipeline.routes import Way, chooser
+from engine.pipeline.run import Placed, Result, in_order
 from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer
 from engine.pipeline.trace import Trace, Tracer
 
@@ -64,8 +64,7 @@ class CompiledChannel:
         self._accept: Sequence[AcceptPattern] = file.accept
         self._accepts_all = any(pattern == "*" for pattern in file.accept)
         self._types: dict[str, bool] = {}
-        self._always = _taken(self.routes, None) if all(way.condition is None for way in self.routes) else None
-        self._by_value = _ByValue.of(self.routes)
+        self._choose = chooser(self.routes)
 
     # -- whose message is it --------------------------------------------------------------------
 
@@ -130,27 +129,14 @@ class CompiledChannel:
     def _leave(self, message: Message, run: Run, stop: Stop | None) -> Result:
         """What the steps left of a message goes to its destinations."""
         if stop is None:
-            destinations = self._always
-            if destinations is None:
-                destinations, stop = self._chosen(message)
-            if stop is None:
-                if destinations:
-                    return self._deliver(message, run, destinations)
+            destinations = self._choose(message)
+            if isinstance(destinations, Stop):
+                stop = destinations
+            elif destinations:
+                return self._deliver(message, run, destinations)
+            else:
                 stop = Stop("filtered", (NO_ROUTE,))
         return Result(stop.kind, [], (*run.findings, *stop.findings))
-
-    def _chosen(self, message: Message) -> tuple[tuple[DestinationName, ...], Stop | None]:
-        """Each destination once, in the order of the routes; or the Stop of a route that could not be decided."""
-        if self._by_value is not None:
-            return self._by_value.choose(message), None
-        chosen: dict[DestinationName, None] = {}
-        for way in self.routes:
-            try:
-                if way.condition is None or way.condition.run(message):
-                    chosen[way.destination] = None
-            except Exception as error:  # noqa: BLE001 - as for a step: the message is held
-                return (), failed(f"route to {way.destination}", error)
-        return tuple(chosen), None
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
         try:
@@ -162,40 +148,6 @@ class CompiledChannel:
             body = None
         deliveries = [DraftDelivery(destination, body) for destination in destinations]
         return Result("processed", deliveries, tuple(run.findings))
-
-
-class _ByValue:
-    """Routes that all look at one place, decided by a single look at it."""
-
-    __slots__ = ("_destinations", "_get", "_otherwise")
-
-    def __init__(self, path: Path, routes: Sequence[Way], values: Iterable[str]) -> None:
-        self._get = path.get
-        self._destinations = {value: _taken(routes, value) for value in values}
-        self._otherwise = _taken(routes, None)
-
-    @classmethod
-    def of(cls, routes: Sequence[Way]) -> "_ByValue | None":
-        """None where they look at several places, or ask for more than that it is one of some texts."""
-        asked = [way.condition.one_of for way in routes if way.condition is not None]
-        known = [one_of for one_of in asked if one_of is not None]
-        if not known or len(known) < len(asked) or any(one_of.path != known[0].path for one_of in known):
-            return None
-        return cls(known[0].path, routes, frozenset[str]().union(*(one_of.texts for one_of in known)))
-
-    def choose(self, message: Message) -> tuple[DestinationName, ...]:
-        """Each destination once, in the order of the routes."""
-        return self._destinations.get(self._get(message) or "", self._otherwise)
-
-
-def _taken(routes: Sequence[Way], value: str | None) -> tuple[DestinationName, ...]:
-    """The destinations of the routes without a condition, and of those that ask for `value`."""
-    destinations = dict.fromkeys(
-        way.destination
-        for way in routes
-        if way.condition is None or (way.condition.one_of is not None and value in way.condition.one_of.texts)
-    )
-    return tuple(destinations)
 
 
 def compile_channel(

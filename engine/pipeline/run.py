@@ -10,7 +10,6 @@ from engine.hl7.errors import EditError
 from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
-from engine.model.ids import DestinationName
 from engine.model.states import MessageState
 from engine.pipeline.step import CompiledStep, Run, Stop
 
@@ -39,13 +38,6 @@ class Placed(NamedTuple):
     call: CompiledStep
     condition: Condition | None
     own_file: str = ""
-
-
-class Way(NamedTuple):
-    """One compiled route: a destination, and the condition, if any, that sends a message there."""
-
-    destination: DestinationName
-    condition: Condition | None
 
 
 def in_order(steps: Sequence[Placed]) -> CompiledStep:

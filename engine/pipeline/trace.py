@@ -12,7 +12,8 @@ from engine.config.expression import Condition, Explained, ValueTooLong
 from engine.hl7.message import Message
 from engine.model.finding import Finding
 from engine.pipeline.compare import Change, changes
-from engine.pipeline.run import Result, Way
+from engine.pipeline.routes import Way
+from engine.pipeline.run import Result
 from engine.pipeline.step import Lookup, Run, Stop
 
 StepOutcome = Literal["done", "skipped", "filtered", "held", "rejected"]
