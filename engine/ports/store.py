@@ -134,7 +134,8 @@ class Store(Protocol):
         """Committed messages of this channel and sender with this control id received since, newest first.
 
         Not those that were rejected with a negative answer: their sender was told to keep them, and may send
-        them again. At most the newest 16, so that a sender that never changes its control id costs no more than another.
+        them again. At most the newest 16, so that a sender that never changes its control id costs no more
+        than another.
         """
         ...
 
