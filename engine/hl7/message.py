@@ -196,17 +196,17 @@ class Message:
 
     def _find(self, name: str) -> int:
         start = name + self.delimiters.field
-        segments = self._segments
-        for index, segment in enumerate(segments):
+        starts = self._starts
+        if starts is not None and name not in starts and len(name) == 3:
+            return starts.index(start) if start in starts else -1
+        for index, segment in enumerate(self._segments):
             if isinstance(segment, str):
                 if segment.startswith(name) and (segment.startswith(start) or segment == name):
                     return index
             elif segment[0] == name:
                 return index
-        if self._has_tail:
-            tail = segments[-1]
-            if isinstance(tail, str) and f"\r{name}" in tail and (found := self.indexes(name)):
-                return found[0]
+        if self._has_tail and f"\r{name}" in self._segments[-1] and (found := self.indexes(name)):
+            return found[0]
         return -1
 
     def first_fields(self, name: str) -> list[str]:

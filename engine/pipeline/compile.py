@@ -146,8 +146,7 @@ class CompiledChannel:
             return Result("held", [], (*run.findings, finding))
         if body == message.raw:
             body = None
-        deliveries = [DraftDelivery(destination, body) for destination in destinations]
-        return Result("processed", deliveries, tuple(run.findings))
+        return Result("processed", [DraftDelivery(to, body) for to in destinations], tuple(run.findings))
 
 
 def compile_channel(
