@@ -56,9 +56,9 @@ def answers(message: Message | None, decision: Decision, hl7_code: str = "", mod
     application = _APPLICATION[decision]
     if message is None:
         return [application]
-    accept_when, application_when = _conditions(message)
-    is_ack = _message_code(message) in _ACK_TYPES
-    if mode == "original" or (mode == "auto" and not (accept_when or application_when)):
+    is_ack = _header_value(message, 9) in _ACK_TYPES
+    accept_when, application_when = ("", "") if mode == "original" else _conditions(message)
+    if mode != "enhanced" and not (accept_when or application_when):
         return [] if is_ack else [application]
     if not accept_when and not application_when:
         accept_when = "AL"
@@ -182,21 +182,17 @@ def _negative(raw: bytes, code: str, control_id: bytes) -> Ack:
 
 def _conditions(message: Message) -> tuple[str, str]:
     """MSH-15 and MSH-16, trimmed."""
-    msh = message.fields(0)
-    if msh[0] == "MSH" and (len(msh) < 16 or not (msh[15] or (len(msh) > 16 and msh[16]))):
-        return "", ""
-    accept, application = message.get("MSH-15"), message.get("MSH-16")
-    return (accept or "").strip(), (application or "").strip()
+    return _header_value(message, 15).strip(), _header_value(message, 16).strip()
 
 
-def _message_code(message: Message) -> str | None:
-    """MSH-9.1."""
+def _header_value(message: Message, number: int) -> str:
+    """What stands first in a field of MSH, unescaped; '' for absent."""
     msh = message.fields(0)
-    if msh[0] == "MSH" and len(msh) > 9:
-        code = msh[9].partition(message.delimiters.cut_component)[0]
-        if code.isalnum():
-            return code
-    return message.get("MSH-9.1")
+    if msh[0] == "MSH":
+        text = msh[number] if number < len(msh) else ""
+        if not text or (text := text.partition(message.delimiters.cut_component)[0]).isalnum():
+            return text
+    return message.get(f"MSH-{number}") or ""
 
 
 def _is_due(condition: str, decision: Decision) -> bool:
