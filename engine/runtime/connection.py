@@ -113,7 +113,8 @@ class Connection(asyncio.BufferedProtocol):
             listener.failed(self, error)
             return
         if decoder.mid_block:
-            if not self.mid_block_since:
+            # A block that ended in this read was in time; the time of the one behind it begins now.
+            if items or not self.mid_block_since:
                 self.mid_block_since = now
                 listener.watch(self)
         elif self.mid_block_since:

@@ -1,0 +1,488 @@
+"""A port and its connections: every block answered in its order, every peer bounded in bytes, time and number."""
+
+import asyncio
+import gc
+import logging
+import ssl
+import tracemalloc
+
+import pytest
+import trustme
+
+from engine.runtime import connection as connection_module
+from engine.runtime import listener as module
+from tests.runtime.parts import turns, until
+from tests.runtime.wires import HeldIntake, block, listening
+
+
+@pytest.fixture
+def intake() -> HeldIntake:
+    return HeldIntake()
+
+
+@pytest.fixture
+def held() -> HeldIntake:
+    return HeldIntake(at_once=False)
+
+
+@pytest.fixture
+def swift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks are looked at often."""
+    monkeypatch.setattr(module, "SWEEP_S", 0.005)
+
+
+class TestAnswers:
+    async def test_a_block_is_answered_on_its_connection(self, intake) -> None:
+        async with listening(intake) as port:
+            one, two = await port.wire(), await port.wire()
+            await one.send(b"one")
+            await two.send(b"two")
+            assert await one.answer() == b"one"
+            assert await two.answer() == b"two"
+
+    async def test_answers_leave_in_the_order_of_the_blocks_however_the_work_ended(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(*(b"%d" % n for n in range(10)))
+            await until(lambda: len(held.replies) == 10)
+            for place in (5, 9, 3, 1, 2):
+                held.answer(place)
+            assert await wire.is_silent()
+            held.answer(0)
+            assert await wire.answers(4) == [b"0", b"1", b"2", b"3"]
+            held.replies[4].settle(b"")  # none is due
+            assert await wire.answer() == b"5"
+            held.answer_all()
+            assert await wire.answers(4) == [b"6", b"7", b"8", b"9"]
+
+    async def test_an_answer_is_given_once(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            await until(lambda: held.replies)
+            held.replies[0].settle(block(b"first"))
+            held.replies[0].settle(block(b"second"))
+            await wire.send(b"b")
+            await until(lambda: len(held.replies) == 2)
+            held.answer(1)
+            assert await wire.answers(2) == [b"first", b"b"]
+
+    async def test_ten_thousand_without_waiting_are_answered_in_order(self, intake) -> None:
+        async with listening(intake) as port:
+            wire = await port.wire()
+            sending = asyncio.gather(
+                *(wire.send(*(b"%d" % n for n in range(k, k + 500))) for k in range(0, 10_000, 500))
+            )
+            assert await wire.answers(10_000) == [b"%d" % n for n in range(10_000)]
+            await sending
+
+    async def test_a_defect_on_one_connection_closes_it_and_leaves_the_others(self, intake, caplog) -> None:
+        async with listening(intake) as port:
+            good, bad = await port.wire(), await port.wire()
+            intake.defect = KeyError("Testperson")
+            with caplog.at_level(logging.ERROR):
+                await bad.send(b"x")
+                assert await bad.rest() == b""
+            intake.defect = None
+            await good.send(b"y")
+            assert await good.answer() == b"y"
+            assert port.meter.events("failed") == 1
+            assert "KeyError" in caplog.text and "Testperson" not in caplog.text
+
+    async def test_an_answer_to_a_peer_that_has_gone_is_no_error(self, held, caplog) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(b"a", b"b")
+            await until(lambda: len(held.replies) == 2)
+            wire.reset()
+            await until(lambda: port.listener.connection_count == 0)
+            held.answer_all()
+            await turns()
+            assert caplog.records == []
+
+
+class TestBackPressure:
+    async def test_a_sender_is_not_read_from_while_too_much_of_it_is_in_hand(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            sent = [b"%06d" % n + b"x" * 20_000 for n in range(1000)]
+
+            async def send() -> None:
+                for payload in sent:
+                    await wire.send(payload)
+
+            sending = asyncio.get_running_loop().create_task(send())
+            await until(lambda: len(held.taken) >= connection_module.MOST_UNANSWERED)
+            before = -1
+            while before != len(held.taken):
+                before = len(held.taken)
+                for _ in range(30):
+                    await asyncio.sleep(0.001)
+            most = connection_module.MOST_UNANSWERED + module.READ_BUFFER_BYTES // 20_000 + 1
+            assert len(held.taken) <= most and not sending.done()
+            held.at_once = True
+            held.answer_all()
+            assert len(await wire.answers(1000)) == 1000
+            await sending
+
+    async def test_large_messages_are_bounded_by_their_bytes(self, held) -> None:
+        async with listening(held, max_message_bytes=1024 * 1024) as port:
+            wire = await port.wire()
+            sent = [b"%06d" % n + b"x" * 1_000_000 for n in range(40)]
+
+            async def send() -> None:
+                for payload in sent:
+                    await wire.send(payload)
+
+            sending = asyncio.get_running_loop().create_task(send())
+            await until(lambda: len(held.taken) >= 8)
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            assert len(held.taken) <= 10 and not sending.done()
+            held.at_once = True
+            held.answer_all()
+            assert [len(answer) for answer in await wire.answers(40)] == [1_000_006] * 40
+            await sending
+
+    async def test_a_peer_that_reads_late_gets_every_answer(self, intake) -> None:
+        async with listening(intake) as port:
+            wire = await port.wire()
+            wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            payloads = [b"%06d" % n + b"x" * 50_000 for n in range(300)]
+            sending = asyncio.get_running_loop().create_task(wire.raw(b"".join(map(block, payloads))))
+            (connection,) = await connections(port)
+            await until(lambda: connection.write_blocked_since)
+            wire.reader._transport.resume_reading()  # type: ignore[attr-defined]
+            assert await wire.answers(300) == payloads
+            await sending
+
+
+async def connections(port) -> list[connection_module.Connection]:
+    await until(lambda: port.listener._connections)
+    return list(port.listener._connections)
+
+
+class TestTime:
+    async def test_a_quiet_sender_may_stay(self, intake, clock, swift) -> None:
+        async with listening(intake, clock) as port:
+            wire = await port.wire()
+            await connections(port)
+            clock.ahead_s += 100_000
+            for _ in range(10):
+                await asyncio.sleep(0.002)
+            await wire.send(b"a")
+            assert await wire.answer() == b"a"
+
+    async def test_with_an_idle_time_out_it_may_not(self, intake, clock, swift) -> None:
+        async with listening(intake, clock, idle_timeout_s=30) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            assert await wire.answer() == b"a"
+            clock.ahead_s += 31
+            assert await wire.rest() == b""
+            assert port.meter.events("idle") == 1
+
+    async def test_a_sender_that_waits_for_its_answer_is_not_idle(self, held, clock, swift) -> None:
+        async with listening(held, clock, idle_timeout_s=30) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            await until(lambda: held.replies)
+            clock.ahead_s += 100
+            for _ in range(10):
+                await asyncio.sleep(0.002)
+            held.answer_all()
+            assert await wire.answer() == b"a"
+
+    async def test_a_block_that_is_not_ended_in_time_ends_its_connection(self, intake, clock, swift) -> None:
+        async with listening(intake, clock, frame_timeout_s=60) as port:
+            wire = await port.wire()
+            await wire.send(b"whole")
+            assert await wire.answer() == b"whole"
+            await wire.raw(b"\x0bhalf")
+            (connection,) = await connections(port)
+            await until(lambda: connection.mid_block_since)
+            clock.ahead_s += 50
+            await wire.raw(b" of it")  # a byte now and then does not buy time
+            await until(lambda: connection.decoder.buffered_bytes == 10)
+            clock.ahead_s += 11
+            assert await wire.rest() == b""
+            assert port.meter.events("midframe") == 1
+            assert intake.taken == [b"whole"]
+
+    async def test_a_sender_that_never_pauses_between_blocks_is_not_cut_off(self, intake, clock, swift) -> None:
+        """Every read ends in the middle of a block, and every block ends in good time."""
+        async with listening(intake, clock, frame_timeout_s=60) as port:
+            wire = await port.wire()
+            await wire.raw(b"\x0b0")
+            for number in range(1, 20):
+                await wire.raw(b"\x1c\r\x0b%d" % number)
+                assert await wire.answer() == b"%d" % (number - 1)
+                clock.ahead_s += 20
+                for _ in range(5):
+                    await asyncio.sleep(0.002)
+            assert port.meter.events("midframe") == 0
+
+    async def test_a_block_without_its_last_byte_is_taken_after_a_moment(self, intake, clock, swift) -> None:
+        async with listening(intake, clock, trailing_cr_s=1.0) as port:
+            wire = await port.wire()
+            await wire.raw(b"\x0ba\x1c")
+            (connection,) = await connections(port)
+            await until(lambda: connection.decoder.awaits_cr)
+            assert intake.taken == []
+            clock.ahead_s += 1.1
+            assert await wire.answer() == b"a"
+            await wire.raw(b"\r\x0bb\x1c\r")
+            assert await wire.answer() == b"b"
+            assert port.meter.events("no-cr") == 1
+
+
+class TestEnds:
+    async def test_what_came_whole_before_the_end_is_answered(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(b"a", b"b")
+            wire.end()
+            await until(lambda: len(held.replies) == 2)
+            await turns(50)
+            held.answer_all()
+            assert await wire.rest() == block(b"a") + block(b"b")
+
+    async def test_a_block_that_lacks_only_its_last_byte_at_the_end_is_whole(self, intake) -> None:
+        async with listening(intake) as port:
+            wire = await port.wire()
+            await wire.raw(b"\x0ba\x1c")
+            wire.end()
+            assert await wire.rest() == block(b"a")
+
+    @pytest.mark.parametrize("how", ["end", "reset"])
+    async def test_half_a_block_is_discarded_and_counted(self, intake, how) -> None:
+        async with listening(intake) as port:
+            wire = await port.wire()
+            await wire.raw(b"\x0bMSH|half")
+            (connection,) = await connections(port)
+            await until(lambda: connection.decoder.mid_block)
+            getattr(wire, how)()
+            await until(lambda: port.listener.connection_count == 0)
+            assert intake.taken == [] and port.meter.events("truncated") == 1
+
+    async def test_bytes_that_make_no_sense_end_the_connection_behind_the_answers(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.raw(block(b"a") + b"\x0bb\x1cX")
+            await until(lambda: held.replies)
+            held.answer_all()
+            assert await wire.rest() == block(b"a")
+            assert port.meter.events("fs-in-block") == 1
+
+    async def test_a_block_that_is_too_long_is_answered(self, intake) -> None:
+        async with listening(intake, max_message_bytes=1000) as port:
+            wire = await port.wire()
+            await wire.send(b"x" * 1001, b"next")
+            assert await wire.answers(2) == [b"too long", b"next"]
+            assert intake.oversize[0].size_bytes == 1001 and port.meter.events("oversize") == 1
+
+    async def test_a_commit_byte_and_an_empty_block_are_owed_nothing(self, intake) -> None:
+        async with listening(intake) as port:
+            wire = await port.wire()
+            await wire.raw(block(b"\x06") + block(b"") + block(b"\r\n") + block(b"a"))
+            assert await wire.answer() == b"a"
+            assert intake.taken == [b"a"] and port.meter.events("commit-byte") == 1
+
+
+class TestWhoMayConnect:
+    @pytest.mark.parametrize(
+        ("allow", "may"),
+        [((), True), (("127.0.0.0/8",), True), (("10.0.0.0/8", "127.0.0.1"), True), (("10.0.0.0/8", "::1"), False)],
+    )
+    async def test_addresses_that_the_list_does_not_name_are_not_read_from(self, intake, allow, may) -> None:
+        async with listening(intake, allow=module.allow_list(allow)) as port:
+            wire = await port.wire()
+            try:
+                await wire.send(b"a")
+            except ConnectionError:
+                assert not may
+            if may:
+                assert await wire.answer() == b"a"
+            else:
+                assert await wire.rest() == b""
+                assert intake.taken == [] and port.meter.events("refused_address") == 1
+
+    def test_an_old_address_in_new_clothes_is_the_old_one(self) -> None:
+        listener = module.Listener.__new__(module.Listener)
+        listener.settings = module.ListenerSettings("x", "::", 0, allow=module.allow_list(["10.1.0.0/16"]))
+        assert listener._allowed("::ffff:10.1.2.3") and not listener._allowed("::ffff:10.2.2.3")
+        assert not listener._allowed("") and not listener._allowed("fe80::1%eth0")
+
+    async def test_no_more_than_so_many_at_a_time(self, intake) -> None:
+        async with listening(intake, max_connections=2) as port:
+            one, two = await port.wire(), await port.wire()
+            await until(lambda: port.listener.connection_count == 2)
+            three = await port.wire()
+            assert await three.rest() == b""
+            assert port.meter.events("refused_limit") == 1
+            one.close()
+            await until(lambda: port.listener.connection_count == 1)
+            four = await port.wire()
+            for wire in (two, four):
+                await wire.send(b"a")
+                assert await wire.answer() == b"a"
+
+    async def test_a_noisy_peer_is_logged_once_and_counted_always(self, intake, caplog) -> None:
+        async with listening(intake, max_message_bytes=1000) as port:
+            wire = await port.wire()
+            with caplog.at_level(logging.WARNING):
+                await wire.send(*[b"x" * 1001] * 20)
+                await wire.answers(20)
+            assert len(caplog.records) == 1 and port.meter.events("oversize") == 20
+
+    async def test_two_thousand_idle_connections_cost_little_and_none_is_harmed(self, intake) -> None:
+        async with listening(intake) as port:
+            first = await port.wire()
+            gc.collect()
+            tracemalloc.start()
+            try:
+                wires: list[tuple[asyncio.Transport, asyncio.Protocol]] = []
+                loop = asyncio.get_running_loop()
+                for _ in range(20):
+                    wires += await asyncio.gather(
+                        *(loop.create_connection(asyncio.Protocol, *port.address) for _ in range(100))
+                    )
+                await until(lambda: port.listener.connection_count == 2001)
+                ours = sum(
+                    stat.size
+                    for stat in tracemalloc.take_snapshot().statistics("filename")
+                    if "/engine/" in stat.traceback[0].filename
+                )
+            finally:
+                tracemalloc.stop()
+            assert ours / 2000 < 4096, f"{ours / 2000:.0f} bytes of ours a connection"
+            await first.send(b"a")
+            assert await first.answer() == b"a"
+            wires[1000][0].write(block(b"b"))
+            await until(lambda: b"b" in intake.taken)
+            for transport, _ in wires:
+                transport.abort()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+class TestTls:
+    def server(self, authority: trustme.CA, *, mutual: bool = False) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+        if mutual:
+            context.verify_mode = ssl.CERT_REQUIRED
+            authority.configure_trust(context)
+        return context
+
+    def client(self, authority: trustme.CA, own: trustme.CA | None = None) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        if own is not None:
+            own.issue_cert("sender.example").configure_cert(context)
+        return context
+
+    async def test_blocks_and_answers_travel_encrypted(self, intake, authority) -> None:
+        async with listening(intake, tls=self.server(authority)) as port:
+            wire = await port.wire(ssl=self.client(authority), server_hostname="localhost")
+            payloads = [b"%d" % n + b"x" * 30_000 for n in range(100)]
+            sending = asyncio.gather(wire.send(*payloads))
+            assert await wire.answers(100) == payloads
+            await sending
+            wire.close()
+
+    async def test_a_plain_sender_is_not_answered(self, intake, authority) -> None:
+        async with listening(intake, tls=self.server(authority)) as port:
+            wire = await port.wire()
+            await wire.send(b"MSH|plain")
+            assert b"MSH" not in await wire.rest()
+            assert intake.taken == []
+
+    @pytest.mark.parametrize("who", ["nobody", "stranger", "known"])
+    async def test_with_mutual_tls_only_known_senders_are_read_from(self, intake, authority, who) -> None:
+        own = {"nobody": None, "stranger": trustme.CA(), "known": authority}[who]
+        async with listening(intake, tls=self.server(authority, mutual=True)) as port:
+            try:
+                wire = await port.wire(ssl=self.client(authority, own), server_hostname="localhost")
+                await wire.send(b"a")
+                answer = await wire.answer()
+                wire.close()
+            except (ssl.SSLError, OSError, asyncio.IncompleteReadError):
+                answer = b""
+            assert (answer, intake.taken) == ((b"a", [b"a"]) if who == "known" else (b"", []))
+
+
+class TestStop:
+    async def test_what_is_in_hand_is_answered_and_nothing_new_is_read(self, held) -> None:
+        async with listening(held) as port:
+            wire, idle = await port.wire(), await port.wire()
+            await wire.send(b"a")
+            await until(lambda: held.replies and port.listener.connection_count == 2)
+            stopping = asyncio.get_running_loop().create_task(port.listener.stop(5))
+            assert await idle.rest() == b""
+            with pytest.raises(ConnectionError):
+                await port.wire()
+            assert not stopping.done()
+            held.answer_all()
+            assert await wire.rest() == block(b"a")
+            await asyncio.wait_for(stopping, 5)
+
+    async def test_nothing_is_read_any_more(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            await until(lambda: held.replies)
+            stopping = asyncio.get_running_loop().create_task(port.listener.stop(5))
+            await turns()
+            await wire.send(b"too late")
+            await turns(50)
+            held.answer_all()
+            await asyncio.wait_for(stopping, 5)
+            assert held.taken == [b"a"]
+
+    async def test_what_is_not_answered_by_the_deadline_is_cut_off(self, held, caplog) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            await until(lambda: held.replies)
+            with caplog.at_level(logging.WARNING):
+                await asyncio.wait_for(port.listener.stop(0.05), 2)
+            assert await wire.rest() == b""
+            assert "1 connection(s) cut off" in caplog.text
+            held.answer_all()
+            await turns()
+
+    async def test_abort_all_says_nothing_more(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            await until(lambda: held.replies)
+            port.listener.abort_all()
+            held.answer_all()
+            assert await wire.rest() == b""
+
+    async def test_a_reply_that_is_dropped_closes_without_an_answer(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(b"a", b"b", b"c")
+            await until(lambda: len(held.replies) == 3)
+            held.replies[1].drop()
+            held.answer_all()
+            assert await wire.rest() == b""
+            assert port.listener.connection_count == 0
+
+    async def test_many_senders_that_reset_in_the_middle_leave_nothing_behind(self, held) -> None:
+        async with listening(held) as port:
+            wires = [await port.wire() for _ in range(100)]
+            for number, wire in enumerate(wires):
+                await wire.raw(block(b"whole") * (number % 3) + b"\x0bhalf" * (number % 2))
+            await until(lambda: len(held.replies) == sum(n % 3 for n in range(100)))
+            for wire in wires:
+                wire.reset()
+            await until(lambda: port.listener.connection_count == 0)
+            held.answer_all()
+            await turns()
+            assert not port.listener._watched
