@@ -214,14 +214,16 @@ class Listener:
 
     def _look_at(self, connection: Connection, now: float) -> None:
         settings = self.settings
-        if connection.decoder.awaits_cr and now - connection.last_read_at >= settings.trailing_cr_s:
+        if connection.write_blocked_since and now - connection.write_blocked_since > UNREAD_ANSWERS_S:
+            self._event(connection, "unread", f"answers were not read for {UNREAD_ANSWERS_S:g} s")
+            connection.abort()
+        elif connection.closing:
+            return
+        elif connection.decoder.awaits_cr and now - connection.last_read_at >= settings.trailing_cr_s:
             connection.trailing_cr_overdue()
         elif connection.mid_block_since and now - connection.mid_block_since > settings.frame_timeout_s:
             self._event(connection, "midframe", f"a block was not ended within {settings.frame_timeout_s:g} s")
             connection.close_when_answered()
-        elif connection.write_blocked_since and now - connection.write_blocked_since > UNREAD_ANSWERS_S:
-            self._event(connection, "unread", f"answers were not read for {UNREAD_ANSWERS_S:g} s")
-            connection.abort()
         elif (
             settings.idle_timeout_s
             and not connection.unanswered

@@ -144,6 +144,25 @@ class TestBackPressure:
             assert [len(answer) for answer in await wire.answers(40)] == [1_000_006] * 40
             await sending
 
+    async def test_a_peer_that_never_reads_its_answers_is_not_read_from_and_dropped(
+        self, intake, clock, swift, monkeypatch
+    ) -> None:
+        async with listening(intake, clock) as port:
+            wire = await port.wire()
+            wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            sending = asyncio.get_running_loop().create_task(wire.raw(block(b"x" * 100_000) * 500))
+            (connection,) = await connections(port)
+            await until(lambda: connection.write_blocked_since)
+            taken = len(intake.taken)
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+            assert len(intake.taken) <= taken + 3, "it is still read from"
+            clock.ahead_s += connection_module.UNREAD_ANSWERS_S + 1
+            await until(lambda: port.listener.connection_count == 0)
+            assert port.meter.events("unread") == 1
+            with pytest.raises(ConnectionError):
+                await sending
+
     async def test_a_peer_that_reads_late_gets_every_answer(self, intake) -> None:
         async with listening(intake) as port:
             wire = await port.wire()
@@ -234,6 +253,19 @@ class TestTime:
             await wire.raw(b"\r\x0bb\x1c\r")
             assert await wire.answer() == b"b"
             assert port.meter.events("no-cr") == 1
+
+    async def test_an_event_is_counted_once_though_its_connection_takes_long_to_end(self, held, clock, swift) -> None:
+        async with listening(held, clock, frame_timeout_s=60) as port:
+            wire = await port.wire()
+            await wire.raw(block(b"in hand") + b"\x0bhalf")
+            await until(lambda: held.replies)
+            clock.ahead_s += 61
+            await until(lambda: port.meter.events("midframe"))
+            for _ in range(20):
+                await asyncio.sleep(0.002)
+            assert port.meter.events("midframe") == 1
+            held.answer_all()
+            assert await wire.rest() == block(b"in hand")
 
 
 class TestEnds:

@@ -67,7 +67,7 @@ class Wire:
     def reset(self) -> None:
         """RST, not FIN: the peer is gone, and so is what it had not read."""
         plain = self.writer.get_extra_info("socket")
-        if plain.fileno() >= 0:
+        if plain is not None and plain.fileno() >= 0:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
