@@ -211,7 +211,16 @@ class Connection(asyncio.BufferedProtocol):
             and not self._transport.is_closing()
         ):
             self._paused = False
+            now = self._listener.now()
+            self.last_read_at = now
+            if self.mid_block_since:
+                self.mid_block_since = now
             self._transport.resume_reading()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is not read from at present."""
+        return self._paused
 
     @property
     def write_blocked_since(self) -> float:

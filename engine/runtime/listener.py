@@ -217,8 +217,8 @@ class Listener:
         if connection.write_blocked_since and now - connection.write_blocked_since > UNREAD_ANSWERS_S:
             self._event(connection, "unread", f"answers were not read for {UNREAD_ANSWERS_S:g} s")
             connection.abort()
-        elif connection.closing:
-            return
+        elif connection.closing or connection.paused:
+            return  # nothing is read from it: that is not the sender's doing (reliability.md D5)
         elif connection.decoder.awaits_cr and now - connection.last_read_at >= settings.trailing_cr_s:
             connection.trailing_cr_overdue()
         elif connection.mid_block_since and now - connection.mid_block_since > settings.frame_timeout_s:

@@ -241,6 +241,23 @@ class TestTime:
                     await asyncio.sleep(0.002)
             assert port.meter.events("midframe") == 0
 
+    async def test_no_time_runs_against_a_sender_while_we_do_not_read_from_it(self, held, clock, swift) -> None:
+        """The disk stalls for minutes: that is not the sender's fault (reliability.md D5)."""
+        async with listening(held, clock, frame_timeout_s=60, idle_timeout_s=60) as port:
+            wire = await port.wire()
+            payloads = [b"%d" % n for n in range(connection_module.MOST_UNANSWERED)]
+            await wire.raw(b"".join(map(block, payloads)) + b"\x0bhalf")
+            (connection,) = await connections(port)
+            await until(lambda: len(held.taken) == len(payloads) and connection.decoder.mid_block)
+            clock.ahead_s += 600
+            for _ in range(20):
+                await asyncio.sleep(0.002)
+            assert not connection.closing
+            held.at_once = True
+            held.answer_all()
+            await wire.raw(b" and half\x1c\r")
+            assert (await wire.answers(len(payloads) + 1))[-1] == b"half and half"
+
     async def test_a_block_without_its_last_byte_is_taken_after_a_moment(self, intake, clock, swift) -> None:
         async with listening(intake, clock, trailing_cr_s=1.0) as port:
             wire = await port.wire()
