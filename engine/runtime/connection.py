@@ -126,7 +126,8 @@ class Connection(asyncio.BufferedProtocol):
         """The peer will send no more; what it sent whole is still answered before the connection closes."""
         self._finish_decoder()
         self.closing = True
-        return bool(self._replies)  # True keeps our direction open; _flush closes it
+        # True keeps our direction open, and _flush closes it. TLS cannot do that: its end is for both directions.
+        return bool(self._replies) and self._listener.settings.tls is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closing:

@@ -75,6 +75,7 @@ class Listener:
         self._watched: set[Connection] = set()
         self._empty = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._stopping = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._warned: set[tuple[str, str]] = set()
 
@@ -101,6 +102,7 @@ class Listener:
         """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
         if self._server is None:
             return
+        self._stopping = True
         self._server.close()
         if not self._connections:
             self._empty.set()
@@ -138,6 +140,8 @@ class Listener:
 
     def admit(self, connection: Connection) -> bool:
         """Whether this peer may stay: the allow-list first, then the limit (reliability.md C8, C9)."""
+        if self._stopping:
+            return False
         if self.settings.allow and not self._allowed(connection.peer):
             self._event(connection, "refused_address", "an address that `allow` does not name")
             return False

@@ -12,7 +12,7 @@ import trustme
 from engine.runtime import connection as connection_module
 from engine.runtime import listener as module
 from tests.runtime.parts import turns, until
-from tests.runtime.wires import HeldIntake, block, listening
+from tests.runtime.wires import HeldIntake, Wire, block, listening
 
 
 @pytest.fixture
@@ -463,6 +463,18 @@ class TestTls:
                 answer = b""
             assert (answer, intake.taken) == ((b"a", [b"a"]) if who == "known" else (b"", []))
 
+    async def test_the_end_of_a_tls_sender_is_no_noise_in_the_log(self, held, authority, caplog) -> None:
+        async with listening(held, tls=self.server(authority)) as port:
+            wire = await port.wire(ssl=self.client(authority), server_hostname="localhost")
+            await wire.send(b"a")
+            await until(lambda: held.replies)
+            with caplog.at_level(logging.WARNING):
+                wire.close()
+                await until(lambda: port.listener.connection_count == 0)
+                held.answer_all()
+                await turns()
+            assert caplog.records == []
+
 
 class TestStop:
     async def test_what_is_in_hand_is_answered_and_nothing_new_is_read(self, held) -> None:
@@ -503,6 +515,25 @@ class TestStop:
             assert "1 connection(s) cut off" in caplog.text
             held.answer_all()
             await turns()
+
+    async def test_a_connection_that_comes_while_the_port_stops_does_not_hold_the_stop_up(self, held) -> None:
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            await until(lambda: held.replies)
+            stopping = asyncio.get_running_loop().create_task(port.listener.stop(30))
+            await turns(3)
+            late = connection_module.Connection(port.listener, port.listener._view)
+            loop = asyncio.get_running_loop()
+            # Accepted by the loop before the port closed, and told to us only now.
+            server = await loop.create_server(lambda: late, "127.0.0.1", 0)
+            other = await Wire.open(server.sockets[0].getsockname())
+            port.wires.append(other)
+            await until(lambda: late.peer)
+            held.answer_all()
+            await asyncio.wait_for(stopping, 2)
+            assert await other.rest() == b""
+            server.close()
 
     async def test_abort_all_says_nothing_more(self, held) -> None:
         async with listening(held) as port:
