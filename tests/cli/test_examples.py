@@ -34,6 +34,7 @@ def place(module_site, repository):
     """A folder where a reader of the help might stand: a site whose engine runs, another site, samples."""
     shutil.copytree(repository / "samples", module_site.folder / "samples")
     shutil.copytree(repository / "channels", module_site.folder / "my-site" / "channels")
+    (module_site.folder / "my-site" / "segmill.yaml").write_text("admin: {port: 0}\n")
     module_site.send("adt", messages.adt(control_id="A1"))
     unknown = Observation("FERR", "Ferritin", "88")
     module_site.send("results", *(messages.oru(control_id=f"R{n}", observations=[unknown]) for n in (1, 2)))
@@ -82,6 +83,6 @@ def test_an_example_that_runs_until_it_is_stopped_works_as_typed(segmill, place,
         _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert process.returncode == 0, said + rest
     assert "Traceback" not in said + rest
