@@ -17,12 +17,20 @@ CONNECTION_EVENTS: Final = (
     "accepted",
     "refused_address",
     "refused_limit",
-    "refused_tls",
     "idle",
     "midframe",
+    "unread",
+    "crowded",
     "oversize",
     "garbage",
+    "fs-in-block",
     "truncated",
+    "bytes-before",
+    "truncated-before",
+    "lf-for-cr",
+    "no-cr",
+    "commit-byte",
+    "failed",
 )
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""

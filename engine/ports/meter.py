@@ -39,5 +39,5 @@ class Meter(Protocol):
     def connections(self, listener: str, open_count: int) -> None: ...
 
     def connection_event(self, listener: str, event: str) -> None:
-        """`event` is one of a closed set: accepted, refused_address, refused_limit, idle, midframe, oversize ..."""
+        """`event` is one of the closed set that the listener and the decoder of blocks name."""
         ...
