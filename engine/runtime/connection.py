@@ -6,7 +6,8 @@ Invariants:
   them ended (hl7.md item 12); a block that is owed nothing leaves nothing;
 - at most `MOST_UNANSWERED` blocks or twice the largest message are in hand for one connection; past
   that nothing is read, so that TCP tells the sender;
-- a peer that does not read its answers is not read from, and dropped after a minute.
+- a peer that does not read its answers is not read from, and dropped after a minute;
+- nothing is read while somebody holds it: the room of all ports is full, or a channel cannot keep up.
 """
 
 import asyncio
@@ -54,10 +55,12 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_flushing",
+        "_holds",
         "_in_hand_bytes",
         "_listener",
         "_paused",
         "_replies",
+        "_room",
         "_transport",
         "_view",
         "_write_blocked_at",
@@ -65,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         "decoder",
         "last_read_at",
         "mid_block_since",
+        "partial_bytes",
         "peer",
     )
 
@@ -73,7 +77,9 @@ class Connection(asyncio.BufferedProtocol):
         self._view = view
         self._transport: asyncio.Transport | None = None
         self._replies: deque[Reply] = deque()
+        self._room = listener.room
         self._in_hand_bytes = 0
+        self._holds = 0
         self._paused = False
         self._flushing = False
         self._write_blocked_at = 0.0
@@ -82,6 +88,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = ""
         self.last_read_at = 0.0
         self.mid_block_since = 0.0
+        self.partial_bytes = 0
 
     # -- asyncio's calls ------------------------------------------------------------------------
 
@@ -117,8 +124,13 @@ class Connection(asyncio.BufferedProtocol):
             if items or not self.mid_block_since:
                 self.mid_block_since = now
                 listener.watch(self)
+            self._has_partial(decoder.buffered_bytes)
         elif self.mid_block_since:
             self.mid_block_since = 0.0
+            self._has_partial(0)
+        room = self._room
+        if room.in_hand_bytes + room.partial_bytes > room.most_bytes:
+            room.look()
         if len(self._replies) >= MOST_UNANSWERED or self._in_hand_bytes > listener.most_in_hand_bytes:
             self._pause()
 
@@ -126,6 +138,8 @@ class Connection(asyncio.BufferedProtocol):
         """The peer will send no more; what it sent whole is still answered before the connection closes."""
         self._finish_decoder()
         self.closing = True
+        self.decoder = self._listener.new_decoder()  # half a block is of no use any more
+        self._has_partial(0)
         # True keeps our direction open, and _flush closes it. TLS cannot do that: its end is for both directions.
         return bool(self._replies) and self._listener.settings.tls is None
 
@@ -133,6 +147,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.closing:
             self._finish_decoder()
         self.closing = True
+        self._has_partial(0)
         self._listener.gone(self)
         self._transport = None
 
@@ -153,6 +168,7 @@ class Connection(asyncio.BufferedProtocol):
             reply = Reply(self, size, now)
             self._replies.append(reply)
             self._in_hand_bytes += size
+            self._room.in_hand_bytes += size
             self._listener.block(self, item, reply)
         elif isinstance(item, Fault):
             self._listener.broken(self, item)
@@ -182,10 +198,15 @@ class Connection(asyncio.BufferedProtocol):
         self._flushing = False
         replies = self._replies
         out: list[bytes] = []
+        freed = 0
         while replies and (answer := replies[0].answer) is not None:
-            self._in_hand_bytes -= replies.popleft().size
+            freed += replies.popleft().size
             if answer:
                 out.append(answer)
+        self._in_hand_bytes -= freed
+        self._room.in_hand_bytes -= freed
+        if self._room.is_full:
+            self._room.look()
         transport = self._transport
         if transport is None:
             return
@@ -204,6 +225,7 @@ class Connection(asyncio.BufferedProtocol):
     def _resume_if_low(self) -> None:
         if (
             self._paused
+            and not self._holds
             and not self.closing
             and not self._write_blocked_at
             and len(self._replies) <= MOST_UNANSWERED // 2
@@ -247,9 +269,31 @@ class Connection(asyncio.BufferedProtocol):
         if not self._replies and self._transport is not None:
             self._transport.close()
 
+    def hold(self) -> None:
+        """Do not read until let go as often as held."""
+        self._holds += 1
+        self._pause()
+
+    def let_go(self) -> None:
+        """One reason less not to read."""
+        self._holds -= 1
+        self._resume_if_low()
+
+    def crowded_out(self) -> None:
+        """Give up the half block: there is no room for it."""
+        self._listener.crowded(self)
+
+    def _has_partial(self, size: int) -> None:
+        """So much of an unfinished block is here now."""
+        self._room.partial_bytes += size - self.partial_bytes
+        self.partial_bytes = size
+
     def abort(self) -> None:
         """Close at once and say nothing more."""
         self.closing = True
         self._replies.clear()
+        self._room.in_hand_bytes -= self._in_hand_bytes
+        self._in_hand_bytes = 0
+        self._has_partial(0)
         if self._transport is not None:
             self._transport.abort()

@@ -12,6 +12,7 @@ from engine.mllp.framing import WARNING_TEXTS, Block, BlockDecoder, Fault, Overs
 from engine.ports.clock import Clock
 from engine.ports.meter import Meter
 from engine.runtime.connection import UNREAD_ANSWERS_S, Connection, Reply
+from engine.runtime.room import Room
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.listener")
@@ -61,6 +62,7 @@ class Listener:
         clock: Clock,
         meter: Meter,
         soon: Callable[[Callable[[], None]], None],
+        room: Room | None = None,
     ) -> None:
         self.settings = settings
         self._intake = intake
@@ -68,6 +70,7 @@ class Listener:
         self._meter = meter
         self.soon = soon
         self.now = clock.monotonic
+        self.room = room or Room()
         self.most_in_hand_bytes = max(2 * settings.max_message_bytes, 8 * 1024 * 1024)
         self.address = ""
         self._view = memoryview(bytearray(READ_BUFFER_BYTES))
@@ -148,6 +151,9 @@ class Listener:
         if len(self._connections) >= self.settings.max_connections:
             self._event(connection, "refused_limit", f"more than {self.settings.max_connections} connections")
             return False
+        if not self.room.admit(connection):
+            self._event(connection, "refused_limit", f"more than {self.room.most_connections} connections on all ports")
+            return False
         self._connections.add(connection)
         self._empty.clear()
         self._meter.connection_event(self.settings.name, "accepted")
@@ -203,6 +209,12 @@ class Listener:
             if not self._connections:
                 self._empty.set()
             self._meter.connections(self.settings.name, len(self._connections))
+            self.room.leave(connection)
+
+    def crowded(self, connection: Connection) -> None:
+        """Half blocks of many senders filled the room, and this one began last."""
+        self._event(connection, "crowded", "too many unfinished blocks at a time; this one is to be sent again")
+        connection.abort()
 
     def watch(self, connection: Connection) -> None:
         """Look at this connection's clocks from now on."""
@@ -214,6 +226,7 @@ class Listener:
         now = self.now()
         for connection in list(self._watched):
             self._look_at(connection, now)
+        self.room.look()
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _look_at(self, connection: Connection, now: float) -> None:

@@ -2,13 +2,18 @@
 
 import asyncio
 import gc
+import inspect
 import logging
+import re
 import ssl
 import tracemalloc
+from typing import get_args
 
 import pytest
 import trustme
 
+from engine.adapters.metrics_numbers import CONNECTION_EVENTS
+from engine.mllp.framing import BlockWarning, FaultCode
 from engine.runtime import connection as connection_module
 from engine.runtime import listener as module
 from tests.runtime.parts import turns, until
@@ -566,3 +571,11 @@ class TestStop:
             held.answer_all()
             await turns()
             assert not port.listener._watched
+
+
+def test_every_event_of_a_connection_has_a_series_of_its_own() -> None:
+    source = inspect.getsource(module) + inspect.getsource(connection_module)
+    named = set(re.findall(r'_event\(connection, "([a-z_-]+)"', source))
+    named |= set(re.findall(r'connection_event\(self\.settings\.name, "([a-z_-]+)"', source))
+    named |= set(get_args(BlockWarning)) | set(get_args(FaultCode))
+    assert named == set(CONNECTION_EVENTS)
