@@ -125,8 +125,22 @@ def _compiled(text: SourceText, focus: str | None, tables: Mapping[str, Table]) 
     except PathError as exc:
         if text.is_secret:
             return [_secret(text, "E131")]
-        return [at(_place(text, exc.column, 1), "E131", exc.message)]
+        return [at(_place(text, exc.column, 1), "E131", exc.message, _path_hint(str(text), focus, exc.column))]
     return []
+
+
+def _path_hint(text: str, focus: str | None, column: int) -> str:
+    """What was probably meant: capital letters, a field after a hyphen as other tools do not write it, or `==`."""
+    tried = [text.upper(), re.sub(r"^([A-Za-z]\w\w(?:\[[^\]]*\])?)\.", r"\1-", text).upper()]
+    if text[column : column + 1] == "=":
+        tried = [f"{text[:column]}={text[column:]}"]
+    for meant in tried:
+        try:
+            compile_path(meant, focus=focus)
+        except PathError:
+            continue
+        return f"did you mean {meant}?"
+    return ""
 
 
 def _secret(text: SourceText, code: str) -> ConfigFinding:
@@ -171,14 +185,29 @@ def _function(text: FunctionText, files: ChannelFiles, shown: str) -> list[Confi
     except (ValueError, RecursionError, MemoryError):
         return [at(_place(text), "E135", f"{text.file} is not Python")]
     names = _functions(tree)
-    if text.function in names:
-        return []
     place = _place(text, len(text.file) + 1, len(text.function))
+    if text.function in names:
+        return _call_of(text, tree, place)
     for node in tree.body:
         if isinstance(node, ast.AsyncFunctionDef) and node.name == text.function:
             return [at(place, "E134", f"{text.function} is async", "a step's function is called and returns: def")]
     hint = did_you_mean(text.function, names)
     return [at(place, "E134", f"{text.file} has no function {text.function}", hint)]
+
+
+def _call_of(text: FunctionText, tree: ast.Module, place: Position) -> list[ConfigFinding]:
+    """Whether the function can be called with a message and a context; nothing is said of what is not defined here."""
+    defined = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == text.function]
+    if not defined:
+        return []
+    takes = defined[-1].args
+    most = len(takes.posonlyargs) + len(takes.args)
+    least = most - len(takes.defaults)
+    needs_more = any(default is None for default in takes.kw_defaults)
+    if (least <= 2 and (most >= 2 or takes.vararg) and not needs_more) or defined[-1].decorator_list:
+        return []
+    message = f"{text.function} cannot be called with a message and a context"
+    return [at(place, "E134", message, f"write def {text.function}(message, context):")]
 
 
 def _functions(tree: ast.Module) -> list[str]:

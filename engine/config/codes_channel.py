@@ -134,6 +134,12 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "Some spreadsheets write one. It was skipped.",
             "Save the table as UTF-8 without it.",
         ),
+        "W157": Story(
+            "a code table whose header looks like a row",
+            "The first line of a table names its columns and is never looked up. Here it looks like a key with its "
+            "value, so that the first code of the table would never be found.",
+            "Put a line such as from,to above it; or give the columns names.",
+        ),
         "E160": Story(
             "an address that cannot be listened on",
             "'segmill check --env' tried to open the port and could not: another process has it, the address is "

@@ -85,6 +85,7 @@ def _read_step(value: SourceDict, reading: Reading) -> StepEntry | None:
     model = kinds[key].model
     own, common = _part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
     shared = validate(common, StepCommon, reading)
+    own.owner = key
     around = reading.focus
     reading.focus = _focus(key, own, model) or around
     options = validate(own, model, reading)

@@ -56,7 +56,8 @@ def to_data(node: Node, substitute: Substitute | None = None, owner: SourceText 
             name = SourceText(key.text, key, is_broken=key.is_broken)
             made[name] = to_data(value, substitute, name)
         return made
-    items = SourceList(to_data(item, substitute, owner) for item in node.items)
+    # A key that an entry lacks is told of the entry, not of the key whose list it stands in.
+    items = SourceList(to_data(item, substitute) for item in node.items)
     items.node = node
     return items
 
@@ -104,7 +105,11 @@ def _finding(error: Any, data: Any, reading: Reading) -> ConfigFinding | None:
         )
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return at(place, "E106", f"{_subject(name)} must be {words.format(error['ctx'][key])}")
+        limit = error["ctx"][key]
+        if kind == "too_short" and limit == 1:
+            # An entry that could not be read is one all the same, and what is wrong with it has its own finding.
+            return None if isinstance(value, list | dict) and value else at(place, "E106", f"{_subject(name)} is empty")
+        return at(place, "E106", f"{_subject(name)} must be {words.format(limit)}")
     if isinstance(problem, ValueError) and not (isinstance(value, SourceText) and value.is_secret):
         return at(place, "E107", f"{_subject(name)}: {problem}")
     return at(place, "E107", f"{_subject(name)} cannot be used here")

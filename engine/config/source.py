@@ -173,7 +173,14 @@ class _Builder:
             item = self._node(event, depth + 1)
             if _is_nothing(item):
                 place = self._source.position(max(start, item.start - 1))
-                self.findings.append(at(place, "E109", "an empty entry in a list", 'to write an empty text: ""'))
+                self.findings.append(
+                    at(
+                        place,
+                        "E109",
+                        "an empty entry in a list",
+                        'write one here, or remove the dash; an empty text is ""',
+                    )
+                )
                 item = Scalar(self._source, "", "", item.start, item.end, is_broken=True)
             items.append(item)
         return Sequence(self._source, start, _index(event.end_mark), items)
@@ -190,7 +197,12 @@ class _Builder:
             )
         else:
             self.findings.append(
-                at(key.position, "E109", f"'{key.text[:60]}' has no value", 'to write an empty text: ""')
+                at(
+                    key.position,
+                    "E109",
+                    f"'{key.text[:60]}' has no value",
+                    'write one, or remove the line; an empty text is ""',
+                )
             )
         return Scalar(self._source, "", "", value.start, value.end, is_broken=True)
 

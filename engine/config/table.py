@@ -23,7 +23,7 @@ MAX_FINDINGS = 100
 """Of one table; the rest will be found when these are mended."""
 
 TableFinding = tuple[int, int, str, str]
-"""Line and column, both from 1; code (E150 to E156, W150); sentence, with nothing of the table but names of columns."""
+"""Line and column from 1; code (E150 to E156, W150, W157); sentence, with nothing of the table but names of columns."""
 
 
 class Row(NamedTuple):
@@ -127,6 +127,9 @@ def _header(cells: list[_Cell], line: int, findings: list[TableFinding]) -> tupl
             findings.append((line, cell.column, "E151", f"column {position + 1} has no name"))
         elif cell.text in names[:position]:
             findings.append((line, cell.column, "E151", f"two columns are named '{cell.text[:60]}'"))
+    if any(name and not any(c.isalpha() for c in name) for name in names[:2]) or all(len(n) == 1 for n in names[:2]):
+        text = "the first line names the columns and is not looked up; is this one a row? Put from,to above it"
+        findings.append((line, 1, "W157", text))
     return names
 
 
@@ -137,7 +140,8 @@ def _add(
     if len(cells) != len(columns):
         place = cells[len(columns)].column if len(cells) > len(columns) else cells[-1].column
         hint = "; a cell with a comma in it stands in quotes" if len(cells) > len(columns) else ""
-        findings.append((line, place, "E152", f"{len(cells)} cells where the header names {len(columns)}{hint}"))
+        number = f"{len(cells)} cell" + ("" if len(cells) == 1 else "s")
+        findings.append((line, place, "E152", f"{number} where the header names {len(columns)}{hint}"))
     elif not key.text:
         findings.append((line, 1, "E154", f"there is nothing in column '{columns[0][:60]}'"))
     elif key.text in rows:

@@ -108,7 +108,8 @@ class TablePath(MarkedText):
     def check(self) -> None:
         """A relative path to a .csv file."""
         if not self.endswith(".csv"):
-            raise BadValue(f"'{self.shown}' is not a .csv file", "such as tables/wards.csv", code="E132")
+            hint = "name a file such as tables/wards.csv; a list of values stands in brackets: [A, B]"
+            raise BadValue(f"'{self.shown}' is not a .csv file", hint, code="E132")
 
 
 class FunctionText(MarkedText):

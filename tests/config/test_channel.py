@@ -51,7 +51,7 @@ destinations:
   archive:
     file: {folder: /data/orders, name: "{date(MSH-7)}/{MSH-10}.hl7"}
 """
-FILES = {"tables/wards.csv": "from,to\nW1,1100\n", "steps.py": "def split(message):\n    return message\n"}
+FILES = {"tables/wards.csv": "from,to\nW1,1100\n", "steps.py": "def split(message, context):\n    pass\n"}
 
 
 @pytest.fixture
@@ -176,7 +176,9 @@ MISTAKES = [
     ("[ORM^O01, OMG^O19, ADT^*]", "ADT^A01", 4, 9, 7, "E104", "write it in brackets: [ADT^A01]"),
     ("ADT^*", "ADT_A01", 4, 28, 7, "E123", "did you mean ADT^A01?"),
     ("ADT^*", "ADT", 4, 28, 3, "E123", "did you mean ADT^*?"),
-    ("[ORM^O01, OMG^O19, ADT^*]", "[]", 4, 9, 1, "E106", "'accept' must be at least 1"),
+    ("[ORM^O01, OMG^O19, ADT^*]", "[]", 4, 9, 1, "E106", "'accept' is empty"),
+    ("[ORM^O01, OMG^O19, ADT^*]", "[ORM]", 4, 10, 3, "E123", "did you mean ORM^*?"),
+    ("[ORM^O01, OMG^O19, ADT^*]", "", 4, 1, 6, "E109", "remove the line"),
     ('== "HIS"', '= "HIS"', 5, 15, 1, "E130", "did you mean ==?"),
     ("when: stored", "when: delivered(ris)", 6, 13, 14, "E119", "allowed: processed, stored"),
     ("mode: enhanced", "mode: enhansed", 6, 27, 8, "E105", "did you mean 'enhanced'?"),
@@ -194,7 +196,20 @@ MISTAKES = [
     ("tables/wards.csv", "tables/wards.txt", 17, 20, 16, "E132", "not a .csv file"),
     ("each: OBX", "each: obx", 18, 11, 3, "E131", "did you mean OBX?"),
     ("- delete: [OBX-17]", "- delte: [OBX-17]", 21, 9, 5, "E102", "did you mean 'delete'?"),
-    ("[NTE, PID-19]", "[]", 23, 13, 1, "E106", "at least 1"),
+    ("[NTE, PID-19]", "[]", 23, 13, 1, "E106", "'delete' is empty"),
+    (
+        '    do:\n      - delete: [OBX-17]\n        when: OBX-3 == "x"\n',
+        "",
+        18,
+        5,
+        4,
+        "E103",
+        "'each' lacks the key 'do'",
+    ),
+    ("  - to: ris\n", "  - to: ris\n  - when: PV1 exists\n", 27, 5, 1, "E103", "the key 'to' is missing"),
+    ("PID-19]", "PID.19]", 23, 22, 1, "E131", "did you mean PID-19?"),
+    ("PID-19]", "pid-19]", 23, 19, 1, "E131", "did you mean PID-19?"),
+    ("PID-19]", "'PID-3[5=\"MR\"].1']", 23, 27, 1, "E131", 'did you mean PID-3[5=="MR"].1?'),
     ("- delete: [NTE, PID-19]", "- delete", 23, 5, 6, "E104", "write '- delete: ...'"),
     ("- delete: [NTE, PID-19]", "- when: PID exists", 23, 5, 4, "E102", "an entry without a step"),
     ("steps.py:split", "steps.py:splitt", 24, 22, 6, "E134", "did you mean 'split'?"),

@@ -143,7 +143,7 @@ def test_a_mistake_is_seen_by_the_editor_and_by_the_check(
     text = SAMPLE.replace(right, wrong, 1)
     assert text != SAMPLE
     assert complaints(schema, text) != []
-    files = {"tables/wards.csv": "from,to\n", "steps.py": "def split_by_modality(m): ...\n", **CERTIFICATES}
+    files = {"tables/wards.csv": "from,to\n", "steps.py": "def split_by_modality(m, c): ...\n", **CERTIFICATES}
     env = {"RIS_HOST": "ris"}
     assert load(SAMPLE, files=files, env=env).findings == []
     assert any(finding.is_error for finding in load(text, files=files, env=env).findings)

@@ -86,7 +86,7 @@ def test_what_makes_a_version_is_read_once_and_kept(load: Load, channel: str) ->
     text = channel + "steps:\n  - map: {PV1-3.1: tables/w.csv}\n  - python: steps.py:f\n"
     files = {
         "tables/w.csv": "from,to\na,b\n",
-        "steps.py": "import helper\ndef f(m): ...\n",
+        "steps.py": "import helper\ndef f(m, c): ...\n",
         "helper.py": "",
         "README.md": "x",
         "cases/one/in.hl7": "x",
@@ -146,13 +146,18 @@ def test_a_table_can_be_named_in_an_expression(load: Load, channel: str) -> None
 @pytest.mark.parametrize(
     ("source", "line", "code"),
     [
-        ("def f(m): ...\n", None, None),
+        ("def f(m, c): ...\n", None, None),
         ("from helper import f\n", None, None),
         ("f = lambda m: None\n", None, None),
-        ("async def f(m): ...\n", 9, "E134"),
-        ("def g(m): ...\n", 9, "E134"),
-        ("def f(m)\n", 1, "E135"),
-        ("x = '\\d'\ndef f(m): ...\n", None, None),
+        ("async def f(m, c): ...\n", 9, "E134"),
+        ("def g(m, c): ...\n", 9, "E134"),
+        ("def f(m): ...\n", 9, "E134"),
+        ("def f(m, c, x): ...\n", 9, "E134"),
+        ("def f(m, c, *, x): ...\n", 9, "E134"),
+        ("def f(*both, x=1): ...\n", None, None),
+        ("def f(m, c=None, x=1): ...\n", None, None),
+        ("def f(m, c)\n", 1, "E135"),
+        ("x = '\\d'\ndef f(m, c): ...\n", None, None),
         ("x = 1\n\ny = (\n", 3, "E135"),
     ],
 )
@@ -278,7 +283,7 @@ def test_routes_and_destinations_are_compared(load: Load, channel: str) -> None:
 
 
 def test_reading_a_site_writes_nothing(load: Load, channel: str, tmp_path: Path) -> None:
-    load(channel, files={"steps.py": "def f(m): ...\n"})
+    load(channel, files={"steps.py": "def f(m, c): ...\n"})
     before = sorted(tmp_path.rglob("*"))
     load({})
     assert sorted(tmp_path.rglob("*")) == before

@@ -79,6 +79,8 @@ def test_any_line_ending_will_do(ending):
         ("from,to\nA, 1\n", [(2, 3, "E156")]),
         ("\ufefffrom,to\nA,1\n", [(1, 1, "W150")]),
         ("from,to\nA,\0\n", [(2, 1, "E150")]),
+        ("W1,1100\nW2,1200\n", [(1, 1, "W157")]),
+        ("M,F\nF,M\n", [(1, 1, "W157")]),
     ],
 )
 def test_a_mistake_is_found_at_its_place(text, expected):
