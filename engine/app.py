@@ -156,8 +156,8 @@ class Engine:
             self._channels[channel.name] = channel
         self._report_orphans()
         for channel in self._channels.values():
-            self._queue_unprocessed(channel)
             self._line_tasks.append(self._tasks.spawn(channel.line.run(), f"line {channel.name}"))
+            self._line_tasks.append(self._tasks.spawn(channel.backlog.run(), f"backlog {channel.name}"))
             for lane in channel.lanes.values():
                 self._lane_tasks.append(self._tasks.spawn(lane.run(), f"deliver {lane.name}"))
 
@@ -209,14 +209,6 @@ class Engine:
                     depth.channel,
                     depth.destination,
                 )
-
-    def _queue_unprocessed(self, channel: RunningChannel) -> None:
-        """Messages that were acknowledged when stored, and whose pipeline the last run did not reach."""
-        for message in self._queries.messages(
-            channel=channel.name, states=("received",), newest_first=False, bodies=True
-        ):
-            if message.raw is not None:
-                channel.process_in_turn(message.seq, message.raw, message.received_at_us)
 
     async def _open_ports(self, committer: Committer) -> None:
         now_us = self._clock.now_us()
@@ -352,6 +344,7 @@ class Engine:
         await asyncio.gather(*(listener.stop(left() / 2) for listener in self._listeners))
         for channel in self._channels.values():
             channel.line.drain()
+            channel.backlog.drain()
             for lane in channel.lanes.values():
                 lane.drain()
         ends = [*self._lane_tasks, *self._line_tasks]

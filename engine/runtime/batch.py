@@ -9,13 +9,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from engine.mllp.framing import END, VT
-from engine.runtime.connection import Reply
+from engine.runtime.connection import Connection, Reply
 
 
 class BatchReply:
     """Collects the answers to the members of one block and settles the block's reply with them."""
 
-    __slots__ = ("_answers", "_header", "_next_id", "_now", "_open", "_reply", "peer", "started")
+    __slots__ = ("_answers", "_header", "_next_id", "_now", "_open", "_reply", "peer", "sender", "started")
 
     def __init__(self, payload: bytes, reply: Reply, now: datetime, next_id: Callable[[], str]) -> None:
         self._header = payload if payload.startswith((b"FHS", b"BHS")) else b""
@@ -25,6 +25,7 @@ class BatchReply:
         self._now = now
         self._next_id = next_id
         self.peer = reply.peer
+        self.sender = reply.sender
         self.started = reply.started
 
     def member(self) -> "BatchMember":
@@ -97,6 +98,11 @@ class BatchMember:
     def peer(self) -> str:
         """The address the block came from."""
         return self._batch.peer
+
+    @property
+    def sender(self) -> Connection:
+        """The connection the block came on."""
+        return self._batch.sender
 
     @property
     def started(self) -> float:

@@ -9,17 +9,20 @@ from typing import Protocol
 
 from engine.hl7.message import Message
 from engine.model.envelope import Delivery, Reprocessed
-from engine.model.finding import dump_findings
+from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
+from engine.model.states import IllegalMove
 from engine.pipeline.answer import AnswerSettings
 from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.run import Result
 from engine.pipeline.step import Timer
 from engine.ports.clock import from_us
 from engine.ports.meter import ChannelMeter
-from engine.ports.store import StoreBusy, StoreFull
+from engine.ports.store import CommitUnknown, StoreBusy, StoredMessage, StoreFull
+from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane
+from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.channel")
 
@@ -65,6 +68,7 @@ class RunningChannel:
         self.received = 0
         self.outcomes: dict[str, int] = {}
         self.line = Line(self.name)
+        self.backlog = Backlog(self.name, self._unprocessed, self._process_stored)
         self.timer = timer
         self._committer = committer
 
@@ -86,30 +90,47 @@ class RunningChannel:
                 lane.offer(delivery)
 
     async def process(self, raw: bytes, now: datetime) -> Result:
-        """Run the channel's pipeline over stored bytes, in its own process where the channel asks for that."""
-        if self.isolated is not None:
-            return await self.isolated.run(raw, now)
-        return self.compiled.run(Message.parse(raw, fallback=self.compiled.fallback_charset), now)
+        """Run the channel's pipeline over stored bytes, in its own process where the channel asks for that.
 
-    def process_in_turn(self, seq: MessageSeq, raw: bytes, received_at_us: int) -> None:
-        """A message was acknowledged when stored: its pipeline runs behind those that came before it."""
+        Never raises for what is in a message, nor for a defect of ours: the message is held then.
+        """
+        try:
+            if self.isolated is not None:
+                return await self.isolated.run(raw, now)
+            return self.compiled.run(Message.parse(raw, fallback=self.compiled.fallback_charset), now)
+        except Exception as error:  # noqa: BLE001 - the edge of a channel
+            log.error("channel %s: a message is held, as its pipeline failed: %s", self.name, describe(error))
+            return Result("held", [], (Finding("E201", "error", f"the channel failed with {type(error).__name__}"),))
 
-        async def work() -> None:
-            result = await self.process(raw, from_us(received_at_us))
-            self.count(result.state)
-            for finding in result.findings:
-                self.meter.finding(finding.code)
-            self.offer(await self._durably(seq, result))
+    async def _unprocessed(self, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        return await self._committer.call(lambda store: store.unprocessed(self.name, after, limit))
 
-        self.line.add(work)
+    async def _process_stored(self, seq: MessageSeq, raw: bytes, received_at_us: int) -> None:
+        """A message was acknowledged when stored, and now it is its turn."""
+        result = await self.process(raw, from_us(received_at_us))
+        deliveries = await self._durably(seq, result)
+        if deliveries is None:
+            return
+        self.count(result.state)
+        for finding in result.findings:
+            self.meter.finding(finding.code)
+        self.offer(deliveries)
 
-    async def _durably(self, seq: MessageSeq, result: Result) -> Sequence[Delivery]:
-        """Record the run; while the store has no room, wait: nothing behind this message may overtake it."""
+    async def _durably(self, seq: MessageSeq, result: Result) -> Sequence[Delivery] | None:
+        """Record the run; while the store has no room, wait: nothing behind this message may overtake it.
+
+        None when it cannot be recorded: it stays as it was received, for the next start.
+        """
         while True:
             try:
                 return await self._committer.reprocess(self.reprocessed(seq, result))
             except (StoreFull, StoreBusy):
                 await asyncio.sleep(STORE_RETRY_S)
+            except CommitUnknown:
+                return None  # the engine ends, and has said so
+            except (IllegalMove, ValueError) as error:
+                log.error("channel %s: message %d could not be recorded: %s", self.name, seq, describe(error))
+                return None
 
     def reprocessed(self, seq: MessageSeq, result: Result) -> Reprocessed:
         """The record of a stored message's run through this channel."""
@@ -118,54 +139,59 @@ class RunningChannel:
         )
 
 
+class Waiter(Protocol):
+    """A sender that can be made to wait."""
+
+    def hold(self) -> None: ...
+
+    def let_go(self) -> None: ...
+
+
 class Line:
     """Work of one channel that is done one piece after the other, in the order it came.
 
-    A piece that raises is reported by its own handler; the line goes on.
+    A piece that raises is reported, and the line goes on. A sender that adds to a full line is not read from
+    until half of the line is worked off.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
+        self._held: set[Waiter] = set()
         self._wake = asyncio.Event()
         self._draining = False
         self._busy = False
-        self._empty = asyncio.Event()
-        self._empty.set()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether its senders should be made to wait."""
-        return len(self._waiting) >= MOST_IN_LINE
 
     def __len__(self) -> int:
         return len(self._waiting) + self._busy
 
-    def add(self, work: Callable[[], Awaitable[None]]) -> None:
+    def add(self, work: Callable[[], Awaitable[None]], sender: Waiter) -> None:
         """Do `work` when its turn comes."""
         self._waiting.append(work)
-        self._empty.clear()
         self._wake.set()
+        if len(self._waiting) >= MOST_IN_LINE and sender not in self._held:
+            self._held.add(sender)
+            sender.hold()
 
     async def run(self) -> None:
         """Do what comes until drained."""
         while not (self._draining and not self._waiting):
             if not self._waiting:
-                self._empty.set()
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             work = self._waiting.popleft()
+            if self._held and len(self._waiting) <= MOST_IN_LINE // 2:
+                held, self._held = self._held, set()
+                for sender in held:
+                    sender.let_go()
             self._busy = True
             try:
                 await work()
+            except Exception as error:  # noqa: BLE001 - the edge of a channel: its neighbours keep running
+                log.error("channel %s: a message failed: %s", self._name, describe(error))
             finally:
                 self._busy = False
-        self._empty.set()
-
-    async def emptied(self) -> None:
-        """Wait until nothing waits and nothing is being done."""
-        await self._empty.wait()
 
     def drain(self) -> None:
         """End when what waits now is done."""

@@ -39,6 +39,11 @@ class Reply:
         """The address the block came from."""
         return self._connection.peer
 
+    @property
+    def sender(self) -> "Connection":
+        """The connection, for those who cannot keep up with it."""
+        return self._connection
+
     def settle(self, answer: bytes) -> None:
         """Give the answer as it goes on the wire, framed; b'' when no answer is due."""
         if self.answer is None:

@@ -229,9 +229,20 @@ class Receiver:
 
         async def work() -> None:
             result = await waiting.channel.process(waiting.record.raw, now)
-            self._finish(waiting, message, result, findings, now)
+            try:
+                self._finish(waiting, message, result, findings, now)
+            except BaseException:
+                self._forget(waiting)
+                raise
 
-        waiting.channel.line.add(work)
+        waiting.channel.line.add(work, waiting.reply.sender)
+
+    def _forget(self, waiting: "_Waiting") -> None:
+        """A defect of ours: those who wait are not answered, and may send it again without waiting for this one."""
+        if waiting.key is not None:
+            self._on_the_way.pop((waiting.key, waiting.body_hash), None)
+        for reply in (waiting.reply, *waiting.also):
+            reply.drop()
 
     # -- resends --------------------------------------------------------------------------------
 
@@ -337,7 +348,7 @@ class Receiver:
         if deliveries:
             channel.offer(deliveries)
         elif waiting.record.state == "received":
-            channel.process_in_turn(seq, waiting.record.raw, waiting.record.received_at_us)
+            channel.backlog.offer(seq, waiting.record.raw, waiting.record.received_at_us)
 
     def _refused(self, waiting: "_Waiting", error: Exception) -> None:
         """The store could not take it, and certainly did not: say so, and let the sender try again (hl7.md item 19)."""
