@@ -28,7 +28,7 @@ from engine.pipeline import entry
 from engine.pipeline.answer import Answer, answer_result, refuse
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
-from engine.ports.store import StoreFull, StoreQueries
+from engine.ports.store import StoreError, StoreFull, StoreQueries
 from engine.runtime.batch import BatchMember, BatchReply
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
@@ -164,7 +164,14 @@ class Receiver:
         key = (channel.name, sender, control_id)
         findings: tuple[Finding, ...] = ()
         if channel.duplicates_window_us and self._recent.may_hold(key):
-            known = self._resend_of(channel, key, body_hash, reply, now_us)
+            try:
+                known = self._resend_of(channel, key, body_hash, reply, now_us)
+            except StoreError as error:
+                # Whether it is a resend cannot be found out now: neither processed twice nor lost, but refused.
+                waiting = _Waiting(self, channel, None, body_hash, reply)
+                waiting.message = message
+                self._refused(waiting, error)
+                return
             if known is None:
                 return
             findings = known

@@ -345,6 +345,27 @@ class TestResends:
             await wire.send(adt(control_id="A1"))
             assert msa(await wire.answer(within_s=3)) == ("AA", "A1")
 
+    async def test_a_store_that_cannot_be_read_now_refuses_and_keeps_the_connection(
+        self, site, adt, monkeypatch
+    ) -> None:
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1"))
+            await wire.answer()
+            known = site.engine._queries.known
+            busy = [StoreBusy("locked")]
+
+            def failing(*args):
+                if busy:
+                    raise busy.pop()
+                return known(*args)
+
+            monkeypatch.setattr(site.engine._queries, "known", failing)
+            await wire.send(adt(control_id="A1"))
+            assert msa(await wire.answer()) == ("AR", "A1")
+            await wire.send(adt(control_id="A1"))
+            assert msa(await wire.answer()) == ("AA", "A1")
+
 
 class TestBatches:
     async def test_messages_of_one_block_are_answered_one_by_one(self, site, adt, oru) -> None:
