@@ -34,6 +34,7 @@ from engine.testing.peers import ReceivingPeer
 CHANNELS: Final = ("adt", "orders", "results")
 DELIVERED_WITHIN_S: Final = 30.0
 
+ENVIRONMENT: Final = "demo"
 ARCHIVE: Final = "out"
 
 PREFERRED: Final = {
@@ -53,11 +54,19 @@ def demo(folder: Path, *, once: bool, as_json: bool) -> int:
 
 
 def _prepare(folder: Path) -> None:
+    """A site of the demo's own in `folder`. Raises Failure for a folder with anything else in it.
+
+    Invented patients must not get into a site that somebody works with.
+    """
     if (folder / SITE_FILE).exists():
+        site = load_site(folder, load_kinds(), os.environ).site
+        if site is not None and site.environment != ENVIRONMENT:
+            what = f"the site in {folder} is not the demo's (environment: {site.environment or 'none'})"
+            raise Failure(CANNOT_WRITE, what, "Name another folder: segmill demo --dir DIR")
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise Failure(CANNOT_WRITE, f"{folder} is not empty and no site", "Name another folder: segmill demo --dir DIR")
-    make_site(folder, list(CHANNELS), environment="demo", admin_port=PREFERRED["SEGMILL_ADMIN_PORT"])
+    make_site(folder, list(CHANNELS), environment=ENVIRONMENT, admin_port=PREFERRED["SEGMILL_ADMIN_PORT"])
 
 
 @dataclass(slots=True)

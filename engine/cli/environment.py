@@ -30,6 +30,10 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
         data = folder / loaded.site.data
         if why := _not_writable(data):
             findings.append(ConfigFinding("E161", "segmill.yaml", 0, 0, 0, f"the data folder {data} {why}"))
+        if loaded.site.store_kind == "sqlite":
+            store = (folder / loaded.site.store_path).parent
+            if store != data and (why := _not_writable(store)):
+                findings.append(ConfigFinding("E161", "segmill.yaml", 0, 0, 0, f"the store's folder {store} {why}"))
         is_running = is_answered(data / SOCKET_NAME)
         admin = loaded.site.admin
         if admin is not None and not is_running and (why := _cannot_listen(admin.host, admin.port)):
@@ -119,13 +123,12 @@ def _place(channel: "LoadedChannel", *path: str) -> Position:
 
 def _cannot_listen(host: str, port: int) -> str:
     """Why an address cannot be listened on; '' if it can."""
-    if port == 0:
-        return ""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         socket.create_server((host, port), family=family).close()
     except OSError as exc:
-        return f"cannot be listened on: {(exc.strerror or str(exc)).lower()}"
+        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else str(exc)
+        return f"cannot be listened on: {reason.lower()}"
     return ""
 
 

@@ -1,6 +1,7 @@
 """What `segmill listen` does: a peer that answers by a script, and a line for every message."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Sequence
 from itertools import count as numbers
@@ -45,8 +46,9 @@ async def _listen(peer: ReceivingPeer, host: str, port: int, most: int | None, s
     try:
         await peer.start(host, port)
     except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else str(exc)
         raise Failure(
-            UNREACHABLE, f"cannot listen on {host}:{port}: {exc.strerror}", "Is something else listening there?"
+            UNREACHABLE, f"cannot listen on {host}:{port}: {reason}", "Which process has it: ss -ltnp. Or: --port 0"
         ) from None
     say(f"listening on {peer.address[0]}:{peer.address[1]}, Ctrl-C stops")
     try:

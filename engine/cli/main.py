@@ -38,6 +38,9 @@ def segmill(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run one command and end the process with its exit code."""
+    # Where a caller closed one of them (>&-), what would go there goes nowhere.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the end
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A message may hold bytes that no charset explains, and a terminal may know ASCII only.
@@ -67,13 +70,14 @@ def run(args: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) has enough: nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return GOOD
     except OSError as exc:
         if ctx is not None and ctx.meta.get(DEBUG):
             traceback.print_exc()
-        where = f" {exc.filename}" if exc.filename else ""
-        click.echo(f"segmill: cannot use{where}: {exc.strerror or type(exc).__name__}", err=True)
+        what = f"cannot use {exc.filename}" if exc.filename else "cannot write"
+        click.echo(f"segmill: {what}: {exc.strerror or type(exc).__name__}", err=True)
+        _forget_output()
         return NOT_ALLOWED if isinstance(exc, PermissionError) else CANNOT_WRITE
     except Exception as exc:  # noqa: BLE001 - the edge of the process; the message may quote a field's value
         if ctx is not None and ctx.meta.get(DEBUG):
@@ -82,6 +86,14 @@ def run(args: list[str]) -> int:
             click.echo(f"segmill: a defect in segmill: {type(exc).__name__} at {_place(exc)}", err=True)
             click.echo("Run it again with --debug for the traceback, and report that.", err=True)
         return DEFECT
+
+
+def _forget_output() -> None:
+    """What is still in the buffer cannot be written, and must not be tried again when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _place(error: BaseException) -> str:

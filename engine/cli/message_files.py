@@ -9,6 +9,8 @@ from typing import Final
 from engine.cli.command import misuse
 
 STDIN: Final = "-"
+STDIN_NAME: Final = "(standard input)"
+ENDINGS: Final = (".hl7", ".txt", ".msg", ".er7")
 VT, FS_CR = b"\x0b", b"\x1c\r"
 
 
@@ -33,16 +35,21 @@ def read_messages(names: Sequence[str], *, whole: bool = False, tidy: bool = Fal
     A file is cut into its messages; line ends as editors write them become CR, MLLP frames and batch headers go away.
     With `whole` it is one message, byte for byte. `tidy` raises a misuse, which names the file, for what is none.
     """
-    found = [message for name, content in _contents(names) for message in _cut(name, content, whole, tidy)]
+    found = []
+    for name, content in _contents(names):
+        of_file = list(_cut(name, content, whole, tidy))
+        if not of_file and name in (*names, STDIN_NAME):
+            raise misuse(f"there is no message in {name}")
+        found += of_file
     if not found:
-        raise misuse("there is no message in what was given")
+        raise misuse(f"there is no message in {', '.join(names)}: of a folder, {', '.join(ENDINGS)} files are read")
     return found
 
 
 def _contents(names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for name in names:
         if name == STDIN:
-            yield "(standard input)", sys.stdin.buffer.read()
+            yield STDIN_NAME, sys.stdin.buffer.read()
             continue
         for path in _files(Path(name)):
             try:
@@ -54,7 +61,7 @@ def _contents(names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
 def _files(path: Path) -> Iterable[Path]:
     if not path.is_dir():
         return (path,)
-    return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in (".hl7", ".txt", ".msg", ".er7"))
+    return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in ENDINGS)
 
 
 def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMessage]:
@@ -74,5 +81,21 @@ def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMes
         try:
             raw = Message.parse(part).to_bytes() if tidy else part
         except UnreadableMessage as exc:
-            raise misuse(f"{name}: {exc.reason}; --raw sends it all the same") from None
+            which = FileMessage(name, number, len(parts), part).name
+            hint = "" if why_not_framed(content) else "; --raw sends the file as it is"
+            raise misuse(f"{which}: {exc.reason}{hint}") from None
         yield FileMessage(name, number, len(parts), raw)
+
+
+def why_not_framed(raw: bytes) -> str:
+    """Why bytes cannot go over MLLP as one block; '' where they can."""
+    from engine.adapters.outgoing import control_id_of
+    from engine.hl7.errors import UnreadableMessage
+    from engine.mllp.framing import PayloadError, encode
+
+    try:
+        encode(raw)
+        control_id_of(raw)
+    except (PayloadError, UnreadableMessage) as exc:
+        return str(exc)
+    return ""

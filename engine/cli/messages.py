@@ -1,5 +1,6 @@
 """`segmill messages`: what came in, what became of it, and what one message holds."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +19,10 @@ from engine.model.states import MESSAGE_STATES
 
 if TYPE_CHECKING:
     from engine.ports.store import StoredDelivery, StoredMessage, StoreQueries
+
+_SEGMENT_START: Final = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9\s]|$)")
+_SHOWN: Final = frozenset((2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16, 17, 18))
+"""Fields of MSH that hold nothing of a patient: not MSH-8 (security), and none that a site may have added."""
 
 HEADERS: Final = ("seq", "received", "channel", "type", "control id", "sender", "state", "ack", "deliveries")
 COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued": "cyan"}
@@ -257,10 +262,17 @@ def decoded_lines(raw: bytes) -> list[str]:
 
 
 def masked(segment: str) -> str:
-    """A segment with the shape of its values only; headers hold none of a patient's.
+    """A segment with the shape of its values only; of MSH the fields that name systems, types and ids stand.
 
-    Delimiters stay, whatever they are: a character that is no letter or digit says little.
+    Delimiters stay, whatever they are: a character that is no letter or digit says little. What does not begin
+    as a segment does, such as a text with a line end in it, is masked from its first character.
     """
-    if segment[:3] in ("MSH", "FHS", "BHS"):
-        return segment
-    return segment[:3] + "".join("*" if c.isalnum() or not c.isascii() else c for c in segment[3:])
+    shape = "".join("*" if c.isalnum() or not c.isascii() else c for c in segment)
+    if not _SEGMENT_START.match(segment):
+        return shape
+    if segment[:3] != "MSH":
+        return segment[:3] + shape[3:]
+    separator = segment[3]
+    fields = zip(segment.split(separator), shape.split(separator), strict=True)
+    # Fields of a header are counted with MSH-1, the separator: the first of the list is its name.
+    return separator.join(field if n + 1 in _SHOWN or n == 0 else hidden for n, (field, hidden) in enumerate(fields))

@@ -20,8 +20,8 @@ from engine.adapters.sender import Sender, SendReport, Sent
 from engine.adapters.tls import client_context
 from engine.cli.command import misuse
 from engine.cli.exits import FINDINGS, GOOD, UNREACHABLE
-from engine.cli.message_files import FileMessage
-from engine.cli.output import columns, count, duration, emit, printable, styled
+from engine.cli.message_files import FileMessage, why_not_framed
+from engine.cli.output import columns, count, duration, emit, printable, say, styled
 from engine.cli.words import host_and_port
 from engine.hl7.ack import read_ack
 from engine.hl7.errors import EditError, PathError, UnreadableMessage
@@ -52,6 +52,7 @@ async def _send(where: Target, messages: "Messages", watch: "_Watch", **how: Any
 
     def interrupted() -> None:
         loop.remove_signal_handler(signal.SIGINT)
+        say("no more is sent; waiting for the answers that are due, Ctrl-C again ends at once")
         sender.stop()
 
     loop.add_signal_handler(signal.SIGINT, interrupted)
@@ -104,12 +105,11 @@ class Messages:
         return islice(self._edited(), self.total)
 
     def check(self) -> None:
-        """Try the edits on every message of the files. Raises a misuse for one that cannot carry them."""
-        if not self._edits:
-            return
+        """Try every message of the files with its edits. Raises a misuse for one that cannot be sent so."""
         try:
-            for _ in islice(self._edited(), len(self._found)):
-                pass
+            for number, raw in enumerate(islice(iter(self), len(self._found))):
+                if why := why_not_framed(raw):
+                    raise misuse(f"{self.name(number)} cannot go over MLLP: {why}")
         except EditError as exc:
             raise misuse(f"--set: {exc}") from None
         except UnreadableMessage as exc:

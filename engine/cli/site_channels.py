@@ -63,9 +63,19 @@ def loaded_channels(folder: Path, names: Sequence[str]) -> tuple["LoadedSite", l
     return site, [channel for channel in site.channels if channel.name in wanted]
 
 
-def compiled(channel: "LoadedChannel") -> "CompiledChannel":
-    """The channel ready to run here, with the Python of its own: the person at the terminal asked for it."""
-    from engine.pipeline.compile import compile_channel
+def compiled(channel: "LoadedChannel", folder: Path) -> "CompiledChannel":
+    """The channel ready to run here, with the Python of its own: the person at the terminal asked for it.
+
+    Raises Failure 78, with what is wrong shown, where that Python does not load. `folder` is the site's.
+    """
+    from engine.cli.own_code import OwnCodeEnded, does_not_load, guarded
+    from engine.pipeline.compile import ChannelError, compile_channel
     from engine.pipeline.registry import load_steps
 
-    return compile_channel(channel, load_steps(), runs_own_code=True)
+    try:
+        return guarded(lambda: compile_channel(channel, load_steps(), runs_own_code=True))
+    except ChannelError as exc:
+        show([exc.finding], folder)
+    except OwnCodeEnded as exc:
+        show([does_not_load(channel.shown, exc)], folder)
+    raise Failure(CONFIGURATION, f"channel {channel.name} has errors")

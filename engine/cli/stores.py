@@ -1,7 +1,8 @@
 """Opens a store beside the engine that writes it, read-only."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,4 +33,20 @@ def open_queries(store: Path) -> Iterator["StoreQueries"]:
         finally:
             queries.close()
     except StoreError as exc:
-        raise Failure(STORE_FAILED, str(exc)) from None
+        raise Failure(STORE_FAILED, *_what_is_there(store, str(exc))) from None
+
+
+def _what_is_there(store: Path, error: str) -> tuple[str, str]:
+    """What stands where a store should, and what to do, for a file that could not be read as one."""
+    from engine.adapters.stores.schema import APPLICATION_ID
+
+    hint = "Keep a copy of it with its -wal file, then put back a backup, or save what can be read: sqlite3 .recover"
+    if not store.stat().st_size:
+        return f"{store} is empty: no engine has stored anything in it", "Start one: segmill run SITE"
+    try:
+        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                return f"{store} is a SQLite file, but not a store of Segmill", "Name the right folder: --data DIR"
+    except sqlite3.Error:
+        return f"{store} is damaged, or no store: {error}", hint
+    return error, hint

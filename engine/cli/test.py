@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from time import perf_counter
@@ -12,10 +13,13 @@ import click
 from engine.cli.command import json_option, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.output import count, emit, printable, say, styled
+from engine.cli.own_code import DEADLINE_S, OwnCodeEnded, guarded
 from engine.cli.site_channels import compiled, loaded_channels, split_site
+from engine.cli.sites import site_option
 
 if TYPE_CHECKING:
     from engine.config.site import LoadedChannel
+    from engine.hl7.message import Message
     from engine.pipeline.cases import CaseOutcome
 
 CASES: Final = "cases"
@@ -28,18 +32,22 @@ SHOWN: Final = 20
 @click.option("--update", is_flag=True, help="Write what came out as what must come out; review the diff.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a report for CI.")
 @click.option("-v", "--verbose", is_flag=True, help="Name the cases that passed, too.")
+@site_option
 @json_option("one object a case")
-def command(words: tuple[str, ...], update: bool, junit: Path | None, verbose: bool, as_json: bool) -> int:
+def command(
+    words: tuple[str, ...], update: bool, junit: Path | None, verbose: bool, site: Path | None, as_json: bool
+) -> int:
     """Run the cases of a site's channels.
 
     A case is a folder channels/NAME/cases/CASE with in.hl7, and ack.hl7, out.DESTINATION.hl7 and findings.txt for
     what must come of it. Prints what differs, field by field. For a new case, write in.hl7 and run with --update.
     """
-    folder, names = split_site(words, None)
-    _, channels = loaded_channels(folder, names)
+    folder, names = split_site(words, site)
+    loaded, channels = loaded_channels(folder, names)
+    deadline_s = loaded.site.workers.deadline if loaded.site is not None else DEADLINE_S
     run = []
     for channel in channels:
-        of_channel = [_finish(case, update=update) for case in _cases(channel)]
+        of_channel = [_finish(case, update=update) for case in _cases(channel, folder, deadline_s)]
         run += of_channel
         if not as_json:
             _print(channel.name, of_channel, verbose=verbose, updated=update)
@@ -68,15 +76,23 @@ class Case:
         return self.outcome.is_good or bool(self.written)
 
 
-def _cases(channel: "LoadedChannel") -> Iterator[Case]:
+def _cases(channel: "LoadedChannel", site: Path, deadline_s: float) -> Iterator[Case]:
     from engine.pipeline.cases import check_case
+    from engine.pipeline.run import Result
 
-    ready = compiled(channel)
+    ready = compiled(channel, site)
+
+    def run(message: "Message", now: datetime) -> Result:
+        try:
+            return guarded(lambda: ready.run(message, now), deadline_s)
+        except OwnCodeEnded as ended:
+            return Result("held", [], (ended.finding,))
+
     root = channel.folder / CASES
     for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ():
         files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
         began = perf_counter()
-        outcome = check_case(ready, files)
+        outcome = check_case(ready, files, run if ready.isolated else None)
         yield Case(channel.name, folder, outcome, perf_counter() - began)
 
 

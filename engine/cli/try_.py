@@ -16,10 +16,12 @@ from engine.cli.command import json_option, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.message_files import FileMessage, read_messages
 from engine.cli.output import emit, printable, styled
+from engine.cli.own_code import DEADLINE_S, OwnCodeEnded, guarded
 from engine.cli.site_channels import compiled, loaded_channels, split_site
 from engine.cli.sites import site_option
 
 if TYPE_CHECKING:
+    from engine.hl7.ack import Decision
     from engine.hl7.message import Message
     from engine.model.finding import Finding
     from engine.pipeline.answer import Answer
@@ -52,11 +54,12 @@ def command(channel: str, files: tuple[str, ...], brief: bool, site: Path | None
     or stored. FILE may be a folder, or hold many messages; - is standard input. Ends with 1 if one is held or refused.
     """
     folder, (name,) = split_site([channel], site)
-    _, (loaded,) = loaded_channels(folder, [name])
-    ready = compiled(loaded)
+    of_site, (loaded,) = loaded_channels(folder, [name])
+    ready = compiled(loaded, folder)
+    deadline_s = of_site.site.workers.deadline if of_site.site is not None else DEADLINE_S
     is_good = True
     for number, message in enumerate(read_messages(files)):
-        trial = try_message(ready, message)
+        trial = try_message(ready, message, deadline_s)
         is_good &= trial.state in ("processed", "filtered")
         if as_json:
             emit(_as_json(trial))
@@ -87,12 +90,13 @@ class Trial:
         return found
 
 
-def try_message(channel: "CompiledChannel", file: FileMessage) -> Trial:
+def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float = DEADLINE_S) -> Trial:
     """Run one message through a channel that has its port for itself, as the engine would."""
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
+    from engine.mllp.framing import PREFIX_BYTES
     from engine.pipeline.answer import AnswerSettings, answer_result, refuse
-    from engine.pipeline.entry import NO_CONTROL_ID, unclaimed, unreadable
+    from engine.pipeline.entry import NO_CONTROL_ID, oversize, unclaimed, unreadable
     from engine.pipeline.run import Result
 
     now = datetime.now(UTC)
@@ -102,27 +106,48 @@ def try_message(channel: "CompiledChannel", file: FileMessage) -> Trial:
     def next_id() -> str:
         return f"TRY{next(ids)}"
 
-    def refused(message: Message | None, finding: "Finding") -> Trial:
-        answer = refuse(message, [finding], "reject", answers, now, next_id)
+    def refused(message: Message | None, finding: "Finding", decision: "Decision" = "reject") -> Trial:
+        answer = refuse(message, [finding], decision, answers, now, next_id)
         return Trial(file, message, "rejected", (finding,), answer, None, False)
 
+    limit_bytes = channel.file.listen.mllp.max_message
+    too_long = oversize(len(file.raw), limit_bytes) if len(file.raw) > limit_bytes else None
     try:
-        message = Message.parse(file.raw, fallback=channel.fallback_charset)
+        seen = file.raw if too_long is None else file.raw[:PREFIX_BYTES]
+        message = Message.parse(seen, fallback=channel.fallback_charset)
     except UnreadableMessage as exc:
-        return refused(None, unreadable(exc))
+        return refused(None, unreadable(exc)) if too_long is None else refused(None, too_long, "error")
+    if too_long is not None:
+        return refused(message, too_long, "error")
     if not channel.accepts(message):
         return refused(message, unclaimed([channel], message))
     if not _control_id_of(message):
         return refused(message, NO_CONTROL_ID)
-    traces = [channel.trace(message, now, clock=time.perf_counter) for _ in range(ROUNDS)]
+    is_stored_first = channel.file.ack.when == "stored"
+    trace: Trace | None = None
+    try:
+        trace = _traced(channel, message, now, deadline_s)
+        result = trace.result
+    except OwnCodeEnded as ended:
+        result = Result("held", [], (ended.finding,))
+    answer = answer_result(message, Result.received() if is_stored_first else result, answers, now, next_id)
+    return Trial(file, message, result.state, result.findings, answer, trace, is_stored_first)
+
+
+def _traced(channel: "CompiledChannel", message: "Message", now: datetime, deadline_s: float) -> "Trace":
+    """The message's way, with the shortest time each step took; once only where the site's own code may print."""
+
+    def run() -> "Trace":
+        return channel.trace(message, now, clock=time.perf_counter)
+
+    if channel.isolated:
+        return guarded(run, deadline_s)
+    traces = [run() for _ in range(ROUNDS)]
     trace = traces[0]
     for step, *again in zip(trace.steps, *(other.steps for other in traces[1:]), strict=True):
         times = [one.microseconds for one in (step, *again) if one.microseconds is not None]
         step.microseconds = min(times, default=None)
-    is_stored_first = channel.file.ack.when == "stored"
-    told = Result.received() if is_stored_first else trace.result
-    answer = answer_result(message, told, answers, now, next_id)
-    return Trial(file, message, trace.result.state, trace.result.findings, answer, trace, is_stored_first)
+    return trace
 
 
 def _type_of(message: "Message") -> str:

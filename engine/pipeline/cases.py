@@ -20,20 +20,22 @@ is always read back byte for byte. (A sender that ends segments with LF alone ca
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Final
 
+from engine.hl7.ack import Decision
 from engine.hl7.batch import split_batch
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
+from engine.mllp.framing import PREFIX_BYTES
 from engine.model.finding import Finding
 from engine.pipeline.answer import BETWEEN, AnswerSettings, answer_result, refuse
 from engine.pipeline.compare import changes
 from engine.pipeline.compile import CompiledChannel
-from engine.pipeline.entry import NO_CONTROL_ID, id_used_again, unclaimed, unreadable
+from engine.pipeline.entry import NO_CONTROL_ID, id_used_again, oversize, unclaimed, unreadable
 from engine.pipeline.run import Result
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -94,13 +96,16 @@ class _Observed:
     states: list[str] = field(default_factory=list)
 
 
-def check_case(channel: CompiledChannel, files: Mapping[str, bytes]) -> CaseOutcome:
-    """Run a case and compare. `files` are the contents of its folder by name."""
+Runs = Callable[[Message, datetime], Result]
+
+
+def check_case(channel: CompiledChannel, files: Mapping[str, bytes], run: Runs | None = None) -> CaseOutcome:
+    """Run a case and compare. `files` are the contents of its folder by name; `run` stands in for the channel's."""
     payloads = _payloads(files)
     if not payloads:
         missing = Difference("in.hl7", 0, "", "a message", "no such file")
         return CaseOutcome([missing], {}, [], [])
-    seen = _Rehearsal(channel).send(payloads)
+    seen = _Rehearsal(channel, run or channel.run).send(payloads)
     wanted = {
         ANSWERS: to_file(seen.answers),
         **{f"out.{name}.hl7": to_file(messages) for name, messages in sorted(seen.outputs.items())},
@@ -132,8 +137,10 @@ def _payloads(files: Mapping[str, bytes]) -> list[bytes]:
 class _Rehearsal:
     """Takes messages as intake does, with a memory of its own in place of the store."""
 
-    def __init__(self, channel: CompiledChannel) -> None:
+    def __init__(self, channel: CompiledChannel, run: Runs) -> None:
         self._channel = channel
+        self._run = run
+        self._limit_bytes = channel.file.listen.mllp.max_message
         self._settings = AnswerSettings.of(channel.file.ack)
         self._ids = (f"CASE{number}" for number in count(1))
         self._known: dict[tuple[str, str, str], list[tuple[bytes, bytes]]] = {}
@@ -141,6 +148,9 @@ class _Rehearsal:
 
     def send(self, payloads: Sequence[bytes]) -> _Observed:
         for payload in payloads:
+            if len(payload) > self._limit_bytes:
+                self._take_oversize(payload)
+                continue
             for raw in split_batch(payload):
                 self._take(raw)
         return self._seen
@@ -168,7 +178,7 @@ class _Rehearsal:
             return
         if before:
             seen.findings.append(id_used_again())
-        result = channel.run(message, NOW)
+        result = self._run(message, NOW)
         told = Result.received() if channel.file.ack.when == "stored" else result
         payload = answer_result(message, told, self._settings, NOW, self._next_id).payload
         self._known.setdefault(key, []).append((raw, payload))
@@ -178,8 +188,17 @@ class _Rehearsal:
         for delivery in result.deliveries:
             seen.outputs.setdefault(delivery.destination, []).append(raw if delivery.body is None else delivery.body)
 
-    def _refuse(self, message: Message | None, finding: Finding) -> None:
-        answer = refuse(message, [finding], "reject", self._settings, NOW, self._next_id)
+    def _take_oversize(self, payload: bytes) -> None:
+        finding = oversize(len(payload), self._limit_bytes)
+        try:
+            message = Message.parse(payload[:PREFIX_BYTES], fallback=self._channel.fallback_charset)
+        except UnreadableMessage:
+            self._refuse(None, finding, "error")
+        else:
+            self._refuse(message, finding, "error")
+
+    def _refuse(self, message: Message | None, finding: Finding, decision: Decision = "reject") -> None:
+        answer = refuse(message, [finding], decision, self._settings, NOW, self._next_id)
         self._answered(answer.payload)
         self._seen.states.append("rejected")
         self._seen.findings.append(finding)

@@ -12,6 +12,12 @@ NO_CONTROL_ID: Final = Finding("E231", "error", "MSH-10 (message control id) is 
 """Without it nobody can tell which message an answer is for (hl7.md item 32)."""
 
 
+def oversize(size_bytes: int, limit_bytes: int) -> Finding:
+    """Of a block that is longer than its port takes (hl7.md item 8)."""
+    text = f"the message has {size_bytes} bytes and this port takes at most {limit_bytes}"
+    return Finding("E230", "error", text, hl7_code="207")
+
+
 def unreadable(error: UnreadableMessage) -> Finding:
     """Of bytes in which no message was found."""
     return Finding("E233", "error", error.reason, hl7_code=error.hl7_code)

@@ -110,3 +110,18 @@ def test_a_site_without_cases_is_not_called_good(segmill, make_site):
     said = segmill("test", folder)
     assert said.code == 1
     assert "none was found" in said.err
+
+
+def test_a_message_longer_than_the_port_takes_is_refused_in_a_case_too(segmill, make_site):
+    folder = make_site({"all": "listen: {mllp: {port: 0, max_message: 1KiB}}\n"})
+    path = folder / "channels" / "all" / "cases" / "long"
+    path.mkdir(parents=True)
+    (path / "in.hl7").write_bytes(b"MSH|^~\\&|HIS|N|||20260102||ADT^A01|A1|P|2.5.1\rPID|||1||" + b"x" * 2000 + b"\r")
+    assert segmill("test", folder, "--update").code == 0
+    assert (path / "findings.txt").read_text() == "E230\n"
+    assert "MSA|AE|A1" in (path / "ack.hl7").read_text()
+    assert segmill("test", folder).code == 0
+
+
+def test_the_site_can_be_named_as_for_the_other_commands(segmill, site):
+    assert segmill("test", "--site", site, "adt").code == 0

@@ -123,3 +123,13 @@ def test_a_folder_that_cannot_be_made_is_told(segmill, tmp_path):
 def test_an_engine_that_runs_on_the_site_is_not_in_its_own_way(segmill, running):
     said = segmill("check", running.folder, "--env", "--json")
     assert "E160" not in said.out
+
+
+def test_an_address_of_another_machine_is_told_for_any_port(segmill, tmp_path):
+    channel = tmp_path / "channels" / "all"
+    channel.mkdir(parents=True)
+    (channel / "channel.yaml").write_text("listen: {mllp: {host: 192.0.2.1, port: 0}}\n")
+    (tmp_path / "segmill.yaml").write_text("admin: off\n")
+    said = segmill("check", tmp_path, "--env")
+    assert said.code == 1
+    assert "E160 192.0.2.1:0 cannot be listened on: cannot assign requested address\n" in said.out

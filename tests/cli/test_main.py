@@ -191,3 +191,16 @@ def test_a_terminal_that_knows_ascii_only_is_no_reason_to_fail(tmp_path):
     done = process("try", "all", message, "--site", tmp_path / "site", PYTHONIOENCODING="ascii")
     assert "Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_output_that_cannot_be_written_or_is_closed_is_no_defect():
+    code = """
+import os, subprocess, sys
+explain = [sys.executable, "-m", "engine", "explain"]
+with open("/dev/full", "w") as full:
+    done = subprocess.run(explain, stdout=full, stderr=subprocess.PIPE, text=True)
+print(done.returncode, done.stderr.strip())
+closed = subprocess.run(explain, preexec_fn=lambda: os.close(1), stderr=subprocess.PIPE, text=True)
+print(closed.returncode, closed.stderr)
+"""
+    assert process(code=code).stdout.splitlines() == ["73 segmill: cannot write: No space left on device", "0 "]

@@ -196,7 +196,23 @@ def test_a_file_without_a_message_is_named_before_anything_is_sent(segmill, file
         said = segmill("send", files, "--to", peer.to)
         assert peer.received == []
     assert said.code == 2
-    assert "z.hl7" in said.err
+    assert "z.hl7: there is no MSH segment; --raw sends the file as it is" in said.err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (messages.adt().replace(b"Anna", b"A\x1cna"), "start-of-block or end-of-block"),
+        ("MSH|^~\\&|HIS|N|||2026||ADT^A01|1|P|2.5\r".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_what_cannot_go_over_mllp_is_told_before_anything_is_sent(segmill, tmp_path, content, told):
+    (tmp_path / "m.hl7").write_bytes(content)
+    for how in ((), ("--raw",)):
+        said = segmill("send", tmp_path / "m.hl7", "--to", "127.0.0.1:1", *how)
+        assert said.code == 2
+        assert told in said.err
+        assert "--raw sends" not in said.err
 
 
 # -- listen ---------------------------------------------------------------------------------------
@@ -282,9 +298,10 @@ def test_listen_lists_its_ways_to_answer(segmill):
 
 def test_listen_on_a_port_that_is_taken_says_so(segmill):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        said = segmill("listen", "--port", taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        said = segmill("listen", "--port", port)
     assert said.code == 69
-    assert "cannot listen" in said.err
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use\n" in said.err
 
 
 def test_listen_refuses_a_way_it_does_not_know(segmill):

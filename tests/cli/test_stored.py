@@ -1,9 +1,12 @@
 """`segmill messages`, `replay` and `release`: the stored messages of a site whose engine runs."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from engine.cli.messages import masked
 from engine.testing import messages
 from engine.testing.messages import Observation
 
@@ -262,3 +265,36 @@ def test_without_an_engine_actions_say_how_to_start_it(segmill, busy, words):
     assert said.code == 69
     assert "no engine is running" in said.err
     assert "segmill run" in said.err
+
+
+def test_a_file_that_is_no_store_is_called_what_it_is(segmill, tmp_path):
+    store = tmp_path / "segmill.db"
+    for content, told in ((b"", "is empty"), (b"no database" * 999, "is damaged, or no store")):
+        store.write_bytes(content)
+        said = segmill("messages", "--data", tmp_path)
+        assert said.code == 74
+        assert told in said.err
+    store.unlink()
+    with closing(sqlite3.connect(store)) as db:
+        db.execute("CREATE TABLE other (x)")
+    said = segmill("messages", "--data", tmp_path)
+    assert said.code == 74
+    assert "not a store of Segmill" in said.err
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("PID|||900001^^^N||Test^Anna", "PID|||******^^^*||****^****"),
+        ("Anna Testperson, born 1970", "**** **********, **** ****"),
+        ("ANN", "***"),
+        (
+            "MSH|^~\\&|HIS|N|RIS|N|2026|Anna|ADT^A01|1|P|2.5|Anna",
+            "MSH|^~\\&|HIS|N|RIS|N|2026|****|ADT^A01|1|P|2.5|****",
+        ),
+        ("MSH", "***"),
+        ("FHS|^~\\&|Anna", "FHS|^~\\&|****"),
+    ],
+)
+def test_of_a_line_without_values_only_the_shape_is_shown(line, shown):
+    assert masked(line) == shown

@@ -127,3 +127,26 @@ def test_a_file_that_is_not_there_is_named(segmill, site, tmp_path):
     said = segmill("try", "adt", tmp_path / "none.hl7", "--site", site)
     assert said.code == 2
     assert "none.hl7" in said.err
+
+
+def test_a_message_longer_than_the_port_takes_is_refused_as_on_the_wire(segmill, make_site, tmp_path):
+    folder = make_site({"all": "listen: {mllp: {port: 0, max_message: 2KB}}\n"})
+    path = tmp_path / "m.hl7"
+    path.write_bytes(messages.adt(more=["NTE|1||" + "x" * 3000]))
+    told = segmill("try", "all", path, "--site", folder, "--json")
+    assert told.code == 1
+    assert (told.json["state"], told.json["ack_code"]) == ("rejected", "AE")
+    assert [finding["code"] for finding in told.json["findings"]] == ["E230"]
+    assert "MSA|AE|ADT00001" in told.json["ack"]
+
+
+def test_a_file_without_a_message_is_named(segmill, site, tmp_path, admission):
+    (tmp_path / "empty.hl7").write_bytes(b"")
+    said = segmill("try", "adt", admission, tmp_path / "empty.hl7", "--site", site)
+    assert said.code == 2
+    assert "there is no message in" in said.err
+    assert "empty.hl7" in said.err
+    (tmp_path / "folder").mkdir()
+    said = segmill("try", "adt", tmp_path / "folder", "--site", site)
+    assert said.code == 2
+    assert ".hl7, .txt, .msg, .er7 files are read" in said.err

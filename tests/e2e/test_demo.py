@@ -133,6 +133,16 @@ def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
     assert "Traceback" not in said + rest
 
 
+def test_a_site_that_somebody_works_with_gets_no_invented_patients(tmp_path):
+    assert segmill(tmp_path, "init", "demo").returncode == 0
+    process = demo(tmp_path, "--once")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 73
+    assert "is not the demo's (environment: test)" in err
+    assert out == ""
+    assert not (tmp_path / "demo" / "data").exists()
+
+
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "thesis.txt").write_text("mine")
