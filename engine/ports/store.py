@@ -111,8 +111,11 @@ class Store(Protocol):
         """A reader of this store, for the same process; the caller closes it."""
         ...
 
-    def close(self) -> None:
-        """Mark the stop as clean and let go of the file."""
+    def close(self, *, clean: bool = True) -> None:
+        """Mark the stop as clean and let go of the file.
+
+        Not `clean`: something may have been sent that is not recorded, so the next start marks it as after a kill.
+        """
         ...
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:

@@ -526,6 +526,13 @@ class StoreContract:
 
     # -- what came before -----------------------------------------------------------------------
 
+    def test_a_stop_that_could_not_record_everything_is_marked_as_a_kill(self, bench: StoreBench) -> None:
+        bench.store.lane_window(LAB, EPR, 1)
+        bench.store.commit(Batch([intake(EPR), intake(EPR)]))
+        bench.store.close(clean=False)
+        store = bench.restart(clean=False)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 10)] == [True, False]
+
     def test_a_resend_is_known_by_channel_sender_and_control_id(self, store: Store, queries: StoreQueries) -> None:
         same: dict[str, Any] = {"control_id": "A1", "sender": "HIS|MAIN"}
         store.commit(

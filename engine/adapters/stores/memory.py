@@ -81,12 +81,12 @@ class MemoryStore:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
 
-    def close(self) -> None:
+    def close(self, *, clean: bool = True) -> None:
         """As Store.close."""
         with self._rows.lock:
             if self._is_open:
                 self._is_open = False
-                self._was_clean = not self._broken
+                self._was_clean = clean and not self._broken
 
     def queries(self) -> MemoryQueries:
         """A reader of this store."""

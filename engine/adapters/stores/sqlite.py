@@ -136,13 +136,13 @@ class SqliteStore:
         self._windows.clear()
         self._damaged.clear()
 
-    def close(self) -> None:
+    def close(self, *, clean: bool = True) -> None:
         """As Store.close; after a commit whose outcome is open, the stop is not a clean one."""
         if self._db is None:
             return
         db, self._db = self._db, None
         try:
-            if self._writing is not None and not db.is_broken:
+            if self._writing is not None and clean and not db.is_broken:
                 self._writing.end_run()
         finally:
             self._writing = None
