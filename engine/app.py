@@ -230,8 +230,9 @@ class Engine:
                 address = await listener.start()
             except OSError as error:
                 reason = os.strerror(error.errno) if error.errno else str(error)
+                place = f"{host}:{port}" if port > 0 else f"a free port of {host}"
                 raise EngineFailed(
-                    f"channel {names[0]} cannot listen on {host}:{port}: {reason}", EXIT_CANNOT_LISTEN
+                    f"channel {names[0]} cannot listen on {place}: {reason}", EXIT_CANNOT_LISTEN
                 ) from error
             self._listeners.append(listener)
             self._receivers.append(receiver)
@@ -399,6 +400,7 @@ def policy_of(policy: DeliveryPolicy) -> Policy:
     retry = policy.retry
     return Policy(
         on_refused=policy.on_refused,
+        on_rejected=policy.on_rejected,
         on_unanswered=policy.on_unanswered,
         first_s=retry.first,
         most_s=retry.most,

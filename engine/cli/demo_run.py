@@ -18,7 +18,7 @@ from engine.adapters.mllp_connection import Target
 from engine.adapters.sender import Sender, SendReport
 from engine.adapters.sinks.file import FileSinkSettings
 from engine.app import Engine, EngineFailed
-from engine.cli.demo_traffic import traffic
+from engine.cli.demo_traffic import UNKNOWN_CODE, traffic
 from engine.cli.exits import CANNOT_WRITE, CONFIGURATION, FINDINGS, GOOD, TRY_AGAIN, Failure
 from engine.cli.findings import show
 from engine.cli.init import make_site
@@ -272,6 +272,11 @@ class _Demo:
                 lines.append(f"segmill send {sample} --to {adt[0]}:{adt[1]}")
         for number, line in enumerate(lines):
             click.echo(f"{'' if number else 'try':<9} {line}")
+        if held and held["code"] == "E214":
+            table = self._shown / "channels" / "results" / "tables" / "codes.csv"
+            click.echo(f"{'release':<9} add the row {UNKNOWN_CODE},N0099-9,Ferritin to {table},")
+            click.echo(f"{'':<9} stop the demo and start it again, as tables are read at the start; then")
+            click.echo(f"{'':<9} segmill release {held['seq']} --site {self._shown}")
 
     def _stopped_short(self) -> list[dict[str, Any]]:
         """This run's held and refused messages with their reasons, oldest first."""

@@ -5,7 +5,10 @@ from typing import Final
 
 from engine.config.story import Stories, Story
 
-_RELEASE = "Correct the cause, then: segmill release, and the message goes through the channel as it is then."
+_RELEASE = (
+    "Correct the cause. A changed channel, table or steps.py is read when the engine starts: start it again. "
+    "Then: segmill release SEQ, and the message goes through the channel as it is then."
+)
 
 RUNTIME: Final[Stories] = MappingProxyType(
     {
@@ -30,7 +33,8 @@ RUNTIME: Final[Stories] = MappingProxyType(
         "E210": Story(
             "a required field is missing",
             "A validate step asks for a value at this place, and the message has none.",
-            "The sender must send it, or the rule is too strict. For a held message: release it after the change.",
+            "The sender must send it, or the rule is too strict. A held message goes on after a change of the rule, a "
+            "new start of the engine, and: segmill release SEQ.",
         ),
         "E211": Story(
             "a value of the wrong form",
@@ -84,7 +88,7 @@ RUNTIME: Final[Stories] = MappingProxyType(
         "E222": Story(
             "the channel's own code does not load",
             "The worker process cannot be started with the channel's Python files.",
-            "segmill check names the line. " + _RELEASE,
+            "The finding names the line; 'segmill try CHANNEL FILE' shows it too. " + _RELEASE,
         ),
         "E230": Story(
             "a message longer than the port takes",

@@ -104,6 +104,15 @@ def test_a_port_that_is_taken_is_named(site):
         assert first.end(signal.SIGTERM) == 0
 
 
+def test_an_address_of_another_machine_is_named_without_a_made_up_port(tmp_path):
+    channel = tmp_path / "channels" / "all"
+    channel.mkdir(parents=True)
+    (channel / "channel.yaml").write_text("listen: {mllp: {host: 192.0.2.1, port: 0}}\n")
+    with Running(tmp_path) as refused:
+        assert refused.end() == 69
+    assert "channel all cannot listen on a free port of 192.0.2.1: Cannot assign" in refused.said
+
+
 def test_the_data_can_be_kept_elsewhere(segmill, site, tmp_path):
     message = tmp_path / "m.hl7"
     message.write_bytes(messages.adt())

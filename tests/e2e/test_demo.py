@@ -97,40 +97,61 @@ def test_it_runs_again_in_the_same_folder_and_nothing_is_taken_for_a_resend(show
     assert [row["duplicates"] for row in rows.values()] == [0, 1, 0]
 
 
+def start_and_read(folder: Path, until: str) -> tuple["subprocess.Popen[str]", list[str]]:
+    """A demo that keeps running, and its output up to the line with `until` in it."""
+    process = demo(folder)
+    said, lines = "", [""]
+    assert process.stderr is not None
+    assert process.stdout is not None
+    while "still running" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    while until not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], lines
+    return process, lines
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "Traceback" not in out + err
+
+
 def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
-    process = demo(tmp_path)
+    process, lines = start_and_read(tmp_path, "segmill release")
     try:
-        said = ""
-        assert process.stderr is not None
-        assert process.stdout is not None
-        while "still running" not in said:
-            line = process.stderr.readline()
-            assert line, said
-            said += line
-        metrics, suggested = "", []
-        while not (suggested and metrics and "send" in suggested[-1]):
-            line = process.stdout.readline()
-            assert line
-            if line.startswith("metrics"):
-                metrics = line.split()[1]
-            elif found := re.search(r"(segmill .*)", line):
-                suggested.append(found[1])
+        metrics = next(line.split()[1] for line in lines if line.startswith("metrics"))
+        suggested = [found[1] for line in lines if (found := re.search(r"(segmill .*)", line))]
         with urllib.request.urlopen(metrics) as page:
             assert b'segmill_messages_received_total{channel="adt"} 120.0' in page.read()
-        for command in suggested:
+        *tries, release = suggested
+        assert len(tries) == 5
+        for command in tries:
             done = segmill(tmp_path, *command.split()[1:])
             assert done.returncode == 0, (command, done.stderr)
         second = demo(tmp_path, "--once")
         _, refused = second.communicate(timeout=60)
         assert second.returncode == 75
         assert "--dir" in refused
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=30)
+        # The row alone is not enough, and it says what is.
+        row = next(found for line in lines if (found := re.search(r"add the row (\S+) to (\S+),", line)))
+        with (tmp_path / row[2]).open("a") as table:
+            table.write(row[1] + "\n")
+        early = segmill(tmp_path, *release.split()[1:])
+        assert early.returncode == 1
+        assert "start it again, then release again" in early.stderr
+        end(process)
+        process, _ = start_and_read(tmp_path, "segmill send")
+        done = segmill(tmp_path, *release.split()[1:])
+        assert done.returncode == 0, done.stderr
+        assert "released: 1 message, 2 deliveries" in done.stderr
+        end(process)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 0, rest
-    assert "Traceback" not in said + rest
 
 
 def test_a_site_that_somebody_works_with_gets_no_invented_patients(tmp_path):
