@@ -1,0 +1,331 @@
+"""The whole engine: how it starts, what it does when a part fails, how it stops, and what people may ask of it."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from engine import app
+from engine.app import ConfigurationError, Engine, EngineFailed, load_site
+from engine.model.ids import DestinationName, MessageSeq
+from engine.model.outcome import Refused, Unreachable
+from tests.runtime.engines import SiteUnderTest, channel, codes, msa
+from tests.runtime.parts import ScriptedSink, until
+from tests.runtime.wires import Wire
+
+SQLITE = "admin: off\nshutdown: 5s\n"
+AE = Refused("AE")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> SiteUnderTest:
+    return SiteUnderTest(tmp_path / "site", {"adt": channel()})
+
+
+def on_disk(tmp_path: Path, **channels: str | Mapping[str, str | bytes]) -> SiteUnderTest:
+    return SiteUnderTest(tmp_path / "site", channels or {"adt": channel()}, SQLITE)
+
+
+def seqs(*numbers: int) -> list[MessageSeq]:
+    return [MessageSeq(number) for number in numbers]
+
+
+async def send(site: SiteUnderTest, *payloads: bytes, name: str = "adt") -> list[bytes]:
+    wire = await site.wire(name)
+    await wire.send(*payloads)
+    return await wire.answers(len(payloads))
+
+
+class TestStart:
+    async def test_nobody_is_answered_before_everything_behind_the_answer_stands(self, site, monkeypatch) -> None:
+        seen: list[tuple[bool, bool]] = []
+        start = app.Listener.start
+
+        async def watched(self):
+            engine = site.engine
+            tasks = {task.get_name() for task in asyncio.all_tasks()}
+            seen.append(("deliver adt/out" in tasks, engine.control.not_ready != ""))
+            return await start(self)
+
+        monkeypatch.setattr(app.Listener, "start", watched)
+        async with site.running() as engine:
+            assert seen == [(True, True)]
+            assert await engine.control.ready() == (True, "")
+
+    async def test_a_port_that_is_taken_is_named_and_nothing_stays_open(self, tmp_path) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            site = on_disk(tmp_path, a=channel(), b=channel(port=f"{{port: {port}}}"))
+            threads = set(threading.enumerate())
+            engine = site.make()
+            with pytest.raises(EngineFailed, match=f"channel b cannot listen on 127.0.0.1:{port}") as failed:
+                await engine.start()
+            assert failed.value.exit_code == 69
+            first = engine.addresses["a"]
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*first)
+            left = {t.name for t in set(threading.enumerate()) - threads if not t.name.startswith("asyncio")}
+            assert left == set()
+            assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+            assert not (site.folder / "data" / "control.sock").exists()
+        async with site.running():
+            pass  # the store is free again, too
+
+    async def test_a_second_engine_on_the_store_is_turned_away(self, tmp_path) -> None:
+        site = on_disk(tmp_path)
+        async with site.running():
+            first = site.engine
+            with pytest.raises(EngineFailed) as failed:
+                await site.make().start()
+            assert failed.value.exit_code == 75
+            site.engine = first
+            assert codes(await send(site, b"MSH|^~\\&|A|B|C|D|1||ADT^A01|1|P|2.5.1\r")) == ["AA"]
+
+    async def test_a_site_with_errors_does_not_start(self, tmp_path) -> None:
+        site = SiteUnderTest(tmp_path / "s", {"adt": "nonsense: here\n"})
+        with pytest.raises(ConfigurationError) as failed:
+            Engine(load_site(site.folder, site.kinds, {}))
+        assert failed.value.exit_code == 78 and failed.value.findings
+
+    async def test_what_waits_for_a_destination_that_is_gone_is_kept_and_said(self, tmp_path, adt, caplog) -> None:
+        site = on_disk(tmp_path)
+        async with site.running():
+            site.kept_sinks["adt/out"].gate.clear()
+            await send(site, adt(control_id="A1"), adt(control_id="A2"))
+        (site.folder / "channels/adt/channel.yaml").write_text(
+            channel(routes="[{to: new}]", destinations="{new: {kept: {}}}")
+        )
+        with caplog.at_level(logging.WARNING):
+            async with site.running():
+                await send(site, adt(control_id="A3"))
+                await site.delivered("adt/new", 1)
+        assert "2 deliveries wait for adt/out" in caplog.text
+        (site.folder / "channels/adt/channel.yaml").write_text(channel())
+        site.kept_sinks["adt/out"].gate.set()
+        site.kept_sinks["adt/out"].calls.clear()
+        async with site.running():
+            assert len(await site.delivered("adt/out", 2)) == 2
+
+
+class TestSettings:
+    """What a file says has its effect."""
+
+    async def test_every_choice_about_a_destination_reaches_its_lane(self, tmp_path) -> None:
+        chosen = (
+            "{out: {kept: {}, on_refused: skip, on_rejected: stop, on_unanswered: hold, window: 7,"
+            " retry: {first: 2s, most: 9s, jitter: 50%, limit: 5}}}"
+        )
+        site = SiteUnderTest(tmp_path / "s", {"adt": channel(destinations=chosen)})
+        async with site.running():
+            (lane,) = site.running_channel().lanes.values()
+            policy = lane.settings.policy
+            assert lane.settings.window == 7
+            assert (policy.on_refused, policy.on_rejected, policy.on_unanswered) == ("skip", "stop", "hold")
+            assert (policy.first_s, policy.most_s, policy.jitter, policy.most_attempts) == (2.0, 9.0, 0.5, 5)
+
+
+class TestTrouble:
+    async def test_a_task_that_fails_ends_the_engine_in_good_order(self, site, adt, monkeypatch) -> None:
+        async with site.running() as engine:
+            (lane,) = site.running_channel().lanes.values()
+
+            def defect() -> None:
+                raise KeyError("a defect")
+
+            monkeypatch.setattr(lane, "_wait_s", defect)
+            await send(site, adt(control_id="A1"))
+            with pytest.raises(EngineFailed, match="deliver adt/out") as failed:
+                await engine.wait_closed()
+            assert failed.value.exit_code == 70
+            await engine.stop()
+        assert site.states() == ["processed"]
+
+    async def test_a_destination_that_fails_leaves_its_neighbours_alone(self, tmp_path, adt) -> None:
+        site = SiteUnderTest(
+            tmp_path / "s",
+            {"adt": channel(routes="[{to: bad}, {to: good}]", destinations="{bad: {kept: {}}, good: {kept: {}}}")},
+        )
+        site.kept.sinks["adt/bad"] = ScriptedSink(*[Unreachable("down")] * 100)
+        async with site.running():
+            await send(site, *(adt(control_id=f"A{n}") for n in range(50)))
+            assert len(await site.delivered("adt/good", 50)) == 50
+            assert [c[0].id for c in site.kept_sinks["adt/bad"].calls] == [1] * len(site.kept_sinks["adt/bad"].calls)
+
+
+class TestStop:
+    async def test_under_load_a_stop_loses_nothing_and_repeats_nothing(self, tmp_path, adt) -> None:
+        """Four senders that send again until they are answered, five stops under way, one at the end."""
+        site = on_disk(tmp_path)
+        acknowledged: set[str] = set()
+        over = False
+
+        async def sender(name: str) -> None:
+            number = 0
+            while not over:
+                try:
+                    wire = await Wire.open(site.engine.addresses["adt"])
+                except (OSError, KeyError):
+                    await asyncio.sleep(0.002)
+                    continue
+                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                    while not over:
+                        await wire.send(adt(control_id=f"{name}N{number}"))
+                        code, control_id = msa(await wire.answer())
+                        assert (code, control_id) == ("AA", f"{name}N{number}")
+                        acknowledged.add(control_id)
+                        number += 1
+                wire.reset()
+
+        async with asyncio.timeout(60):
+            senders = []
+            for _ in range(5):
+                before = len(acknowledged)
+                async with site.running():
+                    if not senders:
+                        senders = [asyncio.get_running_loop().create_task(sender(f"S{n}")) for n in range(4)]
+                    await until(lambda before=before: len(acknowledged) > before + 60)
+            over = True
+            await asyncio.gather(*senders)
+            async with site.running() as engine:
+                await until(lambda: all(not d.queued for d in engine._queries.depths()))
+        ids = [body.split(b"|")[9].decode() for body in site.kept.bodies("adt/out")]
+        assert Counter(ids) == Counter(acknowledged | set(ids)), "a delivery was repeated"
+        assert acknowledged <= set(ids)
+        for name in ("S0", "S1", "S2", "S3"):
+            mine = [int(i.split("N")[1]) for i in ids if i.startswith(name + "N")]
+            assert mine == list(range(len(mine)))
+
+    async def test_queues_go_on_in_order_after_a_restart(self, tmp_path, adt) -> None:
+        site = on_disk(tmp_path)
+        async with site.running():
+            site.kept_sinks["adt/out"].gate.clear()
+            await send(site, *(adt(control_id=f"A{n}") for n in range(40)))
+        site.kept_sinks["adt/out"].gate.set()
+        site.kept_sinks["adt/out"].calls.clear()
+        async with site.running():
+            await send(site, *(adt(control_id=f"A{n}") for n in range(40, 50)))
+            bodies = await site.delivered("adt/out", 50)
+        assert [body.split(b"|")[9] for body in bodies] == [b"A%d" % n for n in range(50)]
+
+    async def test_a_second_call_waits_for_the_first(self, site) -> None:
+        async with site.running() as engine:
+            stops = [asyncio.get_running_loop().create_task(engine.stop()) for _ in range(3)]
+            await asyncio.gather(*stops)
+            await engine.wait_closed()
+            assert site.kept_sinks["adt/out"].is_closed
+
+    async def test_nothing_is_left_behind(self, tmp_path, adt) -> None:
+        threads = set(threading.enumerate())
+        site = on_disk(tmp_path)
+        async with site.running():
+            await send(site, adt(control_id="A1"))
+        gc.collect()
+        left = {t.name for t in set(threading.enumerate()) - threads if not t.name.startswith("asyncio")}
+        assert left == set()
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+        assert sorted(p.name for p in (site.folder / "data").iterdir() if p.suffix != ".lock") == ["segmill.db"]
+
+    async def test_not_ready_while_it_stops(self, site, adt, monkeypatch) -> None:
+        monkeypatch.setattr(app, "SWEEP_S", 0.002)
+        async with site.running() as engine:
+            site.kept_sinks["adt/out"].gate.clear()
+            await send(site, adt(control_id="A1"))
+            stopping = asyncio.get_running_loop().create_task(engine.stop(deadline_s=3))
+            for _ in range(20):
+                await asyncio.sleep(0.002)
+                assert (await engine.control.ready()) == (False, "the engine is stopping")
+            site.kept_sinks["adt/out"].gate.set()
+            await stopping
+
+
+HELD = "steps:\n  - map: {PV1-2: tables/x.csv, otherwise: hold}"
+
+
+class TestControl:
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> SiteUnderTest:
+        files = {"channel.yaml": channel(steps=HELD), "tables/x.csv": "from,to\nO,OUT\n"}
+        return SiteUnderTest(tmp_path / "site", {"adt": files})
+
+    async def test_a_held_message_goes_through_its_channel_as_it_is_now(self, site, adt) -> None:
+        async with site.running() as engine:
+            assert codes(await send(site, adt(control_id="A1"))) == ["AA"]
+            report = await engine.control.release(seqs(1))
+            assert report.messages == 0 and "held again" in report.left[0][1]
+        (site.folder / "channels/adt/tables/x.csv").write_text("from,to\nI,IN\n")
+        async with site.running() as engine:
+            report = await engine.control.release(seqs(1, 99))
+            assert (report.messages, report.deliveries) == (1, 1)
+            assert report.left == ((99, "there is no such message"),)
+            assert b"|IN|" in (await site.delivered("adt/out", 1))[0]
+
+    async def test_a_held_delivery_is_sent_again_when_it_is_released(self, site, adt) -> None:
+        site.kept.sinks["adt/out"] = ScriptedSink(AE)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1", patient_class="O"), adt(control_id="A2", patient_class="O"))
+            await until(lambda: site.delivery_states() == ["held", "delivered"])
+            report = await engine.control.release(seqs(1))
+            assert report.deliveries == 1 and report.left == ()
+            await until(lambda: site.delivery_states() == ["delivered"] * 2)
+            assert site.kept_sinks["adt/out"].sent == [1, 2, 1]
+
+    async def test_a_resend_sends_the_same_bytes_as_a_new_delivery(self, site, adt) -> None:
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1", patient_class="O"))
+            await site.delivered("adt/out", 1)
+            report = await engine.control.resend(seqs(1, 7), None)
+            assert (report.messages, report.deliveries) == (1, 1)
+            one, again = await site.delivered("adt/out", 2)
+            assert one == again
+            report = await engine.control.resend(seqs(1), [DestinationName("nowhere")])
+            assert report.messages == 0 and "no destination nowhere" in report.left[0][1]
+
+    async def test_a_move_that_somebody_else_made_first_is_left_with_the_reason(self, site, adt, monkeypatch) -> None:
+        site.kept.sinks["adt/out"] = ScriptedSink(AE, AE)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1", patient_class="O"))
+            await until(lambda: site.delivery_states() == ["held"])
+            both = await asyncio.gather(
+                engine.control.discard(seqs(1), "not wanted"), engine.control.release(seqs(1)), return_exceptions=True
+            )
+            assert not [report for report in both if isinstance(report, BaseException)]
+            assert sum(report.deliveries for report in both) <= 2
+            assert sum(len(report.left) for report in both) <= 1
+
+    async def test_a_message_is_processed_again(self, site, adt) -> None:
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1", patient_class="O"), b"nonsense")
+            await site.delivered("adt/out", 1)
+            report = await engine.control.reprocess(seqs(1, 2))
+            assert (report.messages, report.deliveries) == (1, 1)
+            assert report.left == ((2, "a rejected message is not processed again"),)
+            await site.delivered("adt/out", 2)
+
+    async def test_what_is_not_wanted_is_given_up(self, site, adt) -> None:
+        site.kept.sinks["adt/out"] = ScriptedSink(AE)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1"), adt(control_id="A2", patient_class="O"))
+            await until(lambda: site.delivery_states() == ["held"])
+            report = await engine.control.discard(seqs(1, 2), "test data")
+            assert (report.messages, report.deliveries) == (1, 1)
+            assert site.states() == ["discarded", "processed"] and site.delivery_states() == ["failed"]
+
+    async def test_status_says_what_runs_and_what_waits(self, site, adt) -> None:
+        site.kept.sinks["adt/out"] = ScriptedSink(AE)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1"), adt(control_id="A2", patient_class="O"))
+            await until(lambda: site.delivery_states() == ["held"])
+            (status,) = await engine.control.status()
+            assert status.received == 2 and status.outcomes == {"held": 1, "processed": 1}
+            assert status.connections == 1 and status.listening.startswith("127.0.0.1:")
+            (lane,) = status.lanes
+            assert (lane.state, lane.queued, lane.held) == ("idle", 0, 1)
