@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from engine.config.finding import BadValue
+from engine.pipeline.stops import OwnWords, StepStop
 
 
 class OwnCodeError(BadValue):
@@ -24,13 +25,23 @@ class OwnCode:
         self._channel = channel
         self._files = files
         self._modules: dict[str, ModuleType] = {}
+        self._words = OwnWords(content for name, content in files.items() if name.endswith(".py"))
 
     def function(self, file: str, name: str) -> Callable[..., object]:
-        """A function of a file. Raises OwnCodeError."""
+        """A function of a file; what it raises to stop a message has its author's words only. Raises OwnCodeError."""
         found: object = getattr(self._module(file), name, None)
         if not callable(found):
             raise OwnCodeError(f"{file} has no function {name}", code="E134")
-        return found
+        call: Callable[..., object] = found
+
+        def speaking_its_own_words(*arguments: object) -> object:
+            try:
+                return call(*arguments)
+            except StepStop as stop:
+                self._words.only(stop)
+                raise
+
+        return speaking_its_own_words
 
     def _module(self, file: str) -> ModuleType:
         if file in self._modules:

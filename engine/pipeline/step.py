@@ -29,7 +29,7 @@ entry point in the group `engine.steps`::
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from engine.config.base import ConfigModel
 from engine.config.entries import StepEntry
@@ -39,8 +39,11 @@ from engine.hl7.message import Message
 from engine.hl7.path import Path, compile_path
 from engine.model.finding import Finding, Severity
 from engine.pipeline.own_code import OwnCode
-
-StopKind = Literal["filtered", "held", "rejected"]
+from engine.pipeline.stops import Filter as Filter
+from engine.pipeline.stops import Hold as Hold
+from engine.pipeline.stops import Reject as Reject
+from engine.pipeline.stops import StepStop as StepStop
+from engine.pipeline.stops import StopKind
 
 
 @dataclass(slots=True, frozen=True)
@@ -170,37 +173,3 @@ class StepKind(Protocol):
         ...
 
     def compile(self, options: Any, scope: CompileScope) -> CompiledStep: ...
-
-
-class StepStop(Exception):
-    """The base of what a function in `steps.py` raises to end a message's way.
-
-    `reason` is shown to people and stored: it must hold no field value. `location` is an HL7 path or ''.
-    """
-
-    kind: StopKind = "held"
-    code = "E216"
-
-    def __init__(self, reason: str, location: str = "", *, hl7_code: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.location = location
-        self.hl7_code = hl7_code
-
-
-class Hold(StepStop):
-    """Keep the message for the analyst; its sender is told that we have it."""
-
-
-class Reject(StepStop):
-    """Refuse the message: its sender is told why, and keeps it."""
-
-    kind = "rejected"
-    code = "E217"
-
-
-class Filter(StepStop):
-    """The message is not wanted; its sender is told that we have it, and nothing is delivered."""
-
-    kind = "filtered"
-    code = "W203"

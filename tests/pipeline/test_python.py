@@ -11,7 +11,7 @@ STEP = "- python: steps.py:work"
 def code(*lines: str) -> dict[str, str]:
     body = "\n".join(f"    {line}" for line in lines)
     return {
-        "steps.py": f"from engine.pipeline.step import Filter, Hold, Reject\n\n\ndef work(message, context):\n{body}\n"
+        "steps.py": f"from engine.pipeline.step import Filter, Hold, Reject\nP = 'PID-5.1'\n\ndef work(message, context):\n{body}\n"
     }
 
 
@@ -41,7 +41,19 @@ def test_a_function_knows_the_time_given_the_channel_and_its_tables(channel, adt
         ('raise Hold("no weight", "OBX-5")', "held", ("E216", "no weight", "OBX-5", "")),
         ('raise Reject("no patient", "PID-3", hl7_code="101")', "rejected", ("E217", "no patient", "PID-3", "101")),
         ('raise Filter("not for us")', "filtered", ("W203", "not for us", "", "")),
-        ('raise Hold("two\\nlines" + "x" * 500, "no path", hl7_code="drop")', "held", None),
+        ('raise Hold("two\\nlines" + " x" * 500, "no path", hl7_code="drop")', "held", None),
+        ('raise Hold(f"no {message.get(\'PID-5.1\')} here", "PID-5")', "held", ("E216", "no *** here", "PID-5", "")),
+        ('raise Hold(message.get("PID-5.1").upper(), "OBX[2]-5")', "held", ("E216", "***", "OBX[2]-5", "")),
+        (
+            """raise Hold("x", f'PID-3[1 == "{message.get("PID-5.1")}"]')""".replace('get("PID-5.1")', "get(P)"),
+            "held",
+            ("E216", "x", "", ""),
+        ),
+        (
+            """raise Hold("x", 'PID-3[5 == "MR"].1')""",
+            "held",
+            ("E216", "x", 'PID-3[5 == "MR"].1', ""),
+        ),
     ],
 )
 def test_a_function_ends_the_way_of_a_message_with_a_reason(channel, adt, statement, state, finding):
@@ -51,7 +63,7 @@ def test_a_function_ends_the_way_of_a_message_with_a_reason(channel, adt, statem
     if finding is not None:
         assert (told.code, told.text, told.location, told.hl7_code) == finding
     else:
-        assert told.text.startswith("two?linesxxx") and len(told.text) == 200
+        assert told.text.startswith("two?lines x x") and len(told.text) == 200
         assert (told.location, told.hl7_code) == ("", "")
 
 
