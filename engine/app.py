@@ -42,6 +42,7 @@ from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
 from engine.runtime.policy import Policy
 from engine.runtime.tasks import Tasks, describe
+from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
 
 log = logging.getLogger("segmill")
 
@@ -118,6 +119,9 @@ class Engine:
             committer = self._open_store()
             await self._open_channels(committer)
             await self._open_ports(committer)
+        except StoreError as error:
+            await self._abandon()
+            raise EngineFailed(str(error), EXIT_STORE_FAILED) from error
         except BaseException:
             await self._abandon()
             raise
@@ -127,14 +131,15 @@ class Engine:
         log.info("started: %s", ports)
 
     def _open_store(self) -> Committer:
-        self._data.mkdir(parents=True, exist_ok=True)
         try:
+            self._data.mkdir(parents=True, exist_ok=True)
             self._store = self._make_store()
             self._store.open()
         except StoreInUse as error:
             raise EngineFailed(str(error), EXIT_STORE_IN_USE) from error
-        except StoreError as error:
-            raise EngineFailed(str(error), EXIT_STORE_FAILED) from error
+        except OSError as error:
+            sentence = f"the data folder {error.filename or self._data} cannot be made: {in_words(error)}"
+            raise EngineFailed(sentence, EXIT_STORE_FAILED) from error
         self._queries = self._store.queries()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
         self.control = EngineControl(self._channels, committer, self._queries)
@@ -155,6 +160,7 @@ class Engine:
                 raise EngineFailed(f"channel {loaded.name}: {error}", EXIT_CONFIGURATION) from error
             self._channels[channel.name] = channel
         self._report_orphans()
+        await self._start_workers()
         for channel in self._channels.values():
             self._line_tasks.append(self._tasks.spawn(channel.line.run(), f"line {channel.name}"))
             self._line_tasks.append(self._tasks.spawn(channel.backlog.run(), f"backlog {channel.name}"))
@@ -168,8 +174,6 @@ class Engine:
         ack = loaded.file.ack
         isolated = None
         if compiled.isolated:
-            from engine.runtime.worker import Worker, WorkerLimits
-
             workers = self._settings.workers
             isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
         meter = self.meter.channel(loaded.name)
@@ -185,6 +189,16 @@ class Engine:
             committer=committer,
             timer=StepTimer(self._clock, meter),
         )
+
+    async def _start_workers(self) -> None:
+        """Own code that does not load is told of now, and no message waits for a process to start."""
+        channels = [channel for channel in self._channels.values() if channel.isolated is not None]
+        starts = [channel.isolated.start() for channel in channels if channel.isolated is not None]
+        for channel, end in zip(channels, await asyncio.gather(*starts, return_exceptions=True), strict=True):
+            if isinstance(end, WorkerFailed):
+                raise EngineFailed(f"channel {channel.name}: {end}", EXIT_CONFIGURATION) from end
+            if end is not None:
+                raise end
 
     def _open_lane(self, loaded: LoadedChannel, name: str, committer: Committer) -> Lane:
         destination = loaded.file.destinations[name]
@@ -213,9 +227,7 @@ class Engine:
     async def _open_ports(self, committer: Committer) -> None:
         now_us = self._clock.now_us()
         longest = max((c.duplicates_window_us for c in self._channels.values()), default=0)
-        recent = (
-            Recent(*self._store.recent_ids(now_us - longest, MOST_REMEMBERED_IDS)) if longest else Recent((), True)
-        )
+        recent = Recent(*self._store.recent_ids(now_us - longest, MOST_REMEMBERED_IDS)) if longest else Recent((), True)
         listening: dict[ChannelName, Listener] = {}
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
@@ -229,7 +241,7 @@ class Engine:
             try:
                 address = await listener.start()
             except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else str(error)
+                reason = in_words(error)
                 place = f"{host}:{port}" if port > 0 else f"a free port of {host}"
                 raise EngineFailed(
                     f"channel {names[0]} cannot listen on {place}: {reason}", EXIT_CANNOT_LISTEN
@@ -393,6 +405,13 @@ class StepTimer:
     def step(self, label: str, seconds: float) -> None:
         """One step took so long."""
         self._meter.step(label, seconds)
+
+
+def in_words(error: OSError) -> str:
+    """The system's sentence for it; asyncio's own adds the address, and a name that is not found has another."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def policy_of(policy: DeliveryPolicy) -> Policy:

@@ -15,11 +15,11 @@ import pytest
 
 from engine import app
 from engine.app import ConfigurationError, Engine, EngineFailed, load_site
-from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.model.ids import DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
-from engine.ports.store import StoreBusy, StoreError, StoreFull
-from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
-from tests.runtime.parts import ScriptedSink, turns, until
+from engine.ports.store import StoreFull
+from tests.runtime.engines import SiteUnderTest, channel, codes, msa
+from tests.runtime.parts import ScriptedSink, until
 from tests.runtime.wires import Wire
 
 SQLITE = "admin: off\nshutdown: 5s\n"
@@ -121,7 +121,10 @@ class TestStart:
         assert failed.value.exit_code == 74
 
     async def test_own_code_that_does_not_load_ends_the_start_in_words(self, tmp_path) -> None:
-        files = {"channel.yaml": channel(steps="steps:\n  - python: steps.py:stamp"), "steps.py": "raise KeyError(1)\n"}
+        files = {
+            "channel.yaml": channel(steps="steps:\n  - python: steps.py:stamp"),
+            "steps.py": "raise KeyError(1)\n\n\ndef stamp(message, run):\n    pass\n",
+        }
         site = SiteUnderTest(tmp_path / "s", {"adt": files})
         with pytest.raises(EngineFailed, match="channel adt") as failed:
             await site.make().start()
@@ -156,21 +159,6 @@ class TestStart:
         async with site.running():
             assert len(await site.delivered("adt/out", 2)) == 2
 
-    async def test_stored_messages_of_a_channel_that_is_gone_are_said(self, tmp_path, adt, caplog) -> None:
-        files = {"adt": channel(more="ack: {when: stored}"), "other": channel()}
-        site = SiteUnderTest(tmp_path / "s", files)
-        async with site.running(stop=False):
-            isolate(site).gate.clear()
-            await send(site, adt(control_id="A1"), adt(control_id="A2"))
-        for file in (site.folder / "channels/adt").iterdir():
-            file.unlink()
-        (site.folder / "channels/adt").rmdir()
-        with caplog.at_level(logging.WARNING):
-            async with site.running():
-                pass
-        assert "2 messages of channel adt" in caplog.text
-        assert site.states() == ["received"] * 2
-
 
 class TestSettings:
     """What a file says has its effect."""
@@ -188,58 +176,8 @@ class TestSettings:
             assert (policy.on_refused, policy.on_rejected, policy.on_unanswered) == ("skip", "stop", "hold")
             assert (policy.first_s, policy.most_s, policy.jitter, policy.most_attempts) == (2.0, 9.0, 0.5, 5)
 
-    async def test_what_may_be_repeated_after_a_crash_counts_a_batch_of_the_sink(self, site, monkeypatch) -> None:
-        """A batch of 64 that was sent and not recorded is 64 deliveries in doubt, whatever the window says."""
-        site.kept.sinks["adt/out"] = ScriptedSink(max_batch=64)
-        told: list[tuple[str, str, int]] = []
-        lane_window = site.store.lane_window
-
-        def watched(name: ChannelName, destination: DestinationName, window: int) -> None:
-            told.append((name, destination, window))
-            lane_window(name, destination, window)
-
-        monkeypatch.setattr(site.store, "lane_window", watched)
-        async with site.running():
-            assert told == [("adt", "out", 64)]
-
-    async def test_limits_bound_all_ports_together(self, tmp_path, adt) -> None:
-        limits = "limits: {connections: 2, intake_memory: 64MiB}\n"
-        site = SiteUnderTest(tmp_path / "s", {"a": channel(), "b": channel()}, MEMORY + limits)
-        async with site.running() as engine:
-            (room,) = {listener.room for listener in engine._listeners}
-            assert room.most_bytes == 64 * 1024**2
-            wires = [await site.wire("a"), await site.wire("b")]
-            await until(lambda: sum(listener.connection_count for listener in engine._listeners) == 2)
-            third = await site.wire("a")
-            assert await third.rest() == b""
-            await wires[0].send(adt(control_id="1"))
-            assert msa(await wires[0].answer()) == ("AA", "1")
-
-    async def test_the_largest_message_always_fits(self, tmp_path) -> None:
-        limits = "limits: {intake_memory: 1MiB}\n"
-        site = SiteUnderTest(tmp_path / "s", {"a": channel(port="{port: 0, max_message: 8MiB}")}, MEMORY + limits)
-        async with site.running() as engine:
-            assert engine._listeners[0].room.most_bytes == 16 * 1024**2
-            big = b"MSH|^~\\&|A|B|C|D|1||ADT^A01|1|P|2.5.1\rNTE|1||" + b"x" * 7_000_000 + b"\r"
-            assert codes(await send(site, big, name="a")) == ["AA"]
-
 
 class TestTrouble:
-    async def test_an_unknown_outcome_ends_the_engine_at_once_though_a_receiver_is_silent(self, site, adt) -> None:
-        async with site.running() as engine:
-            site.kept_sinks["adt/out"].gate.clear()
-            await send(site, adt(control_id="A1"))
-            await until(lambda: site.kept_sinks["adt/out"].calls)
-            site.store.fail_next(StoreError("what is this"))
-            wire = await site.wire()
-            await wire.send(adt(control_id="A2"))
-            began = asyncio.get_running_loop().time()
-            with pytest.raises(EngineFailed) as failed:
-                await engine.wait_closed()
-            assert failed.value.exit_code == 74
-            await engine.stop()
-            assert asyncio.get_running_loop().time() - began < 2
-
     async def test_a_task_that_fails_ends_the_engine_in_good_order(self, site, adt, monkeypatch) -> None:
         async with site.running() as engine:
             (lane,) = site.running_channel().lanes.values()
@@ -254,67 +192,6 @@ class TestTrouble:
             assert failed.value.exit_code == 70
             await engine.stop()
         assert site.states() == ["processed"]
-
-    async def test_the_look_around_goes_on_when_the_store_cannot_be_read(self, site, monkeypatch) -> None:
-        monkeypatch.setattr(app, "SWEEP_S", 0.002)
-        looks: list[int] = []
-        async with site.running() as engine:
-            depths = engine._queries.depths
-
-            def failing():
-                looks.append(1)
-                if len(looks) < 4:
-                    raise StoreBusy("locked")
-                return depths()
-
-            monkeypatch.setattr(engine._queries, "depths", failing)
-            await until(lambda: len(looks) > 8)
-            assert engine._failed is None
-
-    async def test_a_large_queue_is_counted_off_the_loop(self, site, monkeypatch) -> None:
-        monkeypatch.setattr(app, "SWEEP_S", 0.002)
-        main = threading.get_ident()
-        where: list[bool] = []
-        async with site.running() as engine:
-            depths = engine._queries.depths
-            monkeypatch.setattr(
-                engine._queries, "depths", lambda: (where.append(threading.get_ident() == main), depths())[1]
-            )
-            await until(lambda: len(where) > 3)
-            await engine.control.status()
-        assert not any(where)
-
-    async def test_on_a_nearly_full_disk_messages_are_refused_until_there_is_room(
-        self, tmp_path, adt, monkeypatch
-    ) -> None:
-        monkeypatch.setattr(app, "SWEEP_S", 0.002)
-        site = on_disk(tmp_path)
-        free = 10**9
-        asked: set[str] = set()
-        statvfs = os.statvfs
-
-        def measured(path):
-            asked.add(str(path))
-            real = list(statvfs(path))
-            real[0] = real[1] = 1
-            real[3] = real[4] = free
-            return os.statvfs_result(real)
-
-        monkeypatch.setattr(app.os, "statvfs", measured)
-        async with site.running() as engine:
-            assert codes(await send(site, adt(control_id="A1"))) == ["AA"]
-            free = 1000
-            await until(lambda: engine.control.not_ready)
-            assert codes(await send(site, adt(control_id="A2"))) == ["AR"]
-            assert "nearly full" in (await engine.control.ready())[1]
-            free = 10**9
-            await until(lambda: not engine.control.not_ready)
-            assert codes(await send(site, adt(control_id="A2"))) == ["AA"]
-        free = 1000
-        async with site.running() as engine:
-            assert "nearly full" in (await engine.control.ready())[1], "a start does not hide it"
-            assert codes(await send(site, adt(control_id="A3"))) == ["AR"]
-        assert asked == {str(site.folder / "data")}
 
     async def test_a_destination_that_fails_leaves_its_neighbours_alone(self, tmp_path, adt) -> None:
         site = SiteUnderTest(
@@ -383,42 +260,6 @@ class TestStop:
             bodies = await site.delivered("adt/out", 50)
         assert [body.split(b"|")[9] for body in bodies] == [b"A%d" % n for n in range(50)]
 
-    async def test_a_receiver_that_is_silent_does_not_hold_the_stop_up_past_its_deadline(self, tmp_path, adt) -> None:
-        site = on_disk(tmp_path)
-        async with site.running() as engine:
-            site.kept_sinks["adt/out"].gate.clear()
-            await send(site, adt(control_id="A1"))
-            await until(lambda: site.kept_sinks["adt/out"].calls)
-            began = asyncio.get_running_loop().time()
-            await engine.stop(deadline_s=0.5)
-            assert asyncio.get_running_loop().time() - began < 2
-        async with site.running() as engine:
-            (row,) = engine._queries.deliveries(MessageSeq(1))
-            assert row.attempts >= 1, "that it may have been sent is on record"
-
-    async def test_what_cannot_be_recorded_in_time_is_marked_after_the_next_start(self, site, adt) -> None:
-        async with site.running() as engine:
-            await site.slow_disk(adt(control_id="A0"))
-            await until(lambda: site.delivery_states() == ["delivered"])
-            site.kept_sinks["adt/out"].gate.clear()
-            await send(site, adt(control_id="A1"))
-            await until(lambda: len(site.kept_sinks["adt/out"].calls) == 2)
-            hold = site.store.commits_held()
-            hold.__enter__()
-            site.kept_sinks["adt/out"].gate.set()
-            stopping = asyncio.get_running_loop().create_task(engine.stop(deadline_s=0.3))
-            await until(lambda: len(site.store.batches) == 3)
-            for _ in range(1000):
-                if engine._committer is None:
-                    break
-                await asyncio.sleep(0.001)
-            site.store.fail_next(StoreFull("no"))
-            hold.__exit__(None, None, None)
-            await stopping
-        async with site.running() as engine:
-            (row,) = engine._queries.deliveries(MessageSeq(2))
-            assert row.maybe_sent or row.attempts
-
     async def test_a_second_call_waits_for_the_first(self, site) -> None:
         async with site.running() as engine:
             stops = [asyncio.get_running_loop().create_task(engine.stop()) for _ in range(3)]
@@ -481,24 +322,6 @@ class TestControl:
             await until(lambda: site.delivery_states() == ["delivered"] * 2)
             assert site.kept_sinks["adt/out"].sent == [1, 2, 1]
 
-    async def test_a_lane_that_stopped_goes_on_when_its_head_is_released_and_not_for_another(
-        self, tmp_path, adt
-    ) -> None:
-        chosen = "{out: {kept: {}, on_refused: stop}}"
-        site = SiteUnderTest(tmp_path / "s", {"adt": channel(destinations=chosen)})
-        site.kept.sinks["adt/out"] = ScriptedSink(AE)
-        async with site.running() as engine:
-            await send(site, adt(control_id="A1"), adt(control_id="A2"))
-            (lane,) = site.running_channel().lanes.values()
-            await until(lambda: lane.state == "stopped")
-            report = await engine.control.release(seqs(2))
-            assert report.deliveries == 0 and report.left
-            await turns(50)
-            assert site.kept_sinks["adt/out"].sent == [1]
-            report = await engine.control.release(seqs(1))
-            assert report.deliveries == 1
-            await until(lambda: site.delivery_states() == ["delivered"] * 2)
-
     async def test_a_resend_sends_the_same_bytes_as_a_new_delivery(self, site, adt) -> None:
         async with site.running() as engine:
             await send(site, adt(control_id="A1", patient_class="O"))
@@ -509,20 +332,6 @@ class TestControl:
             assert one == again
             report = await engine.control.resend(seqs(1), [DestinationName("nowhere")])
             assert report.messages == 0 and "no destination nowhere" in report.left[0][1]
-
-    async def test_what_cannot_be_sent_again_is_left_with_the_reason(self, site, adt) -> None:
-        async with site.running() as engine:
-            await send(site, adt(control_id="A1", patient_class="O"), adt(control_id="A2", patient_class="O"))
-            await site.delivered("adt/out", 2)
-            (row,) = site.store.queries().deliveries(MessageSeq(1))
-            site.store._rows.deliveries[row.id].stored = app.replace(  # as when nothing was edited on the way
-                site.store._rows.deliveries[row.id].stored, body=None
-            )
-            site.store.damage(MessageSeq(1))
-            report = await engine.control.resend(seqs(1, 2), None)
-            assert report.messages == 1
-            ((seq, why),) = report.left
-            assert seq == 1 and "checksum" in why
 
     async def test_a_move_that_somebody_else_made_first_is_left_with_the_reason(self, site, adt, monkeypatch) -> None:
         site.kept.sinks["adt/out"] = ScriptedSink(AE, AE)
@@ -535,26 +344,6 @@ class TestControl:
             assert not [report for report in both if isinstance(report, BaseException)]
             assert sum(report.deliveries for report in both) <= 2
             assert sum(len(report.left) for report in both) <= 1
-
-    async def test_a_store_without_room_is_a_reason_and_no_defect(self, site, adt, monkeypatch) -> None:
-        site.kept.sinks["adt/out"] = ScriptedSink(AE)
-        async with site.running() as engine:
-            await send(site, adt(control_id="A1", patient_class="O"), adt(control_id="A2"))
-            await until(lambda: site.delivery_states() == ["held"])
-
-            def full(*_: object) -> None:
-                raise StoreFull("no room left")
-
-            monkeypatch.setattr(site.store, "move_deliveries", full)
-            monkeypatch.setattr(site.store, "add_deliveries", full)
-            site.store.fail_next(StoreFull("no room left"))
-            for report in (
-                await engine.control.discard(seqs(2), "not wanted"),
-                await engine.control.release(seqs(1)),
-                await engine.control.resend(seqs(1), None),
-            ):
-                assert report.messages == report.deliveries == 0
-                assert "room" in report.left[0][1]
 
     async def test_a_message_is_processed_again(self, site, adt) -> None:
         async with site.running() as engine:
@@ -573,20 +362,6 @@ class TestControl:
             report = await engine.control.discard(seqs(1, 2), "test data")
             assert (report.messages, report.deliveries) == (1, 1)
             assert site.states() == ["discarded", "processed"] and site.delivery_states() == ["failed"]
-
-    async def test_a_request_that_is_given_up_half_way_leaves_no_delivery_behind(self, site, adt) -> None:
-        """The one who asked has gone; the lane hears of the new delivery all the same, and in its order."""
-        async with site.running() as engine:
-            await send(site, adt(control_id="A1", patient_class="O"))
-            await site.delivered("adt/out", 1)
-            asking = asyncio.get_running_loop().create_task(engine.control.resend(seqs(1), None))
-            await until(lambda: engine._committer._busy)
-            asking.cancel()
-            await asyncio.wait([asking])
-            await until(lambda: len(site.kept.bodies("adt/out")) == 2, within_s=3)
-            await send(site, adt(control_id="A2", patient_class="O"))
-            await site.delivered("adt/out", 3)
-            assert site.kept_sinks["adt/out"].sent == [1, 2, 3]
 
     async def test_status_says_what_runs_and_what_waits(self, site, adt) -> None:
         site.kept.sinks["adt/out"] = ScriptedSink(AE)
