@@ -22,7 +22,7 @@ class OwnWords:
 
     def __init__(self, sources: Iterable[bytes]) -> None:
         self._texts = [source.decode("utf-8", "replace") for source in sources]
-        # The n of "two\\nlines" is no letter of the word behind it, and the one of r"\\nlines" is.
+        # The n of "two\nlines" is no letter of the word behind it, and that of r"\nlines" is.
         spelt = (*self._texts, *(_ESCAPE.sub(" ", text) for text in self._texts))
         self._known = {word for text in spelt for word in _WORD.findall(text)}
 

@@ -10,9 +10,8 @@ STEP = "- python: steps.py:work"
 
 def code(*lines: str) -> dict[str, str]:
     body = "\n".join(f"    {line}" for line in lines)
-    return {
-        "steps.py": f"from engine.pipeline.step import Filter, Hold, Reject\nP = 'PID-5.1'\n\ndef work(message, context):\n{body}\n"
-    }
+    head = "from engine.pipeline.step import Filter, Hold, Reject\nP = 'PID-5.1'\n\ndef work(message, context):\n"
+    return {"steps.py": f"{head}{body}\n"}
 
 
 def test_a_function_edits_the_message(channel, adt):
