@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,9 +56,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def program(*words: str) -> Iterator[subprocess.Popen[str]]:
+def program(*words: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     running = subprocess.Popen(
-        [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        env={**os.environ, **env} if env else None,
     )
     try:
         yield running
@@ -102,15 +107,17 @@ def write_site(folder: Path, port: int, receivers: list[int], window: int) -> No
     (folder / "segmill.yaml").write_text("admin: off\n")
 
 
-def engine(connections: int, count: int, window: int, load: str) -> dict[str, float]:
-    """One run of the engine; its rate from the first byte sent to the last delivery."""
-    warm = 1000
+def engine(
+    connections: int, count: int, window: int, load: str, env: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """One run of the engine, with `env` added to its environment; its rate to the last delivery is `end_to_end`."""
+    warm = min(1000, count)
     with tempfile.TemporaryDirectory(dir=os.environ.get("SEGMILL_BENCH_DIR")) as name:
         folder = Path(name)
         with program(str(LOAD), "receivers", "--connections", str(LANES), "--count", str(warm + count)) as sink:
             port = free_port()
             write_site(folder, port, first_line(sink), window)
-            with program("-m", "engine", "run", str(folder)):
+            with program("-m", "engine", "run", str(folder), env=env):
                 wait_for(port)
                 send(port, connections, warm, "WARM", load)
                 result = send(port, connections, count, "BNCH", load)
