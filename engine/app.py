@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,13 +33,14 @@ from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.meter import ChannelMeter
-from engine.ports.store import CommitUnknown, Store, StoreError, StoreInUse
+from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
 from engine.runtime.intake import Receiver, Recent
 from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
+from engine.runtime.lookout import Lookout
 from engine.runtime.policy import Policy
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
@@ -53,7 +54,7 @@ EXIT_CANNOT_LISTEN = 69
 EXIT_STORE_FAILED = 74
 EXIT_DEFECT = 70
 
-SWEEP_S = 1.0
+NO_ROOM = "the store's disk is nearly full: messages are refused, deliveries go on"
 LOAD_SLICE = 500
 MOST_REMEMBERED_IDS = 200_000
 
@@ -105,8 +106,6 @@ class Engine:
         self._lane_tasks: list[asyncio.Task[None]] = []
         self._line_tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._room = True
         self._committer: Committer | None = None
 
     # -- start ----------------------------------------------------------------------------------
@@ -118,6 +117,7 @@ class Engine:
         try:
             committer = self._open_store()
             await self._open_channels(committer)
+            await self._lookout.look()
             await self._open_ports(committer)
         except StoreError as error:
             await self._abandon()
@@ -125,8 +125,8 @@ class Engine:
         except BaseException:
             await self._abandon()
             raise
-        self._sweep()
-        self.control.not_ready = ""
+        self._tasks.spawn(self._lookout.run(), "look around")
+        self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {host}:{port}" for name, (host, port) in sorted(self.addresses.items()))
         log.info("started: %s", ports)
 
@@ -141,6 +141,7 @@ class Engine:
             sentence = f"the data folder {error.filename or self._data} cannot be made: {in_words(error)}"
             raise EngineFailed(sentence, EXIT_STORE_FAILED) from error
         self._queries = self._store.queries()
+        self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
         self.control = EngineControl(self._channels, committer, self._queries)
         return committer
@@ -232,6 +233,7 @@ class Engine:
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
             receiver = Receiver(channels, committer, self._queries, recent, self._clock)
+            receiver.has_room = self._lookout.has_room
             first = next(c for c in self._site.channels if c.name == names[0])
             try:
                 settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
@@ -287,35 +289,27 @@ class Engine:
 
     # -- while it runs --------------------------------------------------------------------------
 
-    def _sweep(self) -> None:
-        """Once a second: queue gauges, and whether there is still room to keep promises (reliability.md D3)."""
-        for depth in self._queries.depths():
+    def _make_lookout(self) -> Lookout:
+        is_file = self._settings.store_kind == "sqlite"
+        return Lookout(
+            self._queries.depths,
+            self._show_depths,
+            (self._site.folder / self._settings.store_path).parent if is_file else None,
+            self._settings.limits.free_disk,
+            self._show_room,
+        )
+
+    def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
+        for depth in depths:
             if depth.channel in self._channels:
                 meter = self.meter.lane(depth.channel, depth.destination)
                 meter.depth(depth.queued, depth.held, depth.oldest_us)
-        self._look_at_disk()
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
-    def _look_at_disk(self) -> None:
-        if self._settings.store_kind != "sqlite":
-            return
-        least = self._settings.limits.free_disk
-        try:
-            disk = os.statvfs(self._data)
-        except OSError:
-            return
-        room = disk.f_bavail * disk.f_frsize >= least
-        if room == self._room:
-            return
-        self._room = room
+    def _show_room(self, has_room: bool) -> None:
         for receiver in self._receivers:
-            receiver.has_room = room
-        if room:
-            self.control.not_ready = ""
-            log.warning("there is room on the store's disk again: messages are taken")
-        else:
-            self.control.not_ready = "the store's disk is nearly full: messages are refused, deliveries go on"
-            log.error("less than %d bytes are free on the store's disk: messages are refused", least)
+            receiver.has_room = has_room
+        if not self._stopping:
+            self.control.not_ready = "" if has_room else NO_ROOM
 
     def _store_failed(self, error: BaseException) -> None:
         """A commit's outcome is unknown: say nothing more to anybody, and end for the supervisor."""
@@ -374,8 +368,6 @@ class Engine:
 
     async def _abandon(self) -> None:
         """Let go of everything, whatever state it is in."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         if self._admin is not None:
             await asyncio.to_thread(self._admin.stop)
         for listener in self._listeners:

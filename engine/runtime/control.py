@@ -1,5 +1,6 @@
 """What people and tools ask of the running engine, carried out on its loop (ports.control)."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
@@ -48,7 +49,8 @@ class EngineControl:
         return not self.not_ready, self.not_ready
 
     async def status(self) -> Sequence[ChannelStatus]:
-        depths = {(d.channel, d.destination): d for d in self._queries.depths()}
+        found = await asyncio.to_thread(self._queries.depths)  # a queue of a million takes a while to count
+        depths = {(d.channel, d.destination): d for d in found}
         rows: list[ChannelStatus] = []
         for name, channel in self._channels.items():
             port = self.listening[name]

@@ -17,7 +17,8 @@ from engine import app
 from engine.app import ConfigurationError, Engine, EngineFailed, load_site
 from engine.model.ids import DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
-from engine.ports.store import StoreFull
+from engine.ports.store import StoreBusy, StoreFull
+from engine.runtime import lookout
 from tests.runtime.engines import SiteUnderTest, channel, codes, msa
 from tests.runtime.parts import ScriptedSink, until
 from tests.runtime.wires import Wire
@@ -193,6 +194,71 @@ class TestTrouble:
             await engine.stop()
         assert site.states() == ["processed"]
 
+    async def test_the_look_around_goes_on_when_the_store_cannot_be_read(self, site, monkeypatch) -> None:
+        monkeypatch.setattr(lookout, "LOOK_S", 0.002)
+        looks: list[int] = []
+        async with site.running() as engine:
+            depths = engine._queries.depths
+
+            def failing():
+                looks.append(1)
+                if len(looks) < 4:
+                    raise StoreBusy("locked")
+                return depths()
+
+            monkeypatch.setattr(engine._lookout, "_depths", failing)
+            await until(lambda: len(looks) > 8)
+            assert engine._failed is None
+
+    async def test_a_large_queue_is_counted_off_the_loop(self, site, monkeypatch) -> None:
+        monkeypatch.setattr(lookout, "LOOK_S", 0.002)
+        main = threading.get_ident()
+        where: list[bool] = []
+        async with site.running() as engine:
+            depths = engine._queries.depths
+
+            def watched():
+                where.append(threading.get_ident() == main)
+                return depths()
+
+            monkeypatch.setattr(engine._lookout, "_depths", watched)
+            monkeypatch.setattr(engine._queries, "depths", watched)
+            await until(lambda: len(where) > 3)
+            await engine.control.status()
+        assert not any(where)
+
+    async def test_on_a_nearly_full_disk_messages_are_refused_until_there_is_room(
+        self, tmp_path, adt, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(lookout, "LOOK_S", 0.002)
+        site = on_disk(tmp_path)
+        free = 10**9
+        asked: set[str] = set()
+        statvfs = os.statvfs
+
+        def measured(path):
+            asked.add(str(path))
+            real = list(statvfs(path))
+            real[0] = real[1] = 1
+            real[3] = real[4] = free
+            return os.statvfs_result(real)
+
+        monkeypatch.setattr(lookout.os, "statvfs", measured)
+        async with site.running() as engine:
+            assert codes(await send(site, adt(control_id="A1"))) == ["AA"]
+            free = 1000
+            await until(lambda: engine.control.not_ready)
+            assert codes(await send(site, adt(control_id="A2"))) == ["AR"]
+            assert "nearly full" in (await engine.control.ready())[1]
+            free = 10**9
+            await until(lambda: not engine.control.not_ready)
+            assert codes(await send(site, adt(control_id="A2"))) == ["AA"]
+        free = 1000
+        async with site.running() as engine:
+            assert "nearly full" in (await engine.control.ready())[1], "a start does not hide it"
+            assert codes(await send(site, adt(control_id="A3"))) == ["AR"]
+        assert asked == {str(site.folder / "data")}
+
     async def test_a_destination_that_fails_leaves_its_neighbours_alone(self, tmp_path, adt) -> None:
         site = SiteUnderTest(
             tmp_path / "s",
@@ -279,7 +345,7 @@ class TestStop:
         assert sorted(p.name for p in (site.folder / "data").iterdir() if p.suffix != ".lock") == ["segmill.db"]
 
     async def test_not_ready_while_it_stops(self, site, adt, monkeypatch) -> None:
-        monkeypatch.setattr(app, "SWEEP_S", 0.002)
+        monkeypatch.setattr(lookout, "LOOK_S", 0.002)
         async with site.running() as engine:
             site.kept_sinks["adt/out"].gate.clear()
             await send(site, adt(control_id="A1"))

@@ -1,0 +1,80 @@
+"""Looks around once a second: how much waits in each lane, and whether there is room to keep promises.
+
+Both are asked off the loop: a queue of a million takes a while to count, and a disk may hang.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engine.ports.store import LaneDepth, StoreError
+
+log = logging.getLogger("segmill")
+
+LOOK_S = 1.0
+
+
+class Lookout:
+    """Tells `on_depths` what waits, and `on_room` when the disk gets too full or has room again.
+
+    `folder`: where the store is, None for one in memory. Below `least_free_bytes` there is room for the
+    results of deliveries and for nothing else (reliability.md D3).
+    """
+
+    def __init__(
+        self,
+        depths: Callable[[], Sequence[LaneDepth]],
+        on_depths: Callable[[Sequence[LaneDepth]], None],
+        folder: Path | None,
+        least_free_bytes: int,
+        on_room: Callable[[bool], None],
+    ) -> None:
+        self._depths = depths
+        self._on_depths = on_depths
+        self._folder = folder
+        self._least_free_bytes = least_free_bytes
+        self._on_room = on_room
+        self.has_room = True
+        self._is_blind = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Once."""
+        depths, has_room = await asyncio.to_thread(self._measure)
+        if depths is not None:
+            self._on_depths(depths)
+        if has_room != self.has_room:
+            self.has_room = has_room
+            if has_room:
+                log.warning("there is room on the store's disk again: messages are taken")
+            else:
+                log.error(
+                    "less than %d bytes are free on the store's disk: messages are refused", self._least_free_bytes
+                )
+            self._on_room(has_room)
+
+    def _measure(self) -> tuple[Sequence[LaneDepth] | None, bool]:
+        depths: Sequence[LaneDepth] | None = None
+        try:
+            depths = self._depths()
+        except StoreError as error:
+            if not self._is_blind:
+                log.error("queues cannot be counted now: %s", error)
+        self._is_blind = depths is None
+        return depths, self._measured_room()
+
+    def _measured_room(self) -> bool:
+        if self._folder is None:
+            return True
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError:
+            return self.has_room  # what cannot be measured is as it was; a commit would say more
+        return disk.f_bavail * disk.f_frsize >= self._least_free_bytes
