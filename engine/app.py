@@ -103,6 +103,7 @@ class Engine:
         self._admin: AdminServer | None = None
         self._failed: EngineFailed | None = None
         self._ended = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._lane_tasks: list[asyncio.Task[None]] = []
         self._line_tasks: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -339,35 +340,34 @@ class Engine:
     async def stop(self, *, deadline_s: float | None = None) -> None:
         """Finish what is in hand, within the deadline, and let go of everything. A second call waits for the first."""
         if self._stopping:
-            await self._ended.wait()
+            await self._stopped.wait()
             return
         self._stopping = True
         self.control.not_ready = "the engine is stopping"
-        deadline = self._clock.monotonic() + (self._settings.shutdown if deadline_s is None else deadline_s)
+        allowed = self._settings.shutdown if deadline_s is None else deadline_s
+        deadline = self._clock.monotonic() + allowed
 
         def left() -> float:
             return max(0.05, deadline - self._clock.monotonic())
 
-        await asyncio.gather(*(listener.stop(left() / 2) for listener in self._listeners))
-        for channel in self._channels.values():
-            channel.line.drain()
-            channel.backlog.drain()
-            for lane in channel.lanes.values():
-                lane.drain()
-        ends = [*self._lane_tasks, *self._line_tasks]
-        if ends:
-            await asyncio.wait(ends, timeout=left())
-        if self._committer is not None:
-            try:
-                await asyncio.wait_for(self._committer.drained(), left())
-            except TimeoutError:
-                log.warning("not everything could be recorded in time; what was delivered unrecorded is sent again")
-        await self._abandon()
+        if self._committer is not None and not self._committer.dead:
+            await asyncio.gather(*(listener.stop(left() / 2) for listener in self._listeners))
+            for channel in self._channels.values():
+                channel.line.drain()
+                channel.backlog.drain()
+                for lane in channel.lanes.values():
+                    lane.drain()
+            ends = [*self._lane_tasks, *self._line_tasks]
+            if ends:
+                # A part is kept back: what is cut off then is still to be recorded.
+                await asyncio.wait(ends, timeout=max(0.05, left() - allowed / 5))
+        await self._abandon(left())
         log.info("stopped")
         self._ended.set()
+        self._stopped.set()
 
-    async def _abandon(self) -> None:
-        """Let go of everything, whatever state it is in."""
+    async def _abandon(self, record_s: float = 1.0) -> None:
+        """Let go of everything, whatever state it is in; what was learned is recorded, if that takes no longer."""
         if self._admin is not None:
             await asyncio.to_thread(self._admin.stop)
         for listener in self._listeners:
@@ -378,11 +378,20 @@ class Engine:
                 await channel.isolated.close()
         if self._committer is not None:
             committer, self._committer = self._committer, None
-            failed = committer.dead
+            is_all_recorded = await self._recorded(committer, record_s)
+            has_failed = committer.dead
             await asyncio.to_thread(committer.close)
             self._queries.close()
-            if not failed:
-                self._store.close()
+            if not has_failed:
+                self._store.close(clean=is_all_recorded)
+
+    async def _recorded(self, committer: Committer, within_s: float) -> bool:
+        try:
+            await asyncio.wait_for(committer.drained(), within_s)
+        except TimeoutError:
+            log.warning("not everything could be recorded in time; what may have been sent is marked and sent again")
+            return False
+        return True
 
 
 class StepTimer:

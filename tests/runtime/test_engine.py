@@ -17,7 +17,7 @@ from engine import app
 from engine.app import ConfigurationError, Engine, EngineFailed, load_site
 from engine.model.ids import DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
-from engine.ports.store import StoreBusy, StoreFull
+from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
 from tests.runtime.engines import SiteUnderTest, channel, codes, msa
 from tests.runtime.parts import ScriptedSink, until
@@ -179,6 +179,21 @@ class TestSettings:
 
 
 class TestTrouble:
+    async def test_an_unknown_outcome_ends_the_engine_at_once_though_a_receiver_is_silent(self, site, adt) -> None:
+        async with site.running() as engine:
+            site.kept_sinks["adt/out"].gate.clear()
+            await send(site, adt(control_id="A1"))
+            await until(lambda: site.kept_sinks["adt/out"].calls)
+            site.store.fail_next(StoreError("what is this"))
+            wire = await site.wire()
+            await wire.send(adt(control_id="A2"))
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(EngineFailed) as failed:
+                await engine.wait_closed()
+            assert failed.value.exit_code == 74
+            await engine.stop()
+            assert asyncio.get_running_loop().time() - began < 2
+
     async def test_a_task_that_fails_ends_the_engine_in_good_order(self, site, adt, monkeypatch) -> None:
         async with site.running() as engine:
             (lane,) = site.running_channel().lanes.values()
@@ -325,6 +340,42 @@ class TestStop:
             await send(site, *(adt(control_id=f"A{n}") for n in range(40, 50)))
             bodies = await site.delivered("adt/out", 50)
         assert [body.split(b"|")[9] for body in bodies] == [b"A%d" % n for n in range(50)]
+
+    async def test_a_receiver_that_is_silent_does_not_hold_the_stop_up_past_its_deadline(self, tmp_path, adt) -> None:
+        site = on_disk(tmp_path)
+        async with site.running() as engine:
+            site.kept_sinks["adt/out"].gate.clear()
+            await send(site, adt(control_id="A1"))
+            await until(lambda: site.kept_sinks["adt/out"].calls)
+            began = asyncio.get_running_loop().time()
+            await engine.stop(deadline_s=0.5)
+            assert asyncio.get_running_loop().time() - began < 2
+        async with site.running() as engine:
+            (row,) = engine._queries.deliveries(MessageSeq(1))
+            assert row.attempts >= 1, "that it may have been sent is on record"
+
+    async def test_what_cannot_be_recorded_in_time_is_marked_after_the_next_start(self, site, adt) -> None:
+        async with site.running() as engine:
+            await site.slow_disk(adt(control_id="A0"))
+            await until(lambda: site.delivery_states() == ["delivered"])
+            site.kept_sinks["adt/out"].gate.clear()
+            await send(site, adt(control_id="A1"))
+            await until(lambda: len(site.kept_sinks["adt/out"].calls) == 2)
+            hold = site.store.commits_held()
+            hold.__enter__()
+            site.kept_sinks["adt/out"].gate.set()
+            stopping = asyncio.get_running_loop().create_task(engine.stop(deadline_s=0.3))
+            await until(lambda: len(site.store.batches) == 3)
+            for _ in range(1000):
+                if engine._committer is None:
+                    break
+                await asyncio.sleep(0.001)
+            site.store.fail_next(StoreFull("no"))
+            hold.__exit__(None, None, None)
+            await stopping
+        async with site.running() as engine:
+            (row,) = engine._queries.deliveries(MessageSeq(2))
+            assert row.maybe_sent or row.attempts
 
     async def test_a_second_call_waits_for_the_first(self, site) -> None:
         async with site.running() as engine:
