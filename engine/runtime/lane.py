@@ -4,8 +4,8 @@ Invariants:
 
 - one call of the sink at a time, in the order of the delivery ids; a retry keeps its place at the head;
 - a delivery is reported `delivered` only after the sink said Delivered for it;
-- at most `window` deliveries are sent whose end is not on stable storage yet: that many may be sent
-  again after a crash, and are marked then (reliability.md section 0, row 7);
+- nothing is sent while the ends of `window` deliveries are not on stable storage yet: so many, less one, and
+  one batch of the sink may be sent again after a crash, and are marked then (reliability.md section 0, row 7);
 - what does not fit in memory stays in the store and is read from there, in order.
 """
 

@@ -15,7 +15,7 @@ import pytest
 
 from engine import app
 from engine.app import ConfigurationError, Engine, EngineFailed, load_site
-from engine.model.ids import DestinationName, MessageSeq
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
@@ -176,6 +176,20 @@ class TestSettings:
             assert lane.settings.window == 7
             assert (policy.on_refused, policy.on_rejected, policy.on_unanswered) == ("skip", "stop", "hold")
             assert (policy.first_s, policy.most_s, policy.jitter, policy.most_attempts) == (2.0, 9.0, 0.5, 5)
+
+    async def test_what_may_be_repeated_after_a_crash_counts_a_batch_of_the_sink(self, site, monkeypatch) -> None:
+        """A batch of 64 that was sent and not recorded is 64 deliveries in doubt, whatever the window says."""
+        site.kept.sinks["adt/out"] = ScriptedSink(max_batch=64)
+        told: list[tuple[str, str, int]] = []
+        lane_window = site.store.lane_window
+
+        def watched(name: ChannelName, destination: DestinationName, window: int) -> None:
+            told.append((name, destination, window))
+            lane_window(name, destination, window)
+
+        monkeypatch.setattr(site.store, "lane_window", watched)
+        async with site.running():
+            assert told == [("adt", "out", 64)]
 
 
 class TestTrouble:
