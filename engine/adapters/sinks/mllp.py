@@ -14,6 +14,7 @@ application's own AA, AE or AR that may follow on the same connection is recogni
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Sequence
 from functools import partial
@@ -36,6 +37,8 @@ from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreac
 from engine.ports.clock import Clock
 
 CLOSE_WITHIN_S = 0.5
+
+_HL7_CODE = re.compile("[0-9]{3}")
 
 
 def _end(ended: "asyncio.Future[End | Posted]", end: End | Posted) -> None:
@@ -175,7 +178,9 @@ class MllpSink:
             answer = end.answer
             if answer.code in POSITIVE:
                 return Delivered(end.raw, note=answer.code)
-            return Refused(answer.code, answer.hl7_code, end.raw)
+            # Receivers put anything into ERR-3, also what they could not read: only a code of table 0357 is shown.
+            hl7_code = answer.hl7_code if _HL7_CODE.fullmatch(answer.hl7_code) else ""
+            return Refused(answer.code, hl7_code, end.raw, f"the receiver answered {answer.code} {hl7_code}".rstrip())
         if isinstance(end, Foreign):
             return Unanswered("an answer came, but to another message (its MSA-2 is not our MSH-10)", end.raw)
         if isinstance(end, Broken):

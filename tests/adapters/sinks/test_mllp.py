@@ -75,7 +75,7 @@ async def test_its_own_no_is_a_refusal_with_the_reasons_code_and_the_connection_
     async with ReceivingPeer(code) as peer:
         sink = sink_to(peer)
         outcome = await one(sink, delivery("C1"))
-        assert outcome == Refused(code, "207", peer.answered[0])
+        assert outcome == Refused(code, "207", peer.answered[0], f"the receiver answered {code} 207")
         await one(sink, delivery("C2"))
         assert peer.connections_seen == 1
 
