@@ -230,20 +230,10 @@ def quoting(payload: bytes) -> bytes:
     quoted = b" ".join(MARKER.findall(pid.decode("latin-1"))[0].encode() for _ in range(3)) if b"ZQ" in pid else b""
     code = [b"AE", b"AR", b"CE", b"CR"][len(payload) % 4]
     return (
-        b"MSH|^~\\&|RIS|N|HIS|N|2026||ACK|" + quoted + b"|P|2.5.1\r"
-        b"MSA|" + code + b"|" + control_id + b"|refused " + quoted + b"|||" + quoted + b"^" + quoted + b"\r"
-        b"ERR|"
-        + quoted
-        + b"|PID^1^5^"
-        + quoted
-        + b"|"
-        + quoted
-        + b"^"
-        + quoted
-        + b"|E|"
-        + b"|".join([quoted] * 4)
-        + b"\r"
-    )
+        b"MSH|^~\\&|RIS|N|HIS|N|2026||ACK|$|P|2.5.1\r"
+        b"MSA|" + code + b"|" + control_id + b"|refused $|||$^$\r"
+        b"ERR|$|PID^1^5^$|$^$|E|$|$|$|$\r"
+    ).replace(b"$", quoted)
 
 
 def babble(payload: bytes) -> bytes:
