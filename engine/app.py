@@ -42,6 +42,7 @@ from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
 from engine.runtime.lookout import Lookout
 from engine.runtime.policy import Policy
+from engine.runtime.room import Room
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
 
@@ -232,6 +233,7 @@ class Engine:
         now_us = self._clock.now_us()
         longest = max((c.duplicates_window_us for c in self._channels.values()), default=0)
         recent = Recent(*self._store.recent_ids(now_us - longest, MOST_REMEMBERED_IDS)) if longest else Recent((), True)
+        room = self._make_room(committer)
         listening: dict[ChannelName, Listener] = {}
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
@@ -242,7 +244,7 @@ class Engine:
                 settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
             except ConfigError as error:
                 raise EngineFailed(f"channel {names[0]}: {error}", EXIT_CONFIGURATION) from error
-            listener = Listener(settings, receiver, self._clock, self.meter, committer.soon)
+            listener = Listener(settings, receiver, self._clock, self.meter, committer.soon, room)
             try:
                 address = await listener.start()
             except OSError as error:
@@ -258,6 +260,16 @@ class Engine:
                 listening[name] = listener
         self.control.listening = listening
         self._start_admin()
+
+    def _make_room(self, committer: Committer) -> Room:
+        """The bounds of all ports together. The largest message a port takes must fit, and one behind it."""
+        limits = self._settings.limits
+        largest = max((channel.file.listen.mllp.max_message for channel in self._site.channels), default=0)
+        return Room(
+            min(limits.connections, connections_possible()),
+            max(limits.intake_memory, 2 * largest),
+            lambda: committer.waiting_bytes,
+        )
 
     def _ports(self) -> dict[tuple[str, int], list[ChannelName]]:
         """Channels by the port they share, in order of their names; each port 0 is a port of its own."""
@@ -408,6 +420,16 @@ class StepTimer:
     def step(self, label: str, seconds: float) -> None:
         """One step took so long."""
         self._meter.step(label, seconds)
+
+
+def connections_possible() -> int:
+    """How many connections leave enough file descriptors for the store, the sinks and a shell (reliability.md C8)."""
+    try:
+        import resource
+    except ImportError:  # not on Windows, which has no such limit
+        return 1_000_000
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(8, soft * 9 // 10 - 32) if soft != resource.RLIM_INFINITY else 1_000_000
 
 
 def in_words(error: OSError) -> str:

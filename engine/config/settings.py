@@ -34,8 +34,19 @@ def _admin(value: Any) -> Any:
 
 
 class Limits(ConfigModel):
-    """Bounds of the whole engine, so that no backlog can take the machine."""
+    """Bounds of the whole engine, so that no sender and no backlog can take the machine."""
 
+    connections: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Open MLLP connections of all channels, as far as the system's limit on open files allows",
+    )
+    intake_memory: Size = Field(
+        default=256 * 1024**2,
+        ge=1024**2,
+        description="Bytes received and not yet stored; at this much, reading pauses",
+    )
     free_disk: Size = Field(
         default=64 * 1000**2,
         ge=0,

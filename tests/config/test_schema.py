@@ -57,7 +57,7 @@ data: data
 store: sqlite:data/segmill.db
 admin: {host: 127.0.0.1, port: 9464}
 shutdown: 10s
-limits: {free_disk: 128MB}
+limits: {connections: 5000, intake_memory: 128MB, free_disk: 128MB}
 workers: {deadline: 2s, memory: 512MiB}
 """
 

@@ -19,7 +19,7 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
-from tests.runtime.engines import SiteUnderTest, channel, codes, msa
+from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, msa
 from tests.runtime.parts import ScriptedSink, until
 from tests.runtime.wires import Wire
 
@@ -190,6 +190,33 @@ class TestSettings:
         monkeypatch.setattr(site.store, "lane_window", watched)
         async with site.running():
             assert told == [("adt", "out", 64)]
+
+    async def test_limits_bound_all_ports_together(self, tmp_path, adt) -> None:
+        limits = "limits: {connections: 2, intake_memory: 64MiB}\n"
+        site = SiteUnderTest(tmp_path / "s", {"a": channel(), "b": channel()}, MEMORY + limits)
+        async with site.running() as engine:
+            (room,) = {listener.room for listener in engine._listeners}
+            assert room.most_bytes == 64 * 1024**2
+            wires = [await site.wire("a"), await site.wire("b")]
+            await until(lambda: sum(listener.connection_count for listener in engine._listeners) == 2)
+            third = await site.wire("a")
+            assert await third.rest() == b""
+            await wires[0].send(adt(control_id="1"))
+            assert msa(await wires[0].answer()) == ("AA", "1")
+
+    async def test_connections_leave_file_descriptors_for_the_store(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr("resource.getrlimit", lambda _: (256, 4096))
+        site = SiteUnderTest(tmp_path / "s", {"a": channel()})
+        async with site.running() as engine:
+            assert 100 < engine._listeners[0].room.most_connections < 256
+
+    async def test_the_largest_message_always_fits(self, tmp_path) -> None:
+        limits = "limits: {intake_memory: 1MiB}\n"
+        site = SiteUnderTest(tmp_path / "s", {"a": channel(port="{port: 0, max_message: 8MiB}")}, MEMORY + limits)
+        async with site.running() as engine:
+            assert engine._listeners[0].room.most_bytes == 16 * 1024**2
+            big = b"MSH|^~\\&|A|B|C|D|1||ADT^A01|1|P|2.5.1\rNTE|1||" + b"x" * 7_000_000 + b"\r"
+            assert codes(await send(site, big, name="a")) == ["AA"]
 
 
 class TestTrouble:
