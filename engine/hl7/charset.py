@@ -10,6 +10,7 @@ HL7 v2.5.1 section 2.15.9.18 (MSH-18), table 0211.
 import codecs
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -98,6 +99,7 @@ def is_transparent(codec: str) -> bool:
     return codec in ("ascii", "utf_8", "utf-8") or _SINGLE_BYTE.fullmatch(codec.replace("-", "_")) is not None
 
 
+@lru_cache(256)  # senders declare one or two
 def declared_codecs(declared: str, repetition: str) -> tuple[str, ...] | None:
     """What MSH-18 says: codecs to try, () when it is empty or ASCII, None when its name is unknown.
 

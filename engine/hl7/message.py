@@ -156,6 +156,8 @@ class Message:
     @property
     def warnings(self) -> tuple[Notice, ...]:
         """What was odd about the message as it was received."""
+        if self._warnings is None and self._is_unremarkable():
+            self._warnings = ()
         if self._warnings is None:
             _ = self.charset  # adds its own
             if self._body.find(b"\rMSH" + self._body[3:4]) >= 0:
@@ -163,6 +165,18 @@ class Message:
                 self._notices += (second,)
             self._warnings = self._notices
         return self._warnings
+
+    def _is_unremarkable(self) -> bool:
+        """Nearly always: plain ASCII, the usual delimiters, no MSH-18 or a known one, and a single MSH.
+
+        It says so in a fraction of the time that the whole answer takes, as every message that comes in is asked.
+        """
+        if self._charset is not None or self._notices or self.delimiters is not STANDARD:
+            return False  # read slowly, or asked already
+        header = self._header
+        if header.count("|") > 16 and declared_codecs(header.split("|", 18)[17], "~") is None:
+            return False
+        return self.raw.find(b"\rMSH|") < 0
 
     def __len__(self) -> int:
         """The number of segments."""

@@ -208,6 +208,27 @@ payloads = st.one_of(
 
 
 @settings(max_examples=600)
+@given(
+    st.one_of(
+        payloads,
+        st.builds(
+            lambda mark, name, rest: b"MSH|^~\\&|A|B|C|D|2026||ADT^A01|1|P|2.5.1||||||" + name + mark + b"\r" + rest,
+            st.sampled_from([b"", b"|", b"~", b"~8859/1", b"~ISO IR87"]),
+            st.sampled_from([b"", b"UNICODE UTF-8", b"8859/1", b"ASCII", b"NO SUCH", b"~NO SUCH", b"\x1b", b"\xe9"]),
+            st.sampled_from([b"", b"PID|1\r", b"MSH|^~\\&|X\r", b"PID|\x1b$B|\r", b"PID|\xc3\xa9\r", b"PID|\n"]),
+        ),
+    )
+)
+def test_that_nothing_was_odd_is_said_quickly_only_where_nothing_was(raw):
+    try:
+        quickly, slowly = Message.parse(raw), Message.parse(raw)
+    except UnreadableMessage:
+        return
+    assert slowly.charset  # once it was asked for, the rest is computed the long way
+    assert quickly.warnings == slowly.warnings
+
+
+@settings(max_examples=600)
 @given(payloads)
 @example(b"MSH|^~\\&|\x81|\r")
 def test_whatever_comes_is_read_and_answered_or_named_unreadable(raw):
