@@ -1,9 +1,9 @@
 """What people and tools ask of the running engine, carried out on its loop (ports.control)."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from engine.model.envelope import Delivery, Reprocessed
 from engine.model.finding import Finding, dump_findings, load_findings
@@ -11,10 +11,12 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState, IllegalMove
 from engine.ports.clock import from_us
 from engine.ports.control import ActionReport, ChannelStatus, LaneStatus
-from engine.ports.store import Store, StoredMessage, StoreError, StoreQueries
+from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane
+
+T = TypeVar("T")
 
 NO_SUCH = "there is no such message"
 
@@ -113,8 +115,10 @@ class EngineControl:
             elif unknown := [d for d in destinations or () if d not in channel.lanes]:
                 report.leave(seq, f"channel {channel.name} has no destination {', '.join(unknown)}")
             else:
-                added = await self._committer.call(partial(_add_deliveries, seq=seq, destinations=destinations))
-                channel.offer(added)
+                work = partial(_add_deliveries, seq=seq, destinations=destinations)
+                added = await _through(self._committer.call(work), channel.offer, seq, report)
+                if added is None:
+                    continue
                 if added:
                     report.moved(1, len(added))
                 else:
@@ -131,7 +135,7 @@ class EngineControl:
             elif message.state == "held":
                 findings = dump_findings((*load_findings(message.findings), note))
                 item = Reprocessed(seq, message.channel, message.version, "discarded", findings)
-                if await self._recorded(item, report) is not None:
+                if await self._recorded(item, lambda _: None, report) is not None:
                     report.moved(1, 0)
             else:
                 await self._move_deliveries(message, ("held",), "failed", note.text, report)
@@ -148,24 +152,19 @@ class EngineControl:
             report.leave(message.seq, "its bytes are no longer kept")
         else:
             result = await channel.process(message.raw, from_us(message.received_at_us))
-            deliveries = await self._recorded(channel.reprocessed(message.seq, result), report)
+            deliveries = await self._recorded(channel.reprocessed(message.seq, result), channel.offer, report)
             if deliveries is None:
                 return
-            channel.offer(deliveries)
             if result.state == "held":
                 reasons = "; ".join(f"{f.code} {f.text}" for f in result.findings) or "no reason was given"
                 report.leave(message.seq, f"it is held again: {reasons}")
             else:
                 report.moved(1, len(deliveries))
 
-    async def _recorded(self, item: Reprocessed, report: "_Report") -> list[Delivery] | None:
-        try:
-            return await self._committer.reprocess(item)
-        except IllegalMove:
-            report.leave(item.seq, "somebody else changed it just now")
-        except StoreError:
-            report.leave(item.seq, "the store has no room for it now")
-        return None
+    async def _recorded(
+        self, item: Reprocessed, offer: Callable[[Sequence[Delivery]], None], report: "_Report"
+    ) -> Sequence[Delivery] | None:
+        return await _through(self._committer.reprocess(item), offer, item.seq, report)
 
     async def _move_deliveries(
         self,
@@ -179,10 +178,15 @@ class EngineControl:
         channel = self._channels.get(message.channel)
         lanes = [] if channel is None else [lane for d in found if (lane := channel.lanes.get(d.destination))]
         if found:
-            await self._committer.call(partial(_move, ids=[d.id for d in found], to=to, note=note))
-            report.moved(0, len(found))
-            for lane in dict.fromkeys(lanes):
-                lane.reread()
+
+            def reread(_: int) -> None:
+                for lane in dict.fromkeys(lanes):
+                    lane.reread()
+
+            work = partial(_move, ids=[d.id for d in found], to=to, note=note)
+            moved = await _through(self._committer.call(work), reread, message.seq, report)
+            if moved is not None:
+                report.moved(0, moved)
         elif channel is not None and to == "queued" and (stopped := self._stopped_at(channel, message.seq)):
             for lane in stopped:
                 lane.retry_now()
@@ -192,8 +196,7 @@ class EngineControl:
 
     def _stopped_at(self, channel: RunningChannel, seq: MessageSeq) -> list[Lane]:
         """Lanes that stand still with this message at their head: a release lets them try again."""
-        queued = {d.destination for d in self._queries.deliveries(seq) if d.state == "queued"}
-        return [lane for name, lane in channel.lanes.items() if name in queued and lane.state == "stopped"]
+        return [lane for lane in channel.lanes.values() if lane.state == "stopped" and lane.head == seq]
 
 
 class _Report:
@@ -213,6 +216,33 @@ class _Report:
 
     def made(self) -> ActionReport:
         return ActionReport(self._messages, self._deliveries, tuple(self._left))
+
+
+async def _through(
+    future: "asyncio.Future[T]", then: Callable[[T], None], seq: MessageSeq, report: _Report
+) -> T | None:
+    """What the store answers, or None after saying in the report why it did not do it.
+
+    `then` follows in the same turn of the loop, before anything else is committed, and though whoever asked
+    may have gone: a lane that does not hear of a delivery would leave it behind.
+    """
+
+    def ended(done: "asyncio.Future[T]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            then(done.result())
+
+    future.add_done_callback(ended)
+    try:
+        return await asyncio.shield(future)
+    except IllegalMove:
+        report.leave(seq, "somebody else changed it just now")
+    except (StoreFull, StoreBusy):
+        report.leave(seq, "the store has no room for it now")
+    except CommitUnknown:
+        raise
+    except StoreError as error:
+        report.leave(seq, str(error))
+    return None
 
 
 def _add_deliveries(

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Protocol
 
 from engine.model.envelope import Delivery, DeliveryResult
-from engine.model.ids import ChannelName, DeliveryId, DestinationName
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
@@ -100,6 +100,11 @@ class Lane:
     def name(self) -> str:
         """`channel/destination`."""
         return f"{self.settings.channel}/{self.settings.destination}"
+
+    @property
+    def head(self) -> MessageSeq | None:
+        """The message that is to go next, as far as it is in memory."""
+        return self._ready[0].seq if self._ready else None
 
     @property
     def attempts(self) -> int:

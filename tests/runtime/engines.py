@@ -93,7 +93,7 @@ class SiteUnderTest:
         return self.engine
 
     @asynccontextmanager
-    async def running(self, *, stop: bool = True) -> AsyncIterator[Engine]:
+    async def running(self, *, stop: bool = True, deadline_s: float = 5.0) -> AsyncIterator[Engine]:
         """An engine that has started, and is stopped at the end; not `stop`: it dies without a word."""
         engine = self.make()
         await engine.start()
@@ -104,7 +104,7 @@ class SiteUnderTest:
                 wire.reset()
             self.wires.clear()
             if stop:
-                await engine.stop(deadline_s=5)
+                await engine.stop(deadline_s=deadline_s)
             else:
                 await self.die()
 

@@ -20,7 +20,7 @@ from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, msa
-from tests.runtime.parts import ScriptedSink, until
+from tests.runtime.parts import ScriptedSink, turns, until
 from tests.runtime.wires import Wire
 
 SQLITE = "admin: off\nshutdown: 5s\n"
@@ -143,7 +143,7 @@ class TestStart:
 
     async def test_what_waits_for_a_destination_that_is_gone_is_kept_and_said(self, tmp_path, adt, caplog) -> None:
         site = on_disk(tmp_path)
-        async with site.running():
+        async with site.running(deadline_s=0.3):
             site.kept_sinks["adt/out"].gate.clear()
             await send(site, adt(control_id="A1"), adt(control_id="A2"))
         (site.folder / "channels/adt/channel.yaml").write_text(
@@ -372,7 +372,7 @@ class TestStop:
 
     async def test_queues_go_on_in_order_after_a_restart(self, tmp_path, adt) -> None:
         site = on_disk(tmp_path)
-        async with site.running():
+        async with site.running(deadline_s=0.3):
             site.kept_sinks["adt/out"].gate.clear()
             await send(site, *(adt(control_id=f"A{n}") for n in range(40)))
         site.kept_sinks["adt/out"].gate.set()
@@ -384,14 +384,14 @@ class TestStop:
 
     async def test_a_receiver_that_is_silent_does_not_hold_the_stop_up_past_its_deadline(self, tmp_path, adt) -> None:
         site = on_disk(tmp_path)
-        async with site.running() as engine:
+        async with site.running(deadline_s=0.3) as engine:
             site.kept_sinks["adt/out"].gate.clear()
             await send(site, adt(control_id="A1"))
             await until(lambda: site.kept_sinks["adt/out"].calls)
             began = asyncio.get_running_loop().time()
             await engine.stop(deadline_s=0.5)
             assert asyncio.get_running_loop().time() - began < 2
-        async with site.running() as engine:
+        async with site.running(deadline_s=0.3) as engine:
             (row,) = engine._queries.deliveries(MessageSeq(1))
             assert row.attempts >= 1, "that it may have been sent is on record"
 
@@ -480,6 +480,24 @@ class TestControl:
             await until(lambda: site.delivery_states() == ["delivered"] * 2)
             assert site.kept_sinks["adt/out"].sent == [1, 2, 1]
 
+    async def test_a_lane_that_stopped_goes_on_when_its_head_is_released_and_not_for_another(
+        self, tmp_path, adt
+    ) -> None:
+        chosen = "{out: {kept: {}, on_refused: stop}}"
+        site = SiteUnderTest(tmp_path / "s", {"adt": channel(destinations=chosen)})
+        site.kept.sinks["adt/out"] = ScriptedSink(AE)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1"), adt(control_id="A2"))
+            (lane,) = site.running_channel().lanes.values()
+            await until(lambda: lane.state == "stopped")
+            report = await engine.control.release(seqs(2))
+            assert report.deliveries == 0 and report.left
+            await turns(50)
+            assert site.kept_sinks["adt/out"].sent == [1]
+            report = await engine.control.release(seqs(1))
+            assert report.deliveries == 1
+            await until(lambda: site.delivery_states() == ["delivered"] * 2)
+
     async def test_a_resend_sends_the_same_bytes_as_a_new_delivery(self, site, adt) -> None:
         async with site.running() as engine:
             await send(site, adt(control_id="A1", patient_class="O"))
@@ -490,6 +508,20 @@ class TestControl:
             assert one == again
             report = await engine.control.resend(seqs(1), [DestinationName("nowhere")])
             assert report.messages == 0 and "no destination nowhere" in report.left[0][1]
+
+    async def test_what_cannot_be_sent_again_is_left_with_the_reason(self, site, adt) -> None:
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1", patient_class="O"), adt(control_id="A2", patient_class="O"))
+            await site.delivered("adt/out", 2)
+            (row,) = site.store.queries().deliveries(MessageSeq(1))
+            site.store._rows.deliveries[row.id].stored = app.replace(  # as when nothing was edited on the way
+                site.store._rows.deliveries[row.id].stored, body=None
+            )
+            site.store.damage(MessageSeq(1))
+            report = await engine.control.resend(seqs(1, 2), None)
+            assert report.messages == 1
+            ((seq, why),) = report.left
+            assert seq == 1 and "checksum" in why
 
     async def test_a_move_that_somebody_else_made_first_is_left_with_the_reason(self, site, adt, monkeypatch) -> None:
         site.kept.sinks["adt/out"] = ScriptedSink(AE, AE)
@@ -502,6 +534,26 @@ class TestControl:
             assert not [report for report in both if isinstance(report, BaseException)]
             assert sum(report.deliveries for report in both) <= 2
             assert sum(len(report.left) for report in both) <= 1
+
+    async def test_a_store_without_room_is_a_reason_and_no_defect(self, site, adt, monkeypatch) -> None:
+        site.kept.sinks["adt/out"] = ScriptedSink(AE)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1", patient_class="O"), adt(control_id="A2"))
+            await until(lambda: site.delivery_states() == ["held"])
+
+            def full(*_: object) -> None:
+                raise StoreFull("no room left")
+
+            monkeypatch.setattr(site.store, "move_deliveries", full)
+            monkeypatch.setattr(site.store, "add_deliveries", full)
+            site.store.fail_next(StoreFull("no room left"))
+            for report in (
+                await engine.control.discard(seqs(2), "not wanted"),
+                await engine.control.release(seqs(1)),
+                await engine.control.resend(seqs(1), None),
+            ):
+                assert report.messages == report.deliveries == 0
+                assert "room" in report.left[0][1]
 
     async def test_a_message_is_processed_again(self, site, adt) -> None:
         async with site.running() as engine:
@@ -520,6 +572,30 @@ class TestControl:
             report = await engine.control.discard(seqs(1, 2), "test data")
             assert (report.messages, report.deliveries) == (1, 1)
             assert site.states() == ["discarded", "processed"] and site.delivery_states() == ["failed"]
+
+    async def test_a_request_that_is_given_up_half_way_leaves_no_delivery_behind(self, site, adt, monkeypatch) -> None:
+        """The one who asked has gone; the lane hears of the new delivery all the same, and in its order."""
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1", patient_class="O"))
+            await site.delivered("adt/out", 1)
+            begun, go_on = threading.Event(), threading.Event()
+            add = site.store.add_deliveries
+
+            def slow(*args):
+                begun.set()
+                go_on.wait(5)
+                return add(*args)
+
+            monkeypatch.setattr(site.store, "add_deliveries", slow)
+            asking = asyncio.get_running_loop().create_task(engine.control.resend(seqs(1), None))
+            await until(begun.is_set)
+            asking.cancel()
+            await asyncio.wait([asking])
+            go_on.set()
+            await until(lambda: len(site.kept.bodies("adt/out")) == 2, within_s=3)
+            await send(site, adt(control_id="A2", patient_class="O"))
+            await site.delivered("adt/out", 3)
+            assert site.kept_sinks["adt/out"].sent == [1, 2, 3]
 
     async def test_status_says_what_runs_and_what_waits(self, site, adt) -> None:
         site.kept.sinks["adt/out"] = ScriptedSink(AE)
