@@ -228,6 +228,14 @@ class Engine:
                     depth.channel,
                     depth.destination,
                 )
+        for (name, state), count in self._queries.counts().items():
+            if state == "received" and count and name not in self._channels:
+                log.warning(
+                    "%d messages of channel %s were accepted and not processed, and the site's files no longer have it;"
+                    " they are kept",
+                    count,
+                    name,
+                )
 
     async def _open_ports(self, committer: Committer) -> None:
         now_us = self._clock.now_us()

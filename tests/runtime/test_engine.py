@@ -19,7 +19,7 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
-from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, msa
+from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
 from tests.runtime.parts import ScriptedSink, turns, until
 from tests.runtime.wires import Wire
 
@@ -159,6 +159,21 @@ class TestStart:
         site.kept_sinks["adt/out"].calls.clear()
         async with site.running():
             assert len(await site.delivered("adt/out", 2)) == 2
+
+    async def test_stored_messages_of_a_channel_that_is_gone_are_said(self, tmp_path, adt, caplog) -> None:
+        files = {"adt": channel(more="ack: {when: stored}"), "other": channel()}
+        site = SiteUnderTest(tmp_path / "s", files)
+        async with site.running(stop=False):
+            isolate(site).gate.clear()
+            await send(site, adt(control_id="A1"), adt(control_id="A2"))
+        for file in (site.folder / "channels/adt").iterdir():
+            file.unlink()
+        (site.folder / "channels/adt").rmdir()
+        with caplog.at_level(logging.WARNING):
+            async with site.running():
+                pass
+        assert "2 messages of channel adt" in caplog.text
+        assert site.states() == ["received"] * 2
 
 
 class TestSettings:
