@@ -96,7 +96,7 @@ def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float
     from engine.hl7.message import Message
     from engine.mllp.framing import PREFIX_BYTES
     from engine.pipeline.answer import AnswerSettings, answer_result, refuse
-    from engine.pipeline.entry import NO_CONTROL_ID, oversize, unclaimed, unreadable
+    from engine.pipeline.entry import NO_CONTROL_ID, notices, oversize, unclaimed, unreadable
     from engine.pipeline.run import Result
 
     now = datetime.now(UTC)
@@ -131,7 +131,8 @@ def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float
     except OwnCodeEnded as ended:
         result = Result("held", [], (ended.finding,))
     answer = answer_result(message, Result.received() if is_stored_first else result, answers, now, next_id)
-    return Trial(file, message, result.state, result.findings, answer, trace, is_stored_first)
+    findings = (*notices(message), *result.findings)
+    return Trial(file, message, result.state, findings, answer, trace, is_stored_first)
 
 
 def _traced(channel: "CompiledChannel", message: "Message", now: datetime, deadline_s: float) -> "Trace":
@@ -217,8 +218,6 @@ def _lines(trial: Trial, *, brief: bool) -> Iterator[str]:
         about += f"  {printable(_type_of(trial.message))}  control id {printable(_control_id_of(trial.message))}"
         about += f"  {trial.message.codec}"
     yield styled(about, bold=True)
-    for warning in trial.message.warnings if trial.message is not None else ():
-        yield f"  {warning.code} {warning.text}"
     if trial.trace is not None:
         yield from _trace_lines(trial.trace, brief=brief)
     state = styled(trial.state, fg=STOPS.get(trial.state, "green"), bold=True)

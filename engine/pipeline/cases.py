@@ -35,7 +35,7 @@ from engine.model.finding import Finding
 from engine.pipeline.answer import BETWEEN, AnswerSettings, answer_result, refuse
 from engine.pipeline.compare import changes
 from engine.pipeline.compile import CompiledChannel
-from engine.pipeline.entry import NO_CONTROL_ID, id_used_again, oversize, unclaimed, unreadable
+from engine.pipeline.entry import NO_CONTROL_ID, id_used_again, notices, oversize, unclaimed, unreadable
 from engine.pipeline.run import Result
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -176,6 +176,7 @@ class _Rehearsal:
             seen.states.append("duplicate")
             self._answered(answer)
             return
+        seen.findings.extend(notices(message))
         if before:
             seen.findings.append(id_used_again())
         result = self._run(message, NOW)

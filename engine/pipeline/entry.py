@@ -32,6 +32,11 @@ def unclaimed(channels: Sequence[CompiledChannel], message: Message) -> Finding:
     return Finding("E234", "error", "no channel of this port takes this message type", "MSH-9.1", "200")
 
 
+def notices(message: Message) -> tuple[Finding, ...]:
+    """What was odd about a message as it came, and was let pass: character set, line ends, MSH-2; () nearly always."""
+    return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in message.warnings)
+
+
 def id_used_again(seq: int | None = None) -> Finding:
     """Of a message whose control id its sender used before with other content; `seq` is the earlier message's."""
     which = f" (message {seq})" if seq is not None else ""

@@ -150,3 +150,19 @@ def test_a_file_without_a_message_is_named(segmill, site, tmp_path, admission):
     said = segmill("try", "adt", tmp_path / "folder", "--site", site)
     assert said.code == 2
     assert ".hl7, .txt, .msg, .er7 files are read" in said.err
+
+
+def test_what_was_odd_about_a_message_is_among_the_findings_in_try_and_in_a_case(segmill, make_site, tmp_path):
+    folder = make_site(
+        {"all": "listen: {mllp: {port: 0}}\nroutes: [{to: out}]\ndestinations: {out: {file: {folder: o}}}\n"}
+    )
+    path = tmp_path / "m.hl7"
+    path.write_bytes(messages.adt(family="Müller", charset="8859/1").replace(b"8859/1", b""))
+    told = segmill("try", "all", path, "--site", folder, "--json").json
+    assert (told["state"], [finding["code"] for finding in told["findings"]]) == ("processed", ["W306"])
+    assert segmill("try", "all", path, "--site", folder).out.count("W306") == 1
+    case = folder / "channels" / "all" / "cases" / "odd"
+    case.mkdir(parents=True)
+    (case / "in.hl7").write_bytes(path.read_bytes())
+    assert segmill("test", folder, "--update").code == 0
+    assert (case / "findings.txt").read_text() == "W306 MSH-18\n"
