@@ -162,7 +162,7 @@ class Receiver:
         sender = sender_of(message)
         body_hash = hashlib.blake2b(raw, digest_size=16).digest()
         key = (channel.name, sender, control_id)
-        findings: tuple[Finding, ...] = ()
+        findings = entry.notices(message) if message.warnings else ()
         if channel.duplicates_window_us and self._recent.may_hold(key):
             try:
                 known = self._resend_of(channel, key, body_hash, reply, now_us)
@@ -174,7 +174,7 @@ class Receiver:
                 return
             if known is None:
                 return
-            findings = known
+            findings += known
         if channel.duplicates_window_us:
             waiting = _Waiting(self, channel, key, body_hash, reply)
             self._on_the_way[key, body_hash] = waiting
