@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from engine.cli.words import why
 from engine.config.finding import ConfigFinding, Position, at
 
 if TYPE_CHECKING:
@@ -127,8 +128,7 @@ def _cannot_listen(host: str, port: int) -> str:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         socket.create_server((host, port), family=family).close()
     except OSError as exc:
-        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else str(exc)
-        return f"cannot be listened on: {reason.lower()}"
+        return f"cannot be listened on: {why(exc).lower()}"
     return ""
 
 

@@ -1,7 +1,6 @@
 """What `segmill listen` does: a peer that answers by a script, and a line for every message."""
 
 import asyncio
-import os
 import signal
 from collections.abc import Sequence
 from itertools import count as numbers
@@ -16,7 +15,7 @@ from engine.adapters.tls import server_context
 from engine.cli.command import misuse
 from engine.cli.exits import GOOD, UNREACHABLE, Failure
 from engine.cli.output import count, emit, printable, say
-from engine.cli.words import seconds
+from engine.cli.words import seconds, why
 from engine.testing.peers import KINDS, Behaviour, ReceivingPeer, parse_behaviour, read_header
 
 
@@ -46,9 +45,8 @@ async def _listen(peer: ReceivingPeer, host: str, port: int, most: int | None, s
     try:
         await peer.start(host, port)
     except OSError as exc:
-        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else str(exc)
         raise Failure(
-            UNREACHABLE, f"cannot listen on {host}:{port}: {reason}", "Which process has it: ss -ltnp. Or: --port 0"
+            UNREACHABLE, f"cannot listen on {host}:{port}: {why(exc)}", "Which process has it: ss -ltnp. Or: --port 0"
         ) from None
     say(f"listening on {peer.address[0]}:{peer.address[1]}, Ctrl-C stops")
     try:

@@ -11,15 +11,23 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from types import FrameType
-from typing import Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from engine.config.finding import ConfigFinding
 from engine.model.finding import Finding
+
+if TYPE_CHECKING:
+    from engine.config.site import LoadedSite
 
 Out = TypeVar("Out")
 
 DEADLINE_S: Final = 2.0
 """As in the engine, where the site does not say otherwise."""
+
+
+def deadline_of(site: "LoadedSite") -> float:
+    """Seconds that one message may take in the site's own code."""
+    return site.site.workers.deadline if site.site is not None else DEADLINE_S
 
 
 class OwnCodeEnded(Exception):

@@ -13,7 +13,7 @@ import click
 from engine.cli.command import json_option, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.output import count, emit, printable, say, styled
-from engine.cli.own_code import DEADLINE_S, OwnCodeEnded, guarded
+from engine.cli.own_code import OwnCodeEnded, deadline_of, guarded
 from engine.cli.site_channels import compiled, loaded_channels, split_site
 from engine.cli.sites import site_option
 
@@ -44,7 +44,7 @@ def command(
     """
     folder, names = split_site(words, site)
     loaded, channels = loaded_channels(folder, names)
-    deadline_s = loaded.site.workers.deadline if loaded.site is not None else DEADLINE_S
+    deadline_s = deadline_of(loaded)
     run = []
     for channel in channels:
         of_channel = [_finish(case, update=update) for case in _cases(channel, folder, deadline_s)]

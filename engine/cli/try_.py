@@ -16,7 +16,7 @@ from engine.cli.command import json_option, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.message_files import FileMessage, read_messages
 from engine.cli.output import emit, printable, styled
-from engine.cli.own_code import DEADLINE_S, OwnCodeEnded, guarded
+from engine.cli.own_code import DEADLINE_S, OwnCodeEnded, deadline_of, guarded
 from engine.cli.site_channels import compiled, loaded_channels, split_site
 from engine.cli.sites import site_option
 
@@ -56,7 +56,7 @@ def command(channel: str, files: tuple[str, ...], brief: bool, site: Path | None
     folder, (name,) = split_site([channel], site)
     of_site, (loaded,) = loaded_channels(folder, [name])
     ready = compiled(loaded, folder)
-    deadline_s = of_site.site.workers.deadline if of_site.site is not None else DEADLINE_S
+    deadline_s = deadline_of(of_site)
     is_good = True
     for number, message in enumerate(read_messages(files)):
         trial = try_message(ready, message, deadline_s)

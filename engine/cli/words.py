@@ -1,4 +1,6 @@
-"""Small things people write on a command line: addresses, durations, rates."""
+"""Small things people write on a command line: addresses, durations, rates; and what the system says of them."""
+
+import os
 
 from engine.cli.command import misuse
 
@@ -35,3 +37,8 @@ def per_second(text: str) -> float:
     if not 0 < rate < 1e9:
         raise misuse(f"'{text}' is no rate: write 50/s or 10/m")
     return rate
+
+
+def why(error: OSError) -> str:
+    """What the system says, without what asyncio and socket add to it (an address that the sentence has already)."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
