@@ -5,6 +5,7 @@ Rendering a page or waiting for a slow client never takes time from the engine's
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 from pathlib import Path
@@ -170,4 +171,5 @@ def _server(routes: list[Route]) -> _Server:
 
 
 def _sentence(error: OSError) -> str:
-    return error.strerror or str(error)
+    # Not error.strerror: socket adds the address to it, which the sentence has already.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

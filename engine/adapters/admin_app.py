@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
+from traceback import format_tb
 from typing import Any, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
@@ -269,8 +270,10 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return _error(500, str(exc))
         except StoreError as exc:
             return _error(503, str(exc))
-        except Exception:
-            log.exception("admin request %s failed", request.url.path)
+        except Exception as exc:
+            # Places and kind, never the text of an exception: it may quote the message that was worked on.
+            places = "".join(format_tb(exc.__traceback__)).rstrip()
+            log.error("admin request %s failed with %s\n%s", request.url.path, type(exc).__name__, places)
             return _error(500, "the engine could not do this; its log says why")
 
     return guarded

@@ -68,9 +68,11 @@ def _apply(connection: sqlite3.Connection, path: Path, migration: Migration) -> 
     except faults.ERRORS as exc:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        name = faults.name_of(exc)
+        advice = ". Make room on its disk" if name == "SQLITE_FULL" else ""
         raise StoreError(
-            f"{path}: step {migration.number} ({migration.name}) of the schema failed ({faults.name_of(exc)}); "
-            "the store is as it was before it"
+            f"{path}: step {migration.number} ({migration.name}) of the schema failed ({name}); "
+            f"the store is as it was before it{advice}"
         ) from exc
 
 
