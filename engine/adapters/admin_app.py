@@ -270,7 +270,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return _error(500, str(exc))
         except StoreError as exc:
             return _error(503, str(exc))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - the edge of a request: it is answered, recorded, and the next goes on
             # Places and kind, never the text of an exception: it may quote the message that was worked on.
             places = "".join(format_tb(exc.__traceback__)).rstrip()
             log.error("admin request %s failed with %s\n%s", request.url.path, type(exc).__name__, places)
