@@ -124,12 +124,7 @@ class Receiver:
             message = Message.parse(block.prefix, fallback=self._fallback)
         except UnreadableMessage:
             message = None
-        finding = Finding(
-            "E230",
-            "error",
-            f"the message has {block.size_bytes} bytes and this port takes at most {block.limit_bytes}",
-            hl7_code="207",
-        )
+        finding = entry.oversize(block.size_bytes, block.limit_bytes)
         answer = refuse(message, [finding], "error", channel.answers, from_us(now_us), self._next_id)
         # Only the start of it is here: that much is kept, so that somebody can see who sends such things.
         self._keep_rejected(channel, block.prefix, message, [finding], answer, reply, now_us)
