@@ -1,11 +1,13 @@
-"""Looks around once a second: how much waits in each lane, and whether there is room to keep promises.
+"""Looks around: how much waits in each lane, and whether there is room to keep promises.
 
-Both are asked off the loop: a queue of a million takes a while to count, and a disk may hang.
+Queues are counted once a second; the disk is looked at the more often, the less is left of it. Both are asked
+off the loop: a queue of a million takes a while to count, and a disk may hang.
 """
 
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from engine.ports.store import LaneDepth, StoreError
 log = logging.getLogger("segmill")
 
 LOOK_S = 1.0
+LEAST_LOOK_S = 0.05
+FASTEST_BYTES_PER_S = 200 * 1024 * 1024
+"""What the store is thought to write at most, so that the disk is looked at before that much is gone."""
 
 
 class Lookout:
@@ -37,12 +42,15 @@ class Lookout:
         self._least_free_bytes = least_free_bytes
         self._on_room = on_room
         self.has_room = True
+        self._spare_bytes: float = float("inf")
+        self._count_at = 0.0
         self._is_blind = False
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            urgent_s = self._spare_bytes / FASTEST_BYTES_PER_S if self.has_room else LOOK_S
+            await asyncio.sleep(min(LOOK_S, max(LEAST_LOOK_S, urgent_s)))
             await self.look()
 
     async def look(self) -> None:
@@ -62,12 +70,15 @@ class Lookout:
 
     def _measure(self) -> tuple[Sequence[LaneDepth] | None, bool]:
         depths: Sequence[LaneDepth] | None = None
-        try:
-            depths = self._depths()
-        except StoreError as error:
-            if not self._is_blind:
-                log.error("queues cannot be counted now: %s", error)
-        self._is_blind = depths is None
+        now = time.monotonic()
+        if now >= self._count_at:
+            self._count_at = now + LOOK_S
+            try:
+                depths = self._depths()
+            except StoreError as error:
+                if not self._is_blind:
+                    log.error("queues cannot be counted now: %s", error)
+            self._is_blind = depths is None
         return depths, self._measured_room()
 
     def _measured_room(self) -> bool:
@@ -77,4 +88,5 @@ class Lookout:
             disk = os.statvfs(self._folder)
         except OSError:
             return self.has_room  # what cannot be measured is as it was; a commit would say more
-        return disk.f_bavail * disk.f_frsize >= self._least_free_bytes
+        self._spare_bytes = disk.f_bavail * disk.f_frsize - self._least_free_bytes
+        return self._spare_bytes >= 0

@@ -1,0 +1,136 @@
+"""The disk fails under load: nothing is promised that is not kept, nothing acknowledged is lost (D2, D3, D6)."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.load import Load
+
+EXIT_STORE_FAILED = 74
+
+
+@pytest.mark.parametrize("what", ["full", "busy"])
+async def test_a_store_that_takes_nothing_for_a_while_refuses_and_then_accepts(tmp_path: Path, what: str) -> None:
+    async with Load(tmp_path) as load:
+        load.write_site()
+        engine = await load.start(f"{what}:20:40")
+        load.send()
+        await load.until(lambda: load.answers["AA"] > 10 and load.answers["AR"] >= 20)
+        before = load.answers["AA"]
+        await load.until(lambda: load.answers["AA"] > before + 50)
+        await load.until_delivered()
+        assert await load.stop(engine) == 0
+        load.judge()
+        assert load.answers["AR"] >= 40 and set(load.answers) == {"AA", "AR"}
+
+
+@pytest.mark.parametrize("what", ["lost", "kept"])
+async def test_after_an_unknown_outcome_the_engine_ends_and_a_new_start_finds_out(tmp_path: Path, what: str) -> None:
+    async with Load(tmp_path) as load:
+        load.write_site()
+        engine = await load.start(f"{what}:30")
+        load.send()
+        code = await asyncio.wait_for(engine.wait(), 20)
+        ended_at = time.monotonic()
+        assert code == EXIT_STORE_FAILED
+        assert load.answers["AR"] == 0, "nothing at all is said of a batch whose end is unknown"
+        assert ended_at - load.answered_at < 2, "it took long to end"
+        engine = await load.start()
+        before = len(load.acknowledged)
+        await load.until(lambda: len(load.acknowledged) > before + 50)
+        await load.until_delivered()
+        assert await load.stop(engine) == 0
+        load.judge(most_repeats=1)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB, which can be made larger."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def grow(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=128m", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("watermark", ["0", "20MB"])
+async def test_a_full_disk_refuses_delivers_and_goes_on_when_there_is_room(
+    tmp_path: Path, small_disk: Path, watermark: str
+) -> None:
+    """With the watermark there is room left for results; without it SQLite itself runs into the end of the disk.
+
+    The disk is looked at once a second, so the watermark is more than this load writes in that time.
+    """
+    async with Load(tmp_path / "site", size=4000, data=small_disk / "data") as load:
+        load.write_site(f"limits: {{free_disk: {watermark}}}\n")
+        engine = await load.start()
+        load.send()
+        await load.until(lambda: load.answers["AR"] >= 30)
+        assert load.answers["AA"] > 20
+        if watermark != "0":
+            await load.until(lambda: set(load.acknowledged) <= set(load.delivered()))
+        assert engine.returncode is None, "a full disk ended the engine"
+        grow(small_disk)
+        before = load.answers["AA"]
+        await load.until(lambda: load.answers["AA"] > before + 50, within_s=8)
+        await load.until_delivered()
+        assert await load.stop(engine) == 0
+        load.judge()
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("number", [9, 14, 23, 40, 77, 150])
+async def test_a_sync_that_fails_ends_the_engine_and_loses_nothing(tmp_path: Path, number: int) -> None:
+    """EIO from the kernel at the n-th fdatasync: the row may be there after the restart, or not (D2)."""
+    inject = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync")
+    async with Load(tmp_path) as load:
+        load.write_site()
+        engine = await load.start(under=(*inject, "-e", f"inject=fdatasync:error=EIO:when={number}"))
+        load.send()
+        code = await asyncio.wait_for(engine.wait(), 60)
+        assert code == EXIT_STORE_FAILED
+        assert load.answers["AR"] == 0
+        engine = await load.start()
+        before = len(load.acknowledged)
+        await load.until(lambda: len(load.acknowledged) > before + 50)
+        await load.until_delivered()
+        assert await load.stop(engine) == 0
+        load.judge(most_repeats=1)
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("number", [30, 90])
+async def test_a_write_for_which_there_is_no_room_refuses_and_goes_on(tmp_path: Path, number: int) -> None:
+    """ENOSPC from the kernel at some writes, then room again: AR, and AA (D3)."""
+    inject = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64")
+    async with Load(tmp_path) as load:
+        load.write_site()
+        when = f"{number}..{number + 8}"
+        engine = await load.start(under=(*inject, "-e", f"inject=pwrite64:error=ENOSPC:when={when}"))
+        load.send()
+        await load.until(lambda: load.answers["AA"] > 200 or engine.returncode is not None, within_s=60)
+        assert engine.returncode is None, f"it ended with {engine.returncode}"
+        await load.until_delivered()
+        engine.terminate()
+        await asyncio.wait_for(engine.wait(), 30)
+        load.judge()
