@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import sqlite3
 import sys
 import time
@@ -97,7 +99,11 @@ class Load:
         return process
 
     async def stop(self, process: asyncio.subprocess.Process) -> int:
-        process.terminate()
+        """SIGTERM, and the exit code."""
+        # Run under strace, the engine is its child.
+        known = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        children = known.read_text().split() if known.exists() else []
+        os.kill(int(children[0]) if children else process.pid, signal.SIGTERM)
         return await asyncio.wait_for(process.wait(), 20)
 
     # -- the senders ----------------------------------------------------------------------------
