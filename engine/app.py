@@ -373,10 +373,11 @@ class Engine:
             return max(0.05, deadline - self._clock.monotonic())
 
         if self._committer is not None and not self._committer.dead:
+            for channel in self._channels.values():
+                channel.backlog.drain()  # what waits there is in the store, and answered
             await asyncio.gather(*(listener.stop(left() / 2) for listener in self._listeners))
             for channel in self._channels.values():
                 channel.line.drain()
-                channel.backlog.drain()
                 for lane in channel.lanes.values():
                     lane.drain()
             ends = [*self._lane_tasks, *self._line_tasks]

@@ -60,6 +60,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_flushing",
+        "_has_ended",
         "_holds",
         "_in_hand_bytes",
         "_listener",
@@ -72,6 +73,7 @@ class Connection(asyncio.BufferedProtocol):
         "closing",
         "decoder",
         "last_read_at",
+        "lingering_since",
         "mid_block_since",
         "partial_bytes",
         "peer",
@@ -87,11 +89,13 @@ class Connection(asyncio.BufferedProtocol):
         self._holds = 0
         self._paused = False
         self._flushing = False
+        self._has_ended = False
         self._write_blocked_at = 0.0
         self.decoder: BlockDecoder = listener.new_decoder()
         self.closing = False
         self.peer = ""
         self.last_read_at = 0.0
+        self.lingering_since = 0.0
         self.mid_block_since = 0.0
         self.partial_bytes = 0
 
@@ -141,6 +145,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The peer will send no more; what it sent whole is still answered before the connection closes."""
+        self._has_ended = True
+        if self.closing:
+            return bool(self._replies) and self._listener.settings.tls is None
         self._finish_decoder()
         self.closing = True
         self.decoder = self._listener.new_decoder()  # half a block is of no use any more
@@ -220,10 +227,42 @@ class Connection(asyncio.BufferedProtocol):
         if self._paused:
             self._resume_if_low()
         if self.closing and not replies:
+            self._close(transport)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        """Close so that the peer gets our last answers.
+
+        To close on unread bytes resets the connection, and the answers that the peer has not read go with it. So
+        our direction ends first, and what still comes is read away for a moment, or until the peer closes.
+        """
+        if self.lingering_since or transport.is_closing():
+            return
+        if self._has_ended or not transport.can_write_eof() or transport.get_write_buffer_size():
             transport.close()
+            return
+        try:
+            transport.write_eof()
+        except OSError:  # it is gone already
+            transport.abort()
+            return
+        self.lingering_since = self._listener.now()
+        self._listener.watch(self)
+        if self._paused:
+            self._paused = False
+            transport.resume_reading()
+
+    def end_linger(self) -> None:
+        """The moment is over."""
+        if self._transport is not None:
+            self._transport.close()
 
     def _pause(self) -> None:
-        if not self._paused and self._transport is not None and not self._transport.is_closing():
+        if (
+            not self._paused
+            and not self.lingering_since
+            and self._transport is not None
+            and not self._transport.is_closing()
+        ):
             self._paused = True
             self._transport.pause_reading()
 
@@ -272,7 +311,7 @@ class Connection(asyncio.BufferedProtocol):
         self.closing = True
         self._pause()
         if not self._replies and self._transport is not None:
-            self._transport.close()
+            self._close(self._transport)
 
     def hold(self) -> None:
         """Do not read until let go as often as held."""

@@ -22,6 +22,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 READ_BUFFER_BYTES = 256 * 1024
 SWEEP_S = 0.25
 ACCEPT_BACKLOG = 512
+LINGER_S = 0.5
+"""How long a peer that we close on may go on sending, so that it gets to read our last answers."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -234,6 +236,9 @@ class Listener:
         if connection.write_blocked_since and now - connection.write_blocked_since > UNREAD_ANSWERS_S:
             self._event(connection, "unread", f"answers were not read for {UNREAD_ANSWERS_S:g} s")
             connection.abort()
+        elif connection.lingering_since:
+            if now - connection.lingering_since > LINGER_S and not connection.write_blocked_since:
+                connection.end_linger()
         elif connection.closing or connection.paused:
             return  # nothing is read from it: that is not the sender's doing (reliability.md D5)
         elif connection.decoder.awaits_cr and now - connection.last_read_at >= settings.trailing_cr_s:

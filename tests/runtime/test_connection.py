@@ -328,6 +328,30 @@ class TestEnds:
             assert await wire.rest() == block(b"a")
             assert port.meter.events("fs-in-block") == 1
 
+    async def test_a_peer_that_goes_on_sending_while_we_close_gets_its_last_answers(self, held) -> None:
+        """To close on unread bytes would reset the connection, and throw away the answers with it."""
+        async with listening(held) as port:
+            wire = await port.wire()
+            await wire.raw(block(b"a") + b"\x0bb\x1cX")
+            await until(lambda: held.replies)
+            for _ in range(20):
+                await wire.raw(b"more" * 10_000)
+            held.answer_all()
+            for _ in range(20):
+                await wire.raw(b"more" * 10_000)
+            assert await wire.rest() == block(b"a")
+            assert held.taken == [b"a"]
+
+    async def test_a_peer_that_does_not_close_is_not_waited_for(self, intake, clock, swift) -> None:
+        async with listening(intake, clock, idle_timeout_s=30) as port:
+            wire = await port.wire()
+            await until(lambda: port.listener.connection_count == 1)
+            clock.ahead_s += 31
+            await until(lambda: wire.reader.at_eof())
+            assert port.listener.connection_count == 1
+            clock.ahead_s += 1
+            await until(lambda: port.listener.connection_count == 0)
+
     async def test_a_block_that_is_too_long_is_answered(self, intake) -> None:
         async with listening(intake, max_message_bytes=1000) as port:
             wire = await port.wire()
