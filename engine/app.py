@@ -349,6 +349,7 @@ class Engine:
 
     def _fail(self, failure: EngineFailed) -> None:
         self._failed = self._failed or failure
+        self.control.not_ready = failure.sentence
         self._ended.set()
 
     async def wait_closed(self) -> None:

@@ -448,6 +448,8 @@ class Committer:
         if not self._checkpoint_asked and self._wants_checkpoint(idle=not waiting):
             self._checkpoint_asked = waiting = True
             self._calls.append(self._checkpoint)
+        if self._dead:
+            return
         if waiting:
             self._schedule()
             return
@@ -460,7 +462,11 @@ class Committer:
     def _wants_checkpoint(self, *, idle: bool) -> bool:
         if self._no_checkpoint_before and self._clock.monotonic() < self._no_checkpoint_before:
             return False
-        return self._store.wants_checkpoint(idle=idle)
+        try:
+            return self._store.wants_checkpoint(idle=idle)
+        except Exception as error:  # noqa: BLE001 - a log that cannot even be looked at: the disk fails
+            self._die(error)
+            return False
 
     def _checkpoint(self) -> None:
         self._busy = True
@@ -472,7 +478,7 @@ class Committer:
             error = finished.exception()
             if error is not None:
                 self._die(error)
-            elif self._store.wants_checkpoint(idle=True):
+            elif self._wants_checkpoint(idle=True):
                 # A reader is in the way (a backup, a shell): trying again at once would spin until it has gone.
                 self._no_checkpoint_before = self._clock.monotonic() + CHECKPOINT_AGAIN_S
             self._go_on()

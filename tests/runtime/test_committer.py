@@ -444,6 +444,15 @@ class TestCheckpoints:
         assert store.done.index("checkpoint") > store.done.index("commit")
         await committer.drained()
 
+    async def test_a_log_that_cannot_be_looked_at_ends_the_engine(self, store, answers, fatal, monkeypatch) -> None:
+        def broken(idle: bool = False) -> bool:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(store, "wants_checkpoint", broken)
+        answers.put("a", received())
+        await until(lambda: fatal)
+        assert answers.said == [("a", "stored")], "what was stored is said"
+
     async def test_while_messages_wait_only_a_large_log_is_moved(self, committer, store, answers) -> None:
         """Idle from 10, forced from 100 (the memory store's own numbers)."""
         sizes: list[int] = []

@@ -247,6 +247,7 @@ class TestTrouble:
             with pytest.raises(EngineFailed) as failed:
                 await engine.wait_closed()
             assert failed.value.exit_code == 74
+            assert await engine.control.ready() == (False, failed.value.sentence)
             await engine.stop()
             assert asyncio.get_running_loop().time() - began < 2
 
