@@ -448,7 +448,7 @@ class Committer:
         if not self._checkpoint_asked and self._wants_checkpoint(idle=not waiting):
             self._checkpoint_asked = waiting = True
             self._calls.append(self._checkpoint)
-        if self._dead:
+        if self.dead:
             return
         if waiting:
             self._schedule()
