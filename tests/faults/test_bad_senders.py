@@ -260,7 +260,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(PIECES, max_size=12), st.integers(1, 400))
 def test_whatever_stands_between_them_good_messages_are_answered_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[Any], cut: int
