@@ -63,7 +63,7 @@ class Load:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for process in self._processes:
             if process.returncode is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # with what it runs, where it is strace
                 await process.wait()
         await self.receiver.stop()
 
@@ -87,6 +87,7 @@ class Load:
             *faults,
             cwd=SCRIPT.parents[2],
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
         self._processes.append(process)
         async with asyncio.timeout(30):
