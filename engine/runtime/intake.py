@@ -36,6 +36,8 @@ from engine.runtime.connection import Reply
 
 log = logging.getLogger("segmill.intake")
 
+MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef")
+"""What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark."""
 MOST_REMEMBERED = 200_000
 MOST_SENDER = 120
 MOST_CONTROL_ID = 199
@@ -99,7 +101,7 @@ class Receiver:
     def take(self, payload: bytes, reply: Reply) -> None:
         """Answer one block, sooner or later; settles `reply` exactly once."""
         now_us = self._clock.now_us()
-        if b"\rMSH" in payload or b"\n" in payload or not payload.startswith(b"MSH"):
+        if not payload.startswith(b"MSH") or any(mark in payload for mark in MAY_BE_SEVERAL):
             parts = split_batch(payload)
             if parts != [payload]:
                 self._take_batch(payload, parts, reply, now_us)

@@ -387,6 +387,15 @@ class TestBatches:
             assert lines[0].split(b"|")[2] == b"SEGMILL" and lines[0].split(b"|")[11] == b"F77"
             assert lines[1].split(b"|")[11] == b"B88" and lines[6] == b"BTS|2"
 
+    @pytest.mark.parametrize("before", [b"", b" ", b"\t", b"\xef\xbb\xbf", b"\r", b"\n"])
+    async def test_two_messages_in_a_block_are_never_taken_for_one(self, site, adt, before) -> None:
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(adt(control_id="1") + before + adt(control_id="2"))
+            assert b"MSA|AA|1" in await wire.answer()
+            assert b"MSA|AA|2" in await wire.answer()
+            assert len(await site.delivered("adt/out", 2)) == 2
+
     async def test_nothing_of_a_batch_is_said_before_all_of_it_is_stored(self, site, adt) -> None:
         async with site.running():
             await site.slow_disk(adt(control_id="A0"))
