@@ -134,7 +134,7 @@ class Receiver:
     def _take_one(self, raw: bytes, reply: AnyReply, now_us: int) -> None:
         now = from_us(now_us)
         if not self.has_room:
-            self._no_room(raw, reply, now)
+            self._no_room(raw, reply, now_us)
             return
         try:
             message = Message.parse(raw, fallback=self._fallback)
@@ -290,14 +290,36 @@ class Receiver:
         answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
         self._keep_rejected(channel, raw, message, [finding], answer, reply, now_us)
 
-    def _no_room(self, raw: bytes, reply: AnyReply, now: datetime) -> None:
-        """Refused before anything is done with it, and counted; its sender keeps it and tries again."""
-        waiting = _Waiting(self, self._first, None, b"", reply)
+    def _no_room(self, raw: bytes, reply: AnyReply, now_us: int) -> None:
+        """Refused before anything is done with it, and counted; its sender keeps it and tries again.
+
+        What is stored already needs no room: a resend of it gets its answer, never a no after a yes.
+        """
+        message: Message | None
         try:
-            waiting.message = Message.parse(raw, fallback=self._fallback)
+            message = Message.parse(raw, fallback=self._fallback)
         except UnreadableMessage:
-            waiting.message = None
+            message = None
+        if message is not None and self._is_stored(message, raw, reply, now_us):
+            return
+        waiting = _Waiting(self, self._first, None, b"", reply)
+        waiting.message = message
         self._refused(waiting, StoreFull("the store's disk is nearly full"))
+
+    def _is_stored(self, message: Message, raw: bytes, reply: AnyReply, now_us: int) -> bool:
+        """Whether it is a resend, which is taken care of then; a store that cannot say so counts as no."""
+        channel = next((c for c in self._channels if c.compiled.accepts(message)), None)
+        control_id = control_id_of(message)
+        if channel is None or not control_id or not channel.duplicates_window_us:
+            return False
+        key = (channel.name, sender_of(message), control_id)
+        if not self._recent.may_hold(key):
+            return False
+        body_hash = hashlib.blake2b(raw, digest_size=16).digest()
+        try:
+            return self._resend_of(channel, key, body_hash, reply, now_us) is None
+        except StoreError:
+            return False
 
     def _keep_rejected(
         self,

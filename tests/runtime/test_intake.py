@@ -663,6 +663,20 @@ class TestStoreTrouble:
                 await turns(50)
             assert msa(await wire.answer()) == msa(await other.answer()) == ("AR", "A1")
 
+    async def test_what_is_stored_is_still_answered_when_the_disk_is_nearly_full(self, site, adt) -> None:
+        async with site.running() as engine:
+            wire = await site.wire()
+            await wire.send(adt(control_id="HELD"))
+            assert b"MSA|AA|HELD" in await wire.answer()
+            for receiver in engine._receivers:
+                receiver.has_room = False
+            await wire.send(adt(control_id="HELD"))
+            assert b"MSA|AA|HELD" in await wire.answer(), "never a no after a yes"
+            await wire.send(adt(control_id="HELD", trigger="A08"))
+            assert b"MSA|AR|HELD" in await wire.answer(), "the same id with another body is not stored"
+            await wire.send(adt(control_id="NEW"))
+            assert b"MSA|AR|NEW" in await wire.answer()
+
     async def test_on_a_nearly_full_disk_messages_are_refused_and_deliveries_go_on(self, site, adt) -> None:
         async with site.running() as engine:
             site.kept_sinks["adt/out"].gate.clear()
