@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -109,7 +110,7 @@ class RunningChannel:
 
     async def _process_stored(self, seq: MessageSeq, raw: bytes, received_at_us: int) -> None:
         """A message was acknowledged when stored, and now it is its turn."""
-        result = await self.process(raw, from_us(received_at_us))
+        result = kept(await self.process(raw, from_us(received_at_us)))
         deliveries = await self._durably(seq, result)
         if deliveries is None:
             return
@@ -139,6 +140,14 @@ class RunningChannel:
         return Reprocessed(
             seq, self.name, self.version, result.state, dump_findings(result.findings), result.deliveries
         )
+
+
+def kept(result: Result) -> Result:
+    """The result of a message whose sender was told that we have it: what the channel rejects is held for a person.
+
+    A rejected message is its sender's to keep, and nobody here looks at it again; this one's sender has let go of it.
+    """
+    return replace(result, state="held") if result.state == "rejected" else result
 
 
 class Waiter(Protocol):

@@ -12,7 +12,7 @@ from engine.model.states import DeliveryState, IllegalMove
 from engine.ports.clock import from_us
 from engine.ports.control import ActionReport, ChannelStatus, LaneStatus
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
-from engine.runtime.channels import RunningChannel
+from engine.runtime.channels import RunningChannel, kept
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane
 
@@ -151,7 +151,7 @@ class EngineControl:
         elif message.raw is None:
             report.leave(message.seq, "its bytes are no longer kept")
         else:
-            result = await channel.process(message.raw, from_us(message.received_at_us))
+            result = kept(await channel.process(message.raw, from_us(message.received_at_us)))
             deliveries = await self._recorded(channel.reprocessed(message.seq, result), channel.offer, report)
             if deliveries is None:
                 return
