@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from engine.hl7.ack import condition_notices
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.finding import Finding
@@ -33,8 +34,15 @@ def unclaimed(channels: Sequence[CompiledChannel], message: Message) -> Finding:
 
 
 def notices(message: Message) -> tuple[Finding, ...]:
-    """What was odd about a message as it came, and was let pass: character set, line ends, MSH-2; () nearly always."""
-    return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in message.warnings)
+    """What was odd about a message as it came, and was let pass: character set, line ends, MSH-2; () nearly always.
+
+    An MSH-15 or MSH-16 outside table 0155 is among it (hl7.md item 17).
+    """
+    found = message.warnings
+    msh = message.fields(0)
+    if any(msh[15:17]):
+        found += condition_notices(message)
+    return tuple([Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in found]) if found else ()
 
 
 def id_used_again(seq: int | None = None) -> Finding:

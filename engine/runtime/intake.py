@@ -159,7 +159,7 @@ class Receiver:
         sender = sender_of(message)
         body_hash = hashlib.blake2b(raw, digest_size=16).digest()
         key = (channel.name, sender, control_id)
-        findings = entry.notices(message) if message.warnings else ()
+        findings = entry.notices(message)
         if channel.duplicates_window_us and self._recent.may_hold(key):
             try:
                 known = self._resend_of(channel, key, body_hash, reply, now_us)
