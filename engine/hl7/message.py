@@ -400,7 +400,9 @@ class Message:
         fields = self.fields(0)
         if len(fields) < 19 or not (declared := fields[18]):
             return None
-        if fields[0] != "MSH" or declared == self.charset.declared:
+        # As it stands in the text, too: in MSH-18 itself a byte may stand that is no character of the set.
+        received = self._header.split(self.delimiters.field, 18)[17:18]
+        if fields[0] != "MSH" or declared == self.charset.declared or [declared] == received:
             return None
         candidates = declared_codecs(declared, self.delimiters.repetition)
         if candidates is None:
