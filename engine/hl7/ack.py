@@ -19,7 +19,7 @@ from engine.hl7.output import encode_exactly
 from engine.hl7.path import compile_path
 from engine.hl7.version import DEFAULT_VERSION, Version, parse_version
 
-__all__ = ["Ack", "AckError", "answers", "build_ack", "condition_notices", "read_ack"]
+__all__ = ["Ack", "AckError", "answers", "build_ack", "condition_notices", "control_id_bytes", "read_ack"]
 
 Decision = Literal["accept", "error", "reject"]
 Mode = Literal["auto", "original", "enhanced"]
@@ -125,6 +125,13 @@ def build_ack(
     except UnicodeEncodeError:
         codec = message.codec
         return _encoded(lead, codec) + _control_id_bytes(message, original, codec) + _encoded(tail, codec)
+
+
+def control_id_bytes(message: Message) -> bytes:
+    """MSH-10 byte for byte as it was received, b'' where there is none: what MSA-2 of an answer is (item 32)."""
+    msh = message.fields(0)
+    original = msh[10] if len(msh) > 10 and msh[0] == "MSH" else ""
+    return _control_id_bytes(message, original, message.codec) if original else b""
 
 
 def read_ack(raw: bytes) -> Ack | None:

@@ -178,8 +178,9 @@ def _answer(parsed: Message | None, raw: bytes, sent: bytes = b"") -> None:
         assert found is not None
         assert found.code == code
         assert Message.parse(ack).names()[:2] == ["MSH", "MSA"]
-        if sent.startswith(b"MSH"):
-            assert found.control_id == control_id_of(sent), "the sink that sends it on knows it by the same id"
+        # An answer may end its lines with LF, so that an id with one in it cannot be read back.
+        if sent.startswith(b"MSH") and b"\n" not in (own := control_id_of(sent)):
+            assert found.control_id == own, "the sink that sends it on knows it by the same id"
 
 
 def ack(raw: bytes) -> None:
