@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "messages": "Search the stored messages, or show one.",
     "replay": "Send stored messages again, or process them again.",
     "release": "Let held messages and deliveries go on.",
+    "retention": "Show what the running engine has forgotten, and whether it goes on.",
     "explain": "Tell the long story of a code.",
     "schema": "Print the JSON Schema that editors check channel files with.",
 }
