@@ -86,6 +86,11 @@ class PrometheusMeter:
     def connection_event(self, listener: str, event: str) -> None:
         self.listener(listener).events.add(event)
 
+    def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
+        numbers = self.listener(listener)
+        numbers.ignored_bytes += size_bytes
+        numbers.empty_blocks += empty_blocks
+
     def render(self, accept_header: str = "") -> tuple[str, bytes]:
         """Every metric now, as (content type, body), in the format `accept_header` prefers. Any thread may call."""
         encode, content_type = choose_encoder(accept_header)
@@ -207,11 +212,17 @@ def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:
     events = CounterMetricFamily(
         "segmill_connection_events", "What happened to connections.", labels=["listener", "event"]
     )
+    ignored = CounterMetricFamily(
+        "segmill_ignored_bytes", "Bytes that came outside of MLLP blocks and were passed over.", labels=["listener"]
+    )
+    empty = CounterMetricFamily("segmill_empty_blocks", "MLLP blocks without content.", labels=["listener"])
     for name, numbers in listeners.items():
         open_count.add_metric((name,), numbers.open_count)
+        ignored.add_metric((name,), numbers.ignored_bytes)
+        empty.add_metric((name,), numbers.empty_blocks)
         for event, count in numbers.events.values.items():
             events.add_metric((name, event), count)
-    yield from (open_count, events)
+    yield from (open_count, events, ignored, empty)
 
 
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:

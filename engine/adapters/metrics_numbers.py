@@ -152,8 +152,10 @@ class LaneNumbers:
 class ListenerNumbers:
     """The connections of one listener."""
 
-    __slots__ = ("events", "open_count")
+    __slots__ = ("empty_blocks", "events", "ignored_bytes", "open_count")
 
     def __init__(self) -> None:
+        self.ignored_bytes = 0
+        self.empty_blocks = 0
         self.open_count = 0
         self.events = Counts(CONNECTION_EVENTS)

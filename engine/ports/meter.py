@@ -47,3 +47,7 @@ class Meter(Protocol):
     def connection_event(self, listener: str, event: str) -> None:
         """`event` is one of the closed set that the listener and the decoder of blocks name."""
         ...
+
+    def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
+        """So many bytes outside blocks, and blocks without content, were passed over since the last call."""
+        ...

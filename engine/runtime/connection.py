@@ -150,6 +150,7 @@ class Connection(asyncio.BufferedProtocol):
             return bool(self._replies) and self._listener.settings.tls is None
         self._finish_decoder()
         self.closing = True
+        self._listener.count_ignored(self)
         self.decoder = self._listener.new_decoder()  # half a block is of no use any more
         self._has_partial(0)
         # True keeps our direction open, and _flush closes it. TLS cannot do that: its end is for both directions.

@@ -21,6 +21,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 READ_BUFFER_BYTES = 256 * 1024
 SWEEP_S = 0.25
+COUNT_EVERY = 20
+"""At every n-th sweep the decoders of all connections are asked what they passed over."""
 ACCEPT_BACKLOG = 512
 LINGER_S = 0.5
 """How long a peer that we close on may go on sending, so that it gets to read our last answers."""
@@ -81,6 +83,7 @@ class Listener:
         self._empty = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._stopping = False
+        self._sweeps = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._warned: set[tuple[str, str]] = set()
 
@@ -205,6 +208,7 @@ class Listener:
 
     def gone(self, connection: Connection) -> None:
         """A connection ended."""
+        self.count_ignored(connection)
         self._watched.discard(connection)
         if connection in self._connections:
             self._connections.discard(connection)
@@ -212,6 +216,13 @@ class Listener:
                 self._empty.set()
             self._meter.connections(self.settings.name, len(self._connections))
             self.room.leave(connection)
+
+    def count_ignored(self, connection: Connection) -> None:
+        """What came outside of blocks, and blocks without content, into the statistics (hl7.md items 4 and 9)."""
+        decoder = connection.decoder
+        if decoder.garbage_bytes or decoder.empty_blocks:
+            self._meter.ignored(self.settings.name, decoder.garbage_bytes, decoder.empty_blocks)
+            decoder.garbage_bytes = decoder.empty_blocks = 0
 
     def crowded(self, connection: Connection) -> None:
         """Half blocks of many senders filled the room, and this one began last."""
@@ -229,6 +240,10 @@ class Listener:
         for connection in list(self._watched):
             self._look_at(connection, now)
         self.room.look()
+        self._sweeps += 1
+        if self._sweeps % COUNT_EVERY == 0:
+            for connection in self._connections:
+                self.count_ignored(connection)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _look_at(self, connection: Connection, now: float) -> None:

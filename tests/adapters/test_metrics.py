@@ -44,6 +44,8 @@ def busy(meter: PrometheusMeter) -> PrometheusMeter:
     meter.commit(0.0009, 17)
     meter.connections("0.0.0.0:2575", 4)
     meter.connection_event("0.0.0.0:2575", "accepted")
+    meter.ignored("0.0.0.0:2575", 10, 1)
+    meter.ignored("0.0.0.0:2575", 2, 2)
     return meter
 
 
@@ -67,6 +69,8 @@ def test_everything_the_runtime_counts_is_on_the_page(meter):
     assert value(meter, "segmill_commit_messages_sum") == 17
     assert value(meter, "segmill_connections", listener="0.0.0.0:2575") == 4
     assert value(meter, "segmill_connection_events_total", listener="0.0.0.0:2575", event="accepted") == 1
+    assert value(meter, "segmill_ignored_bytes_total", listener="0.0.0.0:2575") == 12
+    assert value(meter, "segmill_empty_blocks_total", listener="0.0.0.0:2575") == 3
     assert any(name == "segmill_build_info" for name, _ in samples(meter))
     assert any(name == "process_resident_memory_bytes" for name, _ in samples(meter))
 

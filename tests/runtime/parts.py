@@ -87,6 +87,10 @@ class CountingMeter:
     def connection_event(self, listener: str, event: str) -> None:
         self.counts["event", event] += 1
 
+    def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
+        self.counts["ignored bytes",] += size_bytes
+        self.counts["empty blocks",] += empty_blocks
+
     def received(self, size_bytes: int, at_s: float) -> None:
         self.counts["received",] += 1
 

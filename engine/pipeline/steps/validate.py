@@ -142,7 +142,7 @@ def _checks(rules: Rules, scope: CompileScope) -> tuple[Check, ...]:
     required = [scope.path(text) for text in rules.required]
     faults: list[tuple[str, Fault]] = [
         *((text, _form(compile_pattern(str(pattern), 0))) for text, pattern in rules.pattern.items()),
-        *((text, _membership(allowed, scope)) for text, allowed in rules.values.items()),
+        *((text, _membership(allowed, scope, _code_of(scope.path(text)))) for text, allowed in rules.values.items()),
         *((text, _length(lengths)) for text, lengths in rules.length.items()),
     ]
     return (*_all_required(required, report), *(_of_value(scope.path(text), fault, report) for text, fault in faults))
@@ -236,13 +236,28 @@ def _form(pattern: Pattern) -> Fault:
     return fault
 
 
-def _membership(allowed: TablePath | tuple[str, ...], scope: CompileScope) -> Fault:
+_HEADER_CODES = {(9, 1): "200", (9, 2): "201", (11, 1): "202", (12, 1): "203"}
+
+
+def _code_of(path: Path) -> str:
+    """The code of table 0357 for a value that is not allowed.
+
+    A type, event, processing id or version that is not taken is no fault of the content: the message is
+    rejected, AR or CR (hl7.md items 21, 35, 70, 71).
+    """
+    spec = path.spec
+    if spec.segment != "MSH":
+        return "103"
+    return _HEADER_CODES.get((spec.field, max(1, spec.component)), "103")
+
+
+def _membership(allowed: TablePath | tuple[str, ...], scope: CompileScope, hl7_code: str) -> Fault:
     if isinstance(allowed, TablePath):
         table = scope.table(str(allowed))
-        not_in_table = ("E212", f"is not in {table.name}", "103")
+        not_in_table = ("E212", f"is not in {table.name}", hl7_code)
         return lambda value: None if table.lookup(value) is not None else not_in_table
     known = frozenset(str(value) for value in allowed)
-    not_listed = ("E212", "is none of the values that are allowed", "103")
+    not_listed = ("E212", "is none of the values that are allowed", hl7_code)
     return lambda value: None if value in known else not_listed
 
 
