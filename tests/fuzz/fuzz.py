@@ -60,7 +60,7 @@ def search(name: str, arguments: Sequence[str]) -> None:
     atheris.Fuzz()
 
 
-def run_target(name: str, seconds: int) -> bool:
+def run_target(name: str, seconds: int, seed: int) -> bool:
     """Fuzz one target in a process of its own; whether nothing broke."""
     from tests.fuzz.targets import MOST_BYTES, TARGETS
 
@@ -76,6 +76,7 @@ def run_target(name: str, seconds: int) -> bool:
     folders = [str(folder) for folder in (corpus, seeds, REGRESSIONS / name) if folder.is_dir()]
     arguments = [
         f"-max_total_time={seconds}",
+        f"-seed={seed}",
         f"-max_len={MOST_BYTES}",
         f"-artifact_prefix={crashes}/",
         f"-rss_limit_mb={MOST_MEMORY_MB}",
@@ -129,6 +130,7 @@ def main() -> int:
     """Every target in turn, or `--one`: with a file, that input once, under a debugger if need be."""
     parser = argparse.ArgumentParser(description="Fuzz what reads other people's bytes.")
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="0: another one each time")
     parser.add_argument("--one", metavar="TARGET")
     parser.add_argument("rest", nargs="*", metavar="FILE")
     given = parser.parse_args()
@@ -149,7 +151,7 @@ def main() -> int:
 
     names = [given.one] if given.one else list(TARGETS)
     shares = sum(TARGETS[name].share for name in names)
-    clean = [run_target(name, max(1, given.seconds * TARGETS[name].share // shares)) for name in names]
+    clean = [run_target(name, max(1, given.seconds * TARGETS[name].share // shares), given.seed) for name in names]
     return 0 if all(clean) else 1
 
 

@@ -220,7 +220,7 @@ def _wire() -> list[Row]:
             steps=[Send(VT + adt("fseof1") + FS), End()],
             also=[borne()],
         ),
-        taken("large", [8], "a message of 1 MiB: a document in OBX-5", large),
+        taken("large", [8, 56], "a message of 1 MiB: a document in OBX-5", large),
         Row(
             "too-large",
             (8, 37),
