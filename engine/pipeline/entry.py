@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from engine.hl7.ack import condition_notices
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.finding import Finding
@@ -34,7 +35,18 @@ def unclaimed(channels: Sequence[CompiledChannel], message: Message) -> Finding:
 
 def notices(message: Message) -> tuple[Finding, ...]:
     """What was odd about a message as it came, and was let pass: character set, line ends, MSH-2; () nearly always."""
-    return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in message.warnings)
+    odd = message.warnings
+    if not _asks_as_the_table_says(message):
+        odd += condition_notices(message)
+    return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in odd) if odd else ()
+
+
+def _asks_as_the_table_says(message: Message) -> bool:
+    """Whether MSH-15 and MSH-16 are absent or of table 0155: nearly always, and every message is asked."""
+    return all(value in _CONDITIONS for value in message.fields(0)[15:17])
+
+
+_CONDITIONS: Final = frozenset({"", "AL", "NE", "ER", "SU"})
 
 
 def id_used_again(seq: int | None = None) -> Finding:
