@@ -52,7 +52,7 @@ def _waiting(file: ChannelFile) -> Iterator[_Found]:
             if key in ack.model_fields_set:
                 yield ("ack", key), "E147", f"{key} is for when: delivered(x), and nothing is waited for here", ""
         return
-    if to in file.destinations and not any(route.to == to for route in file.routes):
+    if to in file.destinations and to not in [str(route.to) for route in file.routes]:
         yield ("ack", "when"), "E147", f"no route goes to '{to}', so it never answers", "add a route to it"
     if ack.app_ack != "same":
         hint = "what a destination answers goes back on the sender's connection"

@@ -80,8 +80,11 @@ class ConnectBack:
         policy = validate(policy_part, DeliveryPolicy, reading)
         common = validate(common_part, ConnectBackCommon, reading)
         if "answer" in own:
-            place = own.key("answer").position() or value.node.position
-            reading.findings.append(at(place, "E101", "unknown key 'answer'", "accept_ack says whether CA is waited for"))
+            key = own.key("answer")
+            place = (key.position() if key is not None else None) or value.node.position
+            reading.findings.append(
+                at(place, "E101", "unknown key 'answer'", "accept_ack says whether CA is waited for")
+            )
             return None
         options = validate(own, reading.kinds.sinks["mllp"].model, reading)
         if options is None or policy is None or common is None:

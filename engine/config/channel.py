@@ -91,7 +91,7 @@ class Ack(ConfigModel):
 
     when: AckWhen = Field(
         default=AckWhen("processed"),
-        description="After the steps ran and all was stored, once the message is stored, or with a destination's answer",
+        description="After the steps ran and all was stored, once it is stored, or with a destination's answer",
     )
     timeout: Duration = Field(
         default=30.0, gt=0, le=86400, description="How long a sender waits for delivered(x); then it is told"

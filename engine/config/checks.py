@@ -105,7 +105,7 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
 
 
 def _is_unknown(text: SourceText, destinations: SourceDict) -> bool:
-    return isinstance(text, AckWhen) and text.destination != "" and text.destination not in destinations
+    return isinstance(text, AckWhen) and text.destination != "" and destinations.key(text.destination) is None
 
 
 def _no_destination(text: SourceText, destinations: SourceDict) -> ConfigFinding:

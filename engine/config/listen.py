@@ -77,10 +77,14 @@ class ListenMllp(ConfigModel):
         default=False, description="Take an end byte inside a message as text, for senders that do not escape it"
     )
     unreadable: Literal["answer", "close"] = Field(
-        default="answer", description="What a sender of bytes without a readable MSH gets: an answer, or the connection's end"
+        default="answer",
+        description="What bytes without a readable MSH get: an answer, or the connection's end",
     )
     release: int = Field(
-        default=1, ge=1, le=2, description="2: each message is also answered with a commit byte, as MLLP Release 2 has it"
+        default=1,
+        ge=1,
+        le=2,
+        description="Of MLLP; 2: each message is also answered with a commit byte",
     )
     answers_committed: Literal["tolerate", "require"] = Field(
         default="tolerate", description="Release 2: whether the sender must commit each of our answers"
@@ -89,7 +93,10 @@ class ListenMllp(ConfigModel):
         default=10.0, gt=0, le=3600, description="Release 2, require: how long to wait for that"
     )
     commit_retries: int = Field(
-        default=2, ge=0, le=100, description="Release 2, require: how often an answer is written again before we hang up"
+        default=2,
+        ge=0,
+        le=100,
+        description="Release 2, require: how often an answer is written again",
     )
 
     # What a port has only one of; channels that share it must agree on them.

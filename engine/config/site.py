@@ -7,9 +7,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Generic
 
+from engine.config.answer_checks import check_answers
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
-from engine.config.answer_checks import check_answers
 from engine.config.checks import Texts, check_routes, check_texts, read_tables
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles

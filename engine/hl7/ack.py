@@ -157,10 +157,7 @@ def build_ack(
         header += f"{f}{f}{f}{enhanced}{f}{'NE' if enhanced else ''}{f}{f}{declared}"
     elif enhanced:
         header += f"{f}{f}{f}{enhanced}{f}NE"
-    if errors or sequence is not None:
-        tail = _after_control_id(code, errors, version, d, message, sequence)
-    else:
-        tail = "\r"
+    tail = "\r" if not errors and sequence is None else _after_control_id(code, errors, version, d, message, sequence)
     lead = f"{header}\rMSA{f}{code}{f}"
     try:
         return f"{lead}{original}{tail}".encode("ascii")

@@ -25,6 +25,8 @@ MOST_ERRORS = 100
 BETWEEN = END + VT
 """Two answers to one message (CA and AA) are two blocks: the end of one and the start of the next."""
 
+NOBODY = DestinationName("")
+
 APP_ACK = DestinationName("app_ack")
 """The lane of application acknowledgements that go over a connection of our own; no destination can be named so."""
 
@@ -43,7 +45,7 @@ class AnswerSettings:
     own: tuple[str, str] = ("SEGMILL", "")
     app_ack: Literal["same", "connect-back", "none"] = "same"
     accept_ack: Literal["AL", "NE"] = "AL"
-    waits_for: DestinationName = DestinationName("")
+    waits_for: DestinationName = NOBODY
     on_timeout: Literal["AE", "AR"] = "AE"
     is_plain: bool = True
     """Whether all that is said goes back at once and on the same connection, as nearly always."""

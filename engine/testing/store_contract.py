@@ -602,7 +602,9 @@ class StoreContract:
     def test_a_destinations_answer_and_what_the_sender_is_told_by_it_are_one_transaction(
         self, store: Store, queries: StoreQueries
     ) -> None:
-        ((first,), (second,)) = store.commit(Batch([intake(EPR, control_id="A1", ack_code="CA"), intake(EPR)])).deliveries
+        ((first,), (second,)) = store.commit(
+            Batch([intake(EPR, control_id="A1", ack_code="CA"), intake(EPR)])
+        ).deliveries
         told = result(first, ack_code="AA", ack=b"MSA|CA\x1c\r\x0bMSA|AA\r")
         with pytest.raises(IllegalMove):
             store.commit(Batch(results=[told, result(second), result(second)]))
