@@ -14,7 +14,7 @@ from engine.testing.peers import ReceivingPeer
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, err, msa
 from tests.runtime.parts import until
 
-ROUTES = "[{to: ris, when: PV1-2 != \"X\"}, {to: out}]"
+ROUTES = '[{to: ris, when: PV1-2 != "X"}, {to: out}]'
 TWO = "{ris: {kept: {}, retry: {first: 20ms, most: 50ms}}, out: {kept: {}}}"
 LANE = "adt/ris"
 
