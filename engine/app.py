@@ -34,9 +34,11 @@ from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.meter import ChannelMeter
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
+from engine.runtime.batch import BatchSettings
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
+from engine.runtime.fragments import FragmentKeeper, hold_left_over
 from engine.runtime.intake import Receiver, Recent
 from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
@@ -169,6 +171,11 @@ class Engine:
             self._line_tasks.append(self._tasks.spawn(channel.backlog.run(), f"backlog {channel.name}"))
             for lane in channel.lanes.values():
                 self._lane_tasks.append(self._tasks.spawn(lane.run(), f"deliver {lane.name}"))
+            if channel.fragments is not None:
+                await channel.fragments.load()
+                self._tasks.spawn(channel.fragments.run(), f"fragments {channel.name}")
+            else:
+                await hold_left_over(channel, committer)
 
     def _open_channel(self, loaded: LoadedChannel, committer: Committer) -> RunningChannel:
         compiled = compile_channel(loaded, load_steps())
@@ -180,7 +187,7 @@ class Engine:
             workers = self._settings.workers
             isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
         meter = self.meter.channel(loaded.name)
-        return RunningChannel(
+        channel = RunningChannel(
             compiled,
             version,
             AnswerSettings.of(ack),
@@ -192,6 +199,9 @@ class Engine:
             committer=committer,
             timer=StepTimer(self._clock, meter),
         )
+        if (continuation := loaded.file.fragments.dsc) is not None:
+            channel.fragments = FragmentKeeper(channel, continuation, committer, self._queries, self._clock)
+        return channel
 
     async def _start_workers(self) -> None:
         """Own code that does not load is told of now, and no message waits for a process to start."""
@@ -245,9 +255,10 @@ class Engine:
         listening: dict[ChannelName, Listener] = {}
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
-            receiver = Receiver(channels, committer, self._queries, recent, self._clock)
-            receiver.has_room = self._lookout.has_room
             first = next(c for c in self._site.channels if c.name == names[0])
+            batches = batch_settings(first.file.listen.mllp)
+            receiver = Receiver(channels, committer, self._queries, recent, self._clock, batches)
+            receiver.has_room = self._lookout.has_room
             try:
                 settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
             except ConfigError as error:
@@ -486,6 +497,12 @@ def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSett
         trailing_cr_s=mllp.trailing_cr,
         lenient_fs=mllp.lenient_fs,
     )
+
+
+def batch_settings(mllp: ListenMllp) -> BatchSettings:
+    """How a port takes and answers batches."""
+    batch = mllp.batch
+    return BatchSettings(answer_with=batch.answer, without_header=batch.without_header, count=batch.count)
 
 
 def load(folder: Path, environment: Mapping[str, str] | None = None) -> LoadedSite:

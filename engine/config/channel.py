@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 from engine.config.base import ConfigModel, did_you_mean
 from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
+from engine.config.fragments import Fragments
 from engine.config.listen import Listen
 from engine.config.types import ConditionText, DestinationText, MarkedText
 from engine.config.units import Duration
@@ -174,6 +175,7 @@ class ChannelFile(ConfigModel):
     )
     ack: Ack = Field(default_factory=Ack, description="When and how senders are answered")
     duplicates: DuplicatesField = Field(default_factory=Duplicates, description="How long a resend is recognised")
+    fragments: Fragments = Field(default_factory=Fragments, description="Segments and messages that come in parts")
     charset: Charset = Field(default_factory=Charset, description="How bytes become text")
     steps: tuple[StepEntry, ...] = Field(default=(), description="What happens to a message, in order")
     routes: tuple[Route, ...] = Field(default=(), description="Where a message goes; it may take several")

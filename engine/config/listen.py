@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from engine.config.base import ConfigModel
 from engine.config.finding import BadValue
+from engine.config.fragments import Batches
 from engine.config.types import FileText
 from engine.config.units import Duration, Size
 
@@ -77,6 +78,8 @@ class ListenMllp(ConfigModel):
         default=False, description="Take an end byte inside a message as text, for senders that do not escape it"
     )
 
+    batch: Batches = Field(default_factory=Batches, description="Blocks that hold several messages")
+
     # What a port has only one of; channels that share it must agree on them.
     SHARED: ClassVar[tuple[str, ...]] = (
         "host",
@@ -88,6 +91,7 @@ class ListenMllp(ConfigModel):
         "trailing_cr",
         "max_connections",
         "lenient_fs",
+        "batch",
     )
     later: ClassVar[Mapping[str, str]] = {"rate": "a sender is slowed down by the store alone"}
 

@@ -1,0 +1,173 @@
+"""Answers to messages in fragments, and their joining where nothing is stored: `try` and the cases of a channel.
+
+HL7 v2.5.1 section 2.10.2.2; hl7.md item 66. Every fragment has an accept acknowledgment for its own MSH-10. The answer
+to the whole message follows that to the last fragment, and names the first fragment's MSH-10. A sender in original mode
+knows one answer only: AA for each fragment that is kept, and the whole message's in place of the last one's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from engine.config.fragments import Continuation
+from engine.hl7.ack import Decision, answers, build_ack
+from engine.hl7.fragments import Assembly, Bounds, Fragment, Misplaced, OpenSet, join_fragments, read_fragment
+from engine.hl7.message import Message
+from engine.model.finding import Finding
+from engine.pipeline.answer import BETWEEN, NOTHING, Answer, AnswerSettings, decide
+from engine.pipeline.run import Result
+
+UNKNOWN: Final = "E261"
+_APPLICATION: Final[Mapping[Decision, str]] = {"accept": "AA", "error": "AE", "reject": "AR"}
+_CODES: Final[Mapping[str, tuple[str, str]]] = {
+    "unknown": (UNKNOWN, "204"),
+    "fit": ("E262", "207"),
+    "too much": ("E263", "207"),
+}
+
+
+def bounds_of(settings: Continuation) -> Bounds:
+    """The channel's bounds, as the joiner needs them."""
+    return Bounds(settings.most_fragments, settings.max_message, settings.unfinished)
+
+
+def misplaced(why: Misplaced) -> Finding:
+    """Of a fragment that is refused or, with `unknown: hold`, kept for a person."""
+    code, hl7_code = _CODES[why.kind]
+    return Finding(code, "error", why.reason, "MSH-14" if why.kind == "unknown" else "", hl7_code)
+
+
+def incomplete(count: int, timeout_s: float) -> Finding:
+    """Of what came of a message before its sender fell silent."""
+    came = "1 fragment" if count == 1 else f"{count} fragments"
+    text = f"{came} of this message came, and the next did not within {timeout_s:g} s; released, it goes on as it is"
+    return Finding("E260", "error", text, "DSC-1", "207")
+
+
+def superseded(count: int) -> Finding:
+    """Of what came of a message before its sender used the same continuation pointer for another."""
+    came = "1 fragment" if count == 1 else f"{count} fragments"
+    text = f"{came} of this message came, and then another message with the same continuation pointer"
+    return Finding("E260", "error", text, "DSC-1", "207")
+
+
+def joined_from(count: int) -> Finding:
+    """Of a message that was joined."""
+    return Finding("I260", "information", f"joined from {count} fragments")
+
+
+def answer_fragment(
+    message: Message, settings: AnswerSettings, now: datetime, next_id: Callable[[], str], *, is_last: bool
+) -> Answer:
+    """What the sender of one fragment is told once it is on stable storage: that we have it."""
+    codes = _accept_codes(message, settings)
+    if not codes or (is_last and codes[0] == "AA"):  # the whole message's answer stands for the latter
+        return NOTHING
+    return Answer(codes[0], build_ack(message, codes[0], now=now, control_id=next_id(), own=settings.own))
+
+
+def answer_whole(
+    last: Message,
+    accepted: Answer,
+    joined: Message,
+    result: Result,
+    settings: AnswerSettings,
+    now: datetime,
+    next_id: Callable[[], str],
+    *,
+    names_last: bool = False,
+) -> Answer:
+    """All that the last fragment is answered: `accepted`, as `answer_fragment` gave it, and the whole message's answer.
+
+    The header of the first fragment, which `joined` has, says whether that is wanted. `names_last`: its MSA-2 is the
+    last fragment's MSH-10, for senders that look at nothing else.
+    """
+    if not is_told(joined, result, settings):
+        return accepted
+    decision, errors = decide(result, settings)
+    code = _APPLICATION[decision]
+    about = last if names_last else joined
+    payload = build_ack(about, code, errors=errors, now=now, control_id=next_id(), own=settings.own)
+    return Answer(code, BETWEEN.join([accepted.payload, payload]) if accepted.payload else payload)
+
+
+def is_told(joined: Message, result: Result, settings: AnswerSettings) -> bool:
+    """Whether the sender wants to know what became of the whole message (MSH-16; always in original mode).
+
+    One that does not must not learn of a rejection by silence: its fragments were accepted, so it has let go of them.
+    """
+    decision, _ = decide(result, settings)
+    if not _is_enhanced(joined, settings):
+        return bool(answers(joined, decision, "", settings.mode))
+    if joined.get("MSH-9.1") in ("ACK", "MCF"):
+        return False
+    match (joined.get("MSH-16") or "").strip():
+        case "" | "NE":
+            return False
+        case "ER":
+            return decision != "accept"
+        case "SU":
+            return decision == "accept"
+        case _:
+            return True
+
+
+def _accept_codes(message: Message, settings: AnswerSettings) -> list[str]:
+    """CA where the sender asked for it, AA in original mode, nothing where it asked for nothing."""
+    codes = answers(message, "accept", "", settings.mode)
+    return [code for code in codes if code == "CA"] if _is_enhanced(message, settings) else codes
+
+
+def _is_enhanced(message: Message, settings: AnswerSettings) -> bool:
+    if settings.mode == "auto":
+        return bool((message.get("MSH-15") or "").strip() or (message.get("MSH-16") or "").strip())
+    return settings.mode == "enhanced"
+
+
+# -- without a store --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class Waits:
+    """A fragment that was taken, and whose message is not complete: `number` of them are here."""
+
+    number: int
+
+
+@dataclass(slots=True, frozen=True)
+class Whole:
+    """The last fragment was taken: the message they make."""
+
+    raw: bytes
+    parts: Sequence[Message]
+
+
+class Joining:
+    """Joins fragments as a running channel does, in memory."""
+
+    def __init__(self, settings: Continuation) -> None:
+        self._assembly: Assembly[Message] = Assembly(bounds_of(settings))
+
+    @property
+    def unfinished(self) -> list[OpenSet[Message]]:
+        """Messages that are not complete."""
+        return self._assembly.open_sets
+
+    def take(self, message: Message) -> Waits | Whole | Finding | None:
+        """Put it where it belongs; None: it is no fragment. A finding: it has no place."""
+        fragment = read_fragment(message)
+        return None if fragment is None else self._take(message, fragment)
+
+    def _take(self, message: Message, fragment: Fragment) -> Waits | Whole | Finding:
+        header = [*message.fields(0), "", "", "", ""]
+        sender = f"{header[3]}|{header[4]}"
+        try:
+            found = self._assembly.place(sender, fragment)
+        except Misplaced as why:
+            return misplaced(why)
+        rival = self._assembly.rival(sender, fragment, found)
+        if rival is not None:
+            self._assembly.drop(rival)
+        found = self._assembly.add(sender, found, fragment, message, 0.0)
+        return Whole(join_fragments(found.parts), found.parts) if found.is_complete else Waits(len(found.parts))
