@@ -185,7 +185,7 @@ class FragmentKeeper:
     async def _look(self) -> None:
         self._is_looking = False
         for complete in list(self._complete.values()):
-            await self._finish(complete, None, None)
+            await self._finish(complete)
         for found in self._assembly.open_sets:
             if self._is_overdue(found):
                 await self._set_aside(found, incomplete(len(found.parts), self._settings.timeout))
@@ -267,7 +267,7 @@ class FragmentKeeper:
         found = self._add(record.sender, found, fragment, part)
         found.is_again |= is_again
         if found.is_complete:
-            await self._finish(found, reply, desk)
+            await self._finish(found, reply, desk, message)
         else:
             self._settle(reply, answer)
 
@@ -363,11 +363,11 @@ class FragmentKeeper:
     async def _finish(
         self,
         complete: OpenSet[StoredPart],
-        reply: "Reply | BatchMember | None",
-        desk: Desk | None,
-        again: Message | None = None,
+        reply: "Reply | BatchMember | None" = None,
+        desk: Desk | None = None,
+        message: Message | None = None,
     ) -> None:
-        """Make the message of a complete set, and answer its last fragment. Without a `reply` nobody waits for it."""
+        """Make the message of a complete set, and answer its last fragment (`message`), if anybody waits for that."""
         last = complete.parts[-1]
         if self._complete.get(last.seq) is not complete:
             return  # done meanwhile
@@ -375,8 +375,10 @@ class FragmentKeeper:
         if whole is None:
             del self._complete[last.seq]
             await self._hold_parts(complete, DAMAGED)
-            if reply is not None:
-                self._settle(reply, Answer(last.ack_code, last.ack))
+            if reply is not None and message is not None:
+                now = from_us(last.received_at_us)
+                told = answer_fragment(message, self._channel.answers, now, self._next_id, is_last=False)
+                self._settle(reply, told)
             return
         now = from_us(last.received_at_us)
         channel = self._channel
@@ -406,7 +408,7 @@ class FragmentKeeper:
             if reply is not None:
                 self._settle(reply, answer)
         elif reply is not None and desk is not None:
-            desk.not_stored(channel, again or whole.last, [reply])
+            desk.not_stored(channel, whole.last, [reply])
 
     async def _commit_whole(self, found: OpenSet[StoredPart], record: Intake) -> bool:
         """The message, its deliveries and the moves of its fragments in one transaction; False: not stored now."""
