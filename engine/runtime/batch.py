@@ -33,9 +33,9 @@ from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.intake")
 
-SLICE_S = 0.005
+SLICE_S = 0.003
 """Other senders wait so long for a batch at most, and then it waits for them."""
-MOST_UNSETTLED = 1024
+MOST_UNSETTLED = 128
 """Messages of one batch that were taken and have no answer yet."""
 
 

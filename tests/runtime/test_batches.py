@@ -324,6 +324,6 @@ async def test_ten_thousand_messages_in_one_block_leave_the_loop_free(tmp_path, 
         assert len(msas(await reading)) == 10_000
         done.set()
         await watching
-        assert answered > 20
+        assert answered > 10
         assert longest < 0.5
         print(f"longest turn of the loop {longest * 1000:.0f} ms, {answered} answers meanwhile")  # noqa: T201
