@@ -39,6 +39,8 @@ CONNECTION_EVENTS: Final = (
     "lf-for-cr",
     "no-cr",
     "commit-byte",
+    "commit-refused",
+    "uncommitted",
     "failed",
 )
 MAX_OPEN_LABELS: Final = 100

@@ -170,6 +170,37 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "batch: {count: reject}. Each message it counts was refused, and is kept as rejected.",
             "The sender must correct the count: something may have been lost between it and us.",
         ),
+        "I240": Story(
+            "discarded by a person",
+            "Somebody gave the message up (segmill release --discard), for the reason that stands here.",
+            "Nothing.",
+        ),
+        "I260": Story(
+            "a message that was joined from fragments",
+            "It came in parts (DSC, MSH-14), which are in the store beside it, in state joined.",
+            "Nothing.",
+        ),
+        "E238": Story(
+            "a destination that did not answer in time",
+            "The channel answers its senders with what a destination says (ack: {when: delivered(x)}), and it said "
+            "nothing within ack: {timeout}. The sender was told so. The message is kept, and its delivery goes on; "
+            "when the sender sends it again, it is not processed again, and gets the destination's answer.",
+            "See why the destination is slow or down: segmill messages, and the lane in segmill's metrics. Raise the "
+            "timeout, where the destination needs longer and the sender waits longer.",
+        ),
+        "E239": Story(
+            "a sequence number out of turn",
+            "The channel says sequence: on, the sender numbers its messages in MSH-13, and this is not the number "
+            "that is due: a message before it is missing, or was sent twice. It was refused, with the number that "
+            "was expected in MSA-4.",
+            "A person at the sender looks for what is missing. MSH-13 -1 starts the link anew.",
+        ),
+        "I239": Story(
+            "a message of the sequence number protocol",
+            "MSH-13 is 0, by which a sender asks which number is due, or -1, by which it starts its numbers anew. It "
+            "was answered, and there is nothing to process.",
+            "Nothing.",
+        ),
         "E250": Story(
             "stored bytes that do not match their checksum",
             "The disk, or something else that wrote to the store's file, changed a message after it was committed. "

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from engine.config.fragments import Continuation
-from engine.hl7.ack import Decision, answers, build_ack
+from engine.hl7.ack import Decision, answers, application_code, build_ack, is_enhanced
 from engine.hl7.fragments import Assembly, Bounds, Fragment, Misplaced, OpenSet, join_fragments, read_fragment
 from engine.hl7.message import Message
 from engine.model.finding import Finding
@@ -19,7 +19,6 @@ from engine.pipeline.answer import BETWEEN, NOTHING, Answer, AnswerSettings, dec
 from engine.pipeline.run import Result
 
 UNKNOWN: Final = "E261"
-_APPLICATION: Final[Mapping[Decision, str]] = {"accept": "AA", "error": "AE", "reject": "AR"}
 _CODES: Final[Mapping[str, tuple[str, str]]] = {
     "unknown": (UNKNOWN, "204"),
     "fit": ("E262", "207"),
@@ -83,12 +82,22 @@ def answer_whole(
     The header of the first fragment, which `joined` has, says whether that is wanted. `names_last`: its MSA-2 is the
     last fragment's MSH-10, for senders that look at nothing else.
     """
-    if not is_told(joined, result, settings):
-        return accepted
     decision, errors = decide(result, settings)
-    code = _APPLICATION[decision]
-    about = last if names_last else joined
-    payload = build_ack(about, code, errors=errors, now=now, control_id=next_id(), own=settings.own)
+    code = _application(joined, decision, settings)
+    if not code:
+        return accepted
+    is_apart = settings.app_ack == "connect-back" and _is_enhanced(joined, settings)
+    payload = build_ack(
+        last if names_last else joined,
+        code,
+        errors=errors,
+        now=now,
+        control_id=next_id(),
+        own=settings.own,
+        accept_when=settings.accept_ack if is_apart else "NE",
+    )
+    if is_apart:
+        return Answer(accepted.code or code, accepted.payload, payload)
     return Answer(code, BETWEEN.join([accepted.payload, payload]) if accepted.payload else payload)
 
 
@@ -97,20 +106,13 @@ def is_told(joined: Message, result: Result, settings: AnswerSettings) -> bool:
 
     One that does not must not learn of a rejection by silence: its fragments were accepted, so it has let go of them.
     """
-    decision, _ = decide(result, settings)
-    if not _is_enhanced(joined, settings):
-        return bool(answers(joined, decision, "", settings.mode))
-    if joined.get("MSH-9.1") in ("ACK", "MCF"):
-        return False
-    match (joined.get("MSH-16") or "").strip():
-        case "" | "NE":
-            return False
-        case "ER":
-            return decision != "accept"
-        case "SU":
-            return decision == "accept"
-        case _:
-            return True
+    return bool(_application(joined, decide(result, settings)[0], settings))
+
+
+def _application(joined: Message, decision: Decision, settings: AnswerSettings) -> str:
+    if settings.app_ack == "none" and _is_enhanced(joined, settings):
+        return ""
+    return application_code(joined, decision, settings.mode)
 
 
 def _accept_codes(message: Message, settings: AnswerSettings) -> list[str]:
@@ -120,9 +122,7 @@ def _accept_codes(message: Message, settings: AnswerSettings) -> list[str]:
 
 
 def _is_enhanced(message: Message, settings: AnswerSettings) -> bool:
-    if settings.mode == "auto":
-        return bool((message.get("MSH-15") or "").strip() or (message.get("MSH-16") or "").strip())
-    return settings.mode == "enhanced"
+    return settings.mode == "enhanced" or (settings.mode == "auto" and is_enhanced(message))
 
 
 # -- without a store --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.envelope import Batch, Committed, Delivery, Known
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 
@@ -190,6 +190,17 @@ class Store(Protocol):
         None: every destination the message was delivered to. A destination it never had gives nothing.
         StoreError, and nothing queued, when the bytes are gone or do not match their checksum.
         """
+        ...
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """Replace stored answers, durable, all or none; a stored AA stays, and findings are added in any case.
+
+        A message that is not there is left out.
+        """
+        ...
+
+    def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
+        """The last MSH-13 that was committed, by sender; not those whose link starts anew (`Intake.sequence` -1)."""
         ...
 
     def wants_checkpoint(self, idle: bool = False) -> bool:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.hl7.batch import Batch
 from engine.hl7.batch_answer import AnswerWith, answer_batch, says_no
@@ -55,8 +55,22 @@ class BatchSettings:
 class BatchReply:
     """Collects the answers to the members of one block and settles the block's reply with them."""
 
-    __slots__ = ("_answers", "_batch", "_fallback", "_next_id", "_now", "_open", "_reply", "_settings", "is_dropped",
-                 "on_settled", "peer", "sender", "started")  # fmt: skip
+    __slots__ = (
+        "_answers",
+        "_batch",
+        "_fallback",
+        "_is_kept",
+        "_next_id",
+        "_now",
+        "_open",
+        "_reply",
+        "_settings",
+        "is_dropped",
+        "on_settled",
+        "peer",
+        "sender",
+        "started",
+    )
 
     def __init__(
         self,
@@ -75,6 +89,7 @@ class BatchReply:
         self._now = now
         self._next_id = next_id
         self._fallback = fallback
+        self._is_kept = True
         self.is_dropped = False
         self.on_settled: Callable[[], None] = lambda: None
         """Called after each member."""
@@ -97,6 +112,11 @@ class BatchReply:
             self._one_less()
             self.on_settled()
 
+    def not_kept(self, number: int, answer: bytes) -> None:
+        """The answer of one member that could not be stored: the block as a whole was not."""
+        self._is_kept = False
+        self.settle(number, answer)
+
     def drop(self) -> None:
         """Nothing can be said about one member: then nothing about any."""
         self.is_dropped = True
@@ -106,7 +126,8 @@ class BatchReply:
         self._open -= 1
         if self._open or self.is_dropped:
             return
-        self._reply.settle(self._answer())
+        settle = self._reply.settle if self._is_kept else self._reply.not_kept
+        settle(self._answer())
         self._answers.clear()
 
     def _answer(self) -> bytes:
@@ -138,6 +159,10 @@ class BatchMember:
 
     __slots__ = ("_batch", "_number")
 
+    commits: ClassVar[bool] = False
+    can_follow: ClassVar[bool] = False
+    """The answers of a batch are one answer."""
+
     def __init__(self, batch: BatchReply, number: int) -> None:
         self._batch = batch
         self._number = number
@@ -160,6 +185,18 @@ class BatchMember:
     def settle(self, answer: bytes) -> None:
         """Give this message's answer, framed; b'' when none is due."""
         self._batch.settle(self._number, answer)
+
+    def settle_first(self, answer: bytes) -> None:
+        """Not for a member of a batch: `can_follow` says so."""
+        raise TypeError("the answers of a batch leave together")
+
+    def follow(self, answer: bytes) -> None:
+        """As settle_first."""
+        raise TypeError("the answers of a batch leave together")
+
+    def not_kept(self, answer: bytes) -> None:
+        """Give the answer of a message that could not be stored."""
+        self._batch.not_kept(self._number, answer)
 
     def drop(self) -> None:
         """Nothing can be said about this message."""

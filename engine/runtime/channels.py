@@ -13,16 +13,19 @@ from engine.model.envelope import Delivery, Reprocessed
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
 from engine.model.states import IllegalMove
-from engine.pipeline.answer import AnswerSettings
+from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.run import Result
 from engine.pipeline.step import Timer
 from engine.ports.clock import from_us
 from engine.ports.meter import ChannelMeter
 from engine.ports.store import CommitUnknown, StoreBusy, StoredMessage, StoreFull
+from engine.runtime.answers import DeliveredAnswers
+from engine.runtime.app_acks import AppAcks
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane
+from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.tasks import describe
 
 if TYPE_CHECKING:
@@ -78,6 +81,12 @@ class RunningChannel:
         self.timer = timer
         self.fragments: FragmentKeeper | None = None
         """Where the channel joins messages that come in fragments."""
+        self.delivered: DeliveredAnswers | None = None
+        """Who waits for a destination's answer, where the channel says so."""
+        self.sequences: SequenceNumbers | None = None
+        """The links of senders that number their messages, where the channel says so."""
+        self.app_ack: AppAcks | None = None
+        """Application acknowledgements over a connection of our own, where the channel says so."""
         self._committer = committer
 
     @property
@@ -89,6 +98,11 @@ class RunningChannel:
     def is_in_turn(self) -> bool:
         """Whether fragments are at work, so that what comes behind them must wait for its turn."""
         return self.fragments is not None and len(self.line) > 0
+
+    @property
+    def all_but_app_acks(self) -> Sequence[DestinationName] | None:
+        """Where a person's resend goes: everywhere (None), but the acknowledgement of its sender is not repeated."""
+        return None if self.app_ack is None else [name for name in self.lanes if name != APP_ACK]
 
     def count(self, outcome: str) -> None:
         """One more message of this outcome."""

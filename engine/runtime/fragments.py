@@ -401,6 +401,8 @@ class FragmentKeeper:
         record = self._record(complete, whole, result, findings)
         own = answer.payload[len(accepted.payload) :].removeprefix(END + VT) if accepted.payload else answer.payload
         record.ack_code, record.ack = answer.code, own
+        if answer.apart:
+            record.deliveries = [*result.deliveries, *answer.deliveries]
         seqs = [part.seq for part in complete.parts]
         record.parts = Parts(seqs, "rejected" if result.state == "rejected" else "joined", answer.code, answer.payload)
         if await self._commit_whole(complete, record):

@@ -226,7 +226,9 @@ class Rig:
             verdict.unmarked = [k for k in verdict.duplicates if not marks.get(k)]
             verdict.stored_twice = [
                 row[0]
-                for row in store.execute("SELECT control_id FROM message WHERE state <> 7 GROUP BY control_id HAVING count(*) > 1")
+                for row in store.execute(
+                    "SELECT control_id FROM message WHERE state <> 7 GROUP BY control_id HAVING count(*) > 1"
+                )
             ]
         finally:
             store.close()

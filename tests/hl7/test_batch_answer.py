@@ -1,4 +1,4 @@
-"""A batch is cut without loss, its counts are looked at, and it is answered in its own shape (spec items 40, 41, 67)."""
+"""A batch is cut without loss, its counts are checked, and it is answered in its own shape (spec items 40, 41, 67)."""
 
 import re
 from datetime import UTC, datetime

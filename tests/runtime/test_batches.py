@@ -1,4 +1,4 @@
-"""Batches: each member for itself, one answer for all, in slices, in order, and on as if nothing had been after a crash."""
+"""Batches: each member for itself, one answer for all, in slices, in order, and resumed after a crash."""
 
 import asyncio
 import time
@@ -326,4 +326,4 @@ async def test_ten_thousand_messages_in_one_block_leave_the_loop_free(tmp_path, 
         await watching
         assert answered > 10
         assert longest < 0.5
-        print(f"longest turn of the loop {longest * 1000:.0f} ms, {answered} answers meanwhile")  # noqa: T201
+        print(f"longest turn of the loop {longest * 1000:.0f} ms, {answered} answers meanwhile")

@@ -141,6 +141,20 @@ class TestJoining:
             assert [msa(a)[1] for a in await wire.answers(3)] == ["F1", "F2", "F3"]
             assert await site.delivered("adt/out", 3) == parts
 
+    async def test_the_answer_to_the_whole_goes_over_a_connection_of_our_own_where_the_channel_says_so(
+        self, tmp_path, adt
+    ) -> None:
+        back = "ack: {app_ack: connect-back, connect_back: {host: 127.0.0.1, port: 1, accept_ack: AL}}"
+        site = site_of(tmp_path, f"{JOIN}\n{back}")
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(*cut(enhanced(adt), 2), adt(control_id="END"))
+            assert [msa(a) for a in await wire.answers(3)] == [("CA", "F1"), ("CA", "F2"), ("AA", "END")]
+            queries = site.store.queries()
+            (apart,) = [d for d in queries.deliveries(MessageSeq(3), bodies=True) if d.destination == "app_ack"]
+            assert msa(apart.body or b"") == ("AA", "F1")
+            assert apart.body is not None and apart.body.split(b"\r")[0].endswith(b"|AL|NE")
+
     async def test_a_channel_that_answers_when_stored_processes_the_whole_behind_the_answer(
         self, tmp_path, adt
     ) -> None:
