@@ -68,6 +68,11 @@ class CompiledChannel:
         self._types: dict[str, bool] = {}
         self._choose = chooser(self.routes)
 
+    @property
+    def answers_last_fragment(self) -> bool:
+        """Whether the answer to a message in fragments names the last of them."""
+        return self.file.fragments.dsc is not None and self.file.fragments.dsc.answers == "last"
+
     # -- whose message is it --------------------------------------------------------------------
 
     def accepts(self, message: Message) -> bool:

@@ -6,7 +6,7 @@ knows one answer only: AA for each fragment that is kept, and the whole message'
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -101,12 +101,14 @@ def answer_whole(
     return Answer(code, BETWEEN.join([accepted.payload, payload]) if accepted.payload else payload)
 
 
-def is_told(joined: Message, result: Result, settings: AnswerSettings) -> bool:
-    """Whether the sender wants to know what became of the whole message (MSH-16; always in original mode).
+def settled(joined: Message, result: Result, settings: AnswerSettings) -> Result:
+    """What becomes of the whole message: a rejection that its sender is not told of holds it for a person.
 
-    One that does not must not learn of a rejection by silence: its fragments were accepted, so it has let go of them.
+    Its fragments were accepted, so a sender that wants to hear no more (MSH-16) has let go of it.
     """
-    return bool(_application(joined, decide(result, settings)[0], settings))
+    if result.state != "rejected" or _application(joined, decide(result, settings)[0], settings):
+        return result
+    return replace(result, state="held")
 
 
 def _application(joined: Message, decision: Decision, settings: AnswerSettings) -> str:
@@ -154,14 +156,18 @@ class Joining:
         """Messages that are not complete."""
         return self._assembly.open_sets
 
+    def expects(self, message: Message) -> bool:
+        """Whether an unfinished message goes on with this fragment, whatever its type is said to be."""
+        fragment = read_fragment(message)
+        return fragment is not None and self._assembly.expects(_sender(message), fragment.pointer) is not None
+
     def take(self, message: Message) -> Waits | Whole | Finding | None:
         """Put it where it belongs; None: it is no fragment. A finding: it has no place."""
         fragment = read_fragment(message)
         return None if fragment is None else self._take(message, fragment)
 
     def _take(self, message: Message, fragment: Fragment) -> Waits | Whole | Finding:
-        header = [*message.fields(0), "", "", "", ""]
-        sender = f"{header[3]}|{header[4]}"
+        sender = _sender(message)
         try:
             found = self._assembly.place(sender, fragment)
         except Misplaced as why:
@@ -171,3 +177,9 @@ class Joining:
             self._assembly.drop(rival)
         found = self._assembly.add(sender, found, fragment, message, 0.0)
         return Whole(join_fragments(found.parts), found.parts) if found.is_complete else Waits(len(found.parts))
+
+
+def _sender(message: Message) -> str:
+    """MSH-3 and MSH-4."""
+    header = [*message.fields(0), "", "", "", ""]
+    return f"{header[3]}|{header[4]}"

@@ -27,6 +27,7 @@ from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.mllp.framing import END, VT
 from engine.model.finding import Finding
+from engine.pipeline.entry import miscounted
 from engine.ports.clock import Clock
 from engine.runtime.connection import Connection, Reply
 from engine.runtime.tasks import describe
@@ -220,7 +221,7 @@ class BatchRun:
         self._next = 0
         self._settled = 0
         self._is_waiting = False
-        self._noted = _noted(batch)
+        self._noted = miscounted(batch)
         self.behind: deque[Callable[[], None]] = deque()
         """What came on the same connection meanwhile."""
         together.on_settled = self._member_settled
@@ -267,16 +268,6 @@ class BatchRun:
         if self._is_waiting and self._next - self._settled <= MOST_UNSETTLED // 2:
             self._is_waiting = False
             asyncio.get_running_loop().call_soon(self.go_on)
-
-
-def _noted(batch: Batch) -> dict[int, tuple[Finding, ...]]:
-    """What is to be said of each member because its batch's or file's count is not true."""
-    noted: dict[int, tuple[Finding, ...]] = {}
-    for wrong, members in batch.miscounts():
-        finding = Finding("W340", "warning", wrong.text, wrong.place)
-        for number in members:
-            noted[number] = (*noted.get(number, ()), finding)
-    return noted
 
 
 def charset_of(batch: Batch, fallback: str) -> str:

@@ -44,15 +44,15 @@ from engine.pipeline.fragments import (
     answer_whole,
     bounds_of,
     incomplete,
-    is_told,
     joined_from,
     misplaced,
+    settled,
     superseded,
 )
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
-from engine.runtime.channels import RunningChannel, kept
+from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.intake import control_id_of, framed, type_of
 from engine.runtime.tasks import describe
@@ -384,8 +384,7 @@ class FragmentKeeper:
         channel = self._channel
         joined = whole.joined
         result = Result.received() if channel.ack_when_stored else await channel.process(joined.raw, now)
-        if result.state == "rejected" and not is_told(joined, result, channel.answers):
-            result = kept(result)
+        result = settled(joined, result, channel.answers)
         accepted = Answer(last.ack_code, last.ack) if last.ack else NOTHING
         answer = answer_whole(
             whole.last,

@@ -426,7 +426,7 @@ class Receiver:
 
     def _miscounted(self, raw: bytes, noted: Sequence[Finding], reply: AnyReply, now_us: int) -> None:
         """Of a batch or file whose count is not true, on a port that refuses such; a resend has its stored answer."""
-        findings = [Finding("E264", "error", finding.text, finding.location, "207") for finding in noted]
+        findings = entry.refused_for_count(noted)
         message: Message | None
         try:
             message = Message.parse(raw, fallback=self._fallback)
