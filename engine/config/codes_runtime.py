@@ -141,8 +141,8 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "Fragments of a message came (DSC, MSH-14), each was accepted, and the next did not come within "
             "fragments: {dsc: {timeout: ...}}, or its sender began another message with the same continuation pointer. "
             "What came is one held message, as far as it goes.",
-            "Ask the sender for the whole message, then: segmill release SEQ --discard --reason '...'. Released "
-            "without that, the message goes through the channel with what it has.",
+            "Ask the sender for the whole message, then: segmill release SEQ --discard REASON. Released without "
+            "that, the message goes through the channel with what it has.",
         ),
         "E261": Story(
             "a fragment that goes on with no unfinished message",
