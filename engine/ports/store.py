@@ -194,6 +194,13 @@ class Store(Protocol):
         """
         ...
 
+    def waiting(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        """Fragments of messages that are not complete (state `waiting`), oldest first, as `unprocessed` gives its own.
+
+        They move on with an intake that names them as its `parts`, in that intake's transaction.
+        """
+        ...
+
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
         """A person's move, durable: release held or failed ones (`to` queued), or give held ones up (`to` failed).
 

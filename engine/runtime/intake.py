@@ -17,8 +17,9 @@ from datetime import datetime
 from functools import partial
 
 from engine.hl7.ack import Decision
-from engine.hl7.batch import split_batch
+from engine.hl7.batch import Batch, read_batch
 from engine.hl7.errors import UnreadableMessage
+from engine.hl7.fragments import Fragment, read_fragment
 from engine.hl7.message import Message
 from engine.mllp.framing import END, VT, Oversize
 from engine.model.envelope import Delivery, Known
@@ -31,10 +32,10 @@ from engine.pipeline.answer import NOTHING, Answer, answer_result, refuse
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
 from engine.ports.store import StoreError, StoreFull, StoreQueries
-from engine.runtime.batch import BatchMember, BatchReply
+from engine.runtime.batch import BatchMember, BatchReply, BatchRun, BatchSettings, charset_of
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
-from engine.runtime.connection import Reply
+from engine.runtime.connection import Connection, Reply
 from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 
 log = logging.getLogger("segmill.intake")
@@ -83,8 +84,12 @@ class Receiver:
         queries: StoreQueries,
         recent: Recent,
         clock: Clock,
+        batches: BatchSettings | None = None,
     ) -> None:
         self._channels = list(channels)
+        self._joining = [channel for channel in channels if channel.fragments is not None]
+        self._batches = batches or BatchSettings()
+        self._running: dict[Connection, BatchRun] = {}
         self._first = channels[0]
         self._fallback = channels[0].compiled.fallback_charset
         self._committer = committer
@@ -103,24 +108,50 @@ class Receiver:
 
     def take(self, payload: bytes, reply: Reply) -> None:
         """Answer one block, sooner or later; settles `reply` exactly once."""
+        if self._running and (running := self._running.get(reply.sender)) is not None:
+            running.behind.append(partial(self.take, payload, reply))
+            return
         now_us = self._clock.now_us()
         is_single = payload.startswith(b"MSH") and payload.find(b"MSH", 3) < 0 and b"\n" not in payload
         if not is_single and (not payload.startswith(b"MSH") or any(mark in payload for mark in MAY_BE_SEVERAL)):
-            parts = split_batch(payload)
-            if parts != [payload]:
-                self._take_batch(payload, parts, reply, now_us)
+            batch = read_batch(payload)
+            if batch is not None:
+                self._take_batch(batch, reply, now_us)
                 return
         self._take_one(payload, reply, now_us)
 
-    def _take_batch(self, payload: bytes, parts: list[bytes], reply: Reply, now_us: int) -> None:
+    def _take_batch(self, batch: Batch, reply: Reply, now_us: int) -> None:
         """Several messages in one block: each is a message of its own, none is joined to its neighbour (hl7.md 67)."""
-        together = BatchReply(payload, reply, from_us(now_us), self._next_id)
-        for part in parts:
-            self._take_one(part, together.member(), now_us)
-        together.end()
+        settings = self._batches
+        fallback = charset_of(batch, self._fallback)
+        together = BatchReply(batch, reply, settings, from_us(now_us), self._next_id, fallback)
+        refuses = settings.count == "reject"
+
+        def take(raw: bytes, member: BatchMember, noted: tuple[Finding, ...]) -> None:
+            if noted and refuses:
+                self._miscounted(raw, noted, member, now_us)
+            else:
+                self._take_one(raw, member, now_us, noted)
+
+        run = self._running[reply.sender] = BatchRun(
+            batch, together, self._clock, take, lambda: self._after(run, reply)
+        )
+        run.go_on()
+
+    def _after(self, run: BatchRun, reply: Reply) -> None:
+        """A batch was taken: what came behind it on its connection has its turn."""
+        self._running.pop(reply.sender, None)
+        while run.behind:
+            run.behind.popleft()()
+            if (following := self._running.get(reply.sender)) is not None:
+                following.behind.extend(run.behind)
+                return
 
     def take_oversize(self, block: Oversize, reply: Reply) -> None:
         """Longer than the port's limit: refused with 207 and the limit, from what its start tells (hl7.md item 8)."""
+        if self._running and (running := self._running.get(reply.sender)) is not None:
+            running.behind.append(partial(self.take_oversize, block, reply))
+            return
         now_us = self._clock.now_us()
         channel = self._first
         channel.received += 1
@@ -135,7 +166,7 @@ class Receiver:
         # Only the start of it is here: that much is kept, so that somebody can see who sends such things.
         self._keep_rejected(channel, block.prefix, message, [finding], answer, reply, now_us)
 
-    def _take_one(self, raw: bytes, reply: AnyReply, now_us: int) -> None:
+    def _take_one(self, raw: bytes, reply: AnyReply, now_us: int, noted: tuple[Finding, ...] = ()) -> None:
         now = from_us(now_us)
         if not self.has_room:
             self._no_room(raw, reply, now_us)
@@ -145,8 +176,12 @@ class Receiver:
         except UnreadableMessage as error:
             self._unreadable(raw, error, reply, now_us, now)
             return
-        for channel in self._channels:
-            if channel.compiled.accepts(message):
+        takers = self._channels
+        fragment: Fragment | None = None
+        if self._joining and (fragment := read_fragment(message)) is not None:
+            takers = self._takers(message, fragment)
+        for channel in takers:
+            if takers is not self._channels or channel.compiled.accepts(message):
                 break
         else:
             self._unclaimed(raw, message, reply, now_us, now)
@@ -170,6 +205,12 @@ class Receiver:
         body_hash = hashlib.blake2b(raw, digest_size=16).digest()
         key = (channel.name, sender, control_id)
         findings = entry.notices(message) if message.warnings or len(message.fields(0)) > 15 else ()
+        if noted:
+            findings += noted
+        if fragment is not None and channel.fragments is not None:
+            part = self._record(channel, raw, message, sender, control_id, body_hash, reply.peer, now_us)
+            channel.fragments.offer(part, message, fragment, findings, reply, self)
+            return
         if channel.duplicates_window_us and self._recent.may_hold(key):
             try:
                 known = self._resend_of(channel, key, body_hash, reply, now_us)
@@ -190,22 +231,9 @@ class Receiver:
             self._recent.add(key)
         else:
             waiting = _Waiting(self, channel, None, body_hash, reply)
-        record = Received(
-            self._next_receive_id(),
-            channel.name,
-            channel.version,
-            now_us,
-            sender,
-            reply.peer,
-            type_of(message),
-            control_id,
-            body_hash,
-            raw,
-            "received",
-        )
-        waiting.record = record
+        waiting.record = self._record(channel, raw, message, sender, control_id, body_hash, reply.peer, now_us)
         if number is not None:
-            record.sequence = number
+            waiting.record.sequence = number
             waiting.starts_numbered()
         try:
             if channel.answers_at_once:
@@ -214,7 +242,7 @@ class Receiver:
                 if self._since_timed >= TIMED_EVERY:
                     self._since_timed, timer = 0, channel.timer
                 self._finish(waiting, message, channel.compiled.run(message, now, timer=timer), findings, now)
-            elif channel.ack_when_stored:
+            elif channel.ack_when_stored and not channel.is_in_turn:
                 self._finish(waiting, message, Result.received(), findings, now)
             else:
                 self._in_turn(waiting, message, findings, now)
@@ -224,6 +252,39 @@ class Receiver:
             if number is not None:
                 waiting.ends_numbered(None)
             raise
+
+    def _takers(self, message: Message, fragment: Fragment) -> list[RunningChannel]:
+        """The one channel that has the fragments before this one, else all."""
+        sender = sender_of(message)
+        for channel in self._joining:
+            if channel.fragments is not None and channel.fragments.expects(sender, fragment):
+                return [channel]
+        return self._channels
+
+    def _record(
+        self,
+        channel: RunningChannel,
+        raw: bytes,
+        message: Message,
+        sender: str,
+        control_id: str,
+        body_hash: bytes,
+        peer: str,
+        now_us: int,
+    ) -> Received:
+        return Received(
+            self._next_receive_id(),
+            channel.name,
+            channel.version,
+            now_us,
+            sender,
+            peer,
+            type_of(message),
+            control_id,
+            body_hash,
+            raw,
+            "received",
+        )
 
     def _finish(
         self, waiting: "_Waiting", message: Message, result: Result, findings: tuple[Finding, ...], now: datetime
@@ -256,7 +317,8 @@ class Receiver:
         """The pipeline runs in a process of its own; messages of the channel take their turns there."""
 
         async def work() -> None:
-            result = await waiting.channel.process(waiting.record.raw, now)
+            channel = waiting.channel
+            result = Result.received() if channel.ack_when_stored else await channel.process(waiting.record.raw, now)
             try:
                 self._finish(waiting, message, result, findings, now)
             except BaseException:
@@ -362,6 +424,23 @@ class Receiver:
         finding = entry.unclaimed([c.compiled for c in self._channels], message)
         answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
         self._keep_rejected(channel, raw, message, [finding], answer, reply, now_us)
+
+    def _miscounted(self, raw: bytes, noted: Sequence[Finding], reply: AnyReply, now_us: int) -> None:
+        """Of a batch or file whose count is not true, on a port that refuses such; a resend has its stored answer."""
+        findings = entry.refused_for_count(noted)
+        message: Message | None
+        try:
+            message = Message.parse(raw, fallback=self._fallback)
+        except UnreadableMessage:
+            message = None
+        if message is not None and self._is_stored(message, raw, reply, now_us):
+            return
+        takers = [c for c in self._channels if message is not None and c.compiled.accepts(message)]
+        channel = takers[0] if takers else self._first
+        channel.received += 1
+        channel.meter.received(len(raw), now_us / 1_000_000)
+        answer = refuse(message, findings, "error", channel.answers, from_us(now_us), self._next_id)
+        self._keep_rejected(channel, raw, message, findings, answer, reply, now_us)
 
     def _no_room(self, raw: bytes, reply: AnyReply, now_us: int) -> None:
         """Refused before anything is done with it, and counted; its sender keeps it and tries again.
@@ -484,12 +563,14 @@ class Receiver:
 
     def _refused(self, waiting: "_Waiting", error: Exception) -> None:
         """The store could not take it, and certainly did not: say so, and let the sender try again (hl7.md item 19)."""
-        channel = waiting.channel
         if waiting.key is not None:
             del self._on_the_way[waiting.key, waiting.body_hash]
         if waiting.is_numbered:
             waiting.ends_numbered(None)
-        replies = [waiting.reply, *waiting.also]
+        self.not_stored(waiting.channel, waiting.message, [waiting.reply, *waiting.also])
+
+    def not_stored(self, channel: RunningChannel, message: Message | None, replies: Sequence[AnyReply]) -> None:
+        """What a sender is told when the store has no room; also of a fragment."""
         channel.count("refused")
         if channel.answers.on_store_failure == "close":
             for reply in replies:
@@ -498,11 +579,25 @@ class Receiver:
         finding = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
         kind: Decision = "error" if channel.answers.on_store_failure == "AE" else "reject"
         now = from_us(self._clock.now_us())
-        answer = refuse(waiting.message, [finding], kind, channel.answers, now, self._next_id)
+        answer = refuse(message, [finding], kind, channel.answers, now, self._next_id)
         for reply in replies:
             channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
             # What would go over a connection of our own cannot be stored now: better here than not at all.
             reply.not_kept(framed(answer.payload or answer.apart))
+
+    # -- fragments ------------------------------------------------------------------------------
+
+    def keep_rejected(
+        self, channel: RunningChannel, record: Received, message: Message, finding: Finding, reply: AnyReply
+    ) -> None:
+        """Refuse a fragment that has no place; its sender keeps it."""
+        now = from_us(record.received_at_us)
+        answer = refuse(message, [finding], "error", channel.answers, now, self._next_id)
+        self._keep_rejected(channel, record.raw, message, [finding], answer, reply, record.received_at_us)
+
+    def remember(self, record: Received) -> None:
+        """A fragment is stored, or about to be: its control id may come again."""
+        self._recent.add((record.channel, record.sender, record.control_id))
 
     # -- ids ------------------------------------------------------------------------------------
 

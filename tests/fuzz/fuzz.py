@@ -69,8 +69,8 @@ def run_target(name: str, seconds: int, seed: int) -> bool:
     for folder in (seeds, corpus, crashes):
         folder.mkdir(parents=True, exist_ok=True)
     before = set(crashes.iterdir())
-    for seed in target.seeds():
-        (seeds / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
+    for data in target.seeds():
+        (seeds / hashlib.sha1(data).hexdigest()).write_bytes(data)
     words = WORK / f"{name}.dict"
     words.write_text("".join(f'"{_quoted(word)}"\n' for word in target.words))
     folders = [str(folder) for folder in (corpus, seeds, REGRESSIONS / name) if folder.is_dir()]
@@ -111,8 +111,8 @@ def run_target(name: str, seconds: int, seed: int) -> bool:
         return True
     print(f"{name:<12} BROKE (exit code {code})\n{_tail(text)}", flush=True)
     for path in sorted(set(crashes.iterdir()) - before):
-        data = path.read_bytes()
-        print(f"\n{path} ({len(data)} bytes):\n{data[:1000]!r}\nagain: python -m tests.fuzz.fuzz --one {name} {path}")
+        found = path.read_bytes()
+        print(f"\n{path} ({len(found)} bytes):\n{found[:1000]!r}\nagain: python -m tests.fuzz.fuzz --one {name} {path}")
     return False
 
 

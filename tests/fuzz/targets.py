@@ -365,14 +365,20 @@ class StandingClock:
         return bytes(count)
 
 
+class Sending:
+    """A connection that waits for its answer."""
+
+    unanswered = 1
+
+
 class Asked:
     """A reply, settled once."""
 
     peer = "10.0.0.1"
-    sender = None
     started = 0.5
 
     def __init__(self) -> None:
+        self.sender = Sending()
         self.answers: list[bytes] = []
 
     def settle(self, answer: bytes) -> None:
