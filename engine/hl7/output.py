@@ -5,11 +5,14 @@ whole message is encoded at once. The others can write one character in several 
 segment keeps the bytes that it came with, and an edited one is decoded again to prove that it says the same.
 """
 
+import re
 from collections.abc import Sequence
 
-from engine.hl7.charset import KEEP_BYTES, is_transparent, text_of
+from engine.hl7.charset import KEEP_BYTES, encoded, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
+
+_SURROGATE = re.compile("[\udc80-\udcff]")
 
 
 def segment_name(segment: str | list[str], field: str) -> str:
@@ -54,20 +57,41 @@ def encode_segments(
     return b"\r".join(pieces)
 
 
+def encode_strictly(texts: Sequence[str], originals: Sequence[bytes | None] | None, codec: str, field: str) -> bytes:
+    """The message's bytes in `codec`, of which every one is valid there; else as `encode_segments`.
+
+    `originals`: received bytes in this very codec, for segments that are untouched and hold nothing invalid.
+    """
+    if is_transparent(codec):
+        whole = _encode("\r".join([*texts, ""]), codec, "strict")
+        if whole is not None:
+            return whole
+    pieces: list[bytes] = []
+    for index, text in enumerate(texts):
+        piece = originals[index] if originals is not None and not _SURROGATE.search(text) else None
+        if piece is None:
+            piece = encode_exactly(text, codec, "strict")
+        if piece is None:
+            raise _located(texts, codec, "strict", field, first=index)
+        pieces.append(piece)
+    pieces.append(b"")
+    return b"\r".join(pieces)
+
+
 def encode_exactly(text: str, codec: str, errors: str = KEEP_BYTES) -> bytes | None:
     """The bytes that decode to `text` again, None when there are none.
 
     Python's shift_jis writes '¥' as the byte of the escape character: encoding alone proves nothing.
     """
-    encoded = _encode(text, codec, errors)
-    if encoded is None or (not is_transparent(codec) and text_of(encoded, codec) != text):
+    written = _encode(text, codec, errors)
+    if written is None or (not is_transparent(codec) and text_of(written, codec) != text):
         return None
-    return encoded
+    return written
 
 
 def _encode(text: str, codec: str, errors: str) -> bytes | None:
     try:
-        return text.encode(codec, errors)
+        return encoded(text, codec, errors)
     except UnicodeEncodeError:
         return None  # the exception itself holds the text, so it must not travel on
 
