@@ -22,10 +22,11 @@ def deliveries_of(message: Message, run: Run, destinations: Sequence[Destination
         target = targets.get(to)
         if target in bodies:
             continue
+        names = ", ".join([name for name in destinations if targets.get(name) == target])
         try:
-            body, finding = _body(message, to, target)
+            body, finding = _body(message, names, target)
         except UnencodableText as error:
-            return Result("held", [], (*run.findings, _unwritten(error, to, target)))
+            return Result("held", [], (*run.findings, _unwritten(error, names, target)))
         bodies[target] = None if body == message.raw else body
         if finding is not None:
             run.findings.append(finding)
@@ -33,25 +34,25 @@ def deliveries_of(message: Message, run: Run, destinations: Sequence[Destination
     return Result("processed", drafts, tuple(run.findings))
 
 
-def _body(message: Message, to: DestinationName, target: Target | None) -> tuple[bytes, Finding | None]:
-    """The bytes for one destination, and what had to be written in another way."""
+def _body(message: Message, names: str, target: Target | None) -> tuple[bytes, Finding | None]:
+    """The bytes for these destinations, and what had to be written in another way."""
     if target is None:
         return message.to_bytes(), None
     recoded = recode(message, target)
-    return recoded.body, _told(recoded, to, target) if recoded.foreign else None
+    return recoded.body, _told(recoded, names, target) if recoded.foreign else None
 
 
-def _told(recoded: Recoded, to: DestinationName, target: Target) -> Finding:
+def _told(recoded: Recoded, names: str, target: Target) -> Finding:
     many = f"{recoded.foreign} character{'s' if recoded.foreign > 1 else ''}"
     lacks = f"that {target.name} does not have"
     if target.policy == "escape":
-        text = f"destination {to}: {many} {lacks} went as hexadecimal escapes"
+        text = f"to {names}: {many} {lacks} went as hexadecimal escapes"
         return Finding("W271", "warning", text, recoded.location)
-    return Finding("W272", "warning", f"destination {to}: {many} {lacks} were replaced", recoded.location)
+    return Finding("W272", "warning", f"to {names}: {many} {lacks} were replaced", recoded.location)
 
 
-def _unwritten(error: UnencodableText, to: DestinationName, target: Target | None) -> Finding:
+def _unwritten(error: UnencodableText, names: str, target: Target | None) -> Finding:
     if target is None:
         return Finding("E202", "error", f"the message cannot be written: {error.reason}", error.location)
-    text = f"destination {to}: the message cannot be written in {target.name}: {error.reason}"
+    text = f"to {names}: the message cannot be written in {target.name}: {error.reason}"
     return Finding("E271", "error", text, error.location)
