@@ -114,10 +114,10 @@ def declared_codecs(declared: str, repetition: str) -> tuple[str, ...] | None:
     names = [n.strip() for n in declared.split(repetition or "\r")] if declared else [""]
     first = codecs_of(names[0]) if names[0] else ()
     if first in ((), ("ascii",)) or first[0] == "shift_jis":
-        for name in names[1:]:
-            switched = codecs_of(name)
-            if switched and switched[0].startswith("iso2022"):
-                return switched + tuple(c for c in first if c != "ascii")
+        japanese = [found for name in names[1:] if (found := codecs_of(name)) and found[0].startswith("iso2022")]
+        if japanese:
+            # JIS X 0212 wherever it is named: its codec has all that the other's has.
+            return max(japanese, key=len) + tuple(c for c in first if c != "ascii")
     if names[0] and not first:
         return None
     return () if first == ("ascii",) else first

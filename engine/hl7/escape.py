@@ -233,8 +233,12 @@ def _read_run(run: str, shifts: Shifts, codec: str) -> tuple[_Kind, str]:
 
 
 def _means_the_same(digits: str, codec: str, target: str) -> bool:
+    """Whether these bytes are, for a reader of `target`, what they are for one of `codec`; also if they are no text."""
     data = bytes.fromhex(digits)
-    return data.isascii() or _characters(data, codec) == _characters(data, target)
+    if data.isascii() or codec == target:
+        return True
+    meant = _text(data, codec)
+    return meant is None or meant == _text(data, target)
 
 
 def _tokens(text: str, mark: str, *, markup_only: bool = False) -> Iterator[tuple[str, str | None]]:
@@ -300,12 +304,17 @@ def _codes(d: Delimiters) -> dict[str, str]:
 
 def _characters(data: bytes, codec: str) -> str:
     data = data.replace(b"\x00\r", b"\r").replace(b"\x00\n", b"\n")
+    text = _text(data, codec)
+    return data.decode("iso8859_1") if text is None else text
+
+
+def _text(data: bytes, codec: str) -> str | None:
     for name in ("utf_8", codec) if is_transparent(codec) else (codec, "utf_8"):
         try:
             return decoded(data, name)
         except UnicodeDecodeError:
             continue
-    return data.decode("iso8859_1")
+    return None
 
 
 def _layout(sequence: str) -> str:

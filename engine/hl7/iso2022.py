@@ -136,6 +136,11 @@ def _sets(codec: str) -> tuple[CharacterSet | None, tuple[CharacterSet, ...]]:
     return SETS.get(first), tuple(SETS[name] for name in (first, *others) if name)
 
 
+def structure(header: bytes) -> str:
+    """A segment of unknown sets, its delimiters in their places; what lies in the upper half may be any character."""
+    return decode(header, f"{PREFIX}8859/1", "surrogateescape")
+
+
 def codec_of(names: Sequence[str]) -> str | None:
     """The codec for sets named as in `SETS`, the first '' for ASCII; None for one alone, or one that cannot."""
     if len(names) < 2 or any(name and name not in SETS for name in names) or not any(names):
@@ -221,6 +226,7 @@ def _found(character: str, codec: str, usable: tuple[CharacterSet, ...]) -> tupl
             data = character.encode(among.codec)
         except UnicodeEncodeError:
             continue
-        if len(data) == len(among.lead) + among.size and data.startswith(among.lead) and min(data) >= 0xA0:
-            return among, data[len(among.lead) :]
+        data = data.removeprefix(among.lead)
+        if len(data) == among.size and min(data) >= 0xA0:
+            return among, data
     raise UnicodeEncodeError(codec, "?", 0, 1, "no set has the character")

@@ -29,6 +29,18 @@ def segment_text(segment: str | list[str], field: str) -> str:
     return field.join(segment)
 
 
+def place_of(name: str, occurrence: int, of: int, number: int, index: int) -> tuple[str, str]:
+    """A field's path, such as `OBX[3]-5` (`number` 0: the segment's), and ''.
+
+    What stands at a segment's start and is no segment's name may be anything, also a patient's name (a text that was
+    broken into lines): then ('', ' (segment 7)').
+    """
+    if not (len(name) == 3 and name.isascii() and name.isalnum()):
+        return "", f" (segment {index + 1})"
+    place = name if of == 1 else f"{name}[{occurrence}]"
+    return (f"{place}-{number}" if number else place), ""
+
+
 def encode_whole(text: str, codec: str) -> bytes | None:
     """The whole message at once, or None when a character is not in the set or the set is not transparent."""
     if text.isascii() and codec in ("ascii", "utf_8"):
@@ -107,7 +119,6 @@ def _located(texts: Sequence[str], codec: str, errors: str, field: str, first: i
             fields.insert(1, "")
         number = next((n for n, text in enumerate(fields) if encode_exactly(text, codec, errors) is None), 0)
         same = [i for i, text in enumerate(texts) if text.partition(field)[0] == name]
-        place = name if len(same) == 1 else f"{name}[{same.index(index) + 1}]"
-        location = f"{place}-{number}" if number else place
-        return UnencodableText(f"the text holds a character that {codec} does not have", location)
+        location, where = place_of(name, same.index(index) + 1, len(same), number, index)
+        return UnencodableText(f"the text holds a character that {codec} does not have{where}", location)
     raise AssertionError("only called for texts that cannot be encoded")

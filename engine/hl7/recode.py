@@ -16,7 +16,7 @@ from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters
 from engine.hl7.errors import UnencodableText
 from engine.hl7.escape import escape, hexadecimal, retold, with_others
 from engine.hl7.message import Message
-from engine.hl7.output import encode_exactly
+from engine.hl7.output import encode_exactly, place_of
 from engine.hl7.path import compile_path
 
 Policy = Literal["hold", "escape", "replace"]
@@ -43,6 +43,7 @@ _KNOWN: Final = {name.replace(" ", "").replace("-", ""): name for name in NAMES}
     "UTF8": "UNICODE UTF-8",
     "ISOIR13": "ISO IR13",
 }
+_BY_PYTHON: Final = {"", "ASCII", "ISO IR6", "ISO IR87", "ISO IR159", "JAS2020", "JIS X 0202"}
 _LONGEST_REPLACEMENT: Final = 10
 _MSH_18, _MSH_20 = compile_path("MSH-18"), compile_path("MSH-20")
 
@@ -94,7 +95,7 @@ def target_of(text: str, policy: Policy = "hold", replacement: str = "") -> Targ
     declared = "~".join(names)
     switching = switching_codec(declared, "~")
     candidates = declared_codecs(declared, "~")
-    if candidates and candidates[0].startswith("iso2022"):
+    if candidates and candidates[0].startswith("iso2022") and set(names) <= _BY_PYTHON:
         codec, switched = candidates[0], SWITCHED
     elif len(names) > 1:
         if switching is None:
@@ -212,7 +213,7 @@ def _change_leaves(message: Message, index: int, mark: str, change: Callable[[st
         field = fields[number]
         if not field or mark not in field:
             continue
-        place = f"{_place(message, index)}-{number}"
+        place = _place(message, index, number)
         parts = cut.split(field)
         parts[::2] = [change(leaf, place) for leaf in parts[::2]]
         new[number] = "".join(parts)
@@ -225,8 +226,8 @@ def _cutter(d: Delimiters) -> re.Pattern[str]:
     return re.compile(f"([{re.escape(marks)}])" if marks else "(\r)")
 
 
-def _place(message: Message, index: int) -> str:
-    """`OBX[3]`, or `PID` where there is one only."""
+def _place(message: Message, index: int, number: int) -> str:
+    """`OBX[3]-5`, or `PID-5` where there is one only; '' in what is no segment."""
     name = message.fields(index)[0]
     same = message.indexes(name)
-    return name if len(same) == 1 else f"{name}[{same.index(index) + 1}]"
+    return place_of(name, same.index(index) + 1, len(same), number, index)[0]
