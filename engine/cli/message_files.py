@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.cli.command import misuse
+from engine.cli.output import say
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "(standard input)"
@@ -73,7 +74,10 @@ def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMes
     if whole:
         yield FileMessage(name, 1, 1, content)
         return
-    content = narrowed(content)
+    narrow = narrowed(content)
+    if narrow is not content:
+        say(f"{name} is in UTF-16 or UTF-32, which cannot go over MLLP; it is taken as UTF-8")
+        content = narrow
     if content.count(b"\n") == content.count(b"\r\n"):
         content = content.replace(b"\r\n", b"\r")
     elif b"\r" not in content:
