@@ -123,7 +123,15 @@ def try_message(
     from engine.hl7.message import Message
     from engine.mllp.framing import PREFIX_BYTES
     from engine.pipeline.answer import NOTHING, AnswerSettings, answer_result, refuse
-    from engine.pipeline.entry import NO_CONTROL_ID, notices, oversize, refused_for_count, unclaimed, unreadable
+    from engine.pipeline.entry import (
+        NO_CONTROL_ID,
+        notices,
+        oversize,
+        refused_for_count,
+        unclaimed,
+        undecodable,
+        unreadable,
+    )
     from engine.pipeline.fragments import Waits, Whole, answer_fragment, answer_whole, joined_from, settled
     from engine.pipeline.run import Result
 
@@ -153,6 +161,8 @@ def try_message(
         return refused(message, unclaimed([channel], message))
     if not _control_id_of(message):
         return refused(message, NO_CONTROL_ID)
+    if channel.strict_charset and (refusal := undecodable(message)) is not None:
+        return refused(message, refusal, "error")
     last, accepted, about = message, NOTHING, (*notices(message), *file.noted)
     taken = joining.take(message) if joining is not None else None
     if isinstance(taken, (Waits, Whole)):

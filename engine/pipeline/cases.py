@@ -46,6 +46,7 @@ from engine.pipeline.entry import (
     oversize,
     refused_for_count,
     unclaimed,
+    undecodable,
     unreadable,
 )
 from engine.pipeline.fragments import Joining, Waits, Whole, answer_fragment, answer_whole, joined_from, settled
@@ -221,6 +222,9 @@ class _Rehearsal:
         seen.findings.extend((*notices(message), *noted))
         if before:
             seen.findings.append(id_used_again())
+        if channel.strict_charset and (refusal := undecodable(message)) is not None:
+            self._refuse(message, refusal, "error")
+            return
         last, accepted = message, NOTHING
         taken = joining.take(message) if joining is not None else None
         if isinstance(taken, Finding):

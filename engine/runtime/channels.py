@@ -25,6 +25,7 @@ from engine.runtime.app_acks import AppAcks
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane
+from engine.runtime.senders import Senders
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.tasks import describe
 
@@ -71,6 +72,7 @@ class RunningChannel:
         self.answers = answers
         self.lanes: dict[DestinationName, Lane] = {lane.settings.destination: lane for lane in lanes}
         self.meter = meter
+        self.senders = Senders(meter)
         self.ack_when_stored = ack_when_stored
         self.duplicates_window_us = duplicates_window_us
         self.isolated = isolated
