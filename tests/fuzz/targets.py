@@ -168,7 +168,7 @@ def _answer(parsed: Message | None, raw: bytes, sent: bytes = b"") -> None:
         due = answers(parsed, cast(Any, decision), "102")
         assert len(due) <= 2
         assert set(due) <= set(CODES)
-    for code in CODES:
+    for code in ("AE", CODES[len(raw) % len(CODES)]):  # one with reasons, and each of the others in its turn
         ack = build_ack(parsed, code, errors=ERRORS, now=NOW, control_id="9", own=("OWN", "A|B"))
         assert VT not in ack
         assert FS not in ack
