@@ -30,6 +30,8 @@ CONNECTION_EVENTS: Final = (
     "lf-for-cr",
     "no-cr",
     "commit-byte",
+    "commit-refused",
+    "uncommitted",
     "failed",
 )
 CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
