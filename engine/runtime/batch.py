@@ -227,9 +227,9 @@ class BatchRun:
         together.on_settled = self._member_settled
 
     @property
-    def is_over(self) -> bool:
-        """Whether every member was taken, or there is no use in taking more."""
-        return self._batch is None
+    def is_cut_off(self) -> bool:
+        """Whether there was no use in taking all of its members."""
+        return self._together.is_dropped or self._next < self._size
 
     def go_on(self) -> None:
         """Take members until the slice is over; calls `ended` when there are none left. Never raises."""

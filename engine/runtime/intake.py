@@ -138,8 +138,13 @@ class Receiver:
         run.go_on()
 
     def _after(self, run: BatchRun, reply: Reply) -> None:
-        """A batch was taken: what came behind it on its connection has its turn."""
+        """A batch was taken: what came behind it on its connection has its turn.
+
+        Not behind one that was cut off: the connection is gone, and what is sent again comes in its order.
+        """
         self._running.pop(reply.sender, None)
+        if run.is_cut_off:
+            return
         while run.behind:
             run.behind.popleft()()
             if (following := self._running.get(reply.sender)) is not None:
