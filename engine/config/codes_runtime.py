@@ -195,7 +195,7 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "was expected in MSA-4.",
             "A person at the sender looks for what is missing. MSH-13 -1 starts the link anew.",
         ),
-        "I239": Story(
+        "W239": Story(
             "a message of the sequence number protocol",
             "MSH-13 is 0, by which a sender asks which number is due, or -1, by which it starts its numbers anew. It "
             "was answered, and there is nothing to process.",

@@ -66,7 +66,7 @@ class AnswerSettings:
         )
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Answer:
     """The answer's bytes, without the MLLP frame; b'' where none is due. `code` is the last one's MSA-1, or ''.
 

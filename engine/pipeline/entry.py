@@ -13,7 +13,7 @@ from engine.pipeline.compile import CompiledChannel
 NO_CONTROL_ID: Final = Finding("E231", "error", "MSH-10 (message control id) is empty", "MSH-10", "101")
 """Without it nobody can tell which message an answer is for (hl7.md item 32)."""
 
-LINK: Final = Finding("I239", "information", "a message of the sequence number protocol alone; nothing to process")
+LINK: Final = Finding("W239", "information", "a message of the sequence number protocol alone; nothing to process")
 """MSH-13 is 0 or -1: the sender asks where its link stands, or starts it anew (hl7.md item 64)."""
 
 

@@ -427,9 +427,8 @@ class FragmentKeeper:
         for finding in load_findings(record.findings):
             channel.meter.finding(finding.code)
         channel.count(record.state)
-        if deliveries:
-            channel.offer(deliveries)
-        elif record.state == "received":
+        channel.offer(deliveries)
+        if record.state == "received":
             channel.backlog.offer(seq, record.raw, record.received_at_us)
         return True
 

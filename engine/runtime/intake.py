@@ -550,7 +550,7 @@ class Receiver:
         channel.count(waiting.record.state)
         if deliveries:
             channel.offer(deliveries)
-        elif waiting.record.state == "received":
+        if waiting.record.state == "received":
             channel.backlog.offer(seq, waiting.record.raw, waiting.record.received_at_us)
         if waiting.is_numbered:
             waiting.ends_numbered(waiting.record.sequence)

@@ -120,7 +120,7 @@ async def test_a_committed_message_that_is_never_answered_counts_as_unanswered(d
 async def test_an_answer_may_take_longer_than_a_commit(delivery) -> None:
     receiver = Receiver(ACK)
     async with sending(receiver) as sink:
-        sent = asyncio.ensure_future(sink.send([delivery("C1")]))
+        sent = asyncio.get_running_loop().create_task(sink.send([delivery("C1")]))
         await until(lambda: receiver.blocks)
         await asyncio.sleep(0.3)
         assert not sent.done() and len(receiver.blocks) == 1

@@ -94,6 +94,18 @@ class TestConnectBack:
                 await peer.until_received(1)
                 assert msa(peer.received[0]) == ("AR", "A1")
 
+    async def test_with_stored_first_it_goes_out_and_the_message_is_processed_all_the_same(self, tmp_path, adt) -> None:
+        async with ReceivingPeer("CA") as peer:
+            text = connecting(peer.address[1]).replace("{app_ack", "{when: stored, app_ack")
+            site = site_of(tmp_path, text)
+            async with site.running():
+                wire = await site.wire()
+                await wire.send(adt(control_id="A1", accept_ack="AL", application_ack="AL"))
+                assert msa(await wire.answer()) == ("CA", "A1")
+                await site.delivered("adt/out", 1)
+                await until(lambda: app_acks(site) == ["delivered"])
+                assert msa(peer.received[0]) == ("AA", "A1")
+
     async def test_it_is_tried_again_until_the_other_side_has_it(self, tmp_path, adt) -> None:
         async with ReceivingPeer("none", "AR", "close", "CA") as peer:
             site = site_of(tmp_path, connecting(peer.address[1]))
