@@ -37,12 +37,11 @@ from engine.ports.meter import ChannelMeter
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.app_acks import AppAcks
-from engine.runtime.batch import BatchSettings
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Connection
 from engine.runtime.control import EngineControl
-from engine.runtime.fragments import FragmentKeeper, hold_left_over
+from engine.runtime.fragments import start_fragments
 from engine.runtime.intake import Receiver, Recent
 from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
@@ -177,11 +176,7 @@ class Engine:
             self._line_tasks.append(self._tasks.spawn(channel.backlog.run(), f"backlog {channel.name}"))
             for lane in channel.lanes.values():
                 self._lane_tasks.append(self._tasks.spawn(lane.run(), f"deliver {lane.name}"))
-            if channel.fragments is not None:
-                await channel.fragments.load()
-                self._tasks.spawn(channel.fragments.run(), f"fragments {channel.name}")
-            else:
-                await hold_left_over(channel, committer)
+            await start_fragments(channel, committer, self._queries, self._clock, self._tasks)
 
     def _open_channel(self, loaded: LoadedChannel, committer: Committer) -> RunningChannel:
         compiled = compile_channel(loaded, load_steps())
@@ -227,8 +222,6 @@ class Engine:
             channel.app_ack = AppAcks(channel.name, committer, self._queries, channel.offer)
         if loaded.file.sequence == "on":
             channel.sequences = SequenceNumbers(self._store.last_sequences(loaded.name))
-        if (continuation := loaded.file.fragments.dsc) is not None:
-            channel.fragments = FragmentKeeper(channel, continuation, committer, self._queries, self._clock)
         return channel
 
     async def _start_workers(self) -> None:
@@ -283,8 +276,7 @@ class Engine:
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
             first = next(c for c in self._site.channels if c.name == names[0])
-            batches = batch_settings(first.file.listen.mllp)
-            receiver = Receiver(channels, committer, self._queries, recent, self._clock, batches)
+            receiver = Receiver(channels, committer, self._queries, recent, self._clock, first.file.listen.mllp.batch)
             receiver.has_room = self._lookout.has_room
             try:
                 settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
@@ -535,12 +527,6 @@ def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSett
         commit_timeout_s=mllp.commit_timeout,
         commit_retries=mllp.commit_retries,
     )
-
-
-def batch_settings(mllp: ListenMllp) -> BatchSettings:
-    """How a port takes and answers batches."""
-    batch = mllp.batch
-    return BatchSettings(answer_with=batch.answer, without_header=batch.without_header, count=batch.count)
 
 
 def connection_kind(mllp: ListenMllp) -> type[Connection]:

@@ -201,7 +201,7 @@ class TestSlices:
             assert [len(msas(await wire.answer())) for _ in range(5)] == [40, 1, 40, 1, 1]
             bodies = await site.delivered("adt/out", 82)
             assert bodies == [*first, adt(control_id="X"), *second, adt(control_id="Y")]
-            assert not site.engine._receivers[0]._running
+            assert not site.engine._receivers[0]._batches.running
 
     async def test_other_senders_go_in_between(self, site, adt) -> None:
         async with site.running():
@@ -246,14 +246,14 @@ class TestSlices:
     async def test_a_defect_closes_the_connection_and_no_other(self, site, adt, monkeypatch, caplog) -> None:
         async with site.running():
             receiver = site.engine._receivers[0]
-            take = receiver._take_one
+            take = receiver.take_one
 
             def taking(raw, reply, now_us, noted=()):
                 if b"|A20|" in raw:
                     raise ValueError("Testperson")
                 return take(raw, reply, now_us, noted)
 
-            monkeypatch.setattr(receiver, "_take_one", taking)
+            monkeypatch.setattr(receiver, "take_one", taking)
             wire, other = await site.wire(), await site.wire()
             await wire.send(batch([adt(control_id=f"A{n}") for n in range(50)]), adt(control_id="X"))
             assert await wire.rest() == b""
