@@ -6,8 +6,6 @@ from hypothesis import strategies as st
 
 from engine.pipeline.cases import check_case, from_file, to_file
 from engine.testing.fragments import cut_message
-
-
 from tests.pipeline.conftest import TO_ONE
 
 STEPS = "- map: {PID-8: t.csv}\n- set: {MSH-5: RIS}"
