@@ -80,6 +80,12 @@ MESSAGE: Final[Stories] = MappingProxyType(
             "text file.",
             "Nothing; the message leaves with CR.",
         ),
+        "W340": Story(
+            "a batch whose count is not true",
+            "BTS-1 says another number of messages than stand in the batch, or FTS-1 another number of batches. The "
+            "messages were taken; every one that is counted there has this finding.",
+            "Ask the sender whether something was lost. With batch: {count: reject} such batches are refused.",
+        ),
         "W330": Story(
             "an unknown code in MSH-15 or MSH-16",
             "These fields say when an acknowledgment is wanted: AL, NE, ER or SU. What stands there was taken as "
