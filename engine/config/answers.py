@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from engine.config.base import ConfigModel, Reading
+from engine.config.base import ConfigModel, Reading, did_you_mean
 from engine.config.entries import DeliveryPolicy, part
 from engine.config.finding import BadValue, at
 from engine.config.node import SourceDict
@@ -32,10 +32,12 @@ class AckWhen(MarkedText):
         """One of the words, or a destination in parentheses."""
         if self in ("processed", "stored") or _DELIVERED.fullmatch(self):
             return
-        hint = "name the destination: delivered(ris)" if self.startswith("delivered") else ""
-        raise BadValue(
-            f"'{self.shown}' is not a time to answer", hint or "allowed: processed, stored, delivered(x)", code="E105"
-        )
+        hint = did_you_mean(self, ("processed", "stored")) if self else ""
+        if self.startswith("delivered"):
+            hint = "name the destination: delivered(ris)"
+        elif not hint.startswith("did you"):
+            hint = "allowed: processed, stored, delivered(x)"
+        raise BadValue(f"'when' cannot be '{self.shown}'", hint, code="E105")
 
     @property
     def destination(self) -> DestinationName:

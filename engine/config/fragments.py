@@ -58,7 +58,12 @@ def _continuation(value: object) -> object:
 ContinuationField = Annotated[
     Continuation | None,
     BeforeValidator(_continuation),
-    WithJsonSchema({"anyOf": [{"enum": ["keep", "join"]}, Continuation.model_json_schema()]}),
+    WithJsonSchema(
+        {
+            "description": "`keep`, `join`, or bounds",
+            "anyOf": [{"type": "string", "enum": ["keep", "join"]}, Continuation.model_json_schema()],
+        }
+    ),
 ]
 
 

@@ -73,11 +73,15 @@ def _destination(kinds: Kinds, definitions: Schema) -> Schema:
 
 
 def _connect_back(kinds: Kinds) -> Schema:
-    """An mllp destination's own keys, with the policy and `accept_ack` beside them; our own rest of it is not shown."""
+    """An mllp destination's own keys, with the policy and `accept_ack` beside them;"""
     if "mllp" not in kinds.sinks:
         return {"type": "object"}
     mllp = _of_model(kinds.sinks["mllp"].model, "sink-mllp-")
-    own = {key: value for key, value in mllp["properties"].items() if key != "answer"}
+    own = {
+        key: {"description": f"{key} of an mllp destination", **value}
+        for key, value in mllp["properties"].items()
+        if key != "answer"
+    }
     common, policy = _of_model(ConnectBackCommon, ""), _of_model(DeliveryPolicy, "")
     return {
         "type": "object",

@@ -52,7 +52,7 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
 }
 
 
-FINISHED: frozenset[MessageState] = frozenset({"processed", "filtered", "rejected", "discarded"})
+FINISHED: frozenset[MessageState] = frozenset({"processed", "filtered", "rejected", "discarded", "joined"})
 """Messages that nothing waits for any more, once none of their deliveries is queued or held: they may be forgotten."""
 
 

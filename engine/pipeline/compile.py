@@ -58,13 +58,13 @@ class CompiledChannel:
         self.isolated = isolated
         """Whether steps of the site's own code are among its steps, so that it runs in a worker process."""
         self.fallback_charset: str = file.charset.fallback
-        self._joins_additions = file.fragments.add == "join"
         self.strict_charset: bool = file.charset.strict
         self._targets: Targets = {
             DestinationName(name): target(destination.policy.charset, destination.policy.unencodable)
             for name, destination in file.destinations.items()
             if destination.policy.charset is not None
         }
+        self._joins_additions = file.fragments.add == "join"
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""

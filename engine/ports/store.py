@@ -81,9 +81,9 @@ class StoredDelivery:
 class Prune:
     """What may go, among `span` messages behind `after`.
 
-    Only of finished messages: processed, filtered, rejected or discarded, and none of whose deliveries is queued
-    or held. Those received before `messages_before_us` go whole; those before `bodies_before_us` lose their
-    bytes, those of their deliveries, and their receivers' answers. `channel` None: of any.
+    Only of finished messages (`states.FINISHED`), none of whose deliveries is queued or held. Those received before
+    `messages_before_us` go whole; those before `bodies_before_us` lose their bytes, those of their deliveries, and
+    their receivers' answers. `channel` None: of any.
     """
 
     channel: ChannelName | None

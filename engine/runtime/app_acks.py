@@ -34,17 +34,22 @@ class AppAcks:
         self._committer = committer
         self._queries = queries
         self._offer = offer
+        self._under_way: set[MessageSeq] = set()
 
     def again(self, seq: MessageSeq) -> None:
         """The message came again, so its sender may have missed the acknowledgement: the same one goes once more.
 
         Not while one waits to be sent, or was set aside for a person. Raises StoreError when the store cannot say.
         """
+        if seq in self._under_way:
+            return
         sent = [row.state for row in self._queries.deliveries(seq) if row.destination == APP_ACK]
         if sent and sent[-1] == "delivered":
-            self._committer.call(partial(_once_more, seq=seq)).add_done_callback(self._added)
+            self._under_way.add(seq)
+            self._committer.call(partial(_once_more, seq=seq)).add_done_callback(partial(self._added, seq))
 
-    def _added(self, added: "asyncio.Future[Sequence[Delivery]]") -> None:
+    def _added(self, seq: MessageSeq, added: "asyncio.Future[Sequence[Delivery]]") -> None:
+        self._under_way.discard(seq)
         error = None if added.cancelled() else added.exception()
         if error is not None:
             if not isinstance(error, CommitUnknown):

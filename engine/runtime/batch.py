@@ -16,20 +16,20 @@ States of a batch::
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
+from engine.config.fragments import Batches as BatchFields
 from engine.hl7.batch import Batch
 from engine.hl7.batch_answer import AnswerWith, answer_batch, says_no
-from engine.hl7.errors import UnreadableMessage
-from engine.hl7.message import Message
 from engine.mllp.framing import END, VT
 from engine.model.finding import Finding
 from engine.pipeline.entry import miscounted
-from engine.ports.clock import Clock
+from engine.ports.clock import Clock, from_us
 from engine.runtime.connection import Connection, Reply
+from engine.runtime.received import read_or_none
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.intake")
@@ -51,6 +51,11 @@ class BatchSettings:
     answer_with: AnswerWith = "all"
     without_header: Literal["each", "one"] = "each"
     count: Literal["warn", "reject"] = "warn"
+
+    @classmethod
+    def of(cls, batch: BatchFields) -> "BatchSettings":
+        """As the port's file says."""
+        return cls(batch.answer, batch.without_header, batch.count)
 
 
 class BatchReply:
@@ -227,9 +232,9 @@ class BatchRun:
         together.on_settled = self._member_settled
 
     @property
-    def is_over(self) -> bool:
-        """Whether every member was taken, or there is no use in taking more."""
-        return self._batch is None
+    def is_cut_off(self) -> bool:
+        """Whether there was no use in taking all of its members."""
+        return self._together.is_dropped or self._next < self._size
 
     def go_on(self) -> None:
         """Take members until the slice is over; calls `ended` when there are none left. Never raises."""
@@ -270,13 +275,69 @@ class BatchRun:
             asyncio.get_running_loop().call_soon(self.go_on)
 
 
+class Taker(Protocol):
+    """Intake, as a batch needs it."""
+
+    def take_one(self, raw: bytes, reply: BatchMember, now_us: int, noted: tuple[Finding, ...] = (), /) -> None: ...
+
+    def take_miscounted(self, raw: bytes, noted: Sequence[Finding], reply: BatchMember, now_us: int, /) -> None: ...
+
+    def next_id(self) -> str: ...
+
+
+class Batches:
+    """The batches of one port that are being taken; at most one of a connection."""
+
+    def __init__(self, taker: Taker, settings: BatchSettings, fallback: str, clock: Clock) -> None:
+        self._taker = taker
+        self._settings = settings
+        self._fallback = fallback
+        self._clock = clock
+        self.running: dict[Connection, BatchRun] = {}
+
+    def take(self, batch: Batch, reply: Reply, now_us: int) -> None:
+        """Several messages in one block: each is a message of its own, none is joined to its neighbour (hl7.md 67)."""
+        settings, taker = self._settings, self._taker
+        fallback = charset_of(batch, self._fallback)
+        together = BatchReply(batch, reply, settings, from_us(now_us), taker.next_id, fallback)
+
+        def take(raw: bytes, member: BatchMember, noted: tuple[Finding, ...]) -> None:
+            if noted and settings.count == "reject":
+                taker.take_miscounted(raw, noted, member, now_us)
+            else:
+                taker.take_one(raw, member, now_us, noted)
+
+        run = self.running[reply.sender] = BatchRun(batch, together, self._clock, take, lambda: self._after(run, reply))
+        run.go_on()
+
+    def is_before(self, reply: Reply, later: Callable[[], None]) -> bool:
+        """Whether a batch of the same connection is being taken; `later` is done when it is."""
+        running = self.running.get(reply.sender)
+        if running is None:
+            return False
+        running.behind.append(later)
+        return True
+
+    def _after(self, run: BatchRun, reply: Reply) -> None:
+        """A batch was taken: what came behind it on its connection has its turn.
+
+        Not behind one that was cut off: the connection is gone, and what is sent again comes in its order.
+        """
+        self.running.pop(reply.sender, None)
+        if run.is_cut_off:
+            return
+        while run.behind:
+            run.behind.popleft()()
+            if (following := self.running.get(reply.sender)) is not None:
+                following.behind.extend(run.behind)
+                return
+
+
 def charset_of(batch: Batch, fallback: str) -> str:
     """What to read a batch's headers with, which declare no character set: that of its first message."""
     headers = [file.header for file in batch.files]
     headers += [group.header for file in batch.files for group in file.groups]
     if not len(batch) or all(header.isascii() for header in headers):
         return fallback
-    try:
-        return Message.parse(batch.message(0), fallback=fallback).codec
-    except UnreadableMessage:
-        return fallback
+    first = read_or_none(batch.message(0), fallback)
+    return fallback if first is None else first.codec

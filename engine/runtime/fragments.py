@@ -54,8 +54,8 @@ from engine.ports.clock import Clock, from_us
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
-from engine.runtime.intake import control_id_of, framed, type_of
-from engine.runtime.tasks import describe
+from engine.runtime.received import control_id_of, framed, type_of
+from engine.runtime.tasks import Tasks, describe
 
 if TYPE_CHECKING:
     from engine.runtime.batch import BatchMember
@@ -427,9 +427,8 @@ class FragmentKeeper:
         for finding in load_findings(record.findings):
             channel.meter.finding(finding.code)
         channel.count(record.state)
-        if deliveries:
-            channel.offer(deliveries)
-        elif record.state == "received":
+        channel.offer(deliveries)
+        if record.state == "received":
             channel.backlog.offer(seq, record.raw, record.received_at_us)
         return True
 
@@ -538,6 +537,19 @@ class Nobody:
 
     def let_go(self) -> None:
         """Nor is it ever again."""
+
+
+async def start_fragments(
+    channel: RunningChannel, committer: Committer, queries: StoreQueries, clock: Clock, tasks: Tasks
+) -> None:
+    """Have the channel join fragments, if it does, and take up what the last run left; before its port opens."""
+    continuation = channel.compiled.file.fragments.dsc
+    if continuation is None:
+        await hold_left_over(channel, committer)
+        return
+    keeper = channel.fragments = FragmentKeeper(channel, continuation, committer, queries, clock)
+    await keeper.load()
+    tasks.spawn(keeper.run(), f"fragments {channel.name}")
 
 
 async def hold_left_over(channel: RunningChannel, committer: Committer) -> None:

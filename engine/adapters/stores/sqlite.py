@@ -216,6 +216,8 @@ class SqliteStore:
         self._open_pruning().empty_log()
         return False
 
+    # -- answers and numbers --------------------------------------------------------------------
+
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
         """As Store.amend_acks."""
         self._open_writing().amend_acks(updates)
