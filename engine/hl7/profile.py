@@ -157,6 +157,14 @@ class DataType:
 
 
 @dataclass(slots=True, frozen=True)
+class Evidence:
+    """What was seen of a place when its profile was learned: `of` occurrences, `filled` of them with a value."""
+
+    of: int
+    filled: int
+
+
+@dataclass(slots=True, frozen=True)
 class Element:
     """What is said of a field (`component` 0), component (`subcomponent` 0) or subcomponent.
 
@@ -179,6 +187,7 @@ class Element:
     pattern: Pattern | None = None
     constant: Constant | None = None
     data_type: DataType | None = None
+    evidence: Evidence | None = None
 
     @property
     def path(self) -> str:
@@ -198,7 +207,8 @@ class Element:
     def over(self, base: "Element") -> "Element":
         """`base` with what is said here, aspect by aspect, in its place."""
         said = {aspect: getattr(self, aspect) for aspect in ASPECTS if getattr(self, aspect) is not None}
-        return replace(base, name=self.name or base.name, **said)
+        evidence = self.evidence or base.evidence
+        return replace(base, name=self.name or base.name, evidence=evidence, **said)
 
 
 @dataclass(slots=True, frozen=True)
