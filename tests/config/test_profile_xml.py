@@ -157,7 +157,9 @@ def test_the_name_of_an_element_may_have_a_namespace():
 
 ATTRIBUTES = st.dictionaries(
     st.sampled_from(["Name", "Usage", "Min", "Max", "Length", "Table", "Datatype", "ConstantValue", "LongName"]),
-    st.sampled_from(["", "R", "C", "X", "0", "1", "*", "PID", "ZZZ", "GRP", "CX", "0001", "-1", "ä\"'<&{}:#", "9" * 30]),
+    st.sampled_from(
+        ["", "R", "C", "X", "0", "1", "*", "PID", "ZZZ", "GRP", "CX", "0001", "-1", "ä\"'<&{}:#", "9" * 30]
+    ),
 )
 
 
