@@ -30,11 +30,14 @@ CONNECTION_EVENTS: Final = (
     "lf-for-cr",
     "no-cr",
     "commit-byte",
+    "commit-refused",
+    "uncommitted",
     "failed",
 )
 MODES: Final = {"error": "reject", "warning": "warn", "information": "observe"}
 MAX_RULES: Final = 1000
 """How many rules of one channel's profile and standard get a series of their own."""
+CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
@@ -92,6 +95,7 @@ class ChannelNumbers:
         "ack_codes",
         "ack_seconds",
         "breaches",
+        "charsets",
         "drifts",
         "findings",
         "last_received_s",
@@ -112,6 +116,7 @@ class ChannelNumbers:
         self.findings: dict[str, int] = {}
         self.breaches: dict[tuple[str, str], int] = {}
         self.drifts: dict[tuple[str, str], int] = {}
+        self.charsets = Counts(CHARSET_EVIDENCE)
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1
@@ -147,6 +152,9 @@ class ChannelNumbers:
         if code not in findings and len(findings) >= MAX_OPEN_LABELS:
             code = OTHER
         findings[code] = findings.get(code, 0) + 1
+
+    def charset(self, evidence: str) -> None:
+        self.charsets.add(evidence)
 
 
 class LaneNumbers:

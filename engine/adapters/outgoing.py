@@ -1,5 +1,6 @@
 """What a sender must know of the message it sends: its MSH-10, and whether an answer is due."""
 
+from engine.hl7.charset import KEEP_BYTES, encoded
 from engine.hl7.message import Message
 
 ESCAPE = b"\x1b"
@@ -21,7 +22,7 @@ def header_fields(body: bytes) -> list[bytes]:
     else:
         message = Message.parse(line)
         codec = message.codec
-        fields = [field.encode(codec, "surrogateescape") for field in message.fields(message.first("MSH"))[:17]]
+        fields = [encoded(field, codec, KEEP_BYTES) for field in message.fields(message.first("MSH"))[:17]]
     fields.extend([b""] * (17 - len(fields)))
     return fields
 
@@ -35,6 +36,11 @@ def control_id_of(body: bytes) -> bytes:
             fields = line.split(line[3:4] or b"|", 10)
             return fields[9] if len(fields) > 9 else b""
     return header_fields(body)[10]
+
+
+def asks_application(body: bytes) -> bool:
+    """Whether MSH-16 asks for the application's answer to what it accepts: AL, SU, or a value nobody knows."""
+    return header_fields(body)[16].strip() not in (b"", b"NE", b"ER")
 
 
 def expects_answer(body: bytes) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.cli.command import misuse
+from engine.cli.output import say
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "(standard input)"
@@ -33,7 +34,8 @@ def read_messages(names: Sequence[str], *, whole: bool = False, tidy: bool = Fal
     """The messages of files, of all files in folders, and of standard input (`-`), in that order.
 
     A file is cut into its messages; line ends as editors write them become CR, MLLP frames and batch headers go away.
-    With `whole` it is one message, byte for byte. `tidy` raises a misuse, which names the file, for what is none.
+    UTF-16 and UTF-32, which only a file can hold, become UTF-8. With `whole` it is one message, byte for byte.
+    `tidy` raises a misuse, which names the file, for what is none.
     """
     found = []
     for name, content in _contents(names):
@@ -67,10 +69,15 @@ def _files(path: Path) -> Iterable[Path]:
 def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMessage]:
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message, split_batch
+    from engine.hl7.wide import narrowed
 
     if whole:
         yield FileMessage(name, 1, 1, content)
         return
+    narrow = narrowed(content)
+    if narrow is not content:
+        say(f"{name} is in UTF-16 or UTF-32, which cannot go over MLLP; it is taken as UTF-8")
+        content = narrow
     if content.count(b"\n") == content.count(b"\r\n"):
         content = content.replace(b"\r\n", b"\r")
     elif b"\r" not in content:

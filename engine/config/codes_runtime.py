@@ -22,7 +22,7 @@ RUNTIME: Final[Stories] = MappingProxyType(
         "E202": Story(
             "the edited message cannot be written",
             "What the steps wrote has characters that the message's character set (MSH-18) does not have.",
-            "Set MSH-18 to UNICODE UTF-8 in a step, where the receiver reads it, or replace the characters. "
+            "Give the destination charset: UNICODE UTF-8, where the receiver reads it, or replace the characters. "
             + _RELEASE,
         ),
         "E203": Story(
@@ -136,6 +136,27 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "was closed, by ack: {on_store_failure}), and sends the message again.",
             "Make room on the disk, or see what blocks the store; the engine goes on by itself.",
         ),
+        "E238": Story(
+            "a destination that did not answer in time",
+            "The channel answers its senders with what a destination says (ack: {when: delivered(x)}), and it said "
+            "nothing within ack: {timeout}. The sender was told so. The message is kept, and its delivery goes on; "
+            "when the sender sends it again, it is not processed again, and gets the destination's answer.",
+            "See why the destination is slow or down: segmill messages, and the lane in segmill's metrics. Raise the "
+            "timeout, where the destination needs longer and the sender waits longer.",
+        ),
+        "E239": Story(
+            "a sequence number out of turn",
+            "The channel says sequence: on, the sender numbers its messages in MSH-13, and this is not the number "
+            "that is due: a message before it is missing, or was sent twice. It was refused, with the number that "
+            "was expected in MSA-4.",
+            "A person at the sender looks for what is missing. MSH-13 -1 starts the link anew.",
+        ),
+        "W239": Story(
+            "a message of the sequence number protocol",
+            "MSH-13 is 0, by which a sender asks which number is due, or -1, by which it starts its numbers anew. It "
+            "was answered, and there is nothing to process.",
+            "Nothing.",
+        ),
         "I240": Story(
             "discarded by a person",
             "segmill release --discard, or the same in another way, gave the message or its delivery up. The note says "
@@ -147,6 +168,24 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "The disk, or something else that wrote to the store's file, changed a message after it was committed. "
             "It is held and is not delivered, as it may not be what was sent.",
             "Compare it with the sender's copy; restore the store from a backup; check the disk.",
+        ),
+        "E271": Story(
+            "a destination's character set does not have what the message holds",
+            "The destination says charset: ..., and the message has a character that this set lacks, bytes that are "
+            "no characters at all, or a switch to a set that is not known here; the finding names the first place. "
+            "The message is held with all of its deliveries, so that a release sends none of them twice.",
+            "Give the destination a set that has the character (UNICODE UTF-8 has all), or say what becomes of it: "
+            "unencodable: escape, or replace(?). " + _RELEASE,
+            "charset: 8859/1      # and a name such as Łukasz",
+        ),
+        "E272": Story(
+            "text that is not in the declared character set, at a strict channel",
+            "The channel says charset: {strict: true}. MSH-18 is empty or names one set, and the bytes are not valid "
+            "in it, nor UTF-8; or MSH-18 names a set that is not known here. The sender was told AE with 103 at "
+            "MSH-18, and keeps the message.",
+            "Have the sender correct MSH-18 or what it writes. Without strict the message is read with the fallback "
+            "and a warning.",
+            "charset: {strict: true}",
         ),
         "W201": Story(
             "filtered on purpose",
@@ -168,6 +207,18 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "no row in a code table, and the message went on",
             "As E214, with otherwise: keep or default(...) in the step.",
             "Add the row, if the value is a code that will come again.",
+        ),
+        "W271": Story(
+            "characters went to a destination as hexadecimal escapes",
+            "The destination says charset: ... and unencodable: escape. Characters that this set does not have were "
+            "written as \\X..\\ with the bytes of UTF-8; the finding counts them and names the first place.",
+            "Nothing, if the receiver reads such escapes. Better, give it UNICODE UTF-8.",
+        ),
+        "W272": Story(
+            "characters were replaced for a destination",
+            "The destination says charset: ... and unencodable: replace(...). The finding counts the characters that "
+            "this set does not have and names the first place. The message as it came is in the store.",
+            "Nothing, if the receiver can live with it. Better, give it UNICODE UTF-8.",
         ),
     }
 )

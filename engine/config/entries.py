@@ -9,6 +9,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic_core import CoreSchema, core_schema
 
 from engine.config.base import ConfigModel, Reading, did_you_mean
+from engine.config.charsets import TargetCharset, Unencodable
 from engine.config.finding import BadValue, Position, at
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
@@ -83,7 +84,7 @@ def _read_step(value: SourceDict, reading: Reading) -> StepEntry | None:
         return None
     key = named[0]
     model = kinds[key].model
-    own, common = _part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
+    own, common = part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
     shared = validate(common, StepCommon, reading)
     own.owner = key
     around = reading.focus
@@ -122,7 +123,7 @@ def _report_kind(value: SourceDict, named: list[SourceText], reading: Reading) -
     reading.findings.append(at(place, "E102", f"unknown step '{key.shown}'", hint))
 
 
-def _part(value: SourceDict, apart: set[str]) -> tuple[SourceDict, SourceDict]:
+def part(value: SourceDict, apart: set[str]) -> tuple[SourceDict, SourceDict]:
     """The mapping without the keys in `apart`, and those alone; both stand where the mapping stands."""
     rest, taken = SourceDict(), SourceDict()
     for made in (rest, taken):
@@ -186,6 +187,10 @@ class DeliveryPolicy(ConfigModel):
     `stop` lets the lane stand still until a person releases it. `on_unanswered`: sent, and no answer came.
     `window`: how many completion marks may be unsynced, which is how many duplicates a power cut can cause
     (reliability.md section 0 item 7; hl7.md item 19).
+    `charset`: what the receiver reads, by its name in HL7 table 0211. Messages are written in it, and MSH-18 and
+    MSH-20 say so; without it they go as they came (hl7.md item 62). `unencodable`: a character that this set does
+    not have, or bytes that are no characters: `hold` sets the message aside for a person, `escape` writes the bytes
+    of UTF-8 as `\\X..\\`, `replace(?)` writes another text for each; both are told by a finding.
     """
 
     on_refused: Literal["hold", "retry", "skip", "stop"] = Field(
@@ -198,6 +203,12 @@ class DeliveryPolicy(ConfigModel):
     retry: Retry = Field(default_factory=Retry, description="When it is tried again")
     window: int = Field(
         default=1, ge=1, le=1000, description="How many deliveries may be repeated after a power cut, for speed"
+    )
+    charset: TargetCharset | None = Field(
+        default=None, description="What the receiver reads: a name of table 0211, such as 8859/1 or UNICODE UTF-8"
+    )
+    unencodable: Unencodable = Field(
+        default="hold", description="What a character comes to that `charset` lacks: hold, escape or replace(x)"
     )
     later: ClassVar[Mapping[str, str]] = {
         "order_by": "every destination is one lane, in order of receipt",
@@ -230,7 +241,7 @@ class Destination:
     def _read_mapping(cls, value: SourceDict, reading: Reading) -> "Self | None":
         kinds = reading.kinds.sinks
         named = [key for key in value if key in kinds]
-        own, policy_data = _part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later})
+        own, policy_data = part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later})
         extra = [key for key in own if key not in named[:1]]
         policy = validate(policy_data, DeliveryPolicy, reading)
         owner = value.owner

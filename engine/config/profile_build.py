@@ -4,6 +4,7 @@ Everything that can be wrong with it is found here: conditions, tables, names of
 places and names only: `PID-3.usage`, `PV1.cardinality`, `rule.inpatients-have-a-ward`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -16,17 +17,24 @@ from engine.config.finding import ConfigFinding, Position, at
 from engine.config.node import SourceText
 from engine.config.profile import CrossRules, PlaceRules, ProfileBody, RuleSet, SegmentRules
 from engine.config.profile_merge import merge_place
-from engine.config.profile_types import PartText, UsageWords
+from engine.config.profile_types import PartText, PlaceText, RuleName, UsageWords
 from engine.config.table import Table
 from engine.config.types import ConditionText, TablePath
 from engine.hl7 import profile as hl7
+from engine.hl7.dictionary import VERSIONS, Dictionary, load
 from engine.hl7.errors import PathError
 from engine.hl7.path import compile_path
+from engine.hl7.validate import STANDARD_RULES
 
 Tables = Callable[[SourceText], Mapping[str, Table]]
 """The code tables that may be named in the file of a text, by the path that it writes."""
 
 NOWHERE: Final = Position("", 0, 0)
+
+_STANDARD_NAMES: Final = frozenset(
+    ".".join(parts[:length]) for rule in STANDARD_RULES for parts in [rule.split(".")] for length in (1, len(parts))
+)
+_TABLE_RULE: Final = r"table\.[0-9]{4}"
 
 _Said = TypeVar("_Said", hl7.Usage, hl7.Cardinality, hl7.Length, hl7.ValueSet, hl7.Pattern, hl7.Constant, hl7.DataType)
 
@@ -122,6 +130,9 @@ class _Builder:
         cross = [made for entry in rules.rules if (made := self._cross(entry)) is not None]
         self._check_names(rules.rules)
         self._check_segments(rules.segments)
+        for text, entry in rules.fields.items():
+            if entry.evidence is None or not entry.evidence.filled:
+                self._check_place(text)
         return hl7.Rules(tuple(elements), tuple(parts), tuple(cross))
 
     def _element(self, place: Place, entry: PlaceRules) -> hl7.Element:
@@ -218,6 +229,18 @@ class _Builder:
                 self._find(rule.name.position(), "E109", f"a second rule is named '{rule.name.shown}'", "rename one")
             seen.add(rule.name.slug)
 
+    def _check_place(self, text: PlaceText) -> None:
+        """A place that no version has, or not the version of the profile, is mostly a slip of the finger."""
+        _, segment, field, component, _ = text.parts
+        if segment.startswith("Z"):
+            return
+        versions = [self._body.version] if self._body.version else reversed(VERSIONS)
+        if any(_has_place(load(version), segment, field, component) for version in versions):
+            return
+        where = f"version {self._body.version} has" if self._body.version else "no version of the standard has"
+        what = f"{where} no {text.shown}" if self._body.version else f"{where} {text.shown}"
+        self._find(text.position(), "W172", what, "correct it, or leave it if your systems do have it")
+
     def _check_segments(self, segments: Mapping[PartText, SegmentRules]) -> None:
         for part, entry in segments.items():
             _, name = part.parts
@@ -234,11 +257,21 @@ class _Builder:
             if name.is_own:
                 message = f"'{name.shown}' is no rule of the standard"
                 self._find(name.position(), "E170", message, "write the mode beside the rule itself")
+            self._check_standard_rule(name)
             exceptions[str(name)] = mode
         for name in self._body.switch_off:
             if not name.is_own:
+                self._check_standard_rule(name)
                 exceptions[str(name)] = "off"
         return hl7.Standard(self._body.standard.default, MappingProxyType(exceptions))
+
+    def _check_standard_rule(self, name: RuleName) -> None:
+        rule = name.partition(" ")[0]
+        if name.is_own or rule[:1].isupper() or rule in _STANDARD_NAMES or re.fullmatch(_TABLE_RULE, rule):
+            return
+        self._find(
+            name.position(), "E170", f"the standard has no rule {name.shown}", did_you_mean(rule, _STANDARD_NAMES)
+        )
 
     def definitions(self) -> dict[str, hl7.SegmentDefinition]:
         """The Z-segments that are described, for whatever event."""
@@ -275,6 +308,15 @@ class _Builder:
         finding = at(place or self._place, code, message, hint)
         if finding not in self.findings:
             self.findings.append(finding)
+
+
+def _has_place(dictionary: Dictionary, segment: str, field: int, component: int) -> bool:
+    found = dictionary.segment(segment)
+    definition = found.field(field) if found is not None else None
+    if definition is None:
+        return False
+    data_type = dictionary.data_type(definition.data_type)
+    return component <= 1 or data_type is None or data_type.component(component) is not None
 
 
 def _without(rules: hl7.Rules, off: frozenset[str]) -> hl7.Rules:

@@ -22,8 +22,16 @@ class LaneStatus:
 
 
 @dataclass(slots=True, frozen=True)
+class SenderStatus:
+    """One sender of a channel (`APP|FACILITY`, or `(others)`): how its messages beyond ASCII were read, by evidence."""
+
+    sender: str
+    charsets: dict[str, int]
+
+
+@dataclass(slots=True, frozen=True)
 class ChannelStatus:
-    """One channel now: where it listens, what came in since the start, and its lanes."""
+    """One channel now: where it listens, what came in since the start, its lanes, and its senders' character sets."""
 
     channel: ChannelName
     listening: str
@@ -31,6 +39,7 @@ class ChannelStatus:
     received: int
     outcomes: dict[str, int]
     lanes: tuple[LaneStatus, ...]
+    senders: tuple[SenderStatus, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,6 +51,17 @@ class ActionReport:
     left: tuple[tuple[MessageSeq, str], ...] = ()
 
 
+@dataclass(slots=True, frozen=True)
+class RetentionReport:
+    """How retention stands. `paused`: why nothing is forgotten now, or ''. Counts are since the engine started."""
+
+    is_on: bool
+    paused: str
+    bodies: int
+    messages: int
+    last_pass_us: int
+
+
 class Control(Protocol):
     """Runs on the engine's loop; every change is durable when it returns."""
 
@@ -49,6 +69,10 @@ class Control(Protocol):
 
     async def ready(self) -> tuple[bool, str]:
         """Whether intake is open, and the sentence that says why not."""
+        ...
+
+    async def retention(self, *, confirm: bool) -> RetentionReport:
+        """How it stands; `confirm`: the clock is right, go on."""
         ...
 
     async def release(self, seqs: Sequence[MessageSeq]) -> ActionReport:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.envelope import Batch, Committed, Delivery, Known
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 
@@ -75,6 +75,31 @@ class StoredDelivery:
     maybe_sent: bool
     body: bytes | None
     answer: bytes = b""
+
+
+@dataclass(slots=True, frozen=True)
+class Prune:
+    """What may go, among `span` messages behind `after`.
+
+    Only of finished messages: processed, filtered, rejected or discarded, and none of whose deliveries is queued
+    or held. Those received before `messages_before_us` go whole; those before `bodies_before_us` lose their
+    bytes, those of their deliveries, and their receivers' answers. `channel` None: of any.
+    """
+
+    channel: ChannelName | None
+    bodies_before_us: int
+    messages_before_us: int
+    after: MessageSeq
+    span: int
+
+
+@dataclass(slots=True, frozen=True)
+class Pruned:
+    """How many messages lost their bytes, how many went whole, and where to go on; None: nothing older is left."""
+
+    bodies: int
+    messages: int
+    after: MessageSeq | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -183,6 +208,36 @@ class Store(Protocol):
         None: every destination the message was delivered to. A destination it never had gives nothing.
         StoreError, and nothing queued, when the bytes are gone or do not match their checksum.
         """
+        ...
+
+    def prune(self, order: Prune) -> Pruned:
+        """Forget what `order` allows, in one transaction; what is forgotten is overwritten, not only unlinked.
+
+        No id is given again. Raises as `commit` does.
+        """
+        ...
+
+    def last_pruned_us(self) -> int:
+        """The clock at the last `prune`, 0 before the first."""
+        ...
+
+    def used_bytes(self) -> int:
+        """What the store holds, without the room that was freed in it and can be used again."""
+        ...
+
+    def give_back(self, most_bytes: int) -> bool:
+        """Return freed room to the file system, so much at a time; whether there is more to return."""
+        ...
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """Replace stored answers, durable, all or none; a stored AA stays, and findings are added in any case.
+
+        A message that is not there is left out.
+        """
+        ...
+
+    def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
+        """The last MSH-13 that was committed, by sender; not those whose link starts anew (`Intake.sequence` -1)."""
         ...
 
     def wants_checkpoint(self, idle: bool = False) -> bool:

@@ -184,7 +184,7 @@ def test_rules_of_the_standard_are_switched_off_by_name_and_by_place(one):
         ("{length: off, PID-5: observe}", "observe"),
         ("{length: off, PID-5: observe, length PID: reject}", "reject"),
         ("{PID: reject, PID-5: observe}", "observe"),
-        ("{PID-6: reject, usage: off}", "warn"),
+        ("{PID-6: reject, required: off}", "warn"),
     ],
 )
 def test_of_several_exceptions_the_closest_counts(one, exceptions, mode):
@@ -231,6 +231,8 @@ def test_a_rule_of_its_own_base_is_switched_off(one):
         ('rules:\n  - {name: "!", require: PID exists}\n', 2, 12, "E106"),
         ("rules:\n  - {name: a, require: PID exists, at: PID-x}\n", 2, 44, "E131"),
         ("switch_off: [Length]\n", 1, 14, "E170"),
+        ("switch_off: [lenght]\n", 1, 14, "E170"),
+        ("standard: {except: {table.1 PID-8: off}}\n", 1, 21, "E170"),
         ("switch_off: [PID-3.usage]\n", 1, 14, "E170"),
         ("standard: {except: {PID-3.usage: off}}\n", 1, 21, "E170"),
         ("standard: reject it\n", 1, 11, "E105"),
@@ -270,6 +272,25 @@ def test_a_profile_that_extends_itself_around_others_is_found(load):
     )
     assert loaded is None
     assert findings == [("sub/c.yaml", 1, 10, "E171")]
+
+
+@pytest.mark.parametrize(
+    ("place", "version", "is_told"),
+    [
+        ("PID-93", "", True),
+        ("PIX-3", "", True),
+        ("PID-8.40", "", True),
+        ("PID-40", "", False),
+        ("PID-40", "2.3", True),
+        ("PID-8.2", "2.8", False),
+        ("OBX-5.7", "", False),
+        ("ZPV-93", "", False),
+    ],
+)
+def test_a_place_that_the_standard_does_not_have_is_doubted(load, place, version, is_told):
+    loaded, findings = load((f"version: '{version}'\n" if version else "") + f"fields: {{{place}: {{usage: RE}}}}\n")
+    assert [code for *_, code in findings] == (["W172"] if is_told else [])
+    assert loaded is not None
 
 
 def test_two_may_extend_the_same(one):
@@ -329,12 +350,12 @@ rules:
 def test_keys_that_belong_together_are_replaced_together(one):
     profile = one(
         {
-            "base.yaml": "fields: {A01-1: {usage: C, when: PID exists}, A01-2: {table: 1}}\n",
-            "profile.yaml": "extends: base.yaml\nfields: {A01-1: {usage: R}, A01-2: {values: [X]}}\n",
+            "base.yaml": "fields: {PID-1: {usage: C, when: PID exists}, PID-2: {table: 1}}\n",
+            "profile.yaml": "extends: base.yaml\nfields: {PID-1: {usage: R}, PID-2: {values: [X]}}\n",
         }
     )
-    assert not element(profile, "A01-1").usage.is_conditional
-    assert (element(profile, "A01-2").values.table, element(profile, "A01-2").values.values) == ("", {"X"})
+    assert not element(profile, "PID-1").usage.is_conditional
+    assert (element(profile, "PID-2").values.table, element(profile, "PID-2").values.values) == ("", {"X"})
 
 
 def test_a_rule_that_a_base_switched_off_holds_where_it_is_said_again(one):

@@ -21,13 +21,15 @@ from engine.adapters.stores.codes import (
 )
 from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.draft import Draft, Names, Numbers
+from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, IllegalMove, check_delivery_move, check_message_move
 from engine.ports.clock import Clock
-from engine.ports.store import StoreError
+from engine.ports.store import Prune, Pruned, StoreError
 
 
 class NotQueued(Exception):
@@ -75,15 +77,9 @@ class Writing:
             self._db.execute(self._sql["set_meta"], ("running", 1))
 
     def end_run(self) -> None:
-        """Note that this run ended cleanly, and its last ids, so that none is given twice when its row is gone."""
+        """Note that this run ended cleanly, and its last ids."""
         with self._db.transaction():
-            for key, value in (
-                ("running", 0),
-                ("last_seq", self._numbers.seq),
-                ("last_delivery", self._numbers.delivery),
-                ("last_body", self._numbers.body),
-            ):
-                self._db.execute(self._sql["set_meta"], (key, value))
+            self._note_ids(running=0)
 
     def set_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
         """How many deliveries of this lane may be sent and not recorded from now on."""
@@ -170,6 +166,8 @@ class Writing:
             rows["insert_hour"].run(execute, draft.hours)
         if draft.tally:
             rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
+        if draft.sequences:
+            rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""
@@ -215,6 +213,25 @@ class Writing:
                 )
             if self._rows["record_results"].run(self._db.execute, values) != len(each):
                 raise NotQueued
+            for r in each:
+                if r.ack_code:
+                    told = {"delivery": r.delivery_id, "ack_code": r.ack_code, "ack": r.ack}
+                    self._db.execute(self._sql["amend_ack_of_delivery"], told)
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """As Store.amend_acks."""
+        execute, sql = self._db.execute, self._sql
+        with self._db.transaction():
+            for update in updates:
+                told = {"seq": update.seq, "ack_code": update.ack_code, "ack": update.ack}
+                execute(sql["amend_ack"], told)
+                if update.findings and (row := execute(sql["findings_of_message"], (update.seq,)).fetchone()):
+                    findings = dump_findings((*load_findings(row[0]), *update.findings))
+                    execute(sql["set_findings"], {"seq": update.seq, "findings": findings})
+
+    def last_sequences(self, channel: ChannelName) -> dict[str, int]:
+        """As Store.last_sequences."""
+        return dict(self._db.execute(self._sql["last_sequences"], (channel,)).fetchall())
 
     def _illegal(self, results: Sequence[DeliveryResult]) -> IllegalMove:
         """Which result it was. Only called when there is one, and nothing of the batch was kept."""
@@ -301,6 +318,34 @@ class Writing:
             self._insert(draft)
         self._adopt(draft)
         return added
+
+    def prune(self, pruning: Pruning, order: Prune) -> Pruned:
+        """As Store.prune."""
+
+        def also(went: Counter[tuple[int, int]]) -> None:
+            less = {key: -count for key, count in went.items()}
+            if less:
+                values = [part for (channel, state), count in less.items() for part in (channel, state, count)]
+                self._rows["add_to_tally"].run(self._db.execute, values)
+            self._note_ids(pruned_at_us=self._clock.now_us())
+
+        return pruning.prune(order, MessageSeq(self._numbers.seq), also)
+
+    def last_pruned_us(self) -> int:
+        """As Store.last_pruned_us."""
+        row = self._db.execute(self._sql["get_meta"], ("pruned_at_us",)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _note_ids(self, **also: int) -> None:
+        """The last ids, so that none is given twice when its row is gone; to be called in a transaction."""
+        numbers = self._numbers
+        for key, value in (
+            ("last_seq", numbers.seq),
+            ("last_delivery", numbers.delivery),
+            ("last_body", numbers.body),
+            *also.items(),
+        ):
+            self._db.execute(self._sql["set_meta"], (key, value))
 
     def quarantine(self, damaged: Sequence[tuple[DeliveryId, str]]) -> None:
         """Hold deliveries whose bytes are not what they were."""
