@@ -86,7 +86,7 @@ def text_check(
             _check_code(run, coded, pieces, (field, repetition, component, subcomponent))
         if parts is not None:
             if depth == 0:
-                flat = len(pieces) == 1 or run.subcomponent not in text
+                flat = run.subcomponent not in text
                 _check_components(run, parts, field, repetition, pieces, flat=flat)
             else:
                 _check_subcomponents(run, parts, field, repetition, component, pieces)

@@ -98,6 +98,8 @@ class FieldCompiler:
         known = self._dictionary.data_type(data_type)
         if known is None or self._elements.at(*at) is not None or (len(at) < 3 and self._elements.parts(*at)):
             return None
+        if any(component.usage == "R" for component in known.components[1:]):
+            return None
         if not known.is_primitive and data_type != "TS":
             return self._quick_first(known, definition) if len(at) == 2 else None
         codes = None
@@ -107,10 +109,10 @@ class FieldCompiler:
 
     def _quick_first(self, known: DataTypeDef, definition: Definition) -> Quick | None:
         """Of a component that has subcomponents: a text without delimiters is the first of them (hl7.md item 43)."""
-        first, *others = known.components
+        first = known.components[0]
         inner = self._dictionary.data_type(first.data_type)
         is_simple = inner is not None and inner.is_primitive and not first.table and not is_coded(known.name)
-        if not is_simple or first.usage == "X" or any(other.usage == "R" for other in others):
+        if not is_simple or first.usage == "X":
             return None
         lengths = [part.length for part in (first, definition) if part.length is not None and self._has_lengths]
         return quick_test(first.data_type, None, min(lengths, default=None))
