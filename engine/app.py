@@ -20,12 +20,9 @@ from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.adapters.tls import server_context
-from engine.config.answers import ConnectBack
-from engine.config.entries import DeliveryPolicy, Destination
+from engine.config.entries import Destination
 from engine.config.finding import ConfigFinding
 from engine.config.kinds import Kinds
-from engine.config.listen import ListenMllp
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
 from engine.model.ids import ChannelName, DestinationName
@@ -33,26 +30,25 @@ from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.meter import ChannelMeter
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.app_acks import AppAcks
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
-from engine.runtime.connection import Connection
 from engine.runtime.control import EngineControl
 from engine.runtime.drift import channel_drift
-from engine.runtime.intake import Receiver, Recent
+from engine.runtime.fragments import start_fragments
+from engine.runtime.intake import Receiver
 from engine.runtime.lane import Lane, LaneSettings
-from engine.runtime.listener import Listener, ListenerSettings
+from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
-from engine.runtime.policy import Policy
-from engine.runtime.release2 import CommittingConnection, StrictConnection
+from engine.runtime.recent import Recent
 from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
+from engine.wiring import StepTimer, back_to_the_sender, connections_possible, in_words, listener_settings, policy_of
 
 log = logging.getLogger("segmill")
 
@@ -179,6 +175,7 @@ class Engine:
             self._line_tasks.append(self._tasks.spawn(channel.backlog.run(), f"backlog {channel.name}"))
             for lane in channel.lanes.values():
                 self._lane_tasks.append(self._tasks.spawn(lane.run(), f"deliver {lane.name}"))
+            await start_fragments(channel, committer, self._queries, self._clock, self._tasks)
 
     def _open_channel(self, loaded: LoadedChannel, committer: Committer) -> RunningChannel:
         compiled = compile_channel(loaded, load_steps())
@@ -280,9 +277,9 @@ class Engine:
         listening: dict[ChannelName, Listener] = {}
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
-            receiver = Receiver(channels, committer, self._queries, recent, self._clock)
-            receiver.has_room = self._lookout.has_room
             first = next(c for c in self._site.channels if c.name == names[0])
+            receiver = Receiver(channels, committer, self._queries, recent, self._clock, first.file.listen.mllp.batch)
+            receiver.has_room = self._lookout.has_room
             try:
                 settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
             except ConfigError as error:
@@ -465,92 +462,6 @@ class Engine:
             log.warning("not everything could be recorded in time; what may have been sent is marked and sent again")
             return False
         return True
-
-
-class StepTimer:
-    """Step times to the meter, from the monotonic clock."""
-
-    __slots__ = ("_meter", "clock")
-
-    def __init__(self, clock: Clock, meter: ChannelMeter) -> None:
-        self.clock = clock.monotonic
-        self._meter = meter
-
-    def step(self, label: str, seconds: float) -> None:
-        """One step took so long."""
-        self._meter.step(label, seconds)
-
-
-def connections_possible() -> int:
-    """How many connections leave enough file descriptors for the store, the sinks and a shell (reliability.md C8)."""
-    try:
-        import resource
-    except ImportError:  # not on Windows, which has no such limit
-        return 1_000_000
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(8, soft * 9 // 10 - 32) if soft != resource.RLIM_INFINITY else 1_000_000
-
-
-def in_words(error: OSError) -> str:
-    """The system's sentence for it; asyncio's own adds the address, and a name that is not found has another."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
-
-
-def policy_of(policy: DeliveryPolicy) -> Policy:
-    """A destination's choices as its lane needs them."""
-    retry = policy.retry
-    return Policy(
-        on_refused=policy.on_refused,
-        on_rejected=policy.on_rejected,
-        on_unanswered=policy.on_unanswered,
-        first_s=retry.first,
-        most_s=retry.most,
-        jitter=retry.jitter,
-        most_attempts=retry.limit_attempts or 0,
-        most_age_s=retry.limit_s or 0.0,
-    )
-
-
-def back_to_the_sender(connect_back: ConnectBack) -> Destination:
-    """Where application acknowledgements go, as a destination. Their MSH-15 says whether one is answered."""
-    options = connect_back.options.model_copy(update={"answer": "as-asked"})
-    return Destination("mllp", options, connect_back.policy, "", 0, 0)
-
-
-def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSettings:
-    """A port's settings. Raises ConfigError for TLS files that cannot be used."""
-    tls = None
-    if mllp.tls is not None:
-        tls = server_context(
-            certificate=folder / mllp.tls.certificate,
-            key=folder / mllp.tls.key,
-            client_ca=folder / mllp.tls.client_ca if mllp.tls.client_ca else None,
-        )
-    return ListenerSettings(
-        name=name,
-        host=mllp.host,
-        port=mllp.port,
-        allow=mllp.allow,
-        tls=tls,
-        max_message_bytes=mllp.max_message,
-        max_connections=mllp.max_connections,
-        idle_timeout_s=mllp.idle_timeout or 0.0,
-        frame_timeout_s=mllp.frame_timeout,
-        trailing_cr_s=mllp.trailing_cr,
-        lenient_fs=mllp.lenient_fs,
-        connection=connection_kind(mllp),
-        commit_timeout_s=mllp.commit_timeout,
-        commit_retries=mllp.commit_retries,
-    )
-
-
-def connection_kind(mllp: ListenMllp) -> type[Connection]:
-    """By the port's release of MLLP, and whether its senders must commit our answers."""
-    if mllp.release == 1:
-        return Connection
-    return StrictConnection if mllp.answers_committed == "require" else CommittingConnection
 
 
 def load(folder: Path, environment: Mapping[str, str] | None = None) -> LoadedSite:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.hl7.batch import split_batch
+from engine.hl7.batch import read_batch, split_batch
 from engine.hl7.errors import UnreadableMessage
+from engine.hl7.fragments import join_fragments, read_fragment, without_additions
 from engine.hl7.message import Message
 from engine.hl7.wide import narrowed
 
@@ -207,12 +208,44 @@ def test_what_is_no_message_is_said_to_be_none(name: str):
         ("batch/batch_2.5.1_three.hl7", ["B0001", "B0002", "B0003"]),
         ("batch/batch_2.5.1_miscounted.hl7", ["B0001", "B0002"]),
         ("batch/batch_2.5.1_empty.hl7", []),
+        ("batch/batch_2.5.1_two_batches.hl7", ["B0101", "B0102", "B0103"]),
         ("quirks/two_messages.hl7", ["Q0025A", "Q0025B"]),
     ],
 )
 def test_a_batch_holds_each_of_its_messages(path: str, control_ids: list[str]):
     parts = split_batch((SAMPLES / path).read_bytes())
     assert [Message.parse(part).get("MSH-10") for part in parts] == control_ids
+
+
+def test_batches_say_what_they_hold_but_for_the_one_that_does_not():
+    wrong = {}
+    for path in files("batch"):
+        batch = read_batch(path.read_bytes())
+        assert batch is not None and batch.has_header
+        if found := batch.miscounts():
+            wrong[path.stem] = [miscount.place for miscount, _ in found]
+    assert wrong == {"batch_2.5.1_miscounted": ["BTS-1"]}
+
+
+def test_fragments_are_one_message():
+    parts = [Message.parse((SAMPLES / f"fragments/oru_r01_2.5.1_{n}of3.hl7").read_bytes()) for n in (1, 2, 3)]
+    found = [read_fragment(part) for part in parts]
+    assert [fragment and (fragment.pointer, fragment.next) for fragment in found] == [
+        ("", "LAB-20260102-1"),
+        ("LAB-20260102-1", "LAB-20260102-2"),
+        ("LAB-20260102-2", ""),
+    ]
+    whole = Message.parse(join_fragments(parts))
+    assert whole.names() == ["MSH", "PID", "OBR", "OBX", "OBX", "NTE"]
+    assert "Microscopy: the sample" in (whole.get("OBX-5") or "")
+
+
+def test_added_segments_are_one_segment():
+    message = Message.parse((SAMPLES / "fragments/oru_r01_2.5.1_add.hl7").read_bytes())
+    assert message.names().count("ADD") == 2
+    whole = without_additions(message)
+    assert "ADD" not in whole.names()
+    assert whole.get("OBX-11") == "F"
 
 
 def test_every_quirk_is_explained():

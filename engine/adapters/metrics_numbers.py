@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from typing import Final
 
 OTHER: Final = "other"
-MESSAGE_OUTCOMES: Final = ("processed", "filtered", "held", "rejected", "duplicate", "unreadable", "refused")
+MESSAGE_OUTCOMES: Final = (
+    "processed",
+    "filtered",
+    "held",
+    "rejected",
+    "waiting",
+    "duplicate",
+    "unreadable",
+    "refused",
+)
 ACK_CODES: Final = ("AA", "AE", "AR", "CA", "CE", "CR")
 ATTEMPT_OUTCOMES: Final = ("delivered", "refused", "unreachable", "unanswered", "unsendable")
 CONNECTION_EVENTS: Final = (

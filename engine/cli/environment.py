@@ -52,7 +52,7 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
 
 def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
     from engine.adapters.errors import ConfigError
-    from engine.app import listener_settings
+    from engine.wiring import listener_settings
 
     mllp = channel.file.listen.mllp
     if why := _cannot_listen(mllp.host, mllp.port):

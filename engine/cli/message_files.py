@@ -4,10 +4,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engine.cli.command import misuse
 from engine.cli.output import say
+
+if TYPE_CHECKING:
+    from engine.hl7.batch import Batch
+    from engine.model.finding import Finding
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "(standard input)"
@@ -23,6 +27,8 @@ class FileMessage:
     number: int
     of: int
     raw: bytes
+    noted: "tuple[Finding, ...]" = ()
+    """What is odd about the batch it stands in."""
 
     @property
     def name(self) -> str:
@@ -67,8 +73,9 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMessage]:
+    from engine.hl7.batch import read_batch
     from engine.hl7.errors import UnreadableMessage
-    from engine.hl7.message import Message, split_batch
+    from engine.hl7.message import Message
     from engine.hl7.wide import narrowed
 
     if whole:
@@ -83,15 +90,26 @@ def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMes
     elif b"\r" not in content:
         content = content.replace(b"\n", b"\r")
     blocks = content.replace(FS_CR, b"").split(VT)
-    parts = [part for block in blocks if block.strip() for part in split_batch(block)]
-    for number, part in enumerate(parts, 1):
+    parts: list[tuple[bytes, tuple[Finding, ...]]] = []
+    for block in blocks:
+        if block.strip():
+            batch = read_batch(block)
+            parts += [(block, ())] if batch is None else _members(batch)
+    for number, (part, noted) in enumerate(parts, 1):
         try:
             raw = Message.parse(part).to_bytes() if tidy else part
         except UnreadableMessage as exc:
             which = FileMessage(name, number, len(parts), part).name
             hint = "" if why_not_framed(content) else "; --raw sends the file as it is"
             raise misuse(f"{which}: {exc.reason}{hint}") from None
-        yield FileMessage(name, number, len(parts), raw)
+        yield FileMessage(name, number, len(parts), raw, noted)
+
+
+def _members(batch: "Batch") -> "list[tuple[bytes, tuple[Finding, ...]]]":
+    from engine.pipeline.entry import miscounted
+
+    noted = miscounted(batch)
+    return [(raw, noted.get(number, ())) for number, raw in enumerate(batch)]
 
 
 def why_not_framed(raw: bytes) -> str:

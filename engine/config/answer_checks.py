@@ -20,7 +20,7 @@ def check_answers(file: ChannelFile, positions: Positions, shown: str) -> list[C
 
     return [
         at(place(*path), code, message, hint)
-        for path, code, message, hint in (*_apart(file), *_waiting(file), *_release(file.listen.mllp))
+        for path, code, message, hint in (*_apart(file), *_waiting(file), *_in_parts(file), *_release(file.listen.mllp))
     ]
 
 
@@ -62,6 +62,21 @@ def _waiting(file: ChannelFile) -> Iterator[_Found]:
         yield ("sequence",), "E147", f"sequence: on does not go with when: delivered({to})", hint
     if not file.duplicates.is_on:
         message = "a sender that is told of a time-out and sends again has its message delivered again"
+        yield ("duplicates",), "W147", message, "give duplicates a window"
+
+
+def _in_parts(file: ChannelFile) -> Iterator[_Found]:
+    """Messages that come in fragments, which have answers of their own."""
+    if file.fragments.dsc is None:
+        return
+    place = ("fragments", "dsc")
+    if to := file.ack.when.destination:
+        hint = "the fragments are accepted one by one, and the message's own answer is ours"
+        yield place, "E147", f"joined messages do not wait for an answer: when: delivered({to})", hint
+    if file.sequence == "on":
+        yield place, "E147", "sequence: on does not go with messages in fragments", "leave one of them out"
+    if not file.duplicates.is_on:
+        message = "a fragment that is sent again cannot be told from a new one, and is refused"
         yield ("duplicates",), "W147", message, "give duplicates a window"
 
 

@@ -10,6 +10,7 @@ from engine.config.answers import AckWhen, ConnectBack
 from engine.config.base import ConfigModel, did_you_mean
 from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
+from engine.config.fragments import Fragments
 from engine.config.listen import Listen
 from engine.config.retention import Retention
 from engine.config.types import ConditionText, DestinationText, MarkedText, ProfileText
@@ -210,6 +211,7 @@ class ChannelFile(ConfigModel):
         default="off", description="The sequence number protocol, for senders that value MSH-13"
     )
     duplicates: DuplicatesField = Field(default_factory=Duplicates, description="How long a resend is recognised")
+    fragments: Fragments = Field(default_factory=Fragments, description="Segments and messages that come in parts")
     charset: Charset = Field(default_factory=Charset, description="How bytes become text")
     retention: Retention | None = Field(
         default=None, description="How long this channel's messages are kept, in place of what the site says"

@@ -81,12 +81,18 @@ MESSAGE: Final[Stories] = MappingProxyType(
             "Nothing; the message leaves with CR.",
         ),
         "W340": Story(
+            "a batch whose count is not true",
+            "BTS-1 says another number of messages than stand in the batch, or FTS-1 another number of batches. The "
+            "messages were taken; every one that is counted there has this finding.",
+            "Ask the sender whether something was lost. With batch: {count: reject} such batches are refused.",
+        ),
+        "W350": Story(
             "MSH-9.3 names another structure than the message has",
             "MSH-9.3 is the structure of the message, not its event: ADT^A08 has the structure ADT_A01. What the "
             "standard has for MSH-9.1 and MSH-9.2 was taken.",
             "Nothing; better, have the sender correct MSH-9.3 or leave it empty.",
         ),
-        "W341": Story(
+        "W351": Story(
             "a message type and event without a structure",
             "The version in MSH-12 has no structure for MSH-9.1 and MSH-9.2, and MSH-9.3 names none that it has. The "
             "segments were looked at one by one; their order and number were not.",

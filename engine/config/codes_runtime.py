@@ -136,6 +136,50 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "was closed, by ack: {on_store_failure}), and sends the message again.",
             "Make room on the disk, or see what blocks the store; the engine goes on by itself.",
         ),
+        "E260": Story(
+            "a message in fragments that was not completed",
+            "Fragments of a message came (DSC, MSH-14), each was accepted, and the next did not come within "
+            "fragments: {dsc: {timeout: ...}}, or its sender began another message with the same continuation pointer. "
+            "What came is one held message, as far as it goes.",
+            "Ask the sender for the whole message, then: segmill release SEQ --discard REASON. Released without "
+            "that, the message goes through the channel with what it has.",
+        ),
+        "E261": Story(
+            "a fragment that goes on with no unfinished message",
+            "MSH-14 holds a continuation pointer that none of this sender's unfinished messages ends in: a fragment "
+            "before it was never sent, was refused, or came too long ago. By fragments: {dsc: {unknown: ...}} it was "
+            "refused with code 204, or is held.",
+            "The sender must send the message again from its first fragment.",
+        ),
+        "E262": Story(
+            "a fragment that does not fit",
+            "All fragments of a message have the same delimiters (MSH-1, MSH-2) and the same MSH-18, and one that ends "
+            "in a bare ADD is followed by one that begins with ADD. Or it was kept, and cannot be joined any more: "
+            "its bytes are damaged, or the channel's files changed.",
+            "The sender must send the message again. What is held of it can be discarded.",
+        ),
+        "E263": Story(
+            "more fragments than the channel takes",
+            "Bounds keep a sender that never ends its messages from filling the store: fragments and bytes of one "
+            "message, and unfinished messages of one sender.",
+            "Raise the bound under fragments: {dsc: ...}, where such messages are to be expected.",
+        ),
+        "E264": Story(
+            "a batch that was refused for its count",
+            "BTS-1 or FTS-1 does not say how many messages or batches there are, and the port has "
+            "batch: {count: reject}. Each message it counts was refused, and is kept as rejected.",
+            "The sender must correct the count: something may have been lost between it and us.",
+        ),
+        "I240": Story(
+            "discarded by a person",
+            "Somebody gave the message up (segmill release --discard), for the reason that stands here.",
+            "Nothing.",
+        ),
+        "I260": Story(
+            "a message that was joined from fragments",
+            "It came in parts (DSC, MSH-14), which are in the store beside it, in state joined.",
+            "Nothing.",
+        ),
         "E238": Story(
             "a destination that did not answer in time",
             "The channel answers its senders with what a destination says (ack: {when: delivered(x)}), and it said "
@@ -156,12 +200,6 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "MSH-13 is 0, by which a sender asks which number is due, or -1, by which it starts its numbers anew. It "
             "was answered, and there is nothing to process.",
             "Nothing.",
-        ),
-        "I240": Story(
-            "discarded by a person",
-            "segmill release --discard, or the same in another way, gave the message or its delivery up. The note says "
-            "why, in the words of who did it.",
-            "Nothing. The message is still stored; segmill replay can send it.",
         ),
         "E250": Story(
             "stored bytes that do not match their checksum",

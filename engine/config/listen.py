@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from engine.config.base import ConfigModel
 from engine.config.finding import BadValue
+from engine.config.fragments import Batches
 from engine.config.types import FileText
 from engine.config.units import Duration, Size
 
@@ -99,6 +100,8 @@ class ListenMllp(ConfigModel):
         description="Release 2, require: how often an answer is written again",
     )
 
+    batch: Batches = Field(default_factory=Batches, description="Blocks that hold several messages")
+
     # What a port has only one of; channels that share it must agree on them.
     SHARED: ClassVar[tuple[str, ...]] = (
         "host",
@@ -110,6 +113,7 @@ class ListenMllp(ConfigModel):
         "trailing_cr",
         "max_connections",
         "lenient_fs",
+        "batch",
         "unreadable",
         "release",
         "answers_committed",

@@ -271,6 +271,11 @@ class Message:
         """The text of one segment as it stands."""
         return segment_text(self._all()[index], self.delimiters.field)
 
+    def is_continued(self, index: int) -> bool:
+        """Whether an ADD segment follows, so that the end of this one is not the end of its text (spec item 65)."""
+        segments = self._all()
+        return index + 1 < len(segments) and segment_name(segments[index + 1], self.delimiters.field) == "ADD"
+
     def get(self, path: str) -> str | None:
         """The value at a path: None for absent, '' for empty, else text unescaped. Raises PathError."""
         return compile_path(path).get(self)

@@ -21,6 +21,19 @@ class DraftDelivery:
 
 
 @dataclass(slots=True)
+class Parts:
+    """The stored fragments that a message was joined from. They move to `state` in its transaction.
+
+    `ack` not None: the answer that the last of them has from then on, with `ack_code`.
+    """
+
+    seqs: Sequence[MessageSeq]
+    state: MessageState = "joined"
+    ack_code: str = ""
+    ack: bytes | None = None
+
+
+@dataclass(slots=True)
 class Intake:
     """One received message and everything its transaction holds.
 
@@ -47,6 +60,7 @@ class Intake:
     ack: bytes = b""
     findings: str = ""
     deliveries: Sequence[DraftDelivery] = ()
+    parts: Parts | None = None
     sequence: int | None = None
 
 
@@ -147,3 +161,4 @@ class Known:
     received_at_us: int
     ack_code: str
     ack: bytes
+    state: MessageState = "processed"

@@ -3,8 +3,8 @@ r"""The cases of a channel: messages in; answers, outputs and findings out, comp
 A case is a folder `channels/<name>/cases/<case>/`::
 
     in.hl7                 one payload as it would come in a block: a message, or several of them
-    in.1.hl7, in.2.hl7     more payloads, sent one after the other
-    ack.hl7                the answers, in order; an empty file where none is due
+    in.1.hl7, in.2.hl7     more payloads, sent one after the other; so the fragments of a message can be shown
+    ack.hl7                the answers, in order; an empty file where none is due. To a batch: the whole batch
     out.<destination>.hl7  what that destination gets, in order; no file: it must get nothing. `out.app_ack.hl7`:
                            application acknowledgements that go over a connection of our own
     findings.txt           `E214 PV1-3.1`, one finding a line, in order; no file: there must be none
@@ -29,15 +29,27 @@ from itertools import count
 from typing import Final
 
 from engine.hl7.ack import Decision
-from engine.hl7.batch import split_batch
+from engine.hl7.batch import Batch, read_batch, split_batch
+from engine.hl7.batch_answer import answer_batch, says_no
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.mllp.framing import PREFIX_BYTES
 from engine.model.finding import Finding
-from engine.pipeline.answer import BETWEEN, AnswerSettings, answer_result, refuse
+from engine.pipeline.answer import BETWEEN, NOTHING, AnswerSettings, answer_result, refuse
 from engine.pipeline.compare import changes
 from engine.pipeline.compile import CompiledChannel
-from engine.pipeline.entry import NO_CONTROL_ID, id_used_again, notices, oversize, unclaimed, undecodable, unreadable
+from engine.pipeline.entry import (
+    NO_CONTROL_ID,
+    id_used_again,
+    miscounted,
+    notices,
+    oversize,
+    refused_for_count,
+    unclaimed,
+    undecodable,
+    unreadable,
+)
+from engine.pipeline.fragments import Joining, Waits, Whole, answer_fragment, answer_whole, joined_from, settled
 from engine.pipeline.run import Result
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -146,6 +158,8 @@ class _Rehearsal:
         self._settings = AnswerSettings.of(channel.file.ack)
         self._ids = (f"CASE{number}" for number in count(1))
         self._known: dict[tuple[str, str, str], list[tuple[bytes, bytes]]] = {}
+        continuation = channel.file.fragments.dsc
+        self._joining = Joining(continuation) if continuation is not None else None
         self._seen = _Observed()
 
     def send(self, payloads: Sequence[bytes]) -> _Observed:
@@ -153,18 +167,45 @@ class _Rehearsal:
             if len(payload) > self._limit_bytes:
                 self._take_oversize(payload)
                 continue
-            for raw in split_batch(payload):
-                self._take(raw)
+            batch = read_batch(payload)
+            if batch is None:
+                self._take(payload)
+            else:
+                self._take_batch(batch)
         return self._seen
 
-    def _take(self, raw: bytes) -> None:
+    def _take_batch(self, batch: Batch) -> None:
+        """Each message for itself, and one answer, as the port is set."""
+        settings = self._channel.file.listen.mllp.batch
+        noted = miscounted(batch)
+        before = self._seen.answers
+        answers: list[list[bytes]] = []
+        for number, raw in enumerate(batch):
+            self._seen.answers = []
+            self._take(raw, noted.get(number, ()), refuses=settings.count == "reject")
+            answers.append(self._seen.answers)
+        self._seen.answers = before
+        every = [answer for of_member in answers for answer in of_member]
+        if batch.has_header:
+            told = answer_batch(batch.files, answers, settings.answer, now=NOW, next_id=self._next_id)
+            before.append(told)
+        elif settings.without_header == "each":
+            before.extend(every)
+        else:
+            before.extend([answer for answer in every if says_no(answer)][:1] or every[:1])
+
+    def _take(self, raw: bytes, noted: Sequence[Finding] = (), *, refuses: bool = False) -> None:
         channel, seen = self._channel, self._seen
         try:
             message = Message.parse(raw, fallback=channel.fallback_charset)
         except UnreadableMessage as error:
             self._refuse(None, unreadable(error))
             return
-        if not channel.accepts(message):
+        if noted and refuses:
+            self._refuse(message, refused_for_count(noted)[0], "error")
+            return
+        joining = self._joining
+        if not channel.accepts(message) and not (joining is not None and joining.expects(message)):
             self._refuse(message, unclaimed([channel], message))
             return
         header = [*message.fields(0), *[""] * 11]
@@ -178,17 +219,43 @@ class _Rehearsal:
             seen.states.append("duplicate")
             self._answered(answer)
             return
-        seen.findings.extend(notices(message))
+        seen.findings.extend((*notices(message), *noted))
         if before:
             seen.findings.append(id_used_again())
         if channel.strict_charset and (refusal := undecodable(message)) is not None:
             self._refuse(message, refusal, "error")
             return
+        last, accepted = message, NOTHING
+        taken = joining.take(message) if joining is not None else None
+        if isinstance(taken, Finding):
+            self._refuse(message, taken, "error")
+            return
+        if taken is not None:
+            is_whole = isinstance(taken, Whole)
+            accepted = answer_fragment(message, self._settings, NOW, self._next_id, is_last=is_whole)
+        if isinstance(taken, Waits):
+            self._known.setdefault(key, []).append((raw, accepted.payload))
+            self._answered(accepted.payload)
+            seen.states.append("waiting")
+            return
+        came = raw
+        if taken is not None:
+            raw = taken.raw
+            message = Message.parse(raw, fallback=channel.fallback_charset)
+            seen.findings.append(joined_from(len(taken.parts)))
         result = self._run(message, NOW)
+        if taken is not None and channel.file.ack.when != "stored":
+            result = settled(message, result, self._settings)
         told = Result.received() if channel.file.ack.when == "stored" else result
-        answered = answer_result(message, told, self._settings, NOW, self._next_id)
+        if taken is None:
+            answered = answer_result(message, told, self._settings, NOW, self._next_id)
+        else:
+            names_last = channel.answers_last_fragment
+            answered = answer_whole(
+                last, accepted, message, told, self._settings, NOW, self._next_id, names_last=names_last
+            )
         payload = answered.payload
-        self._known.setdefault(key, []).append((raw, payload))
+        self._known.setdefault(key, []).append((came, payload))
         self._answered(payload)
         seen.states.append(result.state)
         seen.findings.extend(result.findings)
@@ -228,7 +295,8 @@ def _compare(name: str, expected: bytes | None, actual: bytes | None) -> Iterato
     elif name == FINDINGS:
         yield from _compare_lines(name, expected, actual)
     elif from_file(expected) != from_file(actual):
-        yield from _compare_messages(name, split_batch(from_file(expected)), split_batch(from_file(actual)))
+        found = list(_compare_messages(name, split_batch(from_file(expected)), split_batch(from_file(actual))))
+        yield from found or [Difference(name, 0, "", "other headers or trailers around the messages", "these")]
 
 
 def _compare_lines(name: str, expected: bytes, actual: bytes) -> Iterator[Difference]:

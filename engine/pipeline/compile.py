@@ -15,6 +15,7 @@ from engine.config.files import CHANNEL_FILE
 from engine.config.finding import BadValue, ConfigFinding
 from engine.config.site import LoadedChannel
 from engine.hl7.errors import PathError, UnencodableText
+from engine.hl7.fragments import without_additions
 from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
@@ -65,6 +66,7 @@ class CompiledChannel:
             for name, destination in file.destinations.items()
             if destination.policy.charset is not None
         }
+        self._joins_additions = file.fragments.add == "join"
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
@@ -75,6 +77,11 @@ class CompiledChannel:
         self._accepts_all = any(pattern == "*" for pattern in file.accept)
         self._types: dict[str, bool] = {}
         self._choose = chooser(self.routes)
+
+    @property
+    def answers_last_fragment(self) -> bool:
+        """Whether the answer to a message in fragments names the last of them."""
+        return self.file.fragments.dsc is not None and self.file.fragments.dsc.answers == "last"
 
     # -- whose message is it --------------------------------------------------------------------
 
@@ -114,6 +121,8 @@ class CompiledChannel:
         Never raises for what is in a message: a step that fails holds it.
         """
         run = Run(now, timer=timer)
+        if self._joins_additions:
+            message = without_additions(message)
         if self._steps is None:
             return self._leave(message, run, None)
         self._check_place()
@@ -124,6 +133,8 @@ class CompiledChannel:
         """The same run, told step by step; `clock` gives seconds, for the times of the steps. Holds field values."""
         tracer = Tracer(clock)
         run = Run(now, timer=tracer.timer, watch=tracer)
+        if self._joins_additions:
+            message = without_additions(message)
         work = message.copy()
         stop: Stop | None = None
         if self._steps is not None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.hl7.ack import condition_notices
+from engine.hl7.batch import Batch
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.finding import Finding
@@ -25,6 +26,21 @@ def oversize(size_bytes: int, limit_bytes: int) -> Finding:
 def unreadable(error: UnreadableMessage) -> Finding:
     """Of bytes in which no message was found."""
     return Finding("E233", "error", error.reason, hl7_code=error.hl7_code)
+
+
+def miscounted(batch: Batch) -> dict[int, tuple[Finding, ...]]:
+    """Of each message of a batch or file whose BTS-1 or FTS-1 is not true, by its number (hl7.md item 67)."""
+    noted: dict[int, tuple[Finding, ...]] = {}
+    for wrong, members in batch.miscounts():
+        finding = Finding("W340", "warning", wrong.text, wrong.place)
+        for number in members:
+            noted[number] = (*noted.get(number, ()), finding)
+    return noted
+
+
+def refused_for_count(noted: Sequence[Finding]) -> list[Finding]:
+    """The same, on a port that refuses such batches."""
+    return [Finding("E264", "error", finding.text, finding.location, "207") for finding in noted]
 
 
 def unclaimed(channels: Sequence[CompiledChannel], message: Message) -> Finding:

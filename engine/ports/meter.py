@@ -4,7 +4,9 @@ from typing import Protocol
 
 
 class ChannelMeter(Protocol):
-    """Counters of one channel. Outcomes: processed, filtered, held, rejected, duplicate, unreadable, refused."""
+    """Counters of one channel. Outcomes: processed, filtered, held, rejected, waiting, duplicate, unreadable,
+    refused.
+    """
 
     def received(self, size_bytes: int, at_s: float) -> None: ...
 

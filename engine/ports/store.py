@@ -81,9 +81,9 @@ class StoredDelivery:
 class Prune:
     """What may go, among `span` messages behind `after`.
 
-    Only of finished messages: processed, filtered, rejected or discarded, and none of whose deliveries is queued
-    or held. Those received before `messages_before_us` go whole; those before `bodies_before_us` lose their
-    bytes, those of their deliveries, and their receivers' answers. `channel` None: of any.
+    Only of finished messages (`states.FINISHED`), none of whose deliveries is queued or held. Those received before
+    `messages_before_us` go whole; those before `bodies_before_us` lose their bytes, those of their deliveries, and
+    their receivers' answers. `channel` None: of any.
     """
 
     channel: ChannelName | None
@@ -191,6 +191,13 @@ class Store(Protocol):
         """Messages in state `received`, oldest first, with their bytes.
 
         One whose bytes do not match their checksum is moved to held with a finding, never returned.
+        """
+        ...
+
+    def waiting(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        """Fragments of messages that are not complete (state `waiting`), oldest first, as `unprocessed` gives its own.
+
+        They move on with an intake that names them as its `parts`, in that intake's transaction.
         """
         ...
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.hl7.message import Message
 from engine.model.envelope import Delivery, Reprocessed
@@ -29,6 +29,9 @@ from engine.runtime.lane import Lane
 from engine.runtime.senders import Senders
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.tasks import describe
+
+if TYPE_CHECKING:
+    from engine.runtime.fragments import FragmentKeeper
 
 log = logging.getLogger("segmill.channel")
 
@@ -81,6 +84,8 @@ class RunningChannel:
         self.backlog = Backlog(self.name, self._unprocessed, self._process_stored)
         self.timer = timer
         self.drift = drift
+        self.fragments: FragmentKeeper | None = None
+        """Where the channel joins messages that come in fragments."""
         self.delivered: DeliveredAnswers | None = None
         """Who waits for a destination's answer, where the channel says so."""
         self.sequences: SequenceNumbers | None = None
@@ -92,7 +97,12 @@ class RunningChannel:
     @property
     def answers_at_once(self) -> bool:
         """Whether the pipeline runs in the engine's own process before the commit."""
-        return self.isolated is None and not self.ack_when_stored
+        return self.isolated is None and not self.ack_when_stored and not self.is_in_turn
+
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether fragments are at work, so that what comes behind them must wait for its turn."""
+        return self.fragments is not None and len(self.line) > 0
 
     @property
     def all_but_app_acks(self) -> Sequence[DestinationName] | None:

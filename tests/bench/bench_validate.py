@@ -2,8 +2,8 @@
 
 Both sides parse the bytes and look at structure, cardinality, data types and tables; ours reports every finding with
 its place, hl7apy's stops caring about places at the name of an element. Every number is processor time, the
-best of several rounds; only the ratios mean something. Run it alone: `python tests/bench/bench_validate.py`; with SEGMILL_CORPUS set it goes
-through those samples in every version too.
+best of several rounds; only the ratios mean something. Run it alone: `python tests/bench/bench_validate.py`; with
+SEGMILL_CORPUS set it goes through those samples in every version too.
 """
 
 import logging

@@ -9,7 +9,7 @@ import pytest
 from engine.model.finding import load_findings
 from engine.ports.store import CommitUnknown, StoreBusy, StoreFull
 from engine.runtime import channels as channels_module
-from engine.runtime import intake as module
+from engine.runtime import recent as module
 from tests.runtime.engines import SiteUnderTest, channel, codes, err, isolate, msa
 from tests.runtime.parts import turns, until
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
@@ -252,9 +252,18 @@ class SqliteStore:
 
     def unprocessed(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
         """As Store.unprocessed."""
+        return self._unfinished("unprocessed", channel, after, limit)
+
+    def waiting(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        """As Store.waiting."""
+        return self._unfinished("waiting", channel, after, limit)
+
+    def _unfinished(
+        self, which: Literal["unprocessed", "waiting"], channel: ChannelName, after: MessageSeq, limit: int
+    ) -> Sequence[StoredMessage]:
         found: list[StoredMessage] = []
         while len(found) < limit:
-            page = self._read(lambda db: self._reading.unprocessed(db, channel, after, limit - len(found)))  # noqa: B023
+            page = self._read(lambda db: self._reading.unfinished(db, which, channel, after, limit - len(found)))  # noqa: B023
             if not page:
                 break
             after = page[-1].seq

@@ -109,7 +109,7 @@ class Dictionary:
                 return StructureChoice(declared)
             return StructureChoice(None, (self._unknown_type(),))
         text = "MSH-9.3 is not the structure that the standard has for this message type; the standard's was taken"
-        return StructureChoice(decided, (Notice("W340", text, "MSH-9.3"),))
+        return StructureChoice(decided, (Notice("W350", text, "MSH-9.3"),))
 
     def _by_event(self, message_code: str, event: str) -> str | None:
         if self._events is None:
@@ -123,7 +123,7 @@ class Dictionary:
 
     def _unknown_type(self) -> Notice:
         text = f"version {self.version} of the standard has no structure for this message type and event"
-        return Notice("W341", text, "MSH-9")
+        return Notice("W351", text, "MSH-9")
 
     def segment_names(self) -> list[str]:
         """The names of all segments."""

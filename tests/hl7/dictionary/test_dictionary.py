@@ -105,12 +105,12 @@ def test_a_group_that_2_8_dropped_is_not_looked_up_any_more() -> None:
     [
         ("ADT", "A08", "", "ADT_A01", []),
         ("ADT", "A08", "ADT_A01", "ADT_A01", []),
-        ("ADT", "A08", "ADT_A08", "ADT_A01", ["W340"]),
+        ("ADT", "A08", "ADT_A08", "ADT_A01", ["W350"]),
         ("ORU", "", "ORU_R01", "ORU_R01", []),
         ("ADT", "Z99", "ADT_A01", "ADT_A01", []),
-        ("ADT", "Z99", "", None, ["W341"]),
-        ("ADT", "Z99", "ADT_Z99", None, ["W341"]),
-        ("", "", "", None, ["W341"]),
+        ("ADT", "Z99", "", None, ["W351"]),
+        ("ADT", "Z99", "ADT_Z99", None, ["W351"]),
+        ("", "", "", None, ["W351"]),
     ],
 )
 def test_a_declared_structure_counts_only_where_the_table_knows_nothing(

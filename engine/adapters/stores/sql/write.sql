@@ -59,6 +59,15 @@ UPDATE message SET state = v.column2, version = v.column3, findings = v.column4
 FROM (VALUES /*rows*/(?, ?, ?, ?)/*rows*/) AS v
 WHERE message.seq = v.column1;
 
+-- name: move_parts
+-- Fragments, with the message that was made of them.
+UPDATE message SET state = v.column2
+FROM (VALUES /*rows*/(?, ?)/*rows*/) AS v
+WHERE message.seq = v.column1;
+
+-- name: answer_part
+UPDATE message SET ack_code = :ack_code, ack = :ack WHERE seq = :seq;
+
 -- name: messages_to_move
 SELECT seq, channel, state, received_at_us, body, crc FROM message WHERE seq IN (/*rows*/?/*rows*/);
 
