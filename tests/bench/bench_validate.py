@@ -1,9 +1,9 @@
 """Full validation of an ORU, and of a folder of samples, beside hl7apy's validator in the same process.
 
 Both sides parse the bytes and look at structure, cardinality, data types and tables; ours reports every finding with
-its place, hl7apy's stops caring about places at the name of an element. Every number is processor time, the
-best of several rounds; only the ratios mean something. Run it alone: `python tests/bench/bench_validate.py`; with
-SEGMILL_CORPUS set it goes through those samples in every version too.
+its place and bytes, hl7apy's with the names of two elements. Every number is processor time, the best of several
+rounds; only the ratios mean something. Run it alone: `python tests/bench/bench_validate.py`. With SEGMILL_CORPUS set
+it goes through those samples in every version too.
 """
 
 import logging
