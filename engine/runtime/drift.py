@@ -12,6 +12,7 @@ from engine.hl7.message import Message
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName
 from engine.ports.meter import ChannelMeter
+from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.drift")
 
@@ -23,12 +24,19 @@ class ChannelDrift:
         self._channel = channel
         self._watch = watch
         self._meter = meter
+        self._has_failed = False
         learned = [body.learned for body in loaded.bodies if body.learned is not None]
         self._named = frozenset(sender for one in learned for sender in one.senders)
 
     def observe(self, message: Message, now: datetime) -> tuple[Finding, ...]:
-        """What began or ended with this message: findings to be stored with it. `now` is aware."""
-        drifts = self._watch.observe(message, now)
+        """What began or ended with this message: findings to be stored with it. `now` is aware. Never raises."""
+        try:
+            drifts = self._watch.observe(message, now)
+        except Exception as error:  # noqa: BLE001 - who only watches must not cost a message
+            if not self._has_failed:
+                self._has_failed = True
+                log.error("channel %s: drift cannot be watched: %s", self._channel, describe(error))
+            return ()
         if not drifts:
             return ()
         for (sender, place), count in self._watch.drifting(self._named).items():

@@ -132,3 +132,15 @@ async def test_a_channel_in_a_process_of_its_own_validates_there(tmp_path):
         text = metrics(running)
     assert codes(answers) == ["AE"]
     assert 'mode="reject",rule="PID-5.usage"} 1.0' in text
+
+
+async def test_a_defect_of_who_only_watches_costs_no_message(tmp_path, monkeypatch, caplog):
+    def broken(self: object, message: object, now: object) -> None:
+        raise KeyError("PATIENT")
+
+    monkeypatch.setattr("engine.hl7.drift.DriftWatch.observe", broken)
+    running = site(tmp_path)
+    async with running.running():
+        assert codes(await send(running, *drifting(2))) == ["AA", "AA"]
+    assert caplog.text.count("drift cannot be watched") == 1
+    assert "PATIENT" not in caplog.text
