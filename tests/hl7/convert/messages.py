@@ -1,0 +1,31 @@
+"""Messages of every readable kind, for hypothesis: odd delimiters, odd bytes, odd line ends."""
+
+from hypothesis import strategies as st
+
+MARKS = ["^~\\&", "^~\\&#", "^~&", "^", "^~", "^~\\\\&", "", "!@%*", "&&&&", "^~\\&", "^~\\&"]
+CHARSETS = ["", "", "UNICODE UTF-8", "8859/1", "8859/5", "~ISO IR87", "GB 18030-2000", "BIG-5", "ISO IR14", "NONE"]
+
+
+@st.composite
+def raw_messages(draw: st.DrawFn) -> bytes:
+    """The bytes of a message: a header that can be read, and any segments at all."""
+    field = draw(st.sampled_from("||||#;$"))
+    marks = draw(st.sampled_from(MARKS))
+    charset = draw(st.sampled_from(CHARSETS))
+    header = field.join(
+        ["MSH", marks, "A", "B", "C", "D", "2026", "", "ADT^A01", "1", "P", "2.5.1", *[""] * 5, charset]
+    )
+    alphabet = st.one_of(
+        st.sampled_from(
+            [*'|^~\\&#"\n !@%*;$', "\\F\\", "\\.br\\", "\\X41\\", "\\E\\", '""', "||", "MSH", "\x0b", "\x00"]
+        ),
+        st.characters(codec="utf-8", exclude_characters="\r"),
+    )
+    text = st.lists(alphabet, max_size=12).map("".join)
+    names = st.one_of(st.sampled_from(["PID", "OBX", "NTE", "ZPI", "MSH", "BHS", ""]), text)
+    line = st.tuples(names, st.lists(text, max_size=6)).map(lambda part: field.join([part[0], *part[1]]).encode())
+    lines = draw(st.lists(st.one_of(line, line, st.binary(max_size=12)), max_size=6))
+    ends = draw(st.sampled_from([b"\r", b"\r", b"\n", b"\r\n"]))
+    start = draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf", b"\r\n", b"log\r"]))
+    last = draw(st.sampled_from([b"", ends, ends + ends]))
+    return start + ends.join([header.encode(), *lines]) + last
