@@ -117,6 +117,11 @@ def plain_text(text: str, delimiters: Delimiters, codec: str = "utf_8") -> str:
     )
 
 
+def sequences(text: str, delimiters: Delimiters) -> Iterator[tuple[str, str | None]]:
+    """A leaf's text in pieces: (literal, None), or ('', an escape sequence without its escape characters)."""
+    return _tokens(text, delimiters.cut_escape)
+
+
 def _tokens(text: str, mark: str, *, markup_only: bool = False) -> Iterator[tuple[str, str | None]]:
     """The text in pieces: (literal, None), or ('', sequence without its escape characters)."""
     parts = text.split(mark)

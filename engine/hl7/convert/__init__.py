@@ -5,6 +5,6 @@ a body in whatever form it is.
 """
 
 from engine.hl7.convert.errors import ConversionError
-from engine.hl7.convert.forms import EXTENSIONS, FORMS, Form, convert, form_of
+from engine.hl7.convert.forms import FORMS, Form, convert, form_of, hl7_of, split_bodies
 
-__all__ = ["EXTENSIONS", "FORMS", "ConversionError", "Form", "convert", "form_of"]
+__all__ = ["FORMS", "ConversionError", "Form", "convert", "form_of", "hl7_of", "split_bodies"]

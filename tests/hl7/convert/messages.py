@@ -7,8 +7,8 @@ CHARSETS = ["", "", "UNICODE UTF-8", "8859/1", "8859/5", "~ISO IR87", "GB 18030-
 
 
 @st.composite
-def raw_messages(draw: st.DrawFn) -> bytes:
-    """The bytes of a message: a header that can be read, and any segments at all."""
+def raw_messages(draw: st.DrawFn, *, has_names: bool = False) -> bytes:
+    """The bytes of a message: a header that can be read, and any segments at all, or only those with a proper name."""
     field = draw(st.sampled_from("||||#;$"))
     marks = draw(st.sampled_from(MARKS))
     charset = draw(st.sampled_from(CHARSETS))
@@ -22,9 +22,14 @@ def raw_messages(draw: st.DrawFn) -> bytes:
         st.characters(codec="utf-8", exclude_characters="\r"),
     )
     text = st.lists(alphabet, max_size=12).map("".join)
-    names = st.one_of(st.sampled_from(["PID", "OBX", "NTE", "ZPI", "MSH", "BHS", ""]), text)
+    proper = st.sampled_from(["PID", "PV1", "OBR", "OBX", "NTE", "ZPI", ""])
+    names = proper if has_names else st.one_of(proper, st.sampled_from(["MSH", "BHS"]), text)
     line = st.tuples(names, st.lists(text, max_size=6)).map(lambda part: field.join([part[0], *part[1]]).encode())
-    lines = draw(st.lists(st.one_of(line, line, st.binary(max_size=12)), max_size=6))
+    if has_names:
+        stray = st.binary(max_size=9).map(lambda part: b"OBX||ED|||" + part.translate(None, b"\r\n"))
+    else:
+        stray = st.binary(max_size=12)
+    lines = draw(st.lists(st.one_of(line, line, stray), max_size=6))
     ends = draw(st.sampled_from([b"\r", b"\r", b"\n", b"\r\n"]))
     start = draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf", b"\r\n", b"log\r"]))
     last = draw(st.sampled_from([b"", ends, ends + ends]))
