@@ -123,6 +123,11 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
     findings = CounterMetricFamily(
         "segmill_findings", "Findings by code; `segmill explain CODE` tells the long story.", labels=["channel", "code"]
     )
+    charsets = CounterMetricFamily(
+        "segmill_charset_evidence",
+        "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
+        labels=["channel", "evidence"],
+    )
     for name, numbers in channels.items():
         received.add_metric((name,), numbers.total)
         size.add_metric((name,), numbers.size_bytes)
@@ -136,7 +141,9 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
             steps.add_metric((name, step), timing.count, timing.total)
         for code, count in numbers.findings.copy().items():
             findings.add_metric((name, code), count)
-    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings)
+        for evidence, count in numbers.charsets.values.items():
+            charsets.add_metric((name, evidence), count)
+    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, charsets)
 
 
 def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:

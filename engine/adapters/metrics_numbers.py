@@ -32,6 +32,7 @@ CONNECTION_EVENTS: Final = (
     "commit-byte",
     "failed",
 )
+CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
@@ -85,7 +86,17 @@ class Timing:
 class ChannelNumbers:
     """The counters of one channel: `ports.meter.ChannelMeter`."""
 
-    __slots__ = ("ack_codes", "ack_seconds", "findings", "last_received_s", "outcomes", "size_bytes", "steps", "total")
+    __slots__ = (
+        "ack_codes",
+        "ack_seconds",
+        "charsets",
+        "findings",
+        "last_received_s",
+        "outcomes",
+        "size_bytes",
+        "steps",
+        "total",
+    )
 
     def __init__(self) -> None:
         self.total = 0
@@ -96,6 +107,7 @@ class ChannelNumbers:
         self.ack_seconds = Histogram(ACK_BOUNDS_S)
         self.steps: dict[str, Timing] = {}
         self.findings: dict[str, int] = {}
+        self.charsets = Counts(CHARSET_EVIDENCE)
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1
@@ -121,6 +133,9 @@ class ChannelNumbers:
         if code not in findings and len(findings) >= MAX_OPEN_LABELS:
             code = OTHER
         findings[code] = findings.get(code, 0) + 1
+
+    def charset(self, evidence: str) -> None:
+        self.charsets.add(evidence)
 
 
 class LaneNumbers:

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "messages": "Search the stored messages, or show one.",
     "replay": "Send stored messages again, or process them again.",
     "release": "Let held messages and deliveries go on.",
+    "senders": "Show in which character sets the senders write.",
     "explain": "Tell the long story of a code.",
     "schema": "Print the JSON Schema that editors check channel files with.",
 }

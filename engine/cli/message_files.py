@@ -33,7 +33,8 @@ def read_messages(names: Sequence[str], *, whole: bool = False, tidy: bool = Fal
     """The messages of files, of all files in folders, and of standard input (`-`), in that order.
 
     A file is cut into its messages; line ends as editors write them become CR, MLLP frames and batch headers go away.
-    With `whole` it is one message, byte for byte. `tidy` raises a misuse, which names the file, for what is none.
+    UTF-16 and UTF-32, which only a file can hold, become UTF-8. With `whole` it is one message, byte for byte.
+    `tidy` raises a misuse, which names the file, for what is none.
     """
     found = []
     for name, content in _contents(names):
@@ -67,10 +68,12 @@ def _files(path: Path) -> Iterable[Path]:
 def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMessage]:
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message, split_batch
+    from engine.hl7.wide import narrowed
 
     if whole:
         yield FileMessage(name, 1, 1, content)
         return
+    content = narrowed(content)
     if content.count(b"\n") == content.count(b"\r\n"):
         content = content.replace(b"\r\n", b"\r")
     elif b"\r" not in content:

@@ -96,7 +96,7 @@ def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float
     from engine.hl7.message import Message
     from engine.mllp.framing import PREFIX_BYTES
     from engine.pipeline.answer import AnswerSettings, answer_result, refuse
-    from engine.pipeline.entry import NO_CONTROL_ID, notices, oversize, unclaimed, unreadable
+    from engine.pipeline.entry import NO_CONTROL_ID, notices, oversize, unclaimed, undecodable, unreadable
     from engine.pipeline.run import Result
 
     now = datetime.now(UTC)
@@ -123,6 +123,8 @@ def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float
         return refused(message, unclaimed([channel], message))
     if not _control_id_of(message):
         return refused(message, NO_CONTROL_ID)
+    if channel.strict_charset and (refusal := undecodable(message)) is not None:
+        return refused(message, refusal, "error")
     is_stored_first = channel.file.ack.when == "stored"
     trace: Trace | None = None
     try:

@@ -142,11 +142,15 @@ def _charset(value: object) -> object:
 
 
 class Charset(ConfigModel):
-    """How bytes become text where the message does not say it in MSH-18."""
+    """How bytes become text where the message does not say it in MSH-18 (hl7.md items 57 to 60)."""
 
     fallback: Annotated[
         str, BeforeValidator(_charset), WithJsonSchema({"type": "string", "examples": list(FALLBACK_CHARSETS)})
     ] = Field(default="cp1252", description="For a message that declares nothing and is not UTF-8")
+    strict: bool = Field(
+        default=False,
+        description="true: what is not as MSH-18 declares, nor UTF-8, is refused with AE and 103 instead of read so",
+    )
 
 
 class Route(ConfigModel):

@@ -142,6 +142,24 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "It is held and is not delivered, as it may not be what was sent.",
             "Compare it with the sender's copy; restore the store from a backup; check the disk.",
         ),
+        "E271": Story(
+            "a destination's character set does not have what the message holds",
+            "The destination says charset: ..., and the message has a character that this set lacks, bytes that are "
+            "no characters at all, or a switch to a set that is not known here; the finding names the first place. "
+            "The message is held with all of its deliveries, so that a release sends none of them twice.",
+            "Give the destination a set that has the character (UNICODE UTF-8 has all), or say what becomes of it: "
+            "unencodable: escape, or replace(?). " + _RELEASE,
+            "charset: 8859/1      # and a name such as Łukasz",
+        ),
+        "E272": Story(
+            "text that is not in the declared character set, at a strict channel",
+            "The channel says charset: {strict: true}. MSH-18 is empty or names one set, and the bytes are not valid "
+            "in it, nor UTF-8; or MSH-18 names a set that is not known here. The sender was told AE with 103 at "
+            "MSH-18, and keeps the message.",
+            "Have the sender correct MSH-18 or what it writes. Without strict the message is read with the fallback "
+            "and a warning.",
+            "charset: {strict: true}",
+        ),
         "W201": Story(
             "filtered on purpose",
             "The condition of a filter step was not true of the message. The sender was told that we have it; it "
@@ -162,6 +180,18 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "no row in a code table, and the message went on",
             "As E214, with otherwise: keep or default(...) in the step.",
             "Add the row, if the value is a code that will come again.",
+        ),
+        "W271": Story(
+            "characters went to a destination as hexadecimal escapes",
+            "The destination says charset: ... and unencodable: escape. Characters that this set does not have were "
+            "written as \\X..\\ with the bytes of UTF-8; the finding counts them and names the first place.",
+            "Nothing, if the receiver reads such escapes. Better, give it UNICODE UTF-8.",
+        ),
+        "W272": Story(
+            "characters were replaced for a destination",
+            "The destination says charset: ... and unencodable: replace(...). The finding counts the characters that "
+            "this set does not have and names the first place. The message as it came is in the store.",
+            "Nothing, if the receiver can live with it. Better, give it UNICODE UTF-8.",
         ),
     }
 )

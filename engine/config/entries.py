@@ -9,6 +9,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic_core import CoreSchema, core_schema
 
 from engine.config.base import ConfigModel, Reading, did_you_mean
+from engine.config.charsets import TargetCharset, Unencodable
 from engine.config.finding import BadValue, Position, at
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
@@ -186,6 +187,10 @@ class DeliveryPolicy(ConfigModel):
     `stop` lets the lane stand still until a person releases it. `on_unanswered`: sent, and no answer came.
     `window`: how many completion marks may be unsynced, which is how many duplicates a power cut can cause
     (reliability.md section 0 item 7; hl7.md item 19).
+    `charset`: what the receiver reads, by its name in HL7 table 0211. Messages are written in it, and MSH-18 and
+    MSH-20 say so; without it they go as they came (hl7.md item 62). `unencodable`: a character that this set does
+    not have, or bytes that are no characters: `hold` sets the message aside for a person, `escape` writes the bytes
+    of UTF-8 as `\\X..\\`, `replace(?)` writes another text for each; both are told by a finding.
     """
 
     on_refused: Literal["hold", "retry", "skip", "stop"] = Field(
@@ -198,6 +203,12 @@ class DeliveryPolicy(ConfigModel):
     retry: Retry = Field(default_factory=Retry, description="When it is tried again")
     window: int = Field(
         default=1, ge=1, le=1000, description="How many deliveries may be repeated after a power cut, for speed"
+    )
+    charset: TargetCharset | None = Field(
+        default=None, description="What the receiver reads: a name of table 0211, such as 8859/1 or UNICODE UTF-8"
+    )
+    unencodable: Unencodable = Field(
+        default="hold", description="What a character comes to that `charset` lacks: hold, escape or replace(x)"
     )
     later: ClassVar[Mapping[str, str]] = {
         "order_by": "every destination is one lane, in order of receipt",

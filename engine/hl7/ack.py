@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from engine.hl7.charset import KEEP_BYTES, is_transparent, text_of
+from engine.hl7.charset import KEEP_BYTES, encoded, is_transparent, text_of
 from engine.hl7.delimiters import STANDARD, Delimiters
 from engine.hl7.err import AckError, error_segments, first_condition, safe_text
 from engine.hl7.errors import Notice, UnreadableMessage
@@ -116,6 +116,8 @@ def build_ack(
     )
     if declared:
         header += f"{f}{f}{f}{enhanced}{f}{enhanced}{f}{f}{declared}"
+        if len(msh) > 20 and msh[20]:
+            header += f"{f}{f}{msh[20]}"  # how the sets of MSH-18 are switched
     elif enhanced:
         header += f"{f}{f}{f}NE{f}NE"
     tail = _after_control_id(code, errors, version, d, message) if errors else "\r"
@@ -267,17 +269,17 @@ def _encoded(text: str, codec: str) -> bytes:
     if exact is not None:
         return exact
     foreign = [c for c in set(text) if encode_exactly(c, codec) is None]
-    return text.translate(dict.fromkeys(map(ord, foreign), "?")).encode(codec, KEEP_BYTES)
+    return encoded(text.translate(dict.fromkeys(map(ord, foreign), "?")), codec, KEEP_BYTES)
 
 
 def _control_id_bytes(message: Message, original: str, codec: str) -> bytes:
     """MSH-10 byte for byte (item 32), also where the charset can write its characters in another way."""
-    encoded = _encoded(original, codec)
+    as_now = _encoded(original, codec)
     header = message.raw_header
     if is_transparent(codec) or original.isascii() or len(header) > _LONGEST_SEARCHED_BYTES:
-        return encoded
+        return as_now
     fields = message.fields(0)
-    separator = message.delimiters.field.encode(codec)
+    separator = encoded(message.delimiters.field, codec)
     before = message.delimiters.field.join([fields[0], *fields[2:10], ""])
     # A separator's byte may also be the second half of a character: only decoding tells.
     cuts = [i for i in range(len(header)) if header.startswith(separator, i)]
@@ -285,5 +287,5 @@ def _control_id_bytes(message: Message, original: str, codec: str) -> bytes:
         start = at + len(separator)
         if text_of(header[:start], codec) == before:
             ends = [cut for cut in cuts if cut >= start] + [len(header)]
-            return next((header[start:end] for end in ends if text_of(header[start:end], codec) == original), encoded)
-    return encoded
+            return next((header[start:end] for end in ends if text_of(header[start:end], codec) == original), as_now)
+    return as_now

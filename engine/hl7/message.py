@@ -14,7 +14,7 @@ from engine.hl7.charset import Charset, decide, declared_codecs, is_transparent,
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
-from engine.hl7.output import encode_segments, encode_whole, segment_name, segment_text
+from engine.hl7.output import encode_segments, encode_strictly, encode_whole, segment_name, segment_text
 from engine.hl7.path import compile_path
 
 __all__ = ["Message", "split_batch"]
@@ -141,6 +141,11 @@ class Message:
             declared = self._declared()
             self._charset, notices = decide(self._body, declared.text, declared.repetition, self._fallback)
             self._notices += notices
+        return self._charset
+
+    @property
+    def beyond_ascii(self) -> Charset | None:
+        """`charset` where it had to be looked for; None for a message of plain ASCII that nobody asked, at no cost."""
         return self._charset
 
     @property
@@ -276,6 +281,10 @@ class Message:
         """The value at a path: None for absent, '' for empty, else text unescaped. Raises PathError."""
         return compile_path(path).get(self)
 
+    def plain(self, path: str) -> str | None:
+        """`Path.plain` for a path text."""
+        return compile_path(path).plain(self)
+
     def set(self, path: str, value: str) -> int:
         """`Path.set` for a path text."""
         return compile_path(path).set(self, value)
@@ -400,6 +409,16 @@ class Message:
             field,
             transcoded=codec is not None,
         )
+
+    def to_bytes_as(self, codec: str) -> bytes:
+        """The message in another codec, with its MSH-18 as it is: for `engine.hl7.recode`, which sets that.
+
+        Raises UnencodableText, with the place, for a character that the set does not have, and for bytes that
+        were kept as they came because they are no characters.
+        """
+        field = self.delimiters.field
+        texts = [segment_text(segment, field) for segment in self._all()]
+        return encode_strictly(texts, self._originals if codec == self.codec else None, codec, field)
 
     def _codec_by_edited_header(self) -> str | None:
         """The codec that an edited MSH-18 asks for, None when nothing changes."""

@@ -35,7 +35,7 @@ from engine.model.finding import Finding
 from engine.pipeline.answer import BETWEEN, AnswerSettings, answer_result, refuse
 from engine.pipeline.compare import changes
 from engine.pipeline.compile import CompiledChannel
-from engine.pipeline.entry import NO_CONTROL_ID, id_used_again, notices, oversize, unclaimed, unreadable
+from engine.pipeline.entry import NO_CONTROL_ID, id_used_again, notices, oversize, unclaimed, undecodable, unreadable
 from engine.pipeline.run import Result
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -179,6 +179,9 @@ class _Rehearsal:
         seen.findings.extend(notices(message))
         if before:
             seen.findings.append(id_used_again())
+        if channel.strict_charset and (refusal := undecodable(message)) is not None:
+            self._refuse(message, refusal, "error")
+            return
         result = self._run(message, NOW)
         told = Result.received() if channel.file.ack.when == "stored" else result
         payload = answer_result(message, told, self._settings, NOW, self._next_id).payload

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from engine.config.channel import AcceptPattern, ChannelFile
+from engine.config.charsets import target
 from engine.config.entries import StepEntry
 from engine.config.expression import Condition, ExpressionError, ValueTooLong, compile_condition
 from engine.config.finding import BadValue, ConfigFinding
@@ -17,6 +18,7 @@ from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
+from engine.pipeline.outputs import Targets, deliveries_of
 from engine.pipeline.own_code import OwnCode
 from engine.pipeline.routes import Way, chooser
 from engine.pipeline.run import Placed, Result, in_order
@@ -55,6 +57,12 @@ class CompiledChannel:
         self.isolated = isolated
         """Whether steps of the site's own code are among its steps, so that it runs in a worker process."""
         self.fallback_charset: str = file.charset.fallback
+        self.strict_charset: bool = file.charset.strict
+        self._targets: Targets = {
+            DestinationName(name): target(destination.policy.charset, destination.policy.unencodable)
+            for name, destination in file.destinations.items()
+            if destination.policy.charset is not None
+        }
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
@@ -139,6 +147,8 @@ class CompiledChannel:
         return Result(stop.kind, [], (*run.findings, *stop.findings))
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
+        if self._targets:
+            return deliveries_of(message, run, destinations, self._targets)
         try:
             body: bytes | None = message.to_bytes()
         except UnencodableText as error:

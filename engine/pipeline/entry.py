@@ -37,6 +37,17 @@ def notices(message: Message) -> tuple[Finding, ...]:
     return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in message.warnings)
 
 
+def undecodable(message: Message) -> Finding | None:
+    """Of a message that is not as MSH-18 says, for a strict channel; None where there is no doubt (hl7.md item 60).
+
+    UTF-8, and Windows characters in 8859/1, are certain enough without being declared: those are read, with a warning.
+    """
+    for notice in message.warnings:
+        if notice.location == "MSH-18" and notice.hl7_code:
+            return Finding("E272", "error", f"refused: {notice.text}", notice.location, notice.hl7_code)
+    return None
+
+
 def id_used_again(seq: int | None = None) -> Finding:
     """Of a message whose control id its sender used before with other content; `seq` is the earlier message's."""
     which = f" (message {seq})" if seq is not None else ""

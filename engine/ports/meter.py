@@ -16,6 +16,10 @@ class ChannelMeter(Protocol):
 
     def finding(self, code: str) -> None: ...
 
+    def charset(self, evidence: str) -> None:
+        """How a message beyond plain ASCII was read: declared, broken, utf-8, windows-1252 or fallback."""
+        ...
+
 
 class LaneMeter(Protocol):
     """Counters of one destination. Outcomes: delivered, refused, unreachable, unanswered, unsendable."""

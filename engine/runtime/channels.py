@@ -23,6 +23,7 @@ from engine.ports.store import CommitUnknown, StoreBusy, StoredMessage, StoreFul
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane
+from engine.runtime.senders import Senders
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.channel")
@@ -65,6 +66,7 @@ class RunningChannel:
         self.answers = answers
         self.lanes: dict[DestinationName, Lane] = {lane.settings.destination: lane for lane in lanes}
         self.meter = meter
+        self.senders = Senders(meter)
         self.ack_when_stored = ack_when_stored
         self.duplicates_window_us = duplicates_window_us
         self.isolated = isolated

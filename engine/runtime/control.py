@@ -73,7 +73,13 @@ class EngineControl:
                 )
             rows.append(
                 ChannelStatus(
-                    name, port.address, port.connection_count, channel.received, dict(channel.outcomes), tuple(lanes)
+                    name,
+                    port.address,
+                    port.connection_count,
+                    channel.received,
+                    dict(channel.outcomes),
+                    tuple(lanes),
+                    channel.senders.status(),
                 )
             )
         return rows

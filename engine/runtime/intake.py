@@ -172,6 +172,13 @@ class Receiver:
             if known is None:
                 return
             findings += known
+        read_as = message.beyond_ascii
+        if read_as is not None:
+            channel.senders.count(sender, read_as.evidence, findings)
+            if channel.compiled.strict_charset and (refusal := entry.undecodable(message)) is not None:
+                answer = refuse(message, [refusal], "error", channel.answers, now, self._next_id)
+                self._keep_rejected(channel, raw, message, [*findings, refusal], answer, reply, now_us)
+                return
         if channel.duplicates_window_us:
             waiting = _Waiting(self, channel, key, body_hash, reply)
             self._on_the_way[key, body_hash] = waiting

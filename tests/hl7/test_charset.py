@@ -24,7 +24,7 @@ DECLARED = {
     "ISO IR159": "iso2022_jp_1",
     "~ISO IR87": "iso2022_jp",
     "ISO IR6~ISO IR87": "iso2022_jp",
-    "~ISO IR87~ISO IR159": "iso2022_jp",
+    "~ISO IR87~ISO IR159": "iso2022_jp_1",
     "GB 18030-2000": "gb18030",
     "BIG-5": "big5",
     "KS X 1001": "euc_kr",

@@ -92,6 +92,9 @@ class CountingMeter:
     def finding(self, code: str) -> None:
         self.counts["finding", code] += 1
 
+    def charset(self, evidence: str) -> None:
+        self.counts["charset", evidence] += 1
+
     def attempt(self, outcome: str, seconds: float) -> None:
         self.counts["attempt", outcome] += 1
 
