@@ -22,13 +22,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from engine.hl7.charset import codec_named, declared_codecs, text_of
+from engine.hl7.charset import text_of
+from engine.hl7.convert.bytes_of import bytes_in, declared_bytes, known_codec
 from engine.hl7.convert.errors import ConversionError
 from engine.hl7.delimiters import HEADERS, Delimiters, read_delimiters
-from engine.hl7.errors import UnencodableText, UnreadableMessage
+from engine.hl7.errors import UnreadableMessage
 from engine.hl7.escape import escape, unescape
 from engine.hl7.message import Message
-from engine.hl7.output import encode_exactly, encode_segments
+from engine.hl7.output import encode_exactly
 
 FORMAT: Final = "hl7v2-json"
 VERSION: Final = 1
@@ -136,18 +137,16 @@ def from_data(data: object) -> bytes:
         raise ConversionError("there are no segments", "segments")
     codec = _named_codec(data.get("charset"))
     delimiters = _header(segments[0], codec)
-    if codec is None:
-        codec = _declared_codec(segments[0].get("18", ""), delimiters)
     reader = _Reader(delimiters, codec)
     texts, originals = [], []
     for index, segment in enumerate(segments):
         text, original = reader.segment(segment, f"segments[{index}]")
         texts.append(text)
         originals.append(original)
-    try:
-        return encode_segments(texts, originals, codec, delimiters.field, transcoded=False)
-    except UnencodableText as error:
-        raise ConversionError(error.reason, error.location) from None
+    if codec is not None:
+        return bytes_in(texts, originals, codec, delimiters.field)
+    header = [*texts[0].split(delimiters.field), *[""] * 18]
+    return declared_bytes(texts, header[17] if header[0] == "MSH" else "", delimiters.field, delimiters.repetition)
 
 
 def _dump(data: Mapping[str, Any]) -> str:
@@ -242,10 +241,11 @@ def _escaped(value: str, delimiters: Delimiters) -> str | None:
 class _Reader:
     """Objects back to the texts of segments, and to their bytes where the object has them."""
 
-    def __init__(self, delimiters: Delimiters, codec: str) -> None:
+    def __init__(self, delimiters: Delimiters, codec: str | None) -> None:
         self._delimiters = delimiters
-        self._codec = codec
-        self._writer = _Writer(delimiters, codec)
+        self._has_charset = codec is not None
+        self._codec = codec or "utf_8"
+        self._writer = _Writer(delimiters, self._codec)
         self._marks = [
             mark
             for mark in (delimiters.field, delimiters.repetition, delimiters.component, delimiters.subcomponent, "\r")
@@ -257,6 +257,8 @@ class _Reader:
         name, numbered = _parts_of_segment(data, at)
         assert isinstance(data, dict), "it has parts"
         if "base64" in data:
+            if not self._has_charset:
+                raise ConversionError("what is base64 needs the charset that it is in", "charset")
             raw = _bytes_of(data["base64"], f"{at}.base64")
             return self._from_bytes(raw, data, at), raw
         field = self._delimiters.field
@@ -425,15 +427,7 @@ def _header(segment: object, codec: str | None) -> Delimiters:
 def _named_codec(charset: object) -> str | None:
     if charset is None:
         return None
-    codec = codec_named(charset) if isinstance(charset, str) else None
+    codec = known_codec(charset) if isinstance(charset, str) else None
     if codec is None:
         raise ConversionError("there is no such character set, or none that fits HL7", "charset")
     return codec
-
-
-def _declared_codec(declared: object, delimiters: Delimiters) -> str:
-    """What MSH-18 says, where the document names no charset; UTF-8 where that says nothing."""
-    names = declared if isinstance(declared, list) else [declared]
-    written = (delimiters.repetition or "\r").join(name if isinstance(name, str) else "" for name in names)
-    candidates = declared_codecs(written, delimiters.repetition)
-    return candidates[0] if candidates else "utf_8"

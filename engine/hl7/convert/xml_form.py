@@ -19,15 +19,15 @@ from typing import Final
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
-from engine.hl7.charset import declared_codecs
+from engine.hl7.charset import encoded
+from engine.hl7.convert.bytes_of import declared_bytes
 from engine.hl7.convert.errors import ConversionError
 from engine.hl7.convert.placing import Placed, place
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.dictionary import VARIES, Dictionary, load
-from engine.hl7.errors import UnencodableText, UnreadableMessage
+from engine.hl7.errors import UnreadableMessage
 from engine.hl7.escape import sequences, unescape
 from engine.hl7.message import Message
-from engine.hl7.output import encode_segments
 
 NAMESPACE: Final = "urn:hl7-org:v2xml"
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -200,7 +200,7 @@ class _Writer:
 
 def _hexadecimal(text: str, codec: str) -> str:
     try:
-        return text.encode(codec, "surrogateescape").hex().upper()
+        return encoded(text, codec, "surrogateescape").hex().upper()
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogateescape").hex().upper()
 
@@ -231,12 +231,7 @@ def from_xml(body: bytes, *, max_bytes: int = MAX_BYTES) -> bytes:
     writer = _SegmentWriter(delimiters)
     texts = [writer.text(segment) for segment in segments]
     header = [*texts[0].split(delimiters.field), *[""] * 18]
-    candidates = declared_codecs(header[17], delimiters.repetition)
-    codec = candidates[0] if candidates else "utf_8"
-    try:
-        return encode_segments(texts, None, codec, delimiters.field, transcoded=True)
-    except UnencodableText as error:
-        raise ConversionError(error.reason, error.location) from None
+    return declared_bytes(texts, header[17], delimiters.field, delimiters.repetition)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,20 @@
 from hypothesis import strategies as st
 
 MARKS = ["^~\\&", "^~\\&#", "^~&", "^", "^~", "^~\\\\&", "", "!@%*", "&&&&", "^~\\&", "^~\\&"]
-CHARSETS = ["", "", "UNICODE UTF-8", "8859/1", "8859/5", "~ISO IR87", "GB 18030-2000", "BIG-5", "ISO IR14", "NONE"]
+CHARSETS = [
+    "",
+    "",
+    "UNICODE UTF-8",
+    "8859/1",
+    "8859/5",
+    "~ISO IR87",
+    "GB 18030-2000",
+    "BIG-5",
+    "ISO IR14",
+    "NONE",
+    "~8859/7",
+    "8859/1~8859/5",
+]
 
 
 @st.composite

@@ -179,6 +179,9 @@ def test_without_a_charset_msh_18_counts():
     header = {"segment": "MSH", "1": "|", "2": "^~\\&", "18": "8859/1"}
     text = json.dumps({"segments": [header, {"segment": "PID", "5": "Müller"}]})
     assert from_json(text).endswith("PID|||||Müller\r".encode("latin-1"))
+    header["18"] = ["8859/1", "8859/5"]
+    text = json.dumps({"segments": [header, {"segment": "PID", "5": "Müller Ж"}]})
+    assert Message.parse(from_json(text)).get("PID-5") == "Müller Ж"
     header["18"] = ["", "ISO IR87"]
     text = json.dumps({"segments": [header, {"segment": "PID", "5": "日"}]})
     assert from_json(text).endswith("PID|||||日\r".encode("iso2022_jp"))
@@ -227,10 +230,19 @@ def test_an_editor_may_keep_or_drop_the_raw_text():
         (document({"segment": "NTE", "1": {"raw": "a", "value": "b"}}), "segments[1].1", "different things"),
         (document({"segment": "NTE", "1": {"value": "b"}}), "segments[1].1", "text in quotes"),
         (document({"segment": "NTE", "1": "\ud800"}), "segments[1].1", "surrogate"),
-        (document({"segment": "NTE", "base64": "TlR"}), "segments[1].base64", "not base64"),
-        (document({"segment": "NTE", "base64": 7}), "segments[1].base64", "not base64"),
-        (document({"segment": "NTE", "1": "x", "base64": "TlRFfHk="}), "segments[1]", "something else"),
-        (document({"segment": "NTE", "1": "x", "base64": "TlRFDXk="}), "segments[1].base64", "more than one"),
+        (document({"segment": "NTE", "base64": "TlRF"}), "charset", "needs the charset"),
+        (document({"segment": "NTE", "base64": "TlR"}, charset="ascii"), "segments[1].base64", "not base64"),
+        (document({"segment": "NTE", "base64": 7}, charset="ascii"), "segments[1].base64", "not base64"),
+        (
+            document({"segment": "NTE", "1": "x", "base64": "TlRFfHk="}, charset="ascii"),
+            "segments[1]",
+            "something else",
+        ),
+        (
+            document({"segment": "NTE", "1": "x", "base64": "TlRFDXk="}, charset="ascii"),
+            "segments[1].base64",
+            "more than one",
+        ),
         (document({"segment": "NTE", "1": "é"}, charset="ascii"), "NTE-1", "does not have"),
         (document(*[{"segment": "NTE", "9999999": "x"}]), "segments[1]", "more than"),
     ],

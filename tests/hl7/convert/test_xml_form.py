@@ -273,6 +273,8 @@ def test_what_comes_back_says_the_same(raw):
         return
     ET.fromstring(body)
     again = Message.parse(back)
+    if again.codec == "cp1252" != message.codec:
+        return  # as a C1 character under 8859/1 is read (item 59)
     assert meaning(again) == meaning(message)
     if again.codec == message.codec and again.charset.evidence == message.charset.evidence:
         assert from_xml(to_xml(again)) == back, "the second time nothing is lost any more"
