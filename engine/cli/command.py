@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "test": "Run the cases of a site's channels.",
     "try": "Show what a channel does to a message, step by step.",
     "run": "Run the engine.",
+    "convert": "Turn messages into JSON or XML, or back into HL7.",
     "send": "Send messages over MLLP.",
     "listen": "Receive messages over MLLP, and answer well or badly.",
     "messages": "Search the stored messages, or show one.",
