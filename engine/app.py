@@ -37,6 +37,7 @@ from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, Stor
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
+from engine.runtime.drift import channel_drift
 from engine.runtime.intake import Receiver, Recent
 from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
@@ -180,6 +181,8 @@ class Engine:
             workers = self._settings.workers
             isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
         meter = self.meter.channel(loaded.name)
+        asked = loaded.file.validation
+        profile = loaded.profiles.get(asked.profile) if asked is not None else None
         return RunningChannel(
             compiled,
             version,
@@ -191,6 +194,7 @@ class Engine:
             isolated=isolated,
             committer=committer,
             timer=StepTimer(self._clock, meter),
+            drift=channel_drift(loaded.name, profile, meter, wanted=asked is not None and asked.drift),
         )
 
     async def _start_workers(self) -> None:

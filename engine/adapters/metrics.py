@@ -128,6 +128,17 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
         "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
         labels=["channel", "evidence"],
     )
+    breaches = CounterMetricFamily(
+        "segmill_validation_findings",
+        "Breaches of rules of the standard and of profiles, by what they came to.",
+        labels=["channel", "rule", "mode"],
+    )
+    drifts = GaugeMetricFamily(
+        "segmill_profile_drift_senders",
+        "Senders whose messages differ at a place from what the profile was learned from; "
+        "senders that the profile does not name are together.",
+        labels=["channel", "sender", "place"],
+    )
     for name, numbers in channels.items():
         received.add_metric((name,), numbers.total)
         size.add_metric((name,), numbers.size_bytes)
@@ -143,7 +154,11 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
             findings.add_metric((name, code), count)
         for evidence, count in numbers.charsets.values.items():
             charsets.add_metric((name, evidence), count)
-    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, charsets)
+        for (rule, mode), count in numbers.breaches.copy().items():
+            breaches.add_metric((name, rule, mode), count)
+        for (sender, place), count in numbers.drifts.copy().items():
+            drifts.add_metric((name, sender, place), count)
+    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, charsets, breaches, drifts)
 
 
 def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:

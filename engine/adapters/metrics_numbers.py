@@ -33,6 +33,9 @@ CONNECTION_EVENTS: Final = (
     "failed",
 )
 CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
+MODES: Final = {"error": "reject", "warning": "warn", "information": "observe"}
+MAX_RULES: Final = 1000
+"""How many rules of one channel's profile and standard get a series of their own."""
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
@@ -90,6 +93,8 @@ class ChannelNumbers:
         "ack_codes",
         "ack_seconds",
         "charsets",
+        "breaches",
+        "drifts",
         "findings",
         "last_received_s",
         "outcomes",
@@ -108,6 +113,8 @@ class ChannelNumbers:
         self.steps: dict[str, Timing] = {}
         self.findings: dict[str, int] = {}
         self.charsets = Counts(CHARSET_EVIDENCE)
+        self.breaches: dict[tuple[str, str], int] = {}
+        self.drifts: dict[tuple[str, str], int] = {}
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1
@@ -127,6 +134,16 @@ class ChannelNumbers:
             timing = self.steps.setdefault(step if len(self.steps) < MAX_OPEN_LABELS else OTHER, Timing())
         timing.count += 1
         timing.total += seconds
+
+    def breach(self, rule: str, severity: str) -> None:
+        key = (rule, MODES.get(severity, OTHER))
+        if key not in self.breaches and len(self.breaches) >= MAX_RULES:
+            key = (OTHER, key[1])
+        self.breaches[key] = self.breaches.get(key, 0) + 1
+
+    def drift(self, sender: str, place: str, count: int) -> None:
+        if (sender, place) in self.drifts or len(self.drifts) < MAX_RULES:
+            self.drifts[sender, place] = count
 
     def finding(self, code: str) -> None:
         findings = self.findings

@@ -10,7 +10,7 @@ from engine.config.base import ConfigModel, did_you_mean
 from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
 from engine.config.listen import Listen
-from engine.config.types import ConditionText, DestinationText, MarkedText
+from engine.config.types import ConditionText, DestinationText, MarkedText, ProfileText
 from engine.config.units import Duration
 from engine.hl7.charset import codec_named
 
@@ -153,6 +153,27 @@ class Charset(ConfigModel):
     )
 
 
+class Validation(ConfigModel):
+    """What messages are held against before the steps: a profile, or the standard alone.
+
+    A broken rule comes to what its own mode says, and to no more than `mode` here: so a new profile can be tried with
+    `observe` on live messages before it rejects any.
+    """
+
+    profile: ProfileText = Field(description="The file of a profile, relative to this one; or standard")
+    mode: Literal["reject", "warn", "observe"] | None = Field(
+        default=None, description="The most that a broken rule comes to; else reject, and warn for the standard alone"
+    )
+    drift: bool = Field(
+        default=True, description="Tell when a sender's messages drift from the counts of a learned profile"
+    )
+
+    @property
+    def most(self) -> Literal["reject", "warn", "observe"]:
+        """The most that a broken rule comes to."""
+        return self.mode or ("warn" if self.profile.is_standard else "reject")
+
+
 class Route(ConfigModel):
     """One way out: `to` a destination, `when` a condition is true, or always."""
 
@@ -176,6 +197,9 @@ class ChannelFile(ConfigModel):
     condition: ConditionText | None = Field(
         default=None, alias="from", description="Messages this channel takes, by a condition"
     )
+    validation: Validation | None = Field(
+        default=None, alias="validate", description="What messages are held against, before the steps"
+    )
     ack: Ack = Field(default_factory=Ack, description="When and how senders are answered")
     duplicates: DuplicatesField = Field(default_factory=Duplicates, description="How long a resend is recognised")
     charset: Charset = Field(default_factory=Charset, description="How bytes become text")
@@ -187,7 +211,6 @@ class ChannelFile(ConfigModel):
         json_schema_extra={"propertyNames": {"pattern": NAME_PATTERN}},
     )
     later: ClassVar[Mapping[str, str]] = {
-        "validate": "in this version write a 'validate' step under steps",
         "worklist": "this version has no worklist",
         "retention": "this version keeps every message",
         "keys": "messages are found by control id in this version",

@@ -1,7 +1,7 @@
 """Every code there is, with its story. A code never changes its meaning and is never used again for another.
 
-E is an error, W a warning, I for information. 1xx: a site's files. 2xx: a message on its way through a channel, and its storage.
-3xx: what was odd about a message as it came, and was let pass.
+E is an error, W a warning, I for information. 1xx: a site's files. 2xx: a message on its way through a channel, and
+its storage. 3xx: what was odd about a message as it came, and was let pass.
 """
 
 from types import MappingProxyType

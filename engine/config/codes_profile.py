@@ -29,15 +29,15 @@ PROFILE: Final[Stories] = MappingProxyType(
         ),
         "E172": Story(
             "fields of a segment of the standard, described as those of a Z-segment",
-            "Under segments, fields describe a segment that the standard does not have: its names and data types. Rules "
-            "for a field of the standard stand under fields, by its place.",
+            "Under segments, fields describe a segment that the standard does not have: its names and data types. "
+            "Rules for a field of the standard stand under fields, by its place.",
             "Write it under fields: PV1-2.",
             "segments: {PV1: {fields: {2: {usage: R}}}}",
         ),
         "E280": Story(
             "a message breaks a rule of its profile, or of the standard, and is rejected",
-            "The rule's mode is reject. The sender was answered AE (or CE) with one ERR for each such finding, and keeps "
-            "the message. The finding names the place and the rule.",
+            "The rule's mode is reject. The sender was answered AE (or CE) with one ERR for each such finding, and "
+            "keeps the message. The finding names the place and the rule.",
             "Show the sender's people the finding. If the rule asks too much, give it mode: warn or observe.",
         ),
         "W280": Story(
@@ -63,7 +63,7 @@ PROFILE: Final[Stories] = MappingProxyType(
             "A place that was nearly always filled when the profile was learned is now mostly empty, or the other way "
             "round, in the newest messages of this sender. Often a new version of the sender's software is the cause, "
             "and a mapping further down goes wrong without a word.",
-            "Ask the sender's people what they changed. If it is to stay, learn the profile anew: segmill profile learn.",
+            "Ask the sender's people what they changed. If it is to stay, learn anew: segmill profile learn.",
         ),
         "I282": Story(
             "a sender's messages are again as the profile was learned",

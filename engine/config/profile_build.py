@@ -133,7 +133,7 @@ class _Builder:
             place.subcomponent,
             place.within,
             entry.name,
-            self._usage(entry.usage, entry.when, rule, None),
+            self._usage(entry.usage, entry.when, rule, place.segment),
             hl7.Cardinality(rule("cardinality"), entry.cardinality.least, entry.cardinality.most)
             if entry.cardinality
             else None,

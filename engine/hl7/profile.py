@@ -82,7 +82,7 @@ class Usage:
         return self.condition is not None
 
     def of(self, message: "Message") -> UsageCode:
-        """The usage in this message. For a rule inside an `Element.each` the message's focus is set by the caller."""
+        """The usage in this message. Of an element, with the message's focus on the segment that is looked at."""
         if self.condition is None:
             return self.code
         if self.condition.test is None:

@@ -179,6 +179,8 @@ class Receiver:
                 answer = refuse(message, [refusal], "error", channel.answers, now, self._next_id)
                 self._keep_rejected(channel, raw, message, [*findings, refusal], answer, reply, now_us)
                 return
+        if channel.drift is not None:
+            findings += channel.drift.observe(message, now)
         if channel.duplicates_window_us:
             waiting = _Waiting(self, channel, key, body_hash, reply)
             self._on_the_way[key, body_hash] = waiting
@@ -228,8 +230,7 @@ class Receiver:
         every = findings + result.findings if findings else result.findings
         if every:
             record.findings = dump_findings(every)
-            for finding in every:
-                channel.meter.finding(finding.code)
+            channel.count_findings(every)
         record.deliveries = result.deliveries
         waiting.message = message
         waiting.answer = answer
@@ -339,8 +340,7 @@ class Receiver:
         now_us: int,
     ) -> None:
         """Keep what was refused with its bytes, so that nothing that came is without a trace."""
-        for finding in findings:
-            channel.meter.finding(finding.code)
+        channel.count_findings(findings)
         waiting = _Waiting(self, channel, None, b"", reply)
         waiting.message = message
         waiting.answer = answer

@@ -268,6 +268,10 @@ def test_every_command_that_is_mentioned_is_there_with_its_options(page: Path):
     for line in mentioned(page):
         name, *words = line.split()
         assert name in known, f"{name_of(page)}: segmill {line}"
-        options = {o for parameter in known[name].params for o in parameter.opts} | {"--help", "--debug"}
+        command = known[name]
+        if isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            command = command.get_command(context, words[0])
+            assert command is not None, f"{name_of(page)}: segmill {line}"
+        options = {o for parameter in command.params for o in parameter.opts} | {"--help", "--debug"}
         unknown = {word for word in words if word.startswith("--")} - options
         assert not unknown, f"{name_of(page)}: segmill {line}"

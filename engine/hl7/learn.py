@@ -1,0 +1,431 @@
+"""What a profile can be made of: counts over messages that were sent, and the rules that follow from them.
+
+`Learner.add` sees every message once; `Learner.learned` says which rules held for all of them. Memory is bounded by
+the number of places, not of messages. What is learned of a place, and when:
+
+- usage: R where it always had a value, else RE where it ever had one; X only with `closed`. Of a component: in each
+  repetition of its field that had a value.
+- cardinality, where the standard lets a field repeat: 0..1 where it never did, else up to twice the most that was seen.
+- values: a set, only of codes (below), if each was seen in two messages at least.
+- pattern: of identifiers and times, where all values have one shape (runs of digits, capitals, small letters, and
+  marks between them). A shape has no letter or digit of a value in it.
+- length: one length, where all values had it and no pattern says so; else up to twice the longest.
+- segments, by type and event: R where it was always there; 0..1 where there was never more than one.
+
+Nothing is said of a place that was seen less often than `least`.
+
+No patient data comes into a profile. Values are kept only of primitive types ID and IS and of the code of CE, CWE,
+CNE and CF, only where the standard has a table for the place, only if they look like codes, and never of results,
+diagnoses, procedures and allergies (`_PRIVATE`). All else leaves counts, lengths and shapes.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from engine.hl7 import NULL
+from engine.hl7.delimiters import HEADERS
+from engine.hl7.dictionary import VARIES, ComponentDef, Dictionary, FieldDef, load
+from engine.hl7.escape import unescape
+from engine.hl7.message import Message
+
+Kind = Literal["code", "shape", "free"]
+"""What may be learned of values: a set of them, their shape, or only their length."""
+
+MOST_VALUES: Final = 24
+"""A set of more values than this is no set but a catalogue."""
+MOST_REPEATS_SEEN: Final = 1000
+MOST_PLACES: Final = 5000
+MOST_SENDERS: Final = 50
+
+_CODED: Final = frozenset(("CE", "CWE", "CNE", "CF"))
+_NAMES: Final = frozenset(("XPN", "PPN", "XCN", "PN", "CN", "XON", "FN", "XAD", "AD", "SAD", "XTN", "TN", "CNN", "NDL"))
+"""Types that hold names, addresses and telephones: nothing of their values is looked at but how long they are."""
+_SHAPED: Final = frozenset(("ST", "SI", "DT", "TM", "DTM", "TS"))
+_PRIVATE: Final = frozenset(("OBX-5", "OBX-3", "DG1-3", "DG1-4", "PR1-3", "AL1-3", "IAM-3", "GT1-3", "PRB-3", "PID-19"))
+_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+/*<>-]{0,19}")
+_RUNS: Final = re.compile(r"[0-9]+|[A-Z]+|[a-z]+|[-._/:+]")
+
+
+@dataclass(slots=True, frozen=True)
+class LearnedPlace:
+    """What held for a field or component in all that was seen. `of`: how often it could have had a value."""
+
+    path: str
+    name: str
+    of: int
+    filled: int
+    distinct: int | None
+    usage: Literal["R", "RE", "X"] | None
+    cardinality: tuple[int, int] | None = None
+    length: tuple[int, int] | None = None
+    values: tuple[str, ...] = ()
+    pattern: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class LearnedSegment:
+    """What held for a segment in the messages of one type and event."""
+
+    name: str
+    of: int
+    present: int
+    most: int
+    usage: Literal["R", "RE"] | None
+    only_one: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Learned:
+    """What all messages had in common. `segments` are by type and event, `ADT^A01`; senders as `HIS|NORTH`."""
+
+    messages: int
+    senders: tuple[str, ...]
+    versions: tuple[str, ...]
+    places: tuple[LearnedPlace, ...]
+    segments: Mapping[str, tuple[LearnedSegment, ...]]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Counts of one place."""
+
+    kind: Kind
+    name: str
+    can_repeat: bool
+    of: int = 0
+    filled: int = 0
+    most_repeats: int = 0
+    leaves: int = 0
+    """Repetitions that had no components, since the version of their message knows none."""
+    shortest: int = 1 << 30
+    longest: int = 0
+    values: dict[str, int] | None = field(default_factory=dict)
+    last_message: dict[str, int] = field(default_factory=dict)
+    hashes: set[int] | None = field(default_factory=set)
+    runs: list[tuple[str, int, int]] | None = None
+    has_shape: bool = True
+    table: frozenset[str] = frozenset()
+
+
+class Learner:
+    """Sees messages, of any versions and types, and says what they had in common.
+
+    `least`: how often a place must have been seen before anything is said of it. `closed`: what was never filled is
+    said to be unused (X), so that a value that appears there is told.
+    """
+
+    def __init__(self, *, least: int = 10, closed: bool = False, load: Callable[[str], Dictionary] = load) -> None:
+        self._least = max(1, least)
+        self._closed = closed
+        self._load = load
+        self._messages = 0
+        self._senders: dict[str, None] = {}
+        self._versions: dict[str, None] = {}
+        self._places: dict[tuple[str, int, int], _Seen] = {}
+        self._events: dict[str, int] = {}
+        self._segments: dict[str, dict[str, list[int]]] = {}
+        """By event and name: in how many messages, how many at most, and where it first stood."""
+
+    def add(self, message: Message) -> None:
+        """Count one message."""
+        self._messages += 1
+        version = (message.get("MSH-12.1") or "").strip()
+        dictionary = self._load(version)
+        if len(self._versions) < MOST_SENDERS:
+            self._versions.setdefault(dictionary.version)
+        sender = f"{message.get('MSH-3.1') or ''}|{message.get('MSH-4.1') or ''}"
+        if len(self._senders) < MOST_SENDERS:
+            self._senders.setdefault(sender)
+        counts: dict[str, int] = {}
+        for index, name in enumerate(message.names()):
+            if len(name) != 3:
+                continue
+            counts[name] = counts.get(name, 0) + 1
+            self._add_segment(message, index, name, dictionary)
+        event = f"{message.get('MSH-9.1') or ''}^{message.get('MSH-9.2') or '*'}"
+        if event in self._events or len(self._events) < MOST_PLACES:
+            self._events[event] = self._events.get(event, 0) + 1
+            of_event = self._segments.setdefault(event, {})
+            for name, number in counts.items():
+                seen = of_event.setdefault(name, [0, 0])
+                seen[0] += 1
+                seen[1] = max(seen[1], number)
+
+    # -- counting -------------------------------------------------------------------------------
+
+    def _add_segment(self, message: Message, index: int, name: str, dictionary: Dictionary) -> None:
+        fields = message.fields(index)
+        definition = dictionary.segment(name)
+        known = definition.fields if definition is not None else ()
+        first = 3 if name in HEADERS else 1
+        for number in range(first, max(len(fields), len(known) + 1)):
+            field_def = known[number - 1] if number <= len(known) else None
+            text = fields[number] if number < len(fields) else ""
+            self._add_field(message, name, number, text, field_def, dictionary)
+
+    def _add_field(
+        self, message: Message, name: str, number: int, text: str, definition: FieldDef | None, dictionary: Dictionary
+    ) -> None:
+        delimiters = message.delimiters
+        data_type = definition.data_type if definition is not None else ""
+        type_def = dictionary.data_type(data_type) if data_type else None
+        components = type_def.components if type_def is not None else ()
+        seen = self._seen((name, number, 0), definition, components, dictionary)
+        if seen is None:
+            return
+        seen.of += 1
+        marks = delimiters.repetition + delimiters.component + delimiters.subcomponent
+        repetitions = [
+            part
+            for part in text.split(delimiters.cut_repetition)[:MOST_REPEATS_SEEN]
+            if part.strip(marks) not in ("", NULL)
+        ]
+        if not repetitions:
+            return
+        seen.filled += 1
+        seen.most_repeats = max(seen.most_repeats, len(repetitions))
+        for repetition in repetitions:
+            parts = repetition.split(delimiters.cut_component) if components or not data_type else [repetition]
+            is_composite = bool(components) or len(parts) > 1
+            if not is_composite:
+                seen.leaves += 1
+                self._value(seen, repetition, message)
+                continue
+            for position in range(1, max(len(parts), len(components)) + 1):
+                part = parts[position - 1] if position <= len(parts) else ""
+                self._add_component(message, (name, number, position), part, definition, components, dictionary)
+
+    def _add_component(
+        self,
+        message: Message,
+        key: tuple[str, int, int],
+        text: str,
+        definition: FieldDef | None,
+        components: Sequence[ComponentDef],
+        dictionary: Dictionary,
+    ) -> None:
+        seen = self._seen(key, definition, components, dictionary)
+        if seen is None:
+            return
+        seen.of += 1
+        if text.strip(message.delimiters.subcomponent) in ("", NULL):
+            return
+        seen.filled += 1
+        if message.delimiters.subcomponent and message.delimiters.subcomponent in text:
+            seen.kind = "free"
+        self._value(seen, text, message)
+
+    def _value(self, seen: _Seen, text: str, message: Message) -> None:
+        value = unescape(text, message.delimiters, message.codec) if message.delimiters.cut_escape in text else text
+        seen.shortest = min(seen.shortest, len(value))
+        seen.longest = max(seen.longest, len(value))
+        if seen.hashes is not None:
+            seen.hashes.add(hash(value))
+            if len(seen.hashes) > 1000:
+                seen.hashes = None
+        if seen.kind == "code":
+            self._count_value(seen, value)
+        elif seen.kind == "shape" and seen.has_shape:
+            _count_shape(seen, value)
+
+    def _count_value(self, seen: _Seen, value: str) -> None:
+        if seen.values is None:
+            return
+        if not _CODE.fullmatch(value) or (value not in seen.values and len(seen.values) >= MOST_VALUES):
+            seen.values = None
+            seen.last_message = {}
+            return
+        if seen.last_message.get(value) != self._messages:
+            seen.last_message[value] = self._messages
+            seen.values[value] = seen.values.get(value, 0) + 1
+
+    def _seen(
+        self,
+        key: tuple[str, int, int],
+        definition: FieldDef | None,
+        components: Sequence[ComponentDef],
+        dictionary: Dictionary,
+    ) -> _Seen | None:
+        seen = self._places.get(key)
+        if seen is None and len(self._places) < MOST_PLACES:
+            seen = self._places[key] = _new(key, definition, components, dictionary)
+        return seen
+
+    # -- what follows ---------------------------------------------------------------------------
+
+    def learned(self) -> Learned:
+        """What held for all messages so far."""
+        self._join_versions()
+        order = {name: place for place, name in enumerate(dict.fromkeys(key[0] for key in self._places))}
+        keys = sorted(self._places, key=lambda key: (order[key[0]], key[1], key[2]))
+        places = [made for key in keys if (made := self._place(key, self._places[key])) is not None]
+        segments = {
+            event: tuple(self._segment(event, name, seen) for name, seen in self._segments[event].items())
+            for event in sorted(self._segments)
+        }
+        return Learned(self._messages, tuple(sorted(self._senders)), tuple(self._versions), tuple(places), segments)
+
+    def _join_versions(self) -> None:
+        """A field of one version that has components in another: what it held counts as its first component."""
+        for (segment, number, component), seen in list(self._places.items()):
+            if component or not seen.leaves or (segment, number, 1) not in self._places:
+                continue
+            parts = [key for key in self._places if key[:2] == (segment, number) and key[2]]
+            for key in parts:
+                self._places[key].of += seen.leaves
+            _join(self._places[segment, number, 1], seen)
+
+    def _segment(self, event: str, name: str, seen: Sequence[int]) -> LearnedSegment:
+        of, (present, most) = self._events[event], seen
+        is_known = of >= self._least
+        usage: Literal["R", "RE"] | None = None
+        if is_known:
+            usage = "R" if present == of else "RE"
+        return LearnedSegment(name, of, present, most, usage, is_known and most == 1)
+
+    def _place(self, key: tuple[str, int, int], seen: _Seen) -> LearnedPlace | None:
+        segment, number, component = key
+        path = f"{segment}-{number}.{component}" if component else f"{segment}-{number}"
+        is_known = seen.of >= self._least
+        distinct = None if seen.hashes is None or not seen.longest else len(seen.hashes)
+        if not seen.filled:
+            if not (self._closed and is_known):
+                return None
+            return LearnedPlace(path, seen.name, seen.of, 0, None, "X")
+        usage: Literal["R", "RE"] | None = None
+        if is_known:
+            usage = "R" if seen.filled == seen.of else "RE"
+        cardinality = None
+        if not component and is_known and seen.can_repeat and seen.filled >= self._least:
+            cardinality = (0, 1 if seen.most_repeats == 1 else 2 * seen.most_repeats)
+        values = self._values(seen)
+        pattern = "" if values else self._pattern(seen, distinct)
+        length = None if values or pattern else self._length(seen, distinct)
+        return LearnedPlace(
+            path, seen.name, seen.of, seen.filled, distinct, usage, cardinality, length, values, pattern
+        )
+
+    def _values(self, seen: _Seen) -> tuple[str, ...]:
+        """The set of codes, if it is one: each seen in two messages, or one in two hundred and in HL7's table."""
+        if seen.kind != "code" or not seen.values or seen.filled < self._least:
+            return ()
+        once = [value for value, count in seen.values.items() if count == 1]
+        if once and (len(once) * 200 > seen.filled or not all(value in seen.table for value in once)):
+            return ()
+        return tuple(sorted(seen.values))
+
+    def _pattern(self, seen: _Seen, distinct: int | None) -> str:
+        is_varied = distinct is None or distinct > 1
+        if seen.kind != "shape" or not seen.has_shape or not seen.runs or seen.filled < self._least or not is_varied:
+            return ""
+        if not any(kind == "[0-9]" for kind, _, _ in seen.runs):
+            return ""
+        return "".join(
+            kind + ("" if least == most == 1 else f"{{{least}}}" if least == most else "+")
+            for kind, least, most in seen.runs
+        )
+
+    def _length(self, seen: _Seen, distinct: int | None) -> tuple[int, int] | None:
+        if not seen.longest or seen.filled < self._least:
+            return None
+        if seen.shortest == seen.longest and seen.kind != "free" and (distinct is None or distinct > 1):
+            return seen.longest, seen.longest
+        return 0, max(10, -(-2 * seen.longest // 10) * 10)
+
+
+def _join(first: _Seen, whole: _Seen) -> None:
+    """Lay what a field held as a whole over what its first component held; the field keeps only its counts."""
+    first.filled += whole.leaves
+    first.shortest, first.longest = min(first.shortest, whole.shortest), max(first.longest, whole.longest)
+    first.hashes = first.hashes | whole.hashes if first.hashes is not None and whole.hashes is not None else None
+    if first.kind != whole.kind:
+        first.kind = "free"
+    if first.values is not None and whole.values is not None:
+        for value, count in whole.values.items():
+            first.values[value] = first.values.get(value, 0) + count
+        if len(first.values) > MOST_VALUES:
+            first.values = None
+    else:
+        first.values = None
+    first.has_shape &= whole.has_shape
+    if first.has_shape and first.runs and whole.runs:
+        kinds = [kind for kind, _, _ in first.runs]
+        first.has_shape = kinds == [kind for kind, _, _ in whole.runs]
+        if first.has_shape:
+            pairs = zip(first.runs, whole.runs, strict=True)
+            first.runs = [(a[0], min(a[1], b[1]), max(a[2], b[2])) for a, b in pairs]
+    whole.leaves, whole.kind, whole.longest, whole.hashes = 0, "free", 0, None
+
+
+def _count_shape(seen: _Seen, value: str) -> None:
+    """Lay the value's runs over those before; another order of runs, or a mark that is none of ours, ends the shape."""
+    runs = [(_class_of(run), len(run)) for run in _RUNS.findall(value)]
+    if sum(length for _, length in runs) != len(value) or len(runs) > 12:
+        seen.has_shape = False
+        return
+    if seen.runs is None:
+        seen.runs = [(kind, length, length) for kind, length in runs]
+        return
+    if [kind for kind, _ in runs] != [kind for kind, _, _ in seen.runs]:
+        seen.has_shape = False
+        return
+    seen.runs = [
+        (kind, min(least, length), max(most, length))
+        for (kind, least, most), (_, length) in zip(seen.runs, runs, strict=True)
+    ]
+
+
+def _class_of(run: str) -> str:
+    if run[0].isdigit():
+        return "[0-9]"
+    if run.isalpha():
+        return "[A-Z]" if run.isupper() else "[a-z]"
+    return "\\" + run if run in ".+" else run
+
+
+def _new(
+    key: tuple[str, int, int], definition: FieldDef | None, components: Sequence[ComponentDef], dictionary: Dictionary
+) -> _Seen:
+    """A place not seen before: what may be learned of its values goes by the standard's data types alone."""
+    segment, number, position = key
+    if definition is None:
+        return _Seen("free", "", True)
+    is_private = f"{segment}-{number}" in _PRIVATE or definition.data_type == VARIES
+    if not position:
+        kind: Kind = "free" if is_private else _kind(definition.data_type, definition.table, "")
+        codes = _codes(definition.table, dictionary)
+        return _Seen(kind, definition.name, definition.maximum != 1, table=codes)
+    component = components[position - 1] if position <= len(components) else None
+    if component is None:
+        return _Seen("free", definition.name, False)
+    name = f"{definition.name}: {component.name}"
+    table = component.table
+    if definition.data_type in _CODED and position == 1:
+        table = definition.table or component.table
+        kind = "code" if table else "free"
+    else:
+        kind = _kind(component.data_type, table, definition.data_type)
+    return _Seen("free" if is_private else kind, name, False, table=_codes(table, dictionary))
+
+
+def _kind(data_type: str, table: str, parent: str) -> Kind:
+    if data_type in ("ID", "IS") and table:
+        return "code"
+    if parent in _NAMES or data_type in _NAMES:
+        return "free"
+    return "shape" if data_type in _SHAPED else "free"
+
+
+def _codes(table: str, dictionary: Dictionary) -> frozenset[str]:
+    found = dictionary.table(table) if table else None
+    return frozenset(found.codes) if found is not None else frozenset()
+
+
+def rules_of(learned: Learned) -> Iterator[str]:
+    """The ids of all rules that were learned, as `profile` names them."""
+    for place in learned.places:
+        for aspect in ("usage", "cardinality", "length", "values", "pattern"):
+            if getattr(place, aspect):
+                yield f"{place.path}.{aspect}"
