@@ -92,8 +92,8 @@ class ChannelNumbers:
     __slots__ = (
         "ack_codes",
         "ack_seconds",
-        "charsets",
         "breaches",
+        "charsets",
         "drifts",
         "findings",
         "last_received_s",
