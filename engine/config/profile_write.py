@@ -159,12 +159,20 @@ def _rules(learned: Learned, document: Document, path: tuple[str, ...]) -> dict[
         fields[place.path] = _place(place)
         if place.name:
             document.comments[(*path, "fields", place.path)] = place.name
-    messages = {
-        event: {"segments": {segment.name: entry for segment in segments if (entry := _segment(segment))}}
-        for event, segments in learned.segments.items()
-    }
-    messages = {event: rules for event, rules in messages.items() if rules["segments"]}
-    return {**({"fields": fields} if fields else {}), **({"messages": messages} if messages else {})}
+    everywhere = {segment.name: entry for segment in learned.everywhere if (entry := _segment(segment))}
+    messages = {}
+    for event, segments in learned.segments.items():
+        of_event = {segment.name: entry for segment in segments if (entry := _segment(segment))}
+        own = {name: entry for name, entry in of_event.items() if _rule(entry) != _rule(everywhere.get(name, {}))}
+        if own:
+            messages[event] = {"segments": own}
+    rules = {"fields": fields, "segments": everywhere, "messages": messages}
+    return {key: value for key, value in rules.items() if value}
+
+
+def _rule(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a segment's entry asks, without the counts."""
+    return {key: value for key, value in entry.items() if key != "evidence"}
 
 
 def _place(place: LearnedPlace) -> dict[str, Any]:

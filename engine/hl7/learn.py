@@ -6,13 +6,17 @@ the number of places, not of messages. What is learned of a place, and when:
 - usage: R where it always had a value, else RE where it ever had one; X only with `closed`. Of a component: in each
   repetition of its field that had a value.
 - cardinality, where the standard lets a field repeat: 0..1 where it never did, else up to twice the most that was seen.
-- values: a set, only of codes (below), if each was seen in two messages at least.
+- values: a set, only of codes (below), if each was seen in two messages at least, or is in the standard's own table,
+  and all five times on average. In fewer than two hundred messages (`MANY`) the codes of the standard's own table are
+  in it too: that one was not seen yet does not make it wrong.
 - pattern: of identifiers and times, where all values have one shape (runs of digits, capitals, small letters, and
   marks between them). A shape has no letter or digit of a value in it.
-- length: one length, where all values had it and no pattern says so; else up to twice the longest.
-- segments, by type and event: R where it was always there; 0..1 where there was never more than one.
+- length: one length, where many different values had it and no pattern says so; else up to three times the longest.
+- segments, of all messages and by type and event: R where it was always there; 0..1 where there never was a second.
 
-Nothing is said of a place that was seen less often than `least`.
+Nothing is said of a place that was seen in fewer messages than `least`: two hundred OBX of one message are one. Nor is
+anything said of values in MSH-9, MSH-12 and EVN-1, which differ
+by type and version, and of lengths in OBX-5.
 
 No patient data comes into a profile. Values are kept only of primitive types ID and IS and of the code of CE, CWE,
 CNE and CF, only where the standard has a table for the place, only if they look like codes, and never of results,
@@ -30,11 +34,13 @@ from engine.hl7.dictionary import VARIES, ComponentDef, Dictionary, FieldDef, lo
 from engine.hl7.escape import unescape
 from engine.hl7.message import Message
 
-Kind = Literal["code", "shape", "free"]
-"""What may be learned of values: a set of them, their shape, or only their length."""
+Kind = Literal["code", "shape", "free", "none"]
+"""What may be learned of values: a set of them, their shape, only their length, or nothing."""
 
 MOST_VALUES: Final = 24
 """A set of more values than this is no set but a catalogue."""
+MANY: Final = 200
+"""In so many messages every code that is in use was seen."""
 MOST_REPEATS_SEEN: Final = 1000
 MOST_PLACES: Final = 5000
 MOST_SENDERS: Final = 50
@@ -42,8 +48,9 @@ MOST_SENDERS: Final = 50
 _CODED: Final = frozenset(("CE", "CWE", "CNE", "CF"))
 _NAMES: Final = frozenset(("XPN", "PPN", "XCN", "PN", "CN", "XON", "FN", "XAD", "AD", "SAD", "XTN", "TN", "CNN", "NDL"))
 """Types that hold names, addresses and telephones: nothing of their values is looked at but how long they are."""
-_SHAPED: Final = frozenset(("ST", "SI", "DT", "TM", "DTM", "TS"))
+_SHAPED: Final = frozenset(("ST", "DT", "TM", "DTM", "TS"))
 _PRIVATE: Final = frozenset(("OBX-5", "OBX-3", "DG1-3", "DG1-4", "PR1-3", "AL1-3", "IAM-3", "GT1-3", "PRB-3", "PID-19"))
+_BY_TYPE: Final = frozenset(("MSH-9", "MSH-12", "EVN-1", "OBX-5"))
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+/*<>-]{0,19}")
 _RUNS: Final = re.compile(r"[0-9]+|[A-Z]+|[a-z]+|[-._/:+]")
 
@@ -66,7 +73,7 @@ class LearnedPlace:
 
 @dataclass(slots=True, frozen=True)
 class LearnedSegment:
-    """What held for a segment in the messages of one type and event."""
+    """What held for a segment in the messages of one type and event, or in all."""
 
     name: str
     of: int
@@ -78,12 +85,16 @@ class LearnedSegment:
 
 @dataclass(slots=True, frozen=True)
 class Learned:
-    """What all messages had in common. `segments` are by type and event, `ADT^A01`; senders as `HIS|NORTH`."""
+    """What all messages had in common. Senders as `HIS|NORTH`.
+
+    `everywhere` are segments of all messages together, `segments` those of one type and event, `ADT^A01`.
+    """
 
     messages: int
     senders: tuple[str, ...]
     versions: tuple[str, ...]
     places: tuple[LearnedPlace, ...]
+    everywhere: tuple[LearnedSegment, ...]
     segments: Mapping[str, tuple[LearnedSegment, ...]]
 
 
@@ -96,7 +107,12 @@ class _Seen:
     can_repeat: bool
     of: int = 0
     filled: int = 0
+    messages: int = 0
+    filled_messages: int = 0
+    last_of: int = 0
+    last_filled: int = 0
     most_repeats: int = 0
+    leaf_messages: int = 0
     leaves: int = 0
     """Repetitions that had no components, since the version of their message knows none."""
     shortest: int = 1 << 30
@@ -108,12 +124,26 @@ class _Seen:
     has_shape: bool = True
     table: frozenset[str] = frozenset()
 
+    def could(self, message: int) -> None:
+        """In the message of that number it could have a value once more."""
+        self.of += 1
+        if self.last_of != message:
+            self.last_of = message
+            self.messages += 1
+
+    def has(self, message: int) -> None:
+        """And it has one."""
+        self.filled += 1
+        if self.last_filled != message:
+            self.last_filled = message
+            self.filled_messages += 1
+
 
 class Learner:
     """Sees messages, of any versions and types, and says what they had in common.
 
-    `least`: how often a place must have been seen before anything is said of it. `closed`: what was never filled is
-    said to be unused (X), so that a value that appears there is told.
+    `least`: in how many messages a place must have been seen before anything is said of it. `closed`: what was never
+    filled is said to be unused (X), so that a value that appears there is told.
     """
 
     def __init__(self, *, least: int = 10, closed: bool = False, load: Callable[[str], Dictionary] = load) -> None:
@@ -175,7 +205,7 @@ class Learner:
         seen = self._seen((name, number, 0), definition, components, dictionary)
         if seen is None:
             return
-        seen.of += 1
+        seen.could(self._messages)
         marks = delimiters.repetition + delimiters.component + delimiters.subcomponent
         repetitions = [
             part
@@ -184,13 +214,14 @@ class Learner:
         ]
         if not repetitions:
             return
-        seen.filled += 1
+        seen.has(self._messages)
         seen.most_repeats = max(seen.most_repeats, len(repetitions))
         for repetition in repetitions:
             parts = repetition.split(delimiters.cut_component) if components or not data_type else [repetition]
             is_composite = bool(components) or len(parts) > 1
             if not is_composite:
                 seen.leaves += 1
+                seen.leaf_messages += repetition is repetitions[0]
                 self._value(seen, repetition, message)
                 continue
             for position in range(1, max(len(parts), len(components)) + 1):
@@ -209,12 +240,12 @@ class Learner:
         seen = self._seen(key, definition, components, dictionary)
         if seen is None:
             return
-        seen.of += 1
+        seen.could(self._messages)
         if text.strip(message.delimiters.subcomponent) in ("", NULL):
             return
-        seen.filled += 1
+        seen.has(self._messages)
         if message.delimiters.subcomponent and message.delimiters.subcomponent in text:
-            seen.kind = "free"
+            seen.kind = "none" if seen.kind == "none" else "free"
         self._value(seen, text, message)
 
     def _value(self, seen: _Seen, text: str, message: Message) -> None:
@@ -261,11 +292,18 @@ class Learner:
         order = {name: place for place, name in enumerate(dict.fromkeys(key[0] for key in self._places))}
         keys = sorted(self._places, key=lambda key: (order[key[0]], key[1], key[2]))
         places = [made for key in keys if (made := self._place(key, self._places[key])) is not None]
+        together: dict[str, list[int]] = {}
+        for of_event in self._segments.values():
+            for name, (present, most) in of_event.items():
+                seen = together.setdefault(name, [0, 0])
+                seen[0], seen[1] = seen[0] + present, max(seen[1], most)
+        everywhere = [self._segment(name, seen, sum(self._events.values())) for name, seen in together.items()]
         segments = {
-            event: tuple(self._segment(event, name, seen) for name, seen in self._segments[event].items())
-            for event in sorted(self._segments)
+            event: tuple(self._segment(name, seen, self._events[event]) for name, seen in of_event.items())
+            for event, of_event in sorted(self._segments.items())
         }
-        return Learned(self._messages, tuple(sorted(self._senders)), tuple(self._versions), tuple(places), segments)
+        senders = tuple(sorted(self._senders))
+        return Learned(self._messages, senders, tuple(self._versions), tuple(places), tuple(everywhere), segments)
 
     def _join_versions(self) -> None:
         """A field of one version that has components in another: what it held counts as its first component."""
@@ -275,10 +313,11 @@ class Learner:
             parts = [key for key in self._places if key[:2] == (segment, number) and key[2]]
             for key in parts:
                 self._places[key].of += seen.leaves
+                self._places[key].messages += seen.leaf_messages
             _join(self._places[segment, number, 1], seen)
 
-    def _segment(self, event: str, name: str, seen: Sequence[int]) -> LearnedSegment:
-        of, (present, most) = self._events[event], seen
+    def _segment(self, name: str, seen: Sequence[int], of: int) -> LearnedSegment:
+        present, most = seen
         is_known = of >= self._least
         usage: Literal["R", "RE"] | None = None
         if is_known:
@@ -288,7 +327,7 @@ class Learner:
     def _place(self, key: tuple[str, int, int], seen: _Seen) -> LearnedPlace | None:
         segment, number, component = key
         path = f"{segment}-{number}.{component}" if component else f"{segment}-{number}"
-        is_known = seen.of >= self._least
+        is_known = seen.messages >= self._least
         distinct = None if seen.hashes is None or not seen.longest else len(seen.hashes)
         if not seen.filled:
             if not (self._closed and is_known):
@@ -298,7 +337,7 @@ class Learner:
         if is_known:
             usage = "R" if seen.filled == seen.of else "RE"
         cardinality = None
-        if not component and is_known and seen.can_repeat and seen.filled >= self._least:
+        if not component and is_known and seen.can_repeat and seen.filled_messages >= self._least:
             cardinality = (0, 1 if seen.most_repeats == 1 else 2 * seen.most_repeats)
         values = self._values(seen)
         pattern = "" if values else self._pattern(seen, distinct)
@@ -308,17 +347,25 @@ class Learner:
         )
 
     def _values(self, seen: _Seen) -> tuple[str, ...]:
-        """The set of codes, if it is one: each seen in two messages, or one in two hundred and in HL7's table."""
-        if seen.kind != "code" or not seen.values or seen.filled < self._least:
+        """The set of codes, if it is one."""
+        if seen.kind != "code" or not seen.values or seen.filled_messages < max(self._least, 5 * len(seen.values)):
             return ()
         once = [value for value, count in seen.values.items() if count == 1]
-        if once and (len(once) * 200 > seen.filled or not all(value in seen.table for value in once)):
+        is_rare = seen.filled_messages < MANY or len(once) * MANY <= seen.filled_messages
+        if once and not (is_rare and all(value in seen.table for value in once)):
             return ()
-        return tuple(sorted(seen.values))
+        standard = seen.table if seen.filled_messages < MANY and len(seen.table) <= MOST_VALUES else ()
+        return tuple(sorted({*seen.values, *standard}))
 
     def _pattern(self, seen: _Seen, distinct: int | None) -> str:
         is_varied = distinct is None or distinct > 1
-        if seen.kind != "shape" or not seen.has_shape or not seen.runs or seen.filled < self._least or not is_varied:
+        if (
+            seen.kind != "shape"
+            or not seen.has_shape
+            or not seen.runs
+            or not is_varied
+            or seen.filled_messages < self._least
+        ):
             return ""
         if not any(kind == "[0-9]" for kind, _, _ in seen.runs):
             return ""
@@ -328,18 +375,20 @@ class Learner:
         )
 
     def _length(self, seen: _Seen, distinct: int | None) -> tuple[int, int] | None:
-        if not seen.longest or seen.filled < self._least:
+        if not seen.longest or seen.filled_messages < self._least or seen.kind == "none":
             return None
-        if seen.shortest == seen.longest and seen.kind != "free" and (distinct is None or distinct > 1):
+        if seen.shortest == seen.longest and seen.kind == "shape" and (distinct is None or distinct >= 10):
             return seen.longest, seen.longest
-        return 0, max(10, -(-2 * seen.longest // 10) * 10)
+        return 0, max(20, -(-3 * seen.longest // 10) * 10)
 
 
 def _join(first: _Seen, whole: _Seen) -> None:
     """Lay what a field held as a whole over what its first component held; the field keeps only its counts."""
     first.filled += whole.leaves
+    first.filled_messages += whole.leaf_messages
     first.shortest, first.longest = min(first.shortest, whole.shortest), max(first.longest, whole.longest)
     first.hashes = first.hashes | whole.hashes if first.hashes is not None and whole.hashes is not None else None
+    first.table = first.table | whole.table
     if first.kind != whole.kind:
         first.kind = "free"
     if first.values is not None and whole.values is not None:
@@ -390,6 +439,8 @@ def _new(
 ) -> _Seen:
     """A place not seen before: what may be learned of its values goes by the standard's data types alone."""
     segment, number, position = key
+    if f"{segment}-{number}" in _BY_TYPE:
+        return _Seen("none", definition.name if definition is not None else "", definition is None)
     if definition is None:
         return _Seen("free", "", True)
     is_private = f"{segment}-{number}" in _PRIVATE or definition.data_type == VARIES
@@ -424,8 +475,13 @@ def _codes(table: str, dictionary: Dictionary) -> frozenset[str]:
 
 
 def rules_of(learned: Learned) -> Iterator[str]:
-    """The ids of all rules that were learned, as `profile` names them."""
+    """The ids of all rules that were learned, as `profile` names them; of a segment once for each type and event."""
     for place in learned.places:
         for aspect in ("usage", "cardinality", "length", "values", "pattern"):
             if getattr(place, aspect):
                 yield f"{place.path}.{aspect}"
+    for segment in (*learned.everywhere, *(each for of_event in learned.segments.values() for each in of_event)):
+        if segment.usage:
+            yield f"{segment.name}.usage"
+        if segment.only_one:
+            yield f"{segment.name}.cardinality"

@@ -19,6 +19,8 @@ TextCheck = Callable[[Run, int, int, int, int, str], None]
 """Of a text with its field, repetition, component and subcomponent."""
 FieldCheck = Callable[[Run, int, str], None]
 """Of a whole field with its number."""
+Quick = Callable[[str], object]
+"""Says at a glance that a text without delimiters is surely right; what it doubts goes the long way."""
 Verdict = Callable[[Run], Breach | None]
 """What is said of a place in this message; it may hang on a condition."""
 
@@ -31,10 +33,14 @@ class Demand(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What is asked of the parts of a text: `checks[n]` is of part n, `known` how many the data type has."""
+    """What is asked of the parts of a text: `checks[n]` is of part n, `known` how many the data type has.
+
+    `quicks[n]` is of part n too: None where there is no short cut.
+    """
 
     demands: tuple[Demand, ...]
     checks: tuple[TextCheck | None, ...]
+    quicks: tuple[Quick | None, ...]
     known: int
     unknown: Breach | None
 
@@ -71,7 +77,8 @@ def text_check(
             _check_code(run, coded, pieces, (field, repetition, component, subcomponent))
         if parts is not None:
             if depth == 0:
-                _check_components(run, parts, field, repetition, pieces)
+                flat = len(pieces) == 1 or run.subcomponent not in text
+                _check_components(run, parts, field, repetition, pieces, flat=flat)
             else:
                 _check_subcomponents(run, parts, field, repetition, component, pieces)
 
@@ -96,21 +103,25 @@ def _check_code(run: Run, coded: tuple[str, Test], pieces: Sequence[str], at: tu
         run.add(breach, *at)
 
 
-def _check_components(run: Run, parts: Parts, field: int, repetition: int, pieces: Sequence[str]) -> None:
+def _check_components(
+    run: Run, parts: Parts, field: int, repetition: int, pieces: Sequence[str], *, flat: bool
+) -> None:
+    """`flat`: none of them has subcomponents."""
+    count = len(pieces)
     for number, verdict in parts.demands:
-        if number > len(pieces) or run.is_empty(pieces[number - 1]):
+        if number > count or run.is_empty(pieces[number - 1]):
             run.add(verdict(run), field, repetition, number)
-    checks = parts.checks
-    for number, piece in enumerate(pieces, 1):
-        if piece:
-            if number >= len(checks):
-                break
-            check = checks[number]
-            if check is not None:
-                check(run, field, repetition, number, 0, piece)
-    for number in range(parts.known + 1, len(pieces) + 1):
+    _, checks, quicks, known, unknown = parts
+    number = 0
+    for piece in pieces if count < len(checks) else pieces[: len(checks) - 1]:
+        number += 1
+        if piece and (check := checks[number]) is not None:
+            if flat and (quick := quicks[number]) is not None and quick(piece):
+                continue
+            check(run, field, repetition, number, 0, piece)
+    for number in range(known + 1, count + 1):
         if not run.is_empty(pieces[number - 1]):
-            run.add(parts.unknown, field, repetition, number)
+            run.add(unknown, field, repetition, number)
             return
 
 
@@ -120,14 +131,9 @@ def _check_subcomponents(
     for number, verdict in parts.demands:
         if number > len(pieces) or run.is_empty(pieces[number - 1]):
             run.add(verdict(run), field, repetition, component, number)
-    checks = parts.checks
-    for number, piece in enumerate(pieces, 1):
-        if piece:
-            if number >= len(checks):
-                break
-            check = checks[number]
-            if check is not None:
-                check(run, field, repetition, component, number, piece)
+    for number, (piece, check) in enumerate(zip(pieces, parts.checks[1:], strict=False), 1):
+        if piece and check is not None:
+            check(run, field, repetition, component, number, piece)
     for number in range(parts.known + 1, len(pieces) + 1):
         if not run.is_empty(pieces[number - 1]):
             run.add(parts.unknown, field, repetition, component, number)

@@ -10,6 +10,7 @@ from engine.hl7.validate.checks import (
     Depth,
     FieldCheck,
     Parts,
+    Quick,
     TextCheck,
     Times,
     Verdict,
@@ -20,7 +21,7 @@ from engine.hl7.validate.checks import (
 )
 from engine.hl7.validate.rules import Breach, Judge, profile_breach
 from engine.hl7.validate.run import Run
-from engine.hl7.validate.values import Test, is_coded, table_test, type_test
+from engine.hl7.validate.values import Test, codes_of, is_coded, quick_test, table_test, type_test
 from engine.hl7.version import parse_version
 
 _FREE_TEXT: Final = frozenset({"TX", "FT", "CM"})
@@ -86,6 +87,23 @@ class FieldCompiler:
             check = self._text(place, name, data_type, 0, definition, (number,))
         times = self._times(element, definition, place, name)
         return field_check(check, times, self._forbidden(element, place, name))
+
+    def quick(self, number: int, definition: FieldDef | None) -> Quick | None:
+        """The short cut for a field whose text has no delimiters; None where there is none."""
+        if definition is None or definition.usage == "X":
+            return None
+        return self._quick(definition.data_type, definition, (number,))
+
+    def _quick(self, data_type: str, definition: Definition, at: tuple[int, ...]) -> Quick | None:
+        known = self._dictionary.data_type(data_type)
+        if known is None or not (known.is_primitive or data_type == "TS"):
+            return None
+        if self._elements.at(*at) is not None or (len(at) < 3 and self._elements.parts(*at)):
+            return None
+        codes = None
+        if definition.table and known.is_primitive and (table := self._dictionary.table(definition.table)) is not None:
+            codes = codes_of(table)
+        return quick_test(data_type, codes, definition.length if self._has_lengths else None)
 
     def _text(
         self, place: str, name: str, data_type: str, depth: Depth, definition: Definition | None, at: tuple[int, ...]
@@ -164,15 +182,19 @@ class FieldCompiler:
         components = known.components if known else ()
         demands: list[Demand] = []
         checks: list[TextCheck | None] = [None]
+        quicks: list[Quick | None] = [None]
         for number in range(1, max(len(components), *said, 0) + 1 if said else len(components) + 1):
             component = components[number - 1] if number <= len(components) else None
             element = self._elements.at(*at, number)
             below, name = f"{place}.{number}", _name(element, component)
             if demand := self._demand(number, below, name, component, element):
                 demands.append(demand)
-            checks.append(self._part(below, name, data_type, 1 if depth == 0 else 2, component, (*at, number)))
+            where = (*at, number)
+            checks.append(self._part(below, name, data_type, 1 if depth == 0 else 2, component, where))
+            is_in_use = component is not None and component.usage != "X" and data_type != "TS"
+            quicks.append(self._quick(component.data_type, component, where) if component and is_in_use else None)
         limit = max(len(components), len(checks) - 1, 1)
-        return Parts(tuple(demands), tuple(checks), limit, self._unknown(known, data_type, place))
+        return Parts(tuple(demands), tuple(checks), tuple(quicks), limit, self._unknown(known, data_type, place))
 
     def _unknown(self, known: DataTypeDef | None, data_type: str, place: str) -> Breach | None:
         if known is None or data_type in _FREE_TEXT:
@@ -202,7 +224,8 @@ class FieldCompiler:
     def _by_obx_2(self, place: str, name: str) -> TextCheck:
         """OBX-5, each by the OBX-2 of its own segment; no type, or one that is unknown: text (hl7.md item 49)."""
         untyped = self._judge.breach("datatype.OBX-5", place, name)
-        by_type: dict[str, TextCheck | None] = {}
+        by_type: dict[str, tuple[TextCheck | None, Quick | None]] = {}
+        plain = FieldDef(5, name, VARIES, "O", None, None, "")
 
         def check(run: Run, field: int, repetition: int, component: int, subcomponent: int, text: str) -> None:
             declared = run.fields[2] if len(run.fields) > 2 else ""
@@ -211,9 +234,10 @@ class FieldCompiler:
             if declared not in by_type:
                 declared = declared if self._dictionary.data_type(declared) else "TX"  # so that by_type stays small
                 if declared not in by_type:
-                    by_type[declared] = self._text(place, name, declared, 0, None, (5,))
-            found = by_type[declared]
-            if found is not None:
+                    quick = self._quick(declared, plain, (5,))
+                    by_type[declared] = self._text(place, name, declared, 0, None, (5,)), quick
+            found, quick = by_type[declared]
+            if found is not None and not (quick is not None and run.is_plain(text) and quick(text)):
                 found(run, field, repetition, component, subcomponent, text)
 
         return check

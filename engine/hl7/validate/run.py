@@ -88,6 +88,10 @@ class Run:
         finally:
             message.focus = before
 
+    def is_plain(self, text: str) -> bool:
+        """Whether a text has neither repetitions nor components nor subcomponents."""
+        return text.isalnum() or not (self.component in text or self.repetition in text or self.subcomponent in text)
+
     def is_empty(self, text: str) -> bool:
         """Whether a text has no value: nothing, the delete marker, or delimiters alone (hl7.md items 45 and 46)."""
         return not text or text == '""' or not text.strip(self.marks)

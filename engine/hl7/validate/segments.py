@@ -6,7 +6,7 @@ from typing import Final
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.dictionary import Dictionary, FieldDef
 from engine.hl7.profile import Element, SegmentDefinition
-from engine.hl7.validate.checks import Demand, FieldCheck
+from engine.hl7.validate.checks import Demand, FieldCheck, Quick
 from engine.hl7.validate.fields import Elements, FieldCompiler
 from engine.hl7.validate.rules import Breach, Judge
 from engine.hl7.validate.run import Run
@@ -34,17 +34,23 @@ def compile_segment(
     last = max([*definitions, *asked.fields()], default=0)
     demands: list[Demand] = []
     checks: list[FieldCheck | None] = [None] * begin
+    quicks: list[Quick | None] = [None] * begin
     for number in range(begin, last + 1):
         definition = definitions.get(number)
         if demand := compiler.demand(number, definition):
             demands.append(demand)
         checks.append(compiler.field(number, definition))
+        quicks.append(compiler.quick(number, definition))
     beyond = judge.breach("field.unknown", name, "") if standard is not None else None
-    return _check(tuple(demands), tuple(checks), begin, beyond)
+    return _check(tuple(demands), tuple(checks), tuple(quicks), begin, beyond)
 
 
 def _check(
-    demands: tuple[Demand, ...], checks: tuple[FieldCheck | None, ...], begin: int, beyond: Breach | None
+    demands: tuple[Demand, ...],
+    checks: tuple[FieldCheck | None, ...],
+    quicks: tuple[Quick | None, ...],
+    begin: int,
+    beyond: Breach | None,
 ) -> SegmentCheck:
     known = len(checks)
 
@@ -52,11 +58,13 @@ def _check(
         run.fields = fields
         count = len(fields)
         for number, verdict in demands:
-            if number >= count or run.is_empty(fields[number]):
+            if number >= count or ((text := fields[number]).isalnum() is False and run.is_empty(text)):
                 run.add(verdict(run), number)
         for number in range(begin, count if count < known else known):
             text = fields[number]
             if text and (look := checks[number]) is not None:
+                if (quick := quicks[number]) is not None and run.is_plain(text) and quick(text):
+                    continue
                 look(run, number, text)
         if count > known and beyond is not None:
             for number in range(known, count):

@@ -162,7 +162,7 @@ class Structure:
         instance = next(each for each in stack if each.place is step.inside)
         place = step.enter[0]
         is_many = place.most is not None and instance.counts[place.index] >= place.most
-        if not is_many:
+        if not is_many and instance.lasts[place.index] != index - 1:  # of several in a row, the first is enough
             _note(run, self._of("structure.order", name), index)
         _enter(run, instance, place, index)
         if self._counts_extra:

@@ -4,7 +4,8 @@ Item numbers are of hl7.md: 49 and 76 (numbers), 73 to 75 (times).
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
+from types import MappingProxyType
 from typing import Final
 
 from engine.hl7.dictionary import Dictionary, TableDef
@@ -21,6 +22,7 @@ _MOMENT: Final = re.compile(
     _DAY + r"(?:(?:[01][0-9]|2[0-3])[0-5][0-9](?:[0-5][0-9](?:\.[0-9]{1,4})?)?)?)?)?(?:[+-](?:0[0-9]|1[01])[0-5][0-9])?"
 )
 _DATE: Final = re.compile(_DAY + r")?)?")
+_CLOCK: Final = re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:[0-5][0-9](?:\.[0-9]{1,4})?)?)?")
 _PADDED: Final = re.compile(r"[ 0]+|\s.*|.*\s", re.DOTALL)
 _CODED: Final = frozenset({"CE", "CF", "CNE", "CWE"})
 _EVENT_TABLES: Final = frozenset({"0003", "0076", "0354"})
@@ -65,6 +67,11 @@ _TYPES: Final = {
 }
 
 
+_GRAMMARS: Final = MappingProxyType(
+    {"NM": _NUMBER, "SI": _SEQUENCE, "DT": _DATE, "TS": _MOMENT, "DTM": _MOMENT, "TM": _CLOCK}
+)
+
+
 def type_test(data_type: str, wrong: Breach | None, padded: Breach | None) -> Test | None:
     """Of one of the data types with a grammar; None for texts and codes.
 
@@ -93,7 +100,7 @@ def table_test(judge: Judge, dictionary: Dictionary, table: str, data_type: str,
     another version is told as a warning. Codes that begin with Z are a site's own in the tables of messages and events.
     """
     found = dictionary.table(table) if table else None
-    codes = _codes(found) if found else None
+    codes = codes_of(found) if found else None
     if found is None or codes is None:
         return None
     rule = f"table.{table}"
@@ -109,12 +116,38 @@ def table_test(judge: Judge, dictionary: Dictionary, table: str, data_type: str,
     return lambda value: None if value in codes else breach
 
 
+def quick_test(data_type: str, codes: Container[str] | None, most: int | None) -> Callable[[str], object] | None:
+    """Whether a text without delimiters is surely of that type, one of those codes, and no longer than that.
+
+    An escape sequence is never shorter than what it means, so that a text may be measured as it stands.
+    """
+    tests: list[Callable[[str], object]] = []
+    if (grammar := _GRAMMARS.get(data_type)) is not None:
+        tests.append(grammar.fullmatch)
+    if codes is not None:
+        tests.append(codes.__contains__)
+    if most is None:
+        if len(tests) == 1:
+            return tests[0]
+        return (lambda text: all(test(text) for test in tests)) if tests else _always
+    if not tests:
+        return lambda text: len(text) <= most
+    first = tests[0]
+    if len(tests) == 1:
+        return lambda text: len(text) <= most and first(text)
+    return lambda text: len(text) <= most and all(test(text) for test in tests)
+
+
+def _always(text: str) -> bool:
+    return True
+
+
 def is_coded(data_type: str) -> bool:
     """Whether it is a code with its coding system as third component."""
     return data_type in _CODED
 
 
-def _codes(table: TableDef) -> frozenset[str] | None:
+def codes_of(table: TableDef) -> frozenset[str] | None:
     """All codes, with ranges such as `E1 ... E9` written out; None for a table that is open or empty."""
     codes = set(table.codes)
     for pattern in table.patterns:
@@ -124,8 +157,3 @@ def _codes(table: TableDef) -> frozenset[str] | None:
         width = len(found[2])
         codes.update(f"{found[1]}{n:0{width}}" for n in range(int(found[2]), int(found[4]) + 1))
     return frozenset(codes) if codes else None
-
-
-def joined(tests: Iterable[Test | None]) -> tuple[Test, ...]:
-    """Those that there are."""
-    return tuple(test for test in tests if test is not None)

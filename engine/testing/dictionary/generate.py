@@ -51,10 +51,10 @@ def _text(tables: Tables, supplement: Supplement) -> str:
     lines = []
     for name, fields in sorted(tables.segments.items()):
         extra = _extra(supplement, version, name)
-        lines.append(f"S {name}\t" + "|".join([extra.title, *_fields(fields, extra)]))
+        lines.append(f"S {name}\t" + "|".join([extra.title, *_fields(fields, extra, tables)]))
     for name, components in sorted(tables.data_types.items()):
         extra = _extra(supplement, version, f"@{name}")
-        lines.append(f"D {name}\t" + "|".join([extra.title, *_components(components, extra)]))
+        lines.append(f"D {name}\t" + "|".join([extra.title, *_components(components, extra, tables)]))
     lines += [f"T {number[3:]}\t{_table(table)}" for number, table in sorted(tables.tables.items())]
     lines += [f"M {name}\t{_children(place)}" for name, place in sorted(tables.structures.items())]
     events = event_map(version, VERSIONS, tables.structures)
@@ -62,22 +62,37 @@ def _text(tables: Tables, supplement: Supplement) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fields(fields: dict[int, Record], extra: _Extra) -> list[str]:
+def _fields(fields: dict[int, Record], extra: _Extra, tables: Tables) -> list[str]:
     found = []
     for number in range(1, max(fields, default=0) + 1):
         record = fields[number]
         maximum = "" if record.maximum in (0, 1) else "*" if record.maximum == -1 else str(record.maximum)
-        parts = (record.name, record.data_type, _usage(record), maximum, _length(extra, number), record.table[3:])
+        parts = (
+            record.name,
+            record.data_type,
+            _usage(record),
+            maximum,
+            _length(extra, number, record, tables),
+            record.table[3:],
+        )
         found.append(";".join(parts))
     return found
 
 
-def _components(components: dict[int, Record], extra: _Extra) -> list[str]:
+def _components(components: dict[int, Record], extra: _Extra, tables: Tables) -> list[str]:
     found = []
     for number in range(1, max(components, default=0) + 1):
         record = components[number]
         found.append(
-            ";".join((record.name, record.data_type, _usage(record), _length(extra, number), record.table[3:]))
+            ";".join(
+                (
+                    record.name,
+                    record.data_type,
+                    _usage(record),
+                    _length(extra, number, record, tables),
+                    record.table[3:],
+                )
+            )
         )
     return found
 
@@ -86,8 +101,12 @@ def _usage(record: Record) -> str:
     return "X" if record.maximum == 0 else "R" if record.minimum else ""
 
 
-def _length(extra: _Extra, number: int) -> str:
-    return extra.lengths[number - 1] if number <= len(extra.lengths) else ""
+def _length(extra: _Extra, number: int, record: Record, tables: Tables) -> str:
+    """The stated length; none where a code of the place's own table is longer, such as CWE in OBX-2 (2 characters)."""
+    length = extra.lengths[number - 1] if number <= len(extra.lengths) else ""
+    table = tables.tables.get(record.table)
+    is_short = length and table and record.data_type in ("ID", "IS") and any(len(c) > int(length) for c in table.codes)
+    return "" if is_short else length
 
 
 def _table(table: CodeTable) -> str:

@@ -190,6 +190,18 @@ def _codes(all: Versions) -> int:
     return count
 
 
+def _value_types(all: Versions) -> int:
+    count = 0
+    for tables in all.values():
+        table = tables.tables.get("HL70125")
+        if table is not None:
+            types = {name for name in tables.data_types if len(name) <= 3} - {"CM", "CQ", "SI", "ID"}
+            missing = sorted(types - set(table.codes))
+            table.codes = [*table.codes, *missing]
+            count += len(missing)
+    return count
+
+
 def _table_numbers(all: Versions) -> int:
     count = 0
     for tables in all.values():
@@ -305,6 +317,11 @@ REPAIRS: Final = (
         "2.1, 2.2 and 2.3 have no tables at all",
         "they take those of 2.3.1, which say so by their version; a code that is missing there is only a warning",
         _borrowed_tables,
+    ),
+    Repair(
+        "table 0125, of what OBX-2 may say, lacks data types that the version has, such as CWE in 2.5.1",
+        "all data types are valid there, but for CM, CQ, SI and ID (v2.5.1 section 7.4.2.2)",
+        _value_types,
     ),
     Repair("components without a name", "they take that of their table", _missing_names),
     Repair(
