@@ -13,12 +13,10 @@ from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.message_files import ENDINGS
 from engine.cli.output import say
-from engine.cli.validation_html import html_report
-from engine.cli.validation_junit import JUnit, spooled
-from engine.cli.validation_report import Checker, Report, check
-from engine.cli.validation_text import summary, text_report
 
 if TYPE_CHECKING:
+    from engine.cli.validation_junit import JUnit
+    from engine.cli.validation_report import Report
     from engine.hl7.profile import ProfileSet
 
 Format = Literal["text", "json", "junit", "html"]
@@ -32,7 +30,7 @@ STANDARD: Final = "standard"
     "segmill validate samples/adt",
     "segmill validate samples/orders --profile samples/profiles/orders.yaml",
     "segmill validate samples -o report.html",
-    "segmill validate samples/results --format junit -o results.xml",
+    "segmill validate samples/results -o results.xml",
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE|FOLDER...")
 @click.option("--profile", metavar="FILE", default=STANDARD, help="A profile; without it, the standard alone.")
@@ -62,6 +60,10 @@ def command(
     folder, or hold many messages, as HL7, JSON or XML; - is standard input. Of a profile's rules those with
     mode: reject are errors; of the standard's those that it calls so. Ends with 1 if a message has an error.
     """
+    from engine.cli.validation_junit import spooled
+    from engine.cli.validation_report import Checker, Report, check
+    from engine.cli.validation_text import summary
+
     if as_json and form not in (None, "json"):
         raise misuse("--json is --format json")
     chosen: Format = "json" if as_json else form or BY_ENDING.get(path.suffix.lower() if path else "", "text")
@@ -105,7 +107,10 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
         yield out
 
 
-def _write(report: Report, form: Format, out: IO[str], junit: JUnit, *, show_values: bool) -> None:
+def _write(report: "Report", form: Format, out: IO[str], junit: "JUnit", *, show_values: bool) -> None:
+    from engine.cli.validation_html import html_report
+    from engine.cli.validation_text import text_report
+
     match form:
         case "json":
             json.dump(report.as_dict(), out, ensure_ascii=False, indent=1)

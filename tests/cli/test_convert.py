@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli.messages import decoded_lines, masked
 from engine.hl7.convert import convert, hl7_of, split_bodies
 from engine.hl7.message import Message, split_batch
 
@@ -125,3 +126,11 @@ def test_a_case_of_a_channel_with_json_is_written_and_holds(segmill, site):
     assert (case / "out.archive.json").exists() and not (case / "out.archive.hl7").exists()
     assert json.loads((case / "out.archive.json").read_bytes())["segments"][0]["segment"] == "MSH"
     assert segmill("test", site, "adt").code == 0
+
+
+def test_a_stored_document_is_shown_line_by_line_and_masked_without_leave(adt):
+    body = convert(Message.parse(adt(family="Secretname")), "json")
+    lines = decoded_lines(body)
+    assert lines[2].startswith('{"segment":"EVN"')
+    assert "Secretname" in "".join(lines)
+    assert not any(word in masked(line) for line in lines for word in ("Secretname", "segment", "900001"))

@@ -104,7 +104,7 @@ def test_a_profile_with_mistakes_is_shown_with_its_place(segmill, folder, tmp_pa
 
 
 def test_a_message_of_a_sender_without_a_profile_is_told(segmill, tmp_path, adt):
-    (tmp_path / "p.yaml").write_text("profiles:\n  - for: [{sender: LAB}]\n    fields:\n      PID-8: {usage: R}\n")
+    (tmp_path / "p.yaml").write_text("for: {sender: LAB}\nfields:\n  PID-8: {usage: R}\n")
     (tmp_path / "a.hl7").write_bytes(adt(sex=""))
     said = segmill("validate", tmp_path / "a.hl7", "--profile", tmp_path / "p.yaml")
     assert said.code == 0, said.out + said.err
