@@ -151,13 +151,14 @@ class _Writer:
         What stands deeper than HL7 has delimiters for is the first component of each composite type on the way:
         a time as XPN-10.1 is `<DR.1><TS.1>`.
         """
+        cuts = (self._marks.cut_component, self._marks.cut_subcomponent)[level:]
+        text = text.rstrip("".join(cuts)) if cuts else text
         if not text:
             return ""
         definition = self._dictionary.data_type(data_type)
         if data_type.endswith(_SIMPLE):
             definition = self._dictionary.data_type(data_type.removesuffix(_SIMPLE)) or definition
         components = definition.components if definition is not None else ()
-        cuts = (self._marks.cut_component, self._marks.cut_subcomponent)[level:]
         if not components and not any(cut in text for cut in cuts):
             return self._text(text)
         kind = definition.name if definition is not None and components else _UNKNOWN

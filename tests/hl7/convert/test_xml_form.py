@@ -191,6 +191,8 @@ def test_a_message_looks_like_this():
          "1</TS.1></DR.2></XPN.10></PID.5>"),
         ('PID|||||""', '<PID.5><XPN.1><FN.1>""</FN.1></XPN.1></PID.5>'),
         ("PID|||", ""),
+        ("PID||||||||F^^~F&", "<PID.8>F</PID.8><PID.8>F</PID.8>"),
+        ("ZZ1|a^b&&^^|a&^^", "<ZZ1.1><UNKNOWN.1>a</UNKNOWN.1><UNKNOWN.2>b</UNKNOWN.2></ZZ1.1><ZZ1.2>a</ZZ1.2>"),
         ("NTE|1||\\F\\\\S\\\\T\\\\R\\\\E\\<>", "<NTE.1>1</NTE.1><NTE.3>|^&amp;~\\&lt;&gt;</NTE.3>"),
         ("NTE|1||\\H\\a\\N\\\\X0D\\\x07", '<NTE.1>1</NTE.1><NTE.3><escape V="H"/>a<escape V="N"/><escape V="X0D"/>'
          '<escape V="X07"/></NTE.3>'),
