@@ -43,6 +43,7 @@ from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
 from engine.runtime.lookout import Lookout
 from engine.runtime.policy import Policy
+from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
@@ -129,6 +130,8 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
+        self.control.keeping = self._make_retention()
+        self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {host}:{port}" for name, (host, port) in sorted(self.addresses.items()))
         log.info("started: %s", ports)
@@ -316,6 +319,16 @@ class Engine:
 
     # -- while it runs --------------------------------------------------------------------------
 
+    def _make_retention(self) -> Retention:
+        """For every channel the store knows, also those that the site's files no longer have."""
+        assert self._committer is not None
+        site = self._settings.retention
+        kept = {name: ages((site.bodies, site.messages), 0.0) for name, _ in self._queries.counts()}
+        for loaded in self._site.channels:
+            own = loaded.file.retention or site
+            kept[loaded.name] = ages((own.bodies, own.messages), loaded.file.duplicates.window)
+        return Retention(kept, site.size, self._committer, self._clock, self.meter)
+
     def _make_lookout(self) -> Lookout:
         is_file = self._settings.store_kind == "sqlite"
         return Lookout(
@@ -324,6 +337,8 @@ class Engine:
             (self._site.folder / self._settings.store_path).parent if is_file else None,
             self._settings.limits.free_disk,
             self._show_room,
+            self._settings.limits.low_disk,
+            self.meter.disk,
         )
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from engine.hl7.batch import split_batch
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
+from engine.hl7.wide import narrowed
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NAME = re.compile(r"(?P<code>[a-z]{3})_(?:(?P<event>[a-z]\d\d)_)?(?P<version>2(?:\.\d)+)(?:_(?P<note>.+))?")
@@ -60,6 +61,18 @@ def test_every_trigger_event_is_there_in_every_version():
     [
         ("utf8", "Pröbenname", "Zoë 试验"),
         ("8859-1", "Pröbenname", "Zoë"),
+        ("8859-2", "Przykładowa", "Żofia"),
+        ("8859-3", "Eżempju", "Ġorġa"),
+        ("8859-4", "Piemērs", "Ķirils"),
+        ("8859-5", "Примерова", "Анна"),
+        ("8859-6", "تجربة", "مثال"),
+        ("8859-7", "Δοκιμή", "Άννα"),
+        ("8859-8", "בדיקה", "דוגמה"),
+        ("8859-9", "Örnekoğlu", "Şirin"),
+        ("shiftjis", "試験表ソ十", "ｶﾅ予"),
+        ("jisx0212", "試験丂", "万次"),
+        ("iso2022", "Pröbenname", "Zoë Δοκιμή"),
+        ("switches", "Pröbenname", "Zoë"),
         ("8859-15", "Šampleová", "Žœ"),
         ("gb18030", "测试亅乛乗亊", "样本"),
         ("big5", "測試吜乞么吘", "樣本"),
@@ -71,6 +84,23 @@ def test_names_of_every_charset_read_as_they_were_written(note: str, family: str
     message = Message.parse((SAMPLES / "charsets" / f"adt_a01_2.5.1_{note}.hl7").read_bytes())
     assert message.get("PID-5.1") == family
     assert message.get("PID-5.2") == given
+
+
+def test_text_behind_switches_is_read_for_people():
+    message = Message.parse((SAMPLES / "charsets/adt_a01_2.5.1_switches.hl7").read_bytes())
+    assert message.plain("NTE-3") == "Δοκιμή, Pröbe, 万次."
+
+
+def test_a_file_in_utf_16_is_a_message_once_it_is_narrowed():
+    raw = narrowed((SAMPLES / "quirks/utf16_file.hl7").read_bytes())
+    message = Message.parse(raw)
+    assert (message.get("PID-5.1"), message.get("MSH-18")) == ("Pröbenname", "UNICODE UTF-8")
+
+
+def test_every_charset_that_can_be_read_has_a_sample():
+    declared = {Message.parse(path.read_bytes()).fields(0)[18] for path in files("charsets")}
+    assert declared >= {f"8859/{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)}
+    assert declared >= {"UNICODE UTF-8", "GB 18030-2000", "BIG-5", "KS X 1001", "ISO IR14", "~ISO IR87"}
 
 
 def test_kanji_stand_beside_the_roman_name():
@@ -165,7 +195,7 @@ def test_acknowledgement_wishes_are_where_the_standard_has_them(name: str, accep
     assert message.get("MSH-16") == application
 
 
-@pytest.mark.parametrize("name", ["empty", "garbage"])
+@pytest.mark.parametrize("name", ["empty", "garbage", "utf16_file"])
 def test_what_is_no_message_is_said_to_be_none(name: str):
     with pytest.raises(UnreadableMessage):
         quirk(name)
@@ -194,6 +224,8 @@ def test_every_quirk_is_explained():
 def test_every_person_is_plainly_invented():
     """No sample may ever be mistaken for a patient: family names are from a list that says so."""
     invented = {"Testperson", "Sampleton", "Mockman", "Pröbenname", "Šampleová", "Shiken", "Test%person", None, ""}
+    # "Example" and "trial" in Polish, Maltese, Latvian, Russian, Arabic, Greek, Hebrew and Turkish.
+    invented |= {"Przykładowa", "Eżempju", "Piemērs", "Примерова", "تجربة", "Δοκιμή", "בדיקה", "Örnekoğlu"}
     for path in sorted(SAMPLES.rglob("*.hl7")):
         for part in split_batch(path.read_bytes()) if path.stat().st_size else []:
             try:
@@ -201,4 +233,4 @@ def test_every_person_is_plainly_invented():
             except UnreadableMessage:
                 continue
             family = message.get("PID-5.1")
-            assert family in invented or family.startswith(("测试", "測試", "시험")), name_of(path)
+            assert family in invented or family.startswith(("测试", "測試", "시험", "試験")), name_of(path)

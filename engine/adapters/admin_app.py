@@ -164,7 +164,7 @@ BodyT = TypeVar("BodyT", bound=SeqsBody)
 
 
 def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
-    """GET /v1/status; POST /v1/release, /v1/resend, /v1/reprocess and /v1/discard."""
+    """GET /v1/status and /v1/retention (a POST to it confirms); POST /v1/release, resend, reprocess and discard."""
 
     async def status(request: Request) -> Response:
         is_ready, why_not = await calls.ask(control.ready(), READY_TIMEOUT_S)
@@ -178,6 +178,10 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
                 "channels": [asdict(channel) for channel in channels],
             }
         )
+
+    async def retention(request: Request) -> Response:
+        found = await calls.ask(control.retention(confirm=request.method == "POST"), READY_TIMEOUT_S)
+        return JSONResponse({"schema": SCHEMA, **asdict(found)})
 
     async def release(request: Request) -> Response:
         body = await _read(request, SeqsBody)
@@ -198,6 +202,7 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
 
     return [
         Route("/v1/status", _guarded(status)),
+        Route("/v1/retention", _guarded(retention), methods=["GET", "POST"]),
         Route("/v1/release", _guarded(release), methods=["POST"]),
         Route("/v1/resend", _guarded(resend), methods=["POST"]),
         Route("/v1/reprocess", _guarded(reprocess), methods=["POST"]),

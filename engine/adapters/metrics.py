@@ -47,6 +47,10 @@ class PrometheusMeter:
         self.listeners: dict[str, ListenerNumbers] = {}
         self.commit_seconds = Histogram(COMMIT_BOUNDS_S)
         self.commit_messages = Histogram(COMMIT_BOUNDS_MESSAGES)
+        self.pruned_bodies = 0
+        self.pruned_messages = 0
+        self.is_retention_paused = False
+        self.disk_free_bytes: int | None = None
         self.registry = CollectorRegistry()
         self.registry.register(_Collector(self, wall_s))
         ProcessCollector(registry=self.registry)
@@ -65,6 +69,16 @@ class PrometheusMeter:
     def commit(self, seconds: float, size: int) -> None:
         self.commit_seconds.observe(seconds)
         self.commit_messages.observe(size)
+
+    def pruned(self, bodies: int, messages: int) -> None:
+        self.pruned_bodies += bodies
+        self.pruned_messages += messages
+
+    def retention_paused(self, paused: bool) -> None:
+        self.is_retention_paused = paused
+
+    def disk(self, free_bytes: int) -> None:
+        self.disk_free_bytes = free_bytes
 
     def connections(self, listener: str, open_count: int) -> None:
         self.listener(listener).open_count = open_count
@@ -95,6 +109,7 @@ class _Collector(Collector):
         commit_messages = HistogramMetricFamily("segmill_commit_messages", "Entries that one transaction made durable.")
         _add(commit_messages, (), self._meter.commit_messages)
         yield commit_messages
+        yield from _of_room(self._meter)
         build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
         yield InfoMetricFamily("segmill_build", "What is running.", value=build)
 
@@ -189,6 +204,24 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         oldest.add_metric(key, max(0.0, now_s - oldest_us / 1e6) if oldest_us else 0.0)
         connected.add_metric(key, int(numbers.is_connected))
     yield from (outcomes, seconds, depth, oldest, connected)
+
+
+def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
+    pruned = CounterMetricFamily(
+        "segmill_retention_pruned", "Messages that were forgotten: their bytes, or whole.", labels=["what"]
+    )
+    pruned.add_metric(("bodies",), meter.pruned_bodies)
+    pruned.add_metric(("messages",), meter.pruned_messages)
+    yield pruned
+    yield GaugeMetricFamily(
+        "segmill_retention_paused",
+        "1 while nothing is forgotten, as the clock jumped.",
+        value=int(meter.is_retention_paused),
+    )
+    if meter.disk_free_bytes is not None:
+        yield GaugeMetricFamily(
+            "segmill_disk_free_bytes", "What is free on the store's disk.", value=meter.disk_free_bytes
+        )
 
 
 def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "messages": "Search the stored messages, or show one.",
     "replay": "Send stored messages again, or process them again.",
     "release": "Let held messages and deliveries go on.",
+    "retention": "Show what the running engine has forgotten, and whether it goes on.",
     "senders": "Show in which character sets the senders write.",
     "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "explain": "Tell the long story of a code.",

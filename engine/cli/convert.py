@@ -76,7 +76,7 @@ def converted(files: tuple[str, ...], form: "Form", *, names: bool) -> Iterator[
     from engine.hl7.message import Message
 
     for name, content in contents(files, ALL_ENDINGS):
-        parts = parts_of(content)
+        parts = parts_of(name, content)
         for number, part in enumerate(parts, 1):
             file = FileMessage(name, number, len(parts), part)
             try:

@@ -21,6 +21,9 @@ class RunningEngine:
     def status(self) -> dict[str, Any]:
         return self._ask(None, "/v1/status")
 
+    def retention(self, *, confirm: bool) -> dict[str, Any]:
+        return self._ask({} if confirm else None, "/v1/retention")
+
     def act(self, action: str, seqs: Sequence[int], **more: Any) -> "Done":
         """Do `action` (release, resend, reprocess, discard) to `seqs`, in order, a batch at a time."""
         done = Done()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.cli.command import misuse
+from engine.cli.output import say
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "(standard input)"
@@ -67,12 +68,15 @@ def _files(path: Path, endings: Sequence[str]) -> Iterable[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in endings)
 
 
-def parts_of(content: bytes) -> list[bytes]:
+def parts_of(name: str, content: bytes) -> list[bytes]:
     """A file's messages, each in the form that it has; HL7 without the marks of editors and of MLLP."""
     from engine.hl7.convert import form_of, split_bodies
     from engine.hl7.wide import narrowed
 
-    content = narrowed(content)
+    narrow = narrowed(content)
+    if narrow is not content:
+        say(f"{name} is in UTF-16 or UTF-32, which cannot go over MLLP; it is taken as UTF-8")
+        content = narrow
     if form_of(content) != "hl7":
         return split_bodies(content)
     if content.count(b"\n") == content.count(b"\r\n"):
@@ -91,7 +95,7 @@ def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMes
     if whole:
         yield FileMessage(name, 1, 1, content)
         return
-    parts = parts_of(content)
+    parts = parts_of(name, content)
     for number, part in enumerate(parts, 1):
         try:
             raw = hl7_of(part)

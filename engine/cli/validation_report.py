@@ -346,7 +346,7 @@ def check(files: tuple[str, ...], endings: tuple[str, ...], checker: Checker) ->
     from engine.hl7.message import Message
 
     for name, content in contents(files, endings):
-        parts = parts_of(content)
+        parts = parts_of(name, content)
         if not parts:
             file = FileMessage(name, 1, 1, b"")
             yield Checked(file, None, [_nothing_in(content)], {}, "")

@@ -10,6 +10,7 @@ from engine.config.base import ConfigModel, did_you_mean
 from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
 from engine.config.listen import Listen
+from engine.config.retention import Retention
 from engine.config.types import ConditionText, DestinationText, MarkedText, ProfileText
 from engine.config.units import Duration
 from engine.hl7.charset import codec_named
@@ -203,6 +204,9 @@ class ChannelFile(ConfigModel):
     ack: Ack = Field(default_factory=Ack, description="When and how senders are answered")
     duplicates: DuplicatesField = Field(default_factory=Duplicates, description="How long a resend is recognised")
     charset: Charset = Field(default_factory=Charset, description="How bytes become text")
+    retention: Retention | None = Field(
+        default=None, description="How long this channel's messages are kept, in place of what the site says"
+    )
     steps: tuple[StepEntry, ...] = Field(default=(), description="What happens to a message, in order")
     routes: tuple[Route, ...] = Field(default=(), description="Where a message goes; it may take several")
     destinations: dict[Annotated[str, AfterValidator(_named)], Destination] = Field(
@@ -212,7 +216,6 @@ class ChannelFile(ConfigModel):
     )
     later: ClassVar[Mapping[str, str]] = {
         "worklist": "this version has no worklist",
-        "retention": "this version keeps every message",
         "keys": "messages are found by control id in this version",
         "order_by": "every destination is one lane, in order of receipt",
     }

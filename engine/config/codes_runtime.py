@@ -22,7 +22,7 @@ RUNTIME: Final[Stories] = MappingProxyType(
         "E202": Story(
             "the edited message cannot be written",
             "What the steps wrote has characters that the message's character set (MSH-18) does not have.",
-            "Set MSH-18 to UNICODE UTF-8 in a step, where the receiver reads it, or replace the characters. "
+            "Give the destination charset: UNICODE UTF-8, where the receiver reads it, or replace the characters. "
             + _RELEASE,
         ),
         "E203": Story(

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 from engine.config.base import ConfigModel
 from engine.config.finding import BadValue
 from engine.config.listen import is_loopback
+from engine.config.retention import SiteRetention
 from engine.config.types import FolderText
 from engine.config.units import Duration, Size
 
@@ -52,6 +53,11 @@ class Limits(ConfigModel):
         ge=0,
         description="With less free space for the store, messages are refused until there is more",
     )
+    low_disk: Size = Field(
+        default=1000**3,
+        ge=0,
+        description="With less free space for the store, the log, the metrics and the probes warn; 0: never",
+    )
 
 
 class Workers(ConfigModel):
@@ -75,10 +81,12 @@ class SiteSettings(ConfigModel):
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
     limits: Limits = Field(default_factory=Limits, description="Bounds of the whole engine")
     workers: Workers = Field(default_factory=Workers, description="Processes for python steps")
+    retention: SiteRetention = Field(
+        default_factory=SiteRetention, description="How long messages are kept; without it for ever"
+    )
     later: ClassVar[Mapping[str, str]] = {
         "console": "this version has no console; metrics and probes are under 'admin'",
         "users": "this version has no users; the control socket is for the user that runs the engine",
-        "retention": "this version keeps every message",
         "tls": "TLS is set for each port and destination",
     }
 

@@ -31,6 +31,7 @@ _LONGEST_SEARCHED_BYTES = 4096
 _HEADER_REJECTIONS = ("200", "201", "202", "203")
 _ACK_TYPES = ("ACK", "MCF")
 _CONDITIONS = ("AL", "NE", "ER", "SU")
+_SWITCHINGS = ("ISO 2022-1994", "2.3")  # table 0356: how the sets of MSH-18 are switched
 
 _APPLICATION: dict[Decision, str] = {"accept": "AA", "error": "AE", "reject": "AR"}
 
@@ -116,8 +117,8 @@ def build_ack(
     )
     if declared:
         header += f"{f}{f}{f}{enhanced}{f}{enhanced}{f}{f}{declared}"
-        if len(msh) > 20 and msh[20]:
-            header += f"{f}{f}{msh[20]}"  # how the sets of MSH-18 are switched
+        if len(msh) > 20 and msh[20] in _SWITCHINGS:
+            header += f"{f}{f}{msh[20]}"
     elif enhanced:
         header += f"{f}{f}{f}NE{f}NE"
     tail = _after_control_id(code, errors, version, d, message) if errors else "\r"

@@ -143,8 +143,13 @@ def decide(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[
     notices: tuple[Notice, ...] = ()
     if candidates is None:
         notices = (Notice("W305", "MSH-18 names no character set that can be read here", "MSH-18", "103"),)
-    switching = switching_codec(declared, repetition) if b"\x1b" in body else None
-    if body.isascii() and not (b"\x1b" in body and (candidates or switching)):
+    switching: str | None = None
+    if b"\x1b" in body:
+        switching = switching_codec(declared, repetition)
+        needs_no_proof = not (candidates or switching) and body.isascii()
+    else:
+        needs_no_proof = body.isascii()
+    if needs_no_proof:
         codec = candidates[0] if candidates else "ascii" if candidates is not None else _fallback(fallback)
         return Charset(codec, declared, "ascii"), notices
     if switching is not None:
@@ -168,12 +173,13 @@ def decide(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[
 
 def decoded(body: bytes, codec: str, errors: str = "strict") -> str:
     """`body.decode` for any codec that `Charset` names. Raises UnicodeDecodeError."""
-    return iso2022.decode(body, codec, errors) if codec.startswith(iso2022.PREFIX) else body.decode(codec, errors)
+    # Of all names of codecs only those of `iso2022` hold a colon.
+    return iso2022.decode(body, codec, errors) if ":" in codec else body.decode(codec, errors)
 
 
 def encoded(text: str, codec: str, errors: str = "strict") -> bytes:
     """`text.encode` for any codec that `Charset` names. Raises UnicodeEncodeError, which holds the text."""
-    return iso2022.encode(text, codec, errors) if codec.startswith(iso2022.PREFIX) else text.encode(codec, errors)
+    return iso2022.encode(text, codec, errors) if ":" in codec else text.encode(codec, errors)
 
 
 def text_of(body: bytes, codec: str) -> str:

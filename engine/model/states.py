@@ -47,6 +47,10 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
 }
 
 
+FINISHED: frozenset[MessageState] = frozenset({"processed", "filtered", "rejected", "discarded"})
+"""Messages that nothing waits for any more, once none of their deliveries is queued or held: they may be forgotten."""
+
+
 class IllegalMove(Exception):
     """A state change that no table allows: always a defect of the caller, never of the data."""
 

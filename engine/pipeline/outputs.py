@@ -60,12 +60,11 @@ def _body(message: Message, names: str, target: Target | None, form: Form) -> tu
 
 
 def _told(recoded: Recoded, names: str, target: Target) -> Finding:
-    many = f"{recoded.foreign} character{'s' if recoded.foreign > 1 else ''}"
-    lacks = f"that {target.name} does not have"
+    many = "1 character" if recoded.foreign == 1 else f"{recoded.foreign} characters"
+    text = f"to {names}: {many} that {target.name} does not have went as "
     if target.policy == "escape":
-        text = f"to {names}: {many} {lacks} went as hexadecimal escapes"
-        return Finding("W271", "warning", text, recoded.location)
-    return Finding("W272", "warning", f"to {names}: {many} {lacks} were replaced", recoded.location)
+        return Finding("W271", "warning", f"{text}hexadecimal escapes", recoded.location)
+    return Finding("W272", "warning", f"{text}the text that the channel says", recoded.location)
 
 
 def _unwritten(error: UnencodableText, names: str, target: Target | None) -> Finding:

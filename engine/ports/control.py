@@ -51,6 +51,17 @@ class ActionReport:
     left: tuple[tuple[MessageSeq, str], ...] = ()
 
 
+@dataclass(slots=True, frozen=True)
+class RetentionReport:
+    """How retention stands. `paused`: why nothing is forgotten now, or ''. Counts are since the engine started."""
+
+    is_on: bool
+    paused: str
+    bodies: int
+    messages: int
+    last_pass_us: int
+
+
 class Control(Protocol):
     """Runs on the engine's loop; every change is durable when it returns."""
 
@@ -58,6 +69,10 @@ class Control(Protocol):
 
     async def ready(self) -> tuple[bool, str]:
         """Whether intake is open, and the sentence that says why not."""
+        ...
+
+    async def retention(self, *, confirm: bool) -> RetentionReport:
+        """How it stands; `confirm`: the clock is right, go on."""
         ...
 
     async def release(self, seqs: Sequence[MessageSeq]) -> ActionReport:

@@ -78,6 +78,31 @@ class StoredDelivery:
 
 
 @dataclass(slots=True, frozen=True)
+class Prune:
+    """What may go, among `span` messages behind `after`.
+
+    Only of finished messages: processed, filtered, rejected or discarded, and none of whose deliveries is queued
+    or held. Those received before `messages_before_us` go whole; those before `bodies_before_us` lose their
+    bytes, those of their deliveries, and their receivers' answers. `channel` None: of any.
+    """
+
+    channel: ChannelName | None
+    bodies_before_us: int
+    messages_before_us: int
+    after: MessageSeq
+    span: int
+
+
+@dataclass(slots=True, frozen=True)
+class Pruned:
+    """How many messages lost their bytes, how many went whole, and where to go on; None: nothing older is left."""
+
+    bodies: int
+    messages: int
+    after: MessageSeq | None
+
+
+@dataclass(slots=True, frozen=True)
 class LaneDepth:
     """How much waits in one lane. `oldest_us`: when the oldest queued message was received, 0 where none waits."""
 
@@ -183,6 +208,25 @@ class Store(Protocol):
         None: every destination the message was delivered to. A destination it never had gives nothing.
         StoreError, and nothing queued, when the bytes are gone or do not match their checksum.
         """
+        ...
+
+    def prune(self, order: Prune) -> Pruned:
+        """Forget what `order` allows, in one transaction; what is forgotten is overwritten, not only unlinked.
+
+        No id is given again. Raises as `commit` does.
+        """
+        ...
+
+    def last_pruned_us(self) -> int:
+        """The clock at the last `prune`, 0 before the first."""
+        ...
+
+    def used_bytes(self) -> int:
+        """What the store holds, without the room that was freed in it and can be used again."""
+        ...
+
+    def give_back(self, most_bytes: int) -> bool:
+        """Return freed room to the file system, so much at a time; whether there is more to return."""
         ...
 
     def wants_checkpoint(self, idle: bool = False) -> bool:

@@ -10,11 +10,12 @@ from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.states import DeliveryState, IllegalMove
 from engine.ports.clock import from_us
-from engine.ports.control import ActionReport, ChannelStatus, LaneStatus
+from engine.ports.control import ActionReport, ChannelStatus, LaneStatus, RetentionReport
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
 from engine.runtime.channels import RunningChannel, kept
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane
+from engine.runtime.retention import Retention
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class EngineControl:
         self.listening: Mapping[ChannelName, Listening] = {}
         self._committer = committer
         self._queries = queries
+        self.keeping: Retention | None = None
         self.not_ready = "the engine is starting"
         """Why intake is closed; '' while it is open."""
 
@@ -83,6 +85,13 @@ class EngineControl:
                 )
             )
         return rows
+
+    async def retention(self, *, confirm: bool) -> RetentionReport:
+        if self.keeping is None:
+            return RetentionReport(False, "", 0, 0, 0)
+        if confirm:
+            self.keeping.confirm()
+        return self.keeping.status()
 
     async def release(self, seqs: Sequence[MessageSeq]) -> ActionReport:
         report = _Report()
@@ -180,7 +189,10 @@ class EngineControl:
         note: str,
         report: "_Report",
     ) -> None:
-        found = [d for d in self._queries.deliveries(message.seq) if d.state in of]
+        found = [d for d in self._queries.deliveries(message.seq, bodies=to == "queued") if d.state in of]
+        if to == "queued" and any(d.body is None for d in found):
+            report.leave(message.seq, "its bytes are no longer kept, or not what they were")
+            return
         channel = self._channels.get(message.channel)
         lanes = [] if channel is None else [lane for d in found if (lane := channel.lanes.get(d.destination))]
         if found:

@@ -101,7 +101,8 @@ class Receiver:
     def take(self, payload: bytes, reply: Reply) -> None:
         """Answer one block, sooner or later; settles `reply` exactly once."""
         now_us = self._clock.now_us()
-        if not payload.startswith(b"MSH") or any(mark in payload for mark in MAY_BE_SEVERAL):
+        is_single = payload.startswith(b"MSH") and payload.find(b"MSH", 3) < 0 and b"\n" not in payload
+        if not is_single and (not payload.startswith(b"MSH") or any(mark in payload for mark in MAY_BE_SEVERAL)):
             parts = split_batch(payload)
             if parts != [payload]:
                 self._take_batch(payload, parts, reply, now_us)

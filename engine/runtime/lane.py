@@ -198,7 +198,9 @@ class Lane:
             return
         slept_from = self._clock.monotonic()
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            # Not wait_for: in Python 3.11 it can lose a cancellation that comes at the moment of the time-out.
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         except TimeoutError:
             head = self._ready[0] if self._ready else None
             if (

@@ -25,7 +25,8 @@ class Lookout:
     """Tells `on_depths` what waits, and `on_room` when the disk gets too full or has room again.
 
     `folder`: where the store is, None for one in memory. Below `least_free_bytes` there is room for the
-    results of deliveries and for nothing else (reliability.md D3).
+    results of deliveries and for nothing else (reliability.md D3); below `low_bytes` it is time to look for some.
+    `on_disk` gets the free bytes each time they are measured.
     """
 
     def __init__(
@@ -35,13 +36,20 @@ class Lookout:
         folder: Path | None,
         least_free_bytes: int,
         on_room: Callable[[bool], None],
+        low_bytes: int = 0,
+        on_disk: Callable[[int], None] = lambda free_bytes: None,
     ) -> None:
         self._depths = depths
         self._on_depths = on_depths
         self._folder = folder
         self._least_free_bytes = least_free_bytes
         self._on_room = on_room
+        self._low_bytes = low_bytes
+        self._on_disk = on_disk
+        self._free_bytes: int | None = None
         self.has_room = True
+        self.is_low = False
+        """Whether the disk is filling up, though there is room yet."""
         self._spare_bytes: float = float("inf")
         self._count_at = 0.0
         self._is_blind = False
@@ -58,6 +66,7 @@ class Lookout:
         depths, has_room = await asyncio.to_thread(self._measure)
         if depths is not None:
             self._on_depths(depths)
+        self._tell_of_disk()
         if has_room != self.has_room:
             self.has_room = has_room
             if has_room:
@@ -67,6 +76,24 @@ class Lookout:
                     "less than %d bytes are free on the store's disk: messages are refused", self._least_free_bytes
                 )
             self._on_room(has_room)
+
+    def _tell_of_disk(self) -> None:
+        if self._free_bytes is None:
+            return
+        self._on_disk(self._free_bytes)
+        # Back above the mark by a tenth, so that a disk at the mark does not fill the log.
+        mark = self._low_bytes * (1.1 if self.is_low else 1.0)
+        is_low = self._free_bytes < mark
+        if is_low != self.is_low:
+            self.is_low = is_low
+            if is_low:
+                log.warning(
+                    "less than %d bytes are free on the store's disk; below %d messages are refused",
+                    self._low_bytes,
+                    self._least_free_bytes,
+                )
+            else:
+                log.warning("more than %d bytes are free on the store's disk again", self._low_bytes)
 
     def _measure(self) -> tuple[Sequence[LaneDepth] | None, bool]:
         depths: Sequence[LaneDepth] | None = None
@@ -88,5 +115,6 @@ class Lookout:
             disk = os.statvfs(self._folder)
         except OSError:
             return self.has_room  # what cannot be measured is as it was; a commit would say more
-        self._spare_bytes = disk.f_bavail * disk.f_frsize - self._least_free_bytes
+        self._free_bytes = disk.f_bavail * disk.f_frsize
+        self._spare_bytes = self._free_bytes - self._least_free_bytes
         return self._spare_bytes >= 0

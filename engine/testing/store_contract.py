@@ -15,7 +15,7 @@ from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Dr
 from engine.model.finding import load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DELIVERY_STATES, MESSAGE_MOVES, MESSAGE_STATES, DeliveryState, IllegalMove, MessageState
-from engine.ports.store import LaneDepth, Store, StoreError, StoreInUse, StoreQueries
+from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoreError, StoreInUse, StoreQueries
 
 LAB = ChannelName("lab")
 ADT = ChannelName("adt")
@@ -661,6 +661,110 @@ class StoreContract:
             (LAB, "processed"): 1,
             (ADT, "processed"): 1,
         }
+
+    # -- forgetting -----------------------------------------------------------------------------
+
+    @pytest.fixture
+    def aged(self, store: Store) -> Committed:
+        """Ten messages, an hour apart: 1 to 8 of LAB to EPR with bytes of their own, 9 and 10 of ADT without any."""
+        rows = [
+            intake(EPR, bodies=[b"sent %d" % n], received_at_us=T0 + n * HOUR_US, ack=b"MSA|AA|1") for n in range(1, 9)
+        ]
+        rows += [intake(channel=ADT, state="filtered", received_at_us=T0 + n * HOUR_US) for n in (9, 10)]
+        rows[2].state = "held"
+        rows[2].deliveries = []
+        committed = store.commit(Batch(rows))
+        ends = [result(made[0], answer=b"MSA|AA|1") for made in committed.deliveries if made]
+        ends[3].state, ends[4].state = "held", "failed"  # of messages 5 and 6
+        del ends[2]  # message 4 waits
+        store.commit(Batch(results=ends))
+        return committed
+
+    def _forget(self, store: Store, bodies_h: float, messages_h: float, channel: ChannelName | None = LAB) -> Pruned:
+        def at_us(hours: float) -> int:
+            return 0 if not hours else T0 + int(hours * HOUR_US)
+
+        return store.prune(Prune(channel, at_us(bodies_h), at_us(messages_h), MessageSeq(0), 100))
+
+    def test_old_bytes_go_and_what_is_known_of_the_message_stays(
+        self, aged: Committed, store: Store, queries: StoreQueries
+    ) -> None:
+        pruned = self._forget(store, 2.5, 0)
+        assert (pruned.bodies, pruned.messages, pruned.after) == (2, 0, None)
+        for seq in (MessageSeq(1), MessageSeq(2)):
+            message = queries.message(seq)
+            assert message is not None and message.raw is None and message.state == "processed" and message.ack
+            assert load_findings(message.findings) == (), "gone is not damaged"
+            (delivery,) = queries.deliveries(seq, bodies=True)
+            assert (delivery.state, delivery.body, delivery.answer) == ("delivered", None, b"")
+        assert (third := queries.message(MessageSeq(7))) is not None and third.raw is not None
+        assert self._forget(store, 2.5, 0) == Pruned(0, 0, None)
+
+    def test_what_waits_or_is_held_stays_however_old_it_is(
+        self, aged: Committed, store: Store, queries: StoreQueries
+    ) -> None:
+        pruned = self._forget(store, 0, 1000)
+        assert (pruned.bodies, pruned.messages) == (0, 5)
+        assert seqs_of(queries, newest_first=False) == [3, 4, 5, 9, 10]
+        assert all((m := queries.message(MessageSeq(seq))) is not None and m.raw for seq in (3, 4, 5))
+        assert [d.seq for d in store.queued(LAB, EPR, FIRST, 10)] == [4]
+
+    def test_a_message_that_is_given_up_goes_as_any_other(
+        self, aged: Committed, store: Store, queries: StoreQueries
+    ) -> None:
+        self._forget(store, 0, 6.5)
+        assert queries.message(MessageSeq(6)) is None and queries.deliveries(MessageSeq(6)) == []
+
+    def test_counts_follow_what_was_forgotten(self, aged: Committed, store: Store, queries: StoreQueries) -> None:
+        self._forget(store, 0, 1000, None)
+        assert {key: n for key, n in queries.counts().items() if n} == {(LAB, "held"): 1, (LAB, "processed"): 2}
+
+    def test_only_the_named_channel_forgets(self, aged: Committed, store: Store, queries: StoreQueries) -> None:
+        assert self._forget(store, 0, 1000, ADT).messages == 2
+        assert seqs_of(queries, channel=LAB, newest_first=False) == list(range(1, 9))
+
+    def test_it_goes_on_behind_the_last_slice(self, aged: Committed, store: Store, queries: StoreQueries) -> None:
+        after: MessageSeq | None = MessageSeq(0)
+        slices = 0
+        while after is not None:
+            slices += 1
+            after = store.prune(Prune(LAB, 0, T0 + 1000 * HOUR_US, after, 3)).after
+        assert slices == 4
+        assert seqs_of(queries, newest_first=False) == [3, 4, 5, 9, 10]
+
+    def test_no_id_is_given_again_after_everything_was_forgotten(self, bench: StoreBench) -> None:
+        store = bench.store
+        committed = store.commit(Batch([intake(EPR, received_at_us=T0)]))
+        store.commit(Batch(results=[result(committed.deliveries[0][0])]))
+        store.prune(Prune(None, 0, T0 + 1000 * HOUR_US, MessageSeq(0), 100))
+        again = bench.restart(clean=False).commit(Batch([intake(EPR)]))
+        assert again.seqs == [2] and again.deliveries[0][0].id > committed.deliveries[0][0].id
+
+    def test_a_resend_of_what_lost_its_bytes_still_gets_its_answer(self, aged: Committed, store: Store) -> None:
+        asked = intake(control_id="AGAIN", received_at_us=T0, ack=b"MSA|AA|AGAIN")
+        store.commit(Batch([asked]))
+        self._forget(store, 1000, 0)
+        (known,) = store.known(LAB, asked.sender, "AGAIN", 0)
+        assert known.ack == b"MSA|AA|AGAIN"
+
+    def test_a_resend_to_a_destination_is_refused_when_its_bytes_are_gone(self, aged: Committed, store: Store) -> None:
+        self._forget(store, 1000, 0)
+        with pytest.raises(StoreError):
+            store.add_deliveries(MessageSeq(1), None)
+
+    def test_when_it_last_forgot_is_remembered(self, bench: StoreBench) -> None:
+        assert bench.store.last_pruned_us() == 0
+        bench.store.prune(Prune(None, 0, 1, MessageSeq(0), 100))
+        at_us = bench.store.last_pruned_us()
+        assert at_us > 0 and bench.restart(clean=True).last_pruned_us() == at_us
+
+    def test_what_is_forgotten_is_no_longer_counted_as_used(self, store: Store) -> None:
+        store.commit(Batch([intake(raw=b"MSH|" + b"x" * 100_000, received_at_us=T0) for _ in range(10)]))
+        before = store.used_bytes()
+        store.prune(Prune(None, T0 + 1000 * HOUR_US, 0, MessageSeq(0), 100))
+        assert store.used_bytes() <= before - 900_000
+        while store.give_back(1_000_000):
+            pass
 
     # -- checkpoints ----------------------------------------------------------------------------
 

@@ -3,9 +3,11 @@
 The engine receives 1 kB ADT messages, validates them lightly, runs four transform steps, commits with fsync, answers,
 delivers over MLLP to eight receivers and records each delivery. The rate is messages divided by the time from the first
 byte sent to the last delivery acknowledged. Yardsticks, with the same senders in the same run: an asyncio server on
-streams (what `asyncio.start_server` gives), and one on a plain `asyncio.Protocol`. Two kinds of senders: `segmill
-send`, which is the load generator that comes with the engine, and bare sockets on epoll, which cost next to nothing and
-so show the bare servers at their best.
+streams (what `asyncio.start_server` gives), and one on a plain `asyncio.Protocol`. A third yardstick is the least that
+a durable path can be (`minimal.py`): commit with a sync, answer, deliver, record, and no engine around it. What the
+engine takes longer than that is the price of all that it does. Two kinds of senders: `segmill send`, which is the load
+generator that comes with the engine, and bare sockets on epoll, which cost next to nothing and so show the bare servers
+at their best.
 
 `python tests/bench/bench_path.py [--count N]` prints the rows; `make bench` prints all benches.
 """
@@ -24,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LOAD = Path(__file__).with_name("load.py")
+MINIMAL = Path(__file__).with_name("minimal.py")
 LANES = 8
 
 CHANNEL = """\
@@ -92,6 +95,20 @@ def yardstick(role: str, connections: int, count: int, load: str) -> float:
         return send(port, connections, count, "YARD", load)["rate"]
 
 
+def minimal(connections: int, count: int, load: str) -> float:
+    """Messages a second, to the last delivery, through the least path that is durable."""
+    warm = min(1000, count)
+    with (
+        program(str(LOAD), "receivers", "--connections", str(LANES), "--count", str(warm + count)) as sink,
+        program(str(MINIMAL), *map(str, first_line(sink))) as path,
+    ):
+        port = first_line(path)[0]
+        send(port, connections, warm, "WARM", load)
+        result = send(port, connections, count, "MINI", load)
+        assert sink.stdout is not None
+        return count / (json.loads(sink.stdout.readline())["ended"] - result["began"])
+
+
 def write_site(folder: Path, port: int, receivers: list[int], window: int) -> None:
     channel = folder / "channels" / "bench"
     (channel / "tables").mkdir(parents=True)
@@ -148,17 +165,24 @@ def rows(count: int = 12_000, repeats: int = 3, window: int = 32) -> list[tuple[
     out: list[tuple[str, float, str]] = []
     for load, named in LOADS.items():
         for connections in (8, 32):
-            streams, plain, runs = [], [], []
+            streams, plain, least, runs = [], [], [], []
             for _ in range(repeats):  # interleaved, so that a busy moment of the machine falls on all alike
                 streams.append(yardstick("streams", connections, count, load))
                 plain.append(yardstick("bare", connections, count, load))
+                least.append(minimal(connections, count, load))
                 runs.append(engine(connections, count, window, load))
             rate = statistics.median(run["end_to_end"] for run in runs)
             p50, p99 = (statistics.median(run[key] for run in runs) for key in ("p50_ms", "p99_ms"))
-            for name, yard in (("streams", statistics.median(streams)), ("protocol", statistics.median(plain))):
-                what = f"durable path / bare asyncio {name} server, {connections} senders ({named})"
-                detail = f"{rate:,.0f}/s in and delivered, {yard:,.0f}/s bare; ACK p50 {p50:.2f} ms, p99 {p99:.2f} ms"
-                out.append((what, rate / yard, detail))
+            yards = {
+                "bare asyncio streams server": streams,
+                "bare asyncio protocol server": plain,
+                "least durable path": least,
+            }
+            for name, rates in yards.items():
+                yard = statistics.median(rates)
+                what = f"durable path / {name}, {connections} senders ({named})"
+                numbers = f"{rate:,.0f}/s in and delivered, {yard:,.0f}/s the yardstick"
+                out.append((what, rate / yard, f"{numbers}; ACK p50 {p50:.2f} ms, p99 {p99:.2f} ms"))
     return out
 
 

@@ -172,6 +172,9 @@ def test_tls_checks_the_receiver_and_shows_our_certificate(segmill, files, tmp_p
         assert segmill(*words, "--tls-ca", tmp_path / "missing.pem").code == 2
 
 
+WIDE = "MSH|^~\\&|Hł|N|||2026||ADT^A01|1|P|2.5\r".encode("utf-16")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -200,19 +203,28 @@ def test_a_file_without_a_message_is_named_before_anything_is_sent(segmill, file
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "told", "hows"),
     [
-        (messages.adt().replace(b"Anna", b"A\x1cna"), "start-of-block or end-of-block"),
-        ("MSH|^~\\&|HIS|N|||2026||ADT^A01|1|P|2.5\r".encode("utf-16"), "UTF-16"),
+        (messages.adt().replace(b"Anna", b"A\x1cna"), "start-of-block or end-of-block", ((), ("--raw",))),
+        (WIDE, "UTF-16", (("--raw",),)),
     ],
 )
-def test_what_cannot_go_over_mllp_is_told_before_anything_is_sent(segmill, tmp_path, content, told):
+def test_what_cannot_go_over_mllp_is_told_before_anything_is_sent(segmill, tmp_path, content, told, hows):
     (tmp_path / "m.hl7").write_bytes(content)
-    for how in ((), ("--raw",)):
+    for how in hows:
         said = segmill("send", tmp_path / "m.hl7", "--to", "127.0.0.1:1", *how)
         assert said.code == 2
         assert told in said.err
         assert "--raw sends" not in said.err
+
+
+def test_a_file_in_utf_16_goes_as_utf_8_and_that_is_said(segmill, tmp_path):
+    (tmp_path / "m.hl7").write_bytes(WIDE)
+    with Peer("AA") as peer:
+        said = segmill("send", tmp_path / "m.hl7", "--to", peer.to)
+        assert peer.received == ["MSH|^~\\&|Hł|N|||2026||ADT^A01|1|P|2.5\r".encode()]
+    assert said.code == 0
+    assert "m.hl7 is in UTF-16 or UTF-32" in said.err and "taken as UTF-8" in said.err
 
 
 # -- listen ---------------------------------------------------------------------------------------

@@ -1,5 +1,4 @@
 import re
-import time
 from typing import Any
 
 import pytest
@@ -150,9 +149,7 @@ def test_no_yaml_like_text_brings_the_reader_down(text: str) -> None:
 
 def test_repairs_are_bounded_in_number_and_so_in_time() -> None:
     text = "".join(f"k{i}: @x\nl{i}: 1\n" for i in range(3000))
-    begun = time.perf_counter()
     assert len(codes(text)) == source_module.MAX_TROUBLES
-    assert time.perf_counter() - begun < 20
 
 
 def test_a_scalar_is_its_typed_text_between_its_marks() -> None:

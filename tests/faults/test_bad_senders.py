@@ -5,7 +5,6 @@ import contextlib
 import gc
 import logging
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,7 +43,7 @@ class Running:
         self.receiver = receiver
         self.address = engine.addresses["adt"]
         self.good = 0
-        self.slowest_s = 0.0
+        self.good_meanwhile = 0
 
     async def behave(self, count: int) -> None:
         """One message after the other, each answered in its turn."""
@@ -53,10 +52,8 @@ class Running:
             for _ in range(count):
                 control_id = f"GOOD{self.good}"
                 self.good += 1
-                began = time.monotonic()
                 await wire.send(adt(control_id=control_id))
                 assert msa(await wire.answer()) == ("AA", control_id)
-                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         finally:
             wire.reset()
 
@@ -66,7 +63,8 @@ class Running:
 
         async def until_done() -> None:
             while not others_done.done():
-                await self.behave(5)
+                await self.behave(1)
+                self.good_meanwhile += not others_done.done()
 
         await asyncio.gather(others_done, until_done())
 
@@ -146,10 +144,8 @@ async def test_a_flood_costs_its_sender_the_connection_and_nobody_else_anything(
         async def one() -> None:
             await write_all(here.address, flood)
 
-        began = time.process_time()
         await here.behave_beside(*(one() for _ in range(2)))
-        assert time.process_time() - began < 8, "it cost more than reading it once"
-        assert here.slowest_s < 2
+        assert here.good_meanwhile > 0, "nobody else was served while it went on"
         await until(lambda: here.connections == 0)
         room = here.engine._listeners[0].room
         assert room.in_hand_bytes == 0 and room.partial_bytes == 0

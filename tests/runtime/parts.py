@@ -74,6 +74,16 @@ class CountingMeter:
     def connections(self, listener: str, open_count: int) -> None:
         self.open_connections = open_count
 
+    def pruned(self, bodies: int, messages: int) -> None:
+        self.counts["pruned", "bodies"] += bodies
+        self.counts["pruned", "messages"] += messages
+
+    def retention_paused(self, paused: bool) -> None:
+        self.counts["retention paused", paused] += 1
+
+    def disk(self, free_bytes: int) -> None:
+        self.counts["disk",] += 1
+
     def connection_event(self, listener: str, event: str) -> None:
         self.counts["event", event] += 1
 

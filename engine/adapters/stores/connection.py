@@ -46,7 +46,7 @@ class WriteConnection:
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> None:
         self.path = path
-        self._busy_timeout_s = busy_timeout_s
+        self.busy_timeout_s = busy_timeout_s
         self._broken: str | None = None
         self._wal: FileIO | None = None
         self._salt = b""
@@ -68,6 +68,9 @@ class WriteConnection:
         """Write-ahead log, a sync at every commit, checkpoints only when we say so."""
         run = self.connection.execute
         run(f"PRAGMA page_size = {PAGE_BYTES}")
+        run(
+            "PRAGMA auto_vacuum = INCREMENTAL"
+        )  # counts in a file that is made now; free pages are given back on demand
         mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreError(f"{self.path}: the file system cannot carry a write-ahead log (journal mode {mode})")
@@ -184,7 +187,7 @@ class WriteConnection:
         """
         self.connection.execute(f"PRAGMA busy_timeout = {RECOVERY_WAIT_MS}")
         self.checkpoint("TRUNCATE")
-        self.connection.execute(f"PRAGMA busy_timeout = {round(self._busy_timeout_s * 1000)}")
+        self.connection.execute(f"PRAGMA busy_timeout = {round(self.busy_timeout_s * 1000)}")
 
     def close(self) -> None:
         """Let go of the file; SQLite then moves what is left in the log. Never raises: there is nothing left to do."""

@@ -16,9 +16,16 @@ from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows,
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Intake, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
-from engine.model.states import DeliveryState, IllegalMove, MessageState, check_delivery_move, check_message_move
+from engine.model.states import (
+    FINISHED,
+    DeliveryState,
+    IllegalMove,
+    MessageState,
+    check_delivery_move,
+    check_message_move,
+)
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import CommitUnknown, StoredDelivery, StoredMessage, StoreError, StoreInUse
+from engine.ports.store import CommitUnknown, Prune, Pruned, StoredDelivery, StoredMessage, StoreError, StoreInUse
 
 
 class MemoryStore:
@@ -36,6 +43,9 @@ class MemoryStore:
         self._receive_ids: dict[bytes, MessageSeq] = {}
         self._new_windows: dict[LaneKey, int] = {}
         self._since_checkpoint = 0
+        self._last_seq = 0
+        self._last_delivery = 0
+        self._pruned_at_us = 0
 
     # -- for tests ------------------------------------------------------------------------------
 
@@ -131,7 +141,8 @@ class MemoryStore:
         for intake in batch.intakes:
             seq = self._receive_ids.get(intake.receive_id)
             if seq is None:
-                seq = MessageSeq(len(self._rows.messages) + 1)
+                self._last_seq += 1
+                seq = MessageSeq(self._last_seq)
                 committed.deliveries.append(self._add_intake(seq, intake))
             else:
                 waiting = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
@@ -180,7 +191,8 @@ class MemoryStore:
         self, row: Row, channel: ChannelName, destination: DestinationName, body: bytes | None
     ) -> DeliveryRow:
         seq = row.stored.seq
-        id_ = DeliveryId(len(self._rows.deliveries) + 1)
+        self._last_delivery += 1
+        id_ = DeliveryId(self._last_delivery)
         self._rows.lanes.setdefault((channel, destination), 1)
         stored = StoredDelivery(id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body)
         self._rows.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
@@ -258,6 +270,56 @@ class MemoryStore:
             message = self._rows.messages.get(seq)
             added = [self._add_delivery(message, *key, row.stored.body) for key, row in wanted.items() if message]
             return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
+
+    # -- forgetting -----------------------------------------------------------------------------
+
+    def prune(self, order: Prune) -> Pruned:
+        """As Store.prune."""
+        with self._opened():
+            end = max(self._rows.messages, default=MessageSeq(0))
+            upto = min(order.after + order.span, end)
+            before = max(order.bodies_before_us, order.messages_before_us)
+            meant = [
+                (seq, row)
+                for seq, row in self._rows.messages.items()
+                if order.after < seq <= upto
+                and row.stored.received_at_us < before
+                and order.channel in (None, row.stored.channel)
+                and self._is_finished(row)
+            ]
+            bodies = messages = 0
+            for seq, row in meant:
+                ids = self._rows.of_message.get(seq, [])
+                if row.stored.received_at_us < order.messages_before_us:
+                    del self._rows.messages[seq]
+                    self._rows.of_message.pop(seq, None)
+                    for id_ in ids:
+                        del self._rows.deliveries[id_]
+                    messages += 1
+                elif row.stored.raw is not None:
+                    row.stored = replace(row.stored, raw=None)
+                    for delivery in (self._rows.deliveries[id_] for id_ in ids):
+                        delivery.stored = replace(delivery.stored, body=None, answer=b"")
+                    bodies += 1
+            self._pruned_at_us = self._clock.now_us()
+            return Pruned(bodies, messages, None if upto >= end else MessageSeq(upto))
+
+    def _is_finished(self, row: Row) -> bool:
+        deliveries = (self._rows.deliveries[id_] for id_ in self._rows.of_message.get(row.stored.seq, ()))
+        return row.stored.state in FINISHED and not any(d.stored.state in ("queued", "held") for d in deliveries)
+
+    def last_pruned_us(self) -> int:
+        """As Store.last_pruned_us."""
+        return self._pruned_at_us
+
+    def used_bytes(self) -> int:
+        """As Store.used_bytes: of the messages' own bytes."""
+        with self._opened():
+            return sum(len(row.stored.raw) for row in self._rows.messages.values() if row.stored.raw is not None)
+
+    def give_back(self, most_bytes: int) -> bool:
+        """As Store.give_back; Python has taken it back already."""
+        return False
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from typing import TypeVar
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
 from engine.adapters.stores.place import StoreLock, refuse_network_file_system
+from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
 from engine.adapters.stores.writing import Writing
@@ -29,7 +30,7 @@ from engine.model.envelope import Batch, Committed, Delivery, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import StoredMessage, StoreError
+from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ class SqliteStore:
         self._db: WriteConnection | None = None
         self._warm: FileIO | None = None
         self._writing: Writing | None = None
+        self._pruning: Pruning | None = None
         self._windows: dict[tuple[ChannelName, DestinationName], int] = {}
         self._damaged: deque[tuple[DeliveryId, str]] = deque()
 
@@ -133,6 +135,7 @@ class SqliteStore:
         writing.load()
         writing.start_run()
         self._writing = writing
+        self._pruning = Pruning(db, self._reading)
         self._windows.clear()
         self._damaged.clear()
 
@@ -191,6 +194,27 @@ class SqliteStore:
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """As Store.add_deliveries."""
         return self._open_writing().add_deliveries(seq, destinations)
+
+    # -- forgetting -----------------------------------------------------------------------------
+
+    def prune(self, order: Prune) -> Pruned:
+        """As Store.prune."""
+        return self._open_writing().prune(self._open_pruning(), order)
+
+    def last_pruned_us(self) -> int:
+        """As Store.last_pruned_us."""
+        return self._open_writing().last_pruned_us()
+
+    def used_bytes(self) -> int:
+        """As Store.used_bytes."""
+        return self._open_pruning().used_bytes()
+
+    def give_back(self, most_bytes: int) -> bool:
+        """As Store.give_back; when nothing more is to be given back, the write-ahead log is emptied as well."""
+        if self._open_pruning().give_back(most_bytes):
+            return True
+        self._open_pruning().empty_log()
+        return False
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -254,6 +278,11 @@ class SqliteStore:
             raise StoreError(f"{self.path} is not open")
         self._db.check()
         return self._db
+
+    def _open_pruning(self) -> Pruning:
+        self._open_db()
+        assert self._pruning is not None
+        return self._pruning
 
     def _open_writing(self) -> Writing:
         self._open_db()

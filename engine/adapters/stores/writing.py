@@ -21,13 +21,14 @@ from engine.adapters.stores.codes import (
 )
 from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.draft import Draft, Names, Numbers
+from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, IllegalMove, check_delivery_move, check_message_move
 from engine.ports.clock import Clock
-from engine.ports.store import StoreError
+from engine.ports.store import Prune, Pruned, StoreError
 
 
 class NotQueued(Exception):
@@ -75,15 +76,9 @@ class Writing:
             self._db.execute(self._sql["set_meta"], ("running", 1))
 
     def end_run(self) -> None:
-        """Note that this run ended cleanly, and its last ids, so that none is given twice when its row is gone."""
+        """Note that this run ended cleanly, and its last ids."""
         with self._db.transaction():
-            for key, value in (
-                ("running", 0),
-                ("last_seq", self._numbers.seq),
-                ("last_delivery", self._numbers.delivery),
-                ("last_body", self._numbers.body),
-            ):
-                self._db.execute(self._sql["set_meta"], (key, value))
+            self._note_ids(running=0)
 
     def set_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
         """How many deliveries of this lane may be sent and not recorded from now on."""
@@ -301,6 +296,34 @@ class Writing:
             self._insert(draft)
         self._adopt(draft)
         return added
+
+    def prune(self, pruning: Pruning, order: Prune) -> Pruned:
+        """As Store.prune."""
+
+        def also(went: Counter[tuple[int, int]]) -> None:
+            less = {key: -count for key, count in went.items()}
+            if less:
+                values = [part for (channel, state), count in less.items() for part in (channel, state, count)]
+                self._rows["add_to_tally"].run(self._db.execute, values)
+            self._note_ids(pruned_at_us=self._clock.now_us())
+
+        return pruning.prune(order, MessageSeq(self._numbers.seq), also)
+
+    def last_pruned_us(self) -> int:
+        """As Store.last_pruned_us."""
+        row = self._db.execute(self._sql["get_meta"], ("pruned_at_us",)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _note_ids(self, **also: int) -> None:
+        """The last ids, so that none is given twice when its row is gone; to be called in a transaction."""
+        numbers = self._numbers
+        for key, value in (
+            ("last_seq", numbers.seq),
+            ("last_delivery", numbers.delivery),
+            ("last_body", numbers.body),
+            *also.items(),
+        ):
+            self._db.execute(self._sql["set_meta"], (key, value))
 
     def quarantine(self, damaged: Sequence[tuple[DeliveryId, str]]) -> None:
         """Hold deliveries whose bytes are not what they were."""

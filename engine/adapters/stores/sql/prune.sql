@@ -1,0 +1,30 @@
+-- Statements that forget. Only what is finished (states 1, 2, 4, 5: processed, filtered, rejected, discarded)
+-- and has nothing queued (0) or held (2) may be named by them.
+
+-- name: finished
+SELECT m.seq, m.channel, m.state, m.body, m.received_at_us < :messages_before
+FROM message m
+WHERE m.seq > :after AND m.seq <= :upto AND m.received_at_us < :before
+  AND (:channel IS NULL OR m.channel = (SELECT id FROM channel WHERE name = :channel))
+  AND m.state IN (1, 2, 4, 5)
+  AND (m.body IS NOT NULL OR m.received_at_us < :messages_before)
+  AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.seq = m.seq AND d.state IN (0, 2))
+ORDER BY m.seq;
+
+-- name: delete_bodies
+DELETE FROM body WHERE id IN (/*rows*/?/*rows*/);
+
+-- name: delete_bodies_of_deliveries
+DELETE FROM body WHERE id IN (SELECT d.body FROM delivery d WHERE d.seq IN (/*rows*/?/*rows*/) AND d.body IS NOT NULL);
+
+-- name: empty_messages
+UPDATE message SET body = NULL WHERE seq IN (/*rows*/?/*rows*/);
+
+-- name: empty_deliveries
+UPDATE delivery SET body = NULL, answer = x'' WHERE seq IN (/*rows*/?/*rows*/);
+
+-- name: delete_deliveries
+DELETE FROM delivery WHERE seq IN (/*rows*/?/*rows*/);
+
+-- name: delete_messages
+DELETE FROM message WHERE seq IN (/*rows*/?/*rows*/);

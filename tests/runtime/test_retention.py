@@ -1,0 +1,156 @@
+"""What is old goes, what waits stays, and a wrong clock deletes nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from engine.model.envelope import DeliveryResult
+from engine.model.ids import ChannelName
+from engine.runtime import retention as module
+from engine.runtime.committer import Committer
+from engine.runtime.retention import Ages, Retention, ages
+from tests.runtime.parts import EPR, LAB, Answers, CountingMeter, SetClock, WatchedStore, owned_tasks, received, until
+
+DAY_S = 86_400.0
+T0_AGE_S = 0.0
+
+
+@pytest.fixture(autouse=True)
+def without_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PASS_S", 0.0)
+    monkeypatch.setattr(module, "LEAST_REST_S", 0.0)
+    monkeypatch.setattr(module, "REST", 0)
+    monkeypatch.setattr(module, "PASS_EVERY_S", 0.01)
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+
+
+def retention(
+    committer: Committer, clock: SetClock, meter: CountingMeter, kept: Ages, most_bytes: int = 0
+) -> Retention:
+    return Retention({LAB: kept}, most_bytes, committer, clock, meter)
+
+
+@asynccontextmanager
+async def running(retention: Retention) -> AsyncIterator[None]:
+    async with owned_tasks() as (tasks, failures):
+        tasks.spawn(retention.run(), "forget")
+        yield
+        assert failures == []
+
+
+def raws(store: WatchedStore) -> list[bytes | None]:
+    return [message.raw for message in store.queries().messages(newest_first=False, bodies=True)]
+
+
+async def stored(answers: Answers, count: int, *to: object, raw: bytes = b"MSH|") -> None:
+    for n in range(count):
+        answers.put(str(n), received(*to, raw=raw))  # type: ignore[arg-type]
+    await until(lambda: len(answers.said) >= count)
+
+
+async def test_bytes_go_at_their_age_and_messages_at_theirs(committer, clock, meter, store, answers) -> None:
+    """`received` gives a time years ago, so everything is old."""
+    await stored(answers, 300)
+    keeper = retention(committer, clock, meter, Ages(bodies_s=DAY_S))
+    await keeper.one_pass()
+    assert raws(store) == [None] * 300
+    assert keeper.status().bodies == 300 == meter.counts["pruned", "bodies"]
+    await retention(committer, clock, meter, Ages(messages_s=DAY_S)).one_pass()
+    assert raws(store) == []
+
+
+async def test_what_waits_for_its_receiver_is_kept_and_goes_after_its_end(
+    committer, clock, meter, store, answers
+) -> None:
+    await stored(answers, 1, EPR)
+    keeper = retention(committer, clock, meter, Ages(bodies_s=DAY_S, messages_s=2 * DAY_S))
+    await keeper.one_pass()
+    assert raws(store) == [b"MSH|"]
+    recorded: list[bool] = []
+    result = DeliveryResult(answers.deliveries[0].id, "delivered", 1, clock.now_us(), 0, "delivered", "")
+    committer.record(result, lambda: recorded.append(True), urgent=True)
+    await until(lambda: recorded)
+    clock.ahead_s += DAY_S  # a whole pass again, from the oldest on
+    await keeper.one_pass()
+    assert raws(store) == []
+
+
+async def test_a_message_is_known_as_long_as_its_resend_is_to_be_recognised() -> None:
+    assert ages((3600.0, 7200.0), 7 * DAY_S) == Ages(3600.0, 7 * DAY_S)
+    assert ages((None, None), 7 * DAY_S).keeps_all
+
+
+async def test_over_its_bound_the_store_loses_the_oldest_bytes_and_no_more_than_needed(
+    committer, clock, meter, store, answers
+) -> None:
+    await stored(answers, 1000, raw=b"MSH|" + b"x" * 996)
+    await retention(committer, clock, meter, Ages(), most_bytes=700_000).one_pass()
+    kept = raws(store)
+    gone = kept.count(None)
+    assert 300 <= gone <= 700 and kept[:gone] == [None] * gone and None not in kept[gone:]
+
+
+async def test_without_ages_and_bound_nothing_is_looked_at(committer, clock, meter, store) -> None:
+    keeper = retention(committer, clock, meter, Ages())
+    assert not keeper.is_on
+    await asyncio.wait_for(keeper.run(), 1)
+
+
+@pytest.mark.parametrize("jump_days", [400, -400])
+async def test_a_clock_that_jumps_forgets_nothing_until_somebody_confirms(
+    committer, clock, meter, store, answers, caplog, jump_days
+) -> None:
+    """E3: everything would be old enough at the new date."""
+    keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+    async with running(keeper):
+        await until(lambda: keeper.status().last_pass_us)
+        clock.wall_ahead_s += jump_days * DAY_S
+        await until(lambda: keeper.status().paused)
+        await stored(answers, 1)
+        await asyncio.sleep(0.05)
+        assert len(raws(store)) == 1 and "400.0 days" in keeper.status().paused
+        assert "retention --confirm" in caplog.text
+        keeper.confirm()
+        if jump_days > 0:
+            await until(lambda: not raws(store))
+        await until(lambda: not keeper.status().paused)
+    assert meter.counts["retention paused", True] == 1 == meter.counts["retention paused", False]
+
+
+async def test_a_clock_that_went_on_for_a_day_without_another_jump_is_believed(
+    committer, clock, meter, store, answers
+) -> None:
+    keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+    async with running(keeper):
+        await until(lambda: keeper.status().last_pass_us)
+        clock.wall_ahead_s += 400 * DAY_S
+        await until(lambda: keeper.status().paused)
+        await stored(answers, 1)
+        clock.ahead_s += DAY_S + 1
+        await until(lambda: not raws(store))
+
+
+@pytest.mark.parametrize("jump_days", [30, -30])
+async def test_a_clock_that_jumped_while_the_engine_was_off_is_noticed(
+    committer, clock, meter, store, answers, jump_days
+) -> None:
+    await retention(committer, clock, meter, Ages(messages_s=DAY_S)).one_pass()
+    clock.wall_ahead_s += jump_days * DAY_S
+    await stored(answers, 1)
+    keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+    async with running(keeper):
+        await until(lambda: keeper.status().paused)
+        await asyncio.sleep(0.03)
+        assert len(raws(store)) == 1
+
+
+async def test_channels_that_the_site_no_longer_has_forget_as_the_site_says(
+    committer, clock, meter, store, answers
+) -> None:
+    gone = ChannelName("gone")
+    answers.put("old", received(channel=gone))
+    await until(lambda: answers.said)
+    await Retention({gone: Ages(messages_s=DAY_S)}, 0, committer, clock, meter).one_pass()
+    assert raws(store) == []
