@@ -9,16 +9,20 @@ import click
 from engine.cli.command import subcommand
 from engine.cli.output import say
 
-FILE_NAMES: Final = {"channel": "channel.schema.json", "site": "site.schema.json"}
+FILE_NAMES: Final = {
+    "channel": "channel.schema.json",
+    "site": "site.schema.json",
+    "profile": "profile.schema.json",
+}
 
 
 @subcommand("schema", "segmill schema channel", "segmill schema --write .segmill")
-@click.argument("what", type=click.Choice(["channel", "site", "message"]), default="channel")
+@click.argument("what", type=click.Choice(["channel", "site", "profile", "message"]), default="channel")
 @click.option(
     "--write",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write both schemas into this folder instead.",
+    help="Write all schemas into this folder instead.",
 )
 @click.option("--json", is_flag=True, expose_value=False, help="A schema is JSON already; this changes nothing.")
 def command(what: str, folder: Path | None) -> int:
@@ -37,11 +41,11 @@ def command(what: str, folder: Path | None) -> int:
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """The schema of channel.yaml and of segmill.yaml, draft-07."""
-    from engine.config.schema import channel_schema, site_schema
+    """The schemas of channel.yaml, of segmill.yaml and of profiles, draft-07."""
+    from engine.config.schema import channel_schema, profile_schema, site_schema
     from engine.pipeline.registry import load_kinds
 
-    return {"channel": channel_schema(load_kinds()), "site": site_schema()}
+    return {"channel": channel_schema(load_kinds()), "site": site_schema(), "profile": profile_schema()}
 
 
 def message_schema() -> dict[str, Any]:

@@ -28,26 +28,26 @@ PROFILE: Final[Stories] = MappingProxyType(
             "Move the narrower one up, or remove it.",
         ),
         "E172": Story(
-            "fields of a segment of the standard, described as those of a Z-segment",
+            "fields of the standard described as those of a Z-segment",
             "Under segments, fields describe a segment that the standard does not have: its names and data types. "
             "Rules for a field of the standard stand under fields, by its place.",
             "Write it under fields: PV1-2.",
             "segments: {PV1: {fields: {2: {usage: R}}}}",
         ),
         "E280": Story(
-            "a message breaks a rule of its profile, or of the standard, and is rejected",
+            "a message breaks a rule of the profile or the standard: rejected",
             "The rule's mode is reject. The sender was answered AE (or CE) with one ERR for each such finding, and "
             "keeps the message. The finding names the place and the rule.",
             "Show the sender's people the finding. If the rule asks too much, give it mode: warn or observe.",
         ),
         "W280": Story(
-            "a message breaks a rule of its profile, or of the standard, and was let pass with a warning",
+            "a message breaks a rule of the profile or the standard: a warning",
             "The rule's mode is warn: the message went on, and the finding is stored with it. "
             "segmill_validation_findings_total counts it by rule.",
             "Nothing at once; see which rules are broken often, and have the sender mend what matters.",
         ),
         "I280": Story(
-            "a message breaks a rule that is only observed",
+            "a message breaks a rule of the profile or the standard: only observed",
             "The rule's mode is observe: nothing comes of it but a count in segmill_validation_findings_total and this "
             "finding. So one sees what a rule would do before it does.",
             "When the count is what it should be, make it warn or reject.",
@@ -67,7 +67,7 @@ PROFILE: Final[Stories] = MappingProxyType(
         ),
         "I282": Story(
             "a sender's messages are again as the profile was learned",
-            "What W282 told of has ended.",
+            "What W282 told of has ended: of the newest messages of this sender a tenth or less differ.",
             "Nothing.",
         ),
     }

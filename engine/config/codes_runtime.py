@@ -136,6 +136,12 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "was closed, by ack: {on_store_failure}), and sends the message again.",
             "Make room on the disk, or see what blocks the store; the engine goes on by itself.",
         ),
+        "I240": Story(
+            "discarded by a person",
+            "segmill release --discard, or the same in another way, gave the message or its delivery up. The note says "
+            "why, in the words of who did it.",
+            "Nothing. The message is still stored; segmill replay can send it.",
+        ),
         "E250": Story(
             "stored bytes that do not match their checksum",
             "The disk, or something else that wrote to the store's file, changed a message after it was committed. "

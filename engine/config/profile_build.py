@@ -4,6 +4,7 @@ Everything that can be wrong with it is found here: conditions, tables, names of
 places and names only: `PID-3.usage`, `PV1.cardinality`, `rule.inpatients-have-a-ward`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -16,17 +17,23 @@ from engine.config.finding import ConfigFinding, Position, at
 from engine.config.node import SourceText
 from engine.config.profile import CrossRules, PlaceRules, ProfileBody, RuleSet, SegmentRules
 from engine.config.profile_merge import merge_place
-from engine.config.profile_types import PartText, UsageWords
+from engine.config.profile_types import PartText, RuleName, UsageWords
 from engine.config.table import Table
 from engine.config.types import ConditionText, TablePath
 from engine.hl7 import profile as hl7
 from engine.hl7.errors import PathError
 from engine.hl7.path import compile_path
+from engine.hl7.validate import STANDARD_RULES
 
 Tables = Callable[[SourceText], Mapping[str, Table]]
 """The code tables that may be named in the file of a text, by the path that it writes."""
 
 NOWHERE: Final = Position("", 0, 0)
+
+_STANDARD_NAMES: Final = frozenset(
+    ".".join(parts[:length]) for rule in STANDARD_RULES for parts in [rule.split(".")] for length in (1, len(parts))
+)
+_TABLE_RULE: Final = r"table\.[0-9]{4}"
 
 _Said = TypeVar("_Said", hl7.Usage, hl7.Cardinality, hl7.Length, hl7.ValueSet, hl7.Pattern, hl7.Constant, hl7.DataType)
 
@@ -234,11 +241,21 @@ class _Builder:
             if name.is_own:
                 message = f"'{name.shown}' is no rule of the standard"
                 self._find(name.position(), "E170", message, "write the mode beside the rule itself")
+            self._check_standard_rule(name)
             exceptions[str(name)] = mode
         for name in self._body.switch_off:
             if not name.is_own:
+                self._check_standard_rule(name)
                 exceptions[str(name)] = "off"
         return hl7.Standard(self._body.standard.default, MappingProxyType(exceptions))
+
+    def _check_standard_rule(self, name: RuleName) -> None:
+        rule = name.partition(" ")[0]
+        if name.is_own or rule[:1].isupper() or rule in _STANDARD_NAMES or re.fullmatch(_TABLE_RULE, rule):
+            return
+        self._find(
+            name.position(), "E170", f"the standard has no rule {name.shown}", did_you_mean(rule, _STANDARD_NAMES)
+        )
 
     def definitions(self) -> dict[str, hl7.SegmentDefinition]:
         """The Z-segments that are described, for whatever event."""

@@ -290,6 +290,8 @@ class _Importer:
     ) -> dict[str, Any]:
         """What is said of a field, component or subcomponent, and of what is below it, where that is anything."""
         entry = self._usage(element, standard.usage if standard is not None else "O", (*path, place))
+        if _USAGES.get(element.get("Usage").upper()) == "X":
+            return {place: entry} if entry else {}
         if element.tag == "Field":
             bounds = _cardinality(element)
             usual = f"{int(standard.usage == 'R')}..{_most(standard.maximum)}" if isinstance(standard, FieldDef) else ""

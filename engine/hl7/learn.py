@@ -25,6 +25,7 @@ diagnoses, procedures and allergies (`_PRIVATE`). All else leaves counts, length
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -106,12 +107,14 @@ class _Seen:
     name: str
     can_repeat: bool
     of: int = 0
+    """How often it could have had a value: of a field, its segments; of a component, repetitions with a value. It is
+    known only when all was seen: a version may have the place that another does not know."""
     filled: int = 0
     messages: int = 0
     filled_messages: int = 0
-    last_of: int = 0
     last_filled: int = 0
     most_repeats: int = 0
+    repetitions: int = 0
     leaf_messages: int = 0
     leaves: int = 0
     """Repetitions that had no components, since the version of their message knows none."""
@@ -124,15 +127,8 @@ class _Seen:
     has_shape: bool = True
     table: frozenset[str] = frozenset()
 
-    def could(self, message: int) -> None:
-        """In the message of that number it could have a value once more."""
-        self.of += 1
-        if self.last_of != message:
-            self.last_of = message
-            self.messages += 1
-
     def has(self, message: int) -> None:
-        """And it has one."""
+        """In the message of that number it has a value once more."""
         self.filled += 1
         if self.last_filled != message:
             self.last_filled = message
@@ -154,6 +150,8 @@ class Learner:
         self._senders: dict[str, None] = {}
         self._versions: dict[str, None] = {}
         self._places: dict[tuple[str, int, int], _Seen] = {}
+        self._occurrences: dict[str, tuple[int, int]] = {}
+        """Of segments by name: how many, and in how many messages."""
         self._events: dict[str, int] = {}
         self._segments: dict[str, dict[str, list[int]]] = {}
         """By event and name: in how many messages, how many at most, and where it first stood."""
@@ -174,6 +172,9 @@ class Learner:
                 continue
             counts[name] = counts.get(name, 0) + 1
             self._add_segment(message, index, name, dictionary)
+        for name, number in counts.items():
+            occurrences, messages = self._occurrences.get(name, (0, 0))
+            self._occurrences[name] = occurrences + number, messages + 1
         event = f"{message.get('MSH-9.1') or ''}^{message.get('MSH-9.2') or '*'}"
         if event in self._events or len(self._events) < MOST_PLACES:
             self._events[event] = self._events.get(event, 0) + 1
@@ -205,7 +206,6 @@ class Learner:
         seen = self._seen((name, number, 0), definition, components, dictionary)
         if seen is None:
             return
-        seen.could(self._messages)
         marks = delimiters.repetition + delimiters.component + delimiters.subcomponent
         repetitions = [
             part
@@ -216,6 +216,7 @@ class Learner:
             return
         seen.has(self._messages)
         seen.most_repeats = max(seen.most_repeats, len(repetitions))
+        seen.repetitions += len(repetitions)
         for repetition in repetitions:
             parts = repetition.split(delimiters.cut_component) if components or not data_type else [repetition]
             is_composite = bool(components) or len(parts) > 1
@@ -240,7 +241,6 @@ class Learner:
         seen = self._seen(key, definition, components, dictionary)
         if seen is None:
             return
-        seen.could(self._messages)
         if text.strip(message.delimiters.subcomponent) in ("", NULL):
             return
         seen.has(self._messages)
@@ -288,10 +288,10 @@ class Learner:
 
     def learned(self) -> Learned:
         """What held for all messages so far."""
-        self._join_versions()
-        order = {name: place for place, name in enumerate(dict.fromkeys(key[0] for key in self._places))}
-        keys = sorted(self._places, key=lambda key: (order[key[0]], key[1], key[2]))
-        places = [made for key in keys if (made := self._place(key, self._places[key])) is not None]
+        seen_places = self._completed()
+        order = {name: place for place, name in enumerate(dict.fromkeys(key[0] for key in seen_places))}
+        keys = sorted(seen_places, key=lambda key: (order[key[0]], key[1], key[2]))
+        places = [made for key in keys if (made := self._place(key, seen_places[key])) is not None]
         together: dict[str, list[int]] = {}
         for of_event in self._segments.values():
             for name, (present, most) in of_event.items():
@@ -305,16 +305,19 @@ class Learner:
         senders = tuple(sorted(self._senders))
         return Learned(self._messages, senders, tuple(self._versions), tuple(places), tuple(everywhere), segments)
 
-    def _join_versions(self) -> None:
-        """A field of one version that has components in another: what it held counts as its first component."""
-        for (segment, number, component), seen in list(self._places.items()):
-            if component or not seen.leaves or (segment, number, 1) not in self._places:
-                continue
-            parts = [key for key in self._places if key[:2] == (segment, number) and key[2]]
-            for key in parts:
-                self._places[key].of += seen.leaves
-                self._places[key].messages += seen.leaf_messages
-            _join(self._places[segment, number, 1], seen)
+    def _completed(self) -> dict[tuple[str, int, int], _Seen]:
+        """Work out `of`; what a field held that has components in another version counts as its first component."""
+        places = deepcopy(self._places)
+        for (segment, number, component), seen in places.items():
+            if not component and seen.leaves and (segment, number, 1) in places:
+                _join(places[segment, number, 1], seen)
+        for (segment, number, component), seen in places.items():
+            if component:
+                field = places[segment, number, 0]
+                seen.of, seen.messages = field.repetitions, field.filled_messages
+            else:
+                seen.of, seen.messages = self._occurrences[segment]
+        return places
 
     def _segment(self, name: str, seen: Sequence[int], of: int) -> LearnedSegment:
         present, most = seen

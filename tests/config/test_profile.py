@@ -184,7 +184,7 @@ def test_rules_of_the_standard_are_switched_off_by_name_and_by_place(one):
         ("{length: off, PID-5: observe}", "observe"),
         ("{length: off, PID-5: observe, length PID: reject}", "reject"),
         ("{PID: reject, PID-5: observe}", "observe"),
-        ("{PID-6: reject, usage: off}", "warn"),
+        ("{PID-6: reject, required: off}", "warn"),
     ],
 )
 def test_of_several_exceptions_the_closest_counts(one, exceptions, mode):
@@ -231,6 +231,8 @@ def test_a_rule_of_its_own_base_is_switched_off(one):
         ('rules:\n  - {name: "!", require: PID exists}\n', 2, 12, "E106"),
         ("rules:\n  - {name: a, require: PID exists, at: PID-x}\n", 2, 44, "E131"),
         ("switch_off: [Length]\n", 1, 14, "E170"),
+        ("switch_off: [lenght]\n", 1, 14, "E170"),
+        ("standard: {except: {table.1 PID-8: off}}\n", 1, 21, "E170"),
         ("switch_off: [PID-3.usage]\n", 1, 14, "E170"),
         ("standard: {except: {PID-3.usage: off}}\n", 1, 21, "E170"),
         ("standard: reject it\n", 1, 11, "E105"),

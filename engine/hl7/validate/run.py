@@ -54,7 +54,7 @@ class Run:
         self.component = delimiters.cut_component
         self.subcomponent = delimiters.cut_subcomponent
         self.escape = delimiters.cut_escape
-        self.marks = self.repetition + self.component + self.subcomponent
+        self.marks = self.repetition + self.component + self.subcomponent + " "
 
     def add(
         self,
@@ -93,5 +93,5 @@ class Run:
         return text.isalnum() or not (self.component in text or self.repetition in text or self.subcomponent in text)
 
     def is_empty(self, text: str) -> bool:
-        """Whether a text has no value: nothing, the delete marker, or delimiters alone (hl7.md items 45 and 46)."""
+        """Whether a text has no value: nothing, the delete marker, or delimiters and blanks (hl7.md item 46)."""
         return not text or text == '""' or not text.strip(self.marks)

@@ -18,6 +18,7 @@ Kind = Literal["segments", "data_types"]
 WITHDRAWN_NAME: Final = "Withdrawn"
 _NO_TYPE: Final = frozenset({"WD", "wd", "None"})
 _MANY: Final = re.compile(r"<\w+#?>|\.\.\.|…|\bn{2,}\b|^\d+ _ ?\d+$|nnnn")
+_SEVERAL: Final = re.compile(r"[A-Z](?:, ?[A-Z])+")
 _NO_CODE: Final = re.compile(r"[.…_\s\xa0]*|no suggested.*|<null>|2 _", re.IGNORECASE)
 
 
@@ -177,7 +178,8 @@ def _codes(all: Versions) -> int:
     for tables in all.values():
         for table in tables.tables.values():
             codes: list[str] = []
-            for code in table.codes:
+            rows = [part for code in table.codes for part in (code.split(",") if _SEVERAL.fullmatch(code) else [code])]
+            for code in rows:
                 text = re.sub(r"[\s\xa0]+", " ", re.sub(r" \((?:obsolete|deprecated)\)$", "", code)).strip()
                 if _NO_CODE.fullmatch(text):
                     continue
@@ -299,7 +301,7 @@ REPAIRS: Final = (
     ),
     Repair("a table's only code is a text instead of a list", "it would be read as a list of letters", _single_codes),
     Repair(
-        "codes with blanks around, remarks, rows of dots, and rows that stand for many codes such as Q<integer>H",
+        "codes with blanks around, remarks, rows of dots, codes in one row (L,M,N), and rows for many: Q<integer>H",
         "blanks and remarks are not part of a code, dots are no code, and ranges must not be compared as text",
         _codes,
     ),
