@@ -30,17 +30,20 @@ class FileMessage:
         return self.file if self.of == 1 else f"{self.file} message {self.number}"
 
 
-def read_messages(names: Sequence[str], *, whole: bool = False, tidy: bool = False) -> list[FileMessage]:
+def read_messages(
+    names: Sequence[str], *, whole: bool = False, tidy: bool = False, lenient: bool = False
+) -> list[FileMessage]:
     """The messages of files, of all files in folders, and of standard input (`-`), in that order.
 
     A file is cut into its messages; line ends as editors write them become CR, MLLP frames and batch headers go away.
     UTF-16 and UTF-32, which only a file can hold, become UTF-8, and JSON and XML become HL7; but of a folder only
     files of HL7 are read. With `whole` it is one message, byte for byte.
-    `tidy` raises a misuse, which names the file, for what is none.
+    `tidy` raises a misuse, which names the file, for what is none; JSON and XML that are none do so always, unless
+    `lenient` leaves them as they are.
     """
     found = []
     for name, content in contents(names):
-        of_file = list(_cut(name, content, whole, tidy))
+        of_file = list(_cut(name, content, whole, tidy, lenient))
         if not of_file and name in (*names, STDIN_NAME):
             raise misuse(f"there is no message in {name}")
         found += of_file
@@ -87,7 +90,7 @@ def parts_of(name: str, content: bytes) -> list[bytes]:
     return [part for block in blocks if block.strip() for part in split_bodies(block)]
 
 
-def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMessage]:
+def _cut(name: str, content: bytes, whole: bool, tidy: bool, lenient: bool) -> Iterator[FileMessage]:
     from engine.hl7.convert import ConversionError, hl7_of
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
@@ -102,6 +105,9 @@ def _cut(name: str, content: bytes, whole: bool, tidy: bool) -> Iterator[FileMes
             if tidy:
                 raw = Message.parse(raw).to_bytes()
         except ConversionError as exc:
+            if lenient:
+                yield FileMessage(name, number, len(parts), part)
+                continue
             raise misuse(f"{FileMessage(name, number, len(parts), part).name}: {exc}") from None
         except UnreadableMessage as exc:
             which = FileMessage(name, number, len(parts), part).name

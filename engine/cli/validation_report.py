@@ -273,8 +273,9 @@ def title_of(told: Told) -> str:
 
 def value_at(message: "Message", told: Told) -> str:
     """The text of a finding's bytes, cut and printable."""
-    text = message.raw[told.start : told.end].decode(message.codec, "replace")
-    shown = printable(text)
+    from engine.hl7.charset import text_of
+
+    shown = printable(text_of(message.raw[told.start : told.end], message.codec))
     return shown if len(shown) <= MOST_OF_VALUE else shown[: MOST_OF_VALUE - 3] + "..."
 
 

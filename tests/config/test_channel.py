@@ -271,9 +271,9 @@ def test_no_message_speaks_of_the_machinery(load: Load) -> None:
 
 
 def test_what_a_later_version_has_is_refused_with_what_to_do_now(load: Load, channel: str) -> None:
-    (finding,) = load(channel + "retention: 30d\n").findings
+    (finding,) = load(channel + "worklist: {}\n").findings
     assert (finding.code, finding.line, finding.column) == ("E119", 8, 1)
-    assert "keeps every message" in finding.hint
+    assert "has no worklist" in finding.hint
     (finding,) = load(channel.replace("mllp: {port: 2576}", "mllp: {port: 2576}\n  http: {port: 80}")).findings
     assert finding.code == "E119"
 
