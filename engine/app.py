@@ -21,21 +21,25 @@ from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.tls import server_context
-from engine.config.entries import DeliveryPolicy
+from engine.config.answers import ConnectBack
+from engine.config.entries import DeliveryPolicy, Destination
 from engine.config.finding import ConfigFinding
 from engine.config.kinds import Kinds
 from engine.config.listen import ListenMllp
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
 from engine.model.ids import ChannelName, DestinationName
-from engine.pipeline.answer import AnswerSettings
+from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.meter import ChannelMeter
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
+from engine.runtime.answers import DeliveredAnswers
+from engine.runtime.app_acks import AppAcks
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
+from engine.runtime.connection import Connection
 from engine.runtime.control import EngineControl
 from engine.runtime.drift import channel_drift
 from engine.runtime.intake import Receiver, Recent
@@ -43,8 +47,10 @@ from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
 from engine.runtime.lookout import Lookout
 from engine.runtime.policy import Policy
+from engine.runtime.release2 import CommittingConnection, StrictConnection
 from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
+from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
 
@@ -177,8 +183,13 @@ class Engine:
     def _open_channel(self, loaded: LoadedChannel, committer: Committer) -> RunningChannel:
         compiled = compile_channel(loaded, load_steps())
         version = self._store.channel_version(loaded.name, loaded.files)
-        lanes = [self._open_lane(loaded, name, committer) for name in loaded.file.destinations]
         ack = loaded.file.ack
+        lanes = [
+            self._open_lane(loaded, name, destination, committer)
+            for name, destination in loaded.file.destinations.items()
+        ]
+        if ack.connect_back is not None:
+            lanes.append(self._open_lane(loaded, APP_ACK, back_to_the_sender(ack.connect_back), committer))
         isolated = None
         if compiled.isolated:
             workers = self._settings.workers
@@ -186,10 +197,11 @@ class Engine:
         meter = self.meter.channel(loaded.name)
         asked = loaded.file.validation
         profile = loaded.profiles.get(asked.profile) if asked is not None else None
-        return RunningChannel(
+        answers = AnswerSettings.of(ack)
+        channel = RunningChannel(
             compiled,
             version,
-            AnswerSettings.of(ack),
+            answers,
             lanes,
             meter,
             ack_when_stored=ack.when == "stored",
@@ -199,6 +211,23 @@ class Engine:
             timer=StepTimer(self._clock, meter),
             drift=channel_drift(loaded.name, profile, meter, wanted=asked is not None and asked.drift),
         )
+        if answers.waits_for:
+            channel.delivered = DeliveredAnswers(
+                channel.name,
+                compiled.fallback_charset,
+                answers,
+                ack.timeout,
+                committer=committer,
+                queries=self._queries,
+                clock=self._clock,
+                meter=meter,
+            )
+            channel.lanes[answers.waits_for].watch(channel.delivered)
+        if ack.connect_back is not None:
+            channel.app_ack = AppAcks(channel.name, committer, self._queries, channel.offer)
+        if loaded.file.sequence == "on":
+            channel.sequences = SequenceNumbers(self._store.last_sequences(loaded.name))
+        return channel
 
     async def _start_workers(self) -> None:
         """Own code that does not load is told of now, and no message waits for a process to start."""
@@ -210,8 +239,7 @@ class Engine:
             if end is not None:
                 raise end
 
-    def _open_lane(self, loaded: LoadedChannel, name: str, committer: Committer) -> Lane:
-        destination = loaded.file.destinations[name]
+    def _open_lane(self, loaded: LoadedChannel, name: str, destination: Destination, committer: Committer) -> Lane:
         sink = self._kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
             destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self._clock
         )
@@ -417,6 +445,8 @@ class Engine:
             listener.abort_all()
         await self._tasks.cancel_all()
         for channel in self._channels.values():
+            if channel.delivered is not None:
+                channel.delivered.close()
             if channel.isolated is not None:
                 await channel.isolated.close()
         if self._committer is not None:
@@ -483,6 +513,12 @@ def policy_of(policy: DeliveryPolicy) -> Policy:
     )
 
 
+def back_to_the_sender(connect_back: ConnectBack) -> Destination:
+    """Where application acknowledgements go, as a destination. Their MSH-15 says whether one is answered."""
+    options = connect_back.options.model_copy(update={"answer": "as-asked"})
+    return Destination("mllp", options, connect_back.policy, "", 0, 0)
+
+
 def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSettings:
     """A port's settings. Raises ConfigError for TLS files that cannot be used."""
     tls = None
@@ -504,7 +540,17 @@ def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSett
         frame_timeout_s=mllp.frame_timeout,
         trailing_cr_s=mllp.trailing_cr,
         lenient_fs=mllp.lenient_fs,
+        connection=connection_kind(mllp),
+        commit_timeout_s=mllp.commit_timeout,
+        commit_retries=mllp.commit_retries,
     )
+
+
+def connection_kind(mllp: ListenMllp) -> type[Connection]:
+    """By the port's release of MLLP, and whether its senders must commit our answers."""
+    if mllp.release == 1:
+        return Connection
+    return StrictConnection if mllp.answers_committed == "require" else CommittingConnection
 
 
 def load(folder: Path, environment: Mapping[str, str] | None = None) -> LoadedSite:

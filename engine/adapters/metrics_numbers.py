@@ -30,12 +30,14 @@ CONNECTION_EVENTS: Final = (
     "lf-for-cr",
     "no-cr",
     "commit-byte",
+    "commit-refused",
+    "uncommitted",
     "failed",
 )
-CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
 MODES: Final = {"error": "reject", "warning": "warn", "information": "observe"}
 MAX_RULES: Final = 1000
 """How many rules of one channel's profile and standard get a series of their own."""
+CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
@@ -112,9 +114,9 @@ class ChannelNumbers:
         self.ack_seconds = Histogram(ACK_BOUNDS_S)
         self.steps: dict[str, Timing] = {}
         self.findings: dict[str, int] = {}
-        self.charsets = Counts(CHARSET_EVIDENCE)
         self.breaches: dict[tuple[str, str], int] = {}
         self.drifts: dict[tuple[str, str], int] = {}
+        self.charsets = Counts(CHARSET_EVIDENCE)
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1

@@ -38,6 +38,11 @@ def control_id_of(body: bytes) -> bytes:
     return header_fields(body)[10]
 
 
+def asks_application(body: bytes) -> bool:
+    """Whether MSH-16 asks for the application's answer to what it accepts: AL, SU, or a value nobody knows."""
+    return header_fields(body)[16].strip() not in (b"", b"NE", b"ER")
+
+
 def expects_answer(body: bytes) -> bool:
     """False only where MSH-15 and MSH-16 both say NE: then not one byte comes back (hl7.md item 22)."""
     fields = header_fields(body)

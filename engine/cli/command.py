@@ -24,9 +24,9 @@ COMMANDS: Final = {
     "messages": "Search the stored messages, or show one.",
     "replay": "Send stored messages again, or process them again.",
     "release": "Let held messages and deliveries go on.",
+    "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
     "senders": "Show in which character sets the senders write.",
-    "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "explain": "Tell the long story of a code.",
     "schema": "Print the JSON Schema that editors check channel files with.",
 }

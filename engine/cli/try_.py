@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 ROUNDS: Final = 3
 """A message is run so often, and the shortest time of each step is shown: the first run warms up."""
 
+BETWEEN: Final = b"\x1c\r\x0b"
+"""Two answers to one message are two blocks: what stands between them."""
+
 STOPS: Final = {"filtered": "cyan", "held": "yellow", "rejected": "red"}
 ONE_LINE: Final = 90
 
@@ -79,6 +82,7 @@ class Trial:
     answer: "Answer"
     trace: "Trace | None"
     is_stored_first: bool
+    waits_for: str = ""
 
     @property
     def outputs(self) -> dict[bytes, list[str]]:
@@ -134,7 +138,7 @@ def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float
         result = Result("held", [], (ended.finding,))
     answer = answer_result(message, Result.received() if is_stored_first else result, answers, now, next_id)
     findings = (*notices(message), *result.findings)
-    return Trial(file, message, result.state, findings, answer, trace, is_stored_first)
+    return Trial(file, message, result.state, findings, answer, trace, is_stored_first, answers.waits_for)
 
 
 def _traced(channel: "CompiledChannel", message: "Message", now: datetime, deadline_s: float) -> "Trace":
@@ -173,6 +177,10 @@ def _as_json(trial: Trial) -> dict[str, Any]:
         "ack_code": trial.answer.code,
         "ack": trial.answer.payload.decode("utf-8", "backslashreplace"),
     }
+    if trial.answer.apart:
+        record["app_ack"] = trial.answer.apart.decode("utf-8", "backslashreplace")
+    if trial.answer.is_first:
+        record["waits_for"] = trial.waits_for
     if trial.message is not None:
         record |= {"type": _type_of(trial.message), "control_id": _control_id_of(trial.message)}
     if trial.trace is not None:
@@ -223,20 +231,42 @@ def _lines(trial: Trial, *, brief: bool) -> Iterator[str]:
     if trial.trace is not None:
         yield from _trace_lines(trial.trace, brief=brief)
     state = styled(trial.state, fg=STOPS.get(trial.state, "green"), bold=True)
-    told = f"answer {trial.answer.code or 'none'}" + (" (as soon as it is stored)" if trial.is_stored_first else "")
-    yield f"  {state}, {told}"
+    yield f"  {state}, {_told(trial)}"
     for finding in trial.findings:
         place = f"{finding.location}: " if finding.location else ""
         yield f"    {finding.code} {printable(place + finding.text)}"
     if brief:
         return
-    for line in _segments(trial.answer.payload):
-        yield f"    {line}"
+    for part in trial.answer.payload.split(BETWEEN):
+        for line in _segments(part):
+            yield f"    {line}"
+    if trial.answer.apart:
+        yield "  over a connection of our own"
+        for line in _segments(trial.answer.apart):
+            yield f"    {line}"
     for body, names in trial.outputs.items():
         same = " (as it came in)" if body == trial.file.raw else ""
         yield f"  to {', '.join(names)}{same}"
         for line in _segments(body):
             yield f"    {line}"
+
+
+def _told(trial: Trial) -> str:
+    """The answers, one after the other, and what they wait for or where they go."""
+    from engine.hl7.ack import read_ack
+
+    answer = trial.answer
+    found = [read_ack(part) for part in answer.payload.split(BETWEEN) if part]
+    told = " and ".join(ack.code for ack in found if ack is not None)
+    if answer.apart:
+        apart = f"{answer.code} over a connection of our own" if not told else "the application's over one of our own"
+        told = f"{told}, and {apart}" if told else apart
+    elif answer.is_first:
+        later = f"what {trial.waits_for} answers"
+        told = f"{told} once it is stored, and {later}" if told else later
+    elif trial.is_stored_first:
+        told = f"{told or 'none'} (as soon as it is stored)"
+    return f"answer {told or 'none'}"
 
 
 def _trace_lines(trace: "Trace", *, brief: bool) -> Iterator[str]:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from engine.config.answers import AckWhen, ConnectBack
 from engine.config.base import ConfigModel, did_you_mean
 from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
@@ -89,22 +90,25 @@ class Identity(ConfigModel):
 class Ack(ConfigModel):
     """When and how senders are answered. Nothing positive is said before the message is stored."""
 
-    when: Literal["processed", "stored"] = Field(
-        default="processed", description="After the steps ran and all was stored, or once the message is stored"
+    when: AckWhen = Field(
+        default=AckWhen("processed"),
+        description="After the steps ran and all was stored, once it is stored, or with a destination's answer",
     )
+    timeout: Duration = Field(
+        default=30.0, gt=0, le=86400, description="How long a sender waits for delivered(x); then it is told"
+    )
+    on_timeout: Literal["AE", "AR"] = Field(default="AE", description="What it is told then")
     mode: Literal["auto", "original", "enhanced"] = Field(default="auto", description="auto goes by MSH-15 and MSH-16")
     when_held: Literal["AA", "AE"] = Field(default="AA", description="The answer for a message that is held")
     on_store_failure: Literal["AR", "AE", "close"] = Field(
         default="AR", description="The answer where nothing can be stored; close hangs up instead"
     )
+    app_ack: Literal["same", "connect-back", "none"] = Field(
+        default="same",
+        description="Where enhanced mode's application acknowledgement goes: the same connection, one of ours, nowhere",
+    )
+    connect_back: ConnectBack | None = Field(default=None, description="Where to connect to for it")
     identity: Identity = Field(default_factory=Identity, description="The engine's name in answers")
-
-    @field_validator("when", mode="before")
-    @classmethod
-    def _refuse_delivered(cls, value: object) -> object:
-        if isinstance(value, str) and value.startswith("delivered"):
-            raise BadValue("cannot wait for a delivery in this version", "allowed: processed, stored", code="E119")
-        return value
 
 
 class Duplicates(ConfigModel):
@@ -202,6 +206,9 @@ class ChannelFile(ConfigModel):
         default=None, alias="validate", description="What messages are held against, before the steps"
     )
     ack: Ack = Field(default_factory=Ack, description="When and how senders are answered")
+    sequence: Literal["off", "on"] = Field(
+        default="off", description="The sequence number protocol, for senders that value MSH-13"
+    )
     duplicates: DuplicatesField = Field(default_factory=Duplicates, description="How long a resend is recognised")
     charset: Charset = Field(default_factory=Charset, description="How bytes become text")
     retention: Retention | None = Field(

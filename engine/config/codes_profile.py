@@ -34,6 +34,13 @@ PROFILE: Final[Stories] = MappingProxyType(
             "Write it under fields: PV1-2.",
             "segments: {PV1: {fields: {2: {usage: R}}}}",
         ),
+        "W172": Story(
+            "a rule for a place that the standard does not have",
+            "No version of HL7, or not the version that the profile names, has such a segment, field or component. "
+            "The rule holds all the same, for messages that have it.",
+            "Correct the place, if it is a slip of the finger; otherwise nothing.",
+            "fields: {PID-93: {usage: R}}",
+        ),
         "E280": Story(
             "a message breaks a rule of the profile or the standard: rejected",
             "The rule's mode is reject. The sender was answered AE (or CE) with one ERR for each such finding, and "

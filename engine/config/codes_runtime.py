@@ -136,6 +136,27 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "was closed, by ack: {on_store_failure}), and sends the message again.",
             "Make room on the disk, or see what blocks the store; the engine goes on by itself.",
         ),
+        "E238": Story(
+            "a destination that did not answer in time",
+            "The channel answers its senders with what a destination says (ack: {when: delivered(x)}), and it said "
+            "nothing within ack: {timeout}. The sender was told so. The message is kept, and its delivery goes on; "
+            "when the sender sends it again, it is not processed again, and gets the destination's answer.",
+            "See why the destination is slow or down: segmill messages, and the lane in segmill's metrics. Raise the "
+            "timeout, where the destination needs longer and the sender waits longer.",
+        ),
+        "E239": Story(
+            "a sequence number out of turn",
+            "The channel says sequence: on, the sender numbers its messages in MSH-13, and this is not the number "
+            "that is due: a message before it is missing, or was sent twice. It was refused, with the number that "
+            "was expected in MSA-4.",
+            "A person at the sender looks for what is missing. MSH-13 -1 starts the link anew.",
+        ),
+        "W239": Story(
+            "a message of the sequence number protocol",
+            "MSH-13 is 0, by which a sender asks which number is due, or -1, by which it starts its numbers anew. It "
+            "was answered, and there is nothing to process.",
+            "Nothing.",
+        ),
         "I240": Story(
             "discarded by a person",
             "segmill release --discard, or the same in another way, gave the message or its delivery up. The note says "

@@ -86,7 +86,7 @@ def _read_step(value: SourceDict, reading: Reading) -> StepEntry | None:
         return None
     key = named[0]
     model = kinds[key].model
-    own, common = _part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
+    own, common = part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
     shared = validate(common, StepCommon, reading)
     own.owner = key
     around = reading.focus
@@ -125,7 +125,7 @@ def _report_kind(value: SourceDict, named: list[SourceText], reading: Reading) -
     reading.findings.append(at(place, "E102", f"unknown step '{key.shown}'", hint))
 
 
-def _part(value: SourceDict, apart: set[str]) -> tuple[SourceDict, SourceDict]:
+def part(value: SourceDict, apart: set[str]) -> tuple[SourceDict, SourceDict]:
     """The mapping without the keys in `apart`, and those alone; both stand where the mapping stands."""
     rest, taken = SourceDict(), SourceDict()
     for made in (rest, taken):
@@ -264,7 +264,7 @@ class Destination:
     def _read_mapping(cls, value: SourceDict, reading: Reading) -> "Self | None":
         kinds = reading.kinds.sinks
         named = [key for key in value if key in kinds]
-        own, policy_data = _part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later})
+        own, policy_data = part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later})
         extra = [key for key in own if key not in named[:1]]
         policy = validate(policy_data, DeliveryPolicy, reading)
         owner = value.owner

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -76,6 +76,28 @@ class ListenMllp(ConfigModel):
     lenient_fs: bool = Field(
         default=False, description="Take an end byte inside a message as text, for senders that do not escape it"
     )
+    unreadable: Literal["answer", "close"] = Field(
+        default="answer",
+        description="What bytes without a readable MSH get: an answer, or the connection's end",
+    )
+    release: int = Field(
+        default=1,
+        ge=1,
+        le=2,
+        description="Of MLLP; 2: each message is also answered with a commit byte",
+    )
+    answers_committed: Literal["tolerate", "require"] = Field(
+        default="tolerate", description="Release 2: whether the sender must commit each of our answers"
+    )
+    commit_timeout: Duration = Field(
+        default=10.0, gt=0, le=3600, description="Release 2, require: how long to wait for that"
+    )
+    commit_retries: int = Field(
+        default=2,
+        ge=0,
+        le=100,
+        description="Release 2, require: how often an answer is written again",
+    )
 
     # What a port has only one of; channels that share it must agree on them.
     SHARED: ClassVar[tuple[str, ...]] = (
@@ -88,6 +110,11 @@ class ListenMllp(ConfigModel):
         "trailing_cr",
         "max_connections",
         "lenient_fs",
+        "unreadable",
+        "release",
+        "answers_committed",
+        "commit_timeout",
+        "commit_retries",
     )
     later: ClassVar[Mapping[str, str]] = {"rate": "a sender is slowed down by the store alone"}
 

@@ -17,10 +17,11 @@ from engine.config.finding import ConfigFinding, Position, at
 from engine.config.node import SourceText
 from engine.config.profile import CrossRules, PlaceRules, ProfileBody, RuleSet, SegmentRules
 from engine.config.profile_merge import merge_place
-from engine.config.profile_types import PartText, RuleName, UsageWords
+from engine.config.profile_types import PartText, PlaceText, RuleName, UsageWords
 from engine.config.table import Table
 from engine.config.types import ConditionText, TablePath
 from engine.hl7 import profile as hl7
+from engine.hl7.dictionary import VERSIONS, Dictionary, load
 from engine.hl7.errors import PathError
 from engine.hl7.path import compile_path
 from engine.hl7.validate import STANDARD_RULES
@@ -129,6 +130,9 @@ class _Builder:
         cross = [made for entry in rules.rules if (made := self._cross(entry)) is not None]
         self._check_names(rules.rules)
         self._check_segments(rules.segments)
+        for text, entry in rules.fields.items():
+            if entry.evidence is None or not entry.evidence.filled:
+                self._check_place(text)
         return hl7.Rules(tuple(elements), tuple(parts), tuple(cross))
 
     def _element(self, place: Place, entry: PlaceRules) -> hl7.Element:
@@ -225,6 +229,18 @@ class _Builder:
                 self._find(rule.name.position(), "E109", f"a second rule is named '{rule.name.shown}'", "rename one")
             seen.add(rule.name.slug)
 
+    def _check_place(self, text: PlaceText) -> None:
+        """A place that no version has, or not the version of the profile, is mostly a slip of the finger."""
+        _, segment, field, component, _ = text.parts
+        if segment.startswith("Z"):
+            return
+        versions = [self._body.version] if self._body.version else reversed(VERSIONS)
+        if any(_has_place(load(version), segment, field, component) for version in versions):
+            return
+        where = f"version {self._body.version} has" if self._body.version else "no version of the standard has"
+        what = f"{where} no {text.shown}" if self._body.version else f"{where} {text.shown}"
+        self._find(text.position(), "W172", what, "correct it, or leave it if your systems do have it")
+
     def _check_segments(self, segments: Mapping[PartText, SegmentRules]) -> None:
         for part, entry in segments.items():
             _, name = part.parts
@@ -292,6 +308,15 @@ class _Builder:
         finding = at(place or self._place, code, message, hint)
         if finding not in self.findings:
             self.findings.append(finding)
+
+
+def _has_place(dictionary: Dictionary, segment: str, field: int, component: int) -> bool:
+    found = dictionary.segment(segment)
+    definition = found.field(field) if found is not None else None
+    if definition is None:
+        return False
+    data_type = dictionary.data_type(definition.data_type)
+    return component <= 1 or data_type is None or data_type.component(component) is not None
 
 
 def _without(rules: hl7.Rules, off: frozenset[str]) -> hl7.Rules:

@@ -160,14 +160,29 @@ def _rules(learned: Learned, document: Document, path: tuple[str, ...]) -> dict[
         if place.name:
             document.comments[(*path, "fields", place.path)] = place.name
     everywhere = {segment.name: entry for segment in learned.everywhere if (entry := _segment(segment))}
+    always = _presence(learned.everywhere)
     messages = {}
     for event, segments in learned.segments.items():
         of_event = {segment.name: entry for segment in segments if (entry := _segment(segment))}
-        own = {name: entry for name, entry in of_event.items() if _rule(entry) != _rule(everywhere.get(name, {}))}
-        if own:
-            messages[event] = {"segments": own}
-    rules = {"fields": fields, "segments": everywhere, "messages": messages}
+        own = {
+            "segments": {
+                name: entry for name, entry in of_event.items() if _rule(entry) != _rule(everywhere.get(name, {}))
+            },
+            "rules": [rule for rule in _presence(segments) if rule not in always],
+        }
+        if any(own.values()):
+            messages[event] = {key: value for key, value in own.items() if value}
+    rules = {"fields": fields, "segments": everywhere, "rules": always, "messages": messages}
     return {key: value for key, value in rules.items() if value}
+
+
+def _presence(segments: Sequence[LearnedSegment]) -> list[dict[str, str]]:
+    """A rule for each segment that is in every message, and repeats."""
+    return [
+        {"name": f"{segment.name} is there", "require": f"{segment.name} exists", "at": segment.name}
+        for segment in segments
+        if segment.is_asked_of_message
+    ]
 
 
 def _rule(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,8 +211,8 @@ def _place(place: LearnedPlace) -> dict[str, Any]:
 def _segment(segment: LearnedSegment) -> dict[str, Any]:
     if segment.usage is None:
         return {}
-    entry: dict[str, Any] = {"usage": segment.usage}
+    entry: dict[str, Any] = {"usage": "RE" if segment.is_asked_of_message else segment.usage}
     if segment.only_one:
-        entry["cardinality"] = "1..1" if segment.usage == "R" else "0..1"
+        entry["cardinality"] = "1..1" if entry["usage"] == "R" else "0..1"
     entry["evidence"] = {"of": segment.of, "filled": segment.present}
     return entry

@@ -8,6 +8,7 @@ a reference (`${NAME}`), which is replaced before it is checked.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from engine.config.answers import ConnectBackCommon
 from engine.config.base import ConfigModel
 from engine.config.channel import ChannelFile
 from engine.config.entries import DeliveryPolicy, StepCommon
@@ -29,6 +30,7 @@ def channel_schema(kinds: Kinds) -> Schema:
     definitions = schema.setdefault("definitions", {})
     definitions["Step"] = _step(kinds, definitions)
     definitions["Destination"] = _destination(kinds, definitions)
+    definitions["ConnectBack"] = _connect_back(kinds)
     return {"$schema": DRAFT, "title": "A Segmill channel", **schema}
 
 
@@ -73,6 +75,26 @@ def _destination(kinds: Kinds, definitions: Schema) -> Schema:
         "properties": {**sinks, **policy["properties"]},
         "additionalProperties": False,
         "oneOf": [{"required": [name]} for name in sinks],
+    }
+
+
+def _connect_back(kinds: Kinds) -> Schema:
+    """An mllp destination's own keys, with the policy and `accept_ack` beside them;"""
+    if "mllp" not in kinds.sinks:
+        return {"type": "object"}
+    mllp = _of_model(kinds.sinks["mllp"].model, "sink-mllp-")
+    own = {
+        key: {"description": f"{key} of an mllp destination", **value}
+        for key, value in mllp["properties"].items()
+        if key != "answer"
+    }
+    common, policy = _of_model(ConnectBackCommon, ""), _of_model(DeliveryPolicy, "")
+    return {
+        "type": "object",
+        "description": "Where application acknowledgements are sent: an mllp destination",
+        "properties": {**own, **policy["properties"], **common["properties"]},
+        "additionalProperties": False,
+        "required": mllp.get("required", []),
     }
 
 

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Generic
 
+from engine.config.answer_checks import check_answers
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
 from engine.config.checks import Texts, check_routes, check_texts, read_tables
@@ -123,6 +124,7 @@ def load_channel(
         findings += check_routes(read.data, read.texts)
     if read.model is not None:
         findings += check_forms(read.model, kinds)
+        findings += check_answers(read.model, positions(read.data), shown)
     if read.model is None or any(finding.is_error for finding in findings):
         return None, findings
     for path in origin.paths():

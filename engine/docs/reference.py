@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from engine.config.answers import ConnectBack
 from engine.config.base import ConfigModel
 from engine.config.channel import ChannelFile
 from engine.config.codes import CODES
@@ -214,6 +215,7 @@ def _of_class(kind: Any) -> str:
         str: "text",
         StepEntry: "a step",
         Destination: "a destination",
+        ConnectBack: "keys of an `mllp` destination, of every destination, and `accept_ack`: `AL` or `NE`",
     }
     return words.get(kind, "see below" if issubclass(kind, ConfigModel) else "")
 

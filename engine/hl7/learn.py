@@ -31,7 +31,7 @@ from typing import Final, Literal
 
 from engine.hl7 import NULL
 from engine.hl7.delimiters import HEADERS
-from engine.hl7.dictionary import VARIES, ComponentDef, Dictionary, FieldDef, load
+from engine.hl7.dictionary import VARIES, ComponentDef, Dictionary, FieldDef, SegmentRef, load
 from engine.hl7.escape import unescape
 from engine.hl7.message import Message
 
@@ -43,8 +43,9 @@ MOST_VALUES: Final = 24
 MANY: Final = 200
 """In so many messages every code that is in use was seen."""
 MOST_REPEATS_SEEN: Final = 1000
-MOST_PLACES: Final = 5000
+MOST_PLACES: Final = 20_000
 MOST_SENDERS: Final = 50
+MOST_EVENTS: Final = 500
 
 _CODED: Final = frozenset(("CE", "CWE", "CNE", "CF"))
 _NAMES: Final = frozenset(("XPN", "PPN", "XCN", "PN", "CN", "XON", "FN", "XAD", "AD", "SAD", "XTN", "TN", "CNN", "NDL"))
@@ -52,6 +53,8 @@ _NAMES: Final = frozenset(("XPN", "PPN", "XCN", "PN", "CN", "XON", "FN", "XAD", 
 _SHAPED: Final = frozenset(("ST", "DT", "TM", "DTM", "TS"))
 _PRIVATE: Final = frozenset(("OBX-5", "OBX-3", "DG1-3", "DG1-4", "PR1-3", "AL1-3", "IAM-3", "GT1-3", "PRB-3", "PID-19"))
 _BY_TYPE: Final = frozenset(("MSH-9", "MSH-12", "EVN-1", "OBX-5"))
+_SEGMENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
+_EVENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}\^[A-Z0-9]{1,3}")
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+/*<>-]{0,19}")
 _RUNS: Final = re.compile(r"[0-9]+|[A-Z]+|[a-z]+|[-._/:+]")
 
@@ -82,6 +85,13 @@ class LearnedSegment:
     most: int
     usage: Literal["R", "RE"] | None
     only_one: bool
+    is_nested: bool
+    """Whether it stands in a group of the structure."""
+
+    @property
+    def is_asked_of_message(self) -> bool:
+        """In every message, and perhaps several times: of each group nothing is known, so the message is asked."""
+        return self.usage == "R" and (self.is_nested or not self.only_one)
 
 
 @dataclass(slots=True, frozen=True)
@@ -126,6 +136,9 @@ class _Seen:
     runs: list[tuple[str, int, int]] | None = None
     has_shape: bool = True
     table: frozenset[str] = frozenset()
+    has_table: bool = False
+    versions: set[str] = field(default_factory=set)
+    """Those in whose messages values were looked at."""
 
     def has(self, message: int) -> None:
         """In the message of that number it has a value once more."""
@@ -153,8 +166,9 @@ class Learner:
         self._occurrences: dict[str, tuple[int, int]] = {}
         """Of segments by name: how many, and in how many messages."""
         self._events: dict[str, int] = {}
+        self._everywhere: dict[str, list[int]] = {}
         self._segments: dict[str, dict[str, list[int]]] = {}
-        """By event and name: in how many messages, how many at most, and where it first stood."""
+        """By name, and by event and name: in how many messages, and how many at most."""
 
     def add(self, message: Message) -> None:
         """Count one message."""
@@ -168,21 +182,19 @@ class Learner:
             self._senders.setdefault(sender)
         counts: dict[str, int] = {}
         for index, name in enumerate(message.names()):
-            if len(name) != 3:
-                continue
+            if not _SEGMENT.fullmatch(name):
+                continue  # no segment, perhaps a piece of somebody's text
             counts[name] = counts.get(name, 0) + 1
             self._add_segment(message, index, name, dictionary)
         for name, number in counts.items():
             occurrences, messages = self._occurrences.get(name, (0, 0))
             self._occurrences[name] = occurrences + number, messages + 1
-        event = f"{message.get('MSH-9.1') or ''}^{message.get('MSH-9.2') or '*'}"
-        if event in self._events or len(self._events) < MOST_PLACES:
+        _count_segments(self._everywhere, counts)
+        # Without an event it is not known which rules are meant; `ADT^*` would hold for all events.
+        event = f"{message.get('MSH-9.1') or ''}^{message.get('MSH-9.2') or ''}"
+        if event in self._events or (_EVENT.fullmatch(event) and len(self._events) < MOST_EVENTS):
             self._events[event] = self._events.get(event, 0) + 1
-            of_event = self._segments.setdefault(event, {})
-            for name, number in counts.items():
-                seen = of_event.setdefault(name, [0, 0])
-                seen[0] += 1
-                seen[1] = max(seen[1], number)
+            _count_segments(self._segments.setdefault(event, {}), counts)
 
     # -- counting -------------------------------------------------------------------------------
 
@@ -191,43 +203,36 @@ class Learner:
         definition = dictionary.segment(name)
         known = definition.fields if definition is not None else ()
         first = 3 if name in HEADERS else 1
-        for number in range(first, max(len(fields), len(known) + 1)):
-            field_def = known[number - 1] if number <= len(known) else None
-            text = fields[number] if number < len(fields) else ""
-            self._add_field(message, name, number, text, field_def, dictionary)
+        for number in range(first, len(fields)):
+            if fields[number]:
+                field_def = known[number - 1] if number <= len(known) else None
+                self._add_field(message, name, number, fields[number], field_def, dictionary)
 
     def _add_field(
         self, message: Message, name: str, number: int, text: str, definition: FieldDef | None, dictionary: Dictionary
     ) -> None:
         delimiters = message.delimiters
-        data_type = definition.data_type if definition is not None else ""
-        type_def = dictionary.data_type(data_type) if data_type else None
+        type_def = dictionary.data_type(definition.data_type) if definition is not None else None
         components = type_def.components if type_def is not None else ()
-        seen = self._seen((name, number, 0), definition, components, dictionary)
-        if seen is None:
-            return
         marks = delimiters.repetition + delimiters.component + delimiters.subcomponent
-        repetitions = [
-            part
-            for part in text.split(delimiters.cut_repetition)[:MOST_REPEATS_SEEN]
-            if part.strip(marks) not in ("", NULL)
-        ]
-        if not repetitions:
+        parts_of = text.split(delimiters.cut_repetition)[:MOST_REPEATS_SEEN]
+        repetitions = [part for part in parts_of if part.strip(marks) not in ("", NULL)]
+        seen = self._seen((name, number, 0), definition, components, dictionary) if repetitions else None
+        if seen is None:
             return
         seen.has(self._messages)
         seen.most_repeats = max(seen.most_repeats, len(repetitions))
         seen.repetitions += len(repetitions)
         for repetition in repetitions:
-            parts = repetition.split(delimiters.cut_component) if components or not data_type else [repetition]
-            is_composite = bool(components) or len(parts) > 1
-            if not is_composite:
-                seen.leaves += 1
-                seen.leaf_messages += repetition is repetitions[0]
-                self._value(seen, repetition, message)
+            parts = repetition.split(delimiters.cut_component)
+            if components or len(parts) > 1:
+                for position, part in enumerate(parts, 1):
+                    self._add_component(message, (name, number, position), part, definition, components, dictionary)
                 continue
-            for position in range(1, max(len(parts), len(components)) + 1):
-                part = parts[position - 1] if position <= len(parts) else ""
-                self._add_component(message, (name, number, position), part, definition, components, dictionary)
+            seen.leaves += 1
+            seen.leaf_messages += repetition is repetitions[0]
+            self._check_kind(seen, (name, number, 0), definition, components, dictionary)
+            self._value(seen, repetition, message)
 
     def _add_component(
         self,
@@ -238,15 +243,34 @@ class Learner:
         components: Sequence[ComponentDef],
         dictionary: Dictionary,
     ) -> None:
+        if text.strip(message.delimiters.subcomponent) in ("", NULL):
+            return
         seen = self._seen(key, definition, components, dictionary)
         if seen is None:
             return
-        if text.strip(message.delimiters.subcomponent) in ("", NULL):
-            return
         seen.has(self._messages)
+        self._check_kind(seen, key, definition, components, dictionary)
         if message.delimiters.subcomponent and message.delimiters.subcomponent in text:
             seen.kind = "none" if seen.kind == "none" else "free"
         self._value(seen, text, message)
+
+    def _check_kind(
+        self,
+        seen: _Seen,
+        key: tuple[str, int, int],
+        definition: FieldDef | None,
+        components: Sequence[ComponentDef],
+        dictionary: Dictionary,
+    ) -> None:
+        """A place that is a code in one version and something else in another is no code here."""
+        if dictionary.version in seen.versions:
+            return
+        seen.versions.add(dictionary.version)
+        other = _new(key, definition, components, dictionary)
+        seen.table = seen.table | other.table
+        seen.has_table |= other.has_table
+        if other.kind != seen.kind and seen.kind != "none":
+            seen.kind = "free"
 
     def _value(self, seen: _Seen, text: str, message: Message) -> None:
         value = unescape(text, message.delimiters, message.codec) if message.delimiters.cut_escape in text else text
@@ -291,15 +315,18 @@ class Learner:
         seen_places = self._completed()
         order = {name: place for place, name in enumerate(dict.fromkeys(key[0] for key in seen_places))}
         keys = sorted(seen_places, key=lambda key: (order[key[0]], key[1], key[2]))
-        places = [made for key in keys if (made := self._place(key, seen_places[key])) is not None]
-        together: dict[str, list[int]] = {}
-        for of_event in self._segments.values():
-            for name, (present, most) in of_event.items():
-                seen = together.setdefault(name, [0, 0])
-                seen[0], seen[1] = seen[0] + present, max(seen[1], most)
-        everywhere = [self._segment(name, seen, sum(self._events.values())) for name, seen in together.items()]
+        places = [self._place(key, seen_places[key]) for key in keys if seen_places[key].filled]
+        if self._closed:
+            places += self._unused(seen_places)
+        outer = {event: self._outer(event) for event in self._segments}
+        everywhere = [
+            self._segment(name, seen, self._messages, all(name in names for names in outer.values()))
+            for name, seen in self._everywhere.items()
+        ]
         segments = {
-            event: tuple(self._segment(name, seen, self._events[event]) for name, seen in of_event.items())
+            event: tuple(
+                self._segment(name, seen, self._events[event], name in outer[event]) for name, seen in of_event.items()
+            )
             for event, of_event in sorted(self._segments.items())
         }
         senders = tuple(sorted(self._senders))
@@ -319,23 +346,53 @@ class Learner:
                 seen.of, seen.messages = self._occurrences[segment]
         return places
 
-    def _segment(self, name: str, seen: Sequence[int], of: int) -> LearnedSegment:
+    def _outer(self, event: str) -> frozenset[str]:
+        """The segments that stand in no group of an event's structure; all that were sent, where it has none."""
+        code, _, trigger = event.partition("^")
+        found = set(self._segments[event])
+        for dictionary in map(self._load, self._versions):
+            id = dictionary.structure_of(code, trigger).id
+            structure = dictionary.structure(id) if id is not None else None
+            if structure is not None:
+                found &= {child.name for child in structure.children if isinstance(child, SegmentRef)}
+        return frozenset(found)
+
+    def _segment(self, name: str, seen: Sequence[int], of: int, is_outer: bool) -> LearnedSegment:
         present, most = seen
         is_known = of >= self._least
         usage: Literal["R", "RE"] | None = None
         if is_known:
             usage = "R" if present == of else "RE"
-        return LearnedSegment(name, of, present, most, usage, is_known and most == 1)
+        return LearnedSegment(name, of, present, most, usage, is_known and most == 1, not is_outer)
 
-    def _place(self, key: tuple[str, int, int], seen: _Seen) -> LearnedPlace | None:
+    def _unused(self, places: Mapping[tuple[str, int, int], _Seen]) -> list[LearnedPlace]:
+        """What the standard has in the segments and fields that were sent, and nobody ever filled."""
+        found: dict[tuple[str, int, int], LearnedPlace] = {}
+        for dictionary in map(self._load, self._versions):
+            for name, (of, messages) in self._occurrences.items():
+                definition = dictionary.segment(name)
+                for field_def in definition.fields[2 if name in HEADERS else 0 :] if definition is not None else ():
+                    number = field_def.number
+                    field_seen = places.get((name, number, 0))
+                    if field_seen is None:
+                        if messages >= self._least:
+                            unused = LearnedPlace(f"{name}-{number}", field_def.name, of, 0, None, "X")
+                            found.setdefault((name, number, 0), unused)
+                        continue
+                    type_def = dictionary.data_type(field_def.data_type)
+                    for component in type_def.components if type_def is not None else ():
+                        key = (name, number, component.number)
+                        if key not in places and field_seen.filled_messages >= self._least and component.number > 1:
+                            path = f"{name}-{number}.{component.number}"
+                            told = f"{field_def.name}: {component.name}"
+                            found.setdefault(key, LearnedPlace(path, told, field_seen.repetitions, 0, None, "X"))
+        return [found[key] for key in sorted(found)]
+
+    def _place(self, key: tuple[str, int, int], seen: _Seen) -> LearnedPlace:
         segment, number, component = key
         path = f"{segment}-{number}.{component}" if component else f"{segment}-{number}"
         is_known = seen.messages >= self._least
         distinct = None if seen.hashes is None or not seen.longest else len(seen.hashes)
-        if not seen.filled:
-            if not (self._closed and is_known):
-                return None
-            return LearnedPlace(path, seen.name, seen.of, 0, None, "X")
         usage: Literal["R", "RE"] | None = None
         if is_known:
             usage = "R" if seen.filled == seen.of else "RE"
@@ -351,7 +408,12 @@ class Learner:
 
     def _values(self, seen: _Seen) -> tuple[str, ...]:
         """The set of codes, if it is one."""
-        if seen.kind != "code" or not seen.values or seen.filled_messages < max(self._least, 5 * len(seen.values)):
+        if (
+            seen.kind != "code"
+            or not seen.has_table
+            or not seen.values
+            or seen.filled_messages < max(self._least, 5 * len(seen.values))
+        ):
             return ()
         once = [value for value, count in seen.values.items() if count == 1]
         is_rare = seen.filled_messages < MANY or len(once) * MANY <= seen.filled_messages
@@ -385,6 +447,13 @@ class Learner:
         return 0, max(20, -(-3 * seen.longest // 10) * 10)
 
 
+def _count_segments(seen: dict[str, list[int]], counts: Mapping[str, int]) -> None:
+    for name, number in counts.items():
+        known = seen.setdefault(name, [0, 0])
+        known[0] += 1
+        known[1] = max(known[1], number)
+
+
 def _join(first: _Seen, whole: _Seen) -> None:
     """Lay what a field held as a whole over what its first component held; the field keeps only its counts."""
     first.filled += whole.leaves
@@ -392,6 +461,7 @@ def _join(first: _Seen, whole: _Seen) -> None:
     first.shortest, first.longest = min(first.shortest, whole.shortest), max(first.longest, whole.longest)
     first.hashes = first.hashes | whole.hashes if first.hashes is not None and whole.hashes is not None else None
     first.table = first.table | whole.table
+    first.has_table |= whole.has_table
     if first.kind != whole.kind:
         first.kind = "free"
     if first.values is not None and whole.values is not None:
@@ -448,9 +518,9 @@ def _new(
         return _Seen("free", "", True)
     is_private = f"{segment}-{number}" in _PRIVATE or definition.data_type == VARIES
     if not position:
-        kind: Kind = "free" if is_private else _kind(definition.data_type, definition.table, "")
-        codes = _codes(definition.table, dictionary)
-        return _Seen(kind, definition.name, definition.maximum != 1, table=codes)
+        kind: Kind = "free" if is_private else _kind(definition.data_type, "")
+        codes, can_repeat = _codes(definition.table, dictionary), definition.maximum != 1
+        return _Seen(kind, definition.name, can_repeat, table=codes, has_table=bool(definition.table))
     component = components[position - 1] if position <= len(components) else None
     if component is None:
         return _Seen("free", definition.name, False)
@@ -458,14 +528,15 @@ def _new(
     table = component.table
     if definition.data_type in _CODED and position == 1:
         table = definition.table or component.table
-        kind = "code" if table else "free"
+        kind = "code"
     else:
-        kind = _kind(component.data_type, table, definition.data_type)
-    return _Seen("free" if is_private else kind, name, False, table=_codes(table, dictionary))
+        kind = _kind(component.data_type, definition.data_type)
+    codes = _codes(table, dictionary)
+    return _Seen("free" if is_private else kind, name, False, table=codes, has_table=bool(table))
 
 
-def _kind(data_type: str, table: str, parent: str) -> Kind:
-    if data_type in ("ID", "IS") and table:
+def _kind(data_type: str, parent: str) -> Kind:
+    if data_type in ("ID", "IS"):
         return "code"
     if parent in _NAMES or data_type in _NAMES:
         return "free"
@@ -484,7 +555,9 @@ def rules_of(learned: Learned) -> Iterator[str]:
             if getattr(place, aspect):
                 yield f"{place.path}.{aspect}"
     for segment in (*learned.everywhere, *(each for of_event in learned.segments.values() for each in of_event)):
-        if segment.usage:
+        if segment.is_asked_of_message:
+            yield f"rule.{segment.name.lower()}-is-there"
+        elif segment.usage:
             yield f"{segment.name}.usage"
         if segment.only_one:
             yield f"{segment.name}.cardinality"

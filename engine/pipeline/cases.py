@@ -5,13 +5,15 @@ A case is a folder `channels/<name>/cases/<case>/`::
     in.hl7                 one payload as it would come in a block: a message, or several of them
     in.1.hl7, in.2.hl7     more payloads, sent one after the other
     ack.hl7                the answers, in order; an empty file where none is due
-    out.<destination>.hl7  what that destination gets, in order; no file: it must get nothing
+    out.<destination>.hl7  what that destination gets, in order; no file: it must get nothing. `out.app_ack.hl7`:
+                           application acknowledgements that go over a connection of our own
     out.<destination>.json, out.<destination>.xml   the same, of what goes in that form
     findings.txt           `E214 PV1-3.1`, one finding a line, in order; no file: there must be none
 
 Everything but `in` is written by `segmill test --update`, and read by the reviewer. The clock stands at
 2026-01-02T03:04:05Z, and answers have the control ids CASE1, CASE2 and so on. A message that is sent again
-is recognised as it is by intake: same sender, same control id and same bytes give the same answer again,
+is recognised as it is by intake (a destination's answer, where the channel waits for one, is not rehearsed:
+ack.hl7 has what is said before it): same sender, same control id and same bytes give the same answer again,
 and nothing is delivered.
 
 In these files segments stand on lines of their own: CR is written as LF, and read back so. A message with
@@ -187,12 +189,13 @@ class _Rehearsal:
             return
         result = self._run(message, NOW)
         told = Result.received() if channel.file.ack.when == "stored" else result
-        payload = answer_result(message, told, self._settings, NOW, self._next_id).payload
+        answered = answer_result(message, told, self._settings, NOW, self._next_id)
+        payload = answered.payload
         self._known.setdefault(key, []).append((raw, payload))
         self._answered(payload)
         seen.states.append(result.state)
         seen.findings.extend(result.findings)
-        for delivery in result.deliveries:
+        for delivery in (*result.deliveries, *answered.deliveries):
             body = raw if delivery.body is None else delivery.body
             seen.outputs.setdefault(f"out.{delivery.destination}.{form_of(body)}", []).append(body)
 

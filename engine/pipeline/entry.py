@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from engine.hl7.ack import condition_notices
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.finding import Finding
@@ -10,6 +11,9 @@ from engine.pipeline.compile import CompiledChannel
 
 NO_CONTROL_ID: Final = Finding("E231", "error", "MSH-10 (message control id) is empty", "MSH-10", "101")
 """Without it nobody can tell which message an answer is for (hl7.md item 32)."""
+
+LINK: Final = Finding("W239", "information", "a message of the sequence number protocol alone; nothing to process")
+"""MSH-13 is 0 or -1: the sender asks where its link stands, or starts it anew (hl7.md item 64)."""
 
 
 def oversize(size_bytes: int, limit_bytes: int) -> Finding:
@@ -34,7 +38,18 @@ def unclaimed(channels: Sequence[CompiledChannel], message: Message) -> Finding:
 
 def notices(message: Message) -> tuple[Finding, ...]:
     """What was odd about a message as it came, and was let pass: character set, line ends, MSH-2; () nearly always."""
-    return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in message.warnings)
+    odd = message.warnings
+    if not _asks_as_the_table_says(message):
+        odd += condition_notices(message)
+    return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in odd) if odd else ()
+
+
+def _asks_as_the_table_says(message: Message) -> bool:
+    """Whether MSH-15 and MSH-16 are absent or of table 0155: nearly always, and every message is asked."""
+    return all(value in _CONDITIONS for value in message.fields(0)[15:17])
+
+
+_CONDITIONS: Final = frozenset({"", "AL", "NE", "ER", "SU"})
 
 
 def undecodable(message: Message) -> Finding | None:

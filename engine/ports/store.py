@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.envelope import Batch, Committed, Delivery, Known
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 
@@ -227,6 +227,17 @@ class Store(Protocol):
 
     def give_back(self, most_bytes: int) -> bool:
         """Return freed room to the file system, so much at a time; whether there is more to return."""
+        ...
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """Replace stored answers, durable, all or none; a stored AA stays, and findings are added in any case.
+
+        A message that is not there is left out.
+        """
+        ...
+
+    def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
+        """The last MSH-13 that was committed, by sender; not those whose link starts anew (`Intake.sequence` -1)."""
         ...
 
     def wants_checkpoint(self, idle: bool = False) -> bool:

@@ -7,6 +7,7 @@ block of its own, in the order of the messages. Nothing leaves before the last m
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import ClassVar
 
 from engine.mllp.framing import END, VT
 from engine.runtime.connection import Connection, Reply
@@ -15,12 +16,13 @@ from engine.runtime.connection import Connection, Reply
 class BatchReply:
     """Collects the answers to the members of one block and settles the block's reply with them."""
 
-    __slots__ = ("_answers", "_header", "_next_id", "_now", "_open", "_reply", "peer", "sender", "started")
+    __slots__ = ("_answers", "_header", "_is_kept", "_next_id", "_now", "_open", "_reply", "peer", "sender", "started")
 
     def __init__(self, payload: bytes, reply: Reply, now: datetime, next_id: Callable[[], str]) -> None:
         self._header = payload if payload.startswith((b"FHS", b"BHS")) else b""
         self._answers: list[bytes | None] = []
         self._open = 1  # closed by end(): members may settle while others are still being made
+        self._is_kept = True
         self._reply = reply
         self._now = now
         self._next_id = next_id
@@ -44,6 +46,11 @@ class BatchReply:
             self._answers[place] = answer
             self._one_less()
 
+    def not_kept(self, place: int, answer: bytes) -> None:
+        """The answer of one member that could not be stored: the block as a whole was not."""
+        self._is_kept = False
+        self.settle(place, answer)
+
     def drop(self) -> None:
         """Nothing can be said about one member: then nothing about any."""
         self._reply.drop()
@@ -53,10 +60,11 @@ class BatchReply:
         if self._open:
             return
         answers = [answer for answer in self._answers if answer]
+        settle = self._reply.settle if self._is_kept else self._reply.not_kept
         if not self._header:
-            self._reply.settle(b"".join(answers))
+            settle(b"".join(answers))
             return
-        self._reply.settle(VT + self._wrapped([answer[1:-2] for answer in answers]) + END)
+        settle(VT + self._wrapped([answer[1:-2] for answer in answers]) + END)
 
     def _wrapped(self, answers: list[bytes]) -> bytes:
         lines: list[bytes] = []
@@ -90,6 +98,10 @@ class BatchMember:
 
     __slots__ = ("_batch", "_place")
 
+    commits: ClassVar[bool] = False
+    can_follow: ClassVar[bool] = False
+    """The answers of a batch are one answer."""
+
     def __init__(self, batch: BatchReply, place: int) -> None:
         self._batch = batch
         self._place = place
@@ -112,6 +124,18 @@ class BatchMember:
     def settle(self, answer: bytes) -> None:
         """Give this message's answer, framed; b'' when none is due."""
         self._batch.settle(self._place, answer)
+
+    def settle_first(self, answer: bytes) -> None:
+        """Not for a member of a batch: `can_follow` says so."""
+        raise TypeError("the answers of a batch leave together")
+
+    def follow(self, answer: bytes) -> None:
+        """As settle_first."""
+        raise TypeError("the answers of a batch leave together")
+
+    def not_kept(self, answer: bytes) -> None:
+        """Give the answer of a message that could not be stored."""
+        self._batch.not_kept(self._place, answer)
 
     def drop(self) -> None:
         """Nothing can be said about this message."""

@@ -13,18 +13,21 @@ from engine.model.envelope import Delivery, Reprocessed
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
 from engine.model.states import IllegalMove
-from engine.pipeline.answer import AnswerSettings
+from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.run import Result
 from engine.pipeline.step import Timer
 from engine.ports.clock import from_us
 from engine.ports.meter import ChannelMeter
 from engine.ports.store import CommitUnknown, StoreBusy, StoredMessage, StoreFull
+from engine.runtime.answers import DeliveredAnswers
+from engine.runtime.app_acks import AppAcks
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.drift import ChannelDrift
 from engine.runtime.lane import Lane
 from engine.runtime.senders import Senders
+from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.channel")
@@ -78,12 +81,23 @@ class RunningChannel:
         self.backlog = Backlog(self.name, self._unprocessed, self._process_stored)
         self.timer = timer
         self.drift = drift
+        self.delivered: DeliveredAnswers | None = None
+        """Who waits for a destination's answer, where the channel says so."""
+        self.sequences: SequenceNumbers | None = None
+        """The links of senders that number their messages, where the channel says so."""
+        self.app_ack: AppAcks | None = None
+        """Application acknowledgements over a connection of our own, where the channel says so."""
         self._committer = committer
 
     @property
     def answers_at_once(self) -> bool:
         """Whether the pipeline runs in the engine's own process before the commit."""
         return self.isolated is None and not self.ack_when_stored
+
+    @property
+    def all_but_app_acks(self) -> Sequence[DestinationName] | None:
+        """Where a person's resend goes: everywhere (None), but the acknowledgement of its sender is not repeated."""
+        return None if self.app_ack is None else [name for name in self.lanes if name != APP_ACK]
 
     def count(self, outcome: str) -> None:
         """One more message of this outcome."""

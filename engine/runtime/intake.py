@@ -14,6 +14,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from engine.hl7.ack import Decision
 from engine.hl7.batch import split_batch
@@ -24,8 +25,9 @@ from engine.model.envelope import Delivery, Known
 from engine.model.envelope import Intake as Received
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import MessageSeq
+from engine.model.states import MessageState
 from engine.pipeline import entry
-from engine.pipeline.answer import Answer, answer_result, refuse
+from engine.pipeline.answer import NOTHING, Answer, answer_result, refuse
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
 from engine.ports.store import StoreError, StoreFull, StoreQueries
@@ -33,6 +35,7 @@ from engine.runtime.batch import BatchMember, BatchReply
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Reply
+from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 
 log = logging.getLogger("segmill.intake")
 
@@ -150,6 +153,12 @@ class Receiver:
             return
         if channel.compiled.fallback_charset != self._fallback and message.charset.evidence == "fallback":
             message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
+        number: int | None = None
+        if channel.sequences is not None and (written := written_in(message)):
+            judged = self._in_sequence(channel, channel.sequences, written, raw, message, reply, now_us)
+            if judged is None:
+                return
+            number = judged.number
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
         control_id = control_id_of(message)
@@ -160,7 +169,7 @@ class Receiver:
         sender = sender_of(message)
         body_hash = hashlib.blake2b(raw, digest_size=16).digest()
         key = (channel.name, sender, control_id)
-        findings = entry.notices(message) if message.warnings else ()
+        findings = entry.notices(message) if message.warnings or len(message.fields(0)) > 15 else ()
         if channel.duplicates_window_us and self._recent.may_hold(key):
             try:
                 known = self._resend_of(channel, key, body_hash, reply, now_us)
@@ -171,6 +180,8 @@ class Receiver:
                 self._refused(waiting, error)
                 return
             if known is None:
+                if number is not None and channel.sequences is not None:
+                    channel.sequences.ended(sender, number)  # after a new start of the link: this is its base
                 return
             findings += known
         read_as = message.beyond_ascii
@@ -202,6 +213,9 @@ class Receiver:
             "received",
         )
         waiting.record = record
+        if number is not None:
+            record.sequence = number
+            waiting.starts_numbered()
         try:
             if channel.answers_at_once:
                 self._since_timed += 1
@@ -216,6 +230,8 @@ class Receiver:
         except BaseException:
             # A defect of ours. The sender will send it again, and must not be made to wait for this one.
             self._on_the_way.pop((key, body_hash), None)
+            if number is not None:
+                waiting.ends_numbered(None)
             raise
 
     def _finish(
@@ -224,7 +240,12 @@ class Receiver:
         """The pipeline has spoken: make it durable, then say so."""
         channel = waiting.channel
         record = waiting.record
-        answer = answer_result(message, result, channel.answers, now, self._next_id)
+        if record.sequence is None:
+            answer = answer_result(message, result, channel.answers, now, self._next_id)
+        else:
+            answer = answer_result(message, result, channel.answers, now, self._next_id, record.sequence)
+            if result.state == "rejected":
+                record.sequence = None  # its sender is told no, and may send another one with this number
         record.state = result.state
         record.ack_code = answer.code
         record.ack = answer.payload
@@ -233,6 +254,8 @@ class Receiver:
             record.findings = dump_findings(every)
             channel.count_findings(every)
         record.deliveries = result.deliveries
+        if answer.apart:
+            record.deliveries = [*result.deliveries, *answer.deliveries]
         waiting.message = message
         waiting.answer = answer
         self._committer.put(record, waiting.committed, waiting.refused)
@@ -254,6 +277,8 @@ class Receiver:
         """A defect of ours: those who wait are not answered, and may send it again without waiting for this one."""
         if waiting.key is not None:
             self._on_the_way.pop((waiting.key, waiting.body_hash), None)
+        if waiting.is_numbered:
+            waiting.ends_numbered(None)
         for reply in (waiting.reply, *waiting.also):
             reply.drop()
 
@@ -273,12 +298,55 @@ class Receiver:
         for known in same_id:
             if known.body_hash == body_hash:
                 channel.count("duplicate")
+                if channel.delivered is not None and channel.delivered.rejoin(known, reply):
+                    return None
+                if channel.app_ack is not None:
+                    channel.app_ack.again(known.seq)
                 channel.meter.acknowledged(known.ack_code, self._clock.monotonic() - reply.started)
                 reply.settle(framed(known.ack))
                 return None
         if not same_id:
             return ()
         return (entry.id_used_again(same_id[0].seq),)
+
+    # -- numbered messages ----------------------------------------------------------------------
+
+    def _in_sequence(
+        self,
+        channel: RunningChannel,
+        numbers: SequenceNumbers,
+        written: str,
+        raw: bytes,
+        message: Message,
+        reply: AnyReply,
+        now_us: int,
+    ) -> Judgement | None:
+        """Judge a message by MSH-13. None: it is taken care of; else it is to be processed (hl7.md item 64)."""
+        sender = sender_of(message)
+        if numbers.waits(sender, partial(self._take_one, raw, reply, now_us)):
+            return None  # it is taken when its turn has come
+        judged = numbers.judge(sender, written)
+        if judged.verdict == "take" or not control_id_of(message):
+            return judged
+        channel.received += 1
+        channel.meter.received(len(raw), now_us / 1_000_000)
+        now = from_us(now_us)
+        if judged.finding is not None:
+            found = [judged.finding]
+            answer = refuse(message, found, "error", channel.answers, now, self._next_id, judged.expected)
+            self._keep_rejected(channel, raw, message, found, answer, reply, now_us)
+            return None
+        answer = answer_result(message, Result("filtered"), channel.answers, now, self._next_id, judged.expected)
+        if judged.verdict == "again":
+            channel.count("duplicate")
+            channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
+            reply.settle(framed(answer.payload))
+            return None
+        waiting = self._kept(channel, raw, message, (entry.LINK,), answer, reply, now_us, "filtered")
+        waiting.record.sequence = judged.number
+        waiting.starts_numbered()
+        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+        return None
 
     # -- refusals -------------------------------------------------------------------------------
 
@@ -287,6 +355,10 @@ class Receiver:
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
         finding = entry.unreadable(error)
+        if channel.compiled.file.listen.mllp.unreadable == "close":
+            reply.sender.close_when_answered()
+            self._keep_rejected(channel, raw, None, [finding], NOTHING, reply, now_us)
+            return
         answer = refuse(None, [finding], "reject", channel.answers, now, self._next_id)
         self._keep_rejected(channel, raw, None, [finding], answer, reply, now_us)
 
@@ -341,6 +413,21 @@ class Receiver:
         now_us: int,
     ) -> None:
         """Keep what was refused with its bytes, so that nothing that came is without a trace."""
+        waiting = self._kept(channel, raw, message, findings, answer, reply, now_us, "rejected")
+        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+
+    def _kept(
+        self,
+        channel: RunningChannel,
+        raw: bytes,
+        message: Message | None,
+        findings: Sequence[Finding],
+        answer: Answer,
+        reply: AnyReply,
+        now_us: int,
+        state: MessageState,
+    ) -> "_Waiting":
+        """The record of a message that no pipeline sees, and who waits for it."""
         channel.count_findings(findings)
         waiting = _Waiting(self, channel, None, b"", reply)
         waiting.message = message
@@ -356,12 +443,13 @@ class Receiver:
             control_id_of(message) if message is not None else "",
             hashlib.blake2b(raw, digest_size=16).digest(),
             raw,
-            "rejected",
+            state,
             answer.code,
             answer.payload,
             dump_findings(findings),
+            answer.deliveries,
         )
-        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+        return waiting
 
     # -- ends -----------------------------------------------------------------------------------
 
@@ -369,6 +457,11 @@ class Receiver:
         """The message is on stable storage: now, and only now, its sender may be told so."""
         channel = waiting.channel
         answer = waiting.answer
+        if answer.is_first:
+            self._answer_later(waiting, seq)
+            channel.count(waiting.record.state)
+            channel.offer(deliveries)
+            return
         waiting.reply.settle(framed(answer.payload))
         now = self._clock.monotonic()
         channel.meter.acknowledged(answer.code, now - waiting.reply.started)
@@ -381,14 +474,28 @@ class Receiver:
         channel.count(waiting.record.state)
         if deliveries:
             channel.offer(deliveries)
-        elif waiting.record.state == "received":
+        if waiting.record.state == "received":
             channel.backlog.offer(seq, waiting.record.raw, waiting.record.received_at_us)
+        if waiting.is_numbered:
+            waiting.ends_numbered(waiting.record.sequence)
+
+    def _answer_later(self, waiting: "_Waiting", seq: MessageSeq) -> None:
+        """The message is stored, and what its sender is told is for a destination to say."""
+        later = waiting.channel.delivered
+        assert later is not None and waiting.message is not None, "only such a channel gives such an answer"
+        if waiting.key is not None:
+            del self._on_the_way[waiting.key, waiting.body_hash]
+            for _ in waiting.also:
+                waiting.channel.count("duplicate")
+        later.committed(seq, waiting.message, waiting.answer, [waiting.reply, *waiting.also])
 
     def _refused(self, waiting: "_Waiting", error: Exception) -> None:
         """The store could not take it, and certainly did not: say so, and let the sender try again (hl7.md item 19)."""
         channel = waiting.channel
         if waiting.key is not None:
             del self._on_the_way[waiting.key, waiting.body_hash]
+        if waiting.is_numbered:
+            waiting.ends_numbered(None)
         replies = [waiting.reply, *waiting.also]
         channel.count("refused")
         if channel.answers.on_store_failure == "close":
@@ -401,7 +508,8 @@ class Receiver:
         answer = refuse(waiting.message, [finding], kind, channel.answers, now, self._next_id)
         for reply in replies:
             channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
-            reply.settle(framed(answer.payload))
+            # What would go over a connection of our own cannot be stored now: better here than not at all.
+            reply.not_kept(framed(answer.payload or answer.apart))
 
     # -- ids ------------------------------------------------------------------------------------
 
@@ -418,7 +526,18 @@ class Receiver:
 class _Waiting:
     """One message between its pipeline and its commit, with all who wait for that."""
 
-    __slots__ = ("_receiver", "also", "answer", "body_hash", "channel", "key", "message", "record", "reply")
+    __slots__ = (
+        "_receiver",
+        "also",
+        "answer",
+        "body_hash",
+        "channel",
+        "is_numbered",
+        "key",
+        "message",
+        "record",
+        "reply",
+    )
 
     record: Received
     answer: Answer
@@ -433,6 +552,19 @@ class _Waiting:
         self.reply = reply
         self.also: list[AnyReply] = []
         self.message: Message | None = None
+        self.is_numbered = False
+
+    def starts_numbered(self) -> None:
+        """Others of its sender wait for its end."""
+        assert self.channel.sequences is not None
+        self.is_numbered = True
+        self.channel.sequences.begin(self.record.sender)
+
+    def ends_numbered(self, number: int | None) -> None:
+        """It is stored, and the link stands at `number`; None: where it stood before."""
+        assert self.channel.sequences is not None
+        self.is_numbered = False
+        self.channel.sequences.ended(self.record.sender, number)
 
     def committed(self, seq: MessageSeq, deliveries: list[Delivery]) -> None:
         self._receiver._committed(self, seq, deliveries)

@@ -30,7 +30,8 @@ LINGER_S = 0.5
 class ListenerSettings:
     """One port. Sizes in bytes, times in seconds; `idle_timeout_s` 0: a quiet sender may stay for ever.
 
-    `allow` empty: every address. `frame_timeout_s` runs from the first byte of a block to its end.
+    `allow` empty: every address. `frame_timeout_s` runs from the first byte of a block to its end. `connection` is
+    the kind for the port's release of MLLP; the last two are for one that waits for commits.
     """
 
     name: str
@@ -44,6 +45,9 @@ class ListenerSettings:
     frame_timeout_s: float = 60.0
     trailing_cr_s: float = 1.0
     lenient_fs: bool = False
+    connection: type[Connection] = Connection
+    commit_timeout_s: float = 10.0
+    commit_retries: int = 2
 
 
 class BlockTaker(Protocol):
@@ -90,7 +94,7 @@ class Listener:
         """Bind and listen; the address in use (port 0: a free one). Raises OSError."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Connection(self, self._view),
+            lambda: self.settings.connection(self, self._view),
             self.settings.host,
             self.settings.port,
             ssl=self.settings.tls,
@@ -198,6 +202,14 @@ class Listener:
     def commit_byte(self, connection: Connection) -> None:
         """A one-byte commit block: the peer speaks MLLP Release 2, and this port Release 1 (hl7.md item 15)."""
         self._event(connection, "commit-byte", "the peer sends MLLP Release 2 commit blocks; they are ignored")
+
+    def commit_refused(self, connection: Connection) -> None:
+        """A negative commit block: the peer could not keep our answer (hl7.md item 14)."""
+        self._event(connection, "commit-refused", "the peer answered an acknowledgement of ours with a negative commit")
+
+    def uncommitted(self, connection: Connection) -> None:
+        """Our answer was written as often as allowed, and never committed."""
+        self._event(connection, "uncommitted", "the peer does not commit our answers, as `answers_committed` requires")
 
     def truncated(self, connection: Connection) -> None:
         """The peer went away in the middle of a block; it was not answered and not kept."""

@@ -11,8 +11,17 @@ from typing import Any, Protocol
 
 import pytest
 
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Intake, Reprocessed
-from engine.model.finding import load_findings
+from engine.model.envelope import (
+    AckUpdate,
+    Batch,
+    Committed,
+    Delivery,
+    DeliveryResult,
+    DraftDelivery,
+    Intake,
+    Reprocessed,
+)
+from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DELIVERY_STATES, MESSAGE_MOVES, MESSAGE_STATES, DeliveryState, IllegalMove, MessageState
 from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoreError, StoreInUse, StoreQueries
@@ -587,6 +596,60 @@ class StoreContract:
         assert store.channel_version(LAB, dict(reversed(files.items()))) == first
         assert queries.version_files(first) == files
         assert queries.version_files(second) == {**files, "tables/x.csv": b"c"}
+
+    # -- answers that come later ----------------------------------------------------------------
+
+    def test_a_destinations_answer_and_what_the_sender_is_told_by_it_are_one_transaction(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        ((first,), (second,)) = store.commit(
+            Batch([intake(EPR, control_id="A1", ack_code="CA"), intake(EPR)])
+        ).deliveries
+        told = result(first, ack_code="AA", ack=b"MSA|CA\x1c\r\x0bMSA|AA\r")
+        with pytest.raises(IllegalMove):
+            store.commit(Batch(results=[told, result(second), result(second)]))
+        assert [k.ack_code for k in store.known(LAB, "HIS|MAIN", "A1", 0)] == ["CA"]
+        store.commit(Batch(results=[result(second), told]))
+        (known,) = queries.known(LAB, "HIS|MAIN", "A1", 0)
+        assert (known.ack_code, known.ack) == ("AA", told.ack)
+        other = queries.message(second.seq)
+        assert other is not None
+        assert (other.ack_code, other.ack) == ("", b"")
+
+    def test_an_answer_that_was_positive_is_never_replaced(self, store: Store, queries: StoreQueries) -> None:
+        ((first,),) = store.commit(Batch([intake(EPR, ack_code="AE", ack=b"no")])).deliveries
+        store.commit(Batch(results=[result(first, "queued", ack_code="AA", ack=b"yes")]))
+        store.commit(Batch(results=[result(first, "held", attempts=2, ack_code="AE", ack=b"no again")]))
+        store.amend_acks([AckUpdate(first.seq, "AE", b"too late")])
+        stored = queries.message(first.seq)
+        assert stored is not None
+        assert (stored.ack_code, stored.ack) == ("AA", b"yes")
+
+    def test_answers_are_amended_with_what_was_found(self, bench: StoreBench) -> None:
+        before, late = Finding("W202", "warning", "no route"), Finding("E238", "error", "no answer in time")
+        (seq, other) = bench.store.commit(Batch([intake(findings=dump_findings([before])), intake()])).seqs
+        bench.store.amend_acks([AckUpdate(seq, "AE", b"no", [late]), AckUpdate(MessageSeq(77), "AE", b"", [late])])
+        queries = bench.restart(clean=False).queries()
+        stored, untouched = queries.message(seq), queries.message(other)
+        queries.close()
+        assert stored is not None
+        assert untouched is not None
+        assert (stored.ack_code, stored.ack) == ("AE", b"no")
+        assert load_findings(stored.findings) == (before, late)
+        assert (untouched.ack_code, untouched.findings) == ("", "")
+
+    def test_sequence_numbers_are_kept_with_the_message_that_has_them(self, bench: StoreBench) -> None:
+        store = bench.store
+        numbered = [intake(sequence=1), intake(sender="B|", sequence=7), intake(sequence=2), intake()]
+        store.commit(Batch(numbered))
+        with pytest.raises(ValueError, match=r"hold|encode"):
+            store.commit(Batch([intake(sequence=3), intake(sender="\udce9|")]))
+        store.commit(Batch([intake(channel=ADT, sequence=9), intake(sender="B|", sequence=-1)]))
+        assert dict(store.last_sequences(LAB)) == {"HIS|MAIN": 2}
+        store = bench.restart(clean=False)
+        assert dict(store.last_sequences(LAB)) == {"HIS|MAIN": 2}
+        assert dict(store.last_sequences(ADT)) == {"HIS|MAIN": 9}
+        assert dict(store.last_sequences(ChannelName("other"))) == {}
 
     # -- lists ----------------------------------------------------------------------------------
 

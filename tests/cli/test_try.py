@@ -166,3 +166,43 @@ def test_what_was_odd_about_a_message_is_among_the_findings_in_try_and_in_a_case
     (case / "in.hl7").write_bytes(path.read_bytes())
     assert segmill("test", folder, "--update").code == 0
     assert (case / "findings.txt").read_text() == "W306 MSH-18\n"
+
+
+OUT = "routes: [{to: ris}]\ndestinations: {ris: {file: {folder: out}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("ack", "asked", "told", "shown"),
+    [
+        ("{}", ("AL", "AL"), "answer CA and AA", ["MSA|CA|ADT00001", "MSA|AA|ADT00001"]),
+        ("{}", ("NE", "NE"), "answer none", []),
+        ("{app_ack: none}", ("AL", "AL"), "answer CA", ["MSA|CA|ADT00001"]),
+        ("{when: delivered(ris)}", ("", ""), "answer what ris answers", []),
+        (
+            "{when: delivered(ris)}",
+            ("AL", "AL"),
+            "answer CA once it is stored, and what ris answers",
+            ["MSA|CA|ADT00001"],
+        ),
+        (
+            "{app_ack: connect-back, connect_back: {host: his, port: 1}}",
+            ("AL", "AL"),
+            "answer CA, and the application's over one of our own",
+            ["MSA|CA|ADT00001", "  over a connection of our own", "MSA|AA|ADT00001"],
+        ),
+        (
+            "{app_ack: connect-back, connect_back: {host: his, port: 1}}",
+            ("NE", "AL"),
+            "answer AA over a connection of our own",
+            ["  over a connection of our own", "MSA|AA|ADT00001"],
+        ),
+    ],
+)
+def test_every_answer_that_would_go_back_is_shown(segmill, make_site, tmp_path, ack, asked, told, shown):
+    where = make_site({"adt": f"listen: {{mllp: {{port: 0}}}}\nack: {ack}\n{OUT}"})
+    path = tmp_path / "a.hl7"
+    path.write_bytes(messages.adt(accept_ack=asked[0], application_ack=asked[1]))
+    said = segmill("try", "adt", path, "--site", where)
+    assert f"processed, {told}\n" in said.out
+    lines = [line for line in said.out.splitlines() if "MSA|" in line or "over a connection" in line]
+    assert [line.strip() for line in lines if "processed" not in line] == [line.strip() for line in shown]

@@ -274,6 +274,25 @@ def test_a_profile_that_extends_itself_around_others_is_found(load):
     assert findings == [("sub/c.yaml", 1, 10, "E171")]
 
 
+@pytest.mark.parametrize(
+    ("place", "version", "is_told"),
+    [
+        ("PID-93", "", True),
+        ("PIX-3", "", True),
+        ("PID-8.40", "", True),
+        ("PID-40", "", False),
+        ("PID-40", "2.3", True),
+        ("PID-8.2", "2.8", False),
+        ("OBX-5.7", "", False),
+        ("ZPV-93", "", False),
+    ],
+)
+def test_a_place_that_the_standard_does_not_have_is_doubted(load, place, version, is_told):
+    loaded, findings = load((f"version: '{version}'\n" if version else "") + f"fields: {{{place}: {{usage: RE}}}}\n")
+    assert [code for *_, code in findings] == (["W172"] if is_told else [])
+    assert loaded is not None
+
+
 def test_two_may_extend_the_same(one):
     profile = one(
         {
@@ -331,12 +350,12 @@ rules:
 def test_keys_that_belong_together_are_replaced_together(one):
     profile = one(
         {
-            "base.yaml": "fields: {A01-1: {usage: C, when: PID exists}, A01-2: {table: 1}}\n",
-            "profile.yaml": "extends: base.yaml\nfields: {A01-1: {usage: R}, A01-2: {values: [X]}}\n",
+            "base.yaml": "fields: {PID-1: {usage: C, when: PID exists}, PID-2: {table: 1}}\n",
+            "profile.yaml": "extends: base.yaml\nfields: {PID-1: {usage: R}, PID-2: {values: [X]}}\n",
         }
     )
-    assert not element(profile, "A01-1").usage.is_conditional
-    assert (element(profile, "A01-2").values.table, element(profile, "A01-2").values.values) == ("", {"X"})
+    assert not element(profile, "PID-1").usage.is_conditional
+    assert (element(profile, "PID-2").values.table, element(profile, "PID-2").values.values) == ("", {"X"})
 
 
 def test_a_rule_that_a_base_switched_off_holds_where_it_is_said_again(one):

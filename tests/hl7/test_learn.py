@@ -1,7 +1,10 @@
 """What is learned from messages, when, and that no patient's data is; and a proof on the shipped channels' samples."""
 
+import contextlib
+import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +15,10 @@ from hypothesis import strategies as st
 from engine.config.profile_load import AnyFiles, load_profile
 from engine.config.profile_write import learned_by_sender, learned_document
 from engine.hl7.batch import split_batch
+from engine.hl7.errors import UnreadableMessage
 from engine.hl7.learn import MANY, Learned, LearnedPlace, Learner, rules_of
 from engine.hl7.message import Message
+from engine.hl7.profile_diff import differences
 from engine.hl7.validate import Validator
 
 ROOT = Path(__file__).parent.parent.parent
@@ -271,3 +276,39 @@ def test_what_cases_do_wrong_on_purpose_is_named_too(learned_validator):
     validator = learned_validator(samples("adt"))
     found = {rule for message in samples("adt", odd=True) for rule in broken(validator, message)}
     assert found >= {"PID-5.1.length", "PID-7.1.pattern", "EVN-2.usage", "PID-5.1.usage"}
+
+
+# -- whatever comes -----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary(max_size=200), max_size=6))
+def test_whatever_bytes_come_something_is_learned_that_can_be_read(tmp_path_factory, tails):
+    learner = Learner(least=1, closed=True)
+    for tail in tails:
+        learner.add(Message.parse(b"MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.5.1\r" + tail))
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "p.yaml").write_text(learned_document(learner.learned()).text(), encoding="utf-8")
+    loaded, findings = load_profile("p.yaml", AnyFiles(folder))
+    assert not [finding for finding in findings if finding.is_error]
+    assert loaded is not None
+    assert differences(loaded.profiles, loaded.profiles) == []
+
+
+def test_the_public_corpus_is_learned_compared_and_accepted_by_what_was_learned(tmp_path):
+    """Its profile, learned from all of it, says nothing against any of it; `SEGMILL_CORPUS` names the folder."""
+    if not (folder := os.environ.get("SEGMILL_CORPUS")):
+        pytest.skip("SEGMILL_CORPUS names no folder of samples")
+    sent = []
+    for path in sorted(Path(folder).glob("*.hl7")):
+        for part in split_batch(path.read_bytes().replace(b"\r\n", b"\r").replace(b"\n", b"\r")):
+            with contextlib.suppress(UnreadableMessage):
+                sent.append(Message.parse(part))
+    assert len(sent) > 200
+    learner = Learner(least=10)
+    for message in sent:
+        learner.add(message)
+    (tmp_path / "p.yaml").write_text(learned_document(learner.learned()).text(), encoding="utf-8")
+    loaded, findings = load_profile("p.yaml", AnyFiles(tmp_path))
+    assert not [finding for finding in findings if finding.is_error]
+    validator = Validator(loaded.profiles.choices[0][1])
+    assert Counter(rule for message in sent for rule in broken(validator, message)) == {}

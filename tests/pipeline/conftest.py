@@ -32,7 +32,7 @@ class AnySink:
 
 
 STEPS = load_steps()
-KINDS = Kinds(steps=STEPS, sinks={"anywhere": AnySink()})
+KINDS = Kinds(steps=STEPS, sinks={"anywhere": AnySink(), "mllp": AnySink()})
 
 
 class Channel:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.pipeline.cases import check_case, from_file, to_file
+from tests.pipeline.conftest import TO_ONE
 
 STEPS = "- map: {PID-8: t.csv}\n- set: {MSH-5: RIS}"
 TABLE = {"t.csv": "from,to\nF,2\nM,1\n"}
@@ -149,3 +150,21 @@ messages = st.lists(
 @given(messages)
 def test_what_is_written_is_read_back_byte_for_byte(sent):
     assert from_file(to_file(sent)) == b"".join(sent)
+
+
+BACK = "ack: {app_ack: connect-back, connect_back: {host: his, port: 1}}\n"
+
+
+def test_an_acknowledgement_over_a_connection_of_our_own_is_an_output(channel, adt):
+    compiled = channel(STEPS, rest=BACK + TO_ONE, files=TABLE).compiled
+    files = updated(compiled, case(adt(control_id="A1", accept_ack="AL", application_ack="AL")))
+    assert sorted(files) == ["ack.hl7", "in.hl7", "out.app_ack.hl7", "out.out.hl7"]
+    assert b"MSA|CA|A1" in files["ack.hl7"] and b"MSA|AA|A1" in files["out.app_ack.hl7"]
+    assert check_case(compiled, files).is_good
+
+
+def test_what_a_destination_will_answer_is_no_part_of_a_case(channel, adt):
+    compiled = channel(STEPS, rest="ack: {when: delivered(out)}\n" + TO_ONE, files=TABLE).compiled
+    assert updated(compiled, case(adt(control_id="A1")))["ack.hl7"] == b""
+    files = updated(compiled, case(adt(control_id="A1", accept_ack="AL", application_ack="AL")))
+    assert files["ack.hl7"].count(b"MSA|") == 1 and b"MSA|CA|A1" in files["ack.hl7"]

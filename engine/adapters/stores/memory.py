@@ -14,7 +14,18 @@ from engine.adapters.stores.codes import DAMAGED_NOTE, KNOWN_LIMIT, PERSONAL_MOV
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
 from engine.adapters.stores.reading import with_damage
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Intake, Known, Reprocessed
+from engine.model.envelope import (
+    AckUpdate,
+    Batch,
+    Committed,
+    Delivery,
+    DeliveryResult,
+    DraftDelivery,
+    Intake,
+    Known,
+    Reprocessed,
+)
+from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import (
     FINISHED,
@@ -175,6 +186,8 @@ class MemoryStore:
         )
         row = self._rows.messages[seq] = Row(stored, intake.body_hash, crc32(intake.raw))
         self._receive_ids[intake.receive_id] = seq
+        if intake.sequence is not None:
+            self._rows.sequences[intake.channel, intake.sender] = intake.sequence
         return self._add_deliveries(row, intake.channel, intake.deliveries)
 
     def _add_deliveries(self, row: Row, channel: ChannelName, drafts: Sequence[DraftDelivery]) -> list[Delivery]:
@@ -234,6 +247,29 @@ class MemoryStore:
             note=result.note,
             answer=result.answer,
         )
+        if result.ack_code:
+            self._amend(AckUpdate(row.stored.seq, result.ack_code, result.ack))
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """As Store.amend_acks."""
+        with self._opened():
+            for update in updates:
+                if update.seq in self._rows.messages:
+                    self._amend(update)
+
+    def _amend(self, update: AckUpdate) -> None:
+        row = self._rows.messages[update.seq]
+        if row.stored.ack_code != "AA":
+            row.stored = replace(row.stored, ack_code=update.ack_code, ack=update.ack)
+        if update.findings:
+            findings = dump_findings((*load_findings(row.stored.findings), *update.findings))
+            row.stored = replace(row.stored, findings=findings)
+
+    def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
+        """As Store.last_sequences."""
+        with self._opened():
+            rows = self._rows.sequences.items()
+            return {sender: last for (of, sender), last in rows if of == channel and last >= 0}
 
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
         """As Store.move_deliveries."""

@@ -26,7 +26,7 @@ from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
 from engine.adapters.stores.writing import Writing
-from engine.model.envelope import Batch, Committed, Delivery, Known, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
@@ -215,6 +215,16 @@ class SqliteStore:
             return True
         self._open_pruning().empty_log()
         return False
+
+    # -- answers and numbers --------------------------------------------------------------------
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """As Store.amend_acks."""
+        self._open_writing().amend_acks(updates)
+
+    def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
+        """As Store.last_sequences."""
+        return self._open_writing().last_sequences(channel)
 
     # -- reading --------------------------------------------------------------------------------
 

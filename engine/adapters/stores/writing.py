@@ -24,7 +24,8 @@ from engine.adapters.stores.draft import Draft, Names, Numbers
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, IllegalMove, check_delivery_move, check_message_move
 from engine.ports.clock import Clock
@@ -165,6 +166,8 @@ class Writing:
             rows["insert_hour"].run(execute, draft.hours)
         if draft.tally:
             rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
+        if draft.sequences:
+            rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""
@@ -210,6 +213,25 @@ class Writing:
                 )
             if self._rows["record_results"].run(self._db.execute, values) != len(each):
                 raise NotQueued
+            for r in each:
+                if r.ack_code:
+                    told = {"delivery": r.delivery_id, "ack_code": r.ack_code, "ack": r.ack}
+                    self._db.execute(self._sql["amend_ack_of_delivery"], told)
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """As Store.amend_acks."""
+        execute, sql = self._db.execute, self._sql
+        with self._db.transaction():
+            for update in updates:
+                told = {"seq": update.seq, "ack_code": update.ack_code, "ack": update.ack}
+                execute(sql["amend_ack"], told)
+                if update.findings and (row := execute(sql["findings_of_message"], (update.seq,)).fetchone()):
+                    findings = dump_findings((*load_findings(row[0]), *update.findings))
+                    execute(sql["set_findings"], {"seq": update.seq, "findings": findings})
+
+    def last_sequences(self, channel: ChannelName) -> dict[str, int]:
+        """As Store.last_sequences."""
+        return dict(self._db.execute(self._sql["last_sequences"], (channel,)).fetchall())
 
     def _illegal(self, results: Sequence[DeliveryResult]) -> IllegalMove:
         """Which result it was. Only called when there is one, and nothing of the batch was kept."""

@@ -46,18 +46,27 @@ class Parts(NamedTuple):
 
 
 def text_check(
-    depth: Depth, whole: Sequence[Test], leaf: Sequence[Test], coded: tuple[str, Test] | None, parts: Parts | None
+    depth: Depth,
+    whole: Sequence[Test],
+    leaf: Sequence[Test],
+    coded: tuple[str, Test] | None,
+    parts: Parts | None,
+    fits: int = -1,
 ) -> TextCheck | None:
-    """The check of a text: tests of all of it, of its first leaf, of its code, and of its parts."""
+    """The check of a text: tests of all of it, of its first leaf, of its code, and of its parts.
+
+    `fits`: a text no longer than that passes all tests of `whole`.
+    """
     if not whole and not leaf and coded is None and parts is None:
         return None
     leaf = tuple(leaf)
     whole = tuple(whole)
+    demands = parts is not None and bool(parts.demands)
 
     def check(run: Run, field: int, repetition: int, component: int, subcomponent: int, text: str) -> None:
-        if text == NULL or (parts is not None and parts.demands and run.is_empty(text)):
+        if text == NULL or (demands and run.is_empty(text)):
             return
-        if whole:
+        if whole and len(text) > fits:
             value = unescape(text, run.message.delimiters, run.message.codec) if run.escape in text else text
             for test in whole:
                 if (breach := test(value)) is not None:
@@ -77,7 +86,7 @@ def text_check(
             _check_code(run, coded, pieces, (field, repetition, component, subcomponent))
         if parts is not None:
             if depth == 0:
-                flat = len(pieces) == 1 or run.subcomponent not in text
+                flat = run.subcomponent not in text
                 _check_components(run, parts, field, repetition, pieces, flat=flat)
             else:
                 _check_subcomponents(run, parts, field, repetition, component, pieces)

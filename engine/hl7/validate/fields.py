@@ -96,14 +96,26 @@ class FieldCompiler:
 
     def _quick(self, data_type: str, definition: Definition, at: tuple[int, ...]) -> Quick | None:
         known = self._dictionary.data_type(data_type)
-        if known is None or not (known.is_primitive or data_type == "TS"):
+        if known is None or self._elements.at(*at) is not None or (len(at) < 3 and self._elements.parts(*at)):
             return None
-        if self._elements.at(*at) is not None or (len(at) < 3 and self._elements.parts(*at)):
+        if any(component.usage == "R" for component in known.components[1:]):
             return None
+        if not known.is_primitive and data_type != "TS":
+            return self._quick_first(known, definition) if len(at) == 2 else None
         codes = None
         if definition.table and known.is_primitive and (table := self._dictionary.table(definition.table)) is not None:
             codes = codes_of(table)
         return quick_test(data_type, codes, definition.length if self._has_lengths else None)
+
+    def _quick_first(self, known: DataTypeDef, definition: Definition) -> Quick | None:
+        """Of a component that has subcomponents: a text without delimiters is the first of them (hl7.md item 43)."""
+        first = known.components[0]
+        inner = self._dictionary.data_type(first.data_type)
+        is_simple = inner is not None and inner.is_primitive and not first.table and not is_coded(known.name)
+        if not is_simple or first.usage == "X":
+            return None
+        lengths = [part.length for part in (first, definition) if part.length is not None and self._has_lengths]
+        return quick_test(first.data_type, None, min(lengths, default=None))
 
     def _text(
         self, place: str, name: str, data_type: str, depth: Depth, definition: Definition | None, at: tuple[int, ...]
@@ -113,7 +125,10 @@ class FieldCompiler:
         whole = list(self._whole_tests(place, name, definition, element))
         leaf = list(self._leaf_tests(place, name, data_type, definition, element))
         coded = self._coded(place, name, data_type, definition, element)
-        return text_check(depth, whole, leaf, coded, self._parts(place, data_type, depth, at))
+        fits = -1
+        if len(whole) == 1 and element is None and definition is not None and definition.length is not None:
+            fits = definition.length  # an escape sequence is never shorter than what it means
+        return text_check(depth, whole, leaf, coded, self._parts(place, data_type, depth, at), fits)
 
     def _whole_tests(
         self, place: str, name: str, definition: Definition | None, element: Element | None

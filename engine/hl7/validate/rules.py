@@ -35,6 +35,12 @@ STANDARD_RULES: Mapping[str, StandardRule] = MappingProxyType(
         "structure.repeated": StandardRule("error", "100", "stands here more often than the structure allows"),
         "structure.order": StandardRule("warning", "100", "stands behind its place in the structure"),
         "structure.unexpected": StandardRule("warning", "100", "has no place in the structure of this message"),
+        "structure.declared": StandardRule(
+            "information", "100", "is not the structure that the standard has for the type"
+        ),
+        "structure.unknown": StandardRule(
+            "information", "200", "is no type and event that this version has a structure for"
+        ),
         "segment.unknown": StandardRule("warning", "100", "is no segment of this version, and no Z-segment"),
         "field.unknown": StandardRule("information", "199", "is beyond the fields that this version has"),
         "field.withdrawn": StandardRule("information", "199", "is withdrawn in this version, and has a value"),

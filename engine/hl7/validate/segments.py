@@ -60,10 +60,16 @@ def _check(
         for number, verdict in demands:
             if number >= count or ((text := fields[number]).isalnum() is False and run.is_empty(text)):
                 run.add(verdict(run), number)
-        for number in range(begin, count if count < known else known):
-            text = fields[number]
+        repetition, component, subcomponent = run.repetition, run.component, run.subcomponent
+        number = begin - 1
+        for text in fields[begin:known]:
+            number += 1
             if text and (look := checks[number]) is not None:
-                if (quick := quicks[number]) is not None and run.is_plain(text) and quick(text):
+                if (
+                    (quick := quicks[number]) is not None
+                    and (text.isalnum() or not (component in text or repetition in text or subcomponent in text))
+                    and quick(text)
+                ):
                     continue
                 look(run, number, text)
         if count > known and beyond is not None:

@@ -2,8 +2,8 @@
 
 The structure is a tree of places. One segment after the other is led from the place of the one before to the nearest
 place that can take it: the same again, further on in the same group, the group again, then the same in the group
-around. Of two such places the one that leaves nothing out is taken. What is missing or too many is told when a group
-ends, by counting. Steps are remembered, so that a known sequence of segments costs a look-up each.
+around. Where several can take it, the nearest is taken from which the segments after it can follow. What is missing or
+too many is told when a group ends, by counting. Steps are remembered, so that most segments cost a look-up.
 
 HL7 v2.5.1 section 2.12 (message construction), hl7.md items 48, 66 and 72.
 """
@@ -17,6 +17,7 @@ from engine.hl7.profile import Part
 from engine.hl7.validate.rules import Breach, Judge, profile_breach
 from engine.hl7.validate.run import Found, Run
 
+_LOOK_AHEAD: Final = 8
 _START: Final = ""
 """Names the place before the first segment. Blank lines have that name too, and are led nowhere."""
 
@@ -42,7 +43,8 @@ class Place:
     counted: tuple[Part, ...] = ()
     groups: frozenset[str] = frozenset()
     children: "list[Place]" = field(default_factory=list)
-    steps: "dict[str, Step]" = field(default_factory=dict)
+    steps: "dict[str, tuple[Step, ...]]" = field(default_factory=dict)
+    followers: "dict[str, Place | None]" = field(default_factory=dict)
 
     def first_segment(self) -> str:
         """The name of the segment to ask for where this is missing."""
@@ -123,11 +125,12 @@ class Structure:
         here = self._start
         for index, name in enumerate(names):
             if name in self._names or (self._takes_any and name):
-                step = here.steps.get(name)
-                if step is None:
-                    step = _step(here, name)
+                steps = here.steps.get(name)
+                if steps is None:
+                    steps = _steps(here, name)
                     if name in known:  # so that what senders make up does not fill the memory
-                        here.steps[name] = step
+                        here.steps[name] = steps
+                step = steps[0] if len(steps) == 1 else self._best(steps, names, index)
                 here = self._take(run, stack, here, step, name, index)
             else:
                 if name in known:
@@ -138,6 +141,11 @@ class Structure:
         while stack:
             self._close(run, stack, len(names))
         return groups
+
+    def _best(self, steps: tuple[Step, ...], names: Sequence[str], index: int) -> Step:
+        """Of several steps the nearest from which the most of the next segments can follow."""
+        coming = [name for name in names[index + 1 : index + 1 + 4 * _LOOK_AHEAD] if name in self._names][:_LOOK_AHEAD]
+        return max(steps, key=lambda step: _count_following(step.enter[-1], coming))  # the first of equals
 
     def _take(self, run: Run, stack: list[_Instance], here: Place, step: Step, name: str, index: int) -> Place:
         """Put a segment in its place; returns the place reached."""
@@ -204,7 +212,8 @@ class Structure:
                 place.children = list(self._places(child.children, place))
                 shown = place.first_segment()
             name = f"group {child.name}" if isinstance(child, Group) else ""
-            place.missing = self._judge.breach("structure.missing", shown, name)
+            if not place.may_be_empty():  # a group of which every part is optional is there without any
+                place.missing = self._judge.breach("structure.missing", shown, name)
             place.repeated = self._judge.breach("structure.repeated", shown, name)
             self._apply_parts(place, parent)
             yield place
@@ -303,40 +312,78 @@ def _all(place: Place) -> Iterator[Place]:
         yield from _all(child)
 
 
-def _step(here: Place, name: str) -> Step:
-    """Where a segment of that name leads from a place; what the structure names goes before its `any segment`."""
+def _steps(here: Place, name: str) -> tuple[Step, ...]:
+    """Where a segment of that name can lead from a place; what the structure names goes before its `any segment`.
+
+    More than one only where all leave nothing out, and the segments that come next must decide.
+    """
     for wanted in (name, ANY_SEGMENT):
-        found = (
-            _onward(here, wanted, first=True, again=True)
-            or _onward(here, wanted, first=False, again=False)
-            or _back(here, wanted)
-            or _onward(here, wanted, first=False, again=True)
+        by_place: dict[int, Step] = {}
+        for step in _onward(here, wanted, first=True, again=True):
+            by_place.setdefault(id(step.enter[-1]), step)  # the same place by another way lets the same follow
+        if by_place:
+            return tuple(by_place.values())
+        rest = (
+            *_onward(here, wanted, first=False, again=False),
+            *_back(here, wanted),
+            *_onward(here, wanted, first=False, again=True),
         )
-        if found:
-            return found
-    return Step()
+        if rest:
+            return rest[:1]
+    return (Step(),)
 
 
-def _onward(here: Place, name: str, *, first: bool, again: bool) -> Step | None:
+def _count_following(here: Place, coming: Sequence[str]) -> int:
+    """How many of the names can follow one after the other without anything being left out."""
+    count = 0
+    for name in coming:
+        if name not in here.followers:
+            here.followers[name] = _follower(here, name)
+        after = here.followers[name]
+        if after is None:
+            break
+        here = after
+        count += 1
+    return count
+
+
+def _onward(here: Place, name: str, *, first: bool, again: bool) -> Iterator[Step]:
     """To the same place once more, further on in the group, or (`again`) the group once more; then in the group around.
 
     `first`: without leaving out what a group that is entered must begin with.
     """
     if here.name == name and here.repeats and here.parent is not None:
-        return Step(here.parent, (here,))
+        yield Step(here.parent, (here,))
     child, group = here, here.parent
     while group is not None:
         if not group.is_choice:
             for sibling in group.children[child.index + 1 :]:
                 if path := _path(sibling, name, first=first):
-                    return Step(group, path)
+                    yield Step(group, path)
         if again and group.parent is not None and group.repeats and (path := _path(group, name, first=first)):
-            return Step(group.parent, path)
+            yield Step(group.parent, path)
+        child, group = group, group.parent
+
+
+def _follower(here: Place, name: str) -> Place | None:
+    """The place of a segment of that name that can come next without anything being left out."""
+    if here.name == name and here.repeats:
+        return here
+    child, group = here, here.parent
+    while group is not None:
+        if not group.is_choice:
+            for sibling in group.children[child.index + 1 :]:
+                if path := _path(sibling, name, first=True):
+                    return path[-1]
+                if not sibling.may_be_empty():
+                    return None
+        if group.parent is not None and group.repeats and (path := _path(group, name, first=True)):
+            return path[-1]
         child, group = group, group.parent
     return None
 
 
-def _back(here: Place, name: str) -> Step | None:
+def _back(here: Place, name: str) -> Iterator[Step]:
     """To a place that was passed, or that is full: in the group, then in the groups around."""
     child, group = here, here.parent
     while group is not None:
@@ -344,9 +391,8 @@ def _back(here: Place, name: str) -> Step | None:
             if sibling is child and sibling.is_group:
                 continue  # its own places were looked at
             if path := _path(sibling, name, first=False):
-                return Step(group, path, is_back=True)
+                yield Step(group, path, is_back=True)
         child, group = group, group.parent
-    return None
 
 
 def _path(place: Place, name: str, *, first: bool) -> tuple[Place, ...] | None:

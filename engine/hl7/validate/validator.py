@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Final
 
 from engine.hl7.dictionary import Dictionary, StructureChoice, load, nearest_version
-from engine.hl7.errors import Notice
 from engine.hl7.message import Message
 from engine.hl7.path import compile_path
 from engine.hl7.profile import NO_PROFILE, CrossRule, Element, Mode, Profile, Rules
@@ -45,14 +44,12 @@ class Violation:
 class Validation:
     """What came of a message: violations by their place, and how many more there were by rule.
 
-    `version` is the dictionary's, `structure` the id of the message's structure or None, `notices` what was odd about
-    MSH-9.
+    `version` is the dictionary's, `structure` the id of the message's structure or None.
     """
 
     version: str
     structure: str | None
     violations: tuple[Violation, ...]
-    notices: tuple[Notice, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -87,10 +84,12 @@ class Validator:
         names = message.names()
         # Of a fragment, and of a batch's header, nothing can be said about what is missing (hl7.md item 66).
         is_whole = is_message and not (len(header) > 14 and header[14])
+        if choice.notices and code[:1] != "Z" and event[:1] != "Z":  # a site's own events are nothing to tell
+            plan.note_type(run, choice)
         groups = plan.check_structure(run, names, choice.id) if is_whole else ()
         plan.check_segments(run, names, groups)
         plan.check_cross_rules(run, names)
-        return _validation(run, version, choice)
+        return _validation(run, version, choice.id)
 
     def _plan(self, version: str, code: str, event: str) -> "_Plan":
         """The rules for a version and for the profile's events that match; so few that all can be kept."""
@@ -122,6 +121,15 @@ class _Plan:
             for name, elements in self._elements.items()
         }
         self._unknown = _UnknownSegments(judge)
+        self._undeclared = judge.breach("structure.declared", "MSH-9.3", "")
+        self._untyped = judge.breach("structure.unknown", "MSH-9", "")
+
+    def note_type(self, run: Run, choice: StructureChoice) -> None:
+        """What is odd about MSH-9 (hl7.md item 69)."""
+        if choice.id is None:
+            run.add(self._untyped, 9)
+        else:
+            run.add(self._undeclared, 9, 1, 3)
 
     def check_structure(self, run: Run, names: Sequence[str], id: str | None) -> Sequence[frozenset[str]]:
         """Groups, order and number of segments; returns the groups that each stands in, () when nobody knows."""
@@ -231,9 +239,9 @@ def _message_type(message: Message, header: list[str]) -> tuple[str, str, str]:
     return code.strip(), event.strip(), declared.strip()
 
 
-def _validation(run: Run, version: str, choice: StructureChoice) -> Validation:
+def _validation(run: Run, version: str, structure: str | None) -> Validation:
     if not run.found:
-        return Validation(version, choice.id, (), choice.notices)
+        return Validation(version, structure, ())
     places = Places(run.message)
     violations = []
     for found in run.found:
@@ -256,4 +264,4 @@ def _validation(run: Run, version: str, choice: StructureChoice) -> Validation:
     left_out: dict[str, int] = {}
     for breach, count in run.left_out.items():
         left_out[breach.rule] = left_out.get(breach.rule, 0) + count
-    return Validation(version, choice.id, tuple(violations), choice.notices, MappingProxyType(left_out))
+    return Validation(version, structure, tuple(violations), MappingProxyType(left_out))

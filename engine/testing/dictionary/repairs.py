@@ -120,9 +120,16 @@ def _empty_groups(all: Versions) -> int:
 def _conditional_fields(all: Versions) -> int:
     count = 0
     for version in ("2.7", "2.8", "2.8.1", "2.8.2"):
-        record = all[version].segments["OBX"][4]
-        count += record.minimum
-        record.minimum, record.maximum = 0, 1
+        for number in (2, 4):
+            record = all[version].segments["OBX"][number]
+            count += record.minimum
+            record.minimum, record.maximum = 0, 1
+    return count
+
+
+def _degree_of_precision(all: Versions) -> int:
+    record = all["2.1"].data_types["TS"][2]
+    count, record.minimum = record.minimum, 0
     return count
 
 
@@ -295,9 +302,14 @@ REPAIRS: Final = (
         _dropped_data_types,
     ),
     Repair(
-        "OBX-4 is required from 2.7 on, and repeats in 2.8",
-        "it is conditional: needed only when OBX-3 occurs more than once in a group (v2.7 section 7.4.2.4)",
+        "OBX-2 and OBX-4 are required from 2.7 on, and OBX-4 repeats in 2.8",
+        "they are conditional: on a value in OBX-5, and on an OBX-3 that occurs more than once (v2.7 section 7.4.2)",
         _conditional_fields,
+    ),
+    Repair(
+        "a time stamp of 2.1 must have its degree of precision",
+        "a component that is not needed may be left out (v2.1 section 2.4.5), and hardly any sender writes it",
+        _degree_of_precision,
     ),
     Repair("a table's only code is a text instead of a list", "it would be read as a list of letters", _single_codes),
     Repair(

@@ -208,6 +208,13 @@ def is_unplaced(case: Case, place: str) -> bool:
     return bool(case.places_of(*UNPLACED))
 
 
+def is_of_empty_group(case: Case, place: str) -> bool:
+    """The first segment of a group of which every part is optional."""
+    structure = case.dictionary.structure(case.validation.structure or "")
+    groups = groups_of(structure.children) if structure else ()
+    return any(first_segment(g) == place and not any(child.minimum for child in g.children) for g in groups)
+
+
 def has_odd_name(case: Case, place: str) -> bool:
     return any(name and len(name) != 3 for name in case.message.names())
 
@@ -239,6 +246,7 @@ REASONS = (
     Reason("hl7apy", "missing", is_in_choice, "it asks for every alternative of a choice"),
     Reason("hl7apy", "missing", lambda c, p: p == "OBX-4", "OBX-4 is conditional (a repair of the dictionary)"),
     Reason("hl7apy", "missing", has_odd_name, "it takes the first three characters of a line for a segment"),
+    Reason("hl7apy", "missing", is_of_empty_group, "a group of which every part is optional can be there without any"),
     Reason("hl7apy", "missing", is_there, "it opens a group again, and misses in it what stands in the other"),
     Reason("hl7apy", "missing", is_unplaced, "what it leaves out, it misses"),
     Reason("hl7apy", "limit", stands_twice, "it counts a segment by its name, wherever the structure has it"),
@@ -256,6 +264,7 @@ REASONS = (
     Reason("hl7apy", "type", always, "it gives some components no data type, and then says that this is the wrong one"),
     Reason("hl7apy", "invalid", always, "we name the field or component itself: unknown or withdrawn"),
     Reason("hl7apy", "other", always, "elements that it could not name"),
+    Reason("segmill", "structure.declared", always, "it takes MSH-9.3 as it stands, and has no table of events"),
     Reason("segmill", "length", always, "it has no lengths"),
     Reason("segmill", "component.unknown", always, "it says only that a segment has invalid children, if anything"),
     Reason("segmill", "component.withdrawn", always, "it does not have the component"),
