@@ -297,7 +297,6 @@ class Checker:
             text = "no profile of the file is for this sender, so the message was not looked at"
             return [*odd, Told(NO_PROFILE_RULE, "warning", "", text, "MSH-3")], {}, ""
         validation = self._validator(profile).validate(message)
-        odd += [Told(n.code, "warning", n.hl7_code, n.text, n.location) for n in validation.notices]
         return [*odd, *map(_told, validation.violations)], validation.left_out, validation.version
 
     def _validator(self, profile: "Profile") -> "Validator":
