@@ -17,6 +17,8 @@ COMMANDS: Final = {
     "test": "Run the cases of a site's channels.",
     "try": "Show what a channel does to a message, step by step.",
     "run": "Run the engine.",
+    "validate": "Hold messages against the standard or a profile.",
+    "convert": "Turn messages into JSON or XML, or back into HL7.",
     "send": "Send messages over MLLP.",
     "listen": "Receive messages over MLLP, and answer well or badly.",
     "messages": "Search the stored messages, or show one.",
@@ -32,7 +34,6 @@ COMMANDS: Final = {
 
 OTHER_WORDS: Final = {
     "lint": "check",
-    "validate": "check",
     "dry-run": "try",
     "start": "run",
     "serve": "run",

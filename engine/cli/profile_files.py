@@ -58,7 +58,7 @@ def traffic(
 def _of_files(files: tuple[str, ...]) -> Iterator[bytes]:
     from engine.cli.message_files import read_messages
 
-    yield from (message.raw for message in read_messages(files))
+    yield from (message.raw for message in read_messages(files, lenient=True))
 
 
 def _stored(channel: str, since: str | None, site: Path | None, data: Path | None) -> Iterator[bytes]:

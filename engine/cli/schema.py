@@ -1,4 +1,4 @@
-"""`segmill schema`: what editors check and complete channel files with."""
+"""`segmill schema`: what editors check and complete channel files with, and what a message is in JSON."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ FILE_NAMES: Final = {
 
 
 @subcommand("schema", "segmill schema channel", "segmill schema --write .segmill")
-@click.argument("what", type=click.Choice(["channel", "site", "profile"]), default="channel")
+@click.argument("what", type=click.Choice(["channel", "site", "profile", "message"]), default="channel")
 @click.option(
     "--write",
     "folder",
@@ -30,9 +30,10 @@ def command(what: str, folder: Path | None) -> int:
 
     It is made from the same models that `segmill check` reads files into, so both say the same. An editor uses it
     through a first line such as: # yaml-language-server: $schema=../../.segmill/channel.schema.json
+    `message` is that of a message in JSON, as `segmill convert` and `format: json` write it.
     """
     if folder is None:
-        click.echo(as_text(schemas()[what]))
+        click.echo(as_text(message_schema() if what == "message" else schemas()[what]))
         return 0
     for path in write_schemas(schemas(), folder):
         say(f"wrote {path}")
@@ -45,6 +46,13 @@ def schemas() -> dict[str, dict[str, Any]]:
     from engine.pipeline.registry import load_kinds
 
     return {"channel": channel_schema(load_kinds()), "site": site_schema(), "profile": profile_schema()}
+
+
+def message_schema() -> dict[str, Any]:
+    """The schema of a message in JSON, 2020-12."""
+    from engine.hl7.convert.json_form import SCHEMA
+
+    return dict(SCHEMA)
 
 
 def write_schemas(ready: dict[str, dict[str, Any]], folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from engine.config.codes_channel import CHANNEL
+from engine.config.codes_convert import CONVERT
 from engine.config.codes_file import FILE
 from engine.config.codes_message import MESSAGE
 from engine.config.codes_profile import PROFILE
@@ -16,4 +17,6 @@ from engine.config.story import Stories, Story
 
 __all__ = ["CODES", "Story"]
 
-CODES: Final[Stories] = MappingProxyType(dict(sorted({**FILE, **CHANNEL, **PROFILE, **RUNTIME, **MESSAGE}.items())))
+CODES: Final[Stories] = MappingProxyType(
+    dict(sorted({**FILE, **CHANNEL, **CONVERT, **PROFILE, **RUNTIME, **MESSAGE}.items()))
+)

@@ -14,6 +14,7 @@ from engine.config.checks import Texts, check_routes, check_texts, read_tables
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
+from engine.config.forms import check_forms
 from engine.config.kinds import Kinds
 from engine.config.lint import Neighbour, check_neighbours
 from engine.config.node import SourceDict, SourceList, position_of
@@ -122,6 +123,7 @@ def load_channel(
     if isinstance(read.data, SourceDict):
         findings += check_routes(read.data, read.texts)
     if read.model is not None:
+        findings += check_forms(read.model, kinds)
         findings += check_answers(read.model, positions(read.data), shown)
     if read.model is None or any(finding.is_error for finding in findings):
         return None, findings

@@ -20,7 +20,7 @@ from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
-from engine.pipeline.outputs import Targets, deliveries_of
+from engine.pipeline.outputs import Targets, deliveries_of, forms_of
 from engine.pipeline.own_code import OwnCode
 from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
@@ -67,6 +67,7 @@ class CompiledChannel:
             if destination.policy.charset is not None
         }
         self._joins_additions = file.fragments.add == "join"
+        self._forms = forms_of(file)
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
@@ -160,8 +161,8 @@ class CompiledChannel:
         return Result(stop.kind, [], (*run.findings, *stop.findings))
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
-        if self._targets:
-            return deliveries_of(message, run, destinations, self._targets)
+        if self._targets or self._forms or run.form != "hl7":
+            return deliveries_of(message, run, destinations, self._targets, self._forms)
         try:
             body: bytes | None = message.to_bytes()
         except UnencodableText as error:

@@ -36,6 +36,7 @@ from engine.config.entries import StepEntry
 from engine.config.expression import Condition, Value, compile_condition, compile_value
 from engine.config.profile_load import LoadedProfile
 from engine.config.table import Table
+from engine.hl7.convert import Form
 from engine.hl7.message import Message
 from engine.hl7.path import Path, compile_path
 from engine.model.finding import Finding, Severity
@@ -92,14 +93,16 @@ class Watch(Protocol):
 class Run:
     """One message's way through a channel: the time given, what was found so far, and who watches.
 
-    `timer` and `watch` are None on the hot path and then cost one comparison a message.
+    `form` is what the message leaves in, to destinations that do not say it for themselves. `timer` and `watch` are
+    None on the hot path and then cost one comparison a message.
     """
 
-    __slots__ = ("findings", "now", "timer", "watch")
+    __slots__ = ("findings", "form", "now", "timer", "watch")
 
     def __init__(self, now: datetime, *, timer: Timer | None = None, watch: Watch | None = None) -> None:
         self.now = now
         self.findings: list[Finding] = []
+        self.form: Form = "hl7"
         self.timer = timer
         self.watch = watch
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import Final, NamedTuple
 
-from engine.hl7.charset import KEEP_BYTES
+from engine.hl7.charset import KEEP_BYTES, encoded
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 from engine.hl7.message import Message
@@ -110,7 +110,7 @@ def _part(text: str, begin: int, end: int, mark: str, number: int) -> tuple[int,
 
 def _size(text: str, codec: str) -> int:
     try:
-        return len(text.encode(codec, KEEP_BYTES))
+        return len(encoded(text, codec, KEEP_BYTES))
     except UnicodeEncodeError:
         return len(text.encode("utf-8", "surrogatepass"))
 
@@ -144,7 +144,7 @@ def _segment_spans(message: Message) -> tuple[bytes, list[Span]]:
 
 def _encoded(text: str, codec: str) -> bytes | None:
     try:
-        return text.encode(codec, KEEP_BYTES)
+        return encoded(text, codec, KEEP_BYTES)
     except UnicodeEncodeError:
         return None
 
