@@ -36,6 +36,7 @@ from engine.runtime.app_acks import AppAcks
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
+from engine.runtime.drift import channel_drift
 from engine.runtime.fragments import start_fragments
 from engine.runtime.intake import Receiver
 from engine.runtime.lane import Lane, LaneSettings
@@ -191,6 +192,8 @@ class Engine:
             workers = self._settings.workers
             isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
         meter = self.meter.channel(loaded.name)
+        asked = loaded.file.validation
+        profile = loaded.profiles.get(asked.profile) if asked is not None else None
         answers = AnswerSettings.of(ack)
         channel = RunningChannel(
             compiled,
@@ -203,6 +206,7 @@ class Engine:
             isolated=isolated,
             committer=committer,
             timer=StepTimer(self._clock, meter),
+            drift=channel_drift(loaded.name, profile, meter, wanted=asked is not None and asked.drift),
         )
         if answers.waits_for:
             channel.delivered = DeliveredAnswers(

@@ -143,6 +143,17 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
     findings = CounterMetricFamily(
         "segmill_findings", "Findings by code; `segmill explain CODE` tells the long story.", labels=["channel", "code"]
     )
+    breaches = CounterMetricFamily(
+        "segmill_validation_findings",
+        "Breaches of rules of the standard and of profiles, by what they came to.",
+        labels=["channel", "rule", "mode"],
+    )
+    drifts = GaugeMetricFamily(
+        "segmill_profile_drift_senders",
+        "Senders whose messages differ at a place from what the profile was learned from; "
+        "senders that the profile does not name are together.",
+        labels=["channel", "sender", "place"],
+    )
     charsets = CounterMetricFamily(
         "segmill_charset_evidence",
         "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
@@ -161,9 +172,13 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
             steps.add_metric((name, step), timing.count, timing.total)
         for code, count in numbers.findings.copy().items():
             findings.add_metric((name, code), count)
+        for (rule, mode), count in numbers.breaches.copy().items():
+            breaches.add_metric((name, rule, mode), count)
+        for (sender, place), count in numbers.drifts.copy().items():
+            drifts.add_metric((name, sender, place), count)
         for evidence, count in numbers.charsets.values.items():
             charsets.add_metric((name, evidence), count)
-    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, charsets)
+    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, breaches, drifts, charsets)
 
 
 def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:

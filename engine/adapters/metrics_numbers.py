@@ -43,6 +43,9 @@ CONNECTION_EVENTS: Final = (
     "uncommitted",
     "failed",
 )
+MODES: Final = {"error": "reject", "warning": "warn", "information": "observe"}
+MAX_RULES: Final = 1000
+"""How many rules of one channel's profile and standard get a series of their own."""
 CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
@@ -100,7 +103,9 @@ class ChannelNumbers:
     __slots__ = (
         "ack_codes",
         "ack_seconds",
+        "breaches",
         "charsets",
+        "drifts",
         "findings",
         "last_received_s",
         "outcomes",
@@ -118,6 +123,8 @@ class ChannelNumbers:
         self.ack_seconds = Histogram(ACK_BOUNDS_S)
         self.steps: dict[str, Timing] = {}
         self.findings: dict[str, int] = {}
+        self.breaches: dict[tuple[str, str], int] = {}
+        self.drifts: dict[tuple[str, str], int] = {}
         self.charsets = Counts(CHARSET_EVIDENCE)
 
     def received(self, size_bytes: int, at_s: float) -> None:
@@ -138,6 +145,16 @@ class ChannelNumbers:
             timing = self.steps.setdefault(step if len(self.steps) < MAX_OPEN_LABELS else OTHER, Timing())
         timing.count += 1
         timing.total += seconds
+
+    def breach(self, rule: str, severity: str) -> None:
+        key = (rule, MODES.get(severity, OTHER))
+        if key not in self.breaches and len(self.breaches) >= MAX_RULES:
+            key = (OTHER, key[1])
+        self.breaches[key] = self.breaches.get(key, 0) + 1
+
+    def drift(self, sender: str, place: str, count: int) -> None:
+        if (sender, place) in self.drifts or len(self.drifts) < MAX_RULES:
+            self.drifts[sender, place] = count
 
     def finding(self, code: str) -> None:
         findings = self.findings

@@ -13,7 +13,7 @@ from engine.config.finding import BadValue
 from engine.config.fragments import Fragments
 from engine.config.listen import Listen
 from engine.config.retention import Retention
-from engine.config.types import ConditionText, DestinationText, MarkedText
+from engine.config.types import ConditionText, DestinationText, MarkedText, ProfileText
 from engine.config.units import Duration
 from engine.hl7.charset import codec_named
 
@@ -159,6 +159,27 @@ class Charset(ConfigModel):
     )
 
 
+class Validation(ConfigModel):
+    """What messages are held against before the steps: a profile, or the standard alone.
+
+    A broken rule comes to what its own mode says, and to no more than `mode` here: so a new profile can be tried with
+    `observe` on live messages before it rejects any.
+    """
+
+    profile: ProfileText = Field(description="The file of a profile, relative to this one; or standard")
+    mode: Literal["reject", "warn", "observe"] | None = Field(
+        default=None, description="The most that a broken rule comes to; else reject, and warn for the standard alone"
+    )
+    drift: bool = Field(
+        default=True, description="Tell when a sender's messages drift from the counts of a learned profile"
+    )
+
+    @property
+    def most(self) -> Literal["reject", "warn", "observe"]:
+        """The most that a broken rule comes to."""
+        return self.mode or ("warn" if self.profile.is_standard else "reject")
+
+
 class Route(ConfigModel):
     """One way out: `to` a destination, `when` a condition is true, or always."""
 
@@ -182,6 +203,9 @@ class ChannelFile(ConfigModel):
     condition: ConditionText | None = Field(
         default=None, alias="from", description="Messages this channel takes, by a condition"
     )
+    validation: Validation | None = Field(
+        default=None, alias="validate", description="What messages are held against, before the steps"
+    )
     ack: Ack = Field(default_factory=Ack, description="When and how senders are answered")
     sequence: Literal["off", "on"] = Field(
         default="off", description="The sequence number protocol, for senders that value MSH-13"
@@ -200,7 +224,6 @@ class ChannelFile(ConfigModel):
         json_schema_extra={"propertyNames": {"pattern": NAME_PATTERN}},
     )
     later: ClassVar[Mapping[str, str]] = {
-        "validate": "in this version write a 'validate' step under steps",
         "worklist": "this version has no worklist",
         "keys": "messages are found by control id in this version",
         "order_by": "every destination is one lane, in order of receipt",

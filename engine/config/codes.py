@@ -8,11 +8,15 @@ from types import MappingProxyType
 from typing import Final
 
 from engine.config.codes_channel import CHANNEL
+from engine.config.codes_convert import CONVERT
 from engine.config.codes_file import FILE
 from engine.config.codes_message import MESSAGE
+from engine.config.codes_profile import PROFILE
 from engine.config.codes_runtime import RUNTIME
 from engine.config.story import Stories, Story
 
 __all__ = ["CODES", "Story"]
 
-CODES: Final[Stories] = MappingProxyType(dict(sorted({**FILE, **CHANNEL, **RUNTIME, **MESSAGE}.items())))
+CODES: Final[Stories] = MappingProxyType(
+    dict(sorted({**FILE, **CHANNEL, **CONVERT, **PROFILE, **RUNTIME, **MESSAGE}.items()))
+)

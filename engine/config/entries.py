@@ -10,11 +10,13 @@ from pydantic_core import CoreSchema, core_schema
 
 from engine.config.base import ConfigModel, Reading, did_you_mean
 from engine.config.charsets import TargetCharset, Unencodable
-from engine.config.finding import BadValue, Position, at
+from engine.config.finding import BadValue, ConfigFinding, Position, at
+from engine.config.kinds import forms_of
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
 from engine.config.types import ConditionText, SegmentText
 from engine.config.units import DURATION_PATTERN, Duration, Percent, parse_duration
+from engine.hl7.convert import Form
 
 LATER_STEPS: Final[Mapping[str, str]] = {
     "lookup": "code tables are used with a 'map' step",
@@ -191,6 +193,8 @@ class DeliveryPolicy(ConfigModel):
     MSH-20 say so; without it they go as they came (hl7.md item 62). `unencodable`: a character that this set does
     not have, or bytes that are no characters: `hold` sets the message aside for a person, `escape` writes the bytes
     of UTF-8 as `\\X..\\`, `replace(?)` writes another text for each; both are told by a finding.
+    `format`: what messages are written as: `hl7`, `json` or `xml`, the latter two in UTF-8. Without it, HL7, or what
+    a `convert` step says.
     """
 
     on_refused: Literal["hold", "retry", "skip", "stop"] = Field(
@@ -210,11 +214,30 @@ class DeliveryPolicy(ConfigModel):
     unencodable: Unencodable = Field(
         default="hold", description="What a character comes to that `charset` lacks: hold, escape or replace(x)"
     )
+    format: Form | None = Field(
+        default=None, description="hl7, json or xml; without it hl7, or what a convert step says"
+    )
     later: ClassVar[Mapping[str, str]] = {
         "order_by": "every destination is one lane, in order of receipt",
         "lanes": "every destination is one lane, in order of receipt",
         "rate": "a destination is sent to as fast as it answers",
     }
+
+    @field_validator("format")
+    @classmethod
+    def _goes_with_charset(cls, value: Form | None, info: ValidationInfo) -> Form | None:
+        if value not in (None, "hl7") and info.data.get("charset") is not None:
+            raise BadValue("does not go with charset", "JSON and XML are UTF-8: leave out charset", code="E107")
+        return value
+
+
+def refused_form(place: Position, sink: str, form: Form) -> ConfigFinding:
+    """Of a form that a destination's sink cannot carry."""
+    hint = {
+        "mllp": "the answer of an MLLP receiver is matched as HL7; write JSON and XML into files",
+        "file": "a file with a batch holds HL7; leave out batch, and each message has a file",
+    }.get(sink, "take hl7")
+    return at(place, "E107", f"'{sink}' cannot carry messages as {form.upper()} here", hint)
 
 
 @dataclass(slots=True, frozen=True)
@@ -260,6 +283,10 @@ class Destination:
             return None
         options = validate(value[named[0]], kinds[named[0]].model, reading)
         if options is None or policy is None or extra:
+            return None
+        if policy.format is not None and policy.format not in forms_of(kinds[named[0]], options):
+            key = value.key("format") or named[0]
+            reading.findings.append(refused_form(key.position() or place, str(named[0]), policy.format))
             return None
         return cls(str(named[0]), options, policy, place.file, place.line, place.column)
 

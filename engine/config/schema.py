@@ -1,4 +1,4 @@
-"""JSON Schema of channel.yaml and segmill.yaml, for editors: made from the models, so that both say the same.
+"""JSON Schema of channel.yaml, segmill.yaml and profiles, for editors: made from the models, so that both say the same.
 
 Draft-07, the newest that yaml-language-server reads. An editor resolves scalars as YAML 1.2 does, so `port: 2576` is
 a number and `PID-8: 1` too; here the one must be a number and the other a text, and both pass. Any value may be
@@ -13,6 +13,7 @@ from engine.config.base import ConfigModel
 from engine.config.channel import ChannelFile
 from engine.config.entries import DeliveryPolicy, StepCommon
 from engine.config.kinds import Kinds
+from engine.config.profile import ProfileFile
 from engine.config.settings import SiteSettings
 from engine.config.units import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN, format_duration, format_size
 
@@ -36,6 +37,11 @@ def channel_schema(kinds: Kinds) -> Schema:
 def site_schema() -> Schema:
     """The schema of segmill.yaml."""
     return {"$schema": DRAFT, "title": "A Segmill site", **_of_model(SiteSettings, "")}
+
+
+def profile_schema() -> Schema:
+    """The schema of a profile's file."""
+    return {"$schema": DRAFT, "title": "A Segmill profile", **_of_model(ProfileFile, "")}
 
 
 def _step(kinds: Kinds, definitions: Schema) -> Schema:
@@ -124,8 +130,10 @@ def _plain(schema: Any, prefix: str) -> Any:
         return _plain({**choices[0], **rest}, prefix)
     made: Schema = {}
     for key, value in schema.items():
-        if key in ("properties", "definitions"):
+        if key in ("properties", "definitions", "patternProperties"):
             made[key] = {name: _plain(item, prefix) for name, item in value.items()}
+            if key == "patternProperties":
+                made["additionalProperties"] = False
         elif key in ("items", "additionalProperties", "anyOf", "oneOf", "allOf", "propertyNames", "not"):
             made[key] = _plain(value, prefix)
         elif key == "description":

@@ -241,6 +241,11 @@ def _means_the_same(digits: str, codec: str, target: str) -> bool:
     return meant is None or meant == _text(data, target)
 
 
+def sequences(text: str, delimiters: Delimiters) -> Iterator[tuple[str, str | None]]:
+    """A leaf's text in pieces: (literal, None), or ('', an escape sequence without its escape characters)."""
+    return _tokens(text, delimiters.cut_escape)
+
+
 def _tokens(text: str, mark: str, *, markup_only: bool = False) -> Iterator[tuple[str, str | None]]:
     """The text in pieces: (literal, None), or ('', sequence without its escape characters)."""
     parts = text.split(mark)

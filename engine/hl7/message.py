@@ -154,6 +154,12 @@ class Message:
         return self.charset.codec
 
     @property
+    def written_codec(self) -> str:
+        """The Python codec that `to_bytes` writes with. Raises UnencodableText when MSH-18 was set to no charset."""
+        edited = self.is_changed and self._segments[0] is not self._header
+        return (self._codec_by_edited_header() if edited else None) or self.codec
+
+    @property
     def raw_header(self) -> bytes:
         """The first segment as received."""
         return self._body.partition(b"\r")[0]

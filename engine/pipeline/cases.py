@@ -7,6 +7,7 @@ A case is a folder `channels/<name>/cases/<case>/`::
     ack.hl7                the answers, in order; an empty file where none is due. To a batch: the whole batch
     out.<destination>.hl7  what that destination gets, in order; no file: it must get nothing. `out.app_ack.hl7`:
                            application acknowledgements that go over a connection of our own
+    out.<destination>.json, out.<destination>.xml   the same, of what goes in that form
     findings.txt           `E214 PV1-3.1`, one finding a line, in order; no file: there must be none
 
 Everything but `in` is written by `segmill test --update`, and read by the reviewer. The clock stands at
@@ -29,8 +30,9 @@ from itertools import count
 from typing import Final
 
 from engine.hl7.ack import Decision
-from engine.hl7.batch import Batch, read_batch, split_batch
+from engine.hl7.batch import Batch, read_batch
 from engine.hl7.batch_answer import answer_batch, says_no
+from engine.hl7.convert import ConversionError, form_of, hl7_of, split_bodies
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.mllp.framing import PREFIX_BYTES
@@ -57,7 +59,7 @@ ANSWERS: Final = "ack.hl7"
 FINDINGS: Final = "findings.txt"
 
 _IN = re.compile(r"in(?:\.([0-9]+))?\.hl7")
-_OUT = re.compile(r"out\.(.+)\.hl7")
+_OUT = re.compile(r"out\.(.+)\.(?:hl7|json|xml)")
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,6 +108,7 @@ class _Observed:
 
     answers: list[bytes] = field(default_factory=list)
     outputs: dict[str, list[bytes]] = field(default_factory=dict)
+    """By the name of the case's file."""
     findings: list[Finding] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
 
@@ -122,7 +125,7 @@ def check_case(channel: CompiledChannel, files: Mapping[str, bytes], run: Runs |
     seen = _Rehearsal(channel, run or channel.run).send(payloads)
     wanted = {
         ANSWERS: to_file(seen.answers),
-        **{f"out.{name}.hl7": to_file(messages) for name, messages in sorted(seen.outputs.items())},
+        **{name: to_file(messages) for name, messages in sorted(seen.outputs.items())},
     }
     if seen.findings:
         wanted[FINDINGS] = "".join(f"{f.code} {f.location}".rstrip() + "\n" for f in seen.findings).encode()
@@ -260,7 +263,8 @@ class _Rehearsal:
         seen.states.append(result.state)
         seen.findings.extend(result.findings)
         for delivery in (*result.deliveries, *answered.deliveries):
-            seen.outputs.setdefault(delivery.destination, []).append(raw if delivery.body is None else delivery.body)
+            body = raw if delivery.body is None else delivery.body
+            seen.outputs.setdefault(f"out.{delivery.destination}.{form_of(body)}", []).append(body)
 
     def _take_oversize(self, payload: bytes) -> None:
         finding = oversize(len(payload), self._limit_bytes)
@@ -295,8 +299,12 @@ def _compare(name: str, expected: bytes | None, actual: bytes | None) -> Iterato
     elif name == FINDINGS:
         yield from _compare_lines(name, expected, actual)
     elif from_file(expected) != from_file(actual):
-        found = list(_compare_messages(name, split_batch(from_file(expected)), split_batch(from_file(actual))))
+        found = list(_compare_messages(name, _bodies(expected), _bodies(actual)))
         yield from found or [Difference(name, 0, "", "other headers or trailers around the messages", "these")]
+
+
+def _bodies(content: bytes) -> list[bytes]:
+    return split_bodies(from_file(content) if form_of(content) == "hl7" else content)
 
 
 def _compare_lines(name: str, expected: bytes, actual: bytes) -> Iterator[Difference]:
@@ -322,8 +330,8 @@ def _compare_messages(name: str, expected: list[bytes], actual: list[bytes]) -> 
 
 def _compare_message(name: str, number: int, expected: bytes, actual: bytes) -> Iterator[Difference]:
     try:
-        found = changes(Message.parse(expected), Message.parse(actual))
-    except UnreadableMessage:
+        found = changes(Message.parse(hl7_of(expected)), Message.parse(hl7_of(actual)))
+    except (UnreadableMessage, ConversionError):
         found = []
     for change in found:
         yield Difference(name, number, change.path, _quoted(change.before), _quoted(change.after))
@@ -339,7 +347,7 @@ def _compare_message(name: str, number: int, expected: bytes, actual: bytes) -> 
 def _shown(name: str, content: bytes) -> str:
     if name == FINDINGS:
         return "; ".join(content.decode(errors="replace").split("\n")[:-1])
-    count_ = len([part for part in split_batch(from_file(content)) if part.strip()])
+    count_ = len([part for part in _bodies(content) if part.strip()])
     return f"{count_} message" + ("" if count_ == 1 else "s")
 
 

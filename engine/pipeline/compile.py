@@ -11,6 +11,7 @@ from engine.config.channel import AcceptPattern, ChannelFile
 from engine.config.charsets import target
 from engine.config.entries import StepEntry
 from engine.config.expression import Condition, ExpressionError, ValueTooLong, compile_condition
+from engine.config.files import CHANNEL_FILE
 from engine.config.finding import BadValue, ConfigFinding
 from engine.config.site import LoadedChannel
 from engine.hl7.errors import PathError, UnencodableText
@@ -19,8 +20,9 @@ from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
-from engine.pipeline.outputs import Targets, deliveries_of
+from engine.pipeline.outputs import Targets, deliveries_of, forms_of
 from engine.pipeline.own_code import OwnCode
+from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
 from engine.pipeline.run import Placed, Result, in_order
 from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer
@@ -65,6 +67,7 @@ class CompiledChannel:
             if destination.policy.charset is not None
         }
         self._joins_additions = file.fragments.add == "join"
+        self._forms = forms_of(file)
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
@@ -158,8 +161,8 @@ class CompiledChannel:
         return Result(stop.kind, [], (*run.findings, *stop.findings))
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
-        if self._targets:
-            return deliveries_of(message, run, destinations, self._targets)
+        if self._targets or self._forms or run.form != "hl7":
+            return deliveries_of(message, run, destinations, self._targets, self._forms)
         try:
             body: bytes | None = message.to_bytes()
         except UnencodableText as error:
@@ -180,7 +183,7 @@ def compile_channel(
     """
     file = loaded.file
     compiler = _Compiler(loaded, steps, runs_own_code)
-    placed = compiler.sequence(file.steps, "", None)
+    placed = [*compiler.validation(), *compiler.sequence(file.steps, "", None)]
     return CompiledChannel(
         file,
         loaded.name,
@@ -203,6 +206,16 @@ class _Compiler:
     def sequence(self, entries: Sequence[StepEntry], prefix: str, focus: str | None) -> list[Placed]:
         """The steps in order; `prefix` is the number of the step they are nested in, such as `4.`."""
         return [self._step(entry, f"{prefix}{n}", focus) for n, entry in enumerate(entries, 1)]
+
+    def validation(self) -> list[Placed]:
+        """What messages are held against before the steps."""
+        asked = self._loaded.file.validation
+        if asked is None:
+            return []
+        place = self._loaded.positions.get(("validate",))
+        label = f"validate {_cut(asked.profile)}, {CHANNEL_FILE}" + (f":{place.line}" if place is not None else "")
+        profiles = profiles_named(asked.profile, self._loaded.profiles, asked.most)
+        return [Placed(label, profile_step(ProfileCheck(profiles, asked.most, label)), None)]
 
     def condition(self, text: str) -> Condition:
         return compile_condition(str(text), tables=self._loaded.tables)
@@ -227,6 +240,7 @@ class _Compiler:
             files=self._loaded.files,
             focus=focus,
             own_code=self._own_code,
+            profiles=self._loaded.profiles,
             nest=lambda entries, segment: in_order(self.sequence(entries, f"{number}.", segment)),
         )
         try:

@@ -1,7 +1,9 @@
-"""What each destination gets, where some of them read another character set than the message came in."""
+"""What each destination gets, where some read another character set than the message came in, or another form."""
 
 from collections.abc import Mapping, Sequence
 
+from engine.config.channel import ChannelFile
+from engine.hl7.convert import ConversionError, Form, convert
 from engine.hl7.errors import UnencodableText
 from engine.hl7.message import Message
 from engine.hl7.recode import Recoded, Target, recode
@@ -14,30 +16,45 @@ from engine.pipeline.step import Run
 Targets = Mapping[DestinationName, Target]
 """Of the destinations that have a character set of their own; the others get the message as it is."""
 
+Forms = Mapping[DestinationName, Form]
+"""Of the destinations whose form is settled, whatever a `convert` step says; the others get the run's."""
 
-def deliveries_of(message: Message, run: Run, destinations: Sequence[DestinationName], targets: Targets) -> Result:
+
+def forms_of(file: ChannelFile) -> Forms:
+    """What the destinations say: `format`, or a `charset`, which only HL7 has."""
+    settled: dict[DestinationName, Form] = {}
+    for name, destination in file.destinations.items():
+        policy = destination.policy
+        if policy.format is not None or policy.charset is not None:
+            settled[DestinationName(name)] = policy.format or "hl7"
+    return settled
+
+
+def deliveries_of(
+    message: Message, run: Run, destinations: Sequence[DestinationName], targets: Targets, forms: Forms
+) -> Result:
     """The deliveries; held with all of them where one cannot be written, so that a release sends none twice."""
-    bodies: dict[Target | None, bytes | None] = {}
-    for to in destinations:
-        target = targets.get(to)
-        if target in bodies:
-            continue
-        names = ", ".join([name for name in destinations if targets.get(name) == target])
+    asked = {to: (targets.get(to), forms.get(to, run.form)) for to in destinations}
+    bodies: dict[tuple[Target | None, Form], bytes | None] = {}
+    for target, form in dict.fromkeys(asked.values()):
+        names = ", ".join([name for name in destinations if asked[name] == (target, form)])
         try:
-            body, finding = _body(message, names, target)
+            body, finding = _body(message, names, target, form)
         except UnencodableText as error:
             return Result("held", [], (*run.findings, _unwritten(error, names, target)))
-        bodies[target] = None if body == message.raw else body
+        except ConversionError as error:
+            text = f"to {names}: the message cannot be written as {form.upper()}: {error.reason}"
+            return Result("held", [], (*run.findings, Finding("E275", "error", text, error.location)))
+        bodies[target, form] = None if body == message.raw else body
         if finding is not None:
             run.findings.append(finding)
-    drafts = [DraftDelivery(to, bodies[targets.get(to)]) for to in destinations]
-    return Result("processed", drafts, tuple(run.findings))
+    return Result("processed", [DraftDelivery(to, bodies[asked[to]]) for to in destinations], tuple(run.findings))
 
 
-def _body(message: Message, names: str, target: Target | None) -> tuple[bytes, Finding | None]:
+def _body(message: Message, names: str, target: Target | None, form: Form) -> tuple[bytes, Finding | None]:
     """The bytes for these destinations, and what had to be written in another way."""
     if target is None:
-        return message.to_bytes(), None
+        return convert(message, form), None
     recoded = recode(message, target)
     return recoded.body, _told(recoded, names, target) if recoded.foreign else None
 

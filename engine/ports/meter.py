@@ -18,6 +18,14 @@ class ChannelMeter(Protocol):
 
     def finding(self, code: str) -> None: ...
 
+    def breach(self, rule: str, severity: str) -> None:
+        """One more breach of a rule of the standard or of a profile: `rule` comes from those, never from a message."""
+        ...
+
+    def drift(self, sender: str, place: str, count: int) -> None:
+        """How many senders drift at a place now; `sender` is one that the profile names, or `other`."""
+        ...
+
     def charset(self, evidence: str) -> None:
         """How a message beyond plain ASCII was read: declared, broken, utf-8, windows-1252 or fallback."""
         ...

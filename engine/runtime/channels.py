@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +24,7 @@ from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.app_acks import AppAcks
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
+from engine.runtime.drift import ChannelDrift
 from engine.runtime.lane import Lane
 from engine.runtime.senders import Senders
 from engine.runtime.sequence import SequenceNumbers
@@ -65,6 +66,7 @@ class RunningChannel:
         isolated: Isolated | None,
         committer: Committer,
         timer: Timer,
+        drift: ChannelDrift | None = None,
     ) -> None:
         self.name: ChannelName = compiled.name
         self.compiled = compiled
@@ -81,6 +83,7 @@ class RunningChannel:
         self.line = Line(self.name)
         self.backlog = Backlog(self.name, self._unprocessed, self._process_stored)
         self.timer = timer
+        self.drift = drift
         self.fragments: FragmentKeeper | None = None
         """Where the channel joins messages that come in fragments."""
         self.delivered: DeliveredAnswers | None = None
@@ -110,6 +113,13 @@ class RunningChannel:
         """One more message of this outcome."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self.meter.outcome(outcome)
+
+    def count_findings(self, findings: Iterable[Finding]) -> None:
+        """Findings by code, and breaches of rules by rule."""
+        for finding in findings:
+            self.meter.finding(finding.code)
+            if finding.rule:
+                self.meter.breach(finding.rule, finding.severity)
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Committed deliveries to their lanes."""
@@ -141,8 +151,7 @@ class RunningChannel:
         if deliveries is None:
             return
         self.count(result.state)
-        for finding in result.findings:
-            self.meter.finding(finding.code)
+        self.count_findings(result.findings)
         self.offer(deliveries)
 
     async def _durably(self, seq: MessageSeq, result: Result) -> Sequence[Delivery] | None:

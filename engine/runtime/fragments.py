@@ -424,8 +424,7 @@ class FragmentKeeper:
             log.error("channel %s: a message in fragments cannot be stored: %s", channel.name, describe(error))
             await self._hold_parts(found, Finding("E262", "error", "the whole message cannot be stored", "", "207"))
             return True
-        for finding in load_findings(record.findings):
-            channel.meter.finding(finding.code)
+        channel.count_findings(load_findings(record.findings))
         channel.count(record.state)
         channel.offer(deliveries)
         if record.state == "received":

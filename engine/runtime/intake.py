@@ -177,6 +177,8 @@ class Receiver:
                 answer = refuse(message, [refusal], "error", channel.answers, now, self.next_id)
                 self._keep_rejected(channel, raw, message, [*findings, refusal], answer, reply, now_us)
                 return
+        if channel.drift is not None:
+            findings += channel.drift.observe(message, now)
         if channel.duplicates_window_us:
             waiting = _Waiting(self, channel, key, body_hash, reply)
             self._on_the_way[key, body_hash] = waiting
@@ -233,8 +235,7 @@ class Receiver:
         every = findings + result.findings if findings else result.findings
         if every:
             record.findings = dump_findings(every)
-            for finding in every:
-                channel.meter.finding(finding.code)
+            channel.count_findings(every)
         record.deliveries = result.deliveries
         if answer.apart:
             record.deliveries = [*result.deliveries, *answer.deliveries]
@@ -420,8 +421,7 @@ class Receiver:
         state: MessageState,
     ) -> "_Waiting":
         """The record of a message that no pipeline sees, and who waits for it."""
-        for finding in findings:
-            channel.meter.finding(finding.code)
+        channel.count_findings(findings)
         waiting = _Waiting(self, channel, None, b"", reply)
         waiting.message = message
         waiting.answer = answer

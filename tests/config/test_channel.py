@@ -272,9 +272,9 @@ def test_no_message_speaks_of_the_machinery(load: Load) -> None:
 
 
 def test_what_a_later_version_has_is_refused_with_what_to_do_now(load: Load, channel: str) -> None:
-    (finding,) = load(channel + "validate: {profile: x.yaml}\n").findings
+    (finding,) = load(channel + "worklist: {}\n").findings
     assert (finding.code, finding.line, finding.column) == ("E119", 8, 1)
-    assert "'validate' step" in finding.hint
+    assert "no worklist" in finding.hint
     (finding,) = load(channel.replace("mllp: {port: 2576}", "mllp: {port: 2576}\n  http: {port: 80}")).findings
     assert finding.code == "E119"
 

@@ -106,6 +106,12 @@ class CountingMeter:
     def finding(self, code: str) -> None:
         self.counts["finding", code] += 1
 
+    def breach(self, rule: str, severity: str) -> None:
+        self.counts["breach", rule, severity] += 1
+
+    def drift(self, sender: str, place: str, count: int) -> None:
+        self.counts["drift", sender, place] = count
+
     def charset(self, evidence: str) -> None:
         self.counts["charset", evidence] += 1
 

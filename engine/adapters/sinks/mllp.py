@@ -30,6 +30,7 @@ from engine.adapters.tls import client_context
 from engine.config.base import ConfigModel
 from engine.config.types import FileText
 from engine.config.units import Duration, Size
+from engine.hl7.convert import Form
 from engine.hl7.errors import UnreadableMessage
 from engine.mllp.exchange import POSITIVE, Answered, Broken, Foreign
 from engine.mllp.framing import PayloadError, encode
@@ -108,6 +109,11 @@ class MllpSink:
         self._awaits_application = False
         self._kind = kind
         self._connection: MllpConnection | None = None
+
+    @staticmethod
+    def forms(settings: MllpSinkSettings) -> Sequence[Form]:
+        """HL7 only: MLLP could carry XML, but its receivers answer in it, and MSA-2 of the answer must be read."""
+        return ("hl7",)
 
     @classmethod
     def open(cls, settings: MllpSinkSettings, *, folder: Path, lane: str, clock: Clock) -> "MllpSink":
