@@ -19,10 +19,14 @@ from engine.config.table import Table
 from engine.hl7.ack import CODES, AckError, answers, build_ack, read_ack
 from engine.hl7.batch import split_batch
 from engine.hl7.charset import is_transparent
+from engine.hl7.convert.errors import ConversionError
+from engine.hl7.convert.json_form import from_json, to_json
+from engine.hl7.convert.xml_form import from_xml, to_xml
 from engine.hl7.errors import NOTICES, EditError, PathError, UnreadableMessage
 from engine.hl7.escape import escape, plain_text, unescape
 from engine.hl7.message import Message
 from engine.hl7.path import compile_path
+from engine.hl7.validate import DEFAULT_LIMIT, STANDARD_RULES, Validator
 from engine.hl7.values import parse_clock, parse_moment, parse_number, parse_sequence_number
 from engine.mllp.exchange import Answered, Exchange
 from engine.mllp.framing import FS, VT, Block, BlockDecoder, CommitByte, Fault, Item, Oversize, encode
@@ -197,6 +201,42 @@ def ack(raw: bytes) -> None:
         control_id_of(raw)
         expects_answer(raw)
     except UnreadableMessage:
+        pass
+
+
+VALIDATOR = Validator()
+
+
+def validation(raw: bytes) -> None:
+    """Any message held against the standard: known rules at places of its own, bounded, and the message unharmed."""
+    try:
+        parsed = Message.parse(raw)
+    except UnreadableMessage:
+        return
+    before = parsed.to_bytes()
+    found = VALIDATOR.validate(parsed)
+    assert len(found.violations) <= DEFAULT_LIMIT
+    for violation in found.violations:
+        assert violation.rule in STANDARD_RULES or violation.rule.startswith("table.")
+        assert 0 <= violation.start <= violation.end <= len(raw) + 1
+    assert parsed.to_bytes() == before
+
+
+def conversion(raw: bytes) -> None:
+    """Any bytes as a JSON and an XML document, and any message as both and back: the same, or refused by name."""
+    for read in (from_json, from_xml):
+        try:
+            assert read(raw).endswith(b"\r")
+        except ConversionError as error:
+            assert len(str(error)) < 500, "a refusal does not quote what it refuses"
+    try:
+        parsed = Message.parse(raw)
+    except UnreadableMessage:
+        return
+    assert from_json(to_json(parsed)) == parsed.to_bytes()
+    try:
+        Message.parse(from_xml(to_xml(parsed)))
+    except (ConversionError, EditError):
         pass
 
 
@@ -474,6 +514,11 @@ def _samples() -> list[bytes]:
     return [raw for file in files if 0 < len(raw := file.read_bytes()) <= MOST_BYTES]
 
 
+def _documents() -> list[bytes]:
+    parsed = [Message.parse(raw) for raw in _samples() if raw.startswith(b"MSH|")][::9]
+    return [document for one in parsed for document in (to_json(one), to_xml(one)) if len(document) <= MOST_BYTES]
+
+
 def _streams() -> list[bytes]:
     from engine.testing.torture.row import Send
     from engine.testing.torture.rows import ROWS
@@ -559,6 +604,10 @@ TARGETS: dict[str, Target] = {
         (b"\x0b", b"\x1c", b"\x1c\r", b"\x1c\n", b"\x06"),
     ),
     "message": Target(message, 3, _samples, HL7_WORDS),
+    "validation": Target(validation, 2, _samples, HL7_WORDS),
+    "conversion": Target(
+        conversion, 2, lambda: [*_samples(), *_documents()], (b'{"', b'":', b"<MSH>", b"</", b"&#", *HL7_WORDS)
+    ),
     "ack": Target(ack, 1, _acks, HL7_WORDS),
     "path": Target(
         path,
