@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from engine.hl7.charset import encoded
 from engine.hl7.message import Message
 
 _ADD = b"ADD"
@@ -139,7 +140,7 @@ def join_fragments(messages: Sequence[Message]) -> bytes:
 
 
 def _separator(message: Message) -> bytes:
-    return message.delimiters.field.encode(message.codec)
+    return encoded(message.delimiters.field, message.codec)
 
 
 def _value(text: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from engine.hl7.charset import encoded
 from engine.hl7.message import Message
 
 
@@ -11,7 +12,7 @@ def cut_segments(raw: bytes, at: Sequence[int]) -> bytes:
     An offset in the header, or in a segment's name and separator, is moved behind them: those cannot be continued.
     """
     message = Message.parse(raw)
-    add = b"\rADD" + message.delimiters.field.encode(message.codec)
+    add = b"\rADD" + encoded(message.delimiters.field, message.codec)
     out, end = raw, len(raw)
     for offset in sorted({_movable(raw, place, len(add) - 4) for place in at if 0 <= place < end}, reverse=True):
         if offset:
@@ -27,7 +28,7 @@ def cut_message(raw: bytes, at: Sequence[int], control_ids: Sequence[str] = ()) 
     """
     message = Message.parse(raw)
     field, codec = message.delimiters.field, message.codec
-    width = len(field.encode(codec))
+    width = len(encoded(field, codec))
     offsets = sorted({place for given in at if (place := _movable(raw, given, width)) and 0 < place < len(raw)})
     header_end = raw.index(b"\r") + 1
     bare = b"ADD\r"
@@ -41,7 +42,7 @@ def cut_message(raw: bytes, at: Sequence[int], control_ids: Sequence[str] = ()) 
             body = _header(message, given, f"P{number}") + (_add(field, codec) if begins_within else b"") + body
         if end < len(raw):
             body += b"" if body.endswith(b"\r") else b"\r" + bare
-            body += f"DSC{field}P{number + 1}\r".encode(codec)
+            body += encoded(f"DSC{field}P{number + 1}\r", codec)
         fragments.append(body)
         start = end
     assert header_end <= len(fragments[0]), "the header of a message is never cut"
@@ -49,7 +50,7 @@ def cut_message(raw: bytes, at: Sequence[int], control_ids: Sequence[str] = ()) 
 
 
 def _add(field: str, codec: str) -> bytes:
-    return f"ADD{field}".encode(codec)
+    return encoded(f"ADD{field}", codec)
 
 
 def _movable(raw: bytes, offset: int, width: int) -> int:
@@ -72,4 +73,4 @@ def _header(message: Message, control_id: str, pointer: str) -> bytes:
     fields += [""] * (15 - len(fields))
     fields[10], fields[14] = control_id, pointer
     field = message.delimiters.field
-    return (field.join([fields[0], *fields[2:]]) + "\r").encode(message.codec, "surrogateescape")
+    return encoded(field.join([fields[0], *fields[2:]]) + "\r", message.codec, "surrogateescape")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.hl7.batch import split_batch
+from engine.hl7.charset import encoded
 from engine.hl7.convert import ConversionError
 from engine.hl7.convert.xml_form import from_xml, to_xml
 from engine.hl7.delimiters import HEADERS, Delimiters
@@ -100,7 +101,7 @@ def leaf(text: str, marks: Delimiters, codec: str) -> str:
                 out += f"<{names[c]}>"
             elif c in "\n\r" or not ("\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" or c == "\t"):
                 try:
-                    out += "".join(f"<X{byte:02X}>" for byte in c.encode(codec, "surrogateescape"))
+                    out += "".join(f"<X{byte:02X}>" for byte in encoded(c, codec, "surrogateescape"))
                 except UnicodeEncodeError:
                     out += "".join(f"<X{byte:02X}>" for byte in c.encode("utf-8", "surrogateescape"))
             else:
