@@ -43,8 +43,9 @@ from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 
 log = logging.getLogger("segmill.intake")
 
-MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef")
-"""What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark."""
+MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef", b"\rBTS", b"\rFTS")
+"""What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark, or the
+trailer of a batch, whose header may be missing (hl7.md item 67)."""
 TIMED_EVERY = 16
 """Step times are measured on every n-th message: two clock calls a step are not free."""
 
@@ -87,7 +88,9 @@ class Receiver:
         if self._batches.running and self._batches.is_before(reply, partial(self.take, payload, reply)):
             return
         now_us = self._clock.now_us()
-        is_single = payload.startswith(b"MSH") and payload.find(b"MSH", 3) < 0 and b"\n" not in payload
+        is_single = payload.startswith(b"MSH") and not (
+            payload.find(b"MSH", 3) >= 0 or b"\n" in payload or b"\rBTS" in payload or b"\rFTS" in payload
+        )
         if not is_single and (not payload.startswith(b"MSH") or any(mark in payload for mark in MAY_BE_SEVERAL)):
             batch = read_batch(payload)
             if batch is not None:

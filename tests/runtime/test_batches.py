@@ -59,6 +59,14 @@ class TestAnswers:
             assert [reference for _, reference in ids] == [b"F1", b"B1", b"B2"]
             assert len({own for own, _ in ids}) == 3
 
+    async def test_a_trailer_without_its_header_is_no_part_of_the_last_message(self, site, adt) -> None:
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(adt(control_id="1") + b"BTS|1\r")
+            assert msa(await wire.answer()) == ("AA", "1")
+            (message,) = site.messages()
+            assert b"BTS" not in message.raw
+
     async def test_members_that_nobody_can_take_have_their_answer_in_their_place(self, site, adt, oru) -> None:
         members = [adt(control_id="1"), b"MSH1|broken\r", adt(control_id="")[:-1] + b"\r", oru(control_id="4")]
         members[1] = b'MSH"^~\\&"A\r'
