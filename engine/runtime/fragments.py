@@ -250,6 +250,12 @@ class FragmentKeeper:
             return
         if known and match is None:
             findings += (entry.id_used_again(known[0].seq),)
+        read_as = message.beyond_ascii
+        if read_as is not None:
+            channel.senders.count(record.sender, read_as.evidence, findings)
+            if channel.compiled.strict_charset and (refusal := entry.undecodable(message)) is not None:
+                desk.keep_rejected(channel, record, message, refusal, reply)
+                return
         try:
             found = self._assembly.place(record.sender, fragment)
         except Misplaced as why:
