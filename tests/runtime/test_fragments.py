@@ -376,7 +376,6 @@ class TestRefusals:
             assert [msa(a) for a in await wire.answers(2)] == [("CA", "F2"), ("AA", "F1")]
             assert await site.delivered("adt/out", 1) == [raw]
 
-
     @pytest.mark.parametrize("ack", ["processed", "stored"])
     async def test_a_strict_channel_refuses_a_fragment_that_is_not_as_declared(self, tmp_path, adt, ack) -> None:
         site = site_of(tmp_path, f"{JOIN}\ncharset: {{strict: true}}\nack: {{when: {ack}}}")
@@ -388,7 +387,9 @@ class TestRefusals:
             assert codes(answers) == ["AA", "AE"] and err(answers[1]) == ["103"]
             assert site.states() == ["waiting", "rejected"]
 
-    async def test_a_set_that_another_took_the_pointer_of_is_held_when_there_is_room(self, tmp_path, adt, clock) -> None:
+    async def test_a_set_that_another_took_the_pointer_of_is_held_when_there_is_room(
+        self, tmp_path, adt, clock
+    ) -> None:
         site = site_of(tmp_path, "fragments: {dsc: {timeout: 1s}}", clock)
         first, second = cut(big(adt, "F1"), 2)[0], cut(big(adt, "G1"), 2)[0]
         async with site.running():
