@@ -1,6 +1,6 @@
 """What a sender must know of the message it sends: its MSH-10, and whether an answer is due."""
 
-from engine.hl7.charset import KEEP_BYTES, encoded
+from engine.hl7.charset import bytes_of
 from engine.hl7.message import Message
 
 ESCAPE = b"\x1b"
@@ -22,7 +22,7 @@ def header_fields(body: bytes) -> list[bytes]:
     else:
         message = Message.parse(line)
         codec = message.codec
-        fields = [encoded(field, codec, KEEP_BYTES) for field in message.fields(message.first("MSH"))[:17]]
+        fields = [bytes_of(field, codec) for field in message.fields(message.first("MSH"))[:17]]
     fields.extend([b""] * (17 - len(fields)))
     return fields
 
