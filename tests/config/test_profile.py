@@ -507,3 +507,16 @@ def test_a_version_that_the_standard_does_not_have_here_is_told(load):
     loaded, findings = load("version: 2.9\nfields: {PID-3: {usage: R}}\n")
     assert [code for *_, code in findings] == ["W173"]
     assert loaded is not None
+
+
+def test_a_file_that_was_meant_is_named_as_the_profile_would_write_it(tmp_path):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/orders.yaml").write_text("fields: {PID-8: {values: sexx.csv}}\n")
+    (tmp_path / "profiles/sex.csv").write_text(SEX)
+
+    class Around(AnyFiles):
+        def paths(self) -> list[str]:
+            return ["profiles/orders.yaml", "profiles/sex.csv"]
+
+    _, findings = load_profile("profiles/orders.yaml", Around(tmp_path))
+    assert [(f.code, f.hint) for f in findings] == [("E132", "did you mean sex.csv?")]
