@@ -207,6 +207,12 @@ def test_import_refuses_a_document_type(segmill, tmp_path):
     assert said.out == ""
 
 
+def test_learn_says_why_too_few_messages_teach_nothing(segmill, samples):
+    said = segmill("profile", "learn", samples / "adt/adt_a01_2.5.hl7")
+    assert said.code == 0
+    assert "no place was seen in 10 messages" in said.err
+
+
 def test_nothing_is_learned_of_what_is_no_hl7(segmill, tmp_path):
     (tmp_path / "junk.hl7").write_bytes(b"\x00\xff junk\r\nJUNK|1\r\n")
     said = segmill("profile", "learn", tmp_path / "junk.hl7", "-o", tmp_path / "learned.yaml")
