@@ -4,15 +4,18 @@ The bytes are those of `message.raw`, or of `to_bytes()` when the message was ed
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from typing import Final, NamedTuple
 
-from engine.hl7.charset import KEEP_BYTES, encoded
+from engine.hl7.charset import KEEP_BYTES, encoded, text_of
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 from engine.hl7.message import Message
 from engine.hl7.validate.run import Found
 
+_LONGEST_CHARACTER: Final = 12
+"""Bytes, with a shift before it and one behind."""
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
 
 
@@ -71,7 +74,8 @@ class Places:
         if end - start == len(text):
             return Span(start + begin, start + stop)
         codec = self._message.codec
-        return Span(start + _size(text[:begin], codec), start + _size(text[:stop], codec))
+        piece = self._source[start:end]
+        return Span(start + _bytes_of(piece, text[:begin], codec), start + _bytes_of(piece, text[:stop], codec))
 
     def _is_like_a_name(self, segment: int) -> bool:
         """Not a line of text that strayed into the place of a segment: no finding may show that."""
@@ -108,11 +112,21 @@ def _part(text: str, begin: int, end: int, mark: str, number: int) -> tuple[int,
     return begin, end if at < 0 else at
 
 
-def _size(text: str, codec: str) -> int:
-    try:
-        return len(encoded(text, codec, KEEP_BYTES))
-    except UnicodeEncodeError:
-        return len(text.encode("utf-8", "surrogatepass"))
+def _bytes_of(piece: bytes, text: str, codec: str) -> int:
+    """How many bytes at the start of a segment's bytes say `text`, its beginning; never more than there are.
+
+    In a set with shifts the same characters can be written in several ways, so there the bytes themselves are read.
+    """
+    written = _encoded(text, codec)
+    if written is not None and piece.startswith(written):
+        return len(written)
+    count = len(text)
+    at = bisect_left(range(len(piece) + 1), count, key=lambda size: len(text_of(piece[:size], codec)))
+    at = min(at, len(piece))
+    for size in range(at, min(at + _LONGEST_CHARACTER, len(piece)) + 1):
+        if text_of(piece[:size], codec) == text:
+            return size
+    return at
 
 
 def _segment_spans(message: Message) -> tuple[bytes, list[Span]]:

@@ -336,3 +336,20 @@ def _check_result(raw: bytes, validation: Validation) -> None:
     for violation in validation.violations:
         assert 0 <= violation.start <= violation.end <= len(raw)
         assert violation.location and violation.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Zo\xeb \x1b-F\xc4\xef\xea\xe9\xec\xde Pr\x1b-A\xf6benname",  # a shift that the writer of ours would leave out
+        b"\x1b-F\xc4\xef\xea\x1b-A \x1b-A\xf6",
+        b"Pr\xf6benname",
+    ],
+)
+def test_a_span_holds_the_very_bytes_where_shifts_are_written_in_another_way(name: bytes) -> None:
+    head = b"MSH|^~\\&|HIS|MAIN|RIS|RAD|20260301101500||ADT^A01^ADT_A01|M1|P|2.5||||||8859/1~8859/7||ISO 2022-1994\r"
+    raw = head + b"EVN||20260301101500\rPID|1||4711^^^MAIN^MR||" + name + b"||1970-01-02|F\rPV1|1|I\r"
+    validation = Validator().validate(Message.parse(raw))
+    spans = {v.rule: raw[v.start : v.end] for v in validation.violations}
+    assert spans["datatype.TS"].endswith(b"1970-01-02") and b"|" not in spans["datatype.TS"]
+    assert all(0 <= v.start <= v.end <= len(raw) for v in validation.violations)
