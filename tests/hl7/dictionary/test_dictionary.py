@@ -1,7 +1,6 @@
 """What the dictionary says of each version, that it is fresh, small and quickly loaded."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from engine.testing.dictionary.generate import texts
 from engine.testing.dictionary.names import in_words
 from engine.testing.dictionary.repairs import REPAIRS, repair
 from engine.testing.dictionary.tables import read_all
+from tests.work import calls_of
 
 FOLDER = Path(dictionary_package.__file__).parent
 
@@ -284,17 +284,15 @@ def test_the_data_is_small() -> None:
     assert sum(path.stat().st_size for path in files) < 600_000
 
 
-def test_a_version_is_loaded_in_about_a_millisecond() -> None:
-    def best_of(times: int) -> float:
-        best = 1.0
-        for _ in range(times):
-            _load.cache_clear()
-            begin = time.perf_counter()
-            load("2.5.1")
-            best = min(best, time.perf_counter() - begin)
-        return best
+def test_a_version_is_loaded_in_few_steps() -> None:
+    """A millisecond, as `bench_validate.py` prints; segments and structures are made when they are asked for."""
 
-    assert best_of(30) < 0.01, "ten times what it takes on an idle machine"
+    def work() -> None:
+        _load.cache_clear()
+        load("2.5.1")
+
+    work()
+    assert calls_of(work) < 2_000
 
 
 def test_what_was_read_once_is_not_read_again() -> None:
