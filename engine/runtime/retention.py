@@ -106,13 +106,18 @@ class Retention:
         if not self.is_on:
             return
         await self._pause(FIRST_PASS_S)
-        self._compare_with(await self._committer.call(lambda store: store.last_pruned_us()))
+        is_compared = False
         while True:
-            self._watch_clock()
             wait_s = PASS_EVERY_S
+            if is_compared:
+                self._watch_clock()
             if not self._paused:
                 try:
-                    await self.one_pass()
+                    if not is_compared:
+                        self._compare_with(await self._committer.call(lambda store: store.last_pruned_us()))
+                        is_compared = True
+                    if not self._paused:
+                        await self.one_pass()
                 except (StoreFull, StoreBusy):
                     wait_s = RETRY_S  # no room to forget in, or somebody has the file locked: again, soon
                 except CommitUnknown:

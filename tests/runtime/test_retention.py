@@ -8,6 +8,7 @@ import pytest
 
 from engine.model.envelope import DeliveryResult
 from engine.model.ids import ChannelName
+from engine.ports.store import StoreBusy, StoreError
 from engine.runtime import retention as module
 from engine.runtime.committer import Committer
 from engine.runtime.retention import Ages, Retention, ages
@@ -154,3 +155,21 @@ async def test_channels_that_the_site_no_longer_has_forget_as_the_site_says(
     await until(lambda: answers.said)
     await Retention({gone: Ages(messages_s=DAY_S)}, 0, committer, clock, meter).one_pass()
     assert raws(store) == []
+
+
+async def test_a_store_that_cannot_be_read_now_ends_nothing(
+    committer, clock, meter, store, answers, monkeypatch
+) -> None:
+    """Damage, or another process in the way, is said, and tried again: what is old can wait."""
+    real = store.last_pruned_us
+    failures = iter([StoreError("it cannot be read"), StoreBusy("it is locked")])
+
+    def failing() -> int:
+        for error in failures:
+            raise error
+        return real()
+
+    monkeypatch.setattr(store, "last_pruned_us", failing)
+    await stored(answers, 1)
+    async with running(retention(committer, clock, meter, Ages(messages_s=DAY_S))):
+        await until(lambda: not raws(store))

@@ -199,11 +199,13 @@ class SqliteStore:
 
     def prune(self, order: Prune) -> Pruned:
         """As Store.prune."""
-        return self._open_writing().prune(self._open_pruning(), order)
+        writing, pruning = self._open_writing(), self._open_pruning()
+        return self._read(lambda _: writing.prune(pruning, order))
 
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""
-        return self._open_writing().last_pruned_us()
+        writing = self._open_writing()
+        return self._read(lambda _: writing.last_pruned_us())
 
     def used_bytes(self) -> int:
         """As Store.used_bytes."""
