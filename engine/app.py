@@ -20,7 +20,7 @@ from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.adapters.tls import server_context
+from engine.adapters.tls import listen_context
 from engine.config.entries import DeliveryPolicy
 from engine.config.finding import ConfigFinding
 from engine.config.kinds import Kinds
@@ -33,10 +33,12 @@ from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.meter import ChannelMeter
+from engine.ports.source import SourceUnavailable
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
+from engine.runtime.inlet import TellingReceiver
 from engine.runtime.intake import Receiver, Recent
 from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener, ListenerSettings
@@ -44,6 +46,7 @@ from engine.runtime.lookout import Lookout
 from engine.runtime.policy import Policy
 from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
+from engine.runtime.sources import MakeReceiver, RunningSource, shared_places
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
 
@@ -100,7 +103,7 @@ class Engine:
         self.addresses: dict[str, tuple[str, int]] = {}
         """Where each channel listens."""
         self._channels: dict[ChannelName, RunningChannel] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: list[Listener | RunningSource] = []
         self._receivers: list[Receiver] = []
         self._admin: AdminServer | None = None
         self._failed: EngineFailed | None = None
@@ -132,7 +135,7 @@ class Engine:
         self.control.keeping = self._make_retention()
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
-        ports = ", ".join(f"{name} on {host}:{port}" for name, (host, port) in sorted(self.addresses.items()))
+        ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
 
     def _open_store(self) -> Committer:
@@ -245,12 +248,13 @@ class Engine:
         longest = max((c.duplicates_window_us for c in self._channels.values()), default=0)
         recent = Recent(*self._store.recent_ids(now_us - longest, MOST_REMEMBERED_IDS)) if longest else Recent((), True)
         room = self._make_room(committer)
-        listening: dict[ChannelName, Listener] = {}
+        listening: dict[ChannelName, Listener | RunningSource] = {}
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
             receiver = Receiver(channels, committer, self._queries, recent, self._clock)
             receiver.has_room = self._lookout.has_room
             first = next(c for c in self._site.channels if c.name == names[0])
+            assert first.file.listen.mllp is not None, "_ports has MLLP alone"
             try:
                 settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
             except ConfigError as error:
@@ -269,13 +273,48 @@ class Engine:
             for name in names:
                 self.addresses[name] = address
                 listening[name] = listener
+
+        def telling(channels: Sequence[RunningChannel]) -> TellingReceiver:
+            return TellingReceiver(channels, committer, self._queries, recent, self._clock)
+
+        listening.update(await self._open_sources(telling, room))
         self.control.listening = listening
         self._start_admin()
+
+    async def _open_sources(self, receiver: MakeReceiver, room: Room) -> dict[ChannelName, RunningSource]:
+        """Whatever is not an MLLP port, after all of those."""
+        opened: dict[ChannelName, RunningSource] = {}
+        for shared in shared_places(self._site.channels):
+            first = shared.channels[0].name
+            kind = self._kinds.sources[shared.source]
+            try:
+                source = RunningSource(
+                    shared,
+                    kind,
+                    self._channels,
+                    receiver,
+                    room,
+                    self._clock,
+                    self.meter,
+                    self._site.folder,
+                    self._tasks,
+                )
+                self._listeners.append(source)
+                for made in source.receivers:
+                    made.has_room = self._lookout.has_room
+                    self._receivers.append(made)
+                await source.start()
+            except ConfigError as error:
+                raise EngineFailed(f"channel {first}: {error}", EXIT_CONFIGURATION) from error
+            except SourceUnavailable as error:
+                raise EngineFailed(f"channel {first}: {error}", EXIT_CANNOT_LISTEN) from error
+            opened |= dict.fromkeys((channel.name for channel in shared.channels), source)
+        return opened
 
     def _make_room(self, committer: Committer) -> Room:
         """The bounds of all ports together. The largest message a port takes must fit, and one behind it."""
         limits = self._settings.limits
-        largest = max((channel.file.listen.mllp.max_message for channel in self._site.channels), default=0)
+        largest = max((channel.file.listen.max_message for channel in self._site.channels), default=0)
         return Room(
             min(limits.connections, connections_possible()),
             max(limits.intake_memory, 2 * largest),
@@ -283,11 +322,13 @@ class Engine:
         )
 
     def _ports(self) -> dict[tuple[str, int], list[ChannelName]]:
-        """Channels by the port they share, in order of their names; each port 0 is a port of its own."""
+        """Channels by the MLLP port they share, in order of their names; each port 0 is a port of its own."""
         ports: dict[tuple[str, int], list[ChannelName]] = defaultdict(list)
         free = 0
         for loaded in self._site.channels:
             mllp = loaded.file.listen.mllp
+            if mllp is None:
+                continue
             if mllp.port == 0:
                 free -= 1
             ports[mllp.host, mllp.port or free].append(loaded.name)
@@ -481,13 +522,7 @@ def policy_of(policy: DeliveryPolicy) -> Policy:
 
 def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSettings:
     """A port's settings. Raises ConfigError for TLS files that cannot be used."""
-    tls = None
-    if mllp.tls is not None:
-        tls = server_context(
-            certificate=folder / mllp.tls.certificate,
-            key=folder / mllp.tls.key,
-            client_ca=folder / mllp.tls.client_ca if mllp.tls.client_ca else None,
-        )
+    tls = listen_context(mllp.tls, folder) if mllp.tls is not None else None
     return ListenerSettings(
         name=name,
         host=mllp.host,

@@ -32,6 +32,15 @@ CONNECTION_EVENTS: Final = (
     "commit-byte",
     "failed",
 )
+SOURCE_EVENTS: Final = (
+    "file_taken",
+    "file_failed",
+    "file_postponed",
+    "folder_unavailable",
+    "refused_request",
+    "refused_login",
+    "timeout",
+)
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
@@ -150,10 +159,21 @@ class LaneNumbers:
 
 
 class ListenerNumbers:
-    """The connections of one listener."""
+    """The connections of one listener, or the files of one source; `files` is None where there are none."""
 
-    __slots__ = ("events", "open_count")
+    __slots__ = ("events", "files", "open_count", "source_events")
 
     def __init__(self) -> None:
         self.open_count = 0
+        self.files: tuple[int, int] | None = None
         self.events = Counts(CONNECTION_EVENTS)
+        self.source_events: Counts | None = None
+
+    def event(self, event: str) -> None:
+        """Of a connection, or of a source, which has events of its own."""
+        if event not in SOURCE_EVENTS:
+            self.events.add(event)
+            return
+        if self.source_events is None:
+            self.source_events = Counts(SOURCE_EVENTS)
+        self.source_events.add(event)

@@ -55,6 +55,9 @@ def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
     from engine.app import listener_settings
 
     mllp = channel.file.listen.mllp
+    if mllp is None:
+        yield from _of_source(channel)
+        return
     if why := _cannot_listen(mllp.host, mllp.port):
         place = _place(channel, "listen", "mllp", "port")
         yield at(place, "E160", f"{mllp.host}:{mllp.port} {why}", "which process has it: ss -ltnp")
@@ -62,6 +65,35 @@ def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
         listener_settings(mllp, channel.folder, channel.name)
     except ConfigError as exc:
         yield at(_place(channel, "listen", "mllp", "tls"), "E162", str(exc))
+
+
+def _of_source(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
+    """A source beside MLLP: its folder, or its address and TLS files, by the names that such settings have."""
+    listen = channel.file.listen
+    options = listen.options
+    if (folder := getattr(options, "folder", None)) is not None:
+        inbox = channel.folder.parent.parent / str(folder)
+        if why_not := _not_writable(inbox):
+            place = _place(channel, "listen", listen.source, "folder")
+            yield at(place, "E161", f"the folder {inbox} {why_not}", "as the user that runs the engine")
+    host, port = getattr(options, "host", None), getattr(options, "port", None)
+    if isinstance(host, str) and isinstance(port, int) and (why_not := _cannot_listen(host, port)):
+        place = _place(channel, "listen", listen.source, "port")
+        yield at(place, "E160", f"{host}:{port} {why_not}", "which process has it: ss -ltnp")
+    yield from _of_tls(channel)
+
+
+def _of_tls(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
+    from engine.adapters.errors import ConfigError
+    from engine.adapters.tls import listen_context
+    from engine.config.listen import ListenTls
+
+    tls = getattr(channel.file.listen.options, "tls", None)
+    if isinstance(tls, ListenTls):
+        try:
+            listen_context(tls, channel.folder)
+        except ConfigError as exc:
+            yield at(_place(channel, "listen", channel.file.listen.source, "tls"), "E162", str(exc))
 
 
 def _of_destinations(channel: "LoadedChannel") -> Iterator[ConfigFinding]:

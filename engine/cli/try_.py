@@ -110,7 +110,7 @@ def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float
         answer = refuse(message, [finding], decision, answers, now, next_id)
         return Trial(file, message, "rejected", (finding,), answer, None, False)
 
-    limit_bytes = channel.file.listen.mllp.max_message
+    limit_bytes = channel.file.listen.max_message
     too_long = oversize(len(file.raw), limit_bytes) if len(file.raw) > limit_bytes else None
     try:
         seen = file.raw if too_long is None else file.raw[:PREFIX_BYTES]

@@ -18,6 +18,7 @@ from engine.config.channel import ChannelFile
 from engine.config.codes import CODES
 from engine.config.entries import DeliveryPolicy, Destination, StepCommon, StepEntry
 from engine.config.expression.functions import FUNCTIONS
+from engine.config.listen import Listen
 from engine.config.settings import SiteSettings
 from engine.config.types import MarkedText
 from engine.config.units import Duration, Percent, Size
@@ -45,6 +46,7 @@ Made from the code by `make reference`; a test fails when it is not up to date. 
 
 - [Site: segmill.yaml](#site)
 - [Channel: channel.yaml](#channel)
+- [Sources](#sources)
 - [Steps](#steps)
 - [Destinations](#destinations)
 - [Paths](#paths)
@@ -110,6 +112,9 @@ def render() -> str:
     kinds = load_kinds()
     parts = [HEAD, "## Site\n", *_model(SiteSettings, "segmill.yaml")]
     parts += ["## Channel\n", *_model(ChannelFile, "channel.yaml")]
+    parts += ["## Sources\n", "What stands under `listen`: one of these, by its name.\n"]
+    for name, source in kinds.sources.items():
+        parts += [f"### {name} source\n", *_model(source.model, name)]
     parts += [
         "## Steps\n",
         _about(StepEntry),
@@ -203,6 +208,7 @@ def _of_class(kind: Any) -> str:
         str: "text",
         StepEntry: "a step",
         Destination: "a destination",
+        Listen: "a [source](#sources)",
     }
     return words.get(kind, "see below" if issubclass(kind, ConfigModel) else "")
 

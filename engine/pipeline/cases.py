@@ -140,7 +140,7 @@ class _Rehearsal:
     def __init__(self, channel: CompiledChannel, run: Runs) -> None:
         self._channel = channel
         self._run = run
-        self._limit_bytes = channel.file.listen.mllp.max_message
+        self._limit_bytes = channel.file.listen.max_message
         self._settings = AnswerSettings.of(channel.file.ack)
         self._ids = (f"CASE{number}" for number in count(1))
         self._known: dict[tuple[str, str, str], list[tuple[bytes, bytes]]] = {}

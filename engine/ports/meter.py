@@ -47,3 +47,7 @@ class Meter(Protocol):
     def connection_event(self, listener: str, event: str) -> None:
         """`event` is one of the closed set that the listener and the decoder of blocks name."""
         ...
+
+    def source_files(self, listener: str, waiting: int, failed: int) -> None:
+        """How many files a source has yet to take, and how many it has set aside."""
+        ...

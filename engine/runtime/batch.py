@@ -15,7 +15,7 @@ from engine.runtime.connection import Connection, Reply
 class BatchReply:
     """Collects the answers to the members of one block and settles the block's reply with them."""
 
-    __slots__ = ("_answers", "_header", "_next_id", "_now", "_open", "_reply", "peer", "sender", "started")
+    __slots__ = ("_answers", "_header", "_next_id", "_now", "_open", "_reply", "peer", "sender", "started", "whole")
 
     def __init__(self, payload: bytes, reply: Reply, now: datetime, next_id: Callable[[], str]) -> None:
         self._header = payload if payload.startswith((b"FHS", b"BHS")) else b""
@@ -24,6 +24,7 @@ class BatchReply:
         self._reply = reply
         self._now = now
         self._next_id = next_id
+        self.whole = reply
         self.peer = reply.peer
         self.sender = reply.sender
         self.started = reply.started
@@ -103,6 +104,11 @@ class BatchMember:
     def sender(self) -> Connection:
         """The connection the block came on."""
         return self._batch.sender
+
+    @property
+    def outermost(self) -> Reply:
+        """The reply of the whole block."""
+        return self._batch.whole
 
     @property
     def started(self) -> float:

@@ -274,7 +274,7 @@ def test_what_a_later_version_has_is_refused_with_what_to_do_now(load: Load, cha
     (finding,) = load(channel + "validate: {profile: x.yaml}\n").findings
     assert (finding.code, finding.line, finding.column) == ("E119", 8, 1)
     assert "'validate' step" in finding.hint
-    (finding,) = load(channel.replace("mllp: {port: 2576}", "mllp: {port: 2576}\n  http: {port: 80}")).findings
+    (finding,) = load(channel.replace("mllp: {port: 2576}", "mllp: {port: 2576}\n  sftp: {port: 22}")).findings
     assert finding.code == "E119"
 
 

@@ -87,6 +87,9 @@ class CountingMeter:
     def connection_event(self, listener: str, event: str) -> None:
         self.counts["event", event] += 1
 
+    def source_files(self, listener: str, waiting: int, failed: int) -> None:
+        self.counts["files",] += 1
+
     def received(self, size_bytes: int, at_s: float) -> None:
         self.counts["received",] += 1
 
