@@ -20,8 +20,8 @@ LATER_STEPS: Final[Mapping[str, str]] = {
     "split": "use a 'python' step",
 }
 LATER_SINKS: Final[Mapping[str, str]] = dict.fromkeys(
-    ("worklist", "http", "sftp", "dicom", "kafka", "nats", "amqp", "email", "s3", "database", "fhir"),
-    "destinations of this version are mllp and file",
+    ("worklist", "sftp", "dicom", "kafka", "nats", "amqp", "s3", "fhir"),
+    "destinations of this version are mllp, file, http, database and email",
 )
 
 

@@ -27,10 +27,13 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "engine.sinks": {
             "mllp": "engine.adapters.sinks.mllp:MllpSink",
             "file": "engine.adapters.sinks.file:FileSink",
+            "http": "engine.adapters.sinks.http:HttpSink",
+            "database": "engine.adapters.sinks.database:DatabaseSink",
         },
         "engine.sources": {
             "mllp": "engine.config.listen:MLLP",
             "file": "engine.adapters.sources.file:FileSource",
+            "http": "engine.adapters.sources.http:HttpSource",
         },
     }
 )

@@ -228,7 +228,7 @@ MISTAKES = [
     ("first: 500ms", "first: 0", 35, 20, 1, "E106", "from 10ms to 1d"),
     ("50%", "50", 35, 45, 2, "E106", "such as 20%"),
     ("window: 32", "window: 0", 36, 13, 1, "E106", "at least 1"),
-    ("    file: {folder", "    worklist: {folder", 38, 5, 8, "E119", "mllp and file"),
+    ("    file: {folder", "    worklist: {folder", 38, 5, 8, "E119", "mllp, file"),
     (
         "    file: {folder",
         "    window: 2\n    mllp: x\n    file: {folder",
