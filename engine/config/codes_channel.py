@@ -140,6 +140,19 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "value, so that the first code of the table would never be found.",
             "Put a line such as from,to above it; or give the columns names.",
         ),
+        "W164": Story(
+            "values of a message leave the engine in plain words",
+            "The template of a mail names a segment that can hold data of a patient, or the message is attached. "
+            "Mail passes through other people's servers, stays in mailboxes, and is shown on locked screens.",
+            "Name only what the receiver needs to look it up, such as {MSH-10} or {seq}. Where it is meant, and the "
+            "way there is encrypted, leave it.",
+            'subject: "Result for {PID-5.1}"',
+        ),
+        "W165": Story(
+            "a password or a message in plain text on the way",
+            "The destination or source sends a login, or messages, over a connection without TLS to another machine.",
+            "Set tls, or see that the network keeps others out.",
+        ),
         "E160": Story(
             "an address that cannot be listened on",
             "'segmill check --env' tried to open the port and could not: another process has it, the address is "

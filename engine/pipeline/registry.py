@@ -29,6 +29,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "file": "engine.adapters.sinks.file:FileSink",
             "http": "engine.adapters.sinks.http:HttpSink",
             "database": "engine.adapters.sinks.database:DatabaseSink",
+            "email": "engine.adapters.sinks.email:EmailSink",
         },
         "engine.sources": {
             "mllp": "engine.config.listen:MLLP",

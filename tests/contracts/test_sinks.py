@@ -3,12 +3,15 @@
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from email import message_from_bytes
+from email.policy import default
 from pathlib import Path
 
 import pytest
 
 from engine.adapters.outgoing import control_id_of
 from engine.adapters.sinks.database import DatabaseSink, DatabaseSinkSettings
+from engine.adapters.sinks.email import EmailSink, EmailSinkSettings
 from engine.adapters.sinks.file import FileSink, FileSinkSettings
 from engine.adapters.sinks.http import HttpSink, HttpSinkSettings
 from engine.adapters.sinks.mllp import MllpSink, MllpSinkSettings
@@ -16,6 +19,7 @@ from engine.ports.clock import SystemClock
 from engine.ports.sink import Sink
 from engine.testing.peers import ReceivingPeer, parse_behaviour
 from engine.testing.sink_contract import SinkContract
+from engine.testing.smtp_peer import SmtpPeer
 from tests.adapters.http_peer import HttpPeer
 
 
@@ -147,3 +151,40 @@ class TestDatabaseSink(SinkContract):
     @pytest.fixture
     async def bench(self, tmp_path: Path) -> AsyncIterator[SqliteBench]:
         yield SqliteBench(tmp_path)
+
+
+class EmailBench:
+    def __init__(self, peer: SmtpPeer) -> None:
+        self.peer = peer
+
+    def open(self) -> Sink:
+        host, port = self.peer.address
+        given = {"host": host, "port": port, "tls": "off", "from": "a@b.example", "to": "c@d.example", "timeout": "5s"}
+        settings = EmailSinkSettings.model_validate({**given, "attach": "message"})
+        return EmailSink.open(settings, folder=Path(), lane="adt/out", clock=SystemClock())
+
+    def times(self, control_id: str) -> int:
+        count = 0
+        for mail in self.peer.mails:
+            message = message_from_bytes(mail.content, policy=default)
+            (part,) = [part for part in message.walk() if part.get_content_type() == "application/hl7-v2"]
+            body = part.get_payload(decode=True)
+            count += b"|%s|" % control_id.encode() in body[:300]
+        return count
+
+    async def down(self) -> None:
+        await self.peer.stop()
+
+    async def up(self) -> None:
+        await self.peer.start()
+
+    async def refusing(self) -> bool:
+        self.peer.replies["END"] = "554 no"
+        return True
+
+
+class TestEmailSink(SinkContract):
+    @pytest.fixture
+    async def bench(self) -> AsyncIterator[EmailBench]:
+        async with SmtpPeer() as peer:
+            yield EmailBench(peer)

@@ -13,7 +13,7 @@ What an attempt comes to, by HAPI's specification "HL7 over HTTP" (sections 2.4 
 import logging
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -24,8 +24,9 @@ from engine.adapters.http_charset import MEDIA_TYPE, charset_name, text_codec
 from engine.adapters.outgoing import control_id_of, expects_answer
 from engine.adapters.sinks.mllp import ClientTls
 from engine.adapters.tls import client_context
-from engine.config.base import ConfigModel
+from engine.config.base import ConfigModel, Doubt
 from engine.config.finding import BadValue
+from engine.config.listen import is_loopback
 from engine.config.units import Duration, Size
 from engine.hl7.ack import read_ack
 from engine.hl7.errors import UnreadableMessage
@@ -63,6 +64,12 @@ class HttpSinkSettings(ConfigModel):
         "acknowledgment", description="status: a 2xx without an acknowledgment counts as delivered, too"
     )
     tls: ClientTls | None = None
+
+    def doubts(self) -> Iterable[Doubt]:
+        host = httpx2.URL(self.url).host
+        if self.url.startswith("http:") and not is_loopback(host):
+            what = "messages and the password" if self.password else "messages"
+            yield Doubt("url", "W165", f"plain text to {host}: {what} can be read on the way", "write https://")
 
     @field_validator("url")
     @classmethod
