@@ -284,20 +284,13 @@ class Engine:
     async def _open_sources(self, receiver: MakeReceiver, room: Room) -> dict[ChannelName, RunningSource]:
         """Whatever is not an MLLP port, after all of those."""
         opened: dict[ChannelName, RunningSource] = {}
+        site = self._site.folder
         for shared in shared_places(self._site.channels):
             first = shared.channels[0].name
             kind = self._kinds.sources[shared.source]
             try:
                 source = RunningSource(
-                    shared,
-                    kind,
-                    self._channels,
-                    receiver,
-                    room,
-                    self._clock,
-                    self.meter,
-                    self._site.folder,
-                    self._tasks,
+                    shared, kind, self._channels, receiver, room, self._clock, self.meter, site, self._tasks
                 )
                 self._listeners.append(source)
                 for made in source.receivers:

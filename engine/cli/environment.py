@@ -47,6 +47,7 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
             findings += _of_listener(channel)
         findings += _of_destinations(channel)
     findings += asyncio.run(_of_receivers(loaded.channels))
+    findings += asyncio.run(_of_other_sinks(loaded.channels))
     return findings
 
 
@@ -118,6 +119,55 @@ async def _of_receivers(channels: list["LoadedChannel"]) -> list[ConfigFinding]:
         if isinstance(destination.options, MllpSinkSettings)
     ]
     return [finding for finding in await asyncio.gather(*tried) if finding is not None]
+
+
+async def _of_other_sinks(channels: list["LoadedChannel"]) -> list[ConfigFinding]:
+    """Every other destination is set up as the engine would, and where it has a server, that is knocked at."""
+    from engine.adapters.errors import ConfigError
+    from engine.adapters.sinks.mllp import MllpSinkSettings
+    from engine.pipeline.registry import load_kinds
+    from engine.ports.clock import SystemClock
+
+    kinds = load_kinds().sinks
+    findings: list[ConfigFinding] = []
+    for channel in channels:
+        for name, destination in channel.file.destinations.items():
+            if isinstance(destination.options, MllpSinkSettings):
+                continue
+            place = _place(channel, "destinations", name, destination.sink)
+            try:
+                sink = kinds[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+                    destination.options, folder=channel.folder, lane=f"{channel.name}/{name}", clock=SystemClock()
+                )
+            except ConfigError as exc:
+                findings.append(at(place, "E163", str(exc)))
+                continue
+            await sink.close()
+            if told := await _cannot_reach(destination.options):
+                findings.append(at(place, "W160", told, "messages for it would wait until it answers"))
+    return findings
+
+
+async def _cannot_reach(options: object) -> str:
+    """Why a destination's server cannot be connected to; '' if it can, or has none that is known."""
+    from engine.adapters.sinks.email import EmailSinkSettings
+    from engine.adapters.sinks.http import HttpSinkSettings
+
+    if isinstance(options, EmailSinkSettings):
+        host, port = options.host, options.server_port
+    elif isinstance(options, HttpSinkSettings):
+        host, port = options.server
+    else:
+        return ""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return f"{host}:{port} does not answer"
+    except OSError as exc:
+        return f"{host}:{port} cannot be connected to: {why(exc).lower()}"
+    writer.close()
+    return ""
 
 
 async def _of_receiver(channel: "LoadedChannel", name: str, settings: "MllpSinkSettings") -> ConfigFinding | None:

@@ -140,6 +140,12 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "value, so that the first code of the table would never be found.",
             "Put a line such as from,to above it; or give the columns names.",
         ),
+        "E163": Story(
+            "a destination that cannot be set up",
+            "'segmill check --env' set it up as the engine would, and it could not be: files it needs cannot be used, "
+            "or what it needs is not installed here.",
+            "Do what the sentence says; the engine would not start with it.",
+        ),
         "W164": Story(
             "values of a message leave the engine in plain words",
             "The template of a mail names a segment that can hold data of a patient, or the message is attached. "

@@ -49,7 +49,7 @@ class SmtpPeer:
             self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
-        while self._writers:
+        while self._writers:  # noqa: ASYNC110 - the next turn has their ends
             await asyncio.sleep(0)
 
     async def __aenter__(self) -> "SmtpPeer":

@@ -1,10 +1,13 @@
 """Sources beside MLLP in a whole engine: the same intake, the same promise, and no harm to others."""
 
+import asyncio
 import logging
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import httpx2
 import pytest
 
 from engine.adapters.sources.inbox import Inbox, InboxUnavailable
@@ -137,6 +140,54 @@ class TestFiles:
             source = next(listener for listener in engine._listeners if listener.address.startswith("folder"))
             inlet = source._inlets[0]
             assert (inlet.in_hand, inlet._room.in_hand_bytes) == (0, 0)
+
+
+class TestHttp:
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> SiteUnderTest:
+        both = {
+            "adt": channel().replace("{mllp: {port: 0}}", "{http: {port: PORT, path: /adt}}"),
+            "lab": channel(accept="ORU^R01").replace("{mllp: {port: 0}}", "{http: {port: PORT, path: /lab}}"),
+        }
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return SiteUnderTest(tmp_path / "site", {name: text.replace("PORT", str(port)) for name, text in both.items()})
+
+    async def post(self, site: SiteUnderTest, content: bytes, path: str) -> httpx2.Response:
+        headers = {"Content-Type": "application/hl7-v2; charset=utf-8"}
+        address = site.engine.control.listening["adt"].address
+        async with httpx2.AsyncClient(timeout=10) as client:
+            return await client.post(f"http://{address}{path}", content=content, headers=headers)
+
+    async def test_statuses_of_a_whole_engine(self, site, adt, oru) -> None:
+        async with site.running() as engine:
+            good = await self.post(site, adt(control_id="C1"), "/adt")
+            assert (good.status_code, codes([good.content])) == (200, ["AA"])
+            again = await self.post(site, adt(control_id="C1"), "/adt")
+            assert again.content == good.content
+            foreign = await self.post(site, oru(control_id="C2"), "/adt")
+            assert (foreign.status_code, codes([foreign.content])) == (400, ["AR"])
+            assert (await self.post(site, oru(control_id="C2"), "/lab")).status_code == 200
+            assert (await self.post(site, b"no message", "/adt")).status_code == 400
+            quiet = adt(control_id="C3", accept_ack="NE", application_ack="NE")
+            assert (await self.post(site, quiet, "/adt")).status_code == 204
+            batch = await self.post(
+                site, b"BHS|^~\\&|A\r" + adt(control_id="C4") + adt(control_id="C5") + b"BTS|2\r", "/adt"
+            )
+            assert (batch.status_code, batch.content.count(b"MSA|AA|")) == (200, 2)
+            engine._show_room(False)
+            full = await self.post(site, adt(control_id="C6"), "/adt")
+            assert (full.status_code, codes([full.content])) == (503, ["AR"])
+        assert site.states() == ["processed", "rejected", "processed", "rejected", *["processed"] * 3]
+
+    async def test_a_stop_answers_what_is_in_hand(self, site, adt) -> None:
+        async with site.running() as engine:
+            answer = asyncio.gather(self.post(site, adt(control_id="C1"), "/adt"))
+            await until(lambda: site.running_channel().received)
+            await engine.stop()
+            (got,) = await answer
+            assert got.status_code == 200
 
 
 class BrokenSettings(ListenOptions):

@@ -65,6 +65,12 @@ class HttpSinkSettings(ConfigModel):
     )
     tls: ClientTls | None = None
 
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port."""
+        url = httpx2.URL(self.url)
+        return url.host, url.port or (443 if url.scheme == "https" else 80)
+
     def doubts(self) -> Iterable[Doubt]:
         host = httpx2.URL(self.url).host
         if self.url.startswith("http:") and not is_loopback(host):
