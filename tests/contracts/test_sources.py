@@ -35,6 +35,8 @@ class FileBench:
     async def kill(self) -> None:
         if self._running is not None:
             await self._running.kill()
+            # The dead process's lock goes with it at once; here its thread has to let go of it first.
+            await asyncio.to_thread(self._running.source._thread.shutdown)
 
     async def bring(self, *payloads: bytes) -> None:
         self.inbox.mkdir(exist_ok=True)

@@ -52,6 +52,7 @@ MOST_BYTES_AT_A_TIME: Final = 4 * 1024 * 1024
 FIRST_RETRY_S: Final = 1.0
 MOST_RETRY_S: Final = 60.0
 FORGET_EVERY_S: Final = 600.0
+TAKE_OVER_EVERY_S: Final = 15.0
 COUNT_EVERY_S: Final = 15.0
 LOG_EVERY_S: Final = 10.0
 _MOST_LISTED: Final = 1000
@@ -162,7 +163,7 @@ class FileSource:
         self._ours: deque[str] = deque()
         self._to_put_away: dict[str, _Verdict] = {}
         self._unchanged: dict[str, _Unchanged] = {}
-        self._is_prepared = False
+        self._prepare_at = 0.0
         self._is_away = False
         self._failed = 0
         self._count_at = self._forget_at = 0.0
@@ -210,7 +211,7 @@ class FileSource:
 
     async def _look(self) -> bool:
         """Take what can be taken now; whether to look again at once."""
-        if not self._is_prepared and not await self._prepare():
+        if self._now() >= self._prepare_at and not await self._prepare():
             return False
         try:
             await self._put_away()
@@ -235,10 +236,12 @@ class FileSource:
         except InboxUnavailable as error:
             self._away(error)
             return False
-        if left:
-            log.info("source %s: %d file(s) of the last run are read again", self._context.name, len(left))
-        self._ours.extend(left)
-        self._is_prepared = True
+        new = [name for name in left if name not in self._ours and name not in self._to_put_away]
+        if new:
+            log.info("source %s: %d file(s) of an engine that ended are read again", self._context.name, len(new))
+        self._ours.extend(new)
+        # Again and again: an engine that shares the folder may die later.
+        self._prepare_at = self._now() + TAKE_OVER_EVERY_S
         return True
 
     def _whole(self, waiting: Sequence[Seen]) -> list[Seen]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.adapters.sources import file as file_module
 from engine.adapters.sources import inbox as inbox_module
 from engine.adapters.sources.file import FileSource, FileSourceSettings
 from engine.adapters.sources.inbox import Inbox, Rules
@@ -300,6 +301,22 @@ class TestTwoEngines:
         async with started(name="two") as two:
             await until(lambda: names(inbox / "done"))
             assert two.inlet.payloads == [adt(1)]
+
+    async def test_what_an_engine_that_dies_later_has_taken_is_taken_over_while_another_runs(
+        self, started, inbox, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(file_module, "TAKE_OVER_EVERY_S", 0.1)
+        held = ScriptedInlet()
+        held.gate.clear()
+        put(inbox, "a.hl7", adt(1))
+        async with started(held, name="one", kill=True) as one:
+            await until(lambda: held.payloads)
+            async with started(name="two") as two:
+                await asyncio.sleep(0.15)
+                assert not two.inlet.payloads
+                await one.kill()
+                await until(lambda: names(inbox / "done"))
+                assert two.inlet.payloads == [adt(1)]
 
     async def test_two_engines_of_one_name_do_not_share_what_they_took(self, started, inbox) -> None:
         held = ScriptedInlet()
