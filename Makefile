@@ -12,7 +12,8 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak check clean
+.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak fuzz fuzz-short \
+        check clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,6 +43,11 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-test
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[fuzz]' \
+	  || echo "atheris cannot be installed here; fuzzing will be skipped" >&2
+	@touch $@
 
 # --- to see it -------------------------------------------------------------------------------------------------------
 
@@ -89,8 +95,15 @@ faults: $(VENV)/.installed-test
 soak: $(VENV)/.installed-test
 	$(PYTEST) -q -s -m 'soak or fault' -p no:xdist --timeout 7200 tests
 
+# Ten minutes, or one. Where atheris cannot be had (it is built for Linux and macOS), it says so and is no failure.
+fuzz: $(VENV)/.installed-fuzz
+	$(BIN)/python -m tests.fuzz.fuzz --seconds 600
+
+fuzz-short: $(VENV)/.installed-fuzz
+	$(BIN)/python -m tests.fuzz.fuzz --seconds 60 --seed 1
+
 check: lint types contracts channels test
 
 clean:
-	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
 	find engine tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,35 +20,39 @@ from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.adapters.tls import listen_context
-from engine.config.entries import DeliveryPolicy
+from engine.config.entries import Destination
 from engine.config.finding import ConfigFinding
+from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
-from engine.config.listen import ListenMllp
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
 from engine.model.ids import ChannelName, DestinationName
-from engine.pipeline.answer import AnswerSettings
+from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.meter import ChannelMeter
 from engine.ports.source import SourceUnavailable
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
+from engine.runtime.answers import DeliveredAnswers
+from engine.runtime.app_acks import AppAcks
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
+from engine.runtime.drift import channel_drift
+from engine.runtime.fragments import start_fragments
 from engine.runtime.inlet import TellingReceiver
-from engine.runtime.intake import Receiver, Recent
+from engine.runtime.intake import Receiver
 from engine.runtime.lane import Lane, LaneSettings
-from engine.runtime.listener import Listener, ListenerSettings
+from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
-from engine.runtime.policy import Policy
+from engine.runtime.recent import Recent
 from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
+from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import MakeReceiver, RunningSource, shared_places
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
+from engine.wiring import StepTimer, back_to_the_sender, connections_possible, in_words, listener_settings, policy_of
 
 log = logging.getLogger("segmill")
 
@@ -175,21 +179,30 @@ class Engine:
             self._line_tasks.append(self._tasks.spawn(channel.backlog.run(), f"backlog {channel.name}"))
             for lane in channel.lanes.values():
                 self._lane_tasks.append(self._tasks.spawn(lane.run(), f"deliver {lane.name}"))
+            await start_fragments(channel, committer, self._queries, self._clock, self._tasks)
 
     def _open_channel(self, loaded: LoadedChannel, committer: Committer) -> RunningChannel:
         compiled = compile_channel(loaded, load_steps())
         version = self._store.channel_version(loaded.name, loaded.files)
-        lanes = [self._open_lane(loaded, name, committer) for name in loaded.file.destinations]
         ack = loaded.file.ack
+        lanes = [
+            self._open_lane(loaded, name, destination, committer)
+            for name, destination in loaded.file.destinations.items()
+        ]
+        if ack.connect_back is not None:
+            lanes.append(self._open_lane(loaded, APP_ACK, back_to_the_sender(ack.connect_back), committer))
         isolated = None
         if compiled.isolated:
             workers = self._settings.workers
             isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
         meter = self.meter.channel(loaded.name)
-        return RunningChannel(
+        asked = loaded.file.validation
+        profile = loaded.profiles.get(asked.profile) if asked is not None else None
+        answers = AnswerSettings.of(ack)
+        channel = RunningChannel(
             compiled,
             version,
-            AnswerSettings.of(ack),
+            answers,
             lanes,
             meter,
             ack_when_stored=ack.when == "stored",
@@ -197,7 +210,25 @@ class Engine:
             isolated=isolated,
             committer=committer,
             timer=StepTimer(self._clock, meter),
+            drift=channel_drift(loaded.name, profile, meter, wanted=asked is not None and asked.drift),
         )
+        if answers.waits_for:
+            channel.delivered = DeliveredAnswers(
+                channel.name,
+                compiled.fallback_charset,
+                answers,
+                ack.timeout,
+                committer=committer,
+                queries=self._queries,
+                clock=self._clock,
+                meter=meter,
+            )
+            channel.lanes[answers.waits_for].watch(channel.delivered)
+        if ack.connect_back is not None:
+            channel.app_ack = AppAcks(channel.name, committer, self._queries, channel.offer)
+        if loaded.file.sequence == "on":
+            channel.sequences = SequenceNumbers(self._store.last_sequences(loaded.name))
+        return channel
 
     async def _start_workers(self) -> None:
         """Own code that does not load is told of now, and no message waits for a process to start."""
@@ -209,8 +240,7 @@ class Engine:
             if end is not None:
                 raise end
 
-    def _open_lane(self, loaded: LoadedChannel, name: str, committer: Committer) -> Lane:
-        destination = loaded.file.destinations[name]
+    def _open_lane(self, loaded: LoadedChannel, name: str, destination: Destination, committer: Committer) -> Lane:
         sink = self._kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
             destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self._clock
         )
@@ -251,12 +281,13 @@ class Engine:
         listening: dict[ChannelName, Listener | RunningSource] = {}
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
-            receiver = Receiver(channels, committer, self._queries, recent, self._clock)
-            receiver.has_room = self._lookout.has_room
             first = next(c for c in self._site.channels if c.name == names[0])
-            assert first.file.listen.mllp is not None, "_ports has MLLP alone"
+            mllp = first.file.listen.mllp
+            assert mllp is not None, "_ports has MLLP alone"
+            receiver = Receiver(channels, committer, self._queries, recent, self._clock, mllp.batch)
+            receiver.has_room = self._lookout.has_room
             try:
-                settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
+                settings = listener_settings(mllp, first.folder, "+".join(names))
             except ConfigError as error:
                 raise EngineFailed(f"channel {names[0]}: {error}", EXIT_CONFIGURATION) from error
             listener = Listener(settings, receiver, self._clock, self.meter, committer.soon, room)
@@ -274,8 +305,8 @@ class Engine:
                 self.addresses[name] = address
                 listening[name] = listener
 
-        def telling(channels: Sequence[RunningChannel]) -> TellingReceiver:
-            return TellingReceiver(channels, committer, self._queries, recent, self._clock)
+        def telling(channels: Sequence[RunningChannel], batches: Batches) -> TellingReceiver:
+            return TellingReceiver(channels, committer, self._queries, recent, self._clock, batches)
 
         listening.update(await self._open_sources(telling, room))
         self.control.listening = listening
@@ -447,6 +478,8 @@ class Engine:
             listener.abort_all()
         await self._tasks.cancel_all()
         for channel in self._channels.values():
+            if channel.delivered is not None:
+                channel.delivered.close()
             if channel.isolated is not None:
                 await channel.isolated.close()
         if self._committer is not None:
@@ -465,70 +498,6 @@ class Engine:
             log.warning("not everything could be recorded in time; what may have been sent is marked and sent again")
             return False
         return True
-
-
-class StepTimer:
-    """Step times to the meter, from the monotonic clock."""
-
-    __slots__ = ("_meter", "clock")
-
-    def __init__(self, clock: Clock, meter: ChannelMeter) -> None:
-        self.clock = clock.monotonic
-        self._meter = meter
-
-    def step(self, label: str, seconds: float) -> None:
-        """One step took so long."""
-        self._meter.step(label, seconds)
-
-
-def connections_possible() -> int:
-    """How many connections leave enough file descriptors for the store, the sinks and a shell (reliability.md C8)."""
-    try:
-        import resource
-    except ImportError:  # not on Windows, which has no such limit
-        return 1_000_000
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(8, soft * 9 // 10 - 32) if soft != resource.RLIM_INFINITY else 1_000_000
-
-
-def in_words(error: OSError) -> str:
-    """The system's sentence for it; asyncio's own adds the address, and a name that is not found has another."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
-
-
-def policy_of(policy: DeliveryPolicy) -> Policy:
-    """A destination's choices as its lane needs them."""
-    retry = policy.retry
-    return Policy(
-        on_refused=policy.on_refused,
-        on_rejected=policy.on_rejected,
-        on_unanswered=policy.on_unanswered,
-        first_s=retry.first,
-        most_s=retry.most,
-        jitter=retry.jitter,
-        most_attempts=retry.limit_attempts or 0,
-        most_age_s=retry.limit_s or 0.0,
-    )
-
-
-def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSettings:
-    """A port's settings. Raises ConfigError for TLS files that cannot be used."""
-    tls = listen_context(mllp.tls, folder) if mllp.tls is not None else None
-    return ListenerSettings(
-        name=name,
-        host=mllp.host,
-        port=mllp.port,
-        allow=mllp.allow,
-        tls=tls,
-        max_message_bytes=mllp.max_message,
-        max_connections=mllp.max_connections,
-        idle_timeout_s=mllp.idle_timeout or 0.0,
-        frame_timeout_s=mllp.frame_timeout,
-        trailing_cr_s=mllp.trailing_cr,
-        lenient_fs=mllp.lenient_fs,
-    )
 
 
 def load(folder: Path, environment: Mapping[str, str] | None = None) -> LoadedSite:

@@ -6,16 +6,24 @@ UTF-8, which is recognised by what it is. Nothing else of it changes, and mostly
 """
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from engine.hl7.charset import codec_named
+from engine.hl7.charset import codec_named, text_of
+from engine.hl7.convert import Form
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 
 MEDIA_TYPE: Final = "application/hl7-v2"
 MEDIA_TYPES: Final = frozenset({MEDIA_TYPE, f"{MEDIA_TYPE}+er7", "x-application/hl7-v2+er7"})
 """Of messages with delimiters: as the specification has it, as its later form has it, and as others write it."""
+
+MEDIA_TYPE_OF: Final[Mapping[Form, str]] = {
+    "hl7": MEDIA_TYPE,
+    "xml": f"{MEDIA_TYPE}+xml",
+    "json": "application/json",
+}
+"""Of a message in its form: of XML as HL7 over HTTP 2.2 has it; JSON is our own, and has the type of all JSON."""
 
 _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
 _IANA: Final = {"ascii": "us-ascii", "cp1252": "windows-1252", "gb18030": "gb18030", "mac-roman": "macintosh"}
@@ -33,7 +41,9 @@ def codec_of(charset: str) -> str | None:
 
 
 def charset_name(codec: str) -> str:
-    """What the charset parameter calls a codec."""
+    """What the charset parameter calls a codec; '' for sets that MSH-18 switches between, which have no name there."""
+    if ":" in codec:
+        return ""
     name = codec.lower().replace("_", "-")
     if name.startswith("iso8859-"):
         return "iso-8859-" + name.removeprefix("iso8859-")
@@ -79,4 +89,9 @@ def _in_its_own_set(in_utf8: bytes, text: str) -> Iterator[bytes]:
 
 
 def _reads_as(body: bytes, text: str) -> bool:
-    return body.decode(text_codec(body), "surrogateescape") == text
+    """Whether it is read so by what it says of itself: a guess may be another one in a channel, or be refused there."""
+    try:
+        charset = Message.parse(body).charset
+    except UnreadableMessage:
+        return False
+    return charset.evidence in ("declared", "utf-8 found", "ascii") and text_of(body, charset.codec) == text

@@ -89,6 +89,11 @@ class PrometheusMeter:
     def source_files(self, listener: str, waiting: int, failed: int) -> None:
         self.listener(listener).files = (waiting, failed)
 
+    def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
+        numbers = self.listener(listener)
+        numbers.ignored_bytes += size_bytes
+        numbers.empty_blocks += empty_blocks
+
     def render(self, accept_header: str = "") -> tuple[str, bytes]:
         """Every metric now, as (content type, body), in the format `accept_header` prefers. Any thread may call."""
         encode, content_type = choose_encoder(accept_header)
@@ -141,6 +146,22 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
     findings = CounterMetricFamily(
         "segmill_findings", "Findings by code; `segmill explain CODE` tells the long story.", labels=["channel", "code"]
     )
+    breaches = CounterMetricFamily(
+        "segmill_validation_findings",
+        "Breaches of rules of the standard and of profiles, by what they came to.",
+        labels=["channel", "rule", "mode"],
+    )
+    drifts = GaugeMetricFamily(
+        "segmill_profile_drift_senders",
+        "Senders whose messages differ at a place from what the profile was learned from; "
+        "senders that the profile does not name are together.",
+        labels=["channel", "sender", "place"],
+    )
+    charsets = CounterMetricFamily(
+        "segmill_charset_evidence",
+        "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
+        labels=["channel", "evidence"],
+    )
     for name, numbers in channels.items():
         received.add_metric((name,), numbers.total)
         size.add_metric((name,), numbers.size_bytes)
@@ -154,7 +175,13 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
             steps.add_metric((name, step), timing.count, timing.total)
         for code, count in numbers.findings.copy().items():
             findings.add_metric((name, code), count)
-    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings)
+        for (rule, mode), count in numbers.breaches.copy().items():
+            breaches.add_metric((name, rule, mode), count)
+        for (sender, place), count in numbers.drifts.copy().items():
+            drifts.add_metric((name, sender, place), count)
+        for evidence, count in numbers.charsets.values.items():
+            charsets.add_metric((name, evidence), count)
+    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, breaches, drifts, charsets)
 
 
 def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:
@@ -215,17 +242,23 @@ def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:
         "Files of a source: those that wait, and those set aside for a person.",
         labels=["listener", "state"],
     )
+    ignored = CounterMetricFamily(
+        "segmill_ignored_bytes", "Bytes that came outside of MLLP blocks and were passed over.", labels=["listener"]
+    )
+    empty = CounterMetricFamily("segmill_empty_blocks", "MLLP blocks without content.", labels=["listener"])
     for name, numbers in listeners.items():
         if numbers.files is not None:
             for state, count in zip(("waiting", "failed"), numbers.files, strict=True):
                 files.add_metric((name, state), count)
         open_count.add_metric((name,), numbers.open_count)
+        ignored.add_metric((name,), numbers.ignored_bytes)
+        empty.add_metric((name,), numbers.empty_blocks)
         counts = numbers.events.values
         if numbers.source_events is not None:
             counts = {**numbers.source_events.values, **counts}  # `other` is that of connections
         for event, count in counts.items():
             events.add_metric((name, event), count)
-    yield from (open_count, events, files)
+    yield from (open_count, events, ignored, empty, files)
 
 
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:

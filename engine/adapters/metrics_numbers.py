@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from typing import Final
 
 OTHER: Final = "other"
-MESSAGE_OUTCOMES: Final = ("processed", "filtered", "held", "rejected", "duplicate", "unreadable", "refused")
+MESSAGE_OUTCOMES: Final = (
+    "processed",
+    "filtered",
+    "held",
+    "rejected",
+    "waiting",
+    "duplicate",
+    "unreadable",
+    "refused",
+)
 ACK_CODES: Final = ("AA", "AE", "AR", "CA", "CE", "CR")
 ATTEMPT_OUTCOMES: Final = ("delivered", "refused", "unreachable", "unanswered", "unsendable")
 CONNECTION_EVENTS: Final = (
@@ -30,6 +39,8 @@ CONNECTION_EVENTS: Final = (
     "lf-for-cr",
     "no-cr",
     "commit-byte",
+    "commit-refused",
+    "uncommitted",
     "failed",
 )
 SOURCE_EVENTS: Final = (
@@ -41,6 +52,10 @@ SOURCE_EVENTS: Final = (
     "refused_login",
     "timeout",
 )
+MODES: Final = {"error": "reject", "warning": "warn", "information": "observe"}
+MAX_RULES: Final = 1000
+"""How many rules of one channel's profile and standard get a series of their own."""
+CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
@@ -94,7 +109,19 @@ class Timing:
 class ChannelNumbers:
     """The counters of one channel: `ports.meter.ChannelMeter`."""
 
-    __slots__ = ("ack_codes", "ack_seconds", "findings", "last_received_s", "outcomes", "size_bytes", "steps", "total")
+    __slots__ = (
+        "ack_codes",
+        "ack_seconds",
+        "breaches",
+        "charsets",
+        "drifts",
+        "findings",
+        "last_received_s",
+        "outcomes",
+        "size_bytes",
+        "steps",
+        "total",
+    )
 
     def __init__(self) -> None:
         self.total = 0
@@ -105,6 +132,9 @@ class ChannelNumbers:
         self.ack_seconds = Histogram(ACK_BOUNDS_S)
         self.steps: dict[str, Timing] = {}
         self.findings: dict[str, int] = {}
+        self.breaches: dict[tuple[str, str], int] = {}
+        self.drifts: dict[tuple[str, str], int] = {}
+        self.charsets = Counts(CHARSET_EVIDENCE)
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1
@@ -125,11 +155,24 @@ class ChannelNumbers:
         timing.count += 1
         timing.total += seconds
 
+    def breach(self, rule: str, severity: str) -> None:
+        key = (rule, MODES.get(severity, OTHER))
+        if key not in self.breaches and len(self.breaches) >= MAX_RULES:
+            key = (OTHER, key[1])
+        self.breaches[key] = self.breaches.get(key, 0) + 1
+
+    def drift(self, sender: str, place: str, count: int) -> None:
+        if (sender, place) in self.drifts or len(self.drifts) < MAX_RULES:
+            self.drifts[sender, place] = count
+
     def finding(self, code: str) -> None:
         findings = self.findings
         if code not in findings and len(findings) >= MAX_OPEN_LABELS:
             code = OTHER
         findings[code] = findings.get(code, 0) + 1
+
+    def charset(self, evidence: str) -> None:
+        self.charsets.add(evidence)
 
 
 class LaneNumbers:
@@ -161,9 +204,11 @@ class LaneNumbers:
 class ListenerNumbers:
     """The connections of one listener, or the files of one source; `files` is None where there are none."""
 
-    __slots__ = ("events", "files", "open_count", "source_events")
+    __slots__ = ("empty_blocks", "events", "files", "ignored_bytes", "open_count", "source_events")
 
     def __init__(self) -> None:
+        self.ignored_bytes = 0
+        self.empty_blocks = 0
         self.open_count = 0
         self.files: tuple[int, int] | None = None
         self.events = Counts(CONNECTION_EVENTS)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from engine.hl7.ack import Ack, read_ack
-from engine.mllp.exchange import Answered, Broken, Event, Exchange, Foreign, Late
+from engine.mllp.exchange import Accepted, Answered, Broken, Committed, Event, Exchange, Foreign, Late
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,7 +41,7 @@ class Target:
     """Where to connect, and the bounds of every exchange there. Times in seconds.
 
     `write_timeout_s`: how long the receiver may take nothing off the wire while a message is on its way.
-    `idle_close_s` 0: an idle connection is kept.
+    `idle_close_s` 0: an idle connection is kept. The last two are for MLLP Release 2.
     """
 
     host: str
@@ -53,6 +53,8 @@ class Target:
     ack_timeout_s: float = 30.0
     idle_close_s: float = 0.0
     max_answer_bytes: int = 64_000
+    commit_timeout_s: float = 10.0
+    commit_retries: int = 2
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -153,6 +155,10 @@ class MllpConnection(asyncio.BufferedProtocol):
         self._arm(self._target.write_timeout_s)
         if not self._paused:
             self._loop.call_soon(self._end_post)
+
+    def expect_application(self, is_due: bool) -> None:
+        """Whether the next message is answered by its receiver's application, after CA."""
+        self._exchange.awaits_application = is_due
 
     def close(self) -> None:
         """Close in good order. An outstanding message ends Broken."""
@@ -262,8 +268,8 @@ class MllpConnection(asyncio.BufferedProtocol):
 
     def _settle(self, events: list[Event[Ack]]) -> None:
         for event in events:
-            if isinstance(event, Late):
-                self.late_answers += 1
+            if isinstance(event, (Late, Accepted, Committed)):
+                self.late_answers += isinstance(event, Late)
                 continue
             if isinstance(event, Answered):
                 self._answered += 1
@@ -311,14 +317,14 @@ class MllpConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
 
-async def connect(target: Target) -> MllpConnection:
+async def connect(target: Target, kind: type[MllpConnection] = MllpConnection) -> MllpConnection:
     """Open a connection. Raises ConnectFailed with a sentence: DNS, refused, unreachable, TLS, too slow."""
     loop = asyncio.get_running_loop()
     server_name = (target.server_name or target.host) if target.tls is not None else None
     try:
         async with asyncio.timeout(target.connect_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: MllpConnection(loop, target),
+                lambda: kind(loop, target),
                 target.host,
                 target.port,
                 ssl=target.tls,

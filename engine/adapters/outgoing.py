@@ -1,5 +1,7 @@
 """What a sender must know of the message it sends: its MSH-10, and whether an answer is due."""
 
+from engine.hl7.ack import control_id_bytes
+from engine.hl7.charset import KEEP_BYTES, encoded
 from engine.hl7.message import Message
 
 ESCAPE = b"\x1b"
@@ -19,9 +21,10 @@ def header_fields(body: bytes) -> list[bytes]:
         fields = line.split(b"\n", 1)[0].split(line[3:4] or b"|", 16)[:16]
         fields.insert(1, line[3:4])
     else:
-        message = Message.parse(line)
+        # All of it: which characters the header's bytes are is decided by those behind it, too.
+        message = Message.parse(body)
         codec = message.codec
-        fields = [field.encode(codec, "surrogateescape") for field in message.fields(message.first("MSH"))[:17]]
+        fields = [encoded(field, codec, KEEP_BYTES) for field in message.fields(max(message.first("MSH"), 0))[:17]]
     fields.extend([b""] * (17 - len(fields)))
     return fields
 
@@ -34,7 +37,13 @@ def control_id_of(body: bytes) -> bytes:
         if line.isascii() and ESCAPE not in line and b"\n" not in line:
             fields = line.split(line[3:4] or b"|", 10)
             return fields[9] if len(fields) > 9 else b""
+        return control_id_bytes(Message.parse(body))
     return header_fields(body)[10]
+
+
+def asks_application(body: bytes) -> bool:
+    """Whether MSH-16 asks for the application's answer to what it accepts: AL, SU, or a value nobody knows."""
+    return header_fields(body)[16].strip() not in (b"", b"NE", b"ER")
 
 
 def expects_answer(body: bytes) -> bool:

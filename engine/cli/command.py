@@ -1,7 +1,7 @@
 """What all commands share: the group that loads them when asked for, their common options, their help."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final
 
@@ -17,12 +17,16 @@ COMMANDS: Final = {
     "test": "Run the cases of a site's channels.",
     "try": "Show what a channel does to a message, step by step.",
     "run": "Run the engine.",
+    "validate": "Hold messages against the standard or a profile.",
+    "convert": "Turn messages into JSON or XML, or back into HL7.",
     "send": "Send messages over MLLP.",
     "listen": "Receive messages over MLLP, and answer well or badly.",
     "messages": "Search the stored messages, or show one.",
     "replay": "Send stored messages again, or process them again.",
     "release": "Let held messages and deliveries go on.",
+    "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
+    "senders": "Show in which character sets the senders write.",
     "explain": "Tell the long story of a code.",
     "schema": "Print the JSON Schema that editors check channel files with.",
 }
@@ -30,7 +34,6 @@ COMMANDS: Final = {
 
 OTHER_WORDS: Final = {
     "lint": "check",
-    "validate": "check",
     "dry-run": "try",
     "start": "run",
     "serve": "run",
@@ -109,6 +112,32 @@ class Command(click.Command):
         formatter.write_text(EXIT_CODES)
 
 
+class Group(Command, click.Group):
+    """A command with commands of its own, each in a file `<group>_<name>.py`, imported only when it is used."""
+
+    def __init__(self, *args: Any, subcommands: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.subcommands = subcommands
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.subcommands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.subcommands:
+            return None
+        found = import_module(f"engine.cli.{self.name}_{cmd_name}").command
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.subcommands.items()))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        click.Command.format_options(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
 def _set_quiet(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
         ctx.find_root().meta[QUIET] = True
@@ -124,6 +153,17 @@ def subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], Comm
 
     def decorate(function: Callable[..., Any]) -> Command:
         made = click.command(name, cls=Command, examples=examples, short_help=COMMANDS[name])(function)
+        assert isinstance(made, Command)
+        return made
+
+    return decorate
+
+
+def member(sentence: str, name: str, *examples: str) -> Callable[[Callable[..., Any]], Command]:
+    """Makes a function the command `name` of a group, which lists it with `sentence`."""
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        made = click.command(name, cls=Command, examples=examples, short_help=sentence)(function)
         assert isinstance(made, Command)
         return made
 

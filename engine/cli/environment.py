@@ -53,7 +53,7 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
 
 def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
     from engine.adapters.errors import ConfigError
-    from engine.app import listener_settings
+    from engine.wiring import listener_settings
 
     mllp = channel.file.listen.mllp
     if mllp is None:
@@ -109,15 +109,19 @@ def _of_destinations(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
 
 
 async def _of_receivers(channels: list["LoadedChannel"]) -> list[ConfigFinding]:
-    """Every MLLP destination, all at the same time."""
+    """Every MLLP destination, and where acknowledgements go, all at the same time."""
     from engine.adapters.sinks.mllp import MllpSinkSettings
 
     tried = [
-        _of_receiver(channel, name, destination.options)
+        _of_receiver(channel, ("destinations", name, "mllp"), destination.options)
         for channel in channels
         for name, destination in channel.file.destinations.items()
         if isinstance(destination.options, MllpSinkSettings)
     ]
+    for channel in channels:
+        back = channel.file.ack.connect_back
+        if back is not None and isinstance(back.options, MllpSinkSettings):
+            tried.append(_of_receiver(channel, ("ack", "connect_back"), back.options))
     return [finding for finding in await asyncio.gather(*tried) if finding is not None]
 
 
@@ -170,7 +174,9 @@ async def _cannot_reach(options: object) -> str:
     return ""
 
 
-async def _of_receiver(channel: "LoadedChannel", name: str, settings: "MllpSinkSettings") -> ConfigFinding | None:
+async def _of_receiver(
+    channel: "LoadedChannel", where: tuple[str, ...], settings: "MllpSinkSettings"
+) -> ConfigFinding | None:
     from engine.adapters.errors import ConfigError
     from engine.adapters.mllp_connection import ConnectFailed, Target, connect
 
@@ -178,7 +184,7 @@ async def _of_receiver(channel: "LoadedChannel", name: str, settings: "MllpSinkS
     try:
         context = tls.context(channel.folder) if tls is not None else None
     except ConfigError as exc:
-        return at(_place(channel, "destinations", name, "mllp", "tls"), "E162", str(exc))
+        return at(_place(channel, *where, "tls"), "E162", str(exc))
     target = Target(
         settings.host,
         settings.port,
@@ -189,7 +195,7 @@ async def _of_receiver(channel: "LoadedChannel", name: str, settings: "MllpSinkS
     try:
         connection = await connect(target)
     except ConnectFailed as exc:
-        place = _place(channel, "destinations", name, "mllp", "host")
+        place = _place(channel, *where, "host")
         return at(place, "W160", str(exc), "messages for it would wait until it answers")
     connection.close()
     await connection.closed(1.0)

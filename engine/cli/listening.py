@@ -37,7 +37,20 @@ def listen(
     return GOOD
 
 
-async def _listen(peer: ReceivingPeer, host: str, port: int, most: int | None, script: list[Behaviour]) -> None:
+def listen_torture(host: str, port: int, *, as_json: bool, **tls: Any) -> int:
+    """Put a sender through every way to answer; the command's exit code."""
+    from engine.cli.torturing import SenderVerdicts
+    from engine.testing.torture.senders import SENDER_ROWS, SenderWatch
+
+    verdicts = SenderVerdicts(as_json=as_json)
+    watch = SenderWatch(SENDER_ROWS, verdicts.judged)
+    script = watch.script
+    peer = ReceivingPeer(*script, tls=_context(**tls), keep=False, on_message=watch.received)
+    asyncio.run(_listen(peer, host, port, len(script), script))
+    return verdicts.end()
+
+
+async def _listen(peer: ReceivingPeer, host: str, port: int, most: int | None, script: Sequence[Behaviour]) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -63,7 +76,7 @@ async def _listen(peer: ReceivingPeer, host: str, port: int, most: int | None, s
         await peer.stop()
 
 
-async def _until(peer: ReceivingPeer, most: int | None, script: list[Behaviour], ended: asyncio.Event) -> None:
+async def _until(peer: ReceivingPeer, most: int | None, script: Sequence[Behaviour], ended: asyncio.Event) -> None:
     if most is not None:
         await peer.until(lambda: peer.messages >= most, within_s=float("inf"))
         # An answer that is to come late is still given.

@@ -251,9 +251,12 @@ def _decoded(raw: bytes | None) -> str | None:
 
 def decoded_lines(raw: bytes) -> list[str]:
     """The segments as text, in the message's own charset where it can be read."""
+    from engine.hl7.convert import form_of
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
 
+    if form_of(raw) != "hl7":
+        return raw.decode("utf-8", "surrogateescape").split("\n")
     try:
         message = Message.parse(raw)
     except UnreadableMessage:

@@ -1,4 +1,4 @@
-"""`segmill schema`: what editors check and complete channel files with."""
+"""`segmill schema`: what editors check and complete channel files with, and what a message is in JSON."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,20 @@ import click
 from engine.cli.command import subcommand
 from engine.cli.output import say
 
-FILE_NAMES: Final = {"channel": "channel.schema.json", "site": "site.schema.json"}
+FILE_NAMES: Final = {
+    "channel": "channel.schema.json",
+    "site": "site.schema.json",
+    "profile": "profile.schema.json",
+}
 
 
 @subcommand("schema", "segmill schema channel", "segmill schema --write .segmill")
-@click.argument("what", type=click.Choice(["channel", "site"]), default="channel")
+@click.argument("what", type=click.Choice(["channel", "site", "profile", "message"]), default="channel")
 @click.option(
     "--write",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write both schemas into this folder instead.",
+    help="Write all schemas into this folder instead.",
 )
 @click.option("--json", is_flag=True, expose_value=False, help="A schema is JSON already; this changes nothing.")
 def command(what: str, folder: Path | None) -> int:
@@ -26,9 +30,10 @@ def command(what: str, folder: Path | None) -> int:
 
     It is made from the same models that `segmill check` reads files into, so both say the same. An editor uses it
     through a first line such as: # yaml-language-server: $schema=../../.segmill/channel.schema.json
+    `message` is that of a message in JSON, as `segmill convert` and `format: json` write it.
     """
     if folder is None:
-        click.echo(as_text(schemas()[what]))
+        click.echo(as_text(message_schema() if what == "message" else schemas()[what]))
         return 0
     for path in write_schemas(schemas(), folder):
         say(f"wrote {path}")
@@ -36,11 +41,18 @@ def command(what: str, folder: Path | None) -> int:
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """The schema of channel.yaml and of segmill.yaml, draft-07."""
-    from engine.config.schema import channel_schema, site_schema
+    """The schemas of channel.yaml, of segmill.yaml and of profiles, draft-07."""
+    from engine.config.schema import channel_schema, profile_schema, site_schema
     from engine.pipeline.registry import load_kinds
 
-    return {"channel": channel_schema(load_kinds()), "site": site_schema()}
+    return {"channel": channel_schema(load_kinds()), "site": site_schema(), "profile": profile_schema()}
+
+
+def message_schema() -> dict[str, Any]:
+    """The schema of a message in JSON, 2020-12."""
+    from engine.hl7.convert.json_form import SCHEMA
+
+    return dict(SCHEMA)
 
 
 def write_schemas(ready: dict[str, dict[str, Any]], folder: Path) -> list[Path]:

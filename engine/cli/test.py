@@ -39,8 +39,9 @@ def command(
 ) -> int:
     """Run the cases of a site's channels.
 
-    A case is a folder channels/NAME/cases/CASE with in.hl7, and ack.hl7, out.DESTINATION.hl7 and findings.txt for
-    what must come of it. Prints what differs, field by field. For a new case, write in.hl7 and run with --update.
+    A case is a folder channels/NAME/cases/CASE with in.hl7, and ack.hl7, out.DESTINATION.hl7 (or .json, .xml) and
+    findings.txt for what must come of it. Prints what differs, field by field. For a new case, write in.hl7 and run
+    with --update.
     """
     folder, names = split_site(words, site)
     loaded, channels = loaded_channels(folder, names)

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import count as numbers
 from itertools import zip_longest
@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from engine.pipeline.answer import Answer
     from engine.pipeline.compare import Change
     from engine.pipeline.compile import CompiledChannel
+    from engine.pipeline.fragments import Joining
     from engine.pipeline.trace import StepTrace, Tested, Trace
 
 ROUNDS: Final = 3
 """A message is run so often, and the shortest time of each step is shown: the first run warms up."""
 
-STOPS: Final = {"filtered": "cyan", "held": "yellow", "rejected": "red"}
+BETWEEN: Final = b"\x1c\r\x0b"
+"""Two answers to one message are two blocks: what stands between them."""
+
+STOPS: Final = {"filtered": "cyan", "waiting": "cyan", "held": "yellow", "rejected": "red"}
 ONE_LINE: Final = 90
 
 
@@ -51,21 +55,35 @@ def command(channel: str, files: tuple[str, ...], brief: bool, site: Path | None
 
     For every step: its condition and what stood in the message, the row of its table, each field before and after,
     and the time it took; then the routes, the answer its sender would get, and what would go out. Nothing is sent
-    or stored. FILE may be a folder, or hold many messages; - is standard input. Ends with 1 if one is held or refused.
+    or stored. FILE may be a folder, or hold many messages; - is standard input. Fragments of a message are joined where
+    the channel does that, in the order of the files. Ends with 1 if one is held or refused.
     """
     folder, (name,) = split_site([channel], site)
     of_site, (loaded,) = loaded_channels(folder, [name])
     ready = compiled(loaded, folder)
     deadline_s = deadline_of(of_site)
+    joining = _joining(ready)
     is_good = True
     for number, message in enumerate(read_messages(files)):
-        trial = try_message(ready, message, deadline_s)
-        is_good &= trial.state in ("processed", "filtered")
+        trial = try_message(ready, message, deadline_s, joining)
+        is_good &= trial.state in ("processed", "filtered", "waiting")
         if as_json:
             emit(_as_json(trial))
         else:
             click.echo("\n" * bool(number) + "\n".join(_lines(trial, brief=brief)))
+    if joining is not None and joining.unfinished:
+        missing = len(joining.unfinished)
+        what = "1 message is" if missing == 1 else f"{missing} messages are"
+        click.echo(f"{what} not complete: fragments are missing at the end", err=True)
+        is_good = False
     return 0 if is_good else FINDINGS
+
+
+def _joining(channel: "CompiledChannel") -> "Joining | None":
+    from engine.pipeline.fragments import Joining
+
+    continuation = channel.file.fragments.dsc
+    return None if continuation is None else Joining(continuation)
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,6 +97,7 @@ class Trial:
     answer: "Answer"
     trace: "Trace | None"
     is_stored_first: bool
+    waits_for: str = ""
 
     @property
     def outputs(self) -> dict[bytes, list[str]]:
@@ -90,13 +109,30 @@ class Trial:
         return found
 
 
-def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float = DEADLINE_S) -> Trial:
-    """Run one message through a channel that has its port for itself, as the engine would."""
+def try_message(
+    channel: "CompiledChannel",
+    file: FileMessage,
+    deadline_s: float = DEADLINE_S,
+    joining: "Joining | None" = None,
+) -> Trial:
+    """Run one message through a channel that has its port for itself, as the engine would.
+
+    `joining` has the fragments that were tried before; the last one of a message is tried as the whole.
+    """
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
     from engine.mllp.framing import PREFIX_BYTES
-    from engine.pipeline.answer import AnswerSettings, answer_result, refuse
-    from engine.pipeline.entry import NO_CONTROL_ID, notices, oversize, unclaimed, unreadable
+    from engine.pipeline.answer import NOTHING, AnswerSettings, answer_result, refuse
+    from engine.pipeline.entry import (
+        NO_CONTROL_ID,
+        notices,
+        oversize,
+        refused_for_count,
+        unclaimed,
+        undecodable,
+        unreadable,
+    )
+    from engine.pipeline.fragments import Waits, Whole, answer_fragment, answer_whole, joined_from, settled
     from engine.pipeline.run import Result
 
     now = datetime.now(UTC)
@@ -119,10 +155,29 @@ def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float
         return refused(None, unreadable(exc)) if too_long is None else refused(None, too_long, "error")
     if too_long is not None:
         return refused(message, too_long, "error")
-    if not channel.accepts(message):
+    if file.noted and channel.file.listen.options.batches.count == "reject":
+        return refused(message, refused_for_count(file.noted)[0], "error")
+    if not channel.accepts(message) and not (joining is not None and joining.expects(message)):
         return refused(message, unclaimed([channel], message))
     if not _control_id_of(message):
         return refused(message, NO_CONTROL_ID)
+    if channel.strict_charset and (refusal := undecodable(message)) is not None:
+        return refused(message, refusal, "error")
+    last, accepted, about = message, NOTHING, (*notices(message), *file.noted)
+    taken = joining.take(message) if joining is not None else None
+    if isinstance(taken, (Waits, Whole)):
+        accepted = answer_fragment(message, answers, now, next_id, is_last=isinstance(taken, Whole))
+    match taken:
+        case Waits():
+            return Trial(file, message, "waiting", about, accepted, None, False)
+        case Whole(raw=raw, parts=parts):
+            file = replace(file, raw=raw)
+            message = Message.parse(raw, fallback=channel.fallback_charset)
+            about = (*about, joined_from(len(parts)))
+        case None:
+            pass
+        case finding:
+            return refused(message, finding, "error")
     is_stored_first = channel.file.ack.when == "stored"
     trace: Trace | None = None
     try:
@@ -130,9 +185,17 @@ def try_message(channel: "CompiledChannel", file: FileMessage, deadline_s: float
         result = trace.result
     except OwnCodeEnded as ended:
         result = Result("held", [], (ended.finding,))
-    answer = answer_result(message, Result.received() if is_stored_first else result, answers, now, next_id)
-    findings = (*notices(message), *result.findings)
-    return Trial(file, message, result.state, findings, answer, trace, is_stored_first)
+    if isinstance(taken, Whole) and not is_stored_first:
+        result = settled(message, result, answers)
+    told = Result.received() if is_stored_first else result
+    if isinstance(taken, Whole):
+        answer = answer_whole(
+            last, accepted, message, told, answers, now, next_id, names_last=channel.answers_last_fragment
+        )
+    else:
+        answer = answer_result(message, told, answers, now, next_id)
+    findings = (*about, *result.findings)
+    return Trial(file, message, result.state, findings, answer, trace, is_stored_first, answers.waits_for)
 
 
 def _traced(channel: "CompiledChannel", message: "Message", now: datetime, deadline_s: float) -> "Trace":
@@ -171,6 +234,10 @@ def _as_json(trial: Trial) -> dict[str, Any]:
         "ack_code": trial.answer.code,
         "ack": trial.answer.payload.decode("utf-8", "backslashreplace"),
     }
+    if trial.answer.apart:
+        record["app_ack"] = trial.answer.apart.decode("utf-8", "backslashreplace")
+    if trial.answer.is_first:
+        record["waits_for"] = trial.waits_for
     if trial.message is not None:
         record |= {"type": _type_of(trial.message), "control_id": _control_id_of(trial.message)}
     if trial.trace is not None:
@@ -221,20 +288,42 @@ def _lines(trial: Trial, *, brief: bool) -> Iterator[str]:
     if trial.trace is not None:
         yield from _trace_lines(trial.trace, brief=brief)
     state = styled(trial.state, fg=STOPS.get(trial.state, "green"), bold=True)
-    told = f"answer {trial.answer.code or 'none'}" + (" (as soon as it is stored)" if trial.is_stored_first else "")
-    yield f"  {state}, {told}"
+    yield f"  {state}, {_told(trial)}"
     for finding in trial.findings:
         place = f"{finding.location}: " if finding.location else ""
         yield f"    {finding.code} {printable(place + finding.text)}"
     if brief:
         return
-    for line in _segments(trial.answer.payload):
-        yield f"    {line}"
+    for part in trial.answer.payload.split(BETWEEN):
+        for line in _segments(part):
+            yield f"    {line}"
+    if trial.answer.apart:
+        yield "  over a connection of our own"
+        for line in _segments(trial.answer.apart):
+            yield f"    {line}"
     for body, names in trial.outputs.items():
         same = " (as it came in)" if body == trial.file.raw else ""
         yield f"  to {', '.join(names)}{same}"
         for line in _segments(body):
             yield f"    {line}"
+
+
+def _told(trial: Trial) -> str:
+    """The answers, one after the other, and what they wait for or where they go."""
+    from engine.hl7.ack import read_ack
+
+    answer = trial.answer
+    found = [read_ack(part) for part in answer.payload.split(BETWEEN) if part]
+    told = " and ".join(ack.code for ack in found if ack is not None)
+    if answer.apart:
+        apart = f"{answer.code} over a connection of our own" if not told else "the application's over one of our own"
+        told = f"{told}, and {apart}" if told else apart
+    elif answer.is_first:
+        later = f"what {trial.waits_for} answers"
+        told = f"{told} once it is stored, and {later}" if told else later
+    elif trial.is_stored_first:
+        told = f"{told or 'none'} (as soon as it is stored)"
+    return f"answer {told or 'none'}"
 
 
 def _trace_lines(trace: "Trace", *, brief: bool) -> Iterator[str]:

@@ -4,14 +4,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from engine.config.answers import AckWhen, ConnectBack
 from engine.config.base import ConfigModel, did_you_mean
 from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
+from engine.config.fragments import Fragments
 from engine.config.listen import Listen
 from engine.config.retention import Retention
-from engine.config.types import ConditionText, DestinationText, MarkedText
+from engine.config.types import ConditionText, DestinationText, MarkedText, ProfileText
 from engine.config.units import Duration
 from engine.hl7.charset import codec_named
 
@@ -89,22 +91,25 @@ class Identity(ConfigModel):
 class Ack(ConfigModel):
     """When and how senders are answered. Nothing positive is said before the message is stored."""
 
-    when: Literal["processed", "stored"] = Field(
-        default="processed", description="After the steps ran and all was stored, or once the message is stored"
+    when: AckWhen = Field(
+        default=AckWhen("processed"),
+        description="After the steps ran and all was stored, once it is stored, or with a destination's answer",
     )
+    timeout: Duration = Field(
+        default=30.0, gt=0, le=86400, description="How long a sender waits for delivered(x); then it is told"
+    )
+    on_timeout: Literal["AE", "AR"] = Field(default="AE", description="What it is told then")
     mode: Literal["auto", "original", "enhanced"] = Field(default="auto", description="auto goes by MSH-15 and MSH-16")
     when_held: Literal["AA", "AE"] = Field(default="AA", description="The answer for a message that is held")
     on_store_failure: Literal["AR", "AE", "close"] = Field(
         default="AR", description="The answer where nothing can be stored; close hangs up instead"
     )
+    app_ack: Literal["same", "connect-back", "none"] = Field(
+        default="same",
+        description="Where enhanced mode's application acknowledgement goes: the same connection, one of ours, nowhere",
+    )
+    connect_back: ConnectBack | None = Field(default=None, description="Where to connect to for it")
     identity: Identity = Field(default_factory=Identity, description="The engine's name in answers")
-
-    @field_validator("when", mode="before")
-    @classmethod
-    def _refuse_delivered(cls, value: object) -> object:
-        if isinstance(value, str) and value.startswith("delivered"):
-            raise BadValue("cannot wait for a delivery in this version", "allowed: processed, stored", code="E119")
-        return value
 
 
 class Duplicates(ConfigModel):
@@ -143,11 +148,36 @@ def _charset(value: object) -> object:
 
 
 class Charset(ConfigModel):
-    """How bytes become text where the message does not say it in MSH-18."""
+    """How bytes become text where the message does not say it in MSH-18 (hl7.md items 57 to 60)."""
 
     fallback: Annotated[
         str, BeforeValidator(_charset), WithJsonSchema({"type": "string", "examples": list(FALLBACK_CHARSETS)})
     ] = Field(default="cp1252", description="For a message that declares nothing and is not UTF-8")
+    strict: bool = Field(
+        default=False,
+        description="true: what is not as MSH-18 declares, nor UTF-8, is refused with AE and 103 instead of read so",
+    )
+
+
+class Validation(ConfigModel):
+    """What messages are held against before the steps: a profile, or the standard alone.
+
+    A broken rule comes to what its own mode says, and to no more than `mode` here: so a new profile can be tried with
+    `observe` on live messages before it rejects any.
+    """
+
+    profile: ProfileText = Field(description="The file of a profile, relative to this one; or standard")
+    mode: Literal["reject", "warn", "observe"] | None = Field(
+        default=None, description="The most that a broken rule comes to; else reject, and warn for the standard alone"
+    )
+    drift: bool = Field(
+        default=True, description="Tell when a sender's messages drift from the counts of a learned profile"
+    )
+
+    @property
+    def most(self) -> Literal["reject", "warn", "observe"]:
+        """The most that a broken rule comes to."""
+        return self.mode or ("warn" if self.profile.is_standard else "reject")
 
 
 class Route(ConfigModel):
@@ -173,8 +203,15 @@ class ChannelFile(ConfigModel):
     condition: ConditionText | None = Field(
         default=None, alias="from", description="Messages this channel takes, by a condition"
     )
+    validation: Validation | None = Field(
+        default=None, alias="validate", description="What messages are held against, before the steps"
+    )
     ack: Ack = Field(default_factory=Ack, description="When and how senders are answered")
+    sequence: Literal["off", "on"] = Field(
+        default="off", description="The sequence number protocol, for senders that value MSH-13"
+    )
     duplicates: DuplicatesField = Field(default_factory=Duplicates, description="How long a resend is recognised")
+    fragments: Fragments = Field(default_factory=Fragments, description="Segments and messages that come in parts")
     charset: Charset = Field(default_factory=Charset, description="How bytes become text")
     retention: Retention | None = Field(
         default=None, description="How long this channel's messages are kept, in place of what the site says"
@@ -187,7 +224,6 @@ class ChannelFile(ConfigModel):
         json_schema_extra={"propertyNames": {"pattern": NAME_PATTERN}},
     )
     later: ClassVar[Mapping[str, str]] = {
-        "validate": "in this version write a 'validate' step under steps",
         "worklist": "this version has no worklist",
         "keys": "messages are found by control id in this version",
         "order_by": "every destination is one lane, in order of receipt",

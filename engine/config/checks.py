@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.config.answers import AckWhen
 from engine.config.base import ConfigModel, did_you_mean, nearest
 from engine.config.channel import ChannelFile
 from engine.config.entries import NAME_PATTERN
@@ -89,6 +90,7 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
         at(_place(text), "E140", f"no destination is named '{text.shown}'", did_you_mean(text, destinations))
         for text in unknown
     ]
+    findings += [_no_destination(text, destinations) for text, _ in texts if _is_unknown(text, destinations)]
     meant = {nearest(text, destinations) for text in unknown}
     if data.node.is_broken or ("routes" not in data and nearest("routes", data)):
         return findings
@@ -114,6 +116,18 @@ def check_options(channel: ChannelFile, places: Mapping[tuple[str | int, ...], P
             place = places.get((*path, doubt.key)) or places.get(path) or Position(listen.file, 1, 1)
             findings.append(at(place, doubt.code, doubt.message, doubt.hint))
     return findings
+
+
+def _is_unknown(text: SourceText, destinations: SourceDict) -> bool:
+    return isinstance(text, AckWhen) and text.destination != "" and destinations.key(text.destination) is None
+
+
+def _no_destination(text: SourceText, destinations: SourceDict) -> ConfigFinding:
+    """Of delivered(x), where there is no x."""
+    assert isinstance(text, AckWhen)
+    place = _place(text, text.destination_column, len(text.destination))
+    hint = did_you_mean(text.destination, destinations)
+    return at(place, "E140", f"no destination is named '{text.destination}'", hint)
 
 
 def _place(text: SourceText, offset: int = 0, length: int = 0) -> Position:

@@ -82,6 +82,23 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "them: the name stands in file names, metrics and commands.",
             "Rename the folder or the destination; the hint proposes a name.",
         ),
+        "E147": Story(
+            "settings of answers that contradict each other",
+            "What the channel says under ack, sequence or listen cannot all be so: an application acknowledgement "
+            "that goes nowhere cannot wait for a destination, original mode has no second answer that could go over "
+            "another connection, a destination that no route goes to never answers, a setting without the one it "
+            "belongs to does nothing.",
+            "Follow the hint: take one of the two away, or add what is missing.",
+            "ack: {when: delivered(ris), app_ack: none}",
+        ),
+        "W147": Story(
+            "settings of answers that are rarely meant",
+            "With duplicates: off, a sender that was told of a time-out and sends again has its message processed "
+            "and delivered again. An application acknowledgement that is sent to the channel's own port comes back "
+            "as a message.",
+            "Give duplicates a window, or take another port.",
+            "ack: {when: delivered(ris)}, duplicates: off",
+        ),
         "W148": Story(
             "a folder under channels/ that is no channel",
             "It has no channel.yaml, so nothing in it is used.",

@@ -80,6 +80,24 @@ MESSAGE: Final[Stories] = MappingProxyType(
             "text file.",
             "Nothing; the message leaves with CR.",
         ),
+        "W340": Story(
+            "a batch whose count is not true",
+            "BTS-1 says another number of messages than stand in the batch, or FTS-1 another number of batches. The "
+            "messages were taken; every one that is counted there has this finding.",
+            "Ask the sender whether something was lost. With batch: {count: reject} such batches are refused.",
+        ),
+        "W350": Story(
+            "MSH-9.3 names another structure than the message has",
+            "MSH-9.3 is the structure of the message, not its event: ADT^A08 has the structure ADT_A01. What the "
+            "standard has for MSH-9.1 and MSH-9.2 was taken.",
+            "Nothing; better, have the sender correct MSH-9.3 or leave it empty.",
+        ),
+        "W351": Story(
+            "a message type and event without a structure",
+            "The version in MSH-12 has no structure for MSH-9.1 and MSH-9.2, and MSH-9.3 names none that it has. The "
+            "segments were looked at one by one; their order and number were not.",
+            "Nothing for an event of your own. Otherwise have the sender look at MSH-9 and MSH-12.",
+        ),
         "W330": Story(
             "an unknown code in MSH-15 or MSH-16",
             "These fields say when an acknowledgment is wanted: AL, NE, ER or SU. What stands there was taken as "

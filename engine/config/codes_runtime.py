@@ -22,7 +22,7 @@ RUNTIME: Final[Stories] = MappingProxyType(
         "E202": Story(
             "the edited message cannot be written",
             "What the steps wrote has characters that the message's character set (MSH-18) does not have.",
-            "Set MSH-18 to UNICODE UTF-8 in a step, where the receiver reads it, or replace the characters. "
+            "Give the destination charset: UNICODE UTF-8, where the receiver reads it, or replace the characters. "
             + _RELEASE,
         ),
         "E203": Story(
@@ -164,11 +164,94 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "A defect of the engine, not of the message. Nothing is known to be kept of it.",
             "Tell the makers with what the log says; move the file back into the folder to try again.",
         ),
+        "E260": Story(
+            "a message in fragments that was not completed",
+            "Fragments of a message came (DSC, MSH-14), each was accepted, and the next did not come within "
+            "fragments: {dsc: {timeout: ...}}, or its sender began another message with the same continuation pointer. "
+            "What came is one held message, as far as it goes.",
+            "Ask the sender for the whole message, then: segmill release SEQ --discard REASON. Released without "
+            "that, the message goes through the channel with what it has.",
+        ),
+        "E261": Story(
+            "a fragment that goes on with no unfinished message",
+            "MSH-14 holds a continuation pointer that none of this sender's unfinished messages ends in: a fragment "
+            "before it was never sent, was refused, or came too long ago. By fragments: {dsc: {unknown: ...}} it was "
+            "refused with code 204, or is held.",
+            "The sender must send the message again from its first fragment.",
+        ),
+        "E262": Story(
+            "a fragment that does not fit",
+            "All fragments of a message have the same delimiters (MSH-1, MSH-2) and the same MSH-18, and one that ends "
+            "in a bare ADD is followed by one that begins with ADD. Or it was kept, and cannot be joined any more: "
+            "its bytes are damaged, or the channel's files changed.",
+            "The sender must send the message again. What is held of it can be discarded.",
+        ),
+        "E263": Story(
+            "more fragments than the channel takes",
+            "Bounds keep a sender that never ends its messages from filling the store: fragments and bytes of one "
+            "message, and unfinished messages of one sender.",
+            "Raise the bound under fragments: {dsc: ...}, where such messages are to be expected.",
+        ),
+        "E264": Story(
+            "a batch that was refused for its count",
+            "BTS-1 or FTS-1 does not say how many messages or batches there are, and the port has "
+            "batch: {count: reject}. Each message it counts was refused, and is kept as rejected.",
+            "The sender must correct the count: something may have been lost between it and us.",
+        ),
+        "I240": Story(
+            "discarded by a person",
+            "Somebody gave the message up (segmill release --discard), for the reason that stands here.",
+            "Nothing.",
+        ),
+        "I260": Story(
+            "a message that was joined from fragments",
+            "It came in parts (DSC, MSH-14), which are in the store beside it, in state joined.",
+            "Nothing.",
+        ),
+        "E238": Story(
+            "a destination that did not answer in time",
+            "The channel answers its senders with what a destination says (ack: {when: delivered(x)}), and it said "
+            "nothing within ack: {timeout}. The sender was told so. The message is kept, and its delivery goes on; "
+            "when the sender sends it again, it is not processed again, and gets the destination's answer.",
+            "See why the destination is slow or down: segmill messages, and the lane in segmill's metrics. Raise the "
+            "timeout, where the destination needs longer and the sender waits longer.",
+        ),
+        "E239": Story(
+            "a sequence number out of turn",
+            "The channel says sequence: on, the sender numbers its messages in MSH-13, and this is not the number "
+            "that is due: a message before it is missing, or was sent twice. It was refused, with the number that "
+            "was expected in MSA-4.",
+            "A person at the sender looks for what is missing. MSH-13 -1 starts the link anew.",
+        ),
+        "W239": Story(
+            "a message of the sequence number protocol",
+            "MSH-13 is 0, by which a sender asks which number is due, or -1, by which it starts its numbers anew. It "
+            "was answered, and there is nothing to process.",
+            "Nothing.",
+        ),
         "E250": Story(
             "stored bytes that do not match their checksum",
             "The disk, or something else that wrote to the store's file, changed a message after it was committed. "
             "It is held and is not delivered, as it may not be what was sent.",
             "Compare it with the sender's copy; restore the store from a backup; check the disk.",
+        ),
+        "E271": Story(
+            "a destination's character set does not have what the message holds",
+            "The destination says charset: ..., and the message has a character that this set lacks, bytes that are "
+            "no characters at all, or a switch to a set that is not known here; the finding names the first place. "
+            "The message is held with all of its deliveries, so that a release sends none of them twice.",
+            "Give the destination a set that has the character (UNICODE UTF-8 has all), or say what becomes of it: "
+            "unencodable: escape, or replace(?). " + _RELEASE,
+            "charset: 8859/1      # and a name such as Łukasz",
+        ),
+        "E272": Story(
+            "text that is not in the declared character set, at a strict channel",
+            "The channel says charset: {strict: true}. MSH-18 is empty or names one set, and the bytes are not valid "
+            "in it, nor UTF-8; or MSH-18 names a set that is not known here. The sender was told AE with 103 at "
+            "MSH-18, and keeps the message.",
+            "Have the sender correct MSH-18 or what it writes. Without strict the message is read with the fallback "
+            "and a warning.",
+            "charset: {strict: true}",
         ),
         "W201": Story(
             "filtered on purpose",
@@ -190,6 +273,18 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "no row in a code table, and the message went on",
             "As E214, with otherwise: keep or default(...) in the step.",
             "Add the row, if the value is a code that will come again.",
+        ),
+        "W271": Story(
+            "characters went to a destination as hexadecimal escapes",
+            "The destination says charset: ... and unencodable: escape. Characters that this set does not have were "
+            "written as \\X..\\ with the bytes of UTF-8; the finding counts them and names the first place.",
+            "Nothing, if the receiver reads such escapes. Better, give it UNICODE UTF-8.",
+        ),
+        "W272": Story(
+            "characters were replaced for a destination",
+            "The destination says charset: ... and unencodable: replace(...). The finding counts the characters that "
+            "this set does not have and names the first place. The message as it came is in the store.",
+            "Nothing, if the receiver can live with it. Better, give it UNICODE UTF-8.",
         ),
     }
 )

@@ -9,11 +9,14 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic_core import CoreSchema, core_schema
 
 from engine.config.base import ConfigModel, Reading, did_you_mean
-from engine.config.finding import BadValue, Position, at
+from engine.config.charsets import TargetCharset, Unencodable
+from engine.config.finding import BadValue, ConfigFinding, Position, at
+from engine.config.kinds import forms_of
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
 from engine.config.types import ConditionText, SegmentText
 from engine.config.units import DURATION_PATTERN, Duration, Percent, parse_duration
+from engine.hl7.convert import Form
 
 LATER_STEPS: Final[Mapping[str, str]] = {
     "lookup": "code tables are used with a 'map' step",
@@ -83,7 +86,7 @@ def _read_step(value: SourceDict, reading: Reading) -> StepEntry | None:
         return None
     key = named[0]
     model = kinds[key].model
-    own, common = _part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
+    own, common = part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
     shared = validate(common, StepCommon, reading)
     own.owner = key
     around = reading.focus
@@ -122,7 +125,7 @@ def _report_kind(value: SourceDict, named: list[SourceText], reading: Reading) -
     reading.findings.append(at(place, "E102", f"unknown step '{key.shown}'", hint))
 
 
-def _part(value: SourceDict, apart: set[str]) -> tuple[SourceDict, SourceDict]:
+def part(value: SourceDict, apart: set[str]) -> tuple[SourceDict, SourceDict]:
     """The mapping without the keys in `apart`, and those alone; both stand where the mapping stands."""
     rest, taken = SourceDict(), SourceDict()
     for made in (rest, taken):
@@ -186,6 +189,12 @@ class DeliveryPolicy(ConfigModel):
     `stop` lets the lane stand still until a person releases it. `on_unanswered`: sent, and no answer came.
     `window`: how many completion marks may be unsynced, which is how many duplicates a power cut can cause
     (reliability.md section 0 item 7; hl7.md item 19).
+    `charset`: what the receiver reads, by its name in HL7 table 0211. Messages are written in it, and MSH-18 and
+    MSH-20 say so; without it they go as they came (hl7.md item 62). `unencodable`: a character that this set does
+    not have, or bytes that are no characters: `hold` sets the message aside for a person, `escape` writes the bytes
+    of UTF-8 as `\\X..\\`, `replace(?)` writes another text for each; both are told by a finding.
+    `format`: what messages are written as: `hl7`, `json` or `xml`, the latter two in UTF-8. Without it, HL7, or what
+    a `convert` step says.
     """
 
     on_refused: Literal["hold", "retry", "skip", "stop"] = Field(
@@ -199,11 +208,39 @@ class DeliveryPolicy(ConfigModel):
     window: int = Field(
         default=1, ge=1, le=1000, description="How many deliveries may be repeated after a power cut, for speed"
     )
+    charset: TargetCharset | None = Field(
+        default=None, description="What the receiver reads: a name of table 0211, such as 8859/1 or UNICODE UTF-8"
+    )
+    unencodable: Unencodable = Field(
+        default="hold", description="What a character comes to that `charset` lacks: hold, escape or replace(x)"
+    )
+    format: Form | None = Field(
+        default=None, description="hl7, json or xml; without it hl7, or what a convert step says"
+    )
     later: ClassVar[Mapping[str, str]] = {
         "order_by": "every destination is one lane, in order of receipt",
         "lanes": "every destination is one lane, in order of receipt",
         "rate": "a destination is sent to as fast as it answers",
     }
+
+    @field_validator("format")
+    @classmethod
+    def _goes_with_charset(cls, value: Form | None, info: ValidationInfo) -> Form | None:
+        if value not in (None, "hl7") and info.data.get("charset") is not None:
+            raise BadValue("does not go with charset", "JSON and XML are UTF-8: leave out charset", code="E107")
+        return value
+
+
+def refused_form(place: Position, sink: str, form: Form) -> ConfigFinding:
+    """Of a form that a destination's sink cannot carry."""
+    hint = {
+        "http": "the acknowledgment of a receiver is matched as HL7; with answer: status any form goes",
+        "database": "its parameters are read from HL7; take :segmill_body and no other value, or hl7",
+        "email": "paths in subject and body are read from HL7; leave them out, or take hl7",
+        "mllp": "the answer of an MLLP receiver is matched as HL7; write JSON and XML into files",
+        "file": "a file with a batch holds HL7; leave out batch, and each message has a file",
+    }.get(sink, "take hl7")
+    return at(place, "E107", f"'{sink}' cannot carry messages as {form.upper()} here", hint)
 
 
 @dataclass(slots=True, frozen=True)
@@ -230,7 +267,7 @@ class Destination:
     def _read_mapping(cls, value: SourceDict, reading: Reading) -> "Self | None":
         kinds = reading.kinds.sinks
         named = [key for key in value if key in kinds]
-        own, policy_data = _part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later})
+        own, policy_data = part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later})
         extra = [key for key in own if key not in named[:1]]
         policy = validate(policy_data, DeliveryPolicy, reading)
         owner = value.owner
@@ -249,6 +286,10 @@ class Destination:
             return None
         options = validate(value[named[0]], kinds[named[0]].model, reading)
         if options is None or policy is None or extra:
+            return None
+        if policy.format is not None and policy.format not in forms_of(kinds[named[0]], options):
+            key = value.key("format") or named[0]
+            reading.findings.append(refused_form(key.position() or place, str(named[0]), policy.format))
             return None
         return cls(str(named[0]), options, policy, place.file, place.line, place.column)
 

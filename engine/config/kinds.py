@@ -15,16 +15,19 @@ every step may have (`when`, `name`), unless the model has a field of that name 
       do: [...]                           when: ConditionText | None = None
                                           do: list[StepEntry]
 
+How a sink is read: the model is validated against what stands under the sink's key in a destination.
+A sink that cannot carry messages in every form (HL7, JSON, XML) has a method `forms(options)` that gives those it can.
 How a sink is read: the model is validated against what stands under the sink's key in a destination. A source
 likewise, with what stands under its key in `listen`; its model is a `ListenOptions`.
 A model is a `ConfigModel`; the types of `engine.config.types` make each value known to the linter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.config.base import ConfigModel
+from engine.hl7.convert import FORMS, Form
 
 
 class StepKind(Protocol):
@@ -61,6 +64,12 @@ def _own_sources() -> Mapping[str, SourceKind]:
     from engine.config.listen import MLLP  # its models are read with the kinds, so they come first
 
     return {MLLP.name: MLLP}
+
+
+def forms_of(kind: SinkKind, options: ConfigModel) -> Sequence[Form]:
+    """The forms that a sink with these options can carry."""
+    forms = getattr(kind, "forms", None)
+    return FORMS if forms is None else forms(options)
 
 
 @dataclass(slots=True, frozen=True)

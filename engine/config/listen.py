@@ -5,15 +5,17 @@ engine itself knows: it is on the hot path.
 """
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from engine.config.base import ConfigModel, Reading, did_you_mean
 from engine.config.finding import BadValue, Position, at
+from engine.config.fragments import Batches
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
 from engine.config.types import FileText
@@ -94,6 +96,16 @@ class ListenOptions(ConfigModel):
         return tuple(getattr(self, name) for name in self.APART)
 
     @property
+    def answered_within(self) -> float:
+        """For how many seconds a sender waits for the acknowledgment itself; 0: it hears none, only the engine does."""
+        return 0.0
+
+    @property
+    def batches(self) -> Batches:
+        """How payloads of several messages are taken."""
+        return Batches()
+
+    @property
     def plain_text(self) -> str:
         """The address on which others reach this port in plain text; '' where it is encrypted, or for us alone."""
         return ""
@@ -129,6 +141,30 @@ class ListenMllp(ListenOptions):
     lenient_fs: bool = Field(
         default=False, description="Take an end byte inside a message as text, for senders that do not escape it"
     )
+    unreadable: Literal["answer", "close"] = Field(
+        default="answer",
+        description="What bytes without a readable MSH get: an answer, or the connection's end",
+    )
+    release: int = Field(
+        default=1,
+        ge=1,
+        le=2,
+        description="Of MLLP; 2: each message is also answered with a commit byte",
+    )
+    answers_committed: Literal["tolerate", "require"] = Field(
+        default="tolerate", description="Release 2: whether the sender must commit each of our answers"
+    )
+    commit_timeout: Duration = Field(
+        default=10.0, gt=0, le=3600, description="Release 2, require: how long to wait for that"
+    )
+    commit_retries: int = Field(
+        default=2,
+        ge=0,
+        le=100,
+        description="Release 2, require: how often an answer is written again",
+    )
+
+    batch: Batches = Field(default_factory=Batches, description="Blocks that hold several messages")
 
     # What a port has only one of; channels that share it must agree on them.
     SHARED: ClassVar[tuple[str, ...]] = (
@@ -141,6 +177,12 @@ class ListenMllp(ListenOptions):
         "trailing_cr",
         "max_connections",
         "lenient_fs",
+        "batch",
+        "unreadable",
+        "release",
+        "answers_committed",
+        "commit_timeout",
+        "commit_retries",
     )
     later: ClassVar[Mapping[str, str]] = {"rate": "a sender is slowed down by the store alone"}
 
@@ -152,6 +194,14 @@ class ListenMllp(ListenOptions):
     @property
     def place(self) -> str | None:
         return f"port {self.port}" if self.port else None
+
+    @property
+    def answered_within(self) -> float:
+        return math.inf
+
+    @property
+    def batches(self) -> Batches:
+        return self.batch
 
     @property
     def plain_text(self) -> str:

@@ -1,4 +1,4 @@
-"""JSON Schema of channel.yaml and segmill.yaml, for editors: made from the models, so that both say the same.
+"""JSON Schema of channel.yaml, segmill.yaml and profiles, for editors: made from the models, so that both say the same.
 
 Draft-07, the newest that yaml-language-server reads. An editor resolves scalars as YAML 1.2 does, so `port: 2576` is
 a number and `PID-8: 1` too; here the one must be a number and the other a text, and both pass. Any value may be
@@ -8,10 +8,12 @@ a reference (`${NAME}`), which is replaced before it is checked.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from engine.config.answers import ConnectBackCommon
 from engine.config.base import ConfigModel
 from engine.config.channel import ChannelFile
 from engine.config.entries import DeliveryPolicy, StepCommon
 from engine.config.kinds import Kinds
+from engine.config.profile import ProfileFile
 from engine.config.settings import SiteSettings
 from engine.config.units import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN, format_duration, format_size
 
@@ -29,12 +31,18 @@ def channel_schema(kinds: Kinds) -> Schema:
     definitions["Step"] = _step(kinds, definitions)
     definitions["Destination"] = _destination(kinds, definitions)
     definitions["Listen"] = _listen(kinds, definitions)
+    definitions["ConnectBack"] = _connect_back(kinds)
     return {"$schema": DRAFT, "title": "A Segmill channel", **schema}
 
 
 def site_schema() -> Schema:
     """The schema of segmill.yaml."""
     return {"$schema": DRAFT, "title": "A Segmill site", **_of_model(SiteSettings, "")}
+
+
+def profile_schema() -> Schema:
+    """The schema of a profile's file."""
+    return {"$schema": DRAFT, "title": "A Segmill profile", **_of_model(ProfileFile, "")}
 
 
 def _step(kinds: Kinds, definitions: Schema) -> Schema:
@@ -86,6 +94,26 @@ def _listen(kinds: Kinds, definitions: Schema) -> Schema:
     }
 
 
+def _connect_back(kinds: Kinds) -> Schema:
+    """An mllp destination's own keys, with the policy and `accept_ack` beside them;"""
+    if "mllp" not in kinds.sinks:
+        return {"type": "object"}
+    mllp = _of_model(kinds.sinks["mllp"].model, "sink-mllp-")
+    own = {
+        key: {"description": f"{key} of an mllp destination", **value}
+        for key, value in mllp["properties"].items()
+        if key != "answer"
+    }
+    common, policy = _of_model(ConnectBackCommon, ""), _of_model(DeliveryPolicy, "")
+    return {
+        "type": "object",
+        "description": "Where application acknowledgements are sent: an mllp destination",
+        "properties": {**own, **policy["properties"], **common["properties"]},
+        "additionalProperties": False,
+        "required": mllp.get("required", []),
+    }
+
+
 def _taken_in(model: type[ConfigModel], prefix: str, definitions: Schema) -> Schema:
     """A model's schema, its own definitions put among the others under a prefix."""
     schema = _of_model(model, prefix)
@@ -118,8 +146,10 @@ def _plain(schema: Any, prefix: str) -> Any:
         return _plain({**choices[0], **rest}, prefix)
     made: Schema = {}
     for key, value in schema.items():
-        if key in ("properties", "definitions"):
+        if key in ("properties", "definitions", "patternProperties"):
             made[key] = {name: _plain(item, prefix) for name, item in value.items()}
+            if key == "patternProperties":
+                made["additionalProperties"] = False
         elif key in ("items", "additionalProperties", "anyOf", "oneOf", "allOf", "propertyNames", "not"):
             made[key] = _plain(value, prefix)
         elif key == "description":

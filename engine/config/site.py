@@ -7,20 +7,24 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Generic
 
+from engine.config.answer_checks import check_answers
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
 from engine.config.checks import Texts, check_options, check_routes, check_texts, read_tables
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
+from engine.config.forms import check_forms
 from engine.config.kinds import Kinds
 from engine.config.lint import Neighbour, check_neighbours
 from engine.config.node import SourceDict, SourceList, position_of
+from engine.config.profile_load import LoadedProfile, load_profile
 from engine.config.reading import Model, to_data, validate
 from engine.config.settings import SiteSettings
 from engine.config.source import decode, load_yaml
 from engine.config.substitute import Origin, Substitution
 from engine.config.table import Table
+from engine.config.types import ProfileText
 from engine.model.ids import ChannelName
 
 SITE_FILE: Final = "segmill.yaml"
@@ -32,9 +36,9 @@ class LoadedChannel:
     """A channel without errors.
 
     `files`: everything that makes its version, by path in its folder; secrets are in it as hashes only.
-    `tables`: code tables by the path an expression or a step writes. `positions`: where each value stands,
-    by its keys and indexes (`("listen", "mllp", "port")`). `substituted`: what each `${...}` was replaced
-    by, secrets too: never shown, never stored. `origins`: the same for people.
+    `tables`: code tables by the path an expression or a step writes; `profiles` likewise. `positions`: where each
+    value stands, by its keys and indexes (`("listen", "mllp", "port")`). `substituted`: what each `${...}` was
+    replaced by, secrets too: never shown, never stored. `origins`: the same for people.
     """
 
     name: ChannelName
@@ -45,6 +49,7 @@ class LoadedChannel:
     positions: Mapping[tuple[str | int, ...], Position]
     substituted: Mapping[str, str] = field(repr=False)
     origins: tuple[Origin, ...] = ()
+    profiles: Mapping[str, LoadedProfile] = field(default_factory=dict)
 
     @property
     def shown(self) -> str:
@@ -113,10 +118,14 @@ def load_channel(
     findings = read.findings + _check_channel_name(name, folder_shown)
     tables, found = read_tables(read.texts, files, folder_shown)
     findings += found + check_texts(read.texts, tables, files, folder_shown)
+    profiles, found = _read_profiles(read.texts, files, folder_shown)
+    findings += [finding for finding in found if finding not in findings]
     if isinstance(read.data, SourceDict):
         findings += check_routes(read.data, read.texts)
     if read.model is not None:
         findings += check_options(read.model, positions(read.data))
+        findings += check_forms(read.model, kinds)
+        findings += check_answers(read.model, positions(read.data), shown)
     if read.model is None or any(finding.is_error for finding in findings):
         return None, findings
     for path in origin.paths():
@@ -131,6 +140,7 @@ def load_channel(
         positions(read.data),
         dict(substitution.used),
         tuple(substitution.origins),
+        profiles,
     )
     return channel, findings
 
@@ -241,6 +251,22 @@ def _check_channel_name(name: str, shown: str) -> list[ConfigFinding]:
     except BadValue as exc:
         return [ConfigFinding("E146", shown, 0, 0, 0, f"'{name}' {exc.message}", exc.hint)]
     return []
+
+
+def _read_profiles(
+    texts: Texts, files: ChannelFiles, shown: str
+) -> tuple[dict[str, LoadedProfile], list[ConfigFinding]]:
+    """The profiles that a channel names, by the path it writes, and everything that is wrong in them."""
+    profiles: dict[str, LoadedProfile] = {}
+    findings: list[ConfigFinding] = []
+    for text, _ in texts:
+        if not isinstance(text, ProfileText) or text.is_standard or text in profiles:
+            continue
+        loaded, found = load_profile(str(text), files, shown=shown, named=text.position())
+        findings += [finding for finding in found if finding not in findings]
+        if loaded is not None:
+            profiles[str(text)] = loaded
+    return profiles, findings
 
 
 def _version_files(seen: Mapping[str, bytes], substitution: Substitution) -> dict[str, bytes]:

@@ -112,6 +112,28 @@ class TablePath(MarkedText):
             raise BadValue(f"'{self.shown}' is not a .csv file", hint, code="E132")
 
 
+class ProfileText(MarkedText):
+    """A profile's YAML file, relative to the channel's folder and part of its version; or the word standard."""
+
+    __slots__ = ()
+    json_schema = {  # noqa: RUF012
+        "type": "string",
+        "pattern": r"^(standard|.+\.ya?ml)$",
+        "description": "The YAML file of a profile, or standard",
+    }
+
+    def check(self) -> None:
+        """`standard`, or a YAML file."""
+        if not (self.is_standard or self.endswith((".yaml", ".yml"))):
+            hint = "such as profiles/orders.yaml, or standard"
+            raise BadValue(f"'{self.shown}' is not a profile", hint, code="E132")
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the standard alone is meant."""
+        return self == "standard"
+
+
 class FunctionText(MarkedText):
     """A function of a Python file in the channel's folder: `steps.py:split`. It is part of the channel's version."""
 

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from engine.config.answers import ConnectBack
 from engine.config.base import ConfigModel
 from engine.config.channel import ChannelFile
 from engine.config.codes import CODES
 from engine.config.entries import DeliveryPolicy, Destination, StepCommon, StepEntry
 from engine.config.expression.functions import FUNCTIONS
 from engine.config.listen import Listen
+from engine.config.profile import ProfileBody, ProfileFile
 from engine.config.settings import SiteSettings
 from engine.config.types import MarkedText
 from engine.config.units import Duration, Percent, Size
@@ -33,6 +35,8 @@ SHORT: Final = {
     "Text as it stands": "text or `=`expression",
     "A CSV file": "CSV file",
     "A pattern": "pattern (RE2)",
+    "How many characters": "length: `20`, `1..20`",
+    "How many": "cardinality: `0..1`, `1..*`",
 }
 """Kinds of values that every table names, by how their schema's description begins."""
 
@@ -49,6 +53,7 @@ Made from the code by `make reference`; a test fails when it is not up to date. 
 - [Sources](#sources)
 - [Steps](#steps)
 - [Destinations](#destinations)
+- [Profiles](#profiles)
 - [Paths](#paths)
 - [Expressions](#expressions)
 - [Metrics](#metrics)
@@ -126,6 +131,7 @@ def render() -> str:
     parts += ["## Destinations\n", _about(DeliveryPolicy), *_model(DeliveryPolicy, "a destination", about=False)]
     for name, sink in kinds.sinks.items():
         parts += [f"### {name}\n", *_model(sink.model, name)]
+    parts += ["## Profiles\n", *_model(ProfileFile, "a profile", told={ProfileBody})]
     parts += [PATHS, EXPRESSIONS + "".join(f"| `{f.usage}` | {_cell(f.summary)} |\n" for f in FUNCTIONS.values())]
     parts += ["## Metrics\n", "At `/metrics`. Labels come from the configuration or from a closed set.\n", _metrics()]
     parts += ["## Codes\n", "`segmill explain CODE` tells the long story.\n", _codes()]
@@ -136,8 +142,10 @@ def render() -> str:
 # -- models -----------------------------------------------------------------------------------------
 
 
-def _model(model: type[ConfigModel], title: str, *, about: bool = True) -> list[str]:
-    """The model's own words, a table of its keys, then the models that its keys hold."""
+def _model(
+    model: type[ConfigModel], title: str, *, about: bool = True, told: set[type[ConfigModel]] | None = None
+) -> list[str]:
+    """The model's own words, a table of its keys, then the models that its keys hold; those in `told` only once."""
     parts = [_about(model)] if about else []
     rows = ["| key | value | default | |", "|---|---|---|---|"]
     inner: list[tuple[str, type[ConfigModel]]] = []
@@ -146,7 +154,11 @@ def _model(model: type[ConfigModel], title: str, *, about: bool = True) -> list[
         inner += [(key, held) for held in _models_in(info.annotation)]
     parts.append("\n".join(rows) + "\n")
     for key, held in dict.fromkeys(inner):
-        parts += [f"**`{key}`** of {title}:\n", *_model(held, f"`{key}`")]
+        if told is not None:
+            if held in told:
+                continue
+            told.add(held)
+        parts += [f"**`{key}`** of {title}:\n", *_model(held, f"`{key}`", told=told)]
     return parts
 
 
@@ -209,6 +221,7 @@ def _of_class(kind: Any) -> str:
         StepEntry: "a step",
         Destination: "a destination",
         Listen: "a [source](#sources)",
+        ConnectBack: "keys of an `mllp` destination, of every destination, and `accept_ack`: `AL` or `NE`",
     }
     return words.get(kind, "see below" if issubclass(kind, ConfigModel) else "")
 

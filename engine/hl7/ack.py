@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from engine.hl7.charset import KEEP_BYTES, is_transparent, text_of
+from engine.hl7.charset import KEEP_BYTES, encoded, is_transparent, text_of
 from engine.hl7.delimiters import STANDARD, Delimiters
 from engine.hl7.err import AckError, error_segments, first_condition, safe_text
 from engine.hl7.errors import Notice, UnreadableMessage
@@ -19,7 +19,18 @@ from engine.hl7.output import encode_exactly
 from engine.hl7.path import compile_path
 from engine.hl7.version import DEFAULT_VERSION, Version, parse_version
 
-__all__ = ["Ack", "AckError", "answers", "build_ack", "condition_notices", "read_ack"]
+__all__ = [
+    "Ack",
+    "AckError",
+    "accept_code",
+    "answers",
+    "application_code",
+    "build_ack",
+    "condition_notices",
+    "control_id_bytes",
+    "is_enhanced",
+    "read_ack",
+]
 
 Decision = Literal["accept", "error", "reject"]
 Mode = Literal["auto", "original", "enhanced"]
@@ -31,6 +42,7 @@ _LONGEST_SEARCHED_BYTES = 4096
 _HEADER_REJECTIONS = ("200", "201", "202", "203")
 _ACK_TYPES = ("ACK", "MCF")
 _CONDITIONS = ("AL", "NE", "ER", "SU")
+_SWITCHINGS = ("ISO 2022-1994", "2.3")  # table 0356: how the sets of MSH-18 are switched
 
 _APPLICATION: dict[Decision, str] = {"accept": "AA", "error": "AE", "reject": "AR"}
 
@@ -69,6 +81,31 @@ def answers(message: Message | None, decision: Decision, hl7_code: str = "", mod
     return due
 
 
+def accept_code(message: Message, decision: Decision, hl7_code: str = "", mode: Mode = "auto") -> str:
+    """The accept level's part of `answers` alone: CA, CE or CR; '' where none is due, and in original mode."""
+    due = answers(message, decision, hl7_code, mode)
+    return due[0] if due and due[0][0] == "C" else ""
+
+
+def application_code(message: Message, decision: Decision, mode: Mode = "auto") -> str:
+    """What is due at application level, apart from any accept level before it: AA, AE or AR, or '' for nothing.
+
+    For an application that answers later than the accept level, and may say no after CA (spec item 22).
+    """
+    application = _APPLICATION[decision]
+    if _header_value(message, 9) in _ACK_TYPES:
+        return ""
+    accept_when, application_when = ("", "") if mode == "original" else _conditions(message)
+    if not (accept_when or application_when):
+        return "" if mode == "enhanced" else application
+    return application if _is_due(application_when, decision) else ""
+
+
+def is_enhanced(message: Message) -> bool:
+    """Whether the sender chose enhanced mode: MSH-15 or MSH-16 is valued (spec item 16)."""
+    return any(_conditions(message))
+
+
 def condition_notices(message: Message) -> tuple[Notice, ...]:
     """What is odd about MSH-15 and MSH-16: values outside table 0155 (spec item 17)."""
     text = "the value is not in table 0155 and is taken as AL"
@@ -87,11 +124,15 @@ def build_ack(
     now: datetime,
     control_id: str,
     own: tuple[str, str] = ("SEGMILL", ""),
+    sequence: int | None = None,
+    accept_when: str = "NE",
 ) -> bytes:
     """The acknowledgement of `message` with `code`; `None` answers something in which no message was found.
 
     `now` is aware and gives MSH-7 with its offset; `control_id` is the ACK's own MSH-10, unique; `own` stands in
-    for a missing MSH-5 and MSH-6. `errors` become ERR and MSA-3 in the form of the message's version. Never
+    for a missing MSH-5 and MSH-6. `errors` become ERR and MSA-3 in the form of the message's version. `sequence` is
+    MSA-4, where the sender uses the sequence number protocol (item 64). `accept_when` is MSH-15 of an application
+    acknowledgement in enhanced mode: AL where it goes over a connection of its own and is to be accepted there. Never
     raises for any message that `Message.parse` gives: characters of `errors` that its charset lacks become '?'.
     """
     if message is None:
@@ -105,7 +146,7 @@ def build_ack(
     version_text = msh[12] if is_message else ""
     version = _version(version_text, d)
     original = msh[10] if is_message else ""
-    enhanced = "NE" if is_message and code[0] == "A" and (msh[15] or msh[16]) else ""
+    enhanced = accept_when if is_message and code[0] == "A" and (msh[15] or msh[16]) else ""
     declared = msh[18] if is_message else ""
     sender = f"{msh[5] or safe_text(own[0], d)}{f}{msh[6] or safe_text(own[1], d)}"
     message_type = _message_type(msh[9], version, d) if is_message else "ACK"
@@ -115,16 +156,25 @@ def build_ack(
         f"{processing}{f}{version_text or '2.5.1'}"
     )
     if declared:
-        header += f"{f}{f}{f}{enhanced}{f}{enhanced}{f}{f}{declared}"
+        header += f"{f}{f}{f}{enhanced}{f}{'NE' if enhanced else ''}{f}{f}{declared}"
+        if len(msh) > 20 and msh[20] in _SWITCHINGS:
+            header += f"{f}{f}{msh[20]}"
     elif enhanced:
-        header += f"{f}{f}{f}NE{f}NE"
-    tail = _after_control_id(code, errors, version, d, message) if errors else "\r"
+        header += f"{f}{f}{f}{enhanced}{f}NE"
+    tail = "\r" if not errors and sequence is None else _after_control_id(code, errors, version, d, message, sequence)
     lead = f"{header}\rMSA{f}{code}{f}"
     try:
         return f"{lead}{original}{tail}".encode("ascii")
     except UnicodeEncodeError:
         codec = message.codec
         return _encoded(lead, codec) + _control_id_bytes(message, original, codec) + _encoded(tail, codec)
+
+
+def control_id_bytes(message: Message) -> bytes:
+    """MSH-10 byte for byte as it was received, b'' where there is none: what MSA-2 of an answer is (item 32)."""
+    msh = message.fields(0)
+    original = msh[10] if len(msh) > 10 and msh[0] == "MSH" else ""
+    return _control_id_bytes(message, original, message.codec) if original else b""
 
 
 def read_ack(raw: bytes) -> Ack | None:
@@ -238,16 +288,26 @@ def _second(year: int, month: int, day: int, hour: int, minute: int, second: int
 
 
 def _after_control_id(
-    code: str, errors: Sequence[AckError], version: Version, d: Delimiters, message: Message | None
+    code: str,
+    errors: Sequence[AckError],
+    version: Version,
+    d: Delimiters,
+    message: Message | None,
+    sequence: int | None = None,
 ) -> str:
     """The rest of MSA, and ERR. MSA-3 is withdrawn in 2.7; MSA-6 says in 2.2 to 2.4 what ERR-3 says later."""
-    is_negative = code[1] != "A"
+    is_negative = bool(errors) and code[1] != "A"
     f = d.field
     rest = ""
     if is_negative and version < (2, 7, 0):
         rest = f"{f}{safe_text(errors[0].text, d)}" if errors[0].text else ""
-        if (2, 2, 0) <= version < (2, 5, 0):
-            rest = f"{rest or f}{f}{f}{f}{first_condition(errors, d)}"
+    expected = "" if sequence is None else str(sequence)
+    if is_negative and (2, 2, 0) <= version < (2, 5, 0):
+        rest = f"{rest or f}{f}{expected}{f}{f}{first_condition(errors, d)}"
+    elif expected:
+        rest = f"{rest or f}{f}{expected}"
+    if not errors:
+        return rest + "\r"
     return rest + "\r" + error_segments(errors, version, d, message, is_negative=is_negative)
 
 
@@ -267,17 +327,17 @@ def _encoded(text: str, codec: str) -> bytes:
     if exact is not None:
         return exact
     foreign = [c for c in set(text) if encode_exactly(c, codec) is None]
-    return text.translate(dict.fromkeys(map(ord, foreign), "?")).encode(codec, KEEP_BYTES)
+    return encoded(text.translate(dict.fromkeys(map(ord, foreign), "?")), codec, KEEP_BYTES)
 
 
 def _control_id_bytes(message: Message, original: str, codec: str) -> bytes:
     """MSH-10 byte for byte (item 32), also where the charset can write its characters in another way."""
-    encoded = _encoded(original, codec)
+    as_now = _encoded(original, codec)
     header = message.raw_header
     if is_transparent(codec) or original.isascii() or len(header) > _LONGEST_SEARCHED_BYTES:
-        return encoded
+        return as_now
     fields = message.fields(0)
-    separator = message.delimiters.field.encode(codec)
+    separator = encoded(message.delimiters.field, codec)
     before = message.delimiters.field.join([fields[0], *fields[2:10], ""])
     # A separator's byte may also be the second half of a character: only decoding tells.
     cuts = [i for i in range(len(header)) if header.startswith(separator, i)]
@@ -285,5 +345,5 @@ def _control_id_bytes(message: Message, original: str, codec: str) -> bytes:
         start = at + len(separator)
         if text_of(header[:start], codec) == before:
             ends = [cut for cut in cuts if cut >= start] + [len(header)]
-            return next((header[start:end] for end in ends if text_of(header[start:end], codec) == original), encoded)
-    return encoded
+            return next((header[start:end] for end in ends if text_of(header[start:end], codec) == original), as_now)
+    return as_now

@@ -14,6 +14,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from engine.hl7 import iso2022
 from engine.hl7.errors import Notice
 
 Evidence = Literal["ascii", "declared", "utf-8 found", "windows-1252 found", "fallback"]
@@ -22,7 +23,10 @@ KEEP_BYTES = "surrogateescape"
 
 
 class Charset(NamedTuple):
-    """How a message's bytes were read. `declared` is MSH-18 as it stands (may be '')."""
+    """How a message's bytes were read. `declared` is MSH-18 as it stands (may be '').
+
+    `codec` is one of Python's, or of `engine.hl7.iso2022`; `text_of`, `decoded` and `encoded` know both.
+    """
 
     codec: str
     declared: str
@@ -70,6 +74,7 @@ _CODECS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 _SINGLE_BYTE = re.compile(r"ascii|iso8859_\d+|cp125\d|cp874|koi8_[ru]|mac_\w+|cp4\d\d|cp8[56]\d")
 _C1 = re.compile(rb"[\x80-\x9f]")
+_SWITCH = re.compile(rb"[CM]2[0-9A-Fa-f]{3}(?:[0-9A-Fa-f]{2})?[^0-9A-Za-z]")
 _SURROGATE = re.compile("[\udc80-\udcff]+")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
 _SQUEEZE = str.maketrans("", "", " _-")
@@ -109,13 +114,24 @@ def declared_codecs(declared: str, repetition: str) -> tuple[str, ...] | None:
     names = [n.strip() for n in declared.split(repetition or "\r")] if declared else [""]
     first = codecs_of(names[0]) if names[0] else ()
     if first in ((), ("ascii",)) or first[0] == "shift_jis":
-        for name in names[1:]:
-            switched = codecs_of(name)
-            if switched and switched[0].startswith("iso2022"):
-                return switched + tuple(c for c in first if c != "ascii")
+        japanese = [found for name in names[1:] if (found := codecs_of(name)) and found[0].startswith("iso2022")]
+        if japanese:
+            # JIS X 0212 wherever it is named: its codec has all that the other's has.
+            return max(japanese, key=len) + tuple(c for c in first if c != "ascii")
     if names[0] and not first:
         return None
     return () if first == ("ascii",) else first
+
+
+@lru_cache(256)
+def switching_codec(declared: str, repetition: str) -> str | None:
+    """The codec for text that changes, by ISO 2022, between the sets of MSH-18; None where it names no two that can.
+
+    ISO IR14 and ISO IR13, both of JIS X 0201, differ in what lies above ASCII only, and there IR14 has nothing.
+    """
+    names = [n.upper().translate(_SQUEEZE) for n in declared.split(repetition or "\r")] if declared else []
+    plain = {"ASCII": "", "ISOIR6": "", "USASCII": "", "ISOIR14": "ISOIR13", "EUCKR": "KSX1001", "JAS2020": "ISOIR87"}
+    return iso2022.codec_of([plain.get(name, name.replace("ISO8859", "8859/")) for name in names])
 
 
 def decide(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[Charset, tuple[Notice, ...]]:
@@ -127,11 +143,21 @@ def decide(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[
     notices: tuple[Notice, ...] = ()
     if candidates is None:
         notices = (Notice("W305", "MSH-18 names no character set that can be read here", "MSH-18", "103"),)
-    if body.isascii() and not (candidates and b"\x1b" in body):
+    switching: str | None = None
+    if b"\x1b" in body:
+        switching = switching_codec(declared, repetition)
+        needs_no_proof = not (candidates or switching) and body.isascii()
+    else:
+        needs_no_proof = body.isascii()
+    if needs_no_proof:
         codec = candidates[0] if candidates else "ascii" if candidates is not None else _fallback(fallback)
         return Charset(codec, declared, "ascii"), notices
+    if switching is not None:
+        # Python's own know the Japanese sets best; what does not switch at all comes last.
+        known = [codec for codec in candidates or () if codec.startswith("iso2022")]
+        candidates = (*known, switching, *(codec for codec in candidates or () if codec not in known))
     if not candidates:
-        charset, found = _undeclared(body, declared, fallback)
+        charset, found = _undeclared(body, declared, repetition, fallback)
         return charset, notices or found
     if is_transparent(candidates[0]) and candidates != _UTF_8 and _is_valid(body, "utf_8"):
         notice = Notice("W302", "MSH-18 declares another character set, but the text is valid UTF-8", "MSH-18")
@@ -145,19 +171,33 @@ def decide(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[
     return _broken(body, declared, candidates[0], fallback)
 
 
+def decoded(body: bytes, codec: str, errors: str = "strict") -> str:
+    """`body.decode` for any codec that `Charset` names. Raises UnicodeDecodeError."""
+    # Of all names of codecs only those of `iso2022` hold a colon.
+    return iso2022.decode(body, codec, errors) if ":" in codec else body.decode(codec, errors)
+
+
+def encoded(text: str, codec: str, errors: str = "strict") -> bytes:
+    """`text.encode` for any codec that `Charset` names. Raises UnicodeEncodeError, which holds the text."""
+    return iso2022.encode(text, codec, errors) if ":" in codec else text.encode(codec, errors)
+
+
 def text_of(body: bytes, codec: str) -> str:
     """`body` as text; bytes that are not valid in `codec` become lone surrogates. Never raises for a known codec."""
     try:
-        return body.decode(codec, KEEP_BYTES)
+        return decoded(body, codec, KEEP_BYTES)
     except UnicodeDecodeError:
         # Only bytes from 0x80 can be kept that way. In the 7-bit ISO 2022 sets a broken text keeps its shifts in sight.
         return body.decode("ascii", KEEP_BYTES)
 
 
-def _undeclared(body: bytes, declared: str, fallback: str) -> tuple[Charset, tuple[Notice, ...]]:
+def _undeclared(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[Charset, tuple[Notice, ...]]:
     if _is_valid(body, "utf_8"):
         notice = Notice("W301", "MSH-18 declares no character set beyond ASCII, the text is valid UTF-8", "MSH-18")
         return Charset("utf_8", declared, "utf-8 found"), (notice,)
+    if switching_codec(declared, repetition) is not None and _SWITCH.search(body):
+        # `\C2D46\`: what lies beyond ASCII has its meaning from the escapes around it, and is read with them only.
+        return Charset("iso8859_1", declared, "declared"), ()
     codec = _fallback(fallback)
     text = f"MSH-18 declares no character set beyond ASCII, the text was read as {codec}"
     notices = (Notice("W306", text, "MSH-18", "103"),)
@@ -186,7 +226,7 @@ def _fallback(name: str) -> str:
 
 def _is_valid(body: bytes, codec: str) -> bool:
     try:
-        body.decode(codec)
+        decoded(body, codec)
     except UnicodeDecodeError:
         return False
     return True

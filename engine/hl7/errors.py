@@ -36,6 +36,8 @@ NOTICES: Mapping[str, str] = MappingProxyType(
         "W320": "what stood before the first MSH segment was ignored",
         "W321": "a second MSH segment stands inside the message",
         "W322": "segments end in LF or CRLF instead of CR",
+        "W350": "MSH-9.3 is not the structure of this message type and event; the standard's was taken",
+        "W351": "the version of the standard has no structure for this message type and event",
         "W330": "MSH-15 or MSH-16 holds no code of table 0155 and is taken as AL",
     }
 )

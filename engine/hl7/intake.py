@@ -7,7 +7,8 @@ header cannot be read otherwise (spec items 10, 11, 63).
 import re
 from typing import NamedTuple
 
-from engine.hl7.charset import codec_named, declared_codecs, is_transparent, text_of
+from engine.hl7 import iso2022
+from engine.hl7.charset import codec_named, declared_codecs, is_transparent, switching_codec, text_of
 from engine.hl7.errors import Notice, UnreadableMessage
 
 _BOM = b"\xef\xbb\xbf"
@@ -53,6 +54,11 @@ def declared_charset(header: bytes, fallback: str) -> Declared:
         return Declared("", "")
     if header.isascii() and b"\x1b" not in header:
         return _declared_in(header.decode("ascii"))
+    if b"\x1b" in header:
+        # ISO 2022: 万 is `K|` between its shifts.
+        found = _declared_in(iso2022.structure(header))
+        if found.text.isascii() and (_candidates(found) or switching_codec(*found)):
+            return found
     by_bytes = _declared_in(header.decode("iso8859_1"))
     is_ascii_mark = header[3] < 0x80
     if is_ascii_mark and by_bytes.text and _names_transparent(by_bytes):

@@ -14,7 +14,7 @@ from engine.hl7.charset import Charset, decide, declared_codecs, is_transparent,
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
-from engine.hl7.output import encode_segments, encode_whole, segment_name, segment_text
+from engine.hl7.output import encode_segments, encode_strictly, encode_whole, segment_name, segment_text
 from engine.hl7.path import compile_path
 
 __all__ = ["Message", "split_batch"]
@@ -144,9 +144,20 @@ class Message:
         return self._charset
 
     @property
+    def beyond_ascii(self) -> Charset | None:
+        """`charset` where it had to be looked for; None for a message of plain ASCII that nobody asked, at no cost."""
+        return self._charset
+
+    @property
     def codec(self) -> str:
         """The Python codec that the bytes were read with."""
         return self.charset.codec
+
+    @property
+    def written_codec(self) -> str:
+        """The Python codec that `to_bytes` writes with. Raises UnencodableText when MSH-18 was set to no charset."""
+        edited = self.is_changed and self._segments[0] is not self._header
+        return (self._codec_by_edited_header() if edited else None) or self.codec
 
     @property
     def raw_header(self) -> bytes:
@@ -266,9 +277,18 @@ class Message:
         """The text of one segment as it stands."""
         return segment_text(self._all()[index], self.delimiters.field)
 
+    def is_continued(self, index: int) -> bool:
+        """Whether an ADD segment follows, so that the end of this one is not the end of its text (spec item 65)."""
+        segments = self._all()
+        return index + 1 < len(segments) and segment_name(segments[index + 1], self.delimiters.field) == "ADD"
+
     def get(self, path: str) -> str | None:
         """The value at a path: None for absent, '' for empty, else text unescaped. Raises PathError."""
         return compile_path(path).get(self)
+
+    def plain(self, path: str) -> str | None:
+        """`Path.plain` for a path text."""
+        return compile_path(path).plain(self)
 
     def set(self, path: str, value: str) -> int:
         """`Path.set` for a path text."""
@@ -395,12 +415,24 @@ class Message:
             transcoded=codec is not None,
         )
 
+    def to_bytes_as(self, codec: str) -> bytes:
+        """The message in another codec, with its MSH-18 as it is: for `engine.hl7.recode`, which sets that.
+
+        Raises UnencodableText, with the place, for a character that the set does not have, and for bytes that
+        were kept as they came because they are no characters.
+        """
+        field = self.delimiters.field
+        texts = [segment_text(segment, field) for segment in self._all()]
+        return encode_strictly(texts, self._originals if codec == self.codec else None, codec, field)
+
     def _codec_by_edited_header(self) -> str | None:
         """The codec that an edited MSH-18 asks for, None when nothing changes."""
         fields = self.fields(0)
         if len(fields) < 19 or not (declared := fields[18]):
             return None
-        if fields[0] != "MSH" or declared == self.charset.declared:
+        # As it stands in the text, too: in MSH-18 itself a byte may stand that is no character of the set.
+        received = self._header.split(self.delimiters.field, 18)[17:18]
+        if fields[0] != "MSH" or declared == self.charset.declared or [declared] == received:
             return None
         candidates = declared_codecs(declared, self.delimiters.repetition)
         if candidates is None:

@@ -5,11 +5,14 @@ whole message is encoded at once. The others can write one character in several 
 segment keeps the bytes that it came with, and an edited one is decoded again to prove that it says the same.
 """
 
+import re
 from collections.abc import Sequence
 
-from engine.hl7.charset import KEEP_BYTES, is_transparent, text_of
+from engine.hl7.charset import KEEP_BYTES, encoded, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
+
+_SURROGATE = re.compile("[\udc80-\udcff]")
 
 
 def segment_name(segment: str | list[str], field: str) -> str:
@@ -24,6 +27,18 @@ def segment_text(segment: str | list[str], field: str) -> str:
     if segment[0] in HEADERS:
         segment = [segment[0], *segment[2:]]
     return field.join(segment)
+
+
+def place_of(name: str, occurrence: int, of: int, number: int, index: int) -> tuple[str, str]:
+    """A field's path, such as `OBX[3]-5` (`number` 0: the segment's), and ''.
+
+    What stands at a segment's start and is no segment's name may be anything, also a patient's name (a text that was
+    broken into lines): then ('', ' (segment 7)').
+    """
+    if not (len(name) == 3 and name.isascii() and name.isalnum()):
+        return "", f" (segment {index + 1})"
+    place = name if of == 1 else f"{name}[{occurrence}]"
+    return (f"{place}-{number}" if number else place), ""
 
 
 def encode_whole(text: str, codec: str) -> bytes | None:
@@ -54,20 +69,41 @@ def encode_segments(
     return b"\r".join(pieces)
 
 
+def encode_strictly(texts: Sequence[str], originals: Sequence[bytes | None] | None, codec: str, field: str) -> bytes:
+    """The message's bytes in `codec`, of which every one is valid there; else as `encode_segments`.
+
+    `originals`: received bytes in this very codec, for segments that are untouched and hold nothing invalid.
+    """
+    if is_transparent(codec):
+        whole = _encode("\r".join([*texts, ""]), codec, "strict")
+        if whole is not None:
+            return whole
+    pieces: list[bytes] = []
+    for index, text in enumerate(texts):
+        piece = originals[index] if originals is not None and not _SURROGATE.search(text) else None
+        if piece is None:
+            piece = encode_exactly(text, codec, "strict")
+        if piece is None:
+            raise _located(texts, codec, "strict", field, first=index)
+        pieces.append(piece)
+    pieces.append(b"")
+    return b"\r".join(pieces)
+
+
 def encode_exactly(text: str, codec: str, errors: str = KEEP_BYTES) -> bytes | None:
     """The bytes that decode to `text` again, None when there are none.
 
     Python's shift_jis writes '¥' as the byte of the escape character: encoding alone proves nothing.
     """
-    encoded = _encode(text, codec, errors)
-    if encoded is None or (not is_transparent(codec) and text_of(encoded, codec) != text):
+    written = _encode(text, codec, errors)
+    if written is None or (not is_transparent(codec) and text_of(written, codec) != text):
         return None
-    return encoded
+    return written
 
 
 def _encode(text: str, codec: str, errors: str) -> bytes | None:
     try:
-        return text.encode(codec, errors)
+        return encoded(text, codec, errors)
     except UnicodeEncodeError:
         return None  # the exception itself holds the text, so it must not travel on
 
@@ -83,7 +119,6 @@ def _located(texts: Sequence[str], codec: str, errors: str, field: str, first: i
             fields.insert(1, "")
         number = next((n for n, text in enumerate(fields) if encode_exactly(text, codec, errors) is None), 0)
         same = [i for i, text in enumerate(texts) if text.partition(field)[0] == name]
-        place = name if len(same) == 1 else f"{name}[{same.index(index) + 1}]"
-        location = f"{place}-{number}" if number else place
-        return UnencodableText(f"the text holds a character that {codec} does not have", location)
+        location, where = place_of(name, same.index(index) + 1, len(same), number, index)
+        return UnencodableText(f"the text holds a character that {codec} does not have{where}", location)
     raise AssertionError("only called for texts that cannot be encoded")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine.hl7.escape import unescape
+from engine.hl7.escape import plain_text, unescape
 from engine.hl7.grammar import Spec, parse_path
 from engine.hl7.reading import first_leaf, getter_of, matching_segments, raw_getter_of, raw_matches
 from engine.hl7.writing import deleter_of, raw_setter_of, setter_of
@@ -112,6 +112,13 @@ class Path:
             return texts
         delimiters, codec = message.delimiters, message.codec
         return [unescape(first_leaf(text, delimiters), delimiters, codec) for text in texts]
+
+    def plain(self, message: "Message") -> str | None:
+        """The first match as a text for people (`escape.plain_text`): of FT, TX and ST. None for absent."""
+        texts = raw_matches(self.spec, message, focused=self.focus, first=True)
+        if not texts or not self.spec.field or self.spec.is_header_mark:
+            return texts[0] if texts else None
+        return plain_text(first_leaf(texts[0], message.delimiters), message.delimiters, message.codec)
 
     def segments(self, message: "Message") -> list[int]:
         """The indexes of the segments that the path's first part matches."""

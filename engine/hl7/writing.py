@@ -138,7 +138,7 @@ def deleter_of(spec: Spec, location: str, *, focused: bool) -> Deleter:
         if segment not in message.edited:
             fields = message.edit_first(segment)
         fields[field] = ""
-        if field == len(fields) - 1:
+        if field == len(fields) - 1 and not message.is_continued(found[0]):
             _drop_last(fields, least=3 if segment in HEADERS else 1)
         return 1
 
@@ -321,25 +321,28 @@ def _delete_in_segment(spec: Spec, message: "Message", index: int) -> int:
     number = spec.field
     if number >= len(fields) or not fields[number]:
         return 0
+    goes_on = number == len(fields) - 1 and message.is_continued(index)
     if spec.component or spec.field_selector is not None:
-        new, count = _delete_in_field(spec, message, fields[number])
+        new, count = _delete_in_field(spec, message, fields[number], goes_on)
     else:
         new, count = "", 1
     if new == fields[number]:
         return 0
     fields = fields.copy()
     fields[number] = new
-    if not new and number == len(fields) - 1:
+    if not new and number == len(fields) - 1 and not goes_on:
         _drop_last(fields, least=3 if fields[0] in HEADERS else 1)
     message.replace_fields(index, fields)
     return count
 
 
-def _delete_in_field(spec: Spec, message: "Message", field: str) -> tuple[str, int]:
+def _delete_in_field(spec: Spec, message: "Message", field: str, goes_on: bool) -> tuple[str, int]:
+    """`goes_on`: what stands at its end is continued in an ADD segment, so nothing may be dropped there."""
     d = message.delimiters
     kept: list[str] = []
     count = 0
-    for at, repetition in enumerate(field.split(d.cut_repetition)):
+    repetitions = field.split(d.cut_repetition)
+    for at, repetition in enumerate(repetitions):
         match spec.field_selector:
             case Nth(number):
                 concerned = at == number - 1
@@ -347,29 +350,32 @@ def _delete_in_field(spec: Spec, message: "Message", field: str) -> tuple[str, i
                 concerned = repetition_matches(where, repetition, d, message)
             case _:
                 concerned = True
+        is_open = goes_on and at == len(repetitions) - 1
         if not concerned:
             kept.append(repetition)
         elif not spec.component:
             count += 1
+            if is_open:
+                kept.append("")
         elif part_of(repetition, spec.component, spec.subcomponent, d):
-            kept.append(_delete_in_repetition(spec, d, repetition))
+            kept.append(_delete_in_repetition(spec, d, repetition, is_open))
             count += 1
         else:
             kept.append(repetition)
     return d.repetition.join(kept), count
 
 
-def _delete_in_repetition(spec: Spec, d: Delimiters, repetition: str) -> str:
+def _delete_in_repetition(spec: Spec, d: Delimiters, repetition: str, is_open: bool) -> str:
     components = repetition.split(d.cut_component)
     part = ""
     if spec.subcomponent:
         parts = components[spec.component - 1].split(d.cut_subcomponent)
         parts[spec.subcomponent - 1] = ""
-        if spec.subcomponent == len(parts):
+        if spec.subcomponent == len(parts) and not is_open:
             _drop_last(parts, least=1)
         part = d.subcomponent.join(parts)
     components[spec.component - 1] = part
-    if not part and spec.component == len(components):
+    if not part and spec.component == len(components) and not is_open:
         _drop_last(components, least=1)
     return d.component.join(components)
 

@@ -15,6 +15,13 @@ follow, and look like the answer to what is sent next. The caller then closes it
     idle         --bytes--> Broken                  distrusted
     idle         --application answer to a message that was answered CA--> Late   idle
 
+With `awaits_application` the receiver's CA is not the end: the application's own answer is waited for, and only
+where none comes the CA is what the message got::
+
+    outstanding  --CA--> Accepted                   outstanding
+    outstanding  --application answer--> Answered   idle
+    outstanding  --time-out, close, any other--> Answered, with the CA
+
 Pure: bytes and calls in, events out. Reading an ACK is given as a callable, so this package needs no
 HL7 parser.
 """
@@ -54,6 +61,7 @@ BreakCode = Literal[
     "framing",
     "too-early",
     "unasked",
+    "uncommitted",
 ]
 
 BREAK_TEXTS: dict[BreakCode, str] = {
@@ -69,6 +77,7 @@ BREAK_TEXTS: dict[BreakCode, str] = {
     "framing": "the answer is not framed as MLLP says",
     "too-early": "a positive answer came before the message was sent completely",
     "unasked": "an answer came that no message had asked for",
+    "uncommitted": "the receiver did not commit the message, however often it was written (MLLP Release 2)",
 }
 
 
@@ -100,6 +109,21 @@ class Late(Generic[A]):
 
 
 @dataclass(slots=True, frozen=True)
+class Accepted(Generic[A]):
+    """CA for the outstanding message, whose application's answer is still waited for."""
+
+    answer: A
+    raw: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class Committed:
+    """The receiver's transport has the block, or not (MLLP Release 2); given where `commits` says so (item 14)."""
+
+    positive: bool
+
+
+@dataclass(slots=True, frozen=True)
 class Broken:
     """No answer that counts, and the stream is no longer trusted. `raw`: the block that broke it, if it was one."""
 
@@ -112,20 +136,34 @@ class Broken:
         return BREAK_TEXTS[self.code]
 
 
-Event = Answered[A] | Foreign[A] | Late[A] | Broken
+Event = Answered[A] | Foreign[A] | Late[A] | Accepted[A] | Committed | Broken
 
 
 class Exchange(Generic[A]):
     """One connection's exchanges, one after the other; `read_ack` gives None for what is no ACK.
 
-    Every `start` is followed by exactly one Answered, Foreign or Broken. Late, and Broken while
+    Every `start` is followed by exactly one Answered, Foreign or Broken. Late, Committed, and Broken while
     nothing is outstanding, may come at any time.
     """
 
-    __slots__ = ("_accepted", "_decoder", "_last", "_outstanding", "_read_ack", "is_trusted")
+    __slots__ = (
+        "_accepted",
+        "_commits",
+        "_decoder",
+        "_last",
+        "_outstanding",
+        "_read_ack",
+        "_so_far",
+        "awaits_application",
+        "is_trusted",
+    )
 
     def __init__(
-        self, read_ack: Callable[[bytes], A | None], *, max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES
+        self,
+        read_ack: Callable[[bytes], A | None],
+        *,
+        max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES,
+        commits: bool = False,
     ) -> None:
         self._read_ack = read_ack
         self._decoder = BlockDecoder(max_answer_bytes, max_skipped_bytes=max_answer_bytes)
@@ -133,6 +171,10 @@ class Exchange(Generic[A]):
         self._last: bytes | None = None
         # Answered CA: the application's own answer may follow. A dict, for its order.
         self._accepted: dict[bytes, None] = {}
+        self._commits = commits
+        self._so_far: Answered[A] | None = None
+        """CA of the outstanding message, whose application is waited for."""
+        self.awaits_application = False
         self.is_trusted = True
 
     @property
@@ -174,6 +216,8 @@ class Exchange(Generic[A]):
             if isinstance(item, Block):
                 events.append(self._on_block(item, unsent_bytes))
             elif isinstance(item, CommitByte):
+                if self._commits:
+                    events.append(Committed(item.positive))
                 continue  # the peer's transport speaks Release 2; the answer comes in a block of its own (item 15)
             elif isinstance(item, Oversize):
                 events.append(self._break("too-long", item.prefix))
@@ -191,7 +235,13 @@ class Exchange(Generic[A]):
         """The caller waited long enough, for the answer or for the rest to go out. Empty when idle."""
         if self._outstanding is None:
             return []
+        if self._so_far is not None:
+            return [self._accepted_only(self._so_far)]
         return [self._break("stalled" if unsent_bytes else "timeout")]
+
+    def on_uncommitted(self) -> list[Event[A]]:
+        """The message was written as often as allowed, and its block never committed."""
+        return [] if self._outstanding is None else [self._break("uncommitted")]
 
     def on_close(self) -> list[Event[A]]:
         """The connection is gone. Empty when nothing is outstanding."""
@@ -221,8 +271,10 @@ class Exchange(Generic[A]):
         if self._outstanding is None:
             return self._break("unasked", raw)
         if control_id != self._outstanding:
-            self._outstanding = None
             self.is_trusted = False
+            if self._so_far is not None:
+                return self._accepted_only(self._so_far)
+            self._outstanding = None
             return Foreign(answer, raw)
         if unsent_bytes:
             # Whoever says yes before the end cannot mean this message (S6). A no is taken at its word: a
@@ -230,15 +282,29 @@ class Exchange(Generic[A]):
             if code in POSITIVE:
                 return self._break("too-early", raw)
             self.is_trusted = False
+        if code == "CA":
+            if self.awaits_application:
+                self._so_far = Answered(answer, raw)
+                return Accepted(answer, raw)
+            return self._accepted_only(Answered(answer, raw))
         self._last = control_id
         self._outstanding = None
-        if code == "CA":
-            self._accepted[control_id] = None
-            if len(self._accepted) > _MOST_AWAITED:
-                del self._accepted[next(iter(self._accepted))]
+        self._so_far = None
         return Answered(answer, raw)
 
-    def _break(self, code: BreakCode, raw: bytes = b"") -> Broken:
-        self._outstanding = None
+    def _accepted_only(self, answered: Answered[A]) -> Answered[A]:
+        """CA is what the message got; its application's answer may still come, and will be late."""
+        control_id = answered.answer.control_id
+        self._last = control_id
+        self._outstanding = self._so_far = None
+        self._accepted[control_id] = None
+        if len(self._accepted) > _MOST_AWAITED:
+            del self._accepted[next(iter(self._accepted))]
+        return answered
+
+    def _break(self, code: BreakCode, raw: bytes = b"") -> Broken | Answered[A]:
         self.is_trusted = False
+        if self._so_far is not None:
+            return self._accepted_only(self._so_far)
+        self._outstanding = None
         return Broken(code, raw)

@@ -7,6 +7,7 @@ Times are integers: microseconds since 1970-01-01 UTC (`*_us`).
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 
@@ -20,6 +21,19 @@ class DraftDelivery:
 
 
 @dataclass(slots=True)
+class Parts:
+    """The stored fragments that a message was joined from. They move to `state` in its transaction.
+
+    `ack` not None: the answer that the last of them has from then on, with `ack_code`.
+    """
+
+    seqs: Sequence[MessageSeq]
+    state: MessageState = "joined"
+    ack_code: str = ""
+    ack: bytes | None = None
+
+
+@dataclass(slots=True)
 class Intake:
     """One received message and everything its transaction holds.
 
@@ -27,7 +41,8 @@ class Intake:
     `sender`: MSH-3 and MSH-4 as `APP|FACILITY`, cut and made printable. `peer`: address it came from.
     `message_type`: `ADT^A01`. `control_id`: MSH-10. `body_hash`: 16 bytes of BLAKE2b over `raw`.
     `raw`: the bytes as received, without the MLLP frame. `ack`: the answer's bytes, b'' where none is due.
-    `findings`: JSON of `dump_findings`.
+    `findings`: JSON of `dump_findings`. `sequence`: MSH-13 that the sender's link stands at with this message, -1
+    where it starts anew; None: the message says nothing of it.
     """
 
     receive_id: bytes
@@ -45,6 +60,8 @@ class Intake:
     ack: bytes = b""
     findings: str = ""
     deliveries: Sequence[DraftDelivery] = ()
+    parts: Parts | None = None
+    sequence: int | None = None
 
 
 @dataclass(slots=True)
@@ -64,7 +81,11 @@ class Reprocessed:
 
 @dataclass(slots=True)
 class DeliveryResult:
-    """One attempt's end, to be recorded. `next_at_us` 0: at once. `note` and `code` hold no field values."""
+    """One attempt's end, to be recorded. `next_at_us` 0: at once. `note` and `code` hold no field values.
+
+    `ack_code` and `ack`: what the message's sender is told by it, where its answer waited for this delivery.
+    They replace the stored answer, but for an AA: nobody is told no after a yes.
+    """
 
     delivery_id: DeliveryId
     state: DeliveryState
@@ -74,6 +95,18 @@ class DeliveryResult:
     code: str = ""
     note: str = ""
     answer: bytes = b""
+    ack_code: str = ""
+    ack: bytes = b""
+
+
+@dataclass(slots=True)
+class AckUpdate:
+    """What a sender was told after its message had been stored. `findings` are added to the message's."""
+
+    seq: MessageSeq
+    ack_code: str
+    ack: bytes
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(slots=True)
@@ -128,3 +161,4 @@ class Known:
     received_at_us: int
     ack_code: str
     ack: bytes
+    state: MessageState = "processed"

@@ -14,7 +14,8 @@ class Finding:
 
     `code` is stable (`segmill explain E214`). `text` is a sentence for people and holds no field
     value. `location` is an HL7 path (`PID-3[2].1`) or ''. `hl7_code` is the table 0357 code that an
-    ERR segment would carry, or ''. `step` names the step (`4 map PV1-3.1, channel.yaml:31`) or ''.
+    ERR segment would carry, or ''. `step` names the step (`4 map PV1-3.1, channel.yaml:31`) or ''. `rule` is
+    the id of the rule of the standard or of a profile that is broken (`length`, `PID-3.usage`), or ''.
     """
 
     code: str
@@ -23,6 +24,7 @@ class Finding:
     location: str = ""
     hl7_code: str = ""
     step: str = ""
+    rule: str = ""
 
 
 def dump_findings(findings: Iterable[Finding]) -> str:

@@ -8,8 +8,11 @@ A message::
     received  --pipeline-->  processed | filtered | held | rejected
     held      --release-->   processed | filtered | held | rejected | discarded
     processed, filtered --reprocess--> processed | filtered | held | rejected
+    waiting   --the last fragment came-->  joined | rejected      what became of the whole message is its own row's
+    waiting   --its bytes are damaged-->   held
     (a release and a reprocess say what the channel says now; `discarded` is a person's word.
-    A rejected message never moves: its sender was told to keep it.)
+    A rejected message never moves: its sender was told to keep it. A `waiting` one is a fragment; `joined` ones
+    are parts of a message that is stored beside them, and go nowhere by themselves.)
 
 A delivery::
 
@@ -24,7 +27,7 @@ A delivery::
 
 from typing import Literal, get_args
 
-MessageState = Literal["received", "processed", "filtered", "held", "rejected", "discarded"]
+MessageState = Literal["received", "processed", "filtered", "held", "rejected", "discarded", "waiting", "joined"]
 DeliveryState = Literal["queued", "delivered", "held", "failed"]
 
 MESSAGE_STATES: tuple[MessageState, ...] = get_args(MessageState)
@@ -37,6 +40,8 @@ MESSAGE_MOVES: dict[MessageState, frozenset[MessageState]] = {
     "held": frozenset({"processed", "filtered", "held", "rejected", "discarded"}),
     "rejected": frozenset(),
     "discarded": frozenset(),
+    "waiting": frozenset({"joined", "held", "rejected"}),
+    "joined": frozenset(),
 }
 
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
@@ -47,7 +52,7 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
 }
 
 
-FINISHED: frozenset[MessageState] = frozenset({"processed", "filtered", "rejected", "discarded"})
+FINISHED: frozenset[MessageState] = frozenset({"processed", "filtered", "rejected", "discarded", "joined"})
 """Messages that nothing waits for any more, once none of their deliveries is queued or held: they may be forgotten."""
 
 

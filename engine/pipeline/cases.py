@@ -3,14 +3,17 @@ r"""The cases of a channel: messages in; answers, outputs and findings out, comp
 A case is a folder `channels/<name>/cases/<case>/`::
 
     in.hl7                 one payload as it would come in a block: a message, or several of them
-    in.1.hl7, in.2.hl7     more payloads, sent one after the other
-    ack.hl7                the answers, in order; an empty file where none is due
-    out.<destination>.hl7  what that destination gets, in order; no file: it must get nothing
+    in.1.hl7, in.2.hl7     more payloads, sent one after the other; so the fragments of a message can be shown
+    ack.hl7                the answers, in order; an empty file where none is due. To a batch: the whole batch
+    out.<destination>.hl7  what that destination gets, in order; no file: it must get nothing. `out.app_ack.hl7`:
+                           application acknowledgements that go over a connection of our own
+    out.<destination>.json, out.<destination>.xml   the same, of what goes in that form
     findings.txt           `E214 PV1-3.1`, one finding a line, in order; no file: there must be none
 
 Everything but `in` is written by `segmill test --update`, and read by the reviewer. The clock stands at
 2026-01-02T03:04:05Z, and answers have the control ids CASE1, CASE2 and so on. A message that is sent again
-is recognised as it is by intake: same sender, same control id and same bytes give the same answer again,
+is recognised as it is by intake (a destination's answer, where the channel waits for one, is not rehearsed:
+ack.hl7 has what is said before it): same sender, same control id and same bytes give the same answer again,
 and nothing is delivered.
 
 In these files segments stand on lines of their own: CR is written as LF, and read back so. A message with
@@ -27,15 +30,28 @@ from itertools import count
 from typing import Final
 
 from engine.hl7.ack import Decision
-from engine.hl7.batch import split_batch
+from engine.hl7.batch import Batch, read_batch
+from engine.hl7.batch_answer import answer_batch, says_no
+from engine.hl7.convert import ConversionError, form_of, hl7_of, split_bodies
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.mllp.framing import PREFIX_BYTES
 from engine.model.finding import Finding
-from engine.pipeline.answer import BETWEEN, AnswerSettings, answer_result, refuse
+from engine.pipeline.answer import BETWEEN, NOTHING, AnswerSettings, answer_result, refuse
 from engine.pipeline.compare import changes
 from engine.pipeline.compile import CompiledChannel
-from engine.pipeline.entry import NO_CONTROL_ID, id_used_again, notices, oversize, unclaimed, unreadable
+from engine.pipeline.entry import (
+    NO_CONTROL_ID,
+    id_used_again,
+    miscounted,
+    notices,
+    oversize,
+    refused_for_count,
+    unclaimed,
+    undecodable,
+    unreadable,
+)
+from engine.pipeline.fragments import Joining, Waits, Whole, answer_fragment, answer_whole, joined_from, settled
 from engine.pipeline.run import Result
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -43,7 +59,7 @@ ANSWERS: Final = "ack.hl7"
 FINDINGS: Final = "findings.txt"
 
 _IN = re.compile(r"in(?:\.([0-9]+))?\.hl7")
-_OUT = re.compile(r"out\.(.+)\.hl7")
+_OUT = re.compile(r"out\.(.+)\.(?:hl7|json|xml)")
 
 
 @dataclass(slots=True, frozen=True)
@@ -92,6 +108,7 @@ class _Observed:
 
     answers: list[bytes] = field(default_factory=list)
     outputs: dict[str, list[bytes]] = field(default_factory=dict)
+    """By the name of the case's file."""
     findings: list[Finding] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
 
@@ -108,7 +125,7 @@ def check_case(channel: CompiledChannel, files: Mapping[str, bytes], run: Runs |
     seen = _Rehearsal(channel, run or channel.run).send(payloads)
     wanted = {
         ANSWERS: to_file(seen.answers),
-        **{f"out.{name}.hl7": to_file(messages) for name, messages in sorted(seen.outputs.items())},
+        **{name: to_file(messages) for name, messages in sorted(seen.outputs.items())},
     }
     if seen.findings:
         wanted[FINDINGS] = "".join(f"{f.code} {f.location}".rstrip() + "\n" for f in seen.findings).encode()
@@ -144,6 +161,8 @@ class _Rehearsal:
         self._settings = AnswerSettings.of(channel.file.ack)
         self._ids = (f"CASE{number}" for number in count(1))
         self._known: dict[tuple[str, str, str], list[tuple[bytes, bytes]]] = {}
+        continuation = channel.file.fragments.dsc
+        self._joining = Joining(continuation) if continuation is not None else None
         self._seen = _Observed()
 
     def send(self, payloads: Sequence[bytes]) -> _Observed:
@@ -151,18 +170,45 @@ class _Rehearsal:
             if len(payload) > self._limit_bytes:
                 self._take_oversize(payload)
                 continue
-            for raw in split_batch(payload):
-                self._take(raw)
+            batch = read_batch(payload)
+            if batch is None:
+                self._take(payload)
+            else:
+                self._take_batch(batch)
         return self._seen
 
-    def _take(self, raw: bytes) -> None:
+    def _take_batch(self, batch: Batch) -> None:
+        """Each message for itself, and one answer, as the port is set."""
+        settings = self._channel.file.listen.options.batches
+        noted = miscounted(batch)
+        before = self._seen.answers
+        answers: list[list[bytes]] = []
+        for number, raw in enumerate(batch):
+            self._seen.answers = []
+            self._take(raw, noted.get(number, ()), refuses=settings.count == "reject")
+            answers.append(self._seen.answers)
+        self._seen.answers = before
+        every = [answer for of_member in answers for answer in of_member]
+        if batch.has_header:
+            told = answer_batch(batch.files, answers, settings.answer, now=NOW, next_id=self._next_id)
+            before.append(told)
+        elif settings.without_header == "each":
+            before.extend(every)
+        else:
+            before.extend([answer for answer in every if says_no(answer)][:1] or every[:1])
+
+    def _take(self, raw: bytes, noted: Sequence[Finding] = (), *, refuses: bool = False) -> None:
         channel, seen = self._channel, self._seen
         try:
             message = Message.parse(raw, fallback=channel.fallback_charset)
         except UnreadableMessage as error:
             self._refuse(None, unreadable(error))
             return
-        if not channel.accepts(message):
+        if noted and refuses:
+            self._refuse(message, refused_for_count(noted)[0], "error")
+            return
+        joining = self._joining
+        if not channel.accepts(message) and not (joining is not None and joining.expects(message)):
             self._refuse(message, unclaimed([channel], message))
             return
         header = [*message.fields(0), *[""] * 11]
@@ -176,18 +222,49 @@ class _Rehearsal:
             seen.states.append("duplicate")
             self._answered(answer)
             return
-        seen.findings.extend(notices(message))
+        seen.findings.extend((*notices(message), *noted))
         if before:
             seen.findings.append(id_used_again())
+        if channel.strict_charset and (refusal := undecodable(message)) is not None:
+            self._refuse(message, refusal, "error")
+            return
+        last, accepted = message, NOTHING
+        taken = joining.take(message) if joining is not None else None
+        if isinstance(taken, Finding):
+            self._refuse(message, taken, "error")
+            return
+        if taken is not None:
+            is_whole = isinstance(taken, Whole)
+            accepted = answer_fragment(message, self._settings, NOW, self._next_id, is_last=is_whole)
+        if isinstance(taken, Waits):
+            self._known.setdefault(key, []).append((raw, accepted.payload))
+            self._answered(accepted.payload)
+            seen.states.append("waiting")
+            return
+        came = raw
+        if taken is not None:
+            raw = taken.raw
+            message = Message.parse(raw, fallback=channel.fallback_charset)
+            seen.findings.append(joined_from(len(taken.parts)))
         result = self._run(message, NOW)
+        if taken is not None and channel.file.ack.when != "stored":
+            result = settled(message, result, self._settings)
         told = Result.received() if channel.file.ack.when == "stored" else result
-        payload = answer_result(message, told, self._settings, NOW, self._next_id).payload
-        self._known.setdefault(key, []).append((raw, payload))
+        if taken is None:
+            answered = answer_result(message, told, self._settings, NOW, self._next_id)
+        else:
+            names_last = channel.answers_last_fragment
+            answered = answer_whole(
+                last, accepted, message, told, self._settings, NOW, self._next_id, names_last=names_last
+            )
+        payload = answered.payload
+        self._known.setdefault(key, []).append((came, payload))
         self._answered(payload)
         seen.states.append(result.state)
         seen.findings.extend(result.findings)
-        for delivery in result.deliveries:
-            seen.outputs.setdefault(delivery.destination, []).append(raw if delivery.body is None else delivery.body)
+        for delivery in (*result.deliveries, *answered.deliveries):
+            body = raw if delivery.body is None else delivery.body
+            seen.outputs.setdefault(f"out.{delivery.destination}.{form_of(body)}", []).append(body)
 
     def _take_oversize(self, payload: bytes) -> None:
         finding = oversize(len(payload), self._limit_bytes)
@@ -222,7 +299,12 @@ def _compare(name: str, expected: bytes | None, actual: bytes | None) -> Iterato
     elif name == FINDINGS:
         yield from _compare_lines(name, expected, actual)
     elif from_file(expected) != from_file(actual):
-        yield from _compare_messages(name, split_batch(from_file(expected)), split_batch(from_file(actual)))
+        found = list(_compare_messages(name, _bodies(expected), _bodies(actual)))
+        yield from found or [Difference(name, 0, "", "other headers or trailers around the messages", "these")]
+
+
+def _bodies(content: bytes) -> list[bytes]:
+    return split_bodies(from_file(content) if form_of(content) == "hl7" else content)
 
 
 def _compare_lines(name: str, expected: bytes, actual: bytes) -> Iterator[Difference]:
@@ -248,8 +330,8 @@ def _compare_messages(name: str, expected: list[bytes], actual: list[bytes]) -> 
 
 def _compare_message(name: str, number: int, expected: bytes, actual: bytes) -> Iterator[Difference]:
     try:
-        found = changes(Message.parse(expected), Message.parse(actual))
-    except UnreadableMessage:
+        found = changes(Message.parse(hl7_of(expected)), Message.parse(hl7_of(actual)))
+    except (UnreadableMessage, ConversionError):
         found = []
     for change in found:
         yield Difference(name, number, change.path, _quoted(change.before), _quoted(change.after))
@@ -265,7 +347,7 @@ def _compare_message(name: str, number: int, expected: bytes, actual: bytes) -> 
 def _shown(name: str, content: bytes) -> str:
     if name == FINDINGS:
         return "; ".join(content.decode(errors="replace").split("\n")[:-1])
-    count_ = len([part for part in split_batch(from_file(content)) if part.strip()])
+    count_ = len([part for part in _bodies(content) if part.strip()])
     return f"{count_} message" + ("" if count_ == 1 else "s")
 
 

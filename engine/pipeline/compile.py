@@ -8,16 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from engine.config.channel import AcceptPattern, ChannelFile
+from engine.config.charsets import target
 from engine.config.entries import StepEntry
 from engine.config.expression import Condition, ExpressionError, ValueTooLong, compile_condition
+from engine.config.files import CHANNEL_FILE
 from engine.config.finding import BadValue, ConfigFinding
 from engine.config.site import LoadedChannel
 from engine.hl7.errors import PathError, UnencodableText
+from engine.hl7.fragments import without_additions
 from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
+from engine.pipeline.outputs import Targets, deliveries_of, forms_of
 from engine.pipeline.own_code import OwnCode
+from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
 from engine.pipeline.run import Placed, Result, in_order
 from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer
@@ -55,6 +60,14 @@ class CompiledChannel:
         self.isolated = isolated
         """Whether steps of the site's own code are among its steps, so that it runs in a worker process."""
         self.fallback_charset: str = file.charset.fallback
+        self.strict_charset: bool = file.charset.strict
+        self._targets: Targets = {
+            DestinationName(name): target(destination.policy.charset, destination.policy.unencodable)
+            for name, destination in file.destinations.items()
+            if destination.policy.charset is not None
+        }
+        self._joins_additions = file.fragments.add == "join"
+        self._forms = forms_of(file)
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
@@ -65,6 +78,11 @@ class CompiledChannel:
         self._accepts_all = any(pattern == "*" for pattern in file.accept)
         self._types: dict[str, bool] = {}
         self._choose = chooser(self.routes)
+
+    @property
+    def answers_last_fragment(self) -> bool:
+        """Whether the answer to a message in fragments names the last of them."""
+        return self.file.fragments.dsc is not None and self.file.fragments.dsc.answers == "last"
 
     # -- whose message is it --------------------------------------------------------------------
 
@@ -104,6 +122,8 @@ class CompiledChannel:
         Never raises for what is in a message: a step that fails holds it.
         """
         run = Run(now, timer=timer)
+        if self._joins_additions:
+            message = without_additions(message)
         if self._steps is None:
             return self._leave(message, run, None)
         self._check_place()
@@ -114,6 +134,8 @@ class CompiledChannel:
         """The same run, told step by step; `clock` gives seconds, for the times of the steps. Holds field values."""
         tracer = Tracer(clock)
         run = Run(now, timer=tracer.timer, watch=tracer)
+        if self._joins_additions:
+            message = without_additions(message)
         work = message.copy()
         stop: Stop | None = None
         if self._steps is not None:
@@ -139,6 +161,8 @@ class CompiledChannel:
         return Result(stop.kind, [], (*run.findings, *stop.findings))
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
+        if self._targets or self._forms or run.form != "hl7":
+            return deliveries_of(message, run, destinations, self._targets, self._forms)
         try:
             body: bytes | None = message.to_bytes()
         except UnencodableText as error:
@@ -159,7 +183,7 @@ def compile_channel(
     """
     file = loaded.file
     compiler = _Compiler(loaded, steps, runs_own_code)
-    placed = compiler.sequence(file.steps, "", None)
+    placed = [*compiler.validation(), *compiler.sequence(file.steps, "", None)]
     return CompiledChannel(
         file,
         loaded.name,
@@ -182,6 +206,16 @@ class _Compiler:
     def sequence(self, entries: Sequence[StepEntry], prefix: str, focus: str | None) -> list[Placed]:
         """The steps in order; `prefix` is the number of the step they are nested in, such as `4.`."""
         return [self._step(entry, f"{prefix}{n}", focus) for n, entry in enumerate(entries, 1)]
+
+    def validation(self) -> list[Placed]:
+        """What messages are held against before the steps."""
+        asked = self._loaded.file.validation
+        if asked is None:
+            return []
+        place = self._loaded.positions.get(("validate",))
+        label = f"validate {_cut(asked.profile)}, {CHANNEL_FILE}" + (f":{place.line}" if place is not None else "")
+        profiles = profiles_named(asked.profile, self._loaded.profiles, asked.most)
+        return [Placed(label, profile_step(ProfileCheck(profiles, asked.most, label)), None)]
 
     def condition(self, text: str) -> Condition:
         return compile_condition(str(text), tables=self._loaded.tables)
@@ -206,6 +240,7 @@ class _Compiler:
             files=self._loaded.files,
             focus=focus,
             own_code=self._own_code,
+            profiles=self._loaded.profiles,
             nest=lambda entries, segment: in_order(self.sequence(entries, f"{number}.", segment)),
         )
         try:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from engine.hl7.ack import condition_notices
+from engine.hl7.batch import Batch
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.finding import Finding
@@ -10,6 +12,9 @@ from engine.pipeline.compile import CompiledChannel
 
 NO_CONTROL_ID: Final = Finding("E231", "error", "MSH-10 (message control id) is empty", "MSH-10", "101")
 """Without it nobody can tell which message an answer is for (hl7.md item 32)."""
+
+LINK: Final = Finding("W239", "information", "a message of the sequence number protocol alone; nothing to process")
+"""MSH-13 is 0 or -1: the sender asks where its link stands, or starts it anew (hl7.md item 64)."""
 
 
 def oversize(size_bytes: int, limit_bytes: int) -> Finding:
@@ -23,6 +28,21 @@ def unreadable(error: UnreadableMessage) -> Finding:
     return Finding("E233", "error", error.reason, hl7_code=error.hl7_code)
 
 
+def miscounted(batch: Batch) -> dict[int, tuple[Finding, ...]]:
+    """Of each message of a batch or file whose BTS-1 or FTS-1 is not true, by its number (hl7.md item 67)."""
+    noted: dict[int, tuple[Finding, ...]] = {}
+    for wrong, members in batch.miscounts():
+        finding = Finding("W340", "warning", wrong.text, wrong.place)
+        for number in members:
+            noted[number] = (*noted.get(number, ()), finding)
+    return noted
+
+
+def refused_for_count(noted: Sequence[Finding]) -> list[Finding]:
+    """The same, on a port that refuses such batches."""
+    return [Finding("E264", "error", finding.text, finding.location, "207") for finding in noted]
+
+
 def unclaimed(channels: Sequence[CompiledChannel], message: Message) -> Finding:
     """Of a message that none of a port's channels takes: by its sender, its event or its type."""
     if any(channel.accepts_event(message) for channel in channels):
@@ -34,7 +54,29 @@ def unclaimed(channels: Sequence[CompiledChannel], message: Message) -> Finding:
 
 def notices(message: Message) -> tuple[Finding, ...]:
     """What was odd about a message as it came, and was let pass: character set, line ends, MSH-2; () nearly always."""
-    return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in message.warnings)
+    odd = message.warnings
+    if not _asks_as_the_table_says(message):
+        odd += condition_notices(message)
+    return tuple(Finding(n.code, "warning", n.text, n.location, n.hl7_code) for n in odd) if odd else ()
+
+
+def _asks_as_the_table_says(message: Message) -> bool:
+    """Whether MSH-15 and MSH-16 are absent or of table 0155: nearly always, and every message is asked."""
+    return all(value in _CONDITIONS for value in message.fields(0)[15:17])
+
+
+_CONDITIONS: Final = frozenset({"", "AL", "NE", "ER", "SU"})
+
+
+def undecodable(message: Message) -> Finding | None:
+    """Of a message that is not as MSH-18 says, for a strict channel; None where there is no doubt (hl7.md item 60).
+
+    UTF-8, and Windows characters in 8859/1, are certain enough without being declared: those are read, with a warning.
+    """
+    for notice in message.warnings:
+        if notice.location == "MSH-18" and notice.hl7_code:
+            return Finding("E272", "error", f"refused: {notice.text}", notice.location, notice.hl7_code)
+    return None
 
 
 def id_used_again(seq: int | None = None) -> Finding:

@@ -20,6 +20,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "copy": "engine.pipeline.steps.copy:CopyStep",
             "delete": "engine.pipeline.steps.delete:DeleteStep",
             "map": "engine.pipeline.steps.map:MapStep",
+            "convert": "engine.pipeline.steps.convert:ConvertStep",
             "each": "engine.pipeline.steps.each:EachStep",
             "validate": "engine.pipeline.steps.validate:ValidateStep",
             "python": "engine.pipeline.steps.python:PythonStep",

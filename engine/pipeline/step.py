@@ -27,14 +27,16 @@ entry point in the group `engine.steps`::
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from engine.config.base import ConfigModel
 from engine.config.entries import StepEntry
 from engine.config.expression import Condition, Value, compile_condition, compile_value
+from engine.config.profile_load import LoadedProfile
 from engine.config.table import Table
+from engine.hl7.convert import Form
 from engine.hl7.message import Message
 from engine.hl7.path import Path, compile_path
 from engine.model.finding import Finding, Severity
@@ -91,14 +93,16 @@ class Watch(Protocol):
 class Run:
     """One message's way through a channel: the time given, what was found so far, and who watches.
 
-    `timer` and `watch` are None on the hot path and then cost one comparison a message.
+    `form` is what the message leaves in, to destinations that do not say it for themselves. `timer` and `watch` are
+    None on the hot path and then cost one comparison a message.
     """
 
-    __slots__ = ("findings", "now", "timer", "watch")
+    __slots__ = ("findings", "form", "now", "timer", "watch")
 
     def __init__(self, now: datetime, *, timer: Timer | None = None, watch: Watch | None = None) -> None:
         self.now = now
         self.findings: list[Finding] = []
+        self.form: Form = "hl7"
         self.timer = timer
         self.watch = watch
 
@@ -112,8 +116,8 @@ class CompileScope:
     """What a step may know when it is compiled.
 
     `label` is how findings name this step: `4 map PV1-3.1, channel.yaml:31`. `tables` are by the path the
-    channel writes; `files` are the channel's own, by relative path. `focus` is the segment of the `each`
-    around the step. `own_code` is None in the engine's own process, where no code of a site may run.
+    channel writes, and so are `profiles`; `files` are the channel's own, by relative path. `focus` is the segment of
+    the `each` around the step. `own_code` is None in the engine's own process, where no code of a site may run.
     """
 
     channel: str
@@ -123,6 +127,7 @@ class CompileScope:
     focus: str | None
     own_code: OwnCode | None
     nest: Nest
+    profiles: Mapping[str, LoadedProfile] = field(default_factory=dict)
 
     def focused(self, segment: str) -> "CompileScope":
         """The same with `focus` on a segment."""

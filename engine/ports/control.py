@@ -22,8 +22,16 @@ class LaneStatus:
 
 
 @dataclass(slots=True, frozen=True)
+class SenderStatus:
+    """One sender of a channel (`APP|FACILITY`, or `(others)`): how its messages beyond ASCII were read, by evidence."""
+
+    sender: str
+    charsets: dict[str, int]
+
+
+@dataclass(slots=True, frozen=True)
 class ChannelStatus:
-    """One channel now: where it listens, what came in since the start, and its lanes."""
+    """One channel now: where it listens, what came in since the start, its lanes, and its senders' character sets."""
 
     channel: ChannelName
     listening: str
@@ -31,6 +39,7 @@ class ChannelStatus:
     received: int
     outcomes: dict[str, int]
     lanes: tuple[LaneStatus, ...]
+    senders: tuple[SenderStatus, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

@@ -4,7 +4,9 @@ from typing import Protocol
 
 
 class ChannelMeter(Protocol):
-    """Counters of one channel. Outcomes: processed, filtered, held, rejected, duplicate, unreadable, refused."""
+    """Counters of one channel. Outcomes: processed, filtered, held, rejected, waiting, duplicate, unreadable,
+    refused.
+    """
 
     def received(self, size_bytes: int, at_s: float) -> None: ...
 
@@ -15,6 +17,18 @@ class ChannelMeter(Protocol):
     def step(self, step: str, seconds: float) -> None: ...
 
     def finding(self, code: str) -> None: ...
+
+    def breach(self, rule: str, severity: str) -> None:
+        """One more breach of a rule of the standard or of a profile: `rule` comes from those, never from a message."""
+        ...
+
+    def drift(self, sender: str, place: str, count: int) -> None:
+        """How many senders drift at a place now; `sender` is one that the profile names, or `other`."""
+        ...
+
+    def charset(self, evidence: str) -> None:
+        """How a message beyond plain ASCII was read: declared, broken, utf-8, windows-1252 or fallback."""
+        ...
 
 
 class LaneMeter(Protocol):
@@ -50,4 +64,8 @@ class Meter(Protocol):
 
     def source_files(self, listener: str, waiting: int, failed: int) -> None:
         """How many files a source has yet to take, and how many it has set aside."""
+        ...
+
+    def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
+        """So many bytes outside blocks, and blocks without content, were passed over since the last call."""
         ...

@@ -1,7 +1,7 @@
 """Where deliveries go."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engine.model.envelope import Delivery
 from engine.model.outcome import Outcome
@@ -26,4 +26,13 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Let go of everything, within a second."""
+        ...
+
+
+@runtime_checkable
+class AnsweringSink(Protocol):
+    """A sink whose receiver's application may answer after it has accepted a message."""
+
+    def await_application(self) -> None:
+        """From now on a message is delivered once its application has answered, where the message asks for that."""
         ...

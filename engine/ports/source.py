@@ -39,8 +39,9 @@ class Taken:
     `refused`: nothing was kept, as the store cannot take it now: the same again, later.
 
     `answer`: the acknowledgments as HL7 text without any frame, b'' where none is due or none can be given.
-    `code`: MSA-1 of the last, '' without one. `findings` hold places and codes, no values. `seq`: its number in
-    the store, None where it has none of its own.
+    `code`: MSA-1 of the first that says no, else of the last; '' without one. `kept` with such a no is a message that
+    is ours, and whose destination refuses it (`ack: {when: delivered(x)}`). `findings` hold places and codes, no
+    values. `seq`: its number in the store, None where it has none of its own.
     """
 
     fate: Fate

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.envelope import Batch, Committed, Delivery, Known
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 
@@ -81,9 +81,9 @@ class StoredDelivery:
 class Prune:
     """What may go, among `span` messages behind `after`.
 
-    Only of finished messages: processed, filtered, rejected or discarded, and none of whose deliveries is queued
-    or held. Those received before `messages_before_us` go whole; those before `bodies_before_us` lose their
-    bytes, those of their deliveries, and their receivers' answers. `channel` None: of any.
+    Only of finished messages (`states.FINISHED`), none of whose deliveries is queued or held. Those received before
+    `messages_before_us` go whole; those before `bodies_before_us` lose their bytes, those of their deliveries, and
+    their receivers' answers. `channel` None: of any.
     """
 
     channel: ChannelName | None
@@ -194,6 +194,13 @@ class Store(Protocol):
         """
         ...
 
+    def waiting(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        """Fragments of messages that are not complete (state `waiting`), oldest first, as `unprocessed` gives its own.
+
+        They move on with an intake that names them as its `parts`, in that intake's transaction.
+        """
+        ...
+
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
         """A person's move, durable: release held or failed ones (`to` queued), or give held ones up (`to` failed).
 
@@ -227,6 +234,17 @@ class Store(Protocol):
 
     def give_back(self, most_bytes: int) -> bool:
         """Return freed room to the file system, so much at a time; whether there is more to return."""
+        ...
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """Replace stored answers, durable, all or none; a stored AA stays, and findings are added in any case.
+
+        A message that is not there is left out.
+        """
+        ...
+
+    def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
+        """The last MSH-13 that was committed, by sender; not those whose link starts anew (`Intake.sequence` -1)."""
         ...
 
     def wants_checkpoint(self, idle: bool = False) -> bool:

@@ -3,27 +3,35 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.hl7.message import Message
 from engine.model.envelope import Delivery, Reprocessed
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
 from engine.model.states import IllegalMove
-from engine.pipeline.answer import AnswerSettings
+from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.run import Result
 from engine.pipeline.step import Timer
 from engine.ports.clock import from_us
 from engine.ports.meter import ChannelMeter
 from engine.ports.store import CommitUnknown, StoreBusy, StoredMessage, StoreFull
+from engine.runtime.answers import DeliveredAnswers
+from engine.runtime.app_acks import AppAcks
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
+from engine.runtime.drift import ChannelDrift
 from engine.runtime.lane import Lane
+from engine.runtime.senders import Senders
+from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.tasks import describe
+
+if TYPE_CHECKING:
+    from engine.runtime.fragments import FragmentKeeper
 
 log = logging.getLogger("segmill.channel")
 
@@ -58,6 +66,7 @@ class RunningChannel:
         isolated: Isolated | None,
         committer: Committer,
         timer: Timer,
+        drift: ChannelDrift | None = None,
     ) -> None:
         self.name: ChannelName = compiled.name
         self.compiled = compiled
@@ -65,6 +74,7 @@ class RunningChannel:
         self.answers = answers
         self.lanes: dict[DestinationName, Lane] = {lane.settings.destination: lane for lane in lanes}
         self.meter = meter
+        self.senders = Senders(meter)
         self.ack_when_stored = ack_when_stored
         self.duplicates_window_us = duplicates_window_us
         self.isolated = isolated
@@ -73,17 +83,43 @@ class RunningChannel:
         self.line = Line(self.name)
         self.backlog = Backlog(self.name, self._unprocessed, self._process_stored)
         self.timer = timer
+        self.drift = drift
+        self.fragments: FragmentKeeper | None = None
+        """Where the channel joins messages that come in fragments."""
+        self.delivered: DeliveredAnswers | None = None
+        """Who waits for a destination's answer, where the channel says so."""
+        self.sequences: SequenceNumbers | None = None
+        """The links of senders that number their messages, where the channel says so."""
+        self.app_ack: AppAcks | None = None
+        """Application acknowledgements over a connection of our own, where the channel says so."""
         self._committer = committer
 
     @property
     def answers_at_once(self) -> bool:
         """Whether the pipeline runs in the engine's own process before the commit."""
-        return self.isolated is None and not self.ack_when_stored
+        return self.isolated is None and not self.ack_when_stored and not self.is_in_turn
+
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether fragments are at work, so that what comes behind them must wait for its turn."""
+        return self.fragments is not None and len(self.line) > 0
+
+    @property
+    def all_but_app_acks(self) -> Sequence[DestinationName] | None:
+        """Where a person's resend goes: everywhere (None), but the acknowledgement of its sender is not repeated."""
+        return None if self.app_ack is None else [name for name in self.lanes if name != APP_ACK]
 
     def count(self, outcome: str) -> None:
         """One more message of this outcome."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self.meter.outcome(outcome)
+
+    def count_findings(self, findings: Iterable[Finding]) -> None:
+        """Findings by code, and breaches of rules by rule."""
+        for finding in findings:
+            self.meter.finding(finding.code)
+            if finding.rule:
+                self.meter.breach(finding.rule, finding.severity)
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Committed deliveries to their lanes."""
@@ -115,8 +151,7 @@ class RunningChannel:
         if deliveries is None:
             return
         self.count(result.state)
-        for finding in result.findings:
-            self.meter.finding(finding.code)
+        self.count_findings(result.findings)
         self.offer(deliveries)
 
     async def _durably(self, seq: MessageSeq, result: Result) -> Sequence[Delivery] | None:

@@ -12,7 +12,8 @@ Invariants:
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, assert_never, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, assert_never, cast
 
 from engine.mllp.framing import Block, BlockDecoder, CommitByte, Fault, Item, Oversize
 
@@ -44,11 +45,30 @@ class Reply:
         """The connection, for those who cannot keep up with it."""
         return self._connection
 
+    commits: ClassVar[bool] = False
+    """Whether that the message is kept is said apart from its answer (MLLP Release 2)."""
+
+    can_follow: ClassVar[bool] = True
+    """Whether a part of the answer may come later than the rest."""
+
     def settle(self, answer: bytes) -> None:
         """Give the answer as it goes on the wire, framed; b'' when no answer is due."""
         if self.answer is None:
             self.answer = answer
             self._connection.settled()
+
+    def settle_first(self, answer: bytes) -> None:
+        """Give a first part; `follow` gives the rest when it is known, and answers to later blocks may pass it."""
+        self._connection.owed += 1
+        self.settle(answer)
+
+    def follow(self, answer: bytes) -> None:
+        """Give the rest, framed; b'' when it came to nothing."""
+        self._connection.follow(self, answer)
+
+    def not_kept(self, answer: bytes) -> None:
+        """Give the answer of a message that could not be stored."""
+        self.settle(answer)
 
     def drop(self) -> None:
         """Nothing can be said (unknown outcome): the connection closes without an answer to this block."""
@@ -69,15 +89,19 @@ class Connection(asyncio.BufferedProtocol):
         "_room",
         "_transport",
         "_view",
+        "_write",
         "_write_blocked_at",
         "closing",
         "decoder",
         "last_read_at",
         "lingering_since",
         "mid_block_since",
+        "owed",
         "partial_bytes",
         "peer",
     )
+
+    reply_kind: ClassVar[type[Reply]] = Reply
 
     def __init__(self, listener: "Listener", view: memoryview) -> None:
         self._listener = listener
@@ -97,12 +121,15 @@ class Connection(asyncio.BufferedProtocol):
         self.last_read_at = 0.0
         self.lingering_since = 0.0
         self.mid_block_since = 0.0
+        self.owed = 0
+        """Answers of which the first part has been given, and the rest has not."""
         self.partial_bytes = 0
 
     # -- asyncio's calls ------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._write = self._writer(self._transport)
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]) if address else ""
         self.last_read_at = self._listener.now()
@@ -147,13 +174,14 @@ class Connection(asyncio.BufferedProtocol):
         """The peer will send no more; what it sent whole is still answered before the connection closes."""
         self._has_ended = True
         if self.closing:
-            return bool(self._replies) and self._listener.settings.tls is None
+            return self._owes() and self._listener.settings.tls is None
         self._finish_decoder()
         self.closing = True
+        self._listener.count_ignored(self)
         self.decoder = self._listener.new_decoder()  # half a block is of no use any more
         self._has_partial(0)
         # True keeps our direction open, and _flush closes it. TLS cannot do that: its end is for both directions.
-        return bool(self._replies) and self._listener.settings.tls is None
+        return self._owes() and self._listener.settings.tls is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closing:
@@ -177,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
     def _take(self, item: Item, now: float) -> None:
         if isinstance(item, (Block, Oversize)):
             size = len(item.payload) if isinstance(item, Block) else len(item.prefix)
-            reply = Reply(self, size, now)
+            reply = self.reply_kind(self, size, now)
             self._replies.append(reply)
             self._in_hand_bytes += size
             self._room.in_hand_bytes += size
@@ -185,7 +213,7 @@ class Connection(asyncio.BufferedProtocol):
         elif isinstance(item, Fault):
             self._listener.broken(self, item)
         elif isinstance(item, CommitByte):
-            self._listener.commit_byte(self)
+            self.commit_came(item.positive)
         else:
             assert_never(item)
 
@@ -199,6 +227,27 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self.decoder.mid_block:
             self._listener.truncated(self)
+
+    def commit_came(self, positive: bool) -> None:
+        """A one-byte commit block: the peer speaks MLLP Release 2, and this port does not."""
+        self._listener.commit_byte(self)
+
+    def _writer(self, transport: asyncio.Transport) -> Callable[[bytes], None]:
+        """What takes whole blocks to the peer."""
+        return transport.write
+
+    def _owes(self) -> bool:
+        """Whether something that came is not answered in full."""
+        return bool(self._replies) or self.owed > 0
+
+    def follow(self, reply: Reply, answer: bytes) -> None:
+        """The rest of an answer whose first part was given before."""
+        self.owed -= 1
+        if reply in self._replies:
+            reply.answer = (reply.answer or b"") + answer  # the first part has not left yet
+        elif answer and self._transport is not None and not self._transport.is_closing():
+            self._write(answer)
+        self.settled()
 
     def settled(self) -> None:
         """An answer is there: write what is due from the head, once for all that this turn settles."""
@@ -223,10 +272,10 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None:
             return
         if out:
-            transport.write(out[0] if len(out) == 1 else b"".join(out))
+            self._write(out[0] if len(out) == 1 else b"".join(out))
         if self._paused:
             self._resume_if_low()
-        if self.closing and not replies:
+        if self.closing and not replies and not self.owed:
             self._close(transport)
 
     def _close(self, transport: asyncio.Transport) -> None:
@@ -297,7 +346,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def unanswered(self) -> int:
         """Blocks in hand."""
-        return len(self._replies)
+        return len(self._replies) + self.owed
 
     def trailing_cr_overdue(self) -> None:
         """<FS> came and nothing after it for `trailing_cr_s`: that was the end of the block (hl7.md item 5)."""
@@ -310,7 +359,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.closing = True
         self._pause()
-        if not self._replies and self._transport is not None:
+        if not self._owes() and self._transport is not None:
             self._close(self._transport)
 
     def hold(self) -> None:

@@ -75,7 +75,13 @@ class EngineControl:
                 )
             rows.append(
                 ChannelStatus(
-                    name, port.address, port.connection_count, channel.received, dict(channel.outcomes), tuple(lanes)
+                    name,
+                    port.address,
+                    port.connection_count,
+                    channel.received,
+                    dict(channel.outcomes),
+                    tuple(lanes),
+                    channel.senders.status(),
                 )
             )
         return rows
@@ -124,7 +130,7 @@ class EngineControl:
             elif unknown := [d for d in destinations or () if d not in channel.lanes]:
                 report.leave(seq, f"channel {channel.name} has no destination {', '.join(unknown)}")
             else:
-                work = partial(_add_deliveries, seq=seq, destinations=destinations)
+                work = partial(_add_deliveries, seq=seq, destinations=destinations or channel.all_but_app_acks)
                 added = await _through(self._committer.call(work), channel.offer, seq, report)
                 if added is None:
                     continue

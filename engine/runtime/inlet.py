@@ -6,11 +6,13 @@ whether the message is ours now, even where the message asked for no answer.
 """
 
 import asyncio
-from collections.abc import Awaitable, Generator, Iterable
+from collections.abc import Awaitable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Literal
 
 from engine.hl7.ack import read_ack
+from engine.hl7.batch import split_batch
+from engine.mllp.exchange import POSITIVE
 from engine.mllp.framing import END, PREFIX_BYTES, VT, Oversize
 from engine.model.envelope import Delivery
 from engine.model.finding import Finding, load_findings
@@ -19,8 +21,7 @@ from engine.model.states import MessageState
 from engine.ports.clock import Clock
 from engine.ports.source import Fate, Taken
 from engine.runtime.batch import BatchMember
-from engine.runtime.channels import RunningChannel
-from engine.runtime.intake import AnyReply, Key, Receiver, _Waiting
+from engine.runtime.intake import AnyReply, Receiver, _Waiting
 from engine.runtime.room import Room
 
 _FATES: Final[dict[MessageState, Fate]] = {
@@ -30,8 +31,10 @@ _FATES: Final[dict[MessageState, Fate]] = {
     "held": "kept",
     "rejected": "rejected",
     "discarded": "kept",
+    "waiting": "kept",
+    "joined": "kept",
 }
-_WORST: Final[tuple[Fate, ...]] = ("kept", "rejected", "refused")
+_WORST: Final[tuple[Fate | Literal[""], ...]] = ("", "kept", "rejected", "refused")
 
 
 class Gate:
@@ -41,6 +44,9 @@ class Gate:
     mid_block_since = 0.0
 
     def __init__(self) -> None:
+        self.unanswered = 0
+        """Payloads in hand."""
+        self.closing = False
         self._holds = 0
         self.open = asyncio.Event()
         self.open.set()
@@ -58,20 +64,26 @@ class Gate:
         """It never has half a message."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class _Told:
-    """What intake said of one payload, or of the worst of its messages."""
+    """What intake said of one payload, or of the worst of its messages; `fate` is '' until it has said anything."""
 
-    fate: Fate = "kept"
-    code: str = ""
+    fate: Fate | Literal[""] = ""
     findings: tuple[Finding, ...] = ()
     seq: MessageSeq | None = None
+
+    def with_worse(self, told: "_Told") -> "_Told":
+        return _Told(max(self.fate, told.fate, key=_WORST.index), self.findings + told.findings, told.seq)
 
 
 class InletReply:
     """The place of one payload's answer: what `connection.Reply` is to a block."""
 
     __slots__ = ("_room", "done", "peer", "sender", "size", "started", "told")
+
+    commits: ClassVar[bool] = False
+    can_follow: ClassVar[bool] = False
+    """A payload has one outcome, and all of its answer with it."""
 
     def __init__(self, room: Room, gate: Gate, size: int, peer: str, started: float) -> None:
         self._room = room
@@ -81,6 +93,7 @@ class InletReply:
         self.started = started
         self.told = _Told()
         self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        gate.unanswered += 1
         room.in_hand_bytes += size
         room.look()
 
@@ -90,10 +103,27 @@ class InletReply:
             self.done.set_result(answer)
             self._free()
 
+    def settle_first(self, answer: bytes) -> None:
+        """Not here: `can_follow` says so."""
+        raise TypeError("a payload has one answer")
+
+    def follow(self, answer: bytes) -> None:
+        """As settle_first."""
+        raise TypeError("a payload has one answer")
+
+    def not_kept(self, answer: bytes) -> None:
+        """The store has no room for it, or for one of its messages: nothing of it counts as taken."""
+        self._told_refused()
+        self.settle(answer)
+
     def drop(self) -> None:
         """Nothing can be said of it: it counts as not taken, and may come again."""
-        self.told.fate = "refused"
+        self._told_refused()
         self.settle(b"")
+
+    def _told_refused(self) -> None:
+        if not self.done.done():
+            self.told = self.told.with_worse(_Told("refused", seq=self.told.seq))
 
     def give_up(self) -> None:
         """Nobody waits any more."""
@@ -109,6 +139,7 @@ class InletReply:
             self.give_up()
 
     def _free(self) -> None:
+        self.sender.unanswered -= 1
         self._room.in_hand_bytes -= self.size
         if self._room.is_full:
             self._room.look()
@@ -119,32 +150,24 @@ class TellingReceiver(Receiver):
 
     def _committed(self, waiting: _Waiting, seq: MessageSeq, deliveries: list[Delivery]) -> None:
         record = waiting.record
-        told = _Told(_FATES[record.state], waiting.answer.code, load_findings(record.findings), seq)
-        _tell((waiting.reply, *waiting.also), told)
+        _tell((waiting.reply, *waiting.also), _Told(_FATES[record.state], load_findings(record.findings), seq))
         super()._committed(waiting, seq, deliveries)
 
-    def _refused(self, waiting: _Waiting, error: Exception) -> None:
-        _tell((waiting.reply, *waiting.also), _Told("refused"))
-        super()._refused(waiting, error)
-
-    def _resend_of(
-        self, channel: RunningChannel, key: Key, body_hash: bytes, reply: AnyReply, now_us: int
-    ) -> tuple[Finding, ...] | None:
-        is_on_its_way = (key, body_hash) in self._on_the_way
-        found = super()._resend_of(channel, key, body_hash, reply, now_us)
-        if found is None and not is_on_its_way:
-            _tell((reply,), _Told("kept"))  # what is known was kept: a rejected message is not known
-        return found
+    def told(
+        self,
+        replies: Sequence[AnyReply],
+        state: MessageState,
+        findings: Sequence[Finding] = (),
+        seq: MessageSeq | None = None,
+    ) -> None:
+        _tell(replies, _Told(_FATES[state], tuple(findings), seq))
 
 
 def _tell(replies: Iterable[object], told: _Told) -> None:
     for reply in replies:
         outer = reply.outermost if isinstance(reply, BatchMember) else reply
         if isinstance(outer, InletReply):
-            before = outer.told
-            worst = max(before.fate, told.fate, key=_WORST.index)
-            code = told.code if worst != before.fate or not before.code else before.code
-            outer.told = _Told(worst, code, before.findings + told.findings, told.seq)
+            outer.told = outer.told.with_worse(told)
 
 
 class RoomyInlet:
@@ -179,6 +202,7 @@ class RoomyInlet:
 
     def close(self) -> None:
         """The source has ended, and nobody waits for what is in hand."""
+        self.gate.closing = True
         for reply in list(self._open):
             reply.give_up()
         self._room.leave(self.gate)
@@ -208,9 +232,10 @@ class Outcome:
 
     async def _taken(self) -> Taken:
         # What is in intake's hands goes its way, whoever stops waiting for it.
-        answer = unframed(await asyncio.shield(self._reply.done))
+        answer = await asyncio.shield(self._reply.done)
         told = self._reply.told
-        return Taken(told.fate, answer, _code_of(answer) or told.code, told.findings, told.seq)
+        # What intake said nothing of, no sender may forget.
+        return Taken(told.fate or "refused", unframed(answer), _code_of(answer), told.findings, told.seq)
 
 
 def unframed(answer: bytes) -> bytes:
@@ -219,6 +244,13 @@ def unframed(answer: bytes) -> bytes:
 
 
 def _code_of(answer: bytes) -> str:
-    """MSA-1 of one acknowledgment; '' where there is none, or several in a batch."""
-    ack = read_ack(answer) if answer.startswith(b"MSH") else None
-    return ack.code if ack is not None else ""
+    """MSA-1 of the first acknowledgment that says no, else of the last; '' without one. Also of those in a batch."""
+    code = ""
+    for block in answer.split(END):
+        for one in split_batch(block.removeprefix(VT)):
+            ack = read_ack(one)
+            if ack is not None:
+                if ack.code not in POSITIVE:
+                    return ack.code
+                code = ack.code
+    return code

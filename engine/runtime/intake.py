@@ -14,60 +14,42 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
+from engine.config.fragments import Batches as BatchFields
 from engine.hl7.ack import Decision
-from engine.hl7.batch import split_batch
+from engine.hl7.batch import read_batch
 from engine.hl7.errors import UnreadableMessage
+from engine.hl7.fragments import Fragment, read_fragment
 from engine.hl7.message import Message
-from engine.mllp.framing import END, VT, Oversize
+from engine.mllp.framing import Oversize
 from engine.model.envelope import Delivery, Known
 from engine.model.envelope import Intake as Received
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import MessageSeq
+from engine.model.states import MessageState
 from engine.pipeline import entry
-from engine.pipeline.answer import Answer, answer_result, refuse
+from engine.pipeline.answer import NOTHING, Answer, answer_result, refuse
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
 from engine.ports.store import StoreError, StoreFull, StoreQueries
-from engine.runtime.batch import BatchMember, BatchReply
+from engine.runtime.batch import Batches, BatchMember, BatchSettings
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Reply
+from engine.runtime.received import control_id_of, framed, read_or_none, record_of, sender_of, type_of
+from engine.runtime.recent import Key, Recent
+from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 
 log = logging.getLogger("segmill.intake")
 
-MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef")
-"""What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark."""
-MOST_REMEMBERED = 200_000
-MOST_SENDER = 120
-MOST_CONTROL_ID = 199
-MOST_TYPE = 40
+MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef", b"\rBTS", b"\rFTS")
+"""What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark, or the
+trailer of a batch, whose header may be missing (hl7.md item 67)."""
 TIMED_EVERY = 16
 """Step times are measured on every n-th message: two clock calls a step are not free."""
 
 AnyReply = Reply | BatchMember
-Key = tuple[str, str, str]
-
-
-class Recent:
-    """Which (channel, sender, control id) were seen: says "certainly new" without a look into the store."""
-
-    __slots__ = ("_keys", "is_complete")
-
-    def __init__(self, keys: Sequence[Key], is_complete: bool) -> None:
-        self._keys = {hash(key) for key in keys}
-        self.is_complete = is_complete
-
-    def add(self, key: Key) -> None:
-        """Remember one more; past the bound nothing is certain any more and the store is asked each time."""
-        if len(self._keys) < MOST_REMEMBERED:
-            self._keys.add(hash(key))
-        else:
-            self.is_complete = False
-
-    def may_hold(self, key: Key) -> bool:
-        """False only if the key was certainly not seen."""
-        return not self.is_complete or hash(key) in self._keys
 
 
 class Receiver:
@@ -80,14 +62,17 @@ class Receiver:
         queries: StoreQueries,
         recent: Recent,
         clock: Clock,
+        batches: BatchFields | None = None,
     ) -> None:
         self._channels = list(channels)
+        self._joining = [channel for channel in channels if channel.fragments is not None]
         self._first = channels[0]
         self._fallback = channels[0].compiled.fallback_charset
         self._committer = committer
         self._queries = queries
         self._recent = recent
         self._clock = clock
+        self._batches = Batches(self, BatchSettings.of(batches or BatchFields()), self._fallback, clock)
         self._run_id = clock.random_bytes(4).hex().upper()
         self._receive_prefix = clock.random_bytes(8)
         self._count = 0
@@ -100,39 +85,34 @@ class Receiver:
 
     def take(self, payload: bytes, reply: Reply) -> None:
         """Answer one block, sooner or later; settles `reply` exactly once."""
+        if self._batches.running and self._batches.is_before(reply, partial(self.take, payload, reply)):
+            return
         now_us = self._clock.now_us()
-        is_single = payload.startswith(b"MSH") and payload.find(b"MSH", 3) < 0 and b"\n" not in payload
+        is_single = payload.startswith(b"MSH") and not (
+            payload.find(b"MSH", 3) >= 0 or b"\n" in payload or b"\rBTS" in payload or b"\rFTS" in payload
+        )
         if not is_single and (not payload.startswith(b"MSH") or any(mark in payload for mark in MAY_BE_SEVERAL)):
-            parts = split_batch(payload)
-            if parts != [payload]:
-                self._take_batch(payload, parts, reply, now_us)
+            batch = read_batch(payload)
+            if batch is not None:
+                self._batches.take(batch, reply, now_us)
                 return
-        self._take_one(payload, reply, now_us)
-
-    def _take_batch(self, payload: bytes, parts: list[bytes], reply: Reply, now_us: int) -> None:
-        """Several messages in one block: each is a message of its own, none is joined to its neighbour (hl7.md 67)."""
-        together = BatchReply(payload, reply, from_us(now_us), self._next_id)
-        for part in parts:
-            self._take_one(part, together.member(), now_us)
-        together.end()
+        self.take_one(payload, reply, now_us)
 
     def take_oversize(self, block: Oversize, reply: Reply) -> None:
         """Longer than the port's limit: refused with 207 and the limit, from what its start tells (hl7.md item 8)."""
+        if self._batches.running and self._batches.is_before(reply, partial(self.take_oversize, block, reply)):
+            return
         now_us = self._clock.now_us()
         channel = self._first
         channel.received += 1
         channel.meter.received(block.size_bytes, now_us / 1_000_000)
-        message: Message | None
-        try:
-            message = Message.parse(block.prefix, fallback=self._fallback)
-        except UnreadableMessage:
-            message = None
+        message = read_or_none(block.prefix, self._fallback)
         finding = entry.oversize(block.size_bytes, block.limit_bytes)
-        answer = refuse(message, [finding], "error", channel.answers, from_us(now_us), self._next_id)
+        answer = refuse(message, [finding], "error", channel.answers, from_us(now_us), self.next_id)
         # Only the start of it is here: that much is kept, so that somebody can see who sends such things.
         self._keep_rejected(channel, block.prefix, message, [finding], answer, reply, now_us)
 
-    def _take_one(self, raw: bytes, reply: AnyReply, now_us: int) -> None:
+    def take_one(self, raw: bytes, reply: AnyReply, now_us: int, noted: tuple[Finding, ...] = ()) -> None:
         now = from_us(now_us)
         if not self.has_room:
             self._no_room(raw, reply, now_us)
@@ -142,25 +122,43 @@ class Receiver:
         except UnreadableMessage as error:
             self._unreadable(raw, error, reply, now_us, now)
             return
-        for channel in self._channels:
-            if channel.compiled.accepts(message):
+        takers = self._channels
+        fragment: Fragment | None = None
+        if self._joining and (fragment := read_fragment(message)) is not None:
+            takers = self._takers(message, fragment)
+        for channel in takers:
+            if takers is not self._channels or channel.compiled.accepts(message):
                 break
         else:
             self._unclaimed(raw, message, reply, now_us, now)
             return
         if channel.compiled.fallback_charset != self._fallback and message.charset.evidence == "fallback":
             message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
+        number: int | None = None
+        if channel.sequences is not None and (written := written_in(message)):
+            judged = self._in_sequence(channel, channel.sequences, written, raw, message, reply, now_us)
+            if judged is None:
+                return
+            number = judged.number
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
         control_id = control_id_of(message)
         if not control_id:
-            answer = refuse(message, [entry.NO_CONTROL_ID], "reject", channel.answers, now, self._next_id)
+            answer = refuse(message, [entry.NO_CONTROL_ID], "reject", channel.answers, now, self.next_id)
             self._keep_rejected(channel, raw, message, [entry.NO_CONTROL_ID], answer, reply, now_us)
             return
         sender = sender_of(message)
         body_hash = hashlib.blake2b(raw, digest_size=16).digest()
         key = (channel.name, sender, control_id)
-        findings = entry.notices(message) if message.warnings else ()
+        findings = entry.notices(message) if message.warnings or len(message.fields(0)) > 15 else ()
+        if noted:
+            findings += noted
+        if fragment is not None and channel.fragments is not None:
+            part = record_of(
+                channel, self._next_receive_id(), raw, message, sender, control_id, body_hash, reply.peer, now_us
+            )
+            channel.fragments.offer(part, message, fragment, findings, reply, self)
+            return
         if channel.duplicates_window_us and self._recent.may_hold(key):
             try:
                 known = self._resend_of(channel, key, body_hash, reply, now_us)
@@ -171,28 +169,31 @@ class Receiver:
                 self._refused(waiting, error)
                 return
             if known is None:
+                if number is not None and channel.sequences is not None:
+                    channel.sequences.ended(sender, number)  # after a new start of the link: this is its base
                 return
             findings += known
+        read_as = message.beyond_ascii
+        if read_as is not None:
+            channel.senders.count(sender, read_as.evidence, findings)
+            if channel.compiled.strict_charset and (refusal := entry.undecodable(message)) is not None:
+                answer = refuse(message, [refusal], "error", channel.answers, now, self.next_id)
+                self._keep_rejected(channel, raw, message, [*findings, refusal], answer, reply, now_us)
+                return
+        if channel.drift is not None:
+            findings += channel.drift.observe(message, now)
         if channel.duplicates_window_us:
             waiting = _Waiting(self, channel, key, body_hash, reply)
             self._on_the_way[key, body_hash] = waiting
             self._recent.add(key)
         else:
             waiting = _Waiting(self, channel, None, body_hash, reply)
-        record = Received(
-            self._next_receive_id(),
-            channel.name,
-            channel.version,
-            now_us,
-            sender,
-            reply.peer,
-            type_of(message),
-            control_id,
-            body_hash,
-            raw,
-            "received",
+        waiting.record = record_of(
+            channel, self._next_receive_id(), raw, message, sender, control_id, body_hash, reply.peer, now_us
         )
-        waiting.record = record
+        if number is not None:
+            waiting.record.sequence = number
+            waiting.starts_numbered()
         try:
             if channel.answers_at_once:
                 self._since_timed += 1
@@ -200,14 +201,24 @@ class Receiver:
                 if self._since_timed >= TIMED_EVERY:
                     self._since_timed, timer = 0, channel.timer
                 self._finish(waiting, message, channel.compiled.run(message, now, timer=timer), findings, now)
-            elif channel.ack_when_stored:
+            elif channel.ack_when_stored and not channel.is_in_turn:
                 self._finish(waiting, message, Result.received(), findings, now)
             else:
                 self._in_turn(waiting, message, findings, now)
         except BaseException:
             # A defect of ours. The sender will send it again, and must not be made to wait for this one.
             self._on_the_way.pop((key, body_hash), None)
+            if number is not None:
+                waiting.ends_numbered(None)
             raise
+
+    def _takers(self, message: Message, fragment: Fragment) -> list[RunningChannel]:
+        """The one channel that has the fragments before this one, else all."""
+        sender = sender_of(message)
+        for channel in self._joining:
+            if channel.fragments is not None and channel.fragments.expects(sender, fragment):
+                return [channel]
+        return self._channels
 
     def _finish(
         self, waiting: "_Waiting", message: Message, result: Result, findings: tuple[Finding, ...], now: datetime
@@ -215,16 +226,22 @@ class Receiver:
         """The pipeline has spoken: make it durable, then say so."""
         channel = waiting.channel
         record = waiting.record
-        answer = answer_result(message, result, channel.answers, now, self._next_id)
+        if record.sequence is None:
+            answer = answer_result(message, result, channel.answers, now, self.next_id)
+        else:
+            answer = answer_result(message, result, channel.answers, now, self.next_id, record.sequence)
+            if result.state == "rejected":
+                record.sequence = None  # its sender is told no, and may send another one with this number
         record.state = result.state
         record.ack_code = answer.code
         record.ack = answer.payload
         every = findings + result.findings if findings else result.findings
         if every:
             record.findings = dump_findings(every)
-            for finding in every:
-                channel.meter.finding(finding.code)
+            channel.count_findings(every)
         record.deliveries = result.deliveries
+        if answer.apart:
+            record.deliveries = [*result.deliveries, *answer.deliveries]
         waiting.message = message
         waiting.answer = answer
         self._committer.put(record, waiting.committed, waiting.refused)
@@ -233,7 +250,8 @@ class Receiver:
         """The pipeline runs in a process of its own; messages of the channel take their turns there."""
 
         async def work() -> None:
-            result = await waiting.channel.process(waiting.record.raw, now)
+            channel = waiting.channel
+            result = Result.received() if channel.ack_when_stored else await channel.process(waiting.record.raw, now)
             try:
                 self._finish(waiting, message, result, findings, now)
             except BaseException:
@@ -246,6 +264,8 @@ class Receiver:
         """A defect of ours: those who wait are not answered, and may send it again without waiting for this one."""
         if waiting.key is not None:
             self._on_the_way.pop((waiting.key, waiting.body_hash), None)
+        if waiting.is_numbered:
+            waiting.ends_numbered(None)
         for reply in (waiting.reply, *waiting.also):
             reply.drop()
 
@@ -265,12 +285,57 @@ class Receiver:
         for known in same_id:
             if known.body_hash == body_hash:
                 channel.count("duplicate")
+                self.told((reply,), known.state, seq=known.seq)
+                if channel.delivered is not None and channel.delivered.rejoin(known, reply):
+                    return None
+                if channel.app_ack is not None:
+                    channel.app_ack.again(known.seq)
                 channel.meter.acknowledged(known.ack_code, self._clock.monotonic() - reply.started)
                 reply.settle(framed(known.ack))
                 return None
         if not same_id:
             return ()
         return (entry.id_used_again(same_id[0].seq),)
+
+    # -- numbered messages ----------------------------------------------------------------------
+
+    def _in_sequence(
+        self,
+        channel: RunningChannel,
+        numbers: SequenceNumbers,
+        written: str,
+        raw: bytes,
+        message: Message,
+        reply: AnyReply,
+        now_us: int,
+    ) -> Judgement | None:
+        """Judge a message by MSH-13. None: it is taken care of; else it is to be processed (hl7.md item 64)."""
+        sender = sender_of(message)
+        if numbers.waits(sender, partial(self.take_one, raw, reply, now_us)):
+            return None  # it is taken when its turn has come
+        judged = numbers.judge(sender, written)
+        if judged.verdict == "take" or not control_id_of(message):
+            return judged
+        channel.received += 1
+        channel.meter.received(len(raw), now_us / 1_000_000)
+        now = from_us(now_us)
+        if judged.finding is not None:
+            found = [judged.finding]
+            answer = refuse(message, found, "error", channel.answers, now, self.next_id, judged.expected)
+            self._keep_rejected(channel, raw, message, found, answer, reply, now_us)
+            return None
+        answer = answer_result(message, Result("filtered"), channel.answers, now, self.next_id, judged.expected)
+        if judged.verdict == "again":
+            channel.count("duplicate")
+            channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
+            self.told((reply,), "processed")
+            reply.settle(framed(answer.payload))
+            return None
+        waiting = self._kept(channel, raw, message, (entry.LINK,), answer, reply, now_us, "filtered")
+        waiting.record.sequence = judged.number
+        waiting.starts_numbered()
+        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+        return None
 
     # -- refusals -------------------------------------------------------------------------------
 
@@ -279,7 +344,12 @@ class Receiver:
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
         finding = entry.unreadable(error)
-        answer = refuse(None, [finding], "reject", channel.answers, now, self._next_id)
+        mllp = channel.compiled.file.listen.mllp
+        if mllp is not None and mllp.unreadable == "close":
+            reply.sender.close_when_answered()
+            self._keep_rejected(channel, raw, None, [finding], NOTHING, reply, now_us)
+            return
+        answer = refuse(None, [finding], "reject", channel.answers, now, self.next_id)
         self._keep_rejected(channel, raw, None, [finding], answer, reply, now_us)
 
     def _unclaimed(self, raw: bytes, message: Message, reply: AnyReply, now_us: int, now: datetime) -> None:
@@ -288,19 +358,28 @@ class Receiver:
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
         finding = entry.unclaimed([c.compiled for c in self._channels], message)
-        answer = refuse(message, [finding], "reject", channel.answers, now, self._next_id)
+        answer = refuse(message, [finding], "reject", channel.answers, now, self.next_id)
         self._keep_rejected(channel, raw, message, [finding], answer, reply, now_us)
+
+    def take_miscounted(self, raw: bytes, noted: Sequence[Finding], reply: AnyReply, now_us: int) -> None:
+        """Of a batch or file whose count is not true, on a port that refuses such; a resend has its stored answer."""
+        findings = entry.refused_for_count(noted)
+        message = read_or_none(raw, self._fallback)
+        if message is not None and self._is_stored(message, raw, reply, now_us):
+            return
+        takers = [c for c in self._channels if message is not None and c.compiled.accepts(message)]
+        channel = takers[0] if takers else self._first
+        channel.received += 1
+        channel.meter.received(len(raw), now_us / 1_000_000)
+        answer = refuse(message, findings, "error", channel.answers, from_us(now_us), self.next_id)
+        self._keep_rejected(channel, raw, message, findings, answer, reply, now_us)
 
     def _no_room(self, raw: bytes, reply: AnyReply, now_us: int) -> None:
         """Refused before anything is done with it, and counted; its sender keeps it and tries again.
 
         What is stored already needs no room: a resend of it gets its answer, never a no after a yes.
         """
-        message: Message | None
-        try:
-            message = Message.parse(raw, fallback=self._fallback)
-        except UnreadableMessage:
-            message = None
+        message = read_or_none(raw, self._fallback)
         if message is not None and self._is_stored(message, raw, reply, now_us):
             return
         waiting = _Waiting(self, self._first, None, b"", reply)
@@ -333,8 +412,22 @@ class Receiver:
         now_us: int,
     ) -> None:
         """Keep what was refused with its bytes, so that nothing that came is without a trace."""
-        for finding in findings:
-            channel.meter.finding(finding.code)
+        waiting = self._kept(channel, raw, message, findings, answer, reply, now_us, "rejected")
+        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+
+    def _kept(
+        self,
+        channel: RunningChannel,
+        raw: bytes,
+        message: Message | None,
+        findings: Sequence[Finding],
+        answer: Answer,
+        reply: AnyReply,
+        now_us: int,
+        state: MessageState,
+    ) -> "_Waiting":
+        """The record of a message that no pipeline sees, and who waits for it."""
+        channel.count_findings(findings)
         waiting = _Waiting(self, channel, None, b"", reply)
         waiting.message = message
         waiting.answer = answer
@@ -349,12 +442,13 @@ class Receiver:
             control_id_of(message) if message is not None else "",
             hashlib.blake2b(raw, digest_size=16).digest(),
             raw,
-            "rejected",
+            state,
             answer.code,
             answer.payload,
             dump_findings(findings),
+            answer.deliveries,
         )
-        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+        return waiting
 
     # -- ends -----------------------------------------------------------------------------------
 
@@ -362,6 +456,11 @@ class Receiver:
         """The message is on stable storage: now, and only now, its sender may be told so."""
         channel = waiting.channel
         answer = waiting.answer
+        if answer.is_first:
+            self._answer_later(waiting, seq)
+            channel.count(waiting.record.state)
+            channel.offer(deliveries)
+            return
         waiting.reply.settle(framed(answer.payload))
         now = self._clock.monotonic()
         channel.meter.acknowledged(answer.code, now - waiting.reply.started)
@@ -374,15 +473,31 @@ class Receiver:
         channel.count(waiting.record.state)
         if deliveries:
             channel.offer(deliveries)
-        elif waiting.record.state == "received":
+        if waiting.record.state == "received":
             channel.backlog.offer(seq, waiting.record.raw, waiting.record.received_at_us)
+        if waiting.is_numbered:
+            waiting.ends_numbered(waiting.record.sequence)
+
+    def _answer_later(self, waiting: "_Waiting", seq: MessageSeq) -> None:
+        """The message is stored, and what its sender is told is for a destination to say."""
+        later = waiting.channel.delivered
+        assert later is not None and waiting.message is not None, "only such a channel gives such an answer"
+        if waiting.key is not None:
+            del self._on_the_way[waiting.key, waiting.body_hash]
+            for _ in waiting.also:
+                waiting.channel.count("duplicate")
+        later.committed(seq, waiting.message, waiting.answer, [waiting.reply, *waiting.also])
 
     def _refused(self, waiting: "_Waiting", error: Exception) -> None:
         """The store could not take it, and certainly did not: say so, and let the sender try again (hl7.md item 19)."""
-        channel = waiting.channel
         if waiting.key is not None:
             del self._on_the_way[waiting.key, waiting.body_hash]
-        replies = [waiting.reply, *waiting.also]
+        if waiting.is_numbered:
+            waiting.ends_numbered(None)
+        self.not_stored(waiting.channel, waiting.message, [waiting.reply, *waiting.also])
+
+    def not_stored(self, channel: RunningChannel, message: Message | None, replies: Sequence[AnyReply]) -> None:
+        """What a sender is told when the store has no room; also of a fragment."""
         channel.count("refused")
         if channel.answers.on_store_failure == "close":
             for reply in replies:
@@ -391,14 +506,41 @@ class Receiver:
         finding = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
         kind: Decision = "error" if channel.answers.on_store_failure == "AE" else "reject"
         now = from_us(self._clock.now_us())
-        answer = refuse(waiting.message, [finding], kind, channel.answers, now, self._next_id)
+        answer = refuse(message, [finding], kind, channel.answers, now, self.next_id)
         for reply in replies:
             channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
-            reply.settle(framed(answer.payload))
+            # What would go over a connection of our own cannot be stored now: better here than not at all.
+            reply.not_kept(framed(answer.payload or answer.apart))
+
+    def told(
+        self,
+        replies: Sequence[AnyReply],
+        state: MessageState,
+        findings: Sequence[Finding] = (),
+        seq: MessageSeq | None = None,
+    ) -> None:
+        """What has become of a message, durably, before its reply is settled: for those who need more than an answer.
+
+        For what comes without a commit of its own here, that is resends, fragments, empty batches; else `_committed`.
+        """
+
+    # -- fragments ------------------------------------------------------------------------------
+
+    def keep_rejected(
+        self, channel: RunningChannel, record: Received, message: Message, finding: Finding, reply: AnyReply
+    ) -> None:
+        """Refuse a fragment that has no place; its sender keeps it."""
+        now = from_us(record.received_at_us)
+        answer = refuse(message, [finding], "error", channel.answers, now, self.next_id)
+        self._keep_rejected(channel, record.raw, message, [finding], answer, reply, record.received_at_us)
+
+    def remember(self, record: Received) -> None:
+        """A fragment is stored, or about to be: its control id may come again."""
+        self._recent.add((record.channel, record.sender, record.control_id))
 
     # -- ids ------------------------------------------------------------------------------------
 
-    def _next_id(self) -> str:
+    def next_id(self) -> str:
         """MSH-10 of an answer of ours: unique over restarts, at most 20 characters (hl7.md item 25)."""
         self._count += 1
         return f"{self._run_id}{self._count:X}"
@@ -411,7 +553,18 @@ class Receiver:
 class _Waiting:
     """One message between its pipeline and its commit, with all who wait for that."""
 
-    __slots__ = ("_receiver", "also", "answer", "body_hash", "channel", "key", "message", "record", "reply")
+    __slots__ = (
+        "_receiver",
+        "also",
+        "answer",
+        "body_hash",
+        "channel",
+        "is_numbered",
+        "key",
+        "message",
+        "record",
+        "reply",
+    )
 
     record: Received
     answer: Answer
@@ -426,44 +579,22 @@ class _Waiting:
         self.reply = reply
         self.also: list[AnyReply] = []
         self.message: Message | None = None
+        self.is_numbered = False
+
+    def starts_numbered(self) -> None:
+        """Others of its sender wait for its end."""
+        assert self.channel.sequences is not None
+        self.is_numbered = True
+        self.channel.sequences.begin(self.record.sender)
+
+    def ends_numbered(self, number: int | None) -> None:
+        """It is stored, and the link stands at `number`; None: where it stood before."""
+        assert self.channel.sequences is not None
+        self.is_numbered = False
+        self.channel.sequences.ended(self.record.sender, number)
 
     def committed(self, seq: MessageSeq, deliveries: list[Delivery]) -> None:
         self._receiver._committed(self, seq, deliveries)
 
     def refused(self, error: Exception) -> None:
         self._receiver._refused(self, error)
-
-
-def framed(payload: bytes) -> bytes:
-    """An answer as it goes on the wire; b'' where none is due. Several answers in one are already separated."""
-    return VT + payload + END if payload else b""
-
-
-def sender_of(message: Message) -> str:
-    """MSH-3 and MSH-4 as `APP|FACILITY`: whose a control id is (hl7.md item 68)."""
-    fields = message.fields(0)
-    if len(fields) < 5:
-        return "|"
-    return printable(f"{fields[3]}|{fields[4]}", MOST_SENDER)
-
-
-def control_id_of(message: Message) -> str:
-    """MSH-10 as it stands, '' where there is none."""
-    fields = message.fields(0)
-    return printable(fields[10], MOST_CONTROL_ID) if len(fields) > 10 and fields[0] == "MSH" else ""
-
-
-def type_of(message: Message) -> str:
-    """MSH-9 as `ADT^A01`, whatever the delimiters."""
-    fields = message.fields(0)
-    if len(fields) < 10 or fields[0] != "MSH":
-        return ""
-    parts = fields[9].split(message.delimiters.cut_component, 2)
-    return printable("^".join(parts[:2]), MOST_TYPE)
-
-
-def printable(text: str, most: int) -> str:
-    """Text as a store, a log and a terminal can hold it: cut, and without control characters and lone surrogates."""
-    if len(text) <= most and text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "?" for c in text[:most])

@@ -22,7 +22,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
-from engine.ports.sink import Sink
+from engine.ports.sink import AnsweringSink, Sink
 from engine.ports.store import StoreError
 from engine.runtime.committer import Committer
 from engine.runtime.policy import Done, Policy, Retry, SetAside, Stop, after, word
@@ -51,6 +51,18 @@ class QueueReader(Protocol):
         limit: int,
         most_bytes: int | None = None,
     ) -> Sequence[Delivery]: ...
+
+
+class LaneWatcher(Protocol):
+    """Who must know how deliveries of a lane end: senders may wait for it."""
+
+    def ending(self, delivery: Delivery, outcome: Outcome, result: DeliveryResult) -> bool:
+        """A delivery ends, and `result` will say so; may add to it. True: somebody waits for its record."""
+        ...
+
+    def recorded(self, delivery_id: DeliveryId) -> None:
+        """That is on stable storage."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -95,6 +107,7 @@ class Lane:
         self._down = False
         self.state = "idle"
         self.last_note = ""
+        self.watcher: LaneWatcher | None = None
 
     @property
     def name(self) -> str:
@@ -110,6 +123,12 @@ class Lane:
     def attempts(self) -> int:
         """How often the head was tried."""
         return self._ready[0].attempts if self._ready else 0
+
+    def watch(self, watcher: LaneWatcher) -> None:
+        """Tell `watcher` of each end; where the receiver's application answers after its CA, wait for that, too."""
+        self.watcher = watcher
+        if isinstance(self._sink, AnsweringSink):
+            self._sink.await_application()
 
     # -- what comes in --------------------------------------------------------------------------
 
@@ -295,11 +314,10 @@ class Lane:
             if self._first_try:
                 self._first_try.pop(delivery_id, None)
             self.last_note = ""
-            self._end(
-                DeliveryResult(
-                    delivery_id, "delivered", delivery.attempts + 1, self._clock.now_us(), 0, "delivered", outcome.note
-                )
+            result = DeliveryResult(
+                delivery_id, "delivered", delivery.attempts + 1, self._clock.now_us(), 0, "delivered", outcome.note
             )
+            self._end(result, self.watcher is not None and self.watcher.ending(delivery, outcome, result))
             return True
         policy = self.settings.policy
         attempts = delivery.attempts + 1
@@ -335,20 +353,22 @@ class Lane:
             self._committer.record(result, None, urgent=False)
             return False
         del self._first_try[delivery.id]
-        self._end(result)
+        self._end(result, self.watcher is not None and self.watcher.ending(delivery, outcome, result))
         return True
 
-    def _end(self, result: DeliveryResult) -> None:
+    def _end(self, result: DeliveryResult, urgent: bool) -> None:
         """A delivery has come to its end: record that, at once if the next one must wait for it."""
         unrecorded = self._unrecorded
         unrecorded.add(result.delivery_id)
-        urgent = len(unrecorded) >= self.settings.window and bool(self._ready)
+        urgent = urgent or (len(unrecorded) >= self.settings.window and bool(self._ready))
         self._committer.record(result, partial(self._recorded, result.delivery_id), urgent=urgent)
 
     def _recorded(self, delivery_id: DeliveryId) -> None:
         """The end of one delivery is on stable storage."""
         full = len(self._unrecorded) >= self.settings.window
         self._unrecorded.discard(delivery_id)
+        if self.watcher is not None:
+            self.watcher.recorded(delivery_id)
         if full:
             self._wake.set()
 

@@ -21,6 +21,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 READ_BUFFER_BYTES = 256 * 1024
 SWEEP_S = 0.25
+COUNT_EVERY = 20
+"""At every n-th sweep the decoders of all connections are asked what they passed over."""
 ACCEPT_BACKLOG = 512
 LINGER_S = 0.5
 """How long a peer that we close on may go on sending, so that it gets to read our last answers."""
@@ -30,7 +32,8 @@ LINGER_S = 0.5
 class ListenerSettings:
     """One port. Sizes in bytes, times in seconds; `idle_timeout_s` 0: a quiet sender may stay for ever.
 
-    `allow` empty: every address. `frame_timeout_s` runs from the first byte of a block to its end.
+    `allow` empty: every address. `frame_timeout_s` runs from the first byte of a block to its end. `connection` is
+    the kind for the port's release of MLLP; the last two are for one that waits for commits.
     """
 
     name: str
@@ -44,6 +47,9 @@ class ListenerSettings:
     frame_timeout_s: float = 60.0
     trailing_cr_s: float = 1.0
     lenient_fs: bool = False
+    connection: type[Connection] = Connection
+    commit_timeout_s: float = 10.0
+    commit_retries: int = 2
 
 
 class BlockTaker(Protocol):
@@ -81,6 +87,7 @@ class Listener:
         self._empty = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._stopping = False
+        self._sweeps = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._warned: set[tuple[str, str]] = set()
 
@@ -90,7 +97,7 @@ class Listener:
         """Bind and listen; the address in use (port 0: a free one). Raises OSError."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Connection(self, self._view),
+            lambda: self.settings.connection(self, self._view),
             self.settings.host,
             self.settings.port,
             ssl=self.settings.tls,
@@ -199,12 +206,21 @@ class Listener:
         """A one-byte commit block: the peer speaks MLLP Release 2, and this port Release 1 (hl7.md item 15)."""
         self._event(connection, "commit-byte", "the peer sends MLLP Release 2 commit blocks; they are ignored")
 
+    def commit_refused(self, connection: Connection) -> None:
+        """A negative commit block: the peer could not keep our answer (hl7.md item 14)."""
+        self._event(connection, "commit-refused", "the peer answered an acknowledgement of ours with a negative commit")
+
+    def uncommitted(self, connection: Connection) -> None:
+        """Our answer was written as often as allowed, and never committed."""
+        self._event(connection, "uncommitted", "the peer does not commit our answers, as `answers_committed` requires")
+
     def truncated(self, connection: Connection) -> None:
         """The peer went away in the middle of a block; it was not answered and not kept."""
         self._event(connection, "truncated", "the connection ended in the middle of a block")
 
     def gone(self, connection: Connection) -> None:
         """A connection ended."""
+        self.count_ignored(connection)
         self._watched.discard(connection)
         if connection in self._connections:
             self._connections.discard(connection)
@@ -212,6 +228,13 @@ class Listener:
                 self._empty.set()
             self._meter.connections(self.settings.name, len(self._connections))
             self.room.leave(connection)
+
+    def count_ignored(self, connection: Connection) -> None:
+        """What came outside of blocks, and blocks without content, into the statistics (hl7.md items 4 and 9)."""
+        decoder = connection.decoder
+        if decoder.garbage_bytes or decoder.empty_blocks:
+            self._meter.ignored(self.settings.name, decoder.garbage_bytes, decoder.empty_blocks)
+            decoder.garbage_bytes = decoder.empty_blocks = 0
 
     def crowded(self, connection: Connection) -> None:
         """Half blocks of many senders filled the room, and this one began last."""
@@ -229,6 +252,10 @@ class Listener:
         for connection in list(self._watched):
             self._look_at(connection, now)
         self.room.look()
+        self._sweeps += 1
+        if self._sweeps % COUNT_EVERY == 0:
+            for connection in self._connections:
+                self.count_ignored(connection)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _look_at(self, connection: Connection, now: float) -> None:

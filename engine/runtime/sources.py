@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from engine.config.fragments import Batches
 from engine.config.kinds import SourceKind as KnownKind
 from engine.config.listen import ListenOptions
 from engine.config.site import LoadedChannel
@@ -28,7 +29,7 @@ log = logging.getLogger("segmill.source")
 FIRST_RESTART_S = 1.0
 MOST_RESTART_S = 60.0
 
-MakeReceiver = Callable[[Sequence[RunningChannel]], TellingReceiver]
+MakeReceiver = Callable[[Sequence[RunningChannel], Batches], TellingReceiver]
 
 
 @dataclass(slots=True)
@@ -83,8 +84,8 @@ class RunningSource:
             by_apart.setdefault(channel.file.listen.options.apart, []).append(channel)
         places: list[Place] = []
         for group in by_apart.values():
-            made = receiver([channels[channel.name] for channel in group])
             options: ListenOptions = group[0].file.listen.options
+            made = receiver([channels[channel.name] for channel in group], options.batches)
             inlet = RoomyInlet(made, room, clock, options.max_message)
             self.receivers.append(made)
             self._inlets.append(inlet)

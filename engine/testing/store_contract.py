@@ -11,10 +11,28 @@ from typing import Any, Protocol
 
 import pytest
 
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Intake, Reprocessed
-from engine.model.finding import load_findings
+from engine.model.envelope import (
+    AckUpdate,
+    Batch,
+    Committed,
+    Delivery,
+    DeliveryResult,
+    DraftDelivery,
+    Intake,
+    Parts,
+    Reprocessed,
+)
+from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
-from engine.model.states import DELIVERY_STATES, MESSAGE_MOVES, MESSAGE_STATES, DeliveryState, IllegalMove, MessageState
+from engine.model.states import (
+    DELIVERY_STATES,
+    FINISHED,
+    MESSAGE_MOVES,
+    MESSAGE_STATES,
+    DeliveryState,
+    IllegalMove,
+    MessageState,
+)
 from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoreError, StoreInUse, StoreQueries
 
 LAB = ChannelName("lab")
@@ -578,6 +596,72 @@ class StoreContract:
         assert [(m.seq, m.raw) for m in found] == [(1, given[0].raw), (3, given[2].raw)]
         assert [m.seq for m in store.unprocessed(LAB, MessageSeq(3), 2)] == [4]
 
+    # -- fragments ------------------------------------------------------------------------------
+
+    def test_fragments_wait_in_order_with_their_bytes_and_over_a_crash(self, bench: StoreBench) -> None:
+        given = [intake(state="waiting") for _ in range(4)]
+        bench.store.commit(Batch([*given, intake(), intake(state="waiting", channel=ADT)]))
+        store = bench.restart(clean=False)
+        found = store.waiting(LAB, MessageSeq(0), 3)
+        assert [(m.seq, m.raw, m.control_id) for m in found] == [
+            (seq, given[seq - 1].raw, given[seq - 1].control_id) for seq in (1, 2, 3)
+        ]
+        assert [m.seq for m in store.waiting(LAB, MessageSeq(3), 3)] == [4]
+        assert not store.unprocessed(LAB, MessageSeq(0), 3)
+
+    def test_fragments_move_on_with_the_message_that_is_made_of_them(self, store: Store, queries: StoreQueries) -> None:
+        store.commit(Batch([intake(state="waiting", ack_code="CA", ack=b"a%d" % n) for n in range(3)]))
+        seqs = [MessageSeq(n) for n in (1, 2, 3)]
+        whole = intake(EPR, parts=Parts(seqs, ack_code="AA", ack=b"all"))
+        committed = store.commit(Batch([whole]))
+        assert [(m.state, m.ack_code, m.ack) for m in map(queries.message, seqs) if m] == [
+            ("joined", "CA", b"a0"),
+            ("joined", "CA", b"a1"),
+            ("joined", "AA", b"all"),
+        ]
+        assert [d.body for d in committed.deliveries[0]] == [whole.raw]
+        assert dict(queries.counts()) == {(LAB, "joined"): 3, (LAB, "processed"): 1} | {
+            key: 0 for key in queries.counts() if key[1] == "waiting"
+        }
+        assert not store.waiting(LAB, MessageSeq(0), 10)
+        again = store.commit(Batch([whole]))
+        assert again.seqs == committed.seqs
+
+    def test_fragments_of_a_rejected_message_are_rejected_with_it_and_keep_their_answers(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        store.commit(Batch([intake(state="waiting", ack_code="CA", ack=b"a")]))
+        store.commit(Batch([intake(state="rejected", parts=Parts([MessageSeq(1)], "rejected"))]))
+        assert [(m.state, m.ack) for m in queries.messages(newest_first=False)] == [
+            ("rejected", b"a"),
+            ("rejected", b""),
+        ]
+
+    @pytest.mark.parametrize("before", [state for state in MESSAGE_STATES if state != "waiting"])
+    def test_only_what_waits_can_become_a_part_and_nothing_is_kept_otherwise(
+        self, before: MessageState, store: Store, queries: StoreQueries
+    ) -> None:
+        store.commit(Batch([intake(state="waiting"), intake(state=before)]))
+        for parts in (Parts([MessageSeq(1), MessageSeq(2)]), Parts([MessageSeq(1), MessageSeq(9)])):
+            with pytest.raises(IllegalMove):
+                store.commit(Batch([intake(EPR), intake(EPR, parts=parts)]))
+        assert [m.state for m in queries.messages(newest_first=False)] == ["waiting", before]
+        assert not store.queued(LAB, EPR, FIRST, 10)
+
+    def test_a_fragment_whose_bytes_are_damaged_is_held(self, bench: StoreBench) -> None:
+        bench.store.commit(Batch([intake(state="waiting") for _ in range(2)]))
+        bench.damage(MessageSeq(1))
+        store = bench.restart(clean=True)
+        assert [m.seq for m in store.waiting(LAB, MessageSeq(0), 10)] == [2]
+        queries = store.queries()
+        assert [m.state for m in queries.messages(newest_first=False)] == ["held", "waiting"]
+        queries.close()
+
+    def test_what_is_known_of_a_message_says_its_state(self, store: Store, queries: StoreQueries) -> None:
+        store.commit(Batch([intake(control_id="A1", state=state) for state in ("waiting", "held", "processed")]))
+        for side in (store, queries):
+            assert [k.state for k in side.known(LAB, "HIS|MAIN", "A1", 0)] == ["processed", "held", "waiting"]
+
     def test_the_same_files_are_the_same_version_and_can_be_had_back(self, store: Store, queries: StoreQueries) -> None:
         files = {"channel.yaml": b"a", "tables/x.csv": b"b"}
         first = store.channel_version(LAB, files)
@@ -587,6 +671,60 @@ class StoreContract:
         assert store.channel_version(LAB, dict(reversed(files.items()))) == first
         assert queries.version_files(first) == files
         assert queries.version_files(second) == {**files, "tables/x.csv": b"c"}
+
+    # -- answers that come later ----------------------------------------------------------------
+
+    def test_a_destinations_answer_and_what_the_sender_is_told_by_it_are_one_transaction(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        ((first,), (second,)) = store.commit(
+            Batch([intake(EPR, control_id="A1", ack_code="CA"), intake(EPR)])
+        ).deliveries
+        told = result(first, ack_code="AA", ack=b"MSA|CA\x1c\r\x0bMSA|AA\r")
+        with pytest.raises(IllegalMove):
+            store.commit(Batch(results=[told, result(second), result(second)]))
+        assert [k.ack_code for k in store.known(LAB, "HIS|MAIN", "A1", 0)] == ["CA"]
+        store.commit(Batch(results=[result(second), told]))
+        (known,) = queries.known(LAB, "HIS|MAIN", "A1", 0)
+        assert (known.ack_code, known.ack) == ("AA", told.ack)
+        other = queries.message(second.seq)
+        assert other is not None
+        assert (other.ack_code, other.ack) == ("", b"")
+
+    def test_an_answer_that_was_positive_is_never_replaced(self, store: Store, queries: StoreQueries) -> None:
+        ((first,),) = store.commit(Batch([intake(EPR, ack_code="AE", ack=b"no")])).deliveries
+        store.commit(Batch(results=[result(first, "queued", ack_code="AA", ack=b"yes")]))
+        store.commit(Batch(results=[result(first, "held", attempts=2, ack_code="AE", ack=b"no again")]))
+        store.amend_acks([AckUpdate(first.seq, "AE", b"too late")])
+        stored = queries.message(first.seq)
+        assert stored is not None
+        assert (stored.ack_code, stored.ack) == ("AA", b"yes")
+
+    def test_answers_are_amended_with_what_was_found(self, bench: StoreBench) -> None:
+        before, late = Finding("W202", "warning", "no route"), Finding("E238", "error", "no answer in time")
+        (seq, other) = bench.store.commit(Batch([intake(findings=dump_findings([before])), intake()])).seqs
+        bench.store.amend_acks([AckUpdate(seq, "AE", b"no", [late]), AckUpdate(MessageSeq(77), "AE", b"", [late])])
+        queries = bench.restart(clean=False).queries()
+        stored, untouched = queries.message(seq), queries.message(other)
+        queries.close()
+        assert stored is not None
+        assert untouched is not None
+        assert (stored.ack_code, stored.ack) == ("AE", b"no")
+        assert load_findings(stored.findings) == (before, late)
+        assert (untouched.ack_code, untouched.findings) == ("", "")
+
+    def test_sequence_numbers_are_kept_with_the_message_that_has_them(self, bench: StoreBench) -> None:
+        store = bench.store
+        numbered = [intake(sequence=1), intake(sender="B|", sequence=7), intake(sequence=2), intake()]
+        store.commit(Batch(numbered))
+        with pytest.raises(ValueError, match=r"hold|encode"):
+            store.commit(Batch([intake(sequence=3), intake(sender="\udce9|")]))
+        store.commit(Batch([intake(channel=ADT, sequence=9), intake(sender="B|", sequence=-1)]))
+        assert dict(store.last_sequences(LAB)) == {"HIS|MAIN": 2}
+        store = bench.restart(clean=False)
+        assert dict(store.last_sequences(LAB)) == {"HIS|MAIN": 2}
+        assert dict(store.last_sequences(ADT)) == {"HIS|MAIN": 9}
+        assert dict(store.last_sequences(ChannelName("other"))) == {}
 
     # -- lists ----------------------------------------------------------------------------------
 
@@ -708,6 +846,12 @@ class StoreContract:
         assert seqs_of(queries, newest_first=False) == [3, 4, 5, 9, 10]
         assert all((m := queries.message(MessageSeq(seq))) is not None and m.raw for seq in (3, 4, 5))
         assert [d.seq for d in store.queued(LAB, EPR, FIRST, 10)] == [4]
+
+    def test_every_finished_state_is_forgotten_and_no_other(self, store: Store, queries: StoreQueries) -> None:
+        rows = [intake(received_at_us=T0, state=state) for state in MESSAGE_STATES]
+        store.commit(Batch(rows))
+        self._forget(store, 0, 1000)
+        assert {m.state for m in queries.messages()} == set(MESSAGE_STATES) - FINISHED
 
     def test_a_message_that_is_given_up_goes_as_any_other(
         self, aged: Committed, store: Store, queries: StoreQueries

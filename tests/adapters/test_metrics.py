@@ -37,6 +37,8 @@ def busy(meter: PrometheusMeter) -> PrometheusMeter:
     channel.acknowledged("AA", 0.0015)
     channel.step("1 set", 0.00002)
     channel.finding("E214")
+    channel.breach("PID-3.usage", "error")
+    channel.drift("HIS|NORTH", "PID-3.4", 1)
     lane = meter.lane("adt", "ris")
     lane.attempt("delivered", 0.004)
     lane.depth(3, 1, 940_000_000)
@@ -44,6 +46,8 @@ def busy(meter: PrometheusMeter) -> PrometheusMeter:
     meter.commit(0.0009, 17)
     meter.connections("0.0.0.0:2575", 4)
     meter.connection_event("0.0.0.0:2575", "accepted")
+    meter.ignored("0.0.0.0:2575", 10, 1)
+    meter.ignored("0.0.0.0:2575", 2, 2)
     return meter
 
 
@@ -57,6 +61,10 @@ def test_everything_the_runtime_counts_is_on_the_page(meter):
     assert value(meter, "segmill_ack_seconds_sum", channel="adt") == 0.0015
     assert value(meter, "segmill_step_seconds_count", channel="adt", step="1 set") == 1
     assert value(meter, "segmill_findings_total", channel="adt", code="E214") == 1
+    labels = {"channel": "adt", "rule": "PID-3.usage", "mode": "reject"}
+    assert value(meter, "segmill_validation_findings_total", **labels) == 1
+    labels = {"channel": "adt", "sender": "HIS|NORTH", "place": "PID-3.4"}
+    assert value(meter, "segmill_profile_drift_senders", **labels) == 1
     assert value(meter, "segmill_deliveries_total", channel="adt", destination="ris", outcome="delivered") == 1
     assert value(meter, "segmill_delivery_seconds_count", channel="adt", destination="ris") == 1
     assert value(meter, "segmill_queue_depth", channel="adt", destination="ris", state="queued") == 3
@@ -67,6 +75,8 @@ def test_everything_the_runtime_counts_is_on_the_page(meter):
     assert value(meter, "segmill_commit_messages_sum") == 17
     assert value(meter, "segmill_connections", listener="0.0.0.0:2575") == 4
     assert value(meter, "segmill_connection_events_total", listener="0.0.0.0:2575", event="accepted") == 1
+    assert value(meter, "segmill_ignored_bytes_total", listener="0.0.0.0:2575") == 12
+    assert value(meter, "segmill_empty_blocks_total", listener="0.0.0.0:2575") == 3
     assert any(name == "segmill_build_info" for name, _ in samples(meter))
     assert any(name == "process_resident_memory_bytes" for name, _ in samples(meter))
 

@@ -146,3 +146,14 @@ async def test_an_endless_source_ends_when_told_to(messages):
 )
 def test_the_control_id_is_found_byte_for_byte(raw, control_id):
     assert control_id_of(raw) == control_id
+
+
+def test_a_control_id_that_its_charset_can_write_in_two_ways_is_known_as_it_was_written():
+    body = b"MSH|^~\\&|A|B|C|D|2026||ADT^A01|\xfa@|P|2.5.1||||||ISO IR14\rPID|1\r"
+    assert control_id_of(body) == b"\xfa@"
+
+
+def test_a_header_is_read_with_the_message_behind_it():
+    # Alone, its line feed would end a segment, and its bytes would be of another character set.
+    body = b"MSH|^~\\&|A|B|C|D|2026||A\xff^A01\n\xff|\xb6\xba|P|2.5.1||||||KS Y 1001\rPID|1||\xdf\xba\r"
+    assert control_id_of(body) == b"\xb6\xba"

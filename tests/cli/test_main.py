@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from engine.cli.command import COMMANDS, OTHER_WORDS, Command
+from engine.cli.command import COMMANDS, OTHER_WORDS, Command, Group
 from engine.cli.exits import MEANINGS
 from engine.cli.main import segmill as group
 
@@ -29,6 +29,18 @@ def commands() -> list[Command]:
     ctx = click.Context(group)
     found = [group.get_command(ctx, name) for name in COMMANDS]
     assert all(isinstance(command, Command) for command in found)
+    return found
+
+
+def leaves() -> list[tuple[str, Command]]:
+    """What can be run, by the words that run it: of a group its commands."""
+    found: list[tuple[str, Command]] = []
+    for command in commands():
+        if isinstance(command, Group):
+            ctx = click.Context(command)
+            found += [(f"{command.name} {name}", command.get_command(ctx, name)) for name in command.subcommands]
+        else:
+            found.append((command.name, command))
     return found
 
 
@@ -67,13 +79,18 @@ def test_the_first_help_names_every_command_and_every_exit_code(segmill):
 def test_the_list_says_of_a_command_what_its_own_help_says():
     for command in commands():
         assert (command.help or "").partition("\n")[0].strip() == COMMANDS[command.name or ""]
+        if isinstance(command, Group):
+            for name, sentence in command.subcommands.items():
+                below = command.get_command(click.Context(command), name)
+                assert (below.help or "").partition("\n")[0].strip() == sentence == below.get_short_help_str(200)
+                assert set(below.examples) <= set(command.examples), "so that they are run with all others"
 
 
 def test_every_command_has_json_and_an_example_and_says_how_it_ends(segmill):
-    for command in commands():
-        said = segmill(command.name, "--help").out
-        assert any("--json" in parameter.opts for parameter in command.params), command.name
-        assert any(example.startswith(f"segmill {command.name}") for example in command.examples)
+    for words, command in leaves():
+        said = segmill(*words.split(), "--help").out
+        assert any("--json" in parameter.opts for parameter in command.params), words
+        assert any(example.startswith(f"segmill {words}") for example in command.examples)
         assert "Examples:" in said
         assert "Exit codes:" in said
 

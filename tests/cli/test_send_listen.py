@@ -172,6 +172,9 @@ def test_tls_checks_the_receiver_and_shows_our_certificate(segmill, files, tmp_p
         assert segmill(*words, "--tls-ca", tmp_path / "missing.pem").code == 2
 
 
+WIDE = "MSH|^~\\&|Hł|N|||2026||ADT^A01|1|P|2.5\r".encode("utf-16")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -200,19 +203,28 @@ def test_a_file_without_a_message_is_named_before_anything_is_sent(segmill, file
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "told", "hows"),
     [
-        (messages.adt().replace(b"Anna", b"A\x1cna"), "start-of-block or end-of-block"),
-        ("MSH|^~\\&|HIS|N|||2026||ADT^A01|1|P|2.5\r".encode("utf-16"), "UTF-16"),
+        (messages.adt().replace(b"Anna", b"A\x1cna"), "start-of-block or end-of-block", ((), ("--raw",))),
+        (WIDE, "UTF-16", (("--raw",),)),
     ],
 )
-def test_what_cannot_go_over_mllp_is_told_before_anything_is_sent(segmill, tmp_path, content, told):
+def test_what_cannot_go_over_mllp_is_told_before_anything_is_sent(segmill, tmp_path, content, told, hows):
     (tmp_path / "m.hl7").write_bytes(content)
-    for how in ((), ("--raw",)):
+    for how in hows:
         said = segmill("send", tmp_path / "m.hl7", "--to", "127.0.0.1:1", *how)
         assert said.code == 2
         assert told in said.err
         assert "--raw sends" not in said.err
+
+
+def test_a_file_in_utf_16_goes_as_utf_8_and_that_is_said(segmill, tmp_path):
+    (tmp_path / "m.hl7").write_bytes(WIDE)
+    with Peer("AA") as peer:
+        said = segmill("send", tmp_path / "m.hl7", "--to", peer.to)
+        assert peer.received == ["MSH|^~\\&|Hł|N|||2026||ADT^A01|1|P|2.5\r".encode()]
+    assert said.code == 0
+    assert "m.hl7 is in UTF-16 or UTF-32" in said.err and "taken as UTF-8" in said.err
 
 
 # -- listen ---------------------------------------------------------------------------------------
@@ -308,3 +320,97 @@ def test_listen_refuses_a_way_it_does_not_know(segmill):
     said = segmill("listen", "--port", "0", "--ack", "maybe")
     assert said.code == 2
     assert "known:" in said.err
+
+
+# -- torture --------------------------------------------------------------------------------------
+
+
+def test_the_torture_of_a_receiver_tells_each_row_and_ends_with_1_where_one_came_to_harm(segmill):
+    with Peer("AA") as peer:
+        words = ["send", "--torture", "--to", peer.to, "--timeout", "2s"]
+        good = segmill(*words, "--only", "one-block", "--only", "cr-left-out")
+        assert good.code == 0
+        assert [line.split()[:2] for line in good.out.splitlines()[:2]] == [
+            ["one-block", "standard"],
+            ["cr-left-out", "standard"],
+        ]
+        bad = segmill(*words, "--only", "two-in-a-block", "--json")
+        assert bad.code == 1
+        assert bad.json["verdicts"] == {"merged": 1}
+        (row,) = bad.json["rows"]
+        assert (row["row"], row["items"], row["verdict"]) == ("two-in-a-block", [67, 37], "merged")
+        assert [answer["code"] for answer in row["answers"]] == ["AA"]
+        assert [due["code"] for due in row["expected"]] == ["AA", "AA"]
+        told = segmill(*words, "--only", "two-in-a-block").out
+        assert "merged" in told
+        assert "expected AA, AA" in told
+        assert "two messages were taken for one" in told
+
+
+def test_a_run_has_control_ids_of_its_own(segmill):
+    with Peer("AA") as peer:
+        for _ in range(2):
+            assert segmill("send", "--torture", "--to", peer.to, "--only", "one-block").code == 0
+        first, second = (body.split(b"|")[9] for body in peer.received)
+        assert first != second
+        assert len(first) == len(second) <= 20
+
+
+def test_the_rows_are_listed_without_a_receiver(segmill):
+    said = segmill("send", "--torture", "--only", "help")
+    assert said.code == 0
+    assert "cr-left-out" in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--only", "one-block", "--to", "h:1"], "--only is for --torture"),
+        (["--torture", "--to", "h:1", "--only", "nothing"], "--only help"),
+        (["--torture"], "--to HOST:PORT"),
+        (["--torture", "--to", "h:1", "a.hl7"], "no FILE"),
+        (["--to", "h:1"], "FILE"),
+    ],
+)
+def test_a_wrong_word_about_torture_is_answered_with_a_right_one(segmill, words, told):
+    said = segmill("send", *words)
+    assert said.code == 2
+    assert told in said.err
+
+
+def test_the_torture_of_nobody_says_so(segmill):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    said = segmill("send", "--torture", "--to", f"127.0.0.1:{port}", "--only", "one-block")
+    assert said.code == 69
+    assert f"no connection to 127.0.0.1:{port}" in said.err
+
+
+def test_the_torture_of_a_sender_tells_what_it_did_after_each_answer(segmill, files):
+    with Listening("--torture", "--json") as listening:
+        segmill("send", files / "a.hl7", "--to", listening.to, "--count", 60, "--set", "MSH-10=T{n}",
+                "--timeout", "300ms", "--resend-after", "10ms")  # fmt: skip
+        code, printed, _ = listening.end()
+    rows = {row["row"]: row for row in map(json.loads, printed.splitlines())}
+    assert code == 0
+    assert (rows["garbage"]["did"], rows["garbage"]["verdict"]) == ("sends again", "standard")
+    assert (rows["AA"]["did"], rows["AA"]["verdict"]) == ("goes on", "standard")
+    assert {row["verdict"] for row in rows.values()} <= {"standard", "tolerated"}
+
+
+def test_a_sender_that_loses_messages_is_found(segmill, files):
+    with Listening("--torture") as listening:
+        # Without --resend-after what got no answer is counted and not sent again.
+        segmill("send", files / "a.hl7", "--to", listening.to, "--count", 60, "--set", "MSH-10=T{n}",
+                "--timeout", "300ms")  # fmt: skip
+        code, printed, talked = listening.end()
+    assert code == 1
+    assert "it goes on; expected: sends again" in printed
+    assert "lost" in printed
+    assert "Traceback" not in talked
+
+
+def test_listening_under_torture_goes_its_own_way(segmill):
+    said = segmill("listen", "--port", "0", "--torture", "--ack", "AE")
+    assert said.code == 2
+    assert "without --ack" in said.err

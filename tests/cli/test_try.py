@@ -3,6 +3,7 @@
 import pytest
 
 from engine.testing import messages
+from engine.testing.fragments import cut_message, cut_segments
 
 PYTHON_CHANNEL = {
     "channel.yaml": "listen: {mllp: {port: 0}}\nsteps:\n  - python: steps.py:shout\nroutes: [{to: out}]\n"
@@ -166,3 +167,90 @@ def test_what_was_odd_about_a_message_is_among_the_findings_in_try_and_in_a_case
     (case / "in.hl7").write_bytes(path.read_bytes())
     assert segmill("test", folder, "--update").code == 0
     assert (case / "findings.txt").read_text() == "W306 MSH-18\n"
+
+
+OUT = "routes: [{to: ris}]\ndestinations: {ris: {file: {folder: out}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("ack", "asked", "told", "shown"),
+    [
+        ("{}", ("AL", "AL"), "answer CA and AA", ["MSA|CA|ADT00001", "MSA|AA|ADT00001"]),
+        ("{}", ("NE", "NE"), "answer none", []),
+        ("{app_ack: none}", ("AL", "AL"), "answer CA", ["MSA|CA|ADT00001"]),
+        ("{when: delivered(ris)}", ("", ""), "answer what ris answers", []),
+        (
+            "{when: delivered(ris)}",
+            ("AL", "AL"),
+            "answer CA once it is stored, and what ris answers",
+            ["MSA|CA|ADT00001"],
+        ),
+        (
+            "{app_ack: connect-back, connect_back: {host: his, port: 1}}",
+            ("AL", "AL"),
+            "answer CA, and the application's over one of our own",
+            ["MSA|CA|ADT00001", "  over a connection of our own", "MSA|AA|ADT00001"],
+        ),
+        (
+            "{app_ack: connect-back, connect_back: {host: his, port: 1}}",
+            ("NE", "AL"),
+            "answer AA over a connection of our own",
+            ["  over a connection of our own", "MSA|AA|ADT00001"],
+        ),
+    ],
+)
+def test_every_answer_that_would_go_back_is_shown(segmill, make_site, tmp_path, ack, asked, told, shown):
+    where = make_site({"adt": f"listen: {{mllp: {{port: 0}}}}\nack: {ack}\n{OUT}"})
+    path = tmp_path / "a.hl7"
+    path.write_bytes(messages.adt(accept_ack=asked[0], application_ack=asked[1]))
+    said = segmill("try", "adt", path, "--site", where)
+    assert f"processed, {told}\n" in said.out
+    lines = [line for line in said.out.splitlines() if "MSA|" in line or "over a connection" in line]
+    assert [line.strip() for line in lines if "processed" not in line] == [line.strip() for line in shown]
+
+
+JOINING = (
+    "listen: {mllp: {port: 0}}\naccept: ['ADT^*']\nfragments: {add: join, dsc: join}\nroutes: [{to: out}]\n"
+    "destinations: {out: {file: {folder: out}}}\n"
+)
+
+
+def in_parts(**given) -> list[bytes]:
+    raw = messages.adt(control_id="F1", more=["NTE|1||" + "text " * 20], **given)
+    return cut_message(raw, [len(raw) - 60, len(raw) - 20])
+
+
+def test_fragments_are_tried_as_the_message_they_make(segmill, make_site, tmp_path):
+    folder = make_site({"adt": JOINING})
+    for number, part in enumerate(in_parts(accept_ack="AL", application_ack="AL")):
+        (tmp_path / f"{number}.hl7").write_bytes(part)
+    files = [tmp_path / f"{number}.hl7" for number in range(3)]
+    first, second, last = segmill("try", "adt", *files, "--site", folder, "--json").lines
+    assert [(one["state"], one["ack_code"]) for one in (first, second, last)] == [
+        ("waiting", "CA"), ("waiting", "CA"), ("processed", "AA"),
+    ]  # fmt: skip
+    assert "MSA|CA|F3" in last["ack"] and "MSA|AA|F1" in last["ack"]
+    assert last["control_id"] == "F1"
+    assert last["outputs"][0]["body"].endswith("text " * 20 + "\r")
+    assert [finding["code"] for finding in last["findings"]] == ["I260"]
+    said = segmill("try", "adt", *files[:2], "--site", folder)
+    assert said.code == 1 and "1 message is not complete" in said.err
+    said = segmill("try", "adt", files[1], "--site", folder)
+    assert said.code == 1 and "E261" in said.out
+
+
+def test_a_false_count_of_a_batch_is_shown(segmill, make_site, tmp_path, repository):
+    folder = make_site({"adt": JOINING, "strict": JOINING.replace("{port: 0}", "{port: 0, batch: {count: reject}}")})
+    batch = repository / "samples" / "batch" / "batch_2.5.1_miscounted.hl7"
+    for channel, state, code in (("adt", "processed", "W340"), ("strict", "rejected", "E264")):
+        told = segmill("try", channel, batch, "--site", folder, "--json").lines
+        assert [(one["state"], [f["code"] for f in one["findings"]]) for one in told] == [(state, [code])] * 2
+
+
+def test_continued_segments_are_whole_in_the_trace(segmill, make_site, tmp_path):
+    folder = make_site({"adt": JOINING})
+    raw = messages.adt(more=["NTE|1||some text"])
+    path = tmp_path / "add.hl7"
+    path.write_bytes(cut_segments(raw, [len(raw) - 5]))
+    (told,) = segmill("try", "adt", path, "--site", folder, "--json").lines
+    assert told["outputs"][0]["body"].encode() == raw

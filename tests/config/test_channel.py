@@ -180,7 +180,8 @@ MISTAKES = [
     ("[ORM^O01, OMG^O19, ADT^*]", "[ORM]", 4, 10, 3, "E123", "did you mean ORM^*?"),
     ("[ORM^O01, OMG^O19, ADT^*]", "", 4, 1, 6, "E109", "remove the line"),
     ('== "HIS"', '= "HIS"', 5, 15, 1, "E130", "did you mean ==?"),
-    ("when: stored", "when: delivered(ris)", 6, 13, 14, "E119", "allowed: processed, stored"),
+    ("when: stored", "when: delivered", 6, 13, 9, "E105", "name the destination: delivered(ris)"),
+    ("when: stored", "when: delivered(rsi)", 6, 23, 3, "E140", "did you mean 'ris'?"),
     ("mode: enhanced", "mode: enhansed", 6, 27, 8, "E105", "did you mean 'enhanced'?"),
     ("{window: 2d}", "on", 7, 13, 2, "E105", "{window: 7d}"),
     ("window: 2d", "window: 2", 7, 22, 1, "E106", "did you mean 2s?"),
@@ -271,9 +272,9 @@ def test_no_message_speaks_of_the_machinery(load: Load) -> None:
 
 
 def test_what_a_later_version_has_is_refused_with_what_to_do_now(load: Load, channel: str) -> None:
-    (finding,) = load(channel + "validate: {profile: x.yaml}\n").findings
+    (finding,) = load(channel + "worklist: {}\n").findings
     assert (finding.code, finding.line, finding.column) == ("E119", 8, 1)
-    assert "'validate' step" in finding.hint
+    assert "no worklist" in finding.hint
     (finding,) = load(channel.replace("mllp: {port: 2576}", "mllp: {port: 2576}\n  sftp: {port: 22}")).findings
     assert finding.code == "E119"
 

@@ -6,7 +6,7 @@ from engine.config.codes import CODES
 
 ROOT = Path(engine.__file__).parent
 CATALOGUE = set((ROOT / "config").glob("codes*.py"))
-CODE = re.compile(r"""["']([EW][1-9][0-9]{2})["']""")
+CODE = re.compile(r"""["']([EWI][1-9][0-9]{2})["']""")
 
 
 def used() -> dict[str, list[str]]:
@@ -43,5 +43,5 @@ def test_titles_tell_codes_apart() -> None:
 
 
 def test_codes_are_in_the_range_of_their_subject() -> None:
-    assert all(re.fullmatch(r"[EW][123][0-9]{2}", code) for code in CODES)
+    assert all(re.fullmatch(r"[EWI][123][0-9]{2}", code) for code in CODES)
     assert not any(code.startswith("E3") for code in CODES)

@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 import engine
 from engine.config.kinds import Kinds
 from engine.config.node import Mapping, Node, Scalar
-from engine.config.schema import channel_schema, site_schema
+from engine.config.schema import channel_schema, profile_schema, site_schema
 from engine.config.site import LoadedSite
 from engine.config.source import load_yaml
 
@@ -62,6 +62,9 @@ workers: {deadline: 2s, memory: 512MiB}
 """
 
 
+PROFILES = Path(__file__).parent.parent.parent / "samples" / "profiles"
+
+
 def as_an_editor_sees_it(text: str) -> Any:
     """Scalars resolved as YAML 1.2 does."""
 
@@ -92,7 +95,7 @@ def schema(kinds: Kinds) -> dict[str, Any]:
 
 
 def test_the_schemas_are_of_draft_07(schema: dict[str, Any]) -> None:
-    for one in (schema, site_schema()):
+    for one in (schema, site_schema(), profile_schema()):
         assert one["$schema"] == "http://json-schema.org/draft-07/schema#"
         Draft7Validator.check_schema(one)
         text = json.dumps(one)
@@ -100,7 +103,7 @@ def test_the_schemas_are_of_draft_07(schema: dict[str, Any]) -> None:
 
 
 def test_every_reference_leads_to_a_definition(schema: dict[str, Any]) -> None:
-    for one in (schema, site_schema()):
+    for one in (schema, site_schema(), profile_schema()):
         names = set(re.findall(r'"#/definitions/([^"]+)"', json.dumps(one)))
         assert names <= set(one.get("definitions", {}))
 
@@ -176,11 +179,37 @@ def test_defaults_are_written_as_they_would_be_in_a_file(schema: dict[str, Any])
 
 
 def test_every_key_has_a_description(schema: dict[str, Any]) -> None:
-    for name, definition in {**schema["definitions"], "": schema, **site_schema()["definitions"]}.items():
+    models = {**schema["definitions"], "": schema, **site_schema()["definitions"], **profile_schema()["definitions"]}
+    for name, definition in {**models, "profile": profile_schema()}.items():
         if name.startswith(("step-", "sink-", "source-")):
             continue
         for key, value in definition.get("properties", {}).items():
             assert "description" in value or "$ref" in value or "allOf" in value, (name, key)
+
+
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_sample_profiles_are_passed(path: Path) -> None:
+    assert complaints(profile_schema(), path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fields: {pid-3: {usage: R}}",
+        "fields: {PID-3: {usage: Q}}",
+        "fields: {PID-3: {cardinality: many}}",
+        "fields: {PID-3: {mode: hold}}",
+        "fields: {PID-3: {usag: R}}",
+        "rules: [{require: PID exists}]",
+        "messages: {ADT_A01: {}}",
+        "version: [2.5]",
+        "standard: maybe",
+        "for: {sendr: HIS}",
+        "extends: base.txt",
+    ],
+)
+def test_what_is_no_profile_is_told_in_the_editor_too(text: str) -> None:
+    assert complaints(profile_schema(), text) != []
 
 
 def test_the_shipped_channels_pass_the_schema_of_the_built_in_kinds() -> None:

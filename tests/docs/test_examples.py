@@ -18,6 +18,9 @@ import yaml
 
 from engine.cli.main import segmill
 from engine.config.channel import ChannelFile
+from engine.config.profile import ProfileFile
+from engine.config.profile_load import AnyFiles, load_profile
+from engine.config.schema import profile_schema
 from engine.config.settings import SiteSettings
 from engine.config.site import load_site
 from engine.config.table import Table
@@ -25,6 +28,7 @@ from engine.docs import reference
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.testing.markdown import Block, blocks, commands, prints
+from tests.config.test_schema import complaints
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PAGES = [
@@ -34,7 +38,9 @@ PAGES = [
     *sorted((REPOSITORY / "engine" / "docs").rglob("*.md")),
 ]
 BLOCKS = {page: blocks(page) for page in PAGES}
-YAML = [block for found in BLOCKS.values() for block in found if block.language == "yaml"]
+SHOWN = [block for found in BLOCKS.values() for block in found if block.language == "yaml"]
+PROFILES = [block for block in SHOWN if set(yaml.safe_load(block.text)) <= set(ProfileFile.known_keys())]
+YAML = [block for block in SHOWN if block not in PROFILES]
 WITH_COMMANDS = [page for page, found in BLOCKS.items() if any(b.language == "console" for b in found)]
 
 CHANNEL_KEYS = set(ChannelFile.known_keys())
@@ -56,6 +62,9 @@ def name_of(thing: Block | Path) -> str:
 def files_for(block: Block) -> dict[str, str]:
     """The files a channel of a page names: those the page shows, and stand-ins for tables and certificates."""
     named = dict.fromkeys(re.findall(r"tables/[\w-]+\.csv", block.text), "from,to\nA,B\n")
+    named |= dict.fromkeys(re.findall(r"profile: ([\w./-]+\.yaml)", block.text), "description: any\n")
+    shown_profiles = {f"../../{b.about}": b.text for b in BLOCKS[block.page] if b.about.startswith("profiles/")}
+    named |= {path: text for path, text in shown_profiles.items() if path in named}
     named |= dict.fromkeys(re.findall(r"[\w./-]+\.(?:crt|key|pem)\b", block.text), "not read by a check\n")
     shown = [b for b in BLOCKS[block.page] if b.language in ("csv", "python") and b.about]
     return named | {b.about: b.text for b in shown}
@@ -70,6 +79,16 @@ def whole_channel(block: Block) -> str:
         first = next(iter(yaml.safe_load(block.text)["destinations"]))
         absent = [text.replace("to: out", f"to: {first}") for text in absent]
     return block.text + "".join(absent)
+
+
+@pytest.mark.parametrize("block", PROFILES, ids=name_of)
+def test_a_shown_profile_is_read_without_a_finding(block: Block, tmp_path: Path):
+    beside = [b for b in BLOCKS[block.page] if b.about.startswith("profiles/")]
+    for one in (*beside, block):
+        (tmp_path / Path(one.about or "this.yaml").name).write_text(one.text, encoding="utf-8")
+    _, findings = load_profile(Path(block.about or "this.yaml").name, AnyFiles(tmp_path))
+    assert [f"{f.line}:{f.column} {f.code} {f.message}" for f in findings] == []
+    assert complaints(profile_schema(), block.text) == []
 
 
 @pytest.mark.parametrize("block", YAML, ids=name_of)
@@ -269,6 +288,10 @@ def test_every_command_that_is_mentioned_is_there_with_its_options(page: Path):
     for line in mentioned(page):
         name, *words = line.split()
         assert name in known, f"{name_of(page)}: segmill {line}"
-        options = {o for parameter in known[name].params for o in parameter.opts} | {"--help", "--debug"}
+        command = known[name]
+        if isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            command = command.get_command(context, words[0])
+            assert command is not None, f"{name_of(page)}: segmill {line}"
+        options = {o for parameter in command.params for o in parameter.opts} | {"--help", "--debug"}
         unknown = {word for word in words if word.startswith("--")} - options
         assert not unknown, f"{name_of(page)}: segmill {line}"

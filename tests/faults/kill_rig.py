@@ -72,6 +72,8 @@ class Verdict:
 class Rig:
     """One site, eight senders, one receiver, and as many engines as it takes."""
 
+    channel = CHANNEL
+
     def __init__(self, folder: Path, *, seed: int, senders: int = 8, mutant: str | None = None) -> None:
         self.folder = folder
         self.random = random.Random(seed)
@@ -86,7 +88,7 @@ class Rig:
     def write_site(self) -> None:
         channel = self.folder / "channels" / "rig"
         channel.mkdir(parents=True)
-        (channel / "channel.yaml").write_text(CHANNEL.format(port=self.port, receiver=self.receiver_port))
+        (channel / "channel.yaml").write_text(self.channel.format(port=self.port, receiver=self.receiver_port))
         (self.folder / "segmill.yaml").write_text("admin: off\n")
 
     # -- the receiver ---------------------------------------------------------------------------
@@ -224,7 +226,9 @@ class Rig:
             verdict.unmarked = [k for k in verdict.duplicates if not marks.get(k)]
             verdict.stored_twice = [
                 row[0]
-                for row in store.execute("SELECT control_id FROM message GROUP BY control_id HAVING count(*) > 1")
+                for row in store.execute(
+                    "SELECT control_id FROM message WHERE state <> 7 GROUP BY control_id HAVING count(*) > 1"
+                )
             ]
         finally:
             store.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kill_rig import Rig, Verdict
+from tests.faults.parts_rig import PartsRig
 
 WINDOW = 1
 """Deliveries that may be in flight unrecorded: the default of a destination."""
@@ -30,6 +31,21 @@ async def test_nothing_acknowledged_is_lost_when_the_engine_is_killed(tmp_path: 
 @pytest.mark.timeout(900)
 async def test_nothing_acknowledged_is_lost_in_150_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verdict = await Rig(tmp_path, seed=int(os.environ.get("SEGMILL_SEED", "150"))).run(cycles=150)
+    with capsys.disabled():
+        print(f"\n{verdict}")
+    assert_promise_kept(verdict)
+
+
+@pytest.mark.timeout(120)
+async def test_batches_and_messages_in_fragments_go_on_where_a_kill_cut_them_off(tmp_path: Path) -> None:
+    """Members and fragments are durable one by one; what is sent again is recognised, and the order is kept."""
+    assert_promise_kept(await PartsRig(tmp_path, seed=6667, senders=6).run(cycles=8))
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(900)
+async def test_batches_and_fragments_in_100_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = await PartsRig(tmp_path, seed=int(os.environ.get("SEGMILL_SEED", "100"))).run(cycles=100)
     with capsys.disabled():
         print(f"\n{verdict}")
     assert_promise_kept(verdict)

@@ -5,7 +5,16 @@ from itertools import product
 
 import pytest
 
-from engine.hl7.ack import Ack, AckError, answers, build_ack, condition_notices, read_ack
+from engine.hl7.ack import (
+    Ack,
+    AckError,
+    accept_code,
+    answers,
+    application_code,
+    build_ack,
+    condition_notices,
+    read_ack,
+)
 from engine.hl7.message import Message
 
 NOW = dt.datetime(2026, 3, 1, 10, 15, 7, 891234, dt.timezone(dt.timedelta(hours=5, minutes=45)))
@@ -324,3 +333,57 @@ def test_reading_an_acknowledgement(raw, expected):
 )
 def test_what_is_no_acknowledgement(raw):
     assert read_ack(raw) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "errors", "expected"),
+    [
+        ("2.5.1", "AA", (), "MSA|AA|ID 1||7"),
+        ("2.3", "CE", (AckError("207", "error", "MSH-13", "out of turn"),), None),
+        ("2.5.1", "AE", (AckError("207", "error", "", "out of turn"),), "MSA|AE|ID 1|out of turn|7"),
+        ("2.8", "AE", (AckError("207", "error", "", "out of turn"),), "MSA|AE|ID 1||7"),
+    ],
+)
+def test_the_expected_sequence_number_is_msa_4(version, code, errors, expected):
+    raw = ack_of(message(version), code, errors, sequence=7)
+    (msa,) = [line for line in lines_of(raw) if line.startswith("MSA")]
+    if expected is None:
+        expected = "MSA|CE|ID 1|out of turn|7||207^Application internal error^HL70357"
+    assert msa == expected
+    assert Message.parse(raw).get("MSA-4") == "7"
+
+
+def test_a_new_start_of_the_link_is_answered_with_minus_one():
+    assert "MSA|AA|ID 1||-1" in lines_of(ack_of(message(), sequence=-1))
+
+
+def test_an_application_acknowledgement_of_its_own_may_ask_for_an_accept_and_for_nothing_more():
+    header = Message.parse(ack_of(message(tail="|||AL|AL"), "AA", accept_when="AL"))
+    assert (header.get("MSH-15"), header.get("MSH-16")) == ("AL", "NE")
+    with_charset = Message.parse(ack_of(message(tail="|||AL|AL||UNICODE UTF-8"), "AA", accept_when="AL"))
+    assert [with_charset.get(f"MSH-{n}") for n in (15, 16, 18)] == ["AL", "NE", "UNICODE UTF-8"]
+    assert Message.parse(ack_of(message(tail="|||AL|AL"), "CA", accept_when="AL")).get("MSH-15") is None
+
+
+@pytest.mark.parametrize(
+    ("accept", "application", "decision", "mode", "expected"),
+    [
+        ("", "", "accept", "auto", ("", "AA")),
+        ("", "", "error", "auto", ("", "AE")),
+        ("AL", "AL", "accept", "auto", ("CA", "AA")),
+        ("AL", "AL", "error", "auto", ("CE", "AE")),
+        ("NE", "AL", "reject", "auto", ("", "AR")),
+        ("AL", "NE", "error", "auto", ("CE", "")),
+        ("AL", "ER", "accept", "auto", ("CA", "")),
+        ("", "SU", "error", "auto", ("", "")),
+        ("", "", "accept", "enhanced", ("CA", "")),
+        ("AL", "AL", "accept", "original", ("", "AA")),
+    ],
+)
+def test_the_two_levels_can_be_asked_for_apart(accept, application, decision, mode, expected):
+    inbound = message(tail=f"|||{accept}|{application}")
+    assert (accept_code(inbound, decision, "", mode), application_code(inbound, decision, mode)) == expected
+
+
+def test_an_acknowledgement_has_no_application_level():
+    assert application_code(message(type_="ACK^A01", tail="|||AL|AL"), "accept") == ""

@@ -24,7 +24,7 @@ DECLARED = {
     "ISO IR159": "iso2022_jp_1",
     "~ISO IR87": "iso2022_jp",
     "ISO IR6~ISO IR87": "iso2022_jp",
-    "~ISO IR87~ISO IR159": "iso2022_jp",
+    "~ISO IR87~ISO IR159": "iso2022_jp_1",
     "GB 18030-2000": "gb18030",
     "BIG-5": "big5",
     "KS X 1001": "euc_kr",
@@ -224,6 +224,13 @@ def test_a_new_msh_18_recodes_the_whole_message():
     with pytest.raises(UnencodableText) as caught:
         message.to_bytes()
     assert caught.value.location == "MSH-18"
+
+
+def test_an_edit_beside_an_msh_18_of_undecodable_bytes_is_no_new_msh_18():
+    raw = b"MSH|^~\\&|A|B|C|D|20260102||ADT^A01|1|P|2.5||||||T\x90LDA\rPID|1||\xfc\r"
+    message = Message.parse(raw)
+    message.set("MSH-5", "RIS")
+    assert message.to_bytes() == raw.replace(b"|C|", b"|RIS|")
 
 
 def test_bytes_that_mean_nothing_cannot_be_recoded():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.mllp.exchange import Answered, Broken, Exchange, Foreign, Late
+from engine.mllp.exchange import Accepted, Answered, Broken, Committed, Exchange, Foreign, Late
 from engine.mllp.framing import encode
 
 
@@ -232,3 +232,54 @@ def test_every_start_has_one_end_and_a_yes_only_by_its_own_id_that_came_while_it
         assert len(ends) == 1
         if not isinstance(ends[0], Answered):
             assert not exchange.is_trusted
+
+
+def awaiting(**options) -> Exchange[Ack]:
+    exchange = Exchange(read, **options)
+    exchange.awaits_application = True
+    exchange.start(b"X1")
+    return exchange
+
+
+@pytest.mark.parametrize("code", ["AA", "AE", "AR"])
+def test_where_the_application_is_waited_for_ca_is_not_the_end(code):
+    exchange = awaiting()
+    assert kinds(exchange.on_bytes(ack("CA", b"X1"))) == [Accepted]
+    assert exchange.is_outstanding and exchange.is_trusted
+    assert exchange.on_bytes(ack(code, b"X1")) == [Answered(Ack(code, b"X1"), code.encode() + b"|X1")]
+    assert exchange.fits(b"X2")
+
+
+@pytest.mark.parametrize(
+    ("end", "is_trusted"),
+    [
+        (lambda e: e.on_timeout(), True),
+        (lambda e: e.on_close(), False),
+        (lambda e: e.on_bytes(ack("AA", b"X0")), False),
+        (lambda e: e.on_bytes(b"text"), False),
+        (lambda e: e.on_bytes(encode(b"text")), False),
+    ],
+)
+def test_where_no_application_answers_the_ca_is_what_the_message_got(end, is_trusted):
+    exchange = awaiting()
+    exchange.on_bytes(ack("CA", b"X1"))
+    (answered,) = end(exchange)
+    assert isinstance(answered, Answered) and answered.answer.code == "CA"
+    assert not exchange.is_outstanding and exchange.is_trusted is is_trusted
+
+
+def test_an_application_that_answers_after_the_wait_is_late():
+    exchange = awaiting()
+    exchange.on_bytes(ack("CA", b"X1"))
+    exchange.on_timeout()
+    assert not exchange.fits(b"X1")
+    exchange.start(b"X2")
+    assert kinds(exchange.on_bytes(ack("AA", b"X1") + ack("CA", b"X2"))) == [Late, Accepted]
+
+
+def test_commit_blocks_are_events_only_where_they_are_asked_for():
+    assert outstanding().on_bytes(b"\x0b\x06\x1c\r\x0b\x15\x1c\r") == []
+    exchange = outstanding(commits=True)
+    assert exchange.on_bytes(b"\x0b\x06\x1c\r\x0b\x15\x1c\r") == [Committed(True), Committed(False)]
+    assert exchange.is_outstanding and exchange.is_trusted
+    assert kinds(exchange.on_uncommitted()) == [Broken] and exchange.on_uncommitted() == []

@@ -51,6 +51,13 @@ def test_nothing_becomes_received_again():
     assert "received" not in set().union(*MESSAGE_MOVES.values())
 
 
+def test_a_fragment_waits_only_once_and_is_never_a_message_by_itself():
+    """What it says goes out with the message it is a part of, or is set aside for a person with it."""
+    assert "waiting" not in set().union(*MESSAGE_MOVES.values())
+    assert MESSAGE_MOVES["waiting"] == {"joined", "held", "rejected"}
+    assert not MESSAGE_MOVES["joined"]
+
+
 def test_an_attempt_may_end_in_any_state_because_it_starts_from_queued():
     """The stores check results by "was it queued?" alone."""
     assert DELIVERY_MOVES["queued"] == set(DELIVERY_STATES)
@@ -71,6 +78,8 @@ def test_every_state_keeps_its_number_in_the_file():
         "held": 3,
         "rejected": 4,
         "discarded": 5,
+        "waiting": 6,
+        "joined": 7,
     }
     assert DELIVERY_CODES == {"queued": 0, "delivered": 1, "held": 2, "failed": 3}
     assert set(MESSAGE_OF.values()) == set(MESSAGE_STATES)

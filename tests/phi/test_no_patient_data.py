@@ -39,6 +39,7 @@ description: Every kind of step, and receivers of every temper
 listen: {{mllp: {{port: 0, max_message: 30KB}}}}
 accept: ["ADT^*", "ORU^*", "ORM^*", "MDM^*", "SIU^*", "VXU^*"]
 from: MSH-3 in ["HIS", "LAB", "RIS"]
+validate: {{profile: profile.yaml, mode: warn}}
 steps:
   - filter: not PID-8 contains "FILTERME"
   - validate:
@@ -83,6 +84,19 @@ destinations:
   folder:
     file: {{folder: out, name: "{{PID-3.1}}/{{PID-5.1}}-{{MSH-10}}.hl7"}}
     retry: {{first: 20ms, most: 20ms, limit: 2}}
+"""
+
+PROFILE = """
+standard: reject
+fields:
+  PID-3: {usage: X}
+  PID-3.1: {pattern: "[0-9]", length: 1, constant: A}
+  PID-5.1: {values: [A], data_type: NM}
+  PID-8: {usage: R, values: tables/known.csv, evidence: {of: 100, filled: 100}}
+  PID-31: {usage: X, evidence: {of: 100, filled: 0}}
+  OBX-5: {usage: C, when: OBX-2 == "NM", length: 2}
+segments: {ZZZ: {usage: X, fields: {1: {data_type: DT, length: 2}}}}
+rules: [{name: a rule, require: PID-5.1 == "A"}]
 """
 
 OWN = """
@@ -353,6 +367,7 @@ async def test_no_value_of_a_message_is_found_outside_the_store(
                 "all": {
                     "channel.yaml": CHANNEL.format(refusing=refusing, babbling=babbling, deaf=DEAF_S),
                     "tables/known.csv": "from,to\nA,1\n",
+                    "profile.yaml": PROFILE,
                 },
                 "own": {"channel.yaml": OWN, "steps.py": OWN_STEPS},
             },

@@ -32,7 +32,7 @@ class AnySink:
 
 
 STEPS = load_steps()
-KINDS = Kinds(steps=STEPS, sinks={"anywhere": AnySink()})
+KINDS = Kinds(steps=STEPS, sinks={"anywhere": AnySink(), "mllp": AnySink()})
 
 
 class Channel:
@@ -75,7 +75,8 @@ class ChannelMaker(Protocol):
 
 def _files(steps: str, rest: str, files: Mapping[str, str] | None) -> dict[str, bytes]:
     indented = "".join(f"  {line}\n" for line in steps.strip("\n").split("\n")) if steps else "  []\n"
-    text = f"listen: {{mllp: {{port: 2575}}}}\nsteps:\n{indented}{rest}"
+    listen = "" if rest.startswith("listen:") else "listen: {mllp: {port: 2575}}\n"
+    text = f"{listen}steps:\n{indented}{rest}"
     return {"channel.yaml": text.encode(), **{name: content.encode() for name, content in (files or {}).items()}}
 
 

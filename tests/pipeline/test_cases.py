@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.pipeline.cases import check_case, from_file, to_file
+from engine.testing.fragments import cut_message
+from tests.pipeline.conftest import TO_ONE
 
 STEPS = "- map: {PID-8: t.csv}\n- set: {MSH-5: RIS}"
 TABLE = {"t.csv": "from,to\nF,2\nM,1\n"}
@@ -149,3 +151,73 @@ messages = st.lists(
 @given(messages)
 def test_what_is_written_is_read_back_byte_for_byte(sent):
     assert from_file(to_file(sent)) == b"".join(sent)
+
+
+# -- batches and fragments ----------------------------------------------------------------------------
+
+
+def listening(channel, batch: str = "", more: str = ""):
+    rest = f"listen: {{mllp: {{port: 0, batch: {{{batch}}}}}}}\n{more}routes: [{{to: out}}]\n"
+    rest += "destinations: {out: {anywhere: {}}}\n"
+    return channel("- set: {MSH-5: RIS}", rest=rest).compiled
+
+
+BHS = b"BHS|^~\\&|HIS|NORTH|X|Y|2026||||B1\r"
+
+
+def test_a_batch_is_answered_as_the_engine_answers_it(channel, adt):
+    raw = BHS + adt(control_id="A1") + adt(control_id="A2") + b"BTS|2\r"
+    files = updated(listening(channel), case(raw))
+    lines = files["ack.hl7"].decode().splitlines()
+    assert [line[:3] for line in lines] == ["BHS", "MSH", "MSA", "MSH", "MSA", "BTS"]
+    assert lines[0].endswith("|B1") and lines[-1] == "BTS|2"
+    assert files["out.out.hl7"].count(b"MSH|") == 2
+    assert check_case(listening(channel), files).is_good
+    files["ack.hl7"] = files["ack.hl7"].replace(b"|B1", b"|B2")
+    assert "other headers" in check_case(listening(channel), files).render()
+
+
+def test_a_batch_is_answered_as_its_port_is_set(channel, adt):
+    raw = BHS + adt(control_id="A1") + b"BTS|2\r"
+    errors = updated(listening(channel, "answer: errors"), case(raw))
+    assert [line[:5] for line in errors["ack.hl7"].decode().splitlines()] == ["BHS|^", "BTS|0"]
+    assert errors["findings.txt"] == b"W340 BTS-1\n"
+    refused = updated(listening(channel, "count: reject"), case(raw))
+    assert b"MSA|AE|A1" in refused["ack.hl7"] and refused["findings.txt"] == b"E264 BTS-1\n"
+    two = updated(listening(channel, "without_header: one"), case(adt(control_id="A1") + adt(control_id="A2")))
+    assert two["ack.hl7"].count(b"MSA|AA|A1") == 1 and b"A2" not in two["ack.hl7"]
+
+
+def test_fragments_in_files_of_their_own_are_joined(channel, adt):
+    compiled = listening(channel, more="fragments: {dsc: join}\n")
+    raw = adt(control_id="F1", more=["NTE|1||" + "text " * 20])
+    parts = cut_message(raw, [len(raw) - 60, len(raw) - 20])
+    files = {f"in.{number}.hl7": to_file([part]) for number, part in enumerate([*parts, parts[2]], 1)}
+    files = updated(compiled, files)
+    outcome = check_case(compiled, files)
+    assert outcome.is_good and outcome.states == ["waiting", "waiting", "processed", "duplicate"]
+    assert [line for line in files["ack.hl7"].decode().splitlines() if line.startswith("MSA")] == [
+        "MSA|AA|F1", "MSA|AA|F2", "MSA|AA|F1", "MSA|AA|F1",
+    ]  # fmt: skip
+    assert from_file(files["out.out.hl7"]) == raw.replace(b"|SEGMILL|", b"|RIS|", 1)
+    assert files["findings.txt"] == b"I260\n"
+    alone = updated(compiled, {"in.hl7": to_file([parts[1]])})
+    assert alone["findings.txt"] == b"E261 MSH-14\n"
+
+
+BACK = "ack: {app_ack: connect-back, connect_back: {host: his, port: 1}}\n"
+
+
+def test_an_acknowledgement_over_a_connection_of_our_own_is_an_output(channel, adt):
+    compiled = channel(STEPS, rest=BACK + TO_ONE, files=TABLE).compiled
+    files = updated(compiled, case(adt(control_id="A1", accept_ack="AL", application_ack="AL")))
+    assert sorted(files) == ["ack.hl7", "in.hl7", "out.app_ack.hl7", "out.out.hl7"]
+    assert b"MSA|CA|A1" in files["ack.hl7"] and b"MSA|AA|A1" in files["out.app_ack.hl7"]
+    assert check_case(compiled, files).is_good
+
+
+def test_what_a_destination_will_answer_is_no_part_of_a_case(channel, adt):
+    compiled = channel(STEPS, rest="ack: {when: delivered(out)}\n" + TO_ONE, files=TABLE).compiled
+    assert updated(compiled, case(adt(control_id="A1")))["ack.hl7"] == b""
+    files = updated(compiled, case(adt(control_id="A1", accept_ack="AL", application_ack="AL")))
+    assert files["ack.hl7"].count(b"MSA|") == 1 and b"MSA|CA|A1" in files["ack.hl7"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.pipeline.answer import AnswerSettings, decide
 from engine.testing import messages
 
 TABLE = {"tables/sex.csv": "from,to\nF,2\nM,1\n"}
@@ -181,6 +182,24 @@ def test_otherwise_says_what_a_value_without_a_row_comes_to(channel, adt, otherw
     assert (result.state, [f.code for f in result.findings]) == (state, [code])
     if value is not None:
         assert made.lines(adt(sex="X"))[2].split("|")[8] == value
+
+
+@pytest.mark.parametrize(
+    ("rule", "location", "hl7_code"),
+    [
+        ("MSH-11: [T]", "MSH-11", "202"),
+        ("MSH-11.1: [T]", "MSH-11.1", "202"),
+        ('MSH-12.1: ["2.3"]', "MSH-12.1", "203"),
+        ("MSH-9.1: [ORU]", "MSH-9.1", "200"),
+        ("MSH-9.2: [A02]", "MSH-9.2", "201"),
+        ("MSH-3: [LAB]", "MSH-3", "103"),
+    ],
+)
+def test_a_header_that_is_not_taken_is_rejected_with_its_own_code(channel, adt, rule, location, hl7_code):
+    result = channel(f"- validate: {{values: {{{rule}}}}}").run(adt())
+    assert [(f.code, f.location, f.hl7_code) for f in result.findings] == [("E212", location, hl7_code)]
+    decision, errors = decide(result, AnswerSettings())
+    assert (decision, errors[0].hl7_code) == ("error" if hl7_code == "103" else "reject", hl7_code)
 
 
 @pytest.mark.parametrize("sex", ["", '""'])

@@ -90,6 +90,10 @@ class CountingMeter:
     def source_files(self, listener: str, waiting: int, failed: int) -> None:
         self.counts["files",] += 1
 
+    def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
+        self.counts["ignored bytes",] += size_bytes
+        self.counts["empty blocks",] += empty_blocks
+
     def received(self, size_bytes: int, at_s: float) -> None:
         self.counts["received",] += 1
 
@@ -104,6 +108,15 @@ class CountingMeter:
 
     def finding(self, code: str) -> None:
         self.counts["finding", code] += 1
+
+    def breach(self, rule: str, severity: str) -> None:
+        self.counts["breach", rule, severity] += 1
+
+    def drift(self, sender: str, place: str, count: int) -> None:
+        self.counts["drift", sender, place] = count
+
+    def charset(self, evidence: str) -> None:
+        self.counts["charset", evidence] += 1
 
     def attempt(self, outcome: str, seconds: float) -> None:
         self.counts["attempt", outcome] += 1

@@ -366,6 +366,22 @@ class TestEnds:
             assert await wire.answer() == b"a"
             assert intake.taken == [b"a"] and port.meter.events("commit-byte") == 1
 
+    @pytest.mark.parametrize("ends", [True, False])
+    async def test_what_is_passed_over_is_counted_when_a_connection_ends_and_meanwhile(
+        self, intake, ends, monkeypatch
+    ) -> None:
+        monkeypatch.setattr("engine.runtime.listener.SWEEP_S", 0.005)
+        async with listening(intake) as port:
+            wire = await port.wire()
+            await wire.raw(b"\r\nhello" + block(b"") + block(b"a") + b"\n" + block(b"\r"))
+            assert await wire.answer() == b"a"
+            if ends:
+                wire.end()
+                await wire.rest()
+            await until(lambda: port.meter.counts["empty blocks",] == 2)
+            assert port.meter.counts["ignored bytes",] == 8
+        assert (port.meter.counts["ignored bytes",], port.meter.counts["empty blocks",]) == (8, 2)
+
 
 class TestWhoMayConnect:
     @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from engine.model.finding import load_findings
 from engine.ports.store import CommitUnknown, StoreBusy, StoreFull
 from engine.runtime import channels as channels_module
 from engine.runtime import intake as module
+from engine.runtime import recent
 from tests.runtime.engines import SiteUnderTest, channel, codes, err, isolate, msa
 from tests.runtime.parts import turns, until
 
@@ -303,7 +304,7 @@ class TestResends:
             assert await site.delivered("adt/out", 2)
 
     async def test_a_resend_is_known_past_the_ids_that_are_remembered(self, tmp_path, adt, monkeypatch) -> None:
-        monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
+        monkeypatch.setattr(recent, "MOST_REMEMBERED", 3)
         site = site_of(tmp_path, adt=channel())
         async with site.running():
             wire = await site.wire()

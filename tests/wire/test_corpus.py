@@ -12,6 +12,7 @@ import pytest
 
 from engine.app import Engine, load
 from engine.hl7.batch import split_batch
+from engine.hl7.charset import encoded
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.testing.peers import ReceivingPeer
@@ -138,7 +139,7 @@ async def test_samples_sent_without_waiting_are_answered_in_order_and_none_is_me
                 control_id = fields[10] if len(fields) > 10 and fields[0] == "MSH" else ""
                 msa = next(line for line in answer.split(b"\r") if line.startswith(b"MSA"))
                 separator = msa[3:4]
-                assert msa.split(separator)[2] == control_id.encode(message.codec, "surrogateescape"), name
+                assert msa.split(separator)[2] == encoded(control_id, message.codec, "surrogateescape"), name
         finally:
             await engine.stop()
 

@@ -29,6 +29,7 @@ from engine.config.expression import ExpressionError, compile_value
 from engine.config.finding import BadValue
 from engine.config.types import ValueText
 from engine.config.units import Duration
+from engine.hl7.convert import FORMS, Form
 from engine.hl7.errors import Hl7Error
 from engine.hl7.message import Message
 from engine.model.envelope import Delivery
@@ -134,8 +135,15 @@ class DatabaseSink:
         self._empty = None if settings.empty == "null" else ""
         named = {name for statement in settings.sql for name in names_in(statement)}
         self._given = {name: get for name, get in GIVEN.items() if name in named}
-        self._values = {name: _compiled(name, text) for name, text in settings.parameters.items()}
+        parameters = settings.parameters
+        self._literals = {name: str(text) or self._empty for name, text in parameters.items() if not text.is_expression}
+        self._values = {name: _compiled(name, text) for name, text in parameters.items() if text.is_expression}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"database {lane}")
+
+    @staticmethod
+    def forms(settings: DatabaseSinkSettings) -> Sequence[Form]:
+        """Every form as :segmill_body; HL7 only where a parameter is a value of the message."""
+        return ("hl7",) if any(text.is_expression for text in settings.parameters.values()) else FORMS
 
     @classmethod
     def open(cls, settings: DatabaseSinkSettings, *, folder: Path, lane: str, clock: Clock) -> "DatabaseSink":
@@ -166,6 +174,7 @@ class DatabaseSink:
     def _send(self, delivery: Delivery) -> Outcome:
         try:
             values: dict[str, Any] = {name: get(delivery) for name, get in self._given.items()}
+            values |= self._literals
             if self._values:
                 message = Message.parse(delivery.body)
                 values |= {name: get(message) or self._empty for name, get in self._values.items()}
@@ -175,9 +184,6 @@ class DatabaseSink:
 
 
 def _compiled(name: str, text: ValueText) -> Callable[[Message], str]:
-    if not text.is_expression:
-        literal = str(text)
-        return lambda message: literal
     try:
         return compile_value(text.expression).run
     except ExpressionError as error:  # what `check` cannot know: code tables are the steps'

@@ -28,6 +28,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from engine.adapters.http_charset import MEDIA_TYPE_OF
 from engine.adapters.sinks.mail_text import compile_text
 from engine.adapters.tls import client_context
 from engine.config.base import ConfigModel, Doubt
@@ -35,6 +36,7 @@ from engine.config.finding import BadValue
 from engine.config.listen import is_loopback
 from engine.config.types import FileText
 from engine.config.units import Duration
+from engine.hl7.convert import FORMS, Form, form_of
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.envelope import Delivery
@@ -134,6 +136,12 @@ class EmailSink:
         self._body = compile_text(settings.body)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"email {lane}")
 
+    @staticmethod
+    def forms(settings: EmailSinkSettings) -> Sequence[Form]:
+        """Every form as the attachment; HL7 only where a template names a value of the message."""
+        templates = (compile_text(settings.subject), compile_text(settings.body))
+        return ("hl7",) if any(template.segments for template in templates) else FORMS
+
     @classmethod
     def open(cls, settings: EmailSinkSettings, *, folder: Path, lane: str, clock: Clock) -> "EmailSink":
         """Set up, without a connection yet. Raises ConfigError for a CA that cannot be used."""
@@ -182,9 +190,10 @@ class EmailSink:
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday replies, please
         mail.set_content(_encodable(self._body.text(message, delivery)))
         if settings.attach == "message":
-            mail.add_attachment(
-                delivery.body, maintype="application", subtype="hl7-v2", filename=f"message-{delivery.seq}.hl7"
-            )
+            form = form_of(delivery.body)
+            subtype = MEDIA_TYPE_OF[form].partition("/")[2]
+            filename = f"message-{delivery.seq}.{form}"
+            mail.add_attachment(delivery.body, maintype="application", subtype=subtype, filename=filename)
         return mail.as_bytes()
 
 

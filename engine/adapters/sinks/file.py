@@ -24,6 +24,7 @@ from engine.adapters.sinks.names import NameTemplate, compile_name
 from engine.config.base import ConfigModel
 from engine.config.types import FolderText
 from engine.config.units import Duration
+from engine.hl7.convert import FORMS, ConversionError, Form, form_of, hl7_of
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.envelope import Delivery
@@ -31,7 +32,7 @@ from engine.model.outcome import Delivered, Outcome, Unreachable, Unsendable
 from engine.ports.clock import Clock, from_us
 
 MAX_BATCH = 64
-DEFAULT_NAME = "{date(MSH-7)}/{MSH-10}.hl7"
+DEFAULT_NAME = "{date(MSH-7)}/{MSH-10}.{ext}"
 
 _TERMINATORS = {"cr": b"\r", "lf": b"\n", "crlf": b"\r\n"}
 _NOTES: dict[Placed, str] = {
@@ -53,9 +54,13 @@ class FileSinkSettings(ConfigModel):
     """What stands under `file:` in a destination."""
 
     folder: FolderText = Field(description="Where the files go; relative to the site")
-    name: str = Field(DEFAULT_NAME, description="Made of text, {path}, {date(path)}, {seq}, {channel}, {destination}")
+    name: str = Field(
+        DEFAULT_NAME, description="Made of text, {path}, {date(path)}, {seq}, {channel}, {destination}, {ext}"
+    )
     batch: FileBatch | None = Field(None, description="Several messages a file; it is named after the first")
-    terminator: Literal["cr", "lf", "crlf"] = Field("cr", description="What ends a segment; the standard says cr")
+    terminator: Literal["cr", "lf", "crlf"] = Field(
+        "cr", description="What ends a segment of HL7; the standard says cr"
+    )
 
     @field_validator("name", mode="after")
     @classmethod
@@ -80,6 +85,11 @@ class FileSink:
         self._terminator = _TERMINATORS[settings.terminator]
         self._is_prepared = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"file {folder.owner}")
+
+    @staticmethod
+    def forms(settings: FileSinkSettings) -> Sequence[Form]:
+        """Every form, but HL7 only in a batch: JSON and XML have no batch headers, and no two documents are one."""
+        return FORMS if settings.batch is None else ("hl7",)
 
     @classmethod
     def open(cls, settings: FileSinkSettings, *, folder: Path, lane: str, clock: Clock) -> "FileSink":
@@ -115,7 +125,7 @@ class FileSink:
             for delivery in deliveries:
                 try:
                     placed = writing.put(self._name(delivery), self._content(delivery.body))
-                except (NameImpossible, UnreadableMessage) as error:
+                except (NameImpossible, UnreadableMessage, ConversionError) as error:
                     outcomes.append(Unsendable(str(error)))
                 except FolderUnavailable as error:
                     # Nothing behind it is tried: a shorter message would overtake it on a full disk.
@@ -134,16 +144,18 @@ class FileSink:
             with self._folder.opened() as writing:
                 placed = writing.put(name, content)
                 writing.sync()
-        except (NameImpossible, UnreadableMessage) as error:
+        except (NameImpossible, UnreadableMessage, ConversionError) as error:
             return [Unsendable(str(error))] * len(deliveries)
         return [Delivered(note=f"{_NOTES[placed]}, in a batch of {len(deliveries)}")] * len(deliveries)
 
     def _name(self, delivery: Delivery) -> tuple[str, ...]:
-        message = Message.parse(delivery.body) if self._template.needs_message else None
+        message = Message.parse(hl7_of(delivery.body)) if self._template.needs_message else None
         return self._template.name(message, delivery)
 
     def _content(self, body: bytes) -> bytes:
-        return body if self._terminator == b"\r" else body.replace(b"\r", self._terminator)
+        if self._terminator == b"\r" or form_of(body) != "hl7":
+            return body
+        return body.replace(b"\r", self._terminator)
 
     def _batch_of(self, deliveries: Sequence[Delivery]) -> bytes:
         """The messages, wrapped if so configured: HL7 v2.5.1 section 2.10.3, hl7.md item 67.

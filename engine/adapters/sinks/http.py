@@ -20,7 +20,7 @@ from typing import ClassVar, Final, Literal
 import httpx2
 from pydantic import Field, field_validator, model_validator
 
-from engine.adapters.http_charset import MEDIA_TYPE, charset_name, text_codec
+from engine.adapters.http_charset import MEDIA_TYPE, MEDIA_TYPE_OF, charset_name, text_codec
 from engine.adapters.outgoing import control_id_of, expects_answer
 from engine.adapters.sinks.mllp import ClientTls
 from engine.adapters.tls import client_context
@@ -29,6 +29,7 @@ from engine.config.finding import BadValue
 from engine.config.listen import is_loopback
 from engine.config.units import Duration, Size
 from engine.hl7.ack import read_ack
+from engine.hl7.convert import FORMS, Form, form_of
 from engine.hl7.errors import UnreadableMessage
 from engine.mllp.exchange import POSITIVE
 from engine.model.envelope import Delivery
@@ -123,6 +124,11 @@ class HttpSink:
             trust_env=False,  # a proxy of the environment is nobody's decision about this destination
         )
 
+    @staticmethod
+    def forms(settings: HttpSinkSettings) -> Sequence[Form]:
+        """HL7, and others where the status is the answer: an acknowledgment names a message that it can read."""
+        return FORMS if settings.answer == "status" else ("hl7",)
+
     @classmethod
     def open(cls, settings: HttpSinkSettings, *, folder: Path, lane: str, clock: Clock) -> "HttpSink":
         """Set up, without a connection yet. Raises ConfigError for TLS files that cannot be used."""
@@ -140,14 +146,20 @@ class HttpSink:
         await self._client.aclose()
 
     async def _send(self, body: bytes) -> Outcome:
-        try:
-            control_id = control_id_of(body)
-            wants_answer = expects_answer(body)
-        except UnreadableMessage as error:
-            return Unsendable(error.reason)
+        form = form_of(body)
+        control_id: bytes | None = None
+        wants_answer = True
+        charset = "utf-8"
+        if form == "hl7":
+            try:
+                control_id = control_id_of(body)
+                wants_answer = expects_answer(body)
+            except UnreadableMessage as error:
+                return Unsendable(error.reason)
+            charset = charset_name(text_codec(body))
         headers = {
-            "Content-Type": f"{MEDIA_TYPE}; charset={charset_name(text_codec(body))}",
-            "Accept": MEDIA_TYPE,
+            "Content-Type": f"{MEDIA_TYPE_OF[form]}; charset={charset}" if charset else MEDIA_TYPE_OF[form],
+            "Accept": MEDIA_TYPE if self._settings.answer == "acknowledgment" else f"{MEDIA_TYPE}, */*",
             "Accept-Encoding": "identity",
         }
         tls = self._settings.tls
@@ -179,12 +191,12 @@ class HttpSink:
             parts.append(part)
         return b"".join(parts)
 
-    def _judged(self, status: int, answer: bytes, control_id: bytes, wants_answer: bool) -> Outcome:
+    def _judged(self, status: int, answer: bytes, control_id: bytes | None, wants_answer: bool) -> Outcome:
         ack = read_ack(answer)
         is_success = 200 <= status < 300
         if ack is None:
             return self._judged_by_status(status, answer, is_success and not wants_answer)
-        if ack.control_id != control_id:
+        if control_id is not None and ack.control_id != control_id:
             return Unanswered("an answer came, but to another message (its MSA-2 is not our MSH-10)", answer)
         if ack.code not in POSITIVE:
             hl7_code = ack.hl7_code if _HL7_CODE.fullmatch(ack.hl7_code) else ""

@@ -24,11 +24,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from engine.adapters.mllp_connection import ConnectFailed, End, MllpConnection, Posted, Target, connect, explain
-from engine.adapters.outgoing import control_id_of, expects_answer
+from engine.adapters.mllp_release2 import Release2Connection
+from engine.adapters.outgoing import asks_application, control_id_of, expects_answer
 from engine.adapters.tls import client_context
 from engine.config.base import ConfigModel
 from engine.config.types import FileText
 from engine.config.units import Duration, Size
+from engine.hl7.convert import Form
 from engine.hl7.errors import UnreadableMessage
 from engine.mllp.exchange import POSITIVE, Answered, Broken, Foreign
 from engine.mllp.framing import PayloadError, encode
@@ -79,6 +81,9 @@ class MllpSinkSettings(ConfigModel):
     answer: Literal["always", "as-asked"] = Field(
         "always", description="as-asked: a message whose MSH-15 and MSH-16 are NE is done once it is sent"
     )
+    release: int = Field(1, ge=1, le=2, description="Of MLLP; 2: the receiver commits each message with a byte")
+    commit_timeout: Duration = Field(10.0, gt=0, description="Release 2: how long to wait for that")
+    commit_retries: int = Field(2, ge=0, le=100, description="Release 2: how often a message is written again")
     tls: ClientTls | None = None
 
 
@@ -88,13 +93,27 @@ class MllpSink:
     name: ClassVar[str] = "mllp"
     model: ClassVar[type[MllpSinkSettings]] = MllpSinkSettings
 
-    def __init__(self, target: Target, *, keep_open: bool = True, always_answered: bool = True) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        keep_open: bool = True,
+        always_answered: bool = True,
+        kind: type[MllpConnection] = MllpConnection,
+    ) -> None:
         self.max_batch = 1
         self.linger_s = 0.0
         self._target = target
         self._keep_open = keep_open
         self._always_answered = always_answered
+        self._awaits_application = False
+        self._kind = kind
         self._connection: MllpConnection | None = None
+
+    @staticmethod
+    def forms(settings: MllpSinkSettings) -> Sequence[Form]:
+        """HL7 only: MLLP could carry XML, but its receivers answer in it, and MSA-2 of the answer must be read."""
+        return ("hl7",)
 
     @classmethod
     def open(cls, settings: MllpSinkSettings, *, folder: Path, lane: str, clock: Clock) -> "MllpSink":
@@ -110,8 +129,19 @@ class MllpSink:
             ack_timeout_s=settings.ack_timeout,
             idle_close_s=settings.idle_close,
             max_answer_bytes=settings.max_ack,
+            commit_timeout_s=settings.commit_timeout,
+            commit_retries=settings.commit_retries,
         )
-        return cls(target, keep_open=settings.keep_open, always_answered=settings.answer == "always")
+        return cls(
+            target,
+            keep_open=settings.keep_open,
+            always_answered=settings.answer == "always",
+            kind=MllpConnection if settings.release == 1 else Release2Connection,
+        )
+
+    def await_application(self) -> None:
+        """As AnsweringSink: CA is not the end of a delivery whose MSH-16 asks for the application's answer."""
+        self._awaits_application = True
 
     @property
     def is_connected(self) -> bool:
@@ -151,6 +181,8 @@ class MllpSink:
         ended: asyncio.Future[End | Posted] = asyncio.get_running_loop().create_future()
         done = partial(_end, ended)
         try:
+            if self._awaits_application:
+                connection.expect_application(asks_application(body))
             if self._always_answered or expects_answer(body):
                 connection.send(block, control_id, done)
             else:
@@ -170,7 +202,7 @@ class MllpSink:
         stale, self._connection = self._connection, None
         if stale is not None:
             stale.close()
-        self._connection = connection = await connect(self._target)
+        self._connection = connection = await connect(self._target, self._kind)
         return connection
 
     def _outcome(self, end: End | Posted, connection: MllpConnection) -> Outcome:

@@ -2,7 +2,7 @@
 
 A template is text with places in braces; `/` in the text makes subfolders::
 
-    {date(MSH-7)}/{MSH-10}.hl7        2026-01-02/A1B2C3.hl7
+    {date(MSH-7)}/{MSH-10}.{ext}      2026-01-02/A1B2C3.hl7
     {channel}/{seq}_{PID-3.1}.hl7     orders/0000184467_MRN77.hl7
 
     {PID-3.1}                         a value of the message, by any HL7 path
@@ -10,6 +10,7 @@ A template is text with places in braces; `/` in the text makes subfolders::
     {date(MSH-7, "%Y/%m")}            the same in another form, of %Y %m %d %H %M %S
     {seq}                             the number of the message in order of receipt, ten digits
     {channel} {destination}           as they are called
+    {ext}                             hl7, json or xml, as the body is
 
 What a message brings can never be more than a part of one name: only letters and digits of ASCII, `.`, `_`
 and `-` pass, no first dot or dash, at most 64 characters. Any other value is cut down to these and gets a
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.config.finding import BadValue
+from engine.hl7.convert import form_of
 from engine.hl7.errors import PathError
 from engine.hl7.message import Message
 from engine.hl7.path import compile_path
@@ -134,6 +136,7 @@ def _placeholder(text: str, at: int) -> tuple[Part, bool]:
         "seq": lambda _, delivery: f"{delivery.seq:010d}",
         "channel": lambda _, delivery: safe_value(delivery.channel),
         "destination": lambda _, delivery: safe_value(delivery.destination),
+        "ext": lambda _, delivery: form_of(delivery.body),
     }
     if text in words:
         return words[text], False
@@ -157,7 +160,9 @@ def _getter(text: str, at: int) -> Callable[[Message], str | None]:
         return path.getter()
     except PathError as error:
         raise BadValue(
-            error.message, "in braces: an HL7 path, date(path), seq, channel or destination", offset=at + error.column
+            error.message,
+            "in braces: an HL7 path, date(path), seq, channel, destination or ext",
+            offset=at + error.column,
         ) from error
 
 

@@ -319,7 +319,11 @@ class FileSource:
         return True
 
     async def _bring_some(self, messages: _Messages, places: Sequence[int]) -> bool:
-        """All in one turn, so that one commit has them, and their order with them; False if the store refuses."""
+        """All in one turn, so that one commit has them, and their order with them; False if the store refuses.
+
+        What is rejected behind one that the store refused may be rejected for that, as a fragment is without the one
+        before it: both are brought again.
+        """
         outcomes = []
         for at in places:
             try:
@@ -330,9 +334,8 @@ class FileSource:
         is_stored = True
         for at, outcome in outcomes:
             taken = await outcome
-            if taken.fate == "refused":
-                is_stored = False
-            else:
+            is_stored &= taken.fate != "refused"
+            if is_stored or taken.fate == "kept":
                 messages.taken[at] = taken
         return is_stored
 

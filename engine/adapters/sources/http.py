@@ -38,8 +38,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from engine.adapters.http_charset import MEDIA_TYPE, MEDIA_TYPES, as_stored, charset_name, codec_of, text_codec
 from engine.adapters.tls import listen_context
 from engine.config.finding import BadValue
+from engine.config.fragments import Batches
 from engine.config.listen import ListenOptions, ListenTls, NetworkText, is_loopback
 from engine.config.units import Duration
+from engine.hl7.charset import text_of
 from engine.ports.source import Context, Inlet, Place, SourceUnavailable, Taken
 
 log = logging.getLogger("segmill.source")
@@ -74,6 +76,8 @@ class HttpSourceSettings(ListenOptions):
     idle_timeout: Duration = Field(default=60.0, ge=1, le=86400, description="Close a silent connection after so long")
     max_connections: int = Field(default=100, ge=1, le=10_000, description="Connections at a time")
 
+    batch: Batches = Field(default_factory=Batches, description="Requests that bring several messages")
+
     SHARED: ClassVar[tuple[str, ...]] = (
         "host",
         "allow",
@@ -85,6 +89,7 @@ class HttpSourceSettings(ListenOptions):
         "answer_timeout",
         "idle_timeout",
         "max_connections",
+        "batch",
     )
     APART: ClassVar[tuple[str, ...]] = ("path",)
 
@@ -104,6 +109,14 @@ class HttpSourceSettings(ListenOptions):
     @property
     def place(self) -> str | None:
         return f"port {self.port}" if self.port else None
+
+    @property
+    def answered_within(self) -> float:
+        return self.answer_timeout
+
+    @property
+    def batches(self) -> Batches:
+        return self.batch
 
     @property
     def plain_text(self) -> str:
@@ -356,12 +369,12 @@ def _response(taken: Taken, charset: str, status: int | None) -> Response:
         status, headers["Retry-After"] = 503, str(RETRY_AFTER_S)
     if not taken.answer:
         return Response(status_code=204 if status == 200 else status, headers=headers)
-    text = taken.answer.decode(text_codec(taken.answer), "replace")
+    text = text_of(taken.answer, text_codec(taken.answer))
     codec = codec_of(charset) or "utf-8"
     try:
         content = text.encode(codec)
     except UnicodeEncodeError:
-        codec, content = "utf-8", text.encode()
+        codec, content = "utf-8", text.encode("utf-8", "replace")
     headers["Content-Type"] = f"{MEDIA_TYPE}; charset={charset_name(codec)}"
     return Response(content, status, headers)
 

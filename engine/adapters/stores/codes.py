@@ -16,6 +16,8 @@ MESSAGE_CODES: dict[MessageState, int] = {
     "held": 3,
     "rejected": 4,
     "discarded": 5,
+    "waiting": 6,
+    "joined": 7,
 }
 DELIVERY_CODES: dict[DeliveryState, int] = {"queued": 0, "delivered": 1, "held": 2, "failed": 3}
 

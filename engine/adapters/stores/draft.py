@@ -54,6 +54,7 @@ class Draft:
         self.deliveries: list[object] = []
         self.hours: list[object] = []
         self.tally: Counter[tuple[int, int]] = Counter()
+        self.sequences: dict[tuple[int, str], int] = {}
         self._names = names
 
     def channel(self, name: ChannelName) -> int:
@@ -110,6 +111,8 @@ class Draft:
             numbers.hour = received_at_us // HOUR_US
             self.hours += (seq, numbers.hour)
         self.receive_ids[intake.receive_id] = seq
+        if intake.sequence is not None:
+            self.sequences[channel, intake.sender] = intake.sequence
         if not intake.deliveries:
             return seq, []
         return seq, self.add_deliveries(seq, intake.channel, received_at_us, intake.deliveries, raw, crc)

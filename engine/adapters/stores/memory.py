@@ -14,7 +14,18 @@ from engine.adapters.stores.codes import DAMAGED_NOTE, KNOWN_LIMIT, PERSONAL_MOV
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
 from engine.adapters.stores.reading import with_damage
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Intake, Known, Reprocessed
+from engine.model.envelope import (
+    AckUpdate,
+    Batch,
+    Committed,
+    Delivery,
+    DeliveryResult,
+    DraftDelivery,
+    Intake,
+    Known,
+    Reprocessed,
+)
+from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import (
     FINISHED,
@@ -136,6 +147,7 @@ class MemoryStore:
         for intake in batch.intakes:
             check_storable(intake)
         moves = self._checked_moves(batch.reprocessed)
+        self._check_parts(batch)
         self._check_results(batch.results)
         committed = Committed([], [], [])
         for intake in batch.intakes:
@@ -144,6 +156,7 @@ class MemoryStore:
                 self._last_seq += 1
                 seq = MessageSeq(self._last_seq)
                 committed.deliveries.append(self._add_intake(seq, intake))
+                self._move_parts(intake)
             else:
                 waiting = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
                 committed.deliveries.append([d for row in waiting if (d := self._rows.delivery(row)) is not None])
@@ -175,7 +188,35 @@ class MemoryStore:
         )
         row = self._rows.messages[seq] = Row(stored, intake.body_hash, crc32(intake.raw))
         self._receive_ids[intake.receive_id] = seq
+        if intake.sequence is not None:
+            self._rows.sequences[intake.channel, intake.sender] = intake.sequence
         return self._add_deliveries(row, intake.channel, intake.deliveries)
+
+    def _check_parts(self, batch: Batch) -> None:
+        states: dict[MessageSeq, MessageState] = {item.seq: item.state for item in batch.reprocessed}
+        seen = set(self._receive_ids)
+        for intake in batch.intakes if any(intake.parts is not None for intake in batch.intakes) else ():
+            if intake.parts is None or intake.receive_id in seen:
+                continue
+            seen.add(intake.receive_id)
+            for seq in intake.parts.seqs:
+                row = self._rows.messages.get(seq)
+                if row is None:
+                    raise IllegalMove(f"message {seq} is not in the store")
+                check_message_move(states.get(seq, row.stored.state), intake.parts.state)
+                states[seq] = intake.parts.state
+
+    def _move_parts(self, intake: Intake) -> None:
+        """The fragments that a message was joined from move with it."""
+        parts = intake.parts
+        if parts is None or not parts.seqs:
+            return
+        for seq in parts.seqs:
+            row = self._rows.messages[seq]
+            row.stored = replace(row.stored, state=parts.state)
+        if parts.ack is not None:
+            last = self._rows.messages[parts.seqs[-1]]
+            last.stored = replace(last.stored, ack_code=parts.ack_code, ack=parts.ack)
 
     def _add_deliveries(self, row: Row, channel: ChannelName, drafts: Sequence[DraftDelivery]) -> list[Delivery]:
         made = []
@@ -234,6 +275,29 @@ class MemoryStore:
             note=result.note,
             answer=result.answer,
         )
+        if result.ack_code:
+            self._amend(AckUpdate(row.stored.seq, result.ack_code, result.ack))
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """As Store.amend_acks."""
+        with self._opened():
+            for update in updates:
+                if update.seq in self._rows.messages:
+                    self._amend(update)
+
+    def _amend(self, update: AckUpdate) -> None:
+        row = self._rows.messages[update.seq]
+        if row.stored.ack_code != "AA":
+            row.stored = replace(row.stored, ack_code=update.ack_code, ack=update.ack)
+        if update.findings:
+            findings = dump_findings((*load_findings(row.stored.findings), *update.findings))
+            row.stored = replace(row.stored, findings=findings)
+
+    def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
+        """As Store.last_sequences."""
+        with self._opened():
+            rows = self._rows.sequences.items()
+            return {sender: last for (of, sender), last in rows if of == channel and last >= 0}
 
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
         """As Store.move_deliveries."""
@@ -328,7 +392,14 @@ class MemoryStore:
         with self._rows.lock:
             wanted = (channel, sender, control_id)
             found = [
-                Known(row.stored.seq, row.body_hash, row.stored.received_at_us, row.stored.ack_code, row.stored.ack)
+                Known(
+                    row.stored.seq,
+                    row.body_hash,
+                    row.stored.received_at_us,
+                    row.stored.ack_code,
+                    row.stored.ack,
+                    row.stored.state,
+                )
                 for row in self._rows.messages.values()
                 if (row.stored.channel, row.stored.sender, row.stored.control_id) == wanted
                 and row.stored.received_at_us >= since_us
@@ -375,13 +446,22 @@ class MemoryStore:
 
     def unprocessed(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
         """As Store.unprocessed."""
+        return self._unfinished("received", channel, after, limit)
+
+    def waiting(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        """As Store.waiting."""
+        return self._unfinished("waiting", channel, after, limit)
+
+    def _unfinished(
+        self, state: MessageState, channel: ChannelName, after: MessageSeq, limit: int
+    ) -> Sequence[StoredMessage]:
         with self._opened():
             found: list[StoredMessage] = []
             for row in self._rows.messages.values():
                 stored = row.stored
                 if len(found) == limit:
                     break
-                if stored.channel != channel or stored.seq <= after or stored.state != "received":
+                if stored.channel != channel or stored.seq <= after or stored.state != state:
                     continue
                 if row.raw is None:
                     row.stored = replace(stored, state="held", findings=with_damage(stored.findings))

@@ -50,6 +50,7 @@ class MemoryRows:
     deliveries: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
     of_message: dict[MessageSeq, list[DeliveryId]] = field(default_factory=dict)
     lanes: dict[LaneKey, int] = field(default_factory=dict)
+    sequences: dict[tuple[ChannelName, str], int] = field(default_factory=dict)
     versions: list[tuple[ChannelName, dict[str, bytes]]] = field(default_factory=list)
 
     def queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:

@@ -164,6 +164,8 @@ class SqliteQueries:
         if filters.states and not filters.states & ~sum(1 << code for code in aside):
             wanted = [code for code in aside if filters.states & (1 << code)]
             return {row[0] for code in wanted for row in db.execute(sql["seqs_aside"], bounds | {"state": code})}
+        if filters.states == 1 << MESSAGE_CODES["waiting"]:
+            return {row[0] for row in db.execute(sql["seqs_waiting"], bounds)}
         if filters.delivery_states and not filters.delivery_states & (1 << DELIVERY_CODES["delivered"]):
             found: set[int] = set()
             limit = {"limit": FEW + 1}

@@ -6,6 +6,7 @@ message (reliability.md section 0, row 13; D7).
 
 import sqlite3
 from dataclasses import replace
+from typing import Literal
 from zlib import crc32
 
 from engine.adapters.stores.codes import (
@@ -72,7 +73,9 @@ class Reading:
                 "limit": KNOWN_LIMIT,
             },
         )
-        return [Known(*row) for row in rows]
+        return [
+            Known(seq, digest, at_us, code, ack, MESSAGE_OF[state]) for seq, digest, at_us, code, ack, state in rows
+        ]
 
     def recent_ids(
         self, db: sqlite3.Connection, since_us: int, limit: int
@@ -113,11 +116,16 @@ class Reading:
         rows.close()
         return good, bad
 
-    def unprocessed(
-        self, db: sqlite3.Connection, channel: ChannelName, after: MessageSeq, limit: int
+    def unfinished(
+        self,
+        db: sqlite3.Connection,
+        which: Literal["unprocessed", "waiting"],
+        channel: ChannelName,
+        after: MessageSeq,
+        limit: int,
     ) -> list[StoredMessage]:
-        """Messages in state `received`, oldest first; `raw` None where the bytes are damaged or gone."""
-        rows = db.execute(self.sql["unprocessed"], {"channel": channel, "after": after, "limit": limit}).fetchall()
+        """Messages in state `received` or `waiting`, oldest first; `raw` None where the bytes are damaged or gone."""
+        rows = db.execute(self.sql[which], {"channel": channel, "after": after, "limit": limit}).fetchall()
         found = [self.message(db, seq, bodies=True) for (seq,) in rows]
         return [message for message in found if message is not None]
 

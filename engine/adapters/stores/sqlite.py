@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
@@ -26,7 +26,7 @@ from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
 from engine.adapters.stores.writing import Writing
-from engine.model.envelope import Batch, Committed, Delivery, Known, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
@@ -216,6 +216,16 @@ class SqliteStore:
         self._open_pruning().empty_log()
         return False
 
+    # -- answers and numbers --------------------------------------------------------------------
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """As Store.amend_acks."""
+        self._open_writing().amend_acks(updates)
+
+    def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
+        """As Store.last_sequences."""
+        return self._open_writing().last_sequences(channel)
+
     # -- reading --------------------------------------------------------------------------------
 
     def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
@@ -242,9 +252,18 @@ class SqliteStore:
 
     def unprocessed(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
         """As Store.unprocessed."""
+        return self._unfinished("unprocessed", channel, after, limit)
+
+    def waiting(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
+        """As Store.waiting."""
+        return self._unfinished("waiting", channel, after, limit)
+
+    def _unfinished(
+        self, which: Literal["unprocessed", "waiting"], channel: ChannelName, after: MessageSeq, limit: int
+    ) -> Sequence[StoredMessage]:
         found: list[StoredMessage] = []
         while len(found) < limit:
-            page = self._read(lambda db: self._reading.unprocessed(db, channel, after, limit - len(found)))  # noqa: B023
+            page = self._read(lambda db: self._reading.unfinished(db, which, channel, after, limit - len(found)))  # noqa: B023
             if not page:
                 break
             after = page[-1].seq

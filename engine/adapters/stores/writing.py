@@ -24,7 +24,8 @@ from engine.adapters.stores.draft import Draft, Names, Numbers
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, IllegalMove, check_delivery_move, check_message_move
 from engine.ports.clock import Clock
@@ -115,13 +116,15 @@ class Writing:
         """As Store.commit; `damaged` deliveries are set aside in the same transaction."""
         draft = Draft(self._numbers, self._names)
         committed = Committed([], [], [])
-        repeated = self._draft_intakes(batch.intakes, draft, committed)
+        repeated, joined = self._draft_intakes(batch.intakes, draft, committed)
         try:
             with self._db.transaction():
                 if batch.reprocessed:
                     committed.released = self._reprocess(batch.reprocessed, draft)
                 if batch.results:
                     self._record(batch.results)
+                for at in joined:
+                    self._move_parts(batch.intakes[at], draft)
                 self._insert(draft)
                 for at in repeated:
                     committed.deliveries[at] = self._still_queued(committed.seqs[at], batch.intakes[at].channel)
@@ -132,9 +135,12 @@ class Writing:
         self._adopt(draft)
         return committed
 
-    def _draft_intakes(self, intakes: Sequence[Intake], draft: Draft, committed: Committed) -> list[int]:
-        """Rows for every intake that is new; which of them are not."""
+    def _draft_intakes(
+        self, intakes: Sequence[Intake], draft: Draft, committed: Committed
+    ) -> tuple[list[int], list[int]]:
+        """Rows for every intake that is new; which of them are not, and which of the new are joined from others."""
         repeated: list[int] = []
+        joined: list[int] = []
         recent, less_recent = self._recent, self._less_recent
         for at, intake in enumerate(intakes):
             receive_id = intake.receive_id
@@ -142,11 +148,13 @@ class Writing:
             deliveries: list[Delivery] = []
             if seq is None:
                 seq, deliveries = draft.add_intake(intake)
+                if intake.parts is not None:
+                    joined.append(at)
             else:
                 repeated.append(at)
             committed.seqs.append(seq)
             committed.deliveries.append(deliveries)
-        return repeated
+        return repeated, joined
 
     def _insert(self, draft: Draft) -> None:
         execute = self._db.execute
@@ -165,6 +173,8 @@ class Writing:
             rows["insert_hour"].run(execute, draft.hours)
         if draft.tally:
             rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
+        if draft.sequences:
+            rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""
@@ -210,6 +220,25 @@ class Writing:
                 )
             if self._rows["record_results"].run(self._db.execute, values) != len(each):
                 raise NotQueued
+            for r in each:
+                if r.ack_code:
+                    told = {"delivery": r.delivery_id, "ack_code": r.ack_code, "ack": r.ack}
+                    self._db.execute(self._sql["amend_ack_of_delivery"], told)
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        """As Store.amend_acks."""
+        execute, sql = self._db.execute, self._sql
+        with self._db.transaction():
+            for update in updates:
+                told = {"seq": update.seq, "ack_code": update.ack_code, "ack": update.ack}
+                execute(sql["amend_ack"], told)
+                if update.findings and (row := execute(sql["findings_of_message"], (update.seq,)).fetchone()):
+                    findings = dump_findings((*load_findings(row[0]), *update.findings))
+                    execute(sql["set_findings"], {"seq": update.seq, "findings": findings})
+
+    def last_sequences(self, channel: ChannelName) -> dict[str, int]:
+        """As Store.last_sequences."""
+        return dict(self._db.execute(self._sql["last_sequences"], (channel,)).fetchall())
 
     def _illegal(self, results: Sequence[DeliveryResult]) -> IllegalMove:
         """Which result it was. Only called when there is one, and nothing of the batch was kept."""
@@ -246,6 +275,27 @@ class Writing:
             released.append(draft.add_deliveries(item.seq, item.channel, received_at_us, item.deliveries, raw, crc))
         self._rows["move_messages"].run(self._db.execute, [part for move in moves.values() for part in move])
         return released
+
+    def _move_parts(self, intake: Intake, draft: Draft) -> None:
+        """The fragments that a message was joined from move with it."""
+        parts = intake.parts
+        if parts is None or not parts.seqs:
+            return
+        after = MESSAGE_CODES[parts.state]
+        found = {row[0]: row for row in self._rows["messages_to_move"].fetch(self._db.execute, list(parts.seqs))}
+        moves: list[object] = []
+        for seq in parts.seqs:
+            if seq not in found:
+                raise IllegalMove(f"message {seq} is not in the store")
+            channel, before = found[seq][1:3]
+            check_message_move(MESSAGE_OF[before], parts.state)
+            draft.tally[channel, before] -= 1
+            draft.tally[channel, after] += 1
+            moves += (seq, after)
+        self._rows["move_parts"].run(self._db.execute, moves)
+        if parts.ack is not None:
+            last = {"seq": parts.seqs[-1], "ack_code": parts.ack_code, "ack": parts.ack}
+            self._db.execute(self._sql["answer_part"], last)
 
     def _verified(self, body_id: int | None, crc: int) -> bytes | None:
         row = self._db.execute(self._sql["body_bytes"], (body_id,)).fetchone()

@@ -1,39 +1,26 @@
-"""`validate: {required, pattern, values, length, mode}`: what a message must have to be taken."""
+"""`validate: {profile, required, pattern, values, length, mode}`: what a message must have to be taken."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, PlainValidator, Tag, ValidationInfo, WithJsonSchema, field_validator
 
 from engine.config.base import ConfigModel
-from engine.config.expression import ExpressionError
 from engine.config.expression.patterns import Pattern, compile_pattern
 from engine.config.finding import BadValue
-from engine.config.types import MarkedText, PathText, TablePath
+from engine.config.profile_types import PatternText
+from engine.config.types import PathText, ProfileText, TablePath
 from engine.hl7 import NULL
 from engine.hl7.message import Message
 from engine.hl7.path import Path
 from engine.model.finding import Finding, Severity
 from engine.pipeline.checks import known_path, refuse
 from engine.pipeline.occurrences import is_many, occurrences, place
+from engine.pipeline.profiles import ProfileCheck, profiles_named
 from engine.pipeline.step import CompiledStep, CompileScope, Run, Stop
-
-
-class PatternText(MarkedText):
-    """A pattern in RE2's syntax for a whole value."""
-
-    __slots__ = ()
-    json_schema = {"type": "string", "description": "A pattern (RE2) for the whole value, such as [0-9]{6}"}  # noqa: RUF012
-
-    def check(self) -> None:
-        """RE2 takes it: so it cannot take long, whatever it is matched with."""
-        super().check()
-        try:
-            compile_pattern(str(self), 0)
-        except ExpressionError as error:
-            raise BadValue(error.message, error.hint, offset=error.column, length=error.length) from error
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,14 +58,18 @@ Allowed = Annotated[
 class Rules(ConfigModel):
     """What is asked of a message. A rule about an absent or empty place, or the delete marker `""`, asks nothing.
 
-    A path with `*` is a rule for every place there is; one without for the first.
+    A path with `*` is a rule for every place there is; one without for the first. The rules of a `profile` come to
+    what each says for itself, and to no more than `mode`.
     """
 
+    profile: ProfileText | None = Field(
+        default=None, description="Hold the message, as it is at this step, against a profile; or standard"
+    )
     required: tuple[PathText, ...] = Field(default=(), description="Places that must have a value")
     pattern: dict[PathText, PatternText] = Field(default_factory=dict, description="Patterns of whole values")
     values: dict[PathText, Allowed] = Field(default_factory=dict, description="The values there may be")
     length: dict[PathText, LengthText] = Field(default_factory=dict, description="How long a value may be")
-    mode: Literal["reject", "hold", "warn"] = Field(
+    mode: Literal["reject", "hold", "warn", "observe"] = Field(
         default="reject", description="What a message that breaks a rule comes to"
     )
 
@@ -106,27 +97,41 @@ class ValidateStep:
 
     def title(self, options: ValidateOptions) -> str:
         rules = options.rules
-        return ", ".join(dict.fromkeys([*rules.required, *rules.pattern, *rules.values, *rules.length]))
+        named = [rules.profile] if rules.profile is not None else []
+        return ", ".join(dict.fromkeys([*named, *rules.required, *rules.pattern, *rules.values, *rules.length]))
 
     def compile(self, options: ValidateOptions, scope: CompileScope) -> CompiledStep:
         mode = options.rules.mode
         checks = _checks(options.rules, scope)
+        by_profile = _profile_check(options.rules, scope)
 
         def validate(message: Message, run: Run) -> Stop | None:
             findings: list[Finding] = []
             for check in checks:
                 check(message, findings)
-            if not findings:
-                return None
-            if mode == "warn":
+            if mode in ("warn", "observe"):
                 run.findings += findings
-                return None
-            return Stop("rejected" if mode == "reject" else "held", tuple(findings))
+                findings = []
+            if by_profile is not None:
+                verdict = by_profile(message)
+                run.findings += verdict.others
+                findings += verdict.rejecting
+            return Stop("rejected" if mode == "reject" else "held", tuple(findings)) if findings else None
 
         return validate
 
 
+def _profile_check(rules: Rules, scope: CompileScope) -> ProfileCheck | None:
+    if rules.profile is None:
+        return None
+    most = "reject" if rules.mode == "hold" else rules.mode
+    return ProfileCheck(profiles_named(rules.profile, scope.profiles, most), most, scope.label)
+
+
 Check = Callable[[Message, list[Finding]], None]
+_SEVERITIES: Mapping[str, Severity] = MappingProxyType(
+    {"reject": "error", "hold": "error", "warn": "warning", "observe": "information"}
+)
 Fault = Callable[[str], tuple[str, str, str] | None]
 """From a value that is there to what is wrong with it: our code, a sentence's end, and the code of table 0357."""
 Report = Callable[[str, str, str, str], Finding]
@@ -134,7 +139,7 @@ Report = Callable[[str, str, str, str], Finding]
 
 def _checks(rules: Rules, scope: CompileScope) -> tuple[Check, ...]:
     """One check for each rule, in the order of kinds: required, pattern, values, length."""
-    severity: Severity = "warning" if rules.mode == "warn" else "error"
+    severity = _SEVERITIES[rules.mode]
 
     def report(code: str, text: str, location: str, hl7_code: str) -> Finding:
         return scope.finding(code, f"{location} {text}", severity=severity, location=location, hl7_code=hl7_code)
@@ -142,7 +147,7 @@ def _checks(rules: Rules, scope: CompileScope) -> tuple[Check, ...]:
     required = [scope.path(text) for text in rules.required]
     faults: list[tuple[str, Fault]] = [
         *((text, _form(compile_pattern(str(pattern), 0))) for text, pattern in rules.pattern.items()),
-        *((text, _membership(allowed, scope)) for text, allowed in rules.values.items()),
+        *((text, _membership(allowed, scope, _code_of(scope.path(text)))) for text, allowed in rules.values.items()),
         *((text, _length(lengths)) for text, lengths in rules.length.items()),
     ]
     return (*_all_required(required, report), *(_of_value(scope.path(text), fault, report) for text, fault in faults))
@@ -236,13 +241,28 @@ def _form(pattern: Pattern) -> Fault:
     return fault
 
 
-def _membership(allowed: TablePath | tuple[str, ...], scope: CompileScope) -> Fault:
+_HEADER_CODES = {(9, 1): "200", (9, 2): "201", (11, 1): "202", (12, 1): "203"}
+
+
+def _code_of(path: Path) -> str:
+    """The code of table 0357 for a value that is not allowed.
+
+    A type, event, processing id or version that is not taken is no fault of the content: the message is
+    rejected, AR or CR (hl7.md items 21, 35, 70, 71).
+    """
+    spec = path.spec
+    if spec.segment != "MSH":
+        return "103"
+    return _HEADER_CODES.get((spec.field, max(1, spec.component)), "103")
+
+
+def _membership(allowed: TablePath | tuple[str, ...], scope: CompileScope, hl7_code: str) -> Fault:
     if isinstance(allowed, TablePath):
         table = scope.table(str(allowed))
-        not_in_table = ("E212", f"is not in {table.name}", "103")
+        not_in_table = ("E212", f"is not in {table.name}", hl7_code)
         return lambda value: None if table.lookup(value) is not None else not_in_table
     known = frozenset(str(value) for value in allowed)
-    not_listed = ("E212", "is none of the values that are allowed", "103")
+    not_listed = ("E212", "is none of the values that are allowed", hl7_code)
     return lambda value: None if value in known else not_listed
 
 

@@ -10,7 +10,8 @@ import pytest
 from engine.adapters.sinks import folder as folder_module
 from engine.adapters.sinks.file import FileSink, FileSinkSettings
 from engine.adapters.sinks.folder import HIDDEN
-from engine.hl7.message import split_batch
+from engine.hl7.convert import convert
+from engine.hl7.message import Message, split_batch
 from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Unreachable, Unsendable
@@ -401,3 +402,26 @@ def test_without_a_batch_a_call_takes_up_to_64_messages_and_waits_for_none(sink)
 def test_settings_that_cannot_work_are_refused(bad):
     with pytest.raises(ValueError):
         FileSinkSettings.model_validate({"folder": "out", **bad})
+
+
+# -- other forms ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+async def test_json_and_xml_have_their_extension_and_the_names_of_their_message(sink, out, delivery, adt, form):
+    body = convert(Message.parse(adt(control_id="C7")), form)
+    [outcome] = await sink(name="{date(MSH-7)}/{MSH-10}.{ext}", terminator="lf").send([delivery(body=body)])
+    assert isinstance(outcome, Delivered)
+    assert files(out) == {f"2026-01-02/C7.{form}": body}
+
+
+async def test_the_usual_name_says_what_is_in_the_file(sink, out, delivery, adt):
+    hl7 = adt(control_id="C7")
+    await sink().send([delivery(body=hl7), delivery(body=convert(Message.parse(hl7), "json"))])
+    assert set(files(out)) == {"2026-01-02/C7.hl7", "2026-01-02/C7.json"}
+
+
+async def test_a_document_that_is_none_has_no_name(sink, out, delivery):
+    outcomes = await sink().send([delivery(body=b"{}"), delivery(body=b"<a/>")])
+    assert all(isinstance(outcome, Unsendable) for outcome in outcomes)
+    assert files(out) == {}

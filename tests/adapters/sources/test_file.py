@@ -162,11 +162,14 @@ class TestSeveralMessages:
         assert "a file was set aside" in caplog.text
         assert running.meter.events == ["file_failed"]
 
-    async def test_only_what_the_store_refused_is_brought_again(self, started, inbox) -> None:
-        put(inbox, "a.hl7", adt(1) + adt(2) + adt(3))
-        async with started(ScriptedInlet("kept", "refused", "rejected")) as running:
+    async def test_what_the_store_refused_is_brought_again_and_what_was_rejected_behind_it(
+        self, started, inbox
+    ) -> None:
+        put(inbox, "a.hl7", adt(1) + adt(2) + adt(3) + adt(4) + adt(5))
+        script = ScriptedInlet("kept", "rejected", "refused", "rejected", "kept", "kept", "rejected")
+        async with started(script) as running:
             await until(lambda: names(inbox / "failed"))
-            assert running.inlet.payloads == [adt(1), adt(2), adt(3), adt(2)]
+            assert running.inlet.payloads == [adt(number) for number in (1, 2, 3, 4, 5, 3, 4)]
             assert "file_postponed" in running.meter.events
 
 

@@ -172,3 +172,19 @@ def test_damage_in_the_schema_itself_is_said_in_a_sentence(open_store, path):
         path.write_bytes(whole.replace(b"CREATE TABLE delivery", turned, 1))
         with pytest.raises(StoreError, match="is damaged"):
             store.open()
+
+
+def test_a_store_of_the_first_schema_is_brought_up_with_what_is_in_it(path):
+    path.parent.mkdir()
+    first = sqlite3.connect(path, isolation_level=None)
+    migrate(first, path, load_migrations()[:1])
+    first.execute("INSERT INTO channel (id, name) VALUES (1, 'lab')")
+    first.close()
+    store = SqliteStore(path)
+    store.open()
+    assert dict(store.last_sequences(LAB)) == {}
+    store.commit(Batch([intake(EPR, sequence=4)]))
+    assert dict(store.last_sequences(LAB)) == {"HIS|MAIN": 4}
+    assert len(store.queued(LAB, EPR, FIRST, 10)) == 1
+    store.close()
+    assert path.with_name(f"{path.name}.schema-1").exists()

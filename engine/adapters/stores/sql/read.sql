@@ -4,7 +4,7 @@
 -- name: known
 -- State 4 is rejected: its sender was told to keep it and may have been let in since. (One that was accepted
 -- when stored, and rejected by its pipeline afterwards, was not told so.)
-SELECT m.seq, m.body_hash, m.received_at_us, m.ack_code, m.ack
+SELECT m.seq, m.body_hash, m.received_at_us, m.ack_code, m.ack, m.state
 FROM message m
 WHERE m.control_id = :control_id AND m.channel = (SELECT id FROM channel WHERE name = :channel) AND m.sender = :sender
   AND m.seq >= :lowest AND m.received_at_us >= :since_us AND (m.state <> 4 OR m.ack_code IN ('AA', 'CA'))
@@ -37,6 +37,11 @@ ORDER BY d.id LIMIT :limit;
 SELECT m.seq FROM message m INDEXED BY message_aside
 WHERE (m.state = 0 OR m.state = 3 OR m.state = 4 OR m.state = 5) AND m.state = 0
   AND m.channel = (SELECT id FROM channel WHERE name = :channel) AND m.seq > :after
+ORDER BY m.seq LIMIT :limit;
+
+-- name: waiting
+SELECT m.seq FROM message m INDEXED BY message_waiting
+WHERE m.state = 6 AND m.channel = (SELECT id FROM channel WHERE name = :channel) AND m.seq > :after
 ORDER BY m.seq LIMIT :limit;
 
 -- name: message
@@ -90,6 +95,9 @@ WHERE m.control_id = :control_id AND m.seq < :before AND m.seq > :after;
 SELECT m.seq FROM message m INDEXED BY message_aside
 WHERE (m.state = 0 OR m.state = 3 OR m.state = 4 OR m.state = 5) AND m.state = :state
   AND m.seq < :before AND m.seq > :after;
+
+-- name: seqs_waiting
+SELECT m.seq FROM message m INDEXED BY message_waiting WHERE m.state = 6 AND m.seq < :before AND m.seq > :after;
 
 -- name: seqs_with_queued
 SELECT DISTINCT d.seq FROM delivery d INDEXED BY delivery_queued WHERE d.state = 0 LIMIT :limit;

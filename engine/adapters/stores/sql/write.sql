@@ -33,10 +33,40 @@ UPDATE delivery SET state = v.column2, attempts = v.column3, done_at_us = v.colu
 FROM (VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?)/*rows*/) AS v
 WHERE delivery.id = v.column1 AND +delivery.state = 0;
 
+-- name: amend_ack_of_delivery
+-- What the sender is told once a destination has answered. Never a no after a yes.
+UPDATE message SET ack_code = :ack_code, ack = :ack
+WHERE seq = (SELECT seq FROM delivery WHERE id = :delivery) AND ack_code <> 'AA';
+
+-- name: amend_ack
+UPDATE message SET ack_code = :ack_code, ack = :ack WHERE seq = :seq AND ack_code <> 'AA';
+
+-- name: findings_of_message
+SELECT findings FROM message WHERE seq = ?;
+
+-- name: set_findings
+UPDATE message SET findings = :findings WHERE seq = :seq;
+
+-- name: set_sequence
+INSERT INTO sequence (channel, sender, last) VALUES /*rows*/(?, ?, ?)/*rows*/
+ON CONFLICT (channel, sender) DO UPDATE SET last = excluded.last;
+
+-- name: last_sequences
+SELECT s.sender, s.last FROM sequence s JOIN channel c ON c.id = s.channel WHERE c.name = ? AND s.last >= 0;
+
 -- name: move_messages
 UPDATE message SET state = v.column2, version = v.column3, findings = v.column4
 FROM (VALUES /*rows*/(?, ?, ?, ?)/*rows*/) AS v
 WHERE message.seq = v.column1;
+
+-- name: move_parts
+-- Fragments, with the message that was made of them.
+UPDATE message SET state = v.column2
+FROM (VALUES /*rows*/(?, ?)/*rows*/) AS v
+WHERE message.seq = v.column1;
+
+-- name: answer_part
+UPDATE message SET ack_code = :ack_code, ack = :ack WHERE seq = :seq;
 
 -- name: messages_to_move
 SELECT seq, channel, state, received_at_us, body, crc FROM message WHERE seq IN (/*rows*/?/*rows*/);

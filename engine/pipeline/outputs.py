@@ -1,0 +1,74 @@
+"""What each destination gets, where some read another character set than the message came in, or another form."""
+
+from collections.abc import Mapping, Sequence
+
+from engine.config.channel import ChannelFile
+from engine.hl7.convert import ConversionError, Form, convert
+from engine.hl7.errors import UnencodableText
+from engine.hl7.message import Message
+from engine.hl7.recode import Recoded, Target, recode
+from engine.model.envelope import DraftDelivery
+from engine.model.finding import Finding
+from engine.model.ids import DestinationName
+from engine.pipeline.run import Result
+from engine.pipeline.step import Run
+
+Targets = Mapping[DestinationName, Target]
+"""Of the destinations that have a character set of their own; the others get the message as it is."""
+
+Forms = Mapping[DestinationName, Form]
+"""Of the destinations whose form is settled, whatever a `convert` step says; the others get the run's."""
+
+
+def forms_of(file: ChannelFile) -> Forms:
+    """What the destinations say: `format`, or a `charset`, which only HL7 has."""
+    settled: dict[DestinationName, Form] = {}
+    for name, destination in file.destinations.items():
+        policy = destination.policy
+        if policy.format is not None or policy.charset is not None:
+            settled[DestinationName(name)] = policy.format or "hl7"
+    return settled
+
+
+def deliveries_of(
+    message: Message, run: Run, destinations: Sequence[DestinationName], targets: Targets, forms: Forms
+) -> Result:
+    """The deliveries; held with all of them where one cannot be written, so that a release sends none twice."""
+    asked = {to: (targets.get(to), forms.get(to, run.form)) for to in destinations}
+    bodies: dict[tuple[Target | None, Form], bytes | None] = {}
+    for target, form in dict.fromkeys(asked.values()):
+        names = ", ".join([name for name in destinations if asked[name] == (target, form)])
+        try:
+            body, finding = _body(message, names, target, form)
+        except UnencodableText as error:
+            return Result("held", [], (*run.findings, _unwritten(error, names, target)))
+        except ConversionError as error:
+            text = f"to {names}: the message cannot be written as {form.upper()}: {error.reason}"
+            return Result("held", [], (*run.findings, Finding("E275", "error", text, error.location)))
+        bodies[target, form] = None if body == message.raw else body
+        if finding is not None:
+            run.findings.append(finding)
+    return Result("processed", [DraftDelivery(to, bodies[asked[to]]) for to in destinations], tuple(run.findings))
+
+
+def _body(message: Message, names: str, target: Target | None, form: Form) -> tuple[bytes, Finding | None]:
+    """The bytes for these destinations, and what had to be written in another way."""
+    if target is None:
+        return convert(message, form), None
+    recoded = recode(message, target)
+    return recoded.body, _told(recoded, names, target) if recoded.foreign else None
+
+
+def _told(recoded: Recoded, names: str, target: Target) -> Finding:
+    many = "1 character" if recoded.foreign == 1 else f"{recoded.foreign} characters"
+    text = f"to {names}: {many} that {target.name} does not have went as "
+    if target.policy == "escape":
+        return Finding("W271", "warning", f"{text}hexadecimal escapes", recoded.location)
+    return Finding("W272", "warning", f"{text}the text that the channel says", recoded.location)
+
+
+def _unwritten(error: UnencodableText, names: str, target: Target | None) -> Finding:
+    if target is None:
+        return Finding("E202", "error", f"the message cannot be written: {error.reason}", error.location)
+    text = f"to {names}: the message cannot be written in {target.name}: {error.reason}"
+    return Finding("E271", "error", text, error.location)

@@ -1,0 +1,581 @@
+"""Messages that come in fragments: each is stored before it is acknowledged, and the last one makes the message.
+
+States and moves of a fragment's row are those of `model.states`: it is `waiting` from its own commit on, and moves to
+`joined` (or `rejected`, with the message) in the one transaction that stores the whole message with its deliveries.
+So a crash at any moment leaves either all fragments that were acknowledged, or the message, and never both or neither.
+
+A set of fragments::
+
+    (none)      --first fragment stored-->             open       waits for the pointer that its last fragment named
+    open        --the next one stored-->               open | complete
+    complete    --whole message stored-->              (none)     processed, filtered, held or rejected as any other
+    complete    --the store has no room-->             complete   tried again, also when its last fragment comes again
+    open        --time-out, or its pointer is taken--> (none)     one held message of what came, for a person
+
+All work on fragments of a channel is done in the channel's line, one piece after the other, each to the end of its
+commit; while any is at work, other messages of the channel wait for their turn there, so that none overtakes.
+
+Of open sets only places and sizes are in memory. The bytes are read back from the store when all are there.
+hl7.md item 66; HL7 v2.5.1 section 2.10.2.2.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from engine.config.fragments import Continuation
+from engine.hl7.errors import UnreadableMessage
+from engine.hl7.fragments import Assembly, Fragment, Misplaced, OpenSet, join_fragments, read_fragment
+from engine.hl7.message import Message
+from engine.mllp.framing import END, VT
+from engine.model.envelope import Delivery, Intake, Known, Parts, Reprocessed
+from engine.model.finding import Finding, dump_findings, load_findings
+from engine.model.ids import MessageSeq
+from engine.model.states import IllegalMove, MessageState
+from engine.pipeline import entry
+from engine.pipeline.answer import NOTHING, Answer
+from engine.pipeline.fragments import (
+    answer_fragment,
+    answer_whole,
+    bounds_of,
+    incomplete,
+    joined_from,
+    misplaced,
+    settled,
+    superseded,
+)
+from engine.pipeline.run import Result
+from engine.ports.clock import Clock, from_us
+from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
+from engine.runtime.channels import RunningChannel
+from engine.runtime.committer import Committer
+from engine.runtime.received import control_id_of, framed, type_of
+from engine.runtime.tasks import Tasks, describe
+
+if TYPE_CHECKING:
+    from engine.runtime.batch import BatchMember
+    from engine.runtime.connection import Reply
+
+log = logging.getLogger("segmill.fragments")
+
+DAMAGED = Finding("E262", "error", "stored bytes of a fragment do not match their checksum", hl7_code="207")
+
+LOAD_LIMIT = 64
+LOOK_S = 1.0
+"""How often open sets are looked at for their time-out, and complete ones tried again."""
+
+
+@dataclass(slots=True, frozen=True)
+class StoredPart:
+    """One fragment on stable storage. `ack_code`, `ack`: what its sender was told of it alone."""
+
+    seq: MessageSeq
+    received_at_us: int
+    peer: str
+    ack_code: str
+    ack: bytes
+
+
+class Desk(Protocol):
+    """What the keeper leaves to intake."""
+
+    def keep_rejected(
+        self,
+        channel: RunningChannel,
+        record: Intake,
+        message: Message,
+        finding: Finding,
+        reply: "Reply | BatchMember",
+    ) -> None: ...
+
+    def not_stored(
+        self, channel: RunningChannel, message: Message | None, replies: Sequence["Reply | BatchMember"]
+    ) -> None: ...
+
+    def remember(self, record: Intake) -> None: ...
+
+    def told(
+        self,
+        replies: Sequence["Reply | BatchMember"],
+        state: MessageState,
+        findings: Sequence[Finding] = (),
+        seq: MessageSeq | None = None,
+    ) -> None: ...
+
+
+class FragmentKeeper:
+    """Keeps the unfinished messages of one channel."""
+
+    def __init__(
+        self,
+        channel: RunningChannel,
+        settings: Continuation,
+        committer: Committer,
+        queries: StoreQueries,
+        clock: Clock,
+    ) -> None:
+        self._channel = channel
+        self._settings = settings
+        self._committer = committer
+        self._queries = queries
+        self._clock = clock
+        self._assembly: Assembly[StoredPart] = Assembly(bounds_of(settings))
+        self._complete: dict[MessageSeq, OpenSet[StoredPart]] = {}
+        self._coming: Counter[tuple[str, str]] = Counter()
+        self._has_open = asyncio.Event()
+        self._is_looking = False
+        self._run_id = clock.random_bytes(4).hex().upper()
+        self._receive_prefix = clock.random_bytes(8)
+        self._count = 0
+
+    # -- start and time -------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Take up what the last run left, before any sender is listened to; the time-outs begin anew."""
+        after = MessageSeq(0)
+        while found := await self._committer.call(partial(_waiting, self._channel, after)):
+            for stored in found:
+                await self._take_up(stored)
+            after = found[-1].seq
+        self._look_in_turn()
+
+    async def _take_up(self, stored: StoredMessage) -> None:
+        raw = stored.raw
+        assert raw is not None, "the store holds what is damaged, and does not give it"
+        try:
+            message = Message.parse(raw, fallback=self._channel.compiled.fallback_charset)
+            fragment = read_fragment(message)
+            if fragment is None:
+                raise Misplaced("fit", "it is no fragment")
+            found = self._assembly.place(stored.sender, fragment)
+        except (UnreadableMessage, Misplaced) as why:
+            # The bounds were lowered, or a fragment before it was damaged: a person sees to it.
+            log.warning("channel %s: stored fragment %d is held: %s", self._channel.name, stored.seq, why)
+            await self._hold(stored, Finding("E262", "error", f"after a start of the engine: {why}", hl7_code="207"))
+            return
+        part = StoredPart(stored.seq, stored.received_at_us, stored.peer, stored.ack_code, stored.ack)
+        self._add(stored.sender, found, fragment, part)
+
+    async def _hold(self, stored: StoredMessage, finding: Finding) -> None:
+        findings = dump_findings((*load_findings(stored.findings), finding))
+        try:
+            await self._committer.reprocess(
+                Reprocessed(stored.seq, stored.channel, self._channel.version, "held", findings)
+            )
+        except (StoreFull, StoreBusy, IllegalMove) as error:
+            log.error("channel %s: stored fragment %d stays as it is: %s", stored.channel, stored.seq, describe(error))
+
+    async def run(self) -> None:
+        """Look after open sets and complete ones, as long as there are any. Ends by being cancelled."""
+        while True:
+            await self._has_open.wait()
+            if not self._assembly and not self._complete:
+                self._has_open.clear()
+                continue
+            await asyncio.sleep(min(LOOK_S, self._settings.timeout / 4))
+            if self._complete or any(map(self._is_overdue, self._assembly.open_sets)):
+                self._look_in_turn()
+
+    def _is_overdue(self, found: OpenSet[StoredPart]) -> bool:
+        return self._clock.monotonic() - found.touched_at > self._settings.timeout
+
+    def _look_in_turn(self) -> None:
+        """Have complete sets made messages, and overdue ones set aside, when that is the next in line."""
+        if not self._is_looking:
+            self._is_looking = True
+            self._channel.line.add(self._look, Nobody())
+
+    async def _look(self) -> None:
+        self._is_looking = False
+        for complete in list(self._complete.values()):
+            await self._finish(complete)
+        for found in self._assembly.open_sets:
+            if self._is_overdue(found):
+                await self._set_aside(found, incomplete(len(found.parts), self._settings.timeout))
+
+    # -- intake's calls -------------------------------------------------------------------------
+
+    def expects(self, sender: str, fragment: Fragment) -> bool:
+        """Whether an unfinished message of this sender goes on with this fragment; also one that is still in line."""
+        key = (sender, fragment.pointer)
+        return bool(fragment.pointer) and (self._coming[key] > 0 or self._assembly.expects(*key) is not None)
+
+    def offer(
+        self,
+        record: Intake,
+        message: Message,
+        fragment: Fragment,
+        findings: tuple[Finding, ...],
+        reply: "Reply | BatchMember",
+        desk: Desk,
+    ) -> None:
+        """Take a fragment in its turn; settles `reply` sooner or later. `record` is as of any received message."""
+        coming = (record.sender, fragment.next)
+        if fragment.next:
+            self._coming[coming] += 1
+
+        async def work() -> None:
+            try:
+                await self._take(record, message, fragment, findings, reply, desk)
+            except BaseException:
+                reply.drop()
+                raise
+            finally:
+                if fragment.next:
+                    self._coming[coming] -= 1
+                    if not self._coming[coming]:
+                        del self._coming[coming]
+
+        self._channel.line.add(work, reply.sender)
+
+    # -- one fragment ---------------------------------------------------------------------------
+
+    async def _take(
+        self,
+        record: Intake,
+        message: Message,
+        fragment: Fragment,
+        findings: tuple[Finding, ...],
+        reply: "Reply | BatchMember",
+        desk: Desk,
+    ) -> None:
+        channel = self._channel
+        try:
+            known = self._known(record)
+            match = next((one for one in known if one.body_hash == record.body_hash), None)
+            expected = self._assembly.expects(record.sender, fragment.pointer) if fragment.pointer else None
+            is_again = match is not None
+            if match is not None and not self._begins_anew(match, known, fragment, expected):
+                await self._answer_again(match, message, reply, desk)
+                return
+        except StoreError:
+            desk.not_stored(channel, message, [reply])
+            return
+        if known and match is None:
+            findings += (entry.id_used_again(known[0].seq),)
+        try:
+            found = self._assembly.place(record.sender, fragment)
+        except Misplaced as why:
+            await self._refuse(why, record, message, findings, reply, desk)
+            return
+        now = from_us(record.received_at_us)
+        answer = answer_fragment(message, channel.answers, now, self._next_id, is_last=fragment.is_last)
+        stored = await self._keep(record, "waiting", answer, findings, message, reply, desk)
+        if stored is None:
+            return
+        rival = self._assembly.rival(record.sender, fragment, found)
+        if rival is not None:
+            await self._set_aside(rival, superseded(len(rival.parts)))
+        part = StoredPart(stored, record.received_at_us, record.peer, answer.code, answer.payload)
+        found = self._add(record.sender, found, fragment, part)
+        found.is_again |= is_again
+        if found.is_complete:
+            await self._finish(found, reply, desk, message)
+        else:
+            desk.told((reply,), "waiting", findings, stored)
+            self._settle(reply, answer)
+
+    def _known(self, record: Intake) -> Sequence[Known]:
+        window = self._channel.duplicates_window_us
+        if not window:
+            return ()
+        since_us = record.received_at_us - window
+        return self._queries.known(self._channel.name, record.sender, record.control_id, since_us)
+
+    def _begins_anew(
+        self, match: Known, known: Sequence[Known], fragment: Fragment, expected: OpenSet[StoredPart] | None
+    ) -> bool:
+        """Whether a fragment that was here before is to be taken once more, as what it was a part of came to nothing.
+
+        Its message was rejected, or only parts of it came in time: then its sender sends all of it again.
+        """
+        if match.state == "waiting":
+            return False
+        if not fragment.is_first:
+            return expected is not None and (expected.is_again or match.state in ("held", "rejected"))
+        if match.state != "joined":
+            return True
+        whole = [one.seq for one in known if one.seq > match.seq and one.body_hash != match.body_hash]
+        stored = self._queries.message(whole[-1]) if whole else None
+        return stored is not None and any(f.code == "E260" for f in load_findings(stored.findings))
+
+    async def _answer_again(self, match: Known, message: Message, reply: "Reply | BatchMember", desk: Desk) -> None:
+        """A resend: what was said of it before; of the last one of a complete set, once the whole message is stored."""
+        complete = self._complete.get(match.seq)
+        if complete is not None:
+            await self._finish(complete, reply, desk, message)
+            return
+        self._channel.count("duplicate")
+        desk.told((reply,), match.state, (), match.seq)
+        self._settle(reply, Answer(match.ack_code, match.ack))
+
+    async def _refuse(
+        self,
+        why: Misplaced,
+        record: Intake,
+        message: Message,
+        findings: tuple[Finding, ...],
+        reply: "Reply | BatchMember",
+        desk: Desk,
+    ) -> None:
+        finding = misplaced(why)
+        if why.kind != "unknown" or self._settings.unknown == "reject":
+            desk.keep_rejected(self._channel, record, message, finding, reply)
+            return
+        now = from_us(record.received_at_us)
+        answer = answer_fragment(message, self._channel.answers, now, self._next_id, is_last=False)
+        stored = await self._keep(record, "held", answer, (*findings, finding), message, reply, desk)
+        if stored is not None:
+            desk.told((reply,), "held", (*findings, finding), stored)
+            self._settle(reply, answer)
+
+    async def _keep(
+        self,
+        record: Intake,
+        state: MessageState,
+        answer: Answer,
+        findings: tuple[Finding, ...],
+        message: Message,
+        reply: "Reply | BatchMember",
+        desk: Desk,
+    ) -> MessageSeq | None:
+        """Store one fragment; None, and its sender told, when it cannot be."""
+        record.state, record.ack_code, record.ack = state, answer.code, answer.payload
+        record.findings = dump_findings(findings)
+        desk.remember(record)
+        try:
+            seq, _ = await self._stored(record)
+        except CommitUnknown:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the store refuses it for, it was not kept
+            log.debug("channel %s: a fragment was not stored: %s", self._channel.name, describe(error))
+            desk.not_stored(self._channel, message, [reply])
+            return None
+        for finding in findings:
+            self._channel.meter.finding(finding.code)
+        self._channel.count(state)
+        return seq
+
+    def _add(
+        self, sender: str, found: OpenSet[StoredPart] | None, fragment: Fragment, part: StoredPart
+    ) -> OpenSet[StoredPart]:
+        found = self._assembly.add(sender, found, fragment, part, self._clock.monotonic())
+        if found.is_complete:
+            self._complete[part.seq] = found
+        self._has_open.set()
+        return found
+
+    # -- the whole message ----------------------------------------------------------------------
+
+    async def _finish(
+        self,
+        complete: OpenSet[StoredPart],
+        reply: "Reply | BatchMember | None" = None,
+        desk: Desk | None = None,
+        message: Message | None = None,
+    ) -> None:
+        """Make the message of a complete set, and answer its last fragment (`message`), if anybody waits for that."""
+        last = complete.parts[-1]
+        if self._complete.get(last.seq) is not complete:
+            return  # done meanwhile
+        whole = await self._read(complete)
+        if whole is None:
+            del self._complete[last.seq]
+            await self._hold_parts(complete, DAMAGED)
+            if reply is not None and desk is not None and message is not None:
+                desk.told((reply,), "held", (DAMAGED,), last.seq)
+                now = from_us(last.received_at_us)
+                told = answer_fragment(message, self._channel.answers, now, self._next_id, is_last=False)
+                self._settle(reply, told)
+            return
+        now = from_us(last.received_at_us)
+        channel = self._channel
+        joined = whole.joined
+        result = Result.received() if channel.ack_when_stored else await channel.process(joined.raw, now)
+        result = settled(joined, result, channel.answers)
+        accepted = Answer(last.ack_code, last.ack) if last.ack else NOTHING
+        answer = answer_whole(
+            whole.last,
+            accepted,
+            joined,
+            result,
+            channel.answers,
+            now,
+            self._next_id,
+            names_last=self._settings.answers == "last",
+        )
+        findings = (joined_from(len(complete.parts)), *entry.notices(joined), *result.findings)
+        record = self._record(complete, whole, result, findings)
+        own = answer.payload[len(accepted.payload) :].removeprefix(END + VT) if accepted.payload else answer.payload
+        record.ack_code, record.ack = answer.code, own
+        if answer.apart:
+            record.deliveries = [*result.deliveries, *answer.deliveries]
+        seqs = [part.seq for part in complete.parts]
+        record.parts = Parts(seqs, "rejected" if result.state == "rejected" else "joined", answer.code, answer.payload)
+        if await self._commit_whole(complete, record):
+            del self._complete[last.seq]
+            if reply is not None and desk is not None:
+                desk.told((reply,), record.state, findings, last.seq)
+                self._settle(reply, answer)
+        elif reply is not None and desk is not None:
+            desk.not_stored(channel, whole.last, [reply])
+
+    async def _commit_whole(self, found: OpenSet[StoredPart], record: Intake) -> bool:
+        """The message, its deliveries and the moves of its fragments in one transaction; False: not stored now."""
+        channel = self._channel
+        try:
+            seq, deliveries = await self._stored(record)
+        except CommitUnknown:
+            raise
+        except (StoreFull, StoreBusy):
+            return False
+        except (IllegalMove, ValueError) as error:
+            log.error("channel %s: a message in fragments cannot be stored: %s", channel.name, describe(error))
+            await self._hold_parts(found, Finding("E262", "error", "the whole message cannot be stored", "", "207"))
+            return True
+        channel.count_findings(load_findings(record.findings))
+        channel.count(record.state)
+        channel.offer(deliveries)
+        if record.state == "received":
+            channel.backlog.offer(seq, record.raw, record.received_at_us)
+        return True
+
+    async def _set_aside(self, found: OpenSet[StoredPart], finding: Finding) -> None:
+        """What came of a message that will not be complete: one held message, for a person to release or discard."""
+        whole = await self._read(found)
+        if whole is None:
+            self._assembly.drop(found)
+            await self._hold_parts(found, DAMAGED)
+            return
+        record = self._record(found, whole, Result("held", []), (finding,))
+        record.parts = Parts([part.seq for part in found.parts])
+        if await self._commit_whole(found, record):
+            self._assembly.drop(found)
+            log.warning(
+                "channel %s: a message in fragments was not completed; what came of it is held", self._channel.name
+            )
+        else:
+            found.touched_at = self._clock.monotonic()
+
+    async def _read(self, found: OpenSet[StoredPart]) -> "_Read | None":
+        """The fragments, read back from the store and joined, off the loop; None when one of them is damaged."""
+        seqs = [part.seq for part in found.parts]
+        fallback = self._channel.compiled.fallback_charset
+
+        def read() -> _Read | None:
+            raws = [stored.raw for stored in map(self._queries.message, seqs) if stored is not None and stored.raw]
+            if len(raws) < len(seqs):
+                return None
+            messages = [Message.parse(raw, fallback=fallback) for raw in raws]
+            joined = Message.parse(join_fragments(messages), fallback=fallback)
+            return _Read(messages[0], messages[-1], joined)
+
+        return await asyncio.to_thread(read)
+
+    async def _hold_parts(self, found: OpenSet[StoredPart], finding: Finding) -> None:
+        """A message that can never be made: its fragments are held, one by one."""
+        for part in found.parts:
+            stored = self._queries.message(part.seq)
+            if stored is not None and stored.state == "waiting":
+                await self._hold(stored, finding)
+
+    def _record(
+        self, found: OpenSet[StoredPart], whole: "_Read", result: Result, findings: tuple[Finding, ...]
+    ) -> Intake:
+        last = found.parts[-1]
+        raw = whole.joined.raw
+        self._count += 1
+        return Intake(
+            self._receive_prefix + self._count.to_bytes(8),
+            self._channel.name,
+            self._channel.version,
+            last.received_at_us,
+            found.sender,
+            last.peer,
+            type_of(whole.first),
+            control_id_of(whole.first),
+            hashlib.blake2b(raw, digest_size=16).digest(),
+            raw,
+            result.state,
+            findings=dump_findings(findings),
+            deliveries=result.deliveries,
+        )
+
+    # -- small things ---------------------------------------------------------------------------
+
+    def _stored(self, record: Intake) -> "asyncio.Future[tuple[MessageSeq, list[Delivery]]]":
+        """Put it to the committer; the future raises what the store refuses it for."""
+        ended: asyncio.Future[tuple[MessageSeq, list[Delivery]]] = asyncio.get_running_loop().create_future()
+
+        def done(seq: MessageSeq, deliveries: list[Delivery]) -> None:
+            if not ended.done():
+                ended.set_result((seq, deliveries))
+
+        def refused(error: Exception) -> None:
+            if not ended.done():
+                ended.set_exception(error)
+
+        self._committer.put(record, done, refused)
+        return ended
+
+    def _settle(self, reply: "Reply | BatchMember", answer: Answer) -> None:
+        self._channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
+        reply.settle(framed(answer.payload))
+
+    def _next_id(self) -> str:
+        """MSH-10 of an answer: unique over restarts, at most 20 characters."""
+        self._count += 1
+        return f"{self._run_id}{self._count:X}"
+
+
+@dataclass(slots=True, frozen=True)
+class _Read:
+    """A set, read back: its first and last fragments, and the message of all."""
+
+    first: Message
+    last: Message
+    joined: Message
+
+
+class Nobody:
+    """Stands for a sender where nobody waits."""
+
+    def hold(self) -> None:
+        """Nothing is read from nobody."""
+
+    def let_go(self) -> None:
+        """Nor is it ever again."""
+
+
+async def start_fragments(
+    channel: RunningChannel, committer: Committer, queries: StoreQueries, clock: Clock, tasks: Tasks
+) -> None:
+    """Have the channel join fragments, if it does, and take up what the last run left; before its port opens."""
+    continuation = channel.compiled.file.fragments.dsc
+    if continuation is None:
+        await hold_left_over(channel, committer)
+        return
+    keeper = channel.fragments = FragmentKeeper(channel, continuation, committer, queries, clock)
+    await keeper.load()
+    tasks.spawn(keeper.run(), f"fragments {channel.name}")
+
+
+async def hold_left_over(channel: RunningChannel, committer: Committer) -> None:
+    """Fragments that wait in the store of a channel that no longer joins them: a person sees to them."""
+    finding = Finding("E262", "error", "the channel no longer joins messages in fragments (fragments: {dsc: join})")
+    after = MessageSeq(0)
+    while found := await committer.call(partial(_waiting, channel, after)):
+        for stored in found:
+            findings = dump_findings((*load_findings(stored.findings), finding))
+            await committer.reprocess(Reprocessed(stored.seq, stored.channel, channel.version, "held", findings))
+        log.warning("channel %s: %d fragments are held, as it no longer joins them", channel.name, len(found))
+        after = found[-1].seq
+
+
+def _waiting(channel: RunningChannel, after: MessageSeq, store: Store) -> Sequence[StoredMessage]:
+    return store.waiting(channel.name, after, LOAD_LIMIT)

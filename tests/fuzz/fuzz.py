@@ -1,0 +1,159 @@
+"""Drives the targets by coverage with atheris: `python -m tests.fuzz.fuzz --seconds 600`.
+
+Each target has a process and a share of the time. What it found worth keeping stays in `.fuzz/corpus` for the next
+run; what broke is printed, and kept in `.fuzz/crashes`. A file of that goes to `tests/fuzz/regressions/<target>/`
+together with the repair, where the ordinary tests run it for ever.
+
+An input that takes more than a tenth of a second of the processor counts as broken; being watched by the fuzzer costs
+four times as much.
+"""
+
+import argparse
+import hashlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+WORK = REPOSITORY / ".fuzz"
+REGRESSIONS = Path(__file__).parent / "regressions"
+MOST_SECONDS = 0.4
+MOST_MEMORY_MB = 1024
+STARTING_S = 60
+"""Imports under instrumentation, and the seeds."""
+
+
+class SlowInput(AssertionError):
+    """An input took longer than any of its size may."""
+
+
+def guarded(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """The target with a bound on its time, by the processor's clock, so that a busy machine proves nothing."""
+
+    def once(data: bytes) -> None:
+        begun = time.process_time()
+        run(data)
+        if time.process_time() - begun > MOST_SECONDS:
+            fastest = min(_seconds(run, data) for _ in range(3))
+            if fastest > MOST_SECONDS:
+                raise SlowInput(f"{len(data)} bytes took {fastest:.3f} s")
+
+    return once
+
+
+def _seconds(run: Callable[[bytes], None], data: bytes) -> float:
+    begun = time.process_time()
+    run(data)
+    return time.process_time() - begun
+
+
+def search(name: str, arguments: Sequence[str]) -> None:
+    """Fuzz one target in this process; never returns."""
+    import atheris
+
+    with atheris.instrument_imports(include=["engine"], enable_loader_override=False):
+        from tests.fuzz.targets import TARGETS
+    atheris.Setup([sys.argv[0], *arguments], guarded(TARGETS[name].run))
+    atheris.Fuzz()
+
+
+def run_target(name: str, seconds: int, seed: int) -> bool:
+    """Fuzz one target in a process of its own; whether nothing broke."""
+    from tests.fuzz.targets import MOST_BYTES, TARGETS
+
+    target = TARGETS[name]
+    seeds, corpus, crashes = (WORK / kind / name for kind in ("seeds", "corpus", "crashes"))
+    for folder in (seeds, corpus, crashes):
+        folder.mkdir(parents=True, exist_ok=True)
+    before = set(crashes.iterdir())
+    for data in target.seeds():
+        (seeds / hashlib.sha1(data).hexdigest()).write_bytes(data)
+    words = WORK / f"{name}.dict"
+    words.write_text("".join(f'"{_quoted(word)}"\n' for word in target.words))
+    folders = [str(folder) for folder in (corpus, seeds, REGRESSIONS / name) if folder.is_dir()]
+    arguments = [
+        f"-max_total_time={seconds}",
+        f"-seed={seed}",
+        f"-max_len={MOST_BYTES}",
+        f"-artifact_prefix={crashes}/",
+        f"-rss_limit_mb={MOST_MEMORY_MB}",
+        "-timeout=20",
+        "-print_final_stats=1",
+        "-reload=0",
+        f"-dict={words}",
+        *folders,
+    ]
+    log = WORK / f"{name}.log"
+    with log.open("w") as out:
+        try:
+            code = subprocess.run(
+                [sys.executable, "-m", "tests.fuzz.fuzz", "--one", name, "--", *arguments],
+                cwd=REPOSITORY,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                timeout=seconds + STARTING_S,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+            out.write("\nit did not end in time\n")
+    text = log.read_text(errors="replace")
+    done = re.search(r"stat::number_of_executed_units: (\d+)", text)
+    rate = re.search(r"stat::average_exec_per_sec: +(\d+)", text)
+    memory = re.search(r"stat::peak_rss_mb: +(\d+)", text)
+    is_clean = code == 0 and done is not None
+    if is_clean:
+        assert done is not None
+        figures = f"{int(done[1]):>10,} inputs, {rate[1] if rate else '?':>6}/s, {memory[1] if memory else '?'} MB"
+        print(f"{name:<12} {figures}, clean", flush=True)
+        return True
+    print(f"{name:<12} BROKE (exit code {code})\n{_tail(text)}", flush=True)
+    for path in sorted(set(crashes.iterdir()) - before):
+        found = path.read_bytes()
+        print(f"\n{path} ({len(found)} bytes):\n{found[:1000]!r}\nagain: python -m tests.fuzz.fuzz --one {name} {path}")
+    return False
+
+
+def _quoted(word: bytes) -> str:
+    return "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\x{b:02X}" for b in word)
+
+
+def _tail(text: str) -> str:
+    """What the fuzzer said of the failure: from the exception on, without the bytes in hexadecimal."""
+    at = text.find("=== Uncaught Python exception")
+    return text[at:][:6000] if at >= 0 else text[-3000:]
+
+
+def main() -> int:
+    """Every target in turn, or `--one`: with a file, that input once, under a debugger if need be."""
+    parser = argparse.ArgumentParser(description="Fuzz what reads other people's bytes.")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="0: another one each time")
+    parser.add_argument("--one", metavar="TARGET")
+    parser.add_argument("rest", nargs="*", metavar="FILE")
+    given = parser.parse_args()
+    if given.one and given.rest and not given.rest[0].startswith("-"):
+        from tests.fuzz.targets import TARGETS
+
+        for name in given.rest:
+            TARGETS[given.one].run(Path(name).read_bytes())
+        return 0
+    if given.one and given.rest:
+        search(given.one, given.rest)
+    try:
+        import atheris  # noqa: F401
+    except ImportError as error:
+        print(f"skip: no fuzzing here, as atheris cannot be imported ({error}); pip install -e '.[fuzz]'")
+        return 0
+    from tests.fuzz.targets import TARGETS
+
+    names = [given.one] if given.one else list(TARGETS)
+    shares = sum(TARGETS[name].share for name in names)
+    clean = [run_target(name, max(1, given.seconds * TARGETS[name].share // shares), given.seed) for name in names]
+    return 0 if all(clean) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
