@@ -86,8 +86,8 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "settings of answers that contradict each other",
             "What the channel says under ack, sequence or listen cannot all be so: an application acknowledgement "
             "that goes nowhere cannot wait for a destination, original mode has no second answer that could go over "
-            "another connection, a destination that no route goes to never answers, a setting without the one it "
-            "belongs to does nothing.",
+            "another connection, a destination that no route goes to never answers, a file has no sender that hears "
+            "an answer, a setting without the one it belongs to does nothing.",
             "Follow the hint: take one of the two away, or add what is missing.",
             "ack: {when: delivered(ris), app_ack: none}",
         ),

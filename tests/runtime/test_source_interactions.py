@@ -356,6 +356,15 @@ class TestBatches:
             assert await said(site, batched) == (500, ["AE"])
         assert site.states() == ["rejected"]
 
+    @pytest.mark.parametrize("header", [b"", "BHS|^~\\&|HÄS\r".encode("iso-8859-1")])
+    async def test_their_answers_are_in_the_set_that_the_header_of_http_says(self, tmp_path, adt, header) -> None:
+        site = site_of(tmp_path, PORT)
+        one = adt(control_id="C1", sender=("HÄS", "NORTH"), charset="8859/1")
+        async with site.running():
+            answer = await post(site, header + one + one.replace(b"|C1|", b"|C2|"))
+            assert answer.headers["content-type"] == "application/hl7-v2; charset=utf-8"
+            assert answer.content.decode().count("HÄS") == (3 if header else 2)
+
     async def test_an_empty_batch_is_nothing_to_come_again_for(self, tmp_path) -> None:
         site = site_of(tmp_path, PORT)
         async with site.running():

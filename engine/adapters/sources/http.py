@@ -41,6 +41,7 @@ from engine.config.finding import BadValue
 from engine.config.fragments import Batches
 from engine.config.listen import ListenOptions, ListenTls, NetworkText, is_loopback
 from engine.config.units import Duration
+from engine.hl7.batch import split_batch
 from engine.hl7.charset import text_of
 from engine.ports.source import Context, Inlet, Place, SourceUnavailable, Taken
 
@@ -369,7 +370,8 @@ def _response(taken: Taken, charset: str, status: int | None) -> Response:
         status, headers["Retry-After"] = 503, str(RETRY_AFTER_S)
     if not taken.answer:
         return Response(status_code=204 if status == 200 else status, headers=headers)
-    text = text_of(taken.answer, text_codec(taken.answer))
+    first = next(iter(split_batch(taken.answer)), taken.answer)  # a batch header says nothing of its character set
+    text = text_of(taken.answer, text_codec(first))
     codec = codec_of(charset) or "utf-8"
     try:
         content = text.encode(codec)
