@@ -100,7 +100,7 @@ fuzz: $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz --seconds 600
 
 fuzz-short: $(VENV)/.installed-fuzz
-	$(BIN)/python -m tests.fuzz.fuzz --seconds 60 --seed 1
+	$(BIN)/python -m tests.fuzz.fuzz --short --seed 1
 
 check: lint types contracts channels test
 

@@ -5,6 +5,7 @@ which we commit in turn::
 
     written    --06-->                        committed: the HL7 answer is waited for, where one is due
     written    --15, or no commit in time-->  written again, up to `commit_retries` times; then the attempt is over
+    being written    --06 or 15-->            the attempt is over: neither can mean all of it
     any        --HL7 answer-->                committed by us, and taken as what it says
 
 A receiver that recognises a repeated block as a duplicate commits it again, and processes it once. An HL7 answer
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from engine.adapters.mllp_connection import End, MllpConnection, Posted, Target
 from engine.hl7.ack import Ack, read_ack
-from engine.mllp.exchange import Accepted, Answered, Broken, Committed, Event, Exchange, Foreign, Late
+from engine.mllp.exchange import Accepted, Answered, BreakCode, Broken, Committed, Event, Exchange, Foreign, Late
 from engine.mllp.framing import COMMIT_ACK, END, VT
 
 COMMITTED = VT + COMMIT_ACK + END
@@ -79,6 +80,10 @@ class Release2Connection(MllpConnection):
     def _on_commit(self, positive: bool) -> None:
         if not self._block:
             return  # of a block that was written twice
+        if self._unsent_bytes():
+            # Written again now, the block would be one with the part that is on its way already.
+            self._give_up("too-early" if positive else "uncommitted")
+            return
         if not positive:
             self._again()
             return
@@ -104,10 +109,13 @@ class Release2Connection(MllpConnection):
             self._write(self._block)
             self._wait_for_commit()
             return
+        self._give_up("uncommitted")
+
+    def _give_up(self, why: BreakCode) -> None:
         self._block = b""
         if self._posted is not None:
             if self._transport is not None:
                 self._transport.abort()
-            self._end_post(Broken("uncommitted"))
+            self._end_post(Broken(why))
         else:
-            super()._settle(self._exchange.on_uncommitted())
+            super()._settle(self._exchange.on_uncommitted(why))

@@ -1,7 +1,7 @@
 """What a sender must know of the message it sends: its MSH-10, and whether an answer is due."""
 
 from engine.hl7.ack import control_id_bytes
-from engine.hl7.charset import KEEP_BYTES, encoded
+from engine.hl7.charset import bytes_of
 from engine.hl7.message import Message
 
 ESCAPE = b"\x1b"
@@ -24,7 +24,7 @@ def header_fields(body: bytes) -> list[bytes]:
         # All of it: which characters the header's bytes are is decided by those behind it, too.
         message = Message.parse(body)
         codec = message.codec
-        fields = [encoded(field, codec, KEEP_BYTES) for field in message.fields(max(message.first("MSH"), 0))[:17]]
+        fields = [bytes_of(field, codec) for field in message.fields(max(message.first("MSH"), 0))[:17]]
     fields.extend([b""] * (17 - len(fields)))
     return fields
 

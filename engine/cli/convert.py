@@ -1,6 +1,7 @@
 """`segmill convert`: messages of files as HL7, JSON or XML."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from engine.hl7.convert import Form
 
 ALL_ENDINGS: Final = (*ENDINGS, ".json", ".xml")
+MOST_OF_A_FILE: Final = 5
+"""What cannot be converted is named for so many messages of one file: a file that is no HL7 can have thousands."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,14 +56,20 @@ def command(files: tuple[str, ...], form: "Form", folder: Path | None, names: bo
         raise misuse("--names goes with --to json")
     done = failed = 0
     written: set[Path] = set()
+    bad_of: Counter[str] = Counter()
     for one in converted(files, form, names=names):
         path = None
         if one.reason:
             failed += 1
+            bad_of[one.file.file] += 1
         else:
             done += 1
             path = _write(one, files, form, folder, written) if folder is not None else None
-        _tell(one, form, path, as_json=as_json)
+        if as_json or bad_of[one.file.file] <= MOST_OF_A_FILE or not one.reason:
+            _tell(one, form, path, as_json=as_json)
+    for name, bad in bad_of.items():
+        if bad > MOST_OF_A_FILE and not as_json:
+            click.echo(printable(f"{name}: and {bad - MOST_OF_A_FILE:,} more that cannot be converted"), err=True)
     if not done and not failed:
         raise misuse(f"there is no message in {', '.join(files)}: of a folder, {', '.join(ALL_ENDINGS)} files are read")
     if folder is not None and done:

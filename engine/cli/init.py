@@ -20,7 +20,7 @@ SITE_YAML: Final = """\
 # The site: what all channels share. Every setting with its meaning: segmill schema site
 environment: {environment}
 data: data                          # the control socket, and what a run leaves
-store: sqlite:data/segmill.db       # every message, until you remove it
+store: sqlite:data/segmill.db       # every message; retention: {{bodies: 90d}} forgets old ones
 admin: {{port: "${{SEGMILL_ADMIN_PORT:-{admin_port}}}"}}   # /metrics, /livez, /readyz; 0 takes a free port
 """
 

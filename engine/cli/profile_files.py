@@ -42,15 +42,20 @@ def traffic(
     if since is not None and channel is None:
         raise misuse("--since is about the stored messages of a --channel")
     source = _stored(channel, since, site, data) if channel is not None else _of_files(files)
-    skipped = 0
+    skipped = done = 0
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
 
     for raw in source:
         try:
-            yield Message.parse(raw)
+            message = Message.parse(raw)
         except UnreadableMessage:
             skipped += 1
+            continue
+        done += 1
+        yield message
+    if not done:
+        raise misuse(f"there is no message in {', '.join(files) or 'the store'} that can be read as HL7")
     if skipped:
         say(f"{skipped} cannot be read as HL7 and were left out")
 

@@ -84,6 +84,8 @@ def command(
         emit(_as_json(learned, text))
     rules = count(sum(1 for _ in _rules(learned)), "rule")
     say(f"learned {rules} for {count(len(learned.places), 'place')} from {count(learned.messages, 'message')}")
+    if not any(True for _ in _rules(learned)):
+        say(f"no place was seen in {count(least, 'message')}: learn from more of them, or with a smaller --least")
     return 0
 
 

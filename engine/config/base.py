@@ -44,8 +44,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that somebody probably meant, or ''."""
     names = list(known)
     by_lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[close[0]] if close else ""
+    close = difflib.get_close_matches(word.lower(), by_lower, n=8, cutoff=0.6)
+    # Letters that changed places are the commonest slip, and difflib does not know it: cp1225 is cp1252, not cp1258.
+    swapped = [name for name in close if sorted(name) == sorted(word.lower())]
+    return by_lower[(swapped or close)[0]] if close else ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

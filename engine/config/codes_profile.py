@@ -41,6 +41,13 @@ PROFILE: Final[Stories] = MappingProxyType(
             "Correct the place, if it is a slip of the finger; otherwise nothing.",
             "fields: {PID-93: {usage: R}}",
         ),
+        "W173": Story(
+            "a rule that asks nothing: HL7 has no such table, data type or version",
+            "No version of HL7 has this table or data type, or has codes in this table (many are left to the site), so "
+            "no value can be held against it. Of a version that is not known, the nearest below is taken.",
+            "Correct the name. Codes of a site's own stand under values, as a list or a CSV file.",
+            'fields: {PID-8: {table: "9876"}}',
+        ),
         "E280": Story(
             "a message breaks a rule of the profile or the standard: rejected",
             "The rule's mode is reject. The sender was answered AE (or CE) with one ERR for each such finding, and "

@@ -21,10 +21,11 @@ from engine.config.profile_types import PartText, PlaceText, RuleName, UsageWord
 from engine.config.table import Table
 from engine.config.types import ConditionText, TablePath
 from engine.hl7 import profile as hl7
-from engine.hl7.dictionary import VERSIONS, Dictionary, load
+from engine.hl7.dictionary import VERSIONS, Dictionary, load, nearest_version
 from engine.hl7.errors import PathError
 from engine.hl7.path import compile_path
 from engine.hl7.validate import STANDARD_RULES
+from engine.hl7.validate.values import codes_of
 
 Tables = Callable[[SourceText], Mapping[str, Table]]
 """The code tables that may be named in the file of a text, by the path that it writes."""
@@ -52,6 +53,7 @@ def build_profile(
     `body` has taken over what it extends. `place` is where findings are that have no better one.
     """
     builder = _Builder(body, tables, place)
+    builder.check_version()
     general = builder.rules(body)
     events = tuple(hl7.EventRules(*event.parts, builder.rules(rules, body)) for event, rules in body.messages.items())
     profile = hl7.Profile(
@@ -130,7 +132,11 @@ class _Builder:
         cross = [made for entry in rules.rules if (made := self._cross(entry)) is not None]
         self._check_names(rules.rules)
         self._check_segments(rules.segments)
+        for part, segment in rules.segments.items():
+            for number, entry in segment.fields.items():
+                self._check_known(f"{part}-{number}", entry, number.position())
         for text, entry in rules.fields.items():
+            self._check_known(text.shown, entry, text.position())
             if entry.evidence is None or not entry.evidence.filled:
                 self._check_place(text)
         return hl7.Rules(tuple(elements), tuple(parts), tuple(cross))
@@ -241,6 +247,21 @@ class _Builder:
         what = f"{where} no {text.shown}" if self._body.version else f"{where} {text.shown}"
         self._find(text.position(), "W172", what, "correct it, or leave it if your systems do have it")
 
+    def _check_known(self, place: str, entry: PlaceRules, key: Position | None) -> None:
+        """A table or data type that HL7 does not have would ask nothing, and nobody would notice."""
+        if entry.table is not None and not any(_has_codes(load(name), entry.table) for name in VERSIONS):
+            message = f"{place}: HL7 has no codes in a table {entry.table}, so this asks nothing"
+            self._find(key, "W173", message, "correct it, or list the codes under values")
+        if entry.data_type is not None and not any(load(name).data_type(entry.data_type) for name in VERSIONS):
+            message = f"{place}: HL7 has no data type {entry.data_type}, so this asks nothing"
+            self._find(key, "W173", message, "such as CX, ST or DTM")
+
+    def check_version(self) -> None:
+        version = self._body.version
+        if version and version not in VERSIONS:
+            message = f"the standard's version {version} is not known here; {nearest_version(version)} is taken"
+            self._find(Position(self._place.file, 0, 0), "W173", message, f"known: {', '.join(VERSIONS)}")
+
     def _check_segments(self, segments: Mapping[PartText, SegmentRules]) -> None:
         for part, entry in segments.items():
             _, name = part.parts
@@ -317,6 +338,12 @@ def _has_place(dictionary: Dictionary, segment: str, field: int, component: int)
         return False
     data_type = dictionary.data_type(definition.data_type)
     return component <= 1 or data_type is None or data_type.component(component) is not None
+
+
+def _has_codes(dictionary: Dictionary, number: str) -> bool:
+    """Whether values are held against the table: one with rows for many codes, or that a site fills, says nothing."""
+    table = dictionary.table(number)
+    return table is not None and codes_of(table) is not None
 
 
 def _without(rules: hl7.Rules, off: frozenset[str]) -> hl7.Rules:

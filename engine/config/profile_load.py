@@ -178,7 +178,7 @@ class _Reader:
             except OSError as exc:
                 if isinstance(text, TablePath):
                     place = text.position() or Position(file.shown, 1, 1)
-                    self.findings.append(_unreadable(name, exc, place, self._files.paths()))
+                    self.findings.append(_unreadable(name, exc, place, self._paths_beside(file)))
                 continue
             table, found = Table.load(raw, name)
             file.tables[name] = table
@@ -188,6 +188,10 @@ class _Reader:
     def _beside(self, file: _File, name: str) -> str:
         """A path that a file writes, as this folder has it."""
         return posixpath.normpath(posixpath.join(posixpath.dirname(file.path), name))
+
+    def _paths_beside(self, file: _File) -> list[str]:
+        """The files there are, as this file would write them."""
+        return [posixpath.relpath(path, posixpath.dirname(file.path) or ".") for path in self._files.paths()]
 
     def _tables(self, text: SourceText) -> Mapping[str, Table]:
         place = text.position()

@@ -212,6 +212,8 @@ def _load_settings(
         findings.append(ConfigFinding("E100", SITE_FILE, 0, 0, 0, f"cannot be read: {exc.strerror}"))
         return None
     substitution = Substitution(env, lambda path: (folder / path).read_text(encoding="utf-8"))
+    if raw.strip() and all(line.lstrip().startswith(b"#") or not line.strip() for line in raw.splitlines()):
+        return SiteSettings()  # comments only: as without the file; one without a byte may have lost its settings
     read = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
     findings += read.findings
     origins += substitution.origins

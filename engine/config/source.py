@@ -110,7 +110,10 @@ class _Builder:
                 root = node if documents == 1 else root
         if root is None or (isinstance(root, Scalar) and not root.text):
             if not self._aside:
-                self.findings.append(ConfigFinding("E109", self._source.file, 1, 1, 1, "the file is empty"))
+                message = "there is nothing in the file" + (" but comments" if self._source.text.strip() else "")
+                self.findings.append(
+                    ConfigFinding("E109", self._source.file, 1, 1, 1, message, "fill it, or remove it")
+                )
             return None
         return root
 

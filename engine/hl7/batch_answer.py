@@ -10,7 +10,7 @@ from typing import Literal
 
 from engine.hl7.ack import read_ack
 from engine.hl7.batch import BatchFile, Group, Miscount
-from engine.hl7.charset import KEEP_BYTES, encoded
+from engine.hl7.charset import bytes_of
 from engine.hl7.delimiters import STANDARD
 from engine.hl7.err import safe_text
 from engine.hl7.errors import UnreadableMessage
@@ -117,4 +117,4 @@ class _Edges:
         return self._line(f"{self._name[0]}TS{d.field}{count}{told}")
 
     def _line(self, text: str) -> bytes:
-        return encoded(f"{text}\r", self._codec, KEEP_BYTES)
+        return bytes_of(f"{text}\r", self._codec)

@@ -191,6 +191,19 @@ def text_of(body: bytes, codec: str) -> str:
         return body.decode("ascii", KEEP_BYTES)
 
 
+def bytes_of(text: str, codec: str) -> bytes:
+    """What `text_of` gave, or a part of it, as the bytes it came from. Never raises: what has none becomes `?`."""
+    try:
+        return encoded(text, codec, KEEP_BYTES)
+    except UnicodeEncodeError:
+        pass
+    try:
+        # Behind an escape that they do not know, the 7-bit ISO 2022 sets pass on single bytes as they are.
+        return text.encode("latin-1", KEEP_BYTES)
+    except UnicodeEncodeError:
+        return text.encode("ascii", "replace")
+
+
 def _undeclared(body: bytes, declared: str, repetition: str, fallback: str) -> tuple[Charset, tuple[Notice, ...]]:
     if _is_valid(body, "utf_8"):
         notice = Notice("W301", "MSH-18 declares no character set beyond ASCII, the text is valid UTF-8", "MSH-18")

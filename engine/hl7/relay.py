@@ -5,7 +5,7 @@ It is passed on as it stands, byte for byte, but for MSA-2: that must be the con
 """
 
 from engine.hl7.ack import read_ack
-from engine.hl7.charset import KEEP_BYTES, encoded
+from engine.hl7.charset import bytes_of
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 
@@ -24,7 +24,7 @@ def functional_answer(raw: bytes, asked: Message) -> bytes:
     if (answer.get("MSH-9.1") or "ACK") in GENERAL_ACKS:
         return b""
     header = asked.fields(0)
-    control_id = encoded(header[10], asked.codec, KEEP_BYTES) if len(header) > 10 else b""
+    control_id = bytes_of(header[10], asked.codec) if len(header) > 10 else b""
     return raw if control_id == told.control_id else _with_control_id(raw, control_id)
 
 

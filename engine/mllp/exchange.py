@@ -239,9 +239,9 @@ class Exchange(Generic[A]):
             return [self._accepted_only(self._so_far)]
         return [self._break("stalled" if unsent_bytes else "timeout")]
 
-    def on_uncommitted(self) -> list[Event[A]]:
-        """The message was written as often as allowed, and its block never committed."""
-        return [] if self._outstanding is None else [self._break("uncommitted")]
+    def on_uncommitted(self, why: BreakCode = "uncommitted") -> list[Event[A]]:
+        """The message was written as often as allowed, and its block never committed; or a commit came `too-early`."""
+        return [] if self._outstanding is None else [self._break(why)]
 
     def on_close(self) -> list[Event[A]]:
         """The connection is gone. Empty when nothing is outstanding."""

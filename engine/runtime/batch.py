@@ -130,6 +130,7 @@ class BatchReply:
         """Nothing can be said about one member: then nothing about any."""
         self.is_dropped = True
         self._reply.drop()
+        self.on_settled()  # or a run that waits for its members would wait for ever
 
     def _one_less(self) -> None:
         self._open -= 1
@@ -340,7 +341,12 @@ class Batches:
         if run.is_cut_off and reply.sender.closing:
             return
         while run.behind:
-            run.behind.popleft()()
+            try:
+                run.behind.popleft()()
+            except Exception as error:  # noqa: BLE001 - as for a member of the batch
+                log.error("what came behind a batch is given up, and its connection closed: %s", describe(error))
+                reply.drop()
+                return
             if (following := self.running.get(reply.sender)) is not None:
                 following.behind.extend(run.behind)
                 return

@@ -126,6 +126,8 @@ class FragmentKeeper:
         self._clock = clock
         self._assembly: Assembly[StoredPart] = Assembly(bounds_of(settings))
         self._complete: dict[MessageSeq, OpenSet[StoredPart]] = {}
+        self._displaced: list[OpenSet[StoredPart]] = []
+        """Sets whose pointer another message took, and that are not held yet."""
         self._coming: Counter[tuple[str, str]] = Counter()
         self._has_open = asyncio.Event()
         self._is_looking = False
@@ -158,6 +160,7 @@ class FragmentKeeper:
             log.warning("channel %s: stored fragment %d is held: %s", self._channel.name, stored.seq, why)
             await self._hold(stored, Finding("E262", "error", f"after a start of the engine: {why}", hl7_code="207"))
             return
+        self._displace(self._assembly.rival(stored.sender, fragment, found))
         part = StoredPart(stored.seq, stored.received_at_us, stored.peer, stored.ack_code, stored.ack)
         self._add(stored.sender, found, fragment, part)
 
@@ -174,11 +177,11 @@ class FragmentKeeper:
         """Look after open sets and complete ones, as long as there are any. Ends by being cancelled."""
         while True:
             await self._has_open.wait()
-            if not self._assembly and not self._complete:
+            if not self._assembly and not self._complete and not self._displaced:
                 self._has_open.clear()
                 continue
             await asyncio.sleep(min(LOOK_S, self._settings.timeout / 4))
-            if self._complete or any(map(self._is_overdue, self._assembly.open_sets)):
+            if self._complete or self._displaced or any(map(self._is_overdue, self._assembly.open_sets)):
                 self._look_in_turn()
 
     def _is_overdue(self, found: OpenSet[StoredPart]) -> bool:
@@ -192,6 +195,7 @@ class FragmentKeeper:
 
     async def _look(self) -> None:
         self._is_looking = False
+        await self._hold_displaced()
         for complete in list(self._complete.values()):
             await self._finish(complete)
         for found in self._assembly.open_sets:
@@ -258,6 +262,12 @@ class FragmentKeeper:
             return
         if known and match is None:
             findings += (entry.id_used_again(known[0].seq),)
+        read_as = message.beyond_ascii
+        if read_as is not None:
+            channel.senders.count(record.sender, read_as.evidence, findings)
+            if channel.compiled.strict_charset and (refusal := entry.undecodable(message)) is not None:
+                desk.keep_rejected(channel, record, message, refusal, reply)
+                return
         try:
             found = self._assembly.place(record.sender, fragment)
         except Misplaced as why:
@@ -268,17 +278,27 @@ class FragmentKeeper:
         stored = await self._keep(record, "waiting", answer, findings, message, reply, desk)
         if stored is None:
             return
-        rival = self._assembly.rival(record.sender, fragment, found)
-        if rival is not None:
-            await self._set_aside(rival, superseded(len(rival.parts)))
+        self._displace(self._assembly.rival(record.sender, fragment, found))
         part = StoredPart(stored, record.received_at_us, record.peer, answer.code, answer.payload)
         found = self._add(record.sender, found, fragment, part)
         found.is_again |= is_again
+        await self._hold_displaced()
         if found.is_complete:
             await self._finish(found, reply, desk, message)
         else:
             desk.told((reply,), "waiting", findings, stored)
             self._settle(reply, answer)
+
+    def _displace(self, rival: OpenSet[StoredPart] | None) -> None:
+        """A fragment took the pointer of this set, which cannot go on: it is held as soon as the store takes that."""
+        if rival is not None:
+            self._assembly.drop(rival)
+            self._displaced.append(rival)
+
+    async def _hold_displaced(self) -> None:
+        for rival in list(self._displaced):
+            if await self._set_aside(rival, superseded(len(rival.parts))):
+                self._displaced.remove(rival)
 
     def _known(self, record: Intake) -> Sequence[Known]:
         window = self._channel.duplicates_window_us
@@ -445,22 +465,24 @@ class FragmentKeeper:
             channel.backlog.offer(seq, record.raw, record.received_at_us)
         return True
 
-    async def _set_aside(self, found: OpenSet[StoredPart], finding: Finding) -> None:
-        """What came of a message that will not be complete: one held message, for a person to release or discard."""
+    async def _set_aside(self, found: OpenSet[StoredPart], finding: Finding) -> bool:
+        """What came of a message that will not be complete: one held message, for a person to release or discard.
+
+        False: the store has no room for it now.
+        """
         whole = await self._read(found)
         if whole is None:
             self._assembly.drop(found)
             await self._hold_parts(found, DAMAGED)
-            return
+            return True
         record = self._record(found, whole, Result("held", []), (finding,))
         record.parts = Parts([part.seq for part in found.parts])
-        if await self._commit_whole(found, record):
-            self._assembly.drop(found)
-            log.warning(
-                "channel %s: a message in fragments was not completed; what came of it is held", self._channel.name
-            )
-        else:
+        if not await self._commit_whole(found, record):
             found.touched_at = self._clock.monotonic()
+            return False
+        self._assembly.drop(found)
+        log.warning("channel %s: a message in fragments was not completed; what came of it is held", self._channel.name)
+        return True
 
     async def _read(self, found: OpenSet[StoredPart]) -> "_Read | None":
         """The fragments, read back from the store and joined, off the loop; None when one of them is damaged."""

@@ -40,6 +40,7 @@ from engine.runtime.connection import Reply
 from engine.runtime.received import control_id_of, framed, read_or_none, record_of, sender_of, type_of
 from engine.runtime.recent import Key, Recent
 from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
+from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.intake")
 
@@ -136,7 +137,7 @@ class Receiver:
             message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
         number: int | None = None
         if channel.sequences is not None and (written := written_in(message)):
-            judged = self._in_sequence(channel, channel.sequences, written, raw, message, reply, now_us)
+            judged = self._in_sequence(channel, channel.sequences, written, raw, message, reply, now_us, noted)
             if judged is None:
                 return
             number = judged.number
@@ -308,14 +309,25 @@ class Receiver:
         message: Message,
         reply: AnyReply,
         now_us: int,
+        noted: tuple[Finding, ...],
     ) -> Judgement | None:
         """Judge a message by MSH-13. None: it is taken care of; else it is to be processed (hl7.md item 64)."""
         sender = sender_of(message)
-        if numbers.waits(sender, partial(self.take_one, raw, reply, now_us)):
+        if numbers.waits(sender, partial(self._take_in_sequence, raw, reply, now_us, noted)):
             return None  # it is taken when its turn has come
         judged = numbers.judge(sender, written)
-        if judged.verdict == "take" or not control_id_of(message):
+        control_id = control_id_of(message)
+        if judged.verdict == "take" or not control_id:
             return judged
+        if judged.verdict == "again":
+            try:
+                if not self._queries.known(channel.name, sender, control_id, 0):
+                    judged = numbers.other(judged)  # nothing of this one was ever stored: no yes to it
+            except StoreError as error:
+                waiting = _Waiting(self, channel, None, b"", reply)
+                waiting.message = message
+                self._refused(waiting, error)
+                return None
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
         now = from_us(now_us)
@@ -336,6 +348,14 @@ class Receiver:
         waiting.starts_numbered()
         self._committer.put(waiting.record, waiting.committed, waiting.refused)
         return None
+
+    def _take_in_sequence(self, raw: bytes, reply: AnyReply, now_us: int, noted: tuple[Finding, ...]) -> None:
+        """Its turn has come, at the end of another's message: a defect must cost neither that one nor those behind."""
+        try:
+            self.take_one(raw, reply, now_us, noted)
+        except Exception as error:  # noqa: BLE001 - the edge of a request: its neighbours keep running
+            log.error("a numbered message is given up, and its connection closed: %s", describe(error))
+            reply.drop()
 
     # -- refusals -------------------------------------------------------------------------------
 
@@ -461,22 +481,23 @@ class Receiver:
             channel.count(waiting.record.state)
             channel.offer(deliveries)
             return
-        waiting.reply.settle(framed(answer.payload))
-        now = self._clock.monotonic()
-        channel.meter.acknowledged(answer.code, now - waiting.reply.started)
+        # First what must happen in any case: a committed delivery that no lane hears of waits for the next start.
         if waiting.key is not None:
             del self._on_the_way[waiting.key, waiting.body_hash]
-            for reply in waiting.also:
-                channel.count("duplicate")
-                channel.meter.acknowledged(answer.code, now - reply.started)
-                reply.settle(framed(answer.payload))
-        channel.count(waiting.record.state)
         if deliveries:
             channel.offer(deliveries)
         if waiting.record.state == "received":
             channel.backlog.offer(seq, waiting.record.raw, waiting.record.received_at_us)
         if waiting.is_numbered:
             waiting.ends_numbered(waiting.record.sequence)
+        waiting.reply.settle(framed(answer.payload))
+        now = self._clock.monotonic()
+        channel.meter.acknowledged(answer.code, now - waiting.reply.started)
+        for reply in waiting.also:
+            channel.count("duplicate")
+            channel.meter.acknowledged(answer.code, now - reply.started)
+            reply.settle(framed(answer.payload))
+        channel.count(waiting.record.state)
 
     def _answer_later(self, waiting: "_Waiting", seq: MessageSeq) -> None:
         """The message is stored, and what its sender is told is for a destination to say."""

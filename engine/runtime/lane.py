@@ -317,7 +317,7 @@ class Lane:
             result = DeliveryResult(
                 delivery_id, "delivered", delivery.attempts + 1, self._clock.now_us(), 0, "delivered", outcome.note
             )
-            self._end(result, self.watcher is not None and self.watcher.ending(delivery, outcome, result))
+            self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result))
             return True
         policy = self.settings.policy
         attempts = delivery.attempts + 1
@@ -353,8 +353,18 @@ class Lane:
             self._committer.record(result, None, urgent=False)
             return False
         del self._first_try[delivery.id]
-        self._end(result, self.watcher is not None and self.watcher.ending(delivery, outcome, result))
+        self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result))
         return True
+
+    def _somebody_waits(self, delivery: Delivery, outcome: Outcome, result: DeliveryResult) -> bool:
+        """Tell the watcher. Its defect must not undo what the receiver has done: the end is recorded without it."""
+        assert self.watcher is not None
+        try:
+            return self.watcher.ending(delivery, outcome, result)
+        except Exception as error:  # noqa: BLE001 - the edge of one message: its sender is not told, its delivery is done
+            log.error("%s: the sender of message %d cannot be told: %s", self.name, delivery.seq, describe(error))
+            result.ack_code, result.ack = "", b""
+            return False
 
     def _end(self, result: DeliveryResult, urgent: bool) -> None:
         """A delivery has come to its end: record that, at once if the next one must wait for it."""
@@ -367,10 +377,13 @@ class Lane:
         """The end of one delivery is on stable storage."""
         full = len(self._unrecorded) >= self.settings.window
         self._unrecorded.discard(delivery_id)
-        if self.watcher is not None:
-            self.watcher.recorded(delivery_id)
         if full:
             self._wake.set()
+        if self.watcher is not None:
+            try:
+                self.watcher.recorded(delivery_id)
+            except Exception as error:  # noqa: BLE001 - it must not silence what the same commit recorded for others
+                log.error("%s: the sender of a message cannot be told: %s", self.name, describe(error))
 
     def _note(self, outcome: Outcome) -> None:
         """Log when the destination goes down and when it is back, and nothing in between."""

@@ -129,10 +129,17 @@ class StrictConnection(CommittingConnection):
         transport.write(self._outbox[0])
         self._stop_timer()
         timeout_s = self._listener.settings.commit_timeout_s
-        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._again)
+        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._overdue)
+
+    def _overdue(self) -> None:
+        """No commit was read in time; while nothing is read at all, that is not the sender's doing (D5)."""
+        if self.paused and not self.write_blocked_since:
+            self._timer = asyncio.get_running_loop().call_later(self._listener.settings.commit_timeout_s, self._overdue)
+            return
+        self._again()
 
     def _again(self) -> None:
-        """The answer under way was refused, or nothing came for it."""
+        """The answer under way was refused, or nothing came for it while we read."""
         if self._tries <= self._listener.settings.commit_retries:
             self._send_head()
             return

@@ -8,6 +8,7 @@ A sender that values MSH-13 numbers its messages one by one; each is taken only 
     n + 1       last n                        as its channel decides          n + 1
     any n > 0   nothing                       as its channel decides: the base  n
     n           last n                        AA, not processed again         n + 1
+    n           last n of another MSH-10      AE, refused                     n + 1
     any other   last n                        AE, refused                     n + 1
     no number                                 AE, refused
 
@@ -82,6 +83,12 @@ class SequenceNumbers:
             return Judgement("again", expected)
         text = f"sequence number {number} is out of turn; {expected} was expected"
         return Judgement("wrong", expected, None, Finding("E239", "error", text, "MSH-13", "207"))
+
+    def other(self, judged: Judgement) -> Judgement:
+        """Of a message that has the last number, and was never here: its sender must not take it for stored."""
+        text = "another message has this sequence number"
+        finding = Finding("E239", "error", text, "MSH-13", "207")
+        return Judgement("wrong", judged.expected, None, finding)
 
     def begin(self, sender: str) -> None:
         """A message of this sender is on its way to the store."""

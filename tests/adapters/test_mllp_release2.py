@@ -168,3 +168,42 @@ async def test_a_large_block_is_written_again_whole(delivery) -> None:
         (outcome,) = await sink.send([big])
         assert isinstance(outcome, Delivered)
         assert [len(block) for block in receiver.blocks] == [len(big.body)] * 2
+
+
+@pytest.mark.parametrize("commit", [ACK, NAK], ids=["positive", "negative"])
+@pytest.mark.parametrize("conditions", [("AL", "AL"), ("NE", "NE")], ids=["answered", "posted"])
+async def test_a_commit_before_the_end_of_the_block_is_not_of_this_block(delivery, commit, conditions) -> None:
+    """A yes cannot mean it, and what is written again in the middle of it would be one block with it."""
+    big = delivery(accept_ack=conditions[0], application_ack=conditions[1])
+    big.body += b"OBX|1|TX|^^^||" + b"Z" * 30_000_000 + b"\r"
+    received = bytearray()
+    ended = asyncio.Event()
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            received.extend(await reader.read(1000))
+            writer.write(commit)
+            await asyncio.sleep(0.2)
+            while data := await reader.read(1 << 20):
+                received.extend(data)
+                if received.endswith(b"\x1c\r"):
+                    writer.write(ACK + said("AA").replace(b"{id}", b"C1"))
+        except ConnectionError:
+            pass  # it was hung up on, as it should be
+        finally:
+            writer.close()
+            ended.set()
+
+    server = await asyncio.start_server(hasty, "127.0.0.1", 0)
+    model = MllpSinkSettings(
+        host="127.0.0.1", port=server.sockets[0].getsockname()[1], release=2, answer="as-asked", commit_retries=1
+    )
+    sink = MllpSink.open(model, folder=Path("."), lane="adt/out", clock=SystemClock())
+    try:
+        (outcome,) = await asyncio.wait_for(sink.send([big]), 8)
+        assert isinstance(outcome, Unanswered)
+        await asyncio.wait_for(ended.wait(), 5)
+        assert received.count(b"\x0b") == 1
+    finally:
+        await sink.close()
+        server.close()

@@ -80,6 +80,14 @@ def test_what_cannot_be_converted_is_named_and_does_not_stop_the_others(segmill,
     assert "SECRET" not in said.err
 
 
+def test_a_file_that_is_no_hl7_does_not_flood_the_terminal(segmill, tmp_path):
+    (tmp_path / "junk.hl7").write_bytes(b"\x0bjunk\x1c\r" * 40)
+    said = segmill("convert", tmp_path / "junk.hl7", "--to", "json")
+    assert said.code == 1
+    assert len(said.err.splitlines()) == 6
+    assert said.err.splitlines()[-1] == f"{tmp_path}/junk.hl7: and 35 more that cannot be converted"
+
+
 def test_as_json_it_tells_what_it_did(segmill, folder, tmp_path):
     (folder / "bad.hl7").write_bytes(b"x")
     good, bad, *_ = segmill("convert", folder, "--to", "xml", "--json").lines

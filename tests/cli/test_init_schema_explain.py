@@ -106,3 +106,14 @@ def test_without_a_code_all_are_listed(segmill):
     assert all(re.search(rf"^{code} ", said, re.MULTILINE) for code in CODES)
     assert segmill("explain", "--json").json["codes"]["E102"] == CODES["E102"].title
     assert segmill("explain", "E102", "--json").json["what_to_do"] == CODES["E102"].what_to_do
+
+
+def test_explain_knows_the_rules_that_validate_names(segmill):
+    said = segmill("explain", "table.0001")
+    assert (said.code, said.out.splitlines()[0]) == (
+        0,
+        "table.0001  a place is not in the table that HL7 defines for it: table 0001, Administrative Sex",
+    )
+    assert "standard: {default: warn, except: {table.0001: observe}}" in said.out
+    assert segmill("explain", "datatype.TS", "--json").json["says"] == "is no point in time"
+    assert segmill("explain", "table.9999").code == 2

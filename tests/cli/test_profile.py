@@ -77,7 +77,7 @@ def test_learn_reads_what_a_channel_has_stored(segmill, running):
         ([], "give files with messages, or --channel"),
         (["{samples}/adt", "--channel", "adt"], "not both"),
         (["{samples}/adt", "--since", "1d"], "--since is about"),
-        (["{samples}/profiles/adt_a01.xml"], "left out"),
+        (["{samples}/adt", "{samples}/profiles/adt_a01.xml"], "left out"),
     ],
 )
 def test_learn_says_how_it_is_used(segmill, samples, words, told):
@@ -205,3 +205,17 @@ def test_import_refuses_a_document_type(segmill, tmp_path):
     assert said.code == 1
     assert "DOCTYPE" in said.err
     assert said.out == ""
+
+
+def test_learn_says_why_too_few_messages_teach_nothing(segmill, samples):
+    said = segmill("profile", "learn", samples / "adt/adt_a01_2.5.hl7")
+    assert said.code == 0
+    assert "no place was seen in 10 messages" in said.err
+
+
+def test_nothing_is_learned_of_what_is_no_hl7(segmill, tmp_path):
+    (tmp_path / "junk.hl7").write_bytes(b"\x00\xff junk\r\nJUNK|1\r\n")
+    said = segmill("profile", "learn", tmp_path / "junk.hl7", "-o", tmp_path / "learned.yaml")
+    assert said.code == 2
+    assert "junk.hl7 that can be read as HL7" in said.err
+    assert not (tmp_path / "learned.yaml").exists()

@@ -484,3 +484,39 @@ def test_selection_is_a_walk_down_the_list(tmp_path_factory, entries, sender):
     fits = [any(all(v in ("", actual[k]) for k, v in whom.items()) for whom in entry) for entry in entries]
     profiles = list(dict.fromkeys(id(profile) for _, profile in loaded.profiles.choices))
     assert profiles.index(id(chosen)) == (fits.index(True) if True in fits else len(entries))
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_told"),
+    [
+        ('table: "9876"', True),
+        ('table: "0396"', True),
+        ("table: 1", False),
+        ('table: "0112"', False),
+        ("data_type: XYZ", True),
+        ("data_type: XTN", False),
+    ],
+)
+def test_a_table_or_data_type_that_would_ask_nothing_is_told_at_its_place(load, asked, is_told):
+    loaded, findings = load(f"description: x\nfields:\n  OBX-3: {{{asked}}}\n")
+    assert findings == ([("profile.yaml", 3, 3, "W173")] if is_told else [])
+    assert loaded is not None
+
+
+def test_a_version_that_the_standard_does_not_have_here_is_told(load):
+    loaded, findings = load("version: 2.9\nfields: {PID-3: {usage: R}}\n")
+    assert [code for *_, code in findings] == ["W173"]
+    assert loaded is not None
+
+
+def test_a_file_that_was_meant_is_named_as_the_profile_would_write_it(tmp_path):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/orders.yaml").write_text("fields: {PID-8: {values: sexx.csv}}\n")
+    (tmp_path / "profiles/sex.csv").write_text(SEX)
+
+    class Around(AnyFiles):
+        def paths(self) -> list[str]:
+            return ["profiles/orders.yaml", "profiles/sex.csv"]
+
+    _, findings = load_profile("profiles/orders.yaml", Around(tmp_path))
+    assert [(f.code, f.hint) for f in findings] == [("E132", "did you mean sex.csv?")]

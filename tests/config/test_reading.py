@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from engine.config.base import ConfigModel
+from engine.config.base import ConfigModel, nearest
+from engine.config.channel import FALLBACK_CHARSETS
 from engine.config.entries import StepEntry
 from engine.config.finding import BadValue, ConfigFinding
 from engine.config.node import Piece, SourceText
@@ -174,3 +175,8 @@ def test_places_behind_a_replaced_part_are_shifted_back() -> None:
     assert column("BAD") == 11
     assert column("1") == 15
     assert column("y") == 20
+
+
+@pytest.mark.parametrize(("word", "meant"), [("cp1225", "cp1252"), ("cp1250x", "cp1250"), ("utf8", "utf-8"), ("x", "")])
+def test_the_word_that_was_meant_has_the_same_letters_before_it_has_others(word: str, meant: str) -> None:
+    assert nearest(word, FALLBACK_CHARSETS) == meant

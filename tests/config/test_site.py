@@ -34,6 +34,11 @@ def test_a_site_without_settings_has_the_defaults(load: Load, channel: str) -> N
     assert (site.site.admin.host, site.site.admin.port) == ("127.0.0.1", 9464)
 
 
+def test_settings_that_are_all_comments_are_the_defaults_and_an_empty_file_is_doubted(load: Load, channel: str) -> None:
+    assert load(channel, settings="# data: /var/lib/x\n\n  # admin: off\n").is_valid
+    assert told(load(channel, settings="\n").findings) == [("segmill.yaml", 1, "E109")]
+
+
 def test_settings_are_read_and_replaced(load: Load, channel: str) -> None:
     settings = "environment: ${STAGE:-test}\ndata: /var/lib/x\nstore: 'memory:'\nadmin: off\nworkers: {deadline: 3s}\n"
     site = load(channel, settings=settings).site

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.adapters.outgoing import control_id_of
 from engine.hl7.message import Message
 from engine.model.finding import load_findings
 from engine.model.ids import MessageSeq
@@ -415,3 +416,21 @@ async def test_a_stop_waits_for_the_answers_that_are_owed(site, adt) -> None:
             await asyncio.sleep(0)
             sink.gate.set()
             assert msa(await wire.answer()) == ("AA", "A1")
+
+
+async def test_a_control_id_that_its_character_set_cannot_write_stops_nothing(site, adt) -> None:
+    """Broken ISO 2022: whoever may put that into MSH-10 must not be able to end the engine, nor to stop a lane."""
+    odd = b"A\x1b1\xfc"
+    raw = adt(control_id="A1").replace(b"|A1|", b"|" + odd + b"|")
+    head, _, rest = raw.partition(b"\r")
+    fields = [*head.split(b"|"), *[b""] * 18][:18]
+    fields[17] = b"ISO IR87"
+    raw = b"|".join(fields) + b"\r" + rest
+    assert control_id_of(raw) == odd
+    says(site, Delivered(rsp("A1"), "AA"))
+    async with site.running():
+        wire = await site.wire()
+        await wire.send(raw)
+        assert b"MSA|AA|" + odd + b"\r" in await wire.answer()
+        await wire.send(adt(control_id="A2"))
+        assert msa(await wire.answer()) == ("AA", "A2")

@@ -9,7 +9,7 @@ import pytest
 from engine.hl7.message import Message
 from engine.model.finding import load_findings
 from engine.model.ids import MessageSeq
-from engine.ports.store import StoreFull
+from engine.ports.store import CommitUnknown, StoreFull
 from engine.testing.fragments import cut_message, cut_segments
 from tests.runtime.engines import SiteUnderTest, channel, codes, err, isolate, msa
 from tests.runtime.parts import turns, until
@@ -375,6 +375,62 @@ class TestRefusals:
             await wire.send(two)
             assert [msa(a) for a in await wire.answers(2)] == [("CA", "F2"), ("AA", "F1")]
             assert await site.delivered("adt/out", 1) == [raw]
+
+    @pytest.mark.parametrize("ack", ["processed", "stored"])
+    async def test_a_strict_channel_refuses_a_fragment_that_is_not_as_declared(self, tmp_path, adt, ack) -> None:
+        site = site_of(tmp_path, f"{JOIN}\ncharset: {{strict: true}}\nack: {{when: {ack}}}")
+        one, two = cut(big(adt), 2)
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(one, two.replace(b"text that", b"t\xe4xt that"))
+            answers = await wire.answers(2)
+            assert codes(answers) == ["AA", "AE"] and err(answers[1]) == ["103"]
+            assert site.states() == ["waiting", "rejected"]
+
+    async def test_a_set_that_another_took_the_pointer_of_is_held_when_there_is_room(
+        self, tmp_path, adt, clock
+    ) -> None:
+        site = site_of(tmp_path, "fragments: {dsc: {timeout: 1s}}", clock)
+        first, second = cut(big(adt, "F1"), 2)[0], cut(big(adt, "G1"), 2)[0]
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(first)
+            await wire.answer()
+            commit = site.store.commit
+            failing = [StoreFull("full")]
+
+            def commits(batch):
+                if failing and any(intake.parts is not None for intake in batch.intakes):
+                    raise failing.pop()
+                return commit(batch)
+
+            site.store.commit = commits
+            await wire.send(second)
+            assert msa(await wire.answer()) == ("AA", "G1")
+            await until(lambda: site.states() == ["joined", "waiting", "held"])
+
+    async def test_a_set_that_another_took_the_pointer_of_is_held_after_a_crash(self, tmp_path, adt) -> None:
+        site = site_of(tmp_path, JOIN)
+        first, second = cut(big(adt, "F1"), 2)[0], cut(big(adt, "G1"), 2)[0]
+        async with site.running(stop=False):
+            wire = await site.wire()
+            await wire.send(first)
+            await wire.answer()
+            commit = site.store.commit
+
+            def commits(batch):
+                if any(intake.parts is not None for intake in batch.intakes):
+                    raise CommitUnknown("gone")
+                return commit(batch)
+
+            site.store.commit = commits
+            await wire.send(second)
+            await until(lambda: len(site.messages()) == 2)
+            await wire.rest()
+            site.store.commit = commit
+        assert site.states() == ["waiting", "waiting"]
+        async with site.running():
+            await until(lambda: site.states() == ["joined", "waiting", "held"])
 
 
 class TestTimeouts:

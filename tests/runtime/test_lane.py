@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.model.envelope import Delivery
+from engine.model.envelope import Delivery, DeliveryResult
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.store import StoreBusy, StoredDelivery, StoreFull
@@ -140,6 +140,25 @@ class TestOrder:
         assert bench.states() == ["queued"] * 3 and bench.lane.state == "sending"
         bench.sink.gate.set()
         await bench.all_delivered(3)
+
+
+class TestWatcher:
+    async def test_a_defect_of_who_tells_the_sender_undoes_no_delivery(self, bench, caplog) -> None:
+        class Broken:
+            def ending(self, delivery: object, outcome: object, result: DeliveryResult) -> bool:
+                result.ack_code = "AA"
+                raise KeyError("PATIENT")
+
+            def recorded(self, delivery_id: DeliveryId) -> None:
+                raise KeyError("PATIENT")
+
+        lane = bench.make()
+        lane.watch(Broken())
+        bench.start()
+        await bench.feed(3)
+        await bench.all_delivered(3)
+        assert bench.sink.sent == [1, 2, 3]
+        assert "cannot be told" in caplog.text and "PATIENT" not in caplog.text
 
 
 class TestWindow:

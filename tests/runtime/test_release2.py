@@ -165,6 +165,21 @@ class TestRequired:
             assert [await next_block(again), await again.answer()] == [ACK, said[0]]
             assert len(site.messages()) == 1
 
+    async def test_while_we_do_not_read_no_commit_is_late(self, tmp_path, adt) -> None:
+        site = site_of(tmp_path, STRICT)
+        async with site.running() as engine:
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1"))
+            assert [await next_block(wire), msa(await wire.answer())] == [ACK, ("AA", "A1")]
+            (connection,) = engine._listeners[0]._connections
+            connection.hold()  # a channel that cannot keep up, or a full room
+            await wire.raw(ACK)
+            await asyncio.sleep(0.8)
+            assert await wire.is_silent(), "the commit is in the network, and it is we who let it lie there"
+            connection.let_go()
+            await wire.send(adt(control_id="A2"))
+            assert [await next_block(wire), msa(await wire.answer())] == [ACK, ("AA", "A2")]
+
     async def test_a_sender_that_will_send_no_more_gets_all_answers(self, tmp_path, adt) -> None:
         site = site_of(tmp_path, STRICT.replace("150ms", "20s"))
         async with site.running():

@@ -76,6 +76,15 @@ class TestLink:
             assert await ask(wire, numbered(5)) == ("AA", "N5", "6")
             assert len(site.messages()) == 1
 
+    async def test_another_message_with_the_last_number_is_not_told_that_we_have_it(self, site, numbered) -> None:
+        """A sender that counts anew without saying so: what was never stored is not acknowledged."""
+        async with site.running():
+            wire = await site.wire()
+            await ask(wire, numbered(5))
+            assert await ask(wire, numbered(5, "OTHER")) == ("AE", "OTHER", "6")
+            assert site.states() == ["processed", "rejected"] and "E239" in site.messages()[1].findings
+            assert await ask(wire, numbered(6)) == ("AA", "N6", "6")
+
     @pytest.mark.parametrize("number", [3, 4, 7, 999])
     @pytest.mark.parametrize(("accept", "code"), [("", "AE"), ("AL", "CE")])
     async def test_a_number_out_of_turn_is_refused_with_the_one_that_is_due(
@@ -149,6 +158,41 @@ class TestWhatMovesIt:
             assert [msa(a) for a in await wire.answers(5)] == [("AA", f"N{n}", str(n)) for n in range(1, 6)]
             assert [msa(a) for a in await other.answers(2)] == [("AA", "N6", "6"), ("AE", "N9", "7")]
             assert [b.split(b"|")[9] for b in await site.delivered("adt/out", 6)] == [b"N%d" % n for n in range(1, 7)]
+
+    async def test_members_of_a_batch_take_their_turns_with_what_was_found_about_it(self, site, numbered) -> None:
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(b"BHS|^~\\&|HIS\r" + b"".join(numbered(n) for n in range(1, 4)) + b"BTS|9\r")
+            assert (await wire.answer()).count(b"MSA|AA|") == 3
+            assert ["W340" in m.findings for m in site.messages()] == [True] * 3
+
+    async def test_a_defect_with_one_message_does_not_keep_those_behind_it(
+        self, site, numbered, monkeypatch, caplog
+    ) -> None:
+        async with site.running():
+            pipeline = isolate(site)
+            pipeline.gate.clear()
+            wire, other = await site.wire(), await site.wire()
+            await wire.send(numbered(1))
+            await until(lambda: pipeline.taken)
+            receiver = site.engine._receivers[0]
+            accepts = site.running_channel().compiled.accepts
+
+            def failing(message):
+                if message.get("MSH-10") == "N2":
+                    raise ValueError("Testperson")
+                return accepts(message)
+
+            await other.send(numbered(2), numbered(3))
+            third = await site.wire()
+            await third.send(numbered(2, "T2"))
+            await until(lambda: len(receiver._channels[0].sequences._busy["HIS|NORTH"]) == 3)
+            monkeypatch.setattr(site.running_channel().compiled, "accepts", failing)
+            pipeline.gate.set()
+            assert msa(await wire.answer()) == ("AA", "N1", "1")
+            assert await other.rest() == b""
+            assert msa(await third.answer())[:2] == ("AA", "T2")
+            assert "Testperson" not in caplog.text
 
     @pytest.mark.parametrize("settings", [MEMORY, "admin: off\n"], ids=["memory", "sqlite"])
     async def test_the_link_stands_where_it_stood_after_a_crash(self, tmp_path, numbered, settings) -> None:

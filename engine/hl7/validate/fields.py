@@ -171,7 +171,7 @@ class FieldCompiler:
     def _value_set_test(self, element: Element, place: str, name: str) -> Test | None:
         assert element.values is not None
         table = self._dictionary.table(element.values.table) if element.values.table else None
-        values = element.values.values | frozenset(table.codes if table else ())
+        values = element.values.values | ((codes_of(table) if table else None) or frozenset())
         if not values:
             return None
         breach = profile_breach(element.values.rule, "103", place, name, "is not one of the values that it may have")

@@ -75,7 +75,9 @@ class Places:
             return Span(start + begin, start + stop)
         codec = self._message.codec
         piece = self._source[start:end]
-        return Span(start + _bytes_of(piece, text[:begin], codec), start + _bytes_of(piece, text[:stop], codec))
+        first = _bytes_of(piece, text[:begin], codec)
+        # Of text with broken shifts, parts are read in another way than the whole: then it is about here.
+        return Span(start + first, start + max(first, _bytes_of(piece, text[:stop], codec)))
 
     def _is_like_a_name(self, segment: int) -> bool:
         """Not a line of text that strayed into the place of a segment: no finding may show that."""

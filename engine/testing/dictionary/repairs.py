@@ -235,6 +235,16 @@ def _borrowed_tables(all: Versions) -> int:
     return count
 
 
+def _country_codes(all: Versions) -> int:
+    count = 0
+    for tables in all.values():
+        table = tables.tables.get("HL70399")
+        if table is not None and table.codes:
+            table.codes = ()
+            count += 1
+    return count
+
+
 def _misspelt_structure(all: Versions) -> int:
     place = all["2.3"].structures.pop("ARD_A19", None)
     if place is None:
@@ -336,6 +346,11 @@ REPAIRS: Final = (
         "table 0125, of what OBX-2 may say, lacks data types that the version has, such as CWE in 2.5.1",
         "all data types are valid there, but for CM, CQ, SI and ID (v2.5.1 section 7.4.2.2)",
         _value_types,
+    ),
+    Repair(
+        "table 0399 has the country codes of ISO 3166 as they once were: not those of Romania, Serbia and others today",
+        "they are ISO's and change with it; from 2.7 on the table itself lists none",
+        _country_codes,
     ),
     Repair("components without a name", "they take that of their table", _missing_names),
     Repair(

@@ -222,6 +222,12 @@ def test_everything_in_a_version_can_be_read_and_refers_to_what_is_there(version
         assert all(code == code.strip() and code for code in table.codes), number
 
 
+def test_countries_are_iso_s_and_no_version_of_hl7_refuses_a_newer_one() -> None:
+    tables = [load(version).table("0399") for version in VERSIONS]
+    assert [table.codes for table in tables if table is not None] == [()] * sum(table is not None for table in tables)
+    assert any(tables)
+
+
 def test_what_hl7apy_gets_wrong_is_right() -> None:
     assert [field.name for field in load("2.1").segment("ORO").fields] == [
         "Order Item ID",

@@ -141,6 +141,11 @@ def test_values_may_be_another_table_s(check: Check) -> None:
     assert check(*pid("PID|1||1^^^A||Example^Erika||||||||||Q^Q"), profile=asked) == [("PID-15", "own")]
 
 
+def test_a_table_with_rows_for_many_codes_asks_nothing(check: Check) -> None:
+    asked = profile(Element("PID", 15, values=ValueSet(RULE, table="0396")))  # HL7nnnn stands for HL70005 and its like
+    assert check(*pid("PID|1||1^^^A||Example^Erika||||||||||HL70005"), profile=asked) == []
+
+
 def test_patterns_constants_and_types(check: Check) -> None:
     asked = profile(
         Element("PID", 3, 1, pattern=Pattern(Rule("pattern"), "[0-9]+", lambda value: value.isdigit())),
