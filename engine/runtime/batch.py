@@ -236,7 +236,7 @@ class BatchRun:
         self._settled = 0
         self._is_waiting = False
         self._noted = miscounted(batch)
-        self.behind: deque[Callable[[], None]] = deque()
+        self.behind: deque[tuple[Reply, Callable[[], None]]] = deque()
         """What came on the same connection meanwhile."""
         together.on_settled = self._member_settled
 
@@ -291,7 +291,7 @@ class Taker(Protocol):
 
     def take_miscounted(self, raw: bytes, noted: Sequence[Finding], reply: BatchMember, now_us: int, /) -> None: ...
 
-    def told(self, replies: Sequence[Reply], state: MessageState, /) -> None: ...
+    def told(self, reply: Reply, state: MessageState, /) -> None: ...
 
     def next_id(self) -> str: ...
 
@@ -311,7 +311,7 @@ class Batches:
         settings, taker = self._settings, self._taker
         fallback = charset_of(batch, self._fallback)
         if not len(batch):
-            taker.told((reply,), "processed")  # nothing is all there was
+            taker.told(reply, "processed")  # nothing is all there was
         together = BatchReply(batch, reply, settings, from_us(now_us), taker.next_id, fallback)
 
         def take(raw: bytes, member: BatchMember, noted: tuple[Finding, ...]) -> None:
@@ -328,7 +328,7 @@ class Batches:
         running = self.running.get(reply.sender)
         if running is None:
             return False
-        running.behind.append(later)
+        running.behind.append((reply, later))
         return True
 
     def _after(self, run: BatchRun, reply: Reply) -> None:
@@ -341,12 +341,14 @@ class Batches:
         if run.is_cut_off and reply.sender.closing:
             return
         while run.behind:
+            behind, later = run.behind.popleft()
             try:
-                run.behind.popleft()()
+                later()
             except Exception as error:  # noqa: BLE001 - as for a member of the batch
                 log.error("what came behind a batch is given up, and its connection closed: %s", describe(error))
-                reply.drop()
-                return
+                behind.drop()
+                if behind.sender.closing:
+                    return
             if (following := self.running.get(reply.sender)) is not None:
                 following.behind.extend(run.behind)
                 return

@@ -100,11 +100,7 @@ class Desk(Protocol):
     def remember(self, record: Intake) -> None: ...
 
     def told(
-        self,
-        replies: Sequence["Reply | BatchMember"],
-        state: MessageState,
-        findings: Sequence[Finding] = (),
-        seq: MessageSeq | None = None,
+        self, reply: "Reply | BatchMember", state: MessageState, findings: Sequence[Finding], seq: MessageSeq
     ) -> None: ...
 
 
@@ -286,7 +282,7 @@ class FragmentKeeper:
         if found.is_complete:
             await self._finish(found, reply, desk, message)
         else:
-            desk.told((reply,), "waiting", findings, stored)
+            desk.told(reply, "waiting", findings, stored)
             self._settle(reply, answer)
 
     def _displace(self, rival: OpenSet[StoredPart] | None) -> None:
@@ -331,7 +327,7 @@ class FragmentKeeper:
             await self._finish(complete, reply, desk, message)
             return
         self._channel.count("duplicate")
-        desk.told((reply,), match.state, (), match.seq)
+        desk.told(reply, match.state, (), match.seq)
         self._settle(reply, Answer(match.ack_code, match.ack))
 
     async def _refuse(
@@ -351,7 +347,7 @@ class FragmentKeeper:
         answer = answer_fragment(message, self._channel.answers, now, self._next_id, is_last=False)
         stored = await self._keep(record, "held", answer, (*findings, finding), message, reply, desk)
         if stored is not None:
-            desk.told((reply,), "held", (*findings, finding), stored)
+            desk.told(reply, "held", (*findings, finding), stored)
             self._settle(reply, answer)
 
     async def _keep(
@@ -408,7 +404,7 @@ class FragmentKeeper:
             del self._complete[last.seq]
             await self._hold_parts(complete, DAMAGED)
             if reply is not None and desk is not None and message is not None:
-                desk.told((reply,), "held", (DAMAGED,), last.seq)
+                desk.told(reply, "held", (DAMAGED,), last.seq)
                 now = from_us(last.received_at_us)
                 told = answer_fragment(message, self._channel.answers, now, self._next_id, is_last=False)
                 self._settle(reply, told)
@@ -440,7 +436,7 @@ class FragmentKeeper:
         if await self._commit_whole(complete, record):
             del self._complete[last.seq]
             if reply is not None and desk is not None:
-                desk.told((reply,), record.state, findings, last.seq)
+                desk.told(reply, record.state, findings, last.seq)
                 self._settle(reply, answer)
         elif reply is not None and desk is not None:
             desk.not_stored(channel, whole.last, [reply])

@@ -21,8 +21,9 @@ from engine.model.states import MessageState
 from engine.ports.clock import Clock
 from engine.ports.source import Fate, Taken
 from engine.runtime.batch import BatchMember
-from engine.runtime.intake import AnyReply, Receiver, _Waiting
+from engine.runtime.intake import Receiver
 from engine.runtime.room import Room
+from engine.runtime.waiting import AnyReply, Waiting
 
 _FATES: Final[dict[MessageState, Fate]] = {
     "received": "kept",
@@ -148,19 +149,19 @@ class InletReply:
 class TellingReceiver(Receiver):
     """Intake that also says what became of each message, before it settles the reply."""
 
-    def _committed(self, waiting: _Waiting, seq: MessageSeq, deliveries: list[Delivery]) -> None:
+    def committed(self, waiting: Waiting, seq: MessageSeq, deliveries: list[Delivery]) -> None:
         record = waiting.record
         _tell((waiting.reply, *waiting.also), _Told(_FATES[record.state], load_findings(record.findings), seq))
-        super()._committed(waiting, seq, deliveries)
+        super().committed(waiting, seq, deliveries)
 
     def told(
         self,
-        replies: Sequence[AnyReply],
+        reply: AnyReply,
         state: MessageState,
         findings: Sequence[Finding] = (),
         seq: MessageSeq | None = None,
     ) -> None:
-        _tell(replies, _Told(_FATES[state], tuple(findings), seq))
+        _tell((reply,), _Told(_FATES[state], tuple(findings), seq))
 
 
 def _tell(replies: Iterable[object], told: _Told) -> None:

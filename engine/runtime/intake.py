@@ -33,7 +33,7 @@ from engine.pipeline.answer import NOTHING, Answer, answer_result, refuse
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
 from engine.ports.store import StoreError, StoreFull, StoreQueries
-from engine.runtime.batch import Batches, BatchMember, BatchSettings
+from engine.runtime.batch import Batches, BatchSettings
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Reply
@@ -41,6 +41,7 @@ from engine.runtime.received import control_id_of, framed, read_or_none, record_
 from engine.runtime.recent import Key, Recent
 from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 from engine.runtime.tasks import describe
+from engine.runtime.waiting import AnyReply, Waiting
 
 log = logging.getLogger("segmill.intake")
 
@@ -49,8 +50,6 @@ MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef", b"\rBTS", b"\rFTS
 trailer of a batch, whose header may be missing (hl7.md item 67)."""
 TIMED_EVERY = 16
 """Step times are measured on every n-th message: two clock calls a step are not free."""
-
-AnyReply = Reply | BatchMember
 
 
 class Receiver:
@@ -78,7 +77,7 @@ class Receiver:
         self._receive_prefix = clock.random_bytes(8)
         self._count = 0
         self._since_timed = 0
-        self._on_the_way: dict[tuple[Key, bytes], _Waiting] = {}
+        self._on_the_way: dict[tuple[Key, bytes], Waiting] = {}
         self.has_room = True
         """False while the store's disk is nearly full: refused, so that there is room to record deliveries."""
 
@@ -165,9 +164,9 @@ class Receiver:
                 known = self._resend_of(channel, key, body_hash, reply, now_us)
             except StoreError as error:
                 # Whether it is a resend cannot be found out now: neither processed twice nor lost, but refused.
-                waiting = _Waiting(self, channel, None, body_hash, reply)
+                waiting = Waiting(self, channel, None, body_hash, reply)
                 waiting.message = message
-                self._refused(waiting, error)
+                self.refused(waiting, error)
                 return
             if known is None:
                 if number is not None and channel.sequences is not None:
@@ -184,11 +183,11 @@ class Receiver:
         if channel.drift is not None:
             findings += channel.drift.observe(message, now)
         if channel.duplicates_window_us:
-            waiting = _Waiting(self, channel, key, body_hash, reply)
+            waiting = Waiting(self, channel, key, body_hash, reply)
             self._on_the_way[key, body_hash] = waiting
             self._recent.add(key)
         else:
-            waiting = _Waiting(self, channel, None, body_hash, reply)
+            waiting = Waiting(self, channel, None, body_hash, reply)
         waiting.record = record_of(
             channel, self._next_receive_id(), raw, message, sender, control_id, body_hash, reply.peer, now_us
         )
@@ -222,7 +221,7 @@ class Receiver:
         return self._channels
 
     def _finish(
-        self, waiting: "_Waiting", message: Message, result: Result, findings: tuple[Finding, ...], now: datetime
+        self, waiting: Waiting, message: Message, result: Result, findings: tuple[Finding, ...], now: datetime
     ) -> None:
         """The pipeline has spoken: make it durable, then say so."""
         channel = waiting.channel
@@ -247,7 +246,7 @@ class Receiver:
         waiting.answer = answer
         self._committer.put(record, waiting.committed, waiting.refused)
 
-    def _in_turn(self, waiting: "_Waiting", message: Message, findings: tuple[Finding, ...], now: datetime) -> None:
+    def _in_turn(self, waiting: Waiting, message: Message, findings: tuple[Finding, ...], now: datetime) -> None:
         """The pipeline runs in a process of its own; messages of the channel take their turns there."""
 
         async def work() -> None:
@@ -261,7 +260,7 @@ class Receiver:
 
         waiting.channel.line.add(work, waiting.reply.sender)
 
-    def _forget(self, waiting: "_Waiting") -> None:
+    def _forget(self, waiting: Waiting) -> None:
         """A defect of ours: those who wait are not answered, and may send it again without waiting for this one."""
         if waiting.key is not None:
             self._on_the_way.pop((waiting.key, waiting.body_hash), None)
@@ -286,7 +285,7 @@ class Receiver:
         for known in same_id:
             if known.body_hash == body_hash:
                 channel.count("duplicate")
-                self.told((reply,), known.state, seq=known.seq)
+                self.told(reply, known.state, seq=known.seq)
                 if channel.delivered is not None and channel.delivered.rejoin(known, reply):
                     return None
                 if channel.app_ack is not None:
@@ -324,9 +323,9 @@ class Receiver:
                 if not self._queries.known(channel.name, sender, control_id, 0):
                     judged = numbers.other(judged)  # nothing of this one was ever stored: no yes to it
             except StoreError as error:
-                waiting = _Waiting(self, channel, None, b"", reply)
+                waiting = Waiting(self, channel, None, b"", reply)
                 waiting.message = message
-                self._refused(waiting, error)
+                self.refused(waiting, error)
                 return None
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
@@ -340,7 +339,7 @@ class Receiver:
         if judged.verdict == "again":
             channel.count("duplicate")
             channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
-            self.told((reply,), "processed")
+            self.told(reply, "processed")
             reply.settle(framed(answer.payload))
             return None
         waiting = self._kept(channel, raw, message, (entry.LINK,), answer, reply, now_us, "filtered")
@@ -402,9 +401,9 @@ class Receiver:
         message = read_or_none(raw, self._fallback)
         if message is not None and self._is_stored(message, raw, reply, now_us):
             return
-        waiting = _Waiting(self, self._first, None, b"", reply)
+        waiting = Waiting(self, self._first, None, b"", reply)
         waiting.message = message
-        self._refused(waiting, StoreFull("the store's disk is nearly full"))
+        self.refused(waiting, StoreFull("the store's disk is nearly full"))
 
     def _is_stored(self, message: Message, raw: bytes, reply: AnyReply, now_us: int) -> bool:
         """Whether it is a resend, which is taken care of then; a store that cannot say so counts as no."""
@@ -445,10 +444,10 @@ class Receiver:
         reply: AnyReply,
         now_us: int,
         state: MessageState,
-    ) -> "_Waiting":
+    ) -> Waiting:
         """The record of a message that no pipeline sees, and who waits for it."""
         channel.count_findings(findings)
-        waiting = _Waiting(self, channel, None, b"", reply)
+        waiting = Waiting(self, channel, None, b"", reply)
         waiting.message = message
         waiting.answer = answer
         waiting.record = Received(
@@ -472,7 +471,7 @@ class Receiver:
 
     # -- ends -----------------------------------------------------------------------------------
 
-    def _committed(self, waiting: "_Waiting", seq: MessageSeq, deliveries: list[Delivery]) -> None:
+    def committed(self, waiting: Waiting, seq: MessageSeq, deliveries: list[Delivery]) -> None:
         """The message is on stable storage: now, and only now, its sender may be told so."""
         channel = waiting.channel
         answer = waiting.answer
@@ -499,7 +498,7 @@ class Receiver:
             reply.settle(framed(answer.payload))
         channel.count(waiting.record.state)
 
-    def _answer_later(self, waiting: "_Waiting", seq: MessageSeq) -> None:
+    def _answer_later(self, waiting: Waiting, seq: MessageSeq) -> None:
         """The message is stored, and what its sender is told is for a destination to say."""
         later = waiting.channel.delivered
         assert later is not None and waiting.message is not None, "only such a channel gives such an answer"
@@ -509,7 +508,7 @@ class Receiver:
                 waiting.channel.count("duplicate")
         later.committed(seq, waiting.message, waiting.answer, [waiting.reply, *waiting.also])
 
-    def _refused(self, waiting: "_Waiting", error: Exception) -> None:
+    def refused(self, waiting: Waiting, error: Exception) -> None:
         """The store could not take it, and certainly did not: say so, and let the sender try again (hl7.md item 19)."""
         if waiting.key is not None:
             del self._on_the_way[waiting.key, waiting.body_hash]
@@ -535,14 +534,14 @@ class Receiver:
 
     def told(
         self,
-        replies: Sequence[AnyReply],
+        reply: AnyReply,
         state: MessageState,
         findings: Sequence[Finding] = (),
         seq: MessageSeq | None = None,
     ) -> None:
         """What has become of a message, durably, before its reply is settled: for those who need more than an answer.
 
-        For what comes without a commit of its own here, that is resends, fragments, empty batches; else `_committed`.
+        For what comes without a commit of its own here, that is resends, fragments, empty batches; else `committed`.
         """
 
     # -- fragments ------------------------------------------------------------------------------
@@ -569,53 +568,3 @@ class Receiver:
     def _next_receive_id(self) -> bytes:
         self._count += 1
         return self._receive_prefix + self._count.to_bytes(8)
-
-
-class _Waiting:
-    """One message between its pipeline and its commit, with all who wait for that."""
-
-    __slots__ = (
-        "_receiver",
-        "also",
-        "answer",
-        "body_hash",
-        "channel",
-        "is_numbered",
-        "key",
-        "message",
-        "record",
-        "reply",
-    )
-
-    record: Received
-    answer: Answer
-
-    def __init__(
-        self, receiver: Receiver, channel: RunningChannel, key: Key | None, body_hash: bytes, reply: AnyReply
-    ) -> None:
-        self._receiver = receiver
-        self.channel = channel
-        self.key = key
-        self.body_hash = body_hash
-        self.reply = reply
-        self.also: list[AnyReply] = []
-        self.message: Message | None = None
-        self.is_numbered = False
-
-    def starts_numbered(self) -> None:
-        """Others of its sender wait for its end."""
-        assert self.channel.sequences is not None
-        self.is_numbered = True
-        self.channel.sequences.begin(self.record.sender)
-
-    def ends_numbered(self, number: int | None) -> None:
-        """It is stored, and the link stands at `number`; None: where it stood before."""
-        assert self.channel.sequences is not None
-        self.is_numbered = False
-        self.channel.sequences.ended(self.record.sender, number)
-
-    def committed(self, seq: MessageSeq, deliveries: list[Delivery]) -> None:
-        self._receiver._committed(self, seq, deliveries)
-
-    def refused(self, error: Exception) -> None:
-        self._receiver._refused(self, error)

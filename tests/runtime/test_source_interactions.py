@@ -183,10 +183,11 @@ class TestSequence:
             assert await said(site, numbered(adt(control_id="C1"), 7)) == (200, ["AA"])
             assert await said(site, numbered(adt(control_id="C2"), 8)) == (200, ["AA"])
             assert await said(site, numbered(adt(control_id="C2"), 8)) == (200, ["AA"])
+            assert await said(site, numbered(adt(control_id="C3"), 8)) == (500, ["AE"])  # another with this number
             assert await said(site, numbered(adt(control_id="C4"), 10)) == (500, ["AE"])
             assert await said(site, numbered(adt(control_id="C5"), 0)) == (200, ["AA"])
             assert len(await site.delivered("adt/out", 2)) == 2
-        assert site.states() == ["processed", "processed", "rejected", "filtered"]
+        assert site.states() == ["processed", "processed", "rejected", "rejected", "filtered"]
 
     async def test_those_behind_one_that_is_on_its_way_have_their_turn(self, tmp_path, adt) -> None:
         site = site_of(tmp_path, PORT, NUMBERED)
@@ -327,6 +328,18 @@ class TestCharset:
             assert stored.raw is not None
             assert Message.parse(stored.raw).get("PID-5") == "Müller"
 
+    @pytest.mark.parametrize("listen", [PORT, FOLDER])
+    async def test_a_fragment_is_held_to_it_too(self, tmp_path, adt, listen) -> None:
+        site = site_of(tmp_path, listen, f"{STRICT}\n{JOIN}")
+        part = cut(enhanced(adt, charset="UNICODE UTF-8", family="Müller"), 2)[0].replace("ü".encode(), b"\xfc")
+        async with site.running():
+            if listen == PORT:
+                assert await said(site, part) == (500, ["CE"])
+            else:
+                put(site, "a.hl7", part)
+                await put_away(site, "a.hl7", "failed")
+        assert site.states() == ["rejected"]
+
 
 class TestBatches:
     def port(self, settings: str) -> str:
@@ -400,10 +413,10 @@ class TestBatches:
         async with site.running():
             inlet = inlet_of(site)
             several = inlet.take(adt(control_id="C1") + adt(control_id="C2") + adt(control_id="C3"), "x")
-            behind = inlet.take(adt(control_id="C4"), "x")
+            behind = [inlet.take(adt(control_id=name), "x") for name in ("C4", "C2", "C5")]
             async with asyncio.timeout(5):
                 assert (await several).fate == "refused"
-                assert (await behind).fate == "kept"
+                assert [(await one).fate for one in behind] == ["kept", "refused", "kept"]
             await until(lambda: not inlet.in_hand)
             assert (inlet.gate.unanswered, inlet._room.in_hand_bytes) == (0, 0)
 

@@ -1,0 +1,73 @@
+"""One message between its pipeline and its commit, with all who wait for that."""
+
+from typing import Protocol
+
+from engine.hl7.message import Message
+from engine.model.envelope import Delivery
+from engine.model.envelope import Intake as Received
+from engine.model.ids import MessageSeq
+from engine.pipeline.answer import Answer
+from engine.runtime.batch import BatchMember
+from engine.runtime.channels import RunningChannel
+from engine.runtime.connection import Reply
+from engine.runtime.recent import Key
+
+AnyReply = Reply | BatchMember
+
+
+class Intake(Protocol):
+    """Where the commit's outcome is heard of."""
+
+    def committed(self, waiting: "Waiting", seq: MessageSeq, deliveries: list[Delivery]) -> None: ...
+
+    def refused(self, waiting: "Waiting", error: Exception) -> None: ...
+
+
+class Waiting:
+    """One message between its pipeline and its commit, with all who wait for that."""
+
+    __slots__ = (
+        "_receiver",
+        "also",
+        "answer",
+        "body_hash",
+        "channel",
+        "is_numbered",
+        "key",
+        "message",
+        "record",
+        "reply",
+    )
+
+    record: Received
+    answer: Answer
+
+    def __init__(
+        self, receiver: Intake, channel: RunningChannel, key: Key | None, body_hash: bytes, reply: AnyReply
+    ) -> None:
+        self._receiver = receiver
+        self.channel = channel
+        self.key = key
+        self.body_hash = body_hash
+        self.reply = reply
+        self.also: list[AnyReply] = []
+        self.message: Message | None = None
+        self.is_numbered = False
+
+    def starts_numbered(self) -> None:
+        """Others of its sender wait for its end."""
+        assert self.channel.sequences is not None
+        self.is_numbered = True
+        self.channel.sequences.begin(self.record.sender)
+
+    def ends_numbered(self, number: int | None) -> None:
+        """It is stored, and the link stands at `number`; None: where it stood before."""
+        assert self.channel.sequences is not None
+        self.is_numbered = False
+        self.channel.sequences.ended(self.record.sender, number)
+
+    def committed(self, seq: MessageSeq, deliveries: list[Delivery]) -> None:
+        self._receiver.committed(self, seq, deliveries)
+
+    def refused(self, error: Exception) -> None:
+        self._receiver.refused(self, error)
