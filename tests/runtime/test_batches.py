@@ -256,8 +256,7 @@ class TestSlices:
                 site.store.fail_next(StoreFull("full"))
                 site.store.fail_next(StoreFull("full"))
             assert await wire.rest() == b""
-            await turns(200)
-            assert not site.engine._receivers[0]._batches.running
+            await until(lambda: not site.engine._receivers[0]._batches.running)
 
     async def test_an_unknown_outcome_says_nothing_of_the_batch(self, site, adt) -> None:
         async with site.running():
