@@ -22,6 +22,7 @@ from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.config.entries import Destination
 from engine.config.finding import ConfigFinding
+from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
@@ -30,6 +31,7 @@ from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
+from engine.ports.source import SourceUnavailable
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.app_acks import AppAcks
@@ -38,6 +40,7 @@ from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
 from engine.runtime.drift import channel_drift
 from engine.runtime.fragments import start_fragments
+from engine.runtime.inlet import TellingReceiver
 from engine.runtime.intake import Receiver
 from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener
@@ -46,6 +49,7 @@ from engine.runtime.recent import Recent
 from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
+from engine.runtime.sources import MakeReceiver, RunningSource, shared_places
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
 from engine.wiring import StepTimer, back_to_the_sender, connections_possible, in_words, listener_settings, policy_of
@@ -103,7 +107,7 @@ class Engine:
         self.addresses: dict[str, tuple[str, int]] = {}
         """Where each channel listens."""
         self._channels: dict[ChannelName, RunningChannel] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: list[Listener | RunningSource] = []
         self._receivers: list[Receiver] = []
         self._admin: AdminServer | None = None
         self._failed: EngineFailed | None = None
@@ -135,7 +139,7 @@ class Engine:
         self.control.keeping = self._make_retention()
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
-        ports = ", ".join(f"{name} on {host}:{port}" for name, (host, port) in sorted(self.addresses.items()))
+        ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
 
     def _open_store(self) -> Committer:
@@ -274,14 +278,16 @@ class Engine:
         longest = max((c.duplicates_window_us for c in self._channels.values()), default=0)
         recent = Recent(*self._store.recent_ids(now_us - longest, MOST_REMEMBERED_IDS)) if longest else Recent((), True)
         room = self._make_room(committer)
-        listening: dict[ChannelName, Listener] = {}
+        listening: dict[ChannelName, Listener | RunningSource] = {}
         for (host, port), names in self._ports().items():
             channels = [self._channels[name] for name in names]
             first = next(c for c in self._site.channels if c.name == names[0])
-            receiver = Receiver(channels, committer, self._queries, recent, self._clock, first.file.listen.mllp.batch)
+            mllp = first.file.listen.mllp
+            assert mllp is not None, "_ports has MLLP alone"
+            receiver = Receiver(channels, committer, self._queries, recent, self._clock, mllp.batch)
             receiver.has_room = self._lookout.has_room
             try:
-                settings = listener_settings(first.file.listen.mllp, first.folder, "+".join(names))
+                settings = listener_settings(mllp, first.folder, "+".join(names))
             except ConfigError as error:
                 raise EngineFailed(f"channel {names[0]}: {error}", EXIT_CONFIGURATION) from error
             listener = Listener(settings, receiver, self._clock, self.meter, committer.soon, room)
@@ -298,13 +304,41 @@ class Engine:
             for name in names:
                 self.addresses[name] = address
                 listening[name] = listener
+
+        def telling(channels: Sequence[RunningChannel], batches: Batches) -> TellingReceiver:
+            return TellingReceiver(channels, committer, self._queries, recent, self._clock, batches)
+
+        listening.update(await self._open_sources(telling, room))
         self.control.listening = listening
         self._start_admin()
+
+    async def _open_sources(self, receiver: MakeReceiver, room: Room) -> dict[ChannelName, RunningSource]:
+        """Whatever is not an MLLP port, after all of those."""
+        opened: dict[ChannelName, RunningSource] = {}
+        site = self._site.folder
+        for shared in shared_places(self._site.channels):
+            first = shared.channels[0].name
+            kind = self._kinds.sources[shared.source]
+            try:
+                source = RunningSource(
+                    shared, kind, self._channels, receiver, room, self._clock, self.meter, site, self._tasks
+                )
+                self._listeners.append(source)
+                for made in source.receivers:
+                    made.has_room = self._lookout.has_room
+                    self._receivers.append(made)
+                await source.start()
+            except ConfigError as error:
+                raise EngineFailed(f"channel {first}: {error}", EXIT_CONFIGURATION) from error
+            except SourceUnavailable as error:
+                raise EngineFailed(f"channel {first}: {error}", EXIT_CANNOT_LISTEN) from error
+            opened |= dict.fromkeys((channel.name for channel in shared.channels), source)
+        return opened
 
     def _make_room(self, committer: Committer) -> Room:
         """The bounds of all ports together. The largest message a port takes must fit, and one behind it."""
         limits = self._settings.limits
-        largest = max((channel.file.listen.mllp.max_message for channel in self._site.channels), default=0)
+        largest = max((channel.file.listen.max_message for channel in self._site.channels), default=0)
         return Room(
             min(limits.connections, connections_possible()),
             max(limits.intake_memory, 2 * largest),
@@ -312,11 +346,13 @@ class Engine:
         )
 
     def _ports(self) -> dict[tuple[str, int], list[ChannelName]]:
-        """Channels by the port they share, in order of their names; each port 0 is a port of its own."""
+        """Channels by the MLLP port they share, in order of their names; each port 0 is a port of its own."""
         ports: dict[tuple[str, int], list[ChannelName]] = defaultdict(list)
         free = 0
         for loaded in self._site.channels:
             mllp = loaded.file.listen.mllp
+            if mllp is None:
+                continue
             if mllp.port == 0:
                 free -= 1
             ports[mllp.host, mllp.port or free].append(loaded.name)

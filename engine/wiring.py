@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from engine.adapters.tls import server_context
+from engine.adapters.tls import listen_context
 from engine.config.answers import ConnectBack
 from engine.config.entries import DeliveryPolicy, Destination
 from engine.config.listen import ListenMllp
@@ -69,13 +69,7 @@ def back_to_the_sender(connect_back: ConnectBack) -> Destination:
 
 def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSettings:
     """A port's settings. Raises ConfigError for TLS files that cannot be used."""
-    tls = None
-    if mllp.tls is not None:
-        tls = server_context(
-            certificate=folder / mllp.tls.certificate,
-            key=folder / mllp.tls.key,
-            client_ca=folder / mllp.tls.client_ca if mllp.tls.client_ca else None,
-        )
+    tls = listen_context(mllp.tls, folder) if mllp.tls is not None else None
     return ListenerSettings(
         name=name,
         host=mllp.host,

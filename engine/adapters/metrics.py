@@ -84,7 +84,10 @@ class PrometheusMeter:
         self.listener(listener).open_count = open_count
 
     def connection_event(self, listener: str, event: str) -> None:
-        self.listener(listener).events.add(event)
+        self.listener(listener).event(event)
+
+    def source_files(self, listener: str, waiting: int, failed: int) -> None:
+        self.listener(listener).files = (waiting, failed)
 
     def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
         numbers = self.listener(listener)
@@ -234,17 +237,28 @@ def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:
     events = CounterMetricFamily(
         "segmill_connection_events", "What happened to connections.", labels=["listener", "event"]
     )
+    files = GaugeMetricFamily(
+        "segmill_source_files",
+        "Files of a source: those that wait, and those set aside for a person.",
+        labels=["listener", "state"],
+    )
     ignored = CounterMetricFamily(
         "segmill_ignored_bytes", "Bytes that came outside of MLLP blocks and were passed over.", labels=["listener"]
     )
     empty = CounterMetricFamily("segmill_empty_blocks", "MLLP blocks without content.", labels=["listener"])
     for name, numbers in listeners.items():
+        if numbers.files is not None:
+            for state, count in zip(("waiting", "failed"), numbers.files, strict=True):
+                files.add_metric((name, state), count)
         open_count.add_metric((name,), numbers.open_count)
         ignored.add_metric((name,), numbers.ignored_bytes)
         empty.add_metric((name,), numbers.empty_blocks)
-        for event, count in numbers.events.values.items():
+        counts = numbers.events.values
+        if numbers.source_events is not None:
+            counts = {**numbers.source_events.values, **counts}  # `other` is that of connections
+        for event, count in counts.items():
             events.add_metric((name, event), count)
-    yield from (open_count, events, ignored, empty)
+    yield from (open_count, events, ignored, empty, files)
 
 
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:

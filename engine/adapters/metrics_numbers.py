@@ -43,6 +43,15 @@ CONNECTION_EVENTS: Final = (
     "uncommitted",
     "failed",
 )
+SOURCE_EVENTS: Final = (
+    "file_taken",
+    "file_failed",
+    "file_postponed",
+    "folder_unavailable",
+    "refused_request",
+    "refused_login",
+    "timeout",
+)
 MODES: Final = {"error": "reject", "warning": "warn", "information": "observe"}
 MAX_RULES: Final = 1000
 """How many rules of one channel's profile and standard get a series of their own."""
@@ -193,12 +202,23 @@ class LaneNumbers:
 
 
 class ListenerNumbers:
-    """The connections of one listener."""
+    """The connections of one listener, or the files of one source; `files` is None where there are none."""
 
-    __slots__ = ("empty_blocks", "events", "ignored_bytes", "open_count")
+    __slots__ = ("empty_blocks", "events", "files", "ignored_bytes", "open_count", "source_events")
 
     def __init__(self) -> None:
         self.ignored_bytes = 0
         self.empty_blocks = 0
         self.open_count = 0
+        self.files: tuple[int, int] | None = None
         self.events = Counts(CONNECTION_EVENTS)
+        self.source_events: Counts | None = None
+
+    def event(self, event: str) -> None:
+        """Of a connection, or of a source, which has events of its own."""
+        if event not in SOURCE_EVENTS:
+            self.events.add(event)
+            return
+        if self.source_events is None:
+            self.source_events = Counts(SOURCE_EVENTS)
+        self.source_events.add(event)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.adapters.errors import ConfigError
+from engine.config.listen import ListenTls
 
 # TLS 1.2 only; every suite of TLS 1.3 is AEAD with an ephemeral key exchange anyhow.
 _TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -35,6 +36,12 @@ def server_context(
         _load_ca(context, client_ca, now or datetime.now(UTC))
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def listen_context(tls: ListenTls, folder: Path) -> ssl.SSLContext:
+    """A listener's as its channel says; `folder` is the channel's. Raises ConfigError."""
+    client_ca = folder / tls.client_ca if tls.client_ca else None
+    return server_context(certificate=folder / tls.certificate, key=folder / tls.key, client_ca=client_ca)
 
 
 def client_context(

@@ -47,6 +47,7 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
             findings += _of_listener(channel)
         findings += _of_destinations(channel)
     findings += asyncio.run(_of_receivers(loaded.channels))
+    findings += asyncio.run(_of_other_sinks(loaded.channels))
     return findings
 
 
@@ -55,6 +56,9 @@ def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
     from engine.wiring import listener_settings
 
     mllp = channel.file.listen.mllp
+    if mllp is None:
+        yield from _of_source(channel)
+        return
     if why := _cannot_listen(mllp.host, mllp.port):
         place = _place(channel, "listen", "mllp", "port")
         yield at(place, "E160", f"{mllp.host}:{mllp.port} {why}", "which process has it: ss -ltnp")
@@ -62,6 +66,35 @@ def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
         listener_settings(mllp, channel.folder, channel.name)
     except ConfigError as exc:
         yield at(_place(channel, "listen", "mllp", "tls"), "E162", str(exc))
+
+
+def _of_source(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
+    """A source beside MLLP: its folder, or its address and TLS files, by the names that such settings have."""
+    listen = channel.file.listen
+    options = listen.options
+    if (folder := getattr(options, "folder", None)) is not None:
+        inbox = channel.folder.parent.parent / str(folder)
+        if why_not := _not_writable(inbox):
+            place = _place(channel, "listen", listen.source, "folder")
+            yield at(place, "E161", f"the folder {inbox} {why_not}", "as the user that runs the engine")
+    host, port = getattr(options, "host", None), getattr(options, "port", None)
+    if isinstance(host, str) and isinstance(port, int) and (why_not := _cannot_listen(host, port)):
+        place = _place(channel, "listen", listen.source, "port")
+        yield at(place, "E160", f"{host}:{port} {why_not}", "which process has it: ss -ltnp")
+    yield from _of_tls(channel)
+
+
+def _of_tls(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
+    from engine.adapters.errors import ConfigError
+    from engine.adapters.tls import listen_context
+    from engine.config.listen import ListenTls
+
+    tls = getattr(channel.file.listen.options, "tls", None)
+    if isinstance(tls, ListenTls):
+        try:
+            listen_context(tls, channel.folder)
+        except ConfigError as exc:
+            yield at(_place(channel, "listen", channel.file.listen.source, "tls"), "E162", str(exc))
 
 
 def _of_destinations(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
@@ -90,6 +123,55 @@ async def _of_receivers(channels: list["LoadedChannel"]) -> list[ConfigFinding]:
         if back is not None and isinstance(back.options, MllpSinkSettings):
             tried.append(_of_receiver(channel, ("ack", "connect_back"), back.options))
     return [finding for finding in await asyncio.gather(*tried) if finding is not None]
+
+
+async def _of_other_sinks(channels: list["LoadedChannel"]) -> list[ConfigFinding]:
+    """Every other destination is set up as the engine would, and where it has a server, that is knocked at."""
+    from engine.adapters.errors import ConfigError
+    from engine.adapters.sinks.mllp import MllpSinkSettings
+    from engine.pipeline.registry import load_kinds
+    from engine.ports.clock import SystemClock
+
+    kinds = load_kinds().sinks
+    findings: list[ConfigFinding] = []
+    for channel in channels:
+        for name, destination in channel.file.destinations.items():
+            if isinstance(destination.options, MllpSinkSettings):
+                continue
+            place = _place(channel, "destinations", name, destination.sink)
+            try:
+                sink = kinds[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+                    destination.options, folder=channel.folder, lane=f"{channel.name}/{name}", clock=SystemClock()
+                )
+            except ConfigError as exc:
+                findings.append(at(place, "E163", str(exc)))
+                continue
+            await sink.close()
+            if told := await _cannot_reach(destination.options):
+                findings.append(at(place, "W160", told, "messages for it would wait until it answers"))
+    return findings
+
+
+async def _cannot_reach(options: object) -> str:
+    """Why a destination's server cannot be connected to; '' if it can, or has none that is known."""
+    from engine.adapters.sinks.email import EmailSinkSettings
+    from engine.adapters.sinks.http import HttpSinkSettings
+
+    if isinstance(options, EmailSinkSettings):
+        host, port = options.host, options.server_port
+    elif isinstance(options, HttpSinkSettings):
+        host, port = options.server
+    else:
+        return ""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return f"{host}:{port} does not answer"
+    except OSError as exc:
+        return f"{host}:{port} cannot be connected to: {why(exc).lower()}"
+    writer.close()
+    return ""
 
 
 async def _of_receiver(

@@ -146,7 +146,7 @@ def try_message(
         answer = refuse(message, [finding], decision, answers, now, next_id)
         return Trial(file, message, "rejected", (finding,), answer, None, False)
 
-    limit_bytes = channel.file.listen.mllp.max_message
+    limit_bytes = channel.file.listen.max_message
     too_long = oversize(len(file.raw), limit_bytes) if len(file.raw) > limit_bytes else None
     try:
         seen = file.raw if too_long is None else file.raw[:PREFIX_BYTES]
@@ -155,7 +155,7 @@ def try_message(
         return refused(None, unreadable(exc)) if too_long is None else refused(None, too_long, "error")
     if too_long is not None:
         return refused(message, too_long, "error")
-    if file.noted and channel.file.listen.mllp.batch.count == "reject":
+    if file.noted and channel.file.listen.options.batches.count == "reject":
         return refused(message, refused_for_count(file.noted)[0], "error")
     if not channel.accepts(message) and not (joining is not None and joining.expects(message)):
         return refused(message, unclaimed([channel], message))

@@ -18,10 +18,8 @@ def check_answers(file: ChannelFile, positions: Positions, shown: str) -> list[C
                 return found
         return Position(shown, 1, 1)
 
-    return [
-        at(place(*path), code, message, hint)
-        for path, code, message, hint in (*_apart(file), *_waiting(file), *_in_parts(file), *_release(file.listen.mllp))
-    ]
+    checks = (_apart(file), _waiting(file), _in_parts(file), _heard(file), _release(file.listen.mllp))
+    return [at(place(*path), code, message, hint) for found in checks for path, code, message, hint in found]
 
 
 _Found = tuple[tuple[str, ...], str, str, str]
@@ -40,7 +38,8 @@ def _apart(file: ChannelFile) -> Iterator[_Found]:
         yield ("ack", "app_ack"), "E147", f"app_ack: {ack.app_ack} has no meaning in original mode", hint
     if ack.connect_back is not None:
         to = ack.connect_back.options.model_dump(include={"host", "port"})
-        if to.get("port") == file.listen.mllp.port and is_loopback(str(to.get("host"))):
+        mllp = file.listen.mllp
+        if mllp is not None and to.get("port") == mllp.port and is_loopback(str(to.get("host"))):
             yield ("ack", "connect_back"), "W147", "acknowledgements go to this channel's own port", ""
 
 
@@ -80,7 +79,28 @@ def _in_parts(file: ChannelFile) -> Iterator[_Found]:
         yield ("duplicates",), "W147", message, "give duplicates a window"
 
 
-def _release(mllp: ListenMllp) -> Iterator[_Found]:
+def _heard(file: ChannelFile) -> Iterator[_Found]:
+    """Answers that a sender must hear, where it hears none, or not for so long."""
+    listen, to = file.listen, file.ack.when.destination
+    within = listen.options.answered_within
+    if not within:
+        if to:
+            hint = "its fate is known when the message is stored; take mllp or http where the answer matters"
+            message = f"nobody hears what {to} answers: senders of a {listen.source} source get no acknowledgment"
+            yield ("ack", "when"), "E147", message, hint
+        if file.sequence == "on":
+            message = f"senders of a {listen.source} source do not hear which number is due"
+            yield ("sequence",), "E147", message, "sequence: on is for mllp and http"
+    elif to and within <= file.ack.timeout:
+        takes = f"when: delivered({to}) may take {file.ack.timeout:g} s"
+        message = f"senders wait {within:g} s for their answer, and {takes}"
+        hint = "make the source's answer_timeout longer, or ack: {timeout: ...} shorter"
+        yield ("ack", "timeout"), "E147", message, hint
+
+
+def _release(mllp: ListenMllp | None) -> Iterator[_Found]:
+    if mllp is None:
+        return
     if mllp.release == 1 and mllp.answers_committed == "require":
         yield ("listen", "mllp", "answers_committed"), "E147", "only MLLP Release 2 commits answers", "add release: 2"
     if mllp.answers_committed != "require":

@@ -30,6 +30,16 @@ class Reading:
     focus: str | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class Doubt:
+    """A warning about a key of a model. `code` is from the catalogue."""
+
+    key: str
+    code: str
+    message: str
+    hint: str = ""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that somebody probably meant, or ''."""
     names = list(known)
@@ -58,6 +68,10 @@ class ConfigModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     later: ClassVar[Mapping[str, str]] = {}
+
+    def doubts(self) -> Iterable["Doubt"]:
+        """What is no mistake and should be looked at, of a source's or sink's settings: told as warnings."""
+        return ()
 
     @classmethod
     def known_keys(cls) -> dict[str, FieldInfo]:

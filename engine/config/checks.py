@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 from engine.config.answers import AckWhen
-from engine.config.base import did_you_mean, nearest
+from engine.config.base import ConfigModel, did_you_mean, nearest
+from engine.config.channel import ChannelFile
 from engine.config.entries import NAME_PATTERN
 from engine.config.expression import ExpressionError, compile_condition, compile_value
 from engine.config.files import ChannelFiles
@@ -102,6 +103,19 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
         for name in destinations
         if name not in named and name not in meant and name not in misnamed
     ]
+
+
+def check_options(channel: ChannelFile, places: Mapping[tuple[str | int, ...], Position]) -> list[ConfigFinding]:
+    """What the models of source and sinks doubt, at the key it is about."""
+    listen = channel.listen
+    models: list[tuple[tuple[str | int, ...], ConfigModel]] = [(("listen", listen.source), listen.options)]
+    models += [(("destinations", name, one.sink), one.options) for name, one in channel.destinations.items()]
+    findings: list[ConfigFinding] = []
+    for path, model in models:
+        for doubt in model.doubts():
+            place = places.get((*path, doubt.key)) or places.get(path) or Position(listen.file, 1, 1)
+            findings.append(at(place, doubt.code, doubt.message, doubt.hint))
+    return findings
 
 
 def _is_unknown(text: SourceText, destinations: SourceDict) -> bool:

@@ -86,8 +86,8 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "settings of answers that contradict each other",
             "What the channel says under ack, sequence or listen cannot all be so: an application acknowledgement "
             "that goes nowhere cannot wait for a destination, original mode has no second answer that could go over "
-            "another connection, a destination that no route goes to never answers, a setting without the one it "
-            "belongs to does nothing.",
+            "another connection, a destination that no route goes to never answers, a file has no sender that hears "
+            "an answer, a setting without the one it belongs to does nothing.",
             "Follow the hint: take one of the two away, or add what is missing.",
             "ack: {when: delivered(ris), app_ack: none}",
         ),
@@ -156,6 +156,25 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "The first line of a table names its columns and is never looked up. Here it looks like a key with its "
             "value, so that the first code of the table would never be found.",
             "Put a line such as from,to above it; or give the columns names.",
+        ),
+        "E163": Story(
+            "a destination that cannot be set up",
+            "'segmill check --env' set it up as the engine would, and it could not be: files it needs cannot be used, "
+            "or what it needs is not installed here.",
+            "Do what the sentence says; the engine would not start with it.",
+        ),
+        "W164": Story(
+            "values of a message leave the engine in plain words",
+            "The template of a mail names a segment that can hold data of a patient, or the message is attached. "
+            "Mail passes through other people's servers, stays in mailboxes, and is shown on locked screens.",
+            "Name only what the receiver needs to look it up, such as {MSH-10} or {seq}. Where it is meant, and the "
+            "way there is encrypted, leave it.",
+            'subject: "Result for {PID-5.1}"',
+        ),
+        "W165": Story(
+            "a password or a message in plain text on the way",
+            "The destination or source sends a login, or messages, over a connection without TLS to another machine.",
+            "Set tls, or see that the network keeps others out.",
         ),
         "E160": Story(
             "an address that cannot be listened on",

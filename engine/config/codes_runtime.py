@@ -136,6 +136,34 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "was closed, by ack: {on_store_failure}), and sends the message again.",
             "Make room on the disk, or see what blocks the store; the engine goes on by itself.",
         ),
+        "E240": Story(
+            "a file without a message",
+            "A file that a file source took is empty, or holds blanks alone. It stands in failed/ of the folder.",
+            "See why its sender writes empty files; a sender that makes the file first and fills it later should write "
+            "it under a temporary name, or beyond 'stable'.",
+        ),
+        "E241": Story(
+            "a file longer than the source takes",
+            "The file source's max_file is smaller. The file was not read, and stands in failed/ of the folder.",
+            "Raise max_file where such files are to be expected, and move the file back into the folder.",
+        ),
+        "E242": Story(
+            "a batch file that was cut short",
+            "The file begins with FHS or BHS and does not end with FTS or BTS, or a BTS-1 counts other than there are "
+            "messages. Nothing of it was taken, as the rest may be missing. It stands in failed/ of the folder.",
+            "Have the sender write it again. For senders that never write trailers: trailer: optional.",
+        ),
+        "E243": Story(
+            "a file that cannot be read",
+            "What was taken out of the folder is no regular file, or the engine's user may not read it. It stands in "
+            "failed/ of the folder.",
+            "Give the engine's user the right to read the sender's files. Links are never followed.",
+        ),
+        "E244": Story(
+            "a message of a file that the engine failed at",
+            "A defect of the engine, not of the message. Nothing is known to be kept of it.",
+            "Tell the makers with what the log says; move the file back into the folder to try again.",
+        ),
         "E260": Story(
             "a message in fragments that was not completed",
             "Fragments of a message came (DSC, MSH-14), each was accepted, and the next did not come within "

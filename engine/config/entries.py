@@ -23,8 +23,8 @@ LATER_STEPS: Final[Mapping[str, str]] = {
     "split": "use a 'python' step",
 }
 LATER_SINKS: Final[Mapping[str, str]] = dict.fromkeys(
-    ("worklist", "http", "sftp", "dicom", "kafka", "nats", "amqp", "email", "s3", "database", "fhir"),
-    "destinations of this version are mllp and file",
+    ("worklist", "sftp", "dicom", "kafka", "nats", "amqp", "s3", "fhir"),
+    "destinations of this version are mllp, file, http, database and email",
 )
 
 
@@ -234,6 +234,9 @@ class DeliveryPolicy(ConfigModel):
 def refused_form(place: Position, sink: str, form: Form) -> ConfigFinding:
     """Of a form that a destination's sink cannot carry."""
     hint = {
+        "http": "the acknowledgment of a receiver is matched as HL7; with answer: status any form goes",
+        "database": "its parameters are read from HL7; take :segmill_body and no other value, or hl7",
+        "email": "paths in subject and body are read from HL7; leave them out, or take hl7",
         "mllp": "the answer of an MLLP receiver is matched as HL7; write JSON and XML into files",
         "file": "a file with a batch holds HL7; leave out batch, and each message has a file",
     }.get(sink, "take hl7")

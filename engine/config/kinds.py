@@ -1,4 +1,4 @@
-"""What the configuration needs to know of steps and sinks: their names and the models of their options.
+"""What the configuration needs to know of steps, sources and sinks: their names and the models of their options.
 
 How a step is read: every entry under `steps:` is one mapping, and the one key in it that names a kind
 decides. The kind's model is then validated against *the whole mapping* as it is written, without what
@@ -17,6 +17,8 @@ every step may have (`when`, `name`), unless the model has a field of that name 
 
 How a sink is read: the model is validated against what stands under the sink's key in a destination.
 A sink that cannot carry messages in every form (HL7, JSON, XML) has a method `forms(options)` that gives those it can.
+How a sink is read: the model is validated against what stands under the sink's key in a destination. A source
+likewise, with what stands under its key in `listen`; its model is a `ListenOptions`.
 A model is a `ConfigModel`; the types of `engine.config.types` make each value known to the linter.
 """
 
@@ -48,6 +50,22 @@ class SinkKind(Protocol):
     def model(self) -> type[ConfigModel]: ...
 
 
+class SourceKind(Protocol):
+    """A source as the configuration sees it. `engine.ports.source` adds what it does."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> type[ConfigModel]: ...
+
+
+def _own_sources() -> Mapping[str, SourceKind]:
+    from engine.config.listen import MLLP  # its models are read with the kinds, so they come first
+
+    return {MLLP.name: MLLP}
+
+
 def forms_of(kind: SinkKind, options: ConfigModel) -> Sequence[Form]:
     """The forms that a sink with these options can carry."""
     forms = getattr(kind, "forms", None)
@@ -56,7 +74,8 @@ def forms_of(kind: SinkKind, options: ConfigModel) -> Sequence[Form]:
 
 @dataclass(slots=True, frozen=True)
 class Kinds:
-    """All steps and sinks that channel files may name."""
+    """All steps, sinks and sources that channel files may name. MLLP is a source everywhere."""
 
     steps: Mapping[str, StepKind] = field(default_factory=dict)
     sinks: Mapping[str, SinkKind] = field(default_factory=dict)
+    sources: Mapping[str, SourceKind] = field(default_factory=_own_sources)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from engine.config.channel import AcceptPattern, ChannelFile
 from engine.config.finding import ConfigFinding, Position, at
-from engine.config.listen import ListenMllp
 
 Positions = Mapping[tuple[str | int, ...], Position]
 
@@ -27,10 +26,11 @@ class Neighbour:
         return Position(self.shown, 1, 1)
 
     def port(self, *path: str) -> Position:
-        """Where a setting of the port stands, or the port itself where it is left to its default."""
-        if (found := self.positions.get(("listen", "mllp", *path))) is not None:
+        """Where a setting of the source stands, or the place itself where it is left to its default."""
+        listen = self.model.listen
+        if (found := self.positions.get(("listen", listen.source, *path))) is not None:
             return found
-        return self.place("listen", "mllp", "port")
+        return self.place("listen", listen.source, listen.options.place_key)
 
 
 def check_neighbours(channels: Sequence[Neighbour]) -> list[ConfigFinding]:
@@ -38,53 +38,59 @@ def check_neighbours(channels: Sequence[Neighbour]) -> list[ConfigFinding]:
     findings: list[ConfigFinding] = []
     for index, channel in enumerate(channels):
         findings += _plain_text(channel)
-        mine = channel.model.listen.mllp
-        if mine.port == 0:
+        place = channel.model.listen.options.place
+        if place is None:
             continue
-        before = [other for other in channels[:index] if other.model.listen.mllp.port == mine.port]
+        before = [other for other in channels[:index] if other.model.listen.options.place == place]
         if before:
-            findings += _same_port(channel, before[0])
-            findings += _unreachable(channel, before)
+            findings += _same_place(channel, before[0], place)
+            apart = channel.model.listen.options.apart
+            findings += _unreachable(channel, [o for o in before if o.model.listen.options.apart == apart], place)
     return findings
 
 
 def _plain_text(channel: Neighbour) -> list[ConfigFinding]:
-    mine = channel.model.listen.mllp
-    if mine.tls is not None or mine.is_loopback:
+    mine = channel.model.listen.options
+    if not mine.plain_text:
         return []
-    open_to = "" if mine.allow else " and anybody may send"
-    hint = "set tls, or listen on 127.0.0.1" + ("" if mine.allow else "; allow: [...] names who may send")
-    return [
-        at(channel.port("host"), "W144", f"plain text on {mine.host}: messages can be read on the way{open_to}", hint)
-    ]
+    open_to = " and anybody may send" if mine.admits_anybody else ""
+    hint = "set tls, or listen on 127.0.0.1" + ("; allow: [...] names who may send" if mine.admits_anybody else "")
+    message = f"plain text on {mine.plain_text}: messages can be read on the way{open_to}"
+    return [at(channel.port("host"), "W144", message, hint)]
 
 
-def _same_port(channel: Neighbour, first: Neighbour) -> list[ConfigFinding]:
-    """One port has one set of settings: those of all its channels must be equal."""
-    mine, theirs = channel.model.listen.mllp, first.model.listen.mllp
-    different = [name for name in ListenMllp.SHARED if getattr(mine, name) != getattr(theirs, name)]
+def _same_place(channel: Neighbour, first: Neighbour, place: str) -> list[ConfigFinding]:
+    """One port, or folder, has one set of settings: those of all its channels must be equal."""
+    mine, theirs = channel.model.listen.options, first.model.listen.options
+    where = f"(there: {first.port(mine.place_key).file}:{first.port(mine.place_key).line})"
+    if type(mine) is not type(theirs):
+        message = f"channel '{first.name}' has the same {place} for {first.model.listen.source}"
+        return [at(channel.port(mine.place_key), "E142", message, f"take another {mine.place_key} {where}")]
+    different = [name for name in mine.SHARED if getattr(mine, name) != getattr(theirs, name)]
     return [
         at(
             channel.port(name),
             "E142",
-            f"'{name}' differs from channel '{first.name}', which listens on the same port {mine.port}",
-            f"write the same in both, or take another port (there: {first.port(name).file}:{first.port(name).line})",
+            f"'{name}' differs from channel '{first.name}', which listens on the same {place}",
+            f"write the same in both, or take another {mine.place_key} "
+            f"(there: {first.port(name).file}:{first.port(name).line})",
         )
         for name in different
     ]
 
 
-def _unreachable(channel: Neighbour, before: Sequence[Neighbour]) -> list[ConfigFinding]:
+def _unreachable(channel: Neighbour, before: Sequence[Neighbour], place: str) -> list[ConfigFinding]:
     """What an earlier channel without a condition takes never comes to a later one."""
     taking = [other for other in before if other.model.condition is None]
     covered = {pattern: other for pattern in channel.model.accept if (other := _taken_by(pattern, taking)) is not None}
-    hint = "give it a 'from' condition, accept less there, or take another port; channels are asked in order of name"
+    kind, key = place.partition(" ")[0], channel.model.listen.options.place_key
+    hint = f"give it a 'from' condition, accept less there, or take another {kind}; channels are asked in order of name"
     if len(covered) == len(channel.model.accept):
         other = next(iter(covered.values()))
-        message = f"no message reaches this channel: '{other.name}' on the same port takes all of them"
+        message = f"no message reaches this channel: '{other.name}' on the same {kind} takes all of them"
         return [
             at(
-                channel.place("accept") if "accept" in channel.model.model_fields_set else channel.port("port"),
+                channel.place("accept") if "accept" in channel.model.model_fields_set else channel.port(key),
                 "W143",
                 message,
                 hint,
@@ -94,7 +100,7 @@ def _unreachable(channel: Neighbour, before: Sequence[Neighbour]) -> list[Config
         at(
             pattern.position() or channel.place("accept"),
             "W143",
-            f"no {pattern} reaches this channel: '{other.name}' on the same port takes it",
+            f"no {pattern} reaches this channel: '{other.name}' on the same {kind} takes it",
             hint,
         )
         for pattern, other in covered.items()

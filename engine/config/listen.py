@@ -1,14 +1,23 @@
-"""What a channel says of the port it listens on."""
+"""Where a channel's messages come from: the port it listens on, or another source.
+
+A source is found by its entry point (`engine.sources`); its model is a `ListenOptions`. MLLP is the one that the
+engine itself knows: it is on the hot path.
+"""
 
 import ipaddress
+import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
 
-from engine.config.base import ConfigModel
-from engine.config.finding import BadValue
+from engine.config.base import ConfigModel, Reading, did_you_mean
+from engine.config.finding import BadValue, Position, at
 from engine.config.fragments import Batches
+from engine.config.node import SourceDict, SourceText
+from engine.config.reading import validate
 from engine.config.types import FileText
 from engine.config.units import Duration, Size
 
@@ -54,7 +63,60 @@ class ListenTls(ConfigModel):
     client_ca: FileText | None = Field(default=None, description="CA whose certificates senders must show (mutual TLS)")
 
 
-class ListenMllp(ConfigModel):
+DEFAULT_MAX_MESSAGE: Final = 16 * 1024**2
+
+
+class ListenOptions(ConfigModel):
+    """The base of what stands under a source's key in `listen`.
+
+    Channels that name the same `place` share one source: a port, a folder. Of it there is only one, so what is in
+    `SHARED` must be the same in all of them. `APART` tells channels of one place apart, as the path of a URL does:
+    those that differ in it are not asked for each other's messages.
+    """
+
+    max_message: Size = Field(
+        default=DEFAULT_MAX_MESSAGE, ge=1024, le=1024**3, description="Larger messages are refused"
+    )
+    SHARED: ClassVar[tuple[str, ...]] = ("max_message",)
+    APART: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def place(self) -> str | None:
+        """What there is only one of, such as `port 2575`; None: this channel has a source for itself."""
+        return None
+
+    @property
+    def place_key(self) -> str:
+        """The key under which the place stands."""
+        return "port"
+
+    @property
+    def apart(self) -> tuple[object, ...]:
+        """What tells this channel from others of the same place."""
+        return tuple(getattr(self, name) for name in self.APART)
+
+    @property
+    def answered_within(self) -> float:
+        """For how many seconds a sender waits for the acknowledgment itself; 0: it hears none, only the engine does."""
+        return 0.0
+
+    @property
+    def batches(self) -> Batches:
+        """How payloads of several messages are taken."""
+        return Batches()
+
+    @property
+    def plain_text(self) -> str:
+        """The address on which others reach this port in plain text; '' where it is encrypted, or for us alone."""
+        return ""
+
+    @property
+    def admits_anybody(self) -> bool:
+        """Whether nothing but the network says who may send."""
+        return True
+
+
+class ListenMllp(ListenOptions):
     """An MLLP port. Several channels may name the same port, with the same settings of it."""
 
     port: int = Field(ge=0, le=65535, description="TCP port; 0 takes a free one")
@@ -63,7 +125,9 @@ class ListenMllp(ConfigModel):
         default=(), description="Senders' addresses and networks; without it anybody who reaches the port"
     )
     tls: ListenTls | None = Field(default=None, description="TLS; without it the port is plain text")
-    max_message: Size = Field(default=16 * 1024**2, ge=1024, le=1024**3, description="Larger messages are refused")
+    max_message: Size = Field(
+        default=DEFAULT_MAX_MESSAGE, ge=1024, le=1024**3, description="Larger messages are refused"
+    )
     idle_timeout: Duration | None = Field(
         default=None, gt=0, description="Close a connection that is silent for so long; without it never"
     )
@@ -127,15 +191,116 @@ class ListenMllp(ConfigModel):
         """Whether only this machine reaches the port."""
         return is_loopback(self.host)
 
+    @property
+    def place(self) -> str | None:
+        return f"port {self.port}" if self.port else None
 
-_LATER_SOURCES: Final[Mapping[str, str]] = dict.fromkeys(
-    ("file", "http", "https", "sftp", "dicom", "kafka", "nats", "amqp", "tcp"),
-    "channels of this version listen on mllp",
+    @property
+    def answered_within(self) -> float:
+        return math.inf
+
+    @property
+    def batches(self) -> Batches:
+        return self.batch
+
+    @property
+    def plain_text(self) -> str:
+        return "" if self.tls is not None or self.is_loopback else self.host
+
+    @property
+    def admits_anybody(self) -> bool:
+        return not self.allow
+
+
+@dataclass(slots=True, frozen=True)
+class MllpKind:
+    """The source that the engine itself is: `listen: {mllp: ...}`."""
+
+    name: str = "mllp"
+    model: type[ListenMllp] = ListenMllp
+
+
+MLLP: Final = MllpKind()
+
+LATER_SOURCES: Final[Mapping[str, str]] = dict.fromkeys(
+    ("https", "sftp", "ftp", "dicom", "kafka", "nats", "amqp", "tcp", "database"),
+    "sources of this version are mllp, file and http, and those that installed packages bring",
 )
 
 
-class Listen(ConfigModel):
-    """Where messages come from."""
+@dataclass(slots=True, frozen=True)
+class Listen:
+    """Where messages come from: one source, and its settings."""
 
-    mllp: ListenMllp
-    later: ClassVar[Mapping[str, str]] = _LATER_SOURCES
+    source: str
+    options: ListenOptions
+    file: str
+    line: int
+    column: int
+
+    @property
+    def mllp(self) -> ListenMllp | None:
+        """The settings of the MLLP port; None where messages come another way."""
+        return self.options if isinstance(self.options, ListenMllp) else None
+
+    @property
+    def max_message(self) -> int:
+        """Bytes of the largest message that is taken."""
+        return self.options.max_message
+
+    @classmethod
+    def _read(cls, value: object, info: ValidationInfo) -> "Self | None":
+        if isinstance(value, cls):
+            return value
+        reading = info.context
+        if not isinstance(reading, Reading):
+            raise BadValue("is read with its file", code="E104")
+        if not isinstance(value, SourceDict):
+            told = f", not '{value.shown}'" if isinstance(value, SourceText) else ", not a list"
+            raise BadValue(f"must be keys with values{told}", "such as listen: {mllp: {port: 2575}}", code="E104")
+        return cls._read_mapping(value, reading)
+
+    @classmethod
+    def _read_mapping(cls, value: SourceDict, reading: Reading) -> "Self | None":
+        kinds = reading.kinds.sources
+        named = [key for key in value if key in kinds]
+        place = (value.owner.position() if value.owner is not None else None) or value.node.position
+        for key in value:
+            if key not in named[:1]:
+                _report_source(key, reading)
+        if not named:
+            if not value and not value.node.is_broken:
+                known = ", ".join(sorted(kinds))
+                reading.findings.append(at(place, "E103", "'listen' names no source", f"one of: {known}"))
+            return None
+        key = named[0]
+        if not isinstance(value[key], SourceDict):
+            message = f"'{key.shown}' must be keys with values"
+            reading.findings.append(at(key.position() or place, "E104", message, f"such as {key}: {{key: value}}"))
+            return None
+        options = validate(value[key], kinds[key].model, reading)
+        if options is None or len(value) > 1:
+            return None
+        assert isinstance(options, ListenOptions), "the registry lets no other model in"
+        at_key = key.position() or place
+        return cls(str(key), options, at_key.file, at_key.line, at_key.column)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(cls._read)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"x-definition": "Listen"}
+
+
+def _report_source(key: SourceText, reading: Reading) -> None:
+    place = key.position() or Position(reading.file, 1, 1)
+    sources = reading.kinds.sources
+    if key in sources:
+        message = f"a second source, '{key.shown}'"
+        reading.findings.append(at(place, "E108", message, "one channel, one source; give each a channel of its own"))
+    elif key in LATER_SOURCES:
+        reading.findings.append(at(place, "E119", f"'{key.shown}' is not in this version", LATER_SOURCES[key]))
+    else:
+        reading.findings.append(at(place, "E101", f"unknown key '{key.shown}'", did_you_mean(key, sorted(sources))))

@@ -25,11 +25,12 @@ _SCALARS: Final = ["string", "number", "boolean"]
 
 
 def channel_schema(kinds: Kinds) -> Schema:
-    """The schema of channel.yaml with these steps and sinks."""
+    """The schema of channel.yaml with these steps, sinks and sources."""
     schema = _of_model(ChannelFile, "")
     definitions = schema.setdefault("definitions", {})
     definitions["Step"] = _step(kinds, definitions)
     definitions["Destination"] = _destination(kinds, definitions)
+    definitions["Listen"] = _listen(kinds, definitions)
     definitions["ConnectBack"] = _connect_back(kinds)
     return {"$schema": DRAFT, "title": "A Segmill channel", **schema}
 
@@ -75,6 +76,21 @@ def _destination(kinds: Kinds, definitions: Schema) -> Schema:
         "properties": {**sinks, **policy["properties"]},
         "additionalProperties": False,
         "oneOf": [{"required": [name]} for name in sinks],
+    }
+
+
+def _listen(kinds: Kinds, definitions: Schema) -> Schema:
+    """Where messages come from: one source."""
+    sources = {}
+    for name, kind in sorted(kinds.sources.items()):
+        definitions[f"source-{name}"] = _taken_in(kind.model, f"source-{name}-", definitions)
+        sources[name] = {"$ref": f"#/definitions/source-{name}"}
+    return {
+        "type": "object",
+        "description": "A source: one of " + ", ".join(sources),
+        "properties": sources,
+        "additionalProperties": False,
+        "oneOf": [{"required": [name]} for name in sources],
     }
 
 

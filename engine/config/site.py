@@ -10,7 +10,7 @@ from typing import Final, Generic
 from engine.config.answer_checks import check_answers
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
-from engine.config.checks import Texts, check_routes, check_texts, read_tables
+from engine.config.checks import Texts, check_options, check_routes, check_texts, read_tables
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
@@ -123,6 +123,7 @@ def load_channel(
     if isinstance(read.data, SourceDict):
         findings += check_routes(read.data, read.texts)
     if read.model is not None:
+        findings += check_options(read.model, positions(read.data))
         findings += check_forms(read.model, kinds)
         findings += check_answers(read.model, positions(read.data), shown)
     if read.model is None or any(finding.is_error for finding in findings):

@@ -19,6 +19,7 @@ from engine.config.channel import ChannelFile
 from engine.config.codes import CODES
 from engine.config.entries import DeliveryPolicy, Destination, StepCommon, StepEntry
 from engine.config.expression.functions import FUNCTIONS
+from engine.config.listen import Listen
 from engine.config.profile import ProfileBody, ProfileFile
 from engine.config.settings import SiteSettings
 from engine.config.types import MarkedText
@@ -49,6 +50,7 @@ Made from the code by `make reference`; a test fails when it is not up to date. 
 
 - [Site: segmill.yaml](#site)
 - [Channel: channel.yaml](#channel)
+- [Sources](#sources)
 - [Steps](#steps)
 - [Destinations](#destinations)
 - [Profiles](#profiles)
@@ -115,6 +117,9 @@ def render() -> str:
     kinds = load_kinds()
     parts = [HEAD, "## Site\n", *_model(SiteSettings, "segmill.yaml")]
     parts += ["## Channel\n", *_model(ChannelFile, "channel.yaml")]
+    parts += ["## Sources\n", "What stands under `listen`: one of these, by its name.\n"]
+    for name, source in kinds.sources.items():
+        parts += [f"### {name} source\n", *_model(source.model, name)]
     parts += [
         "## Steps\n",
         _about(StepEntry),
@@ -215,6 +220,7 @@ def _of_class(kind: Any) -> str:
         str: "text",
         StepEntry: "a step",
         Destination: "a destination",
+        Listen: "a [source](#sources)",
         ConnectBack: "keys of an `mllp` destination, of every destination, and `accept_ack`: `AL` or `NE`",
     }
     return words.get(kind, "see below" if issubclass(kind, ConfigModel) else "")

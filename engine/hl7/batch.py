@@ -16,6 +16,7 @@ _FIRST_LINE = re.compile(_LINE)
 _LATER_LINE = re.compile(rb"[\r\n]" + _LINE)
 _MAY_BE_LATER_LINE = re.compile(rb"\r(?:MSH|[FB][HT]S|[ \t\xef])")  # several times faster, for the usual case
 _SEGMENT_END = re.compile(rb"\r\n|\r|\n")
+_BTS_COUNT = re.compile(rb"BTS[^0-9A-Za-z\x00-\x20\x7f][ \t]*([0-9]{1,9})(?![0-9.])")
 _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 
@@ -210,3 +211,31 @@ def _one(piece: bytes) -> bytes:
     end = len(piece.rstrip(_BLANKS))
     found = _SEGMENT_END.search(piece, end)
     return piece[: found.end()] if found else piece
+
+
+def batch_fault(raw: bytes, *, trailer_expected: bool) -> str:
+    """What shows that a batch in a file was cut short, as a sentence; '' where nothing does.
+
+    A batch that begins with FHS or BHS ends with FTS or BTS (unless not `trailer_expected`), and a BTS-1 that is a
+    number counts the messages of its batch (HL7 v2.5.1 sections 2.10.3, 2.14.3). Over MLLP a block has an end of
+    its own; a file has only this.
+    """
+    first = _FIRST_LINE.match(raw)
+    lines = ([first] if first else []) + list(_LATER_LINE.finditer(raw))
+    names = [found[2] for found in lines]
+    if names[:1] == [b"FHS"] and names[-1] != b"FTS" and trailer_expected:
+        return "the file begins with FHS and does not end with FTS: it was cut short"
+    if names[:1] == [b"BHS"] and names[-1] != b"BTS" and trailer_expected:
+        return "the file begins with BHS and does not end with BTS: it was cut short"
+    count = 0
+    for found in lines:
+        if found[2] == b"MSH":
+            count += 1
+        elif found[2] == b"BHS":
+            count = 0
+        elif found[2] == b"BTS":
+            said = _BTS_COUNT.match(raw, found.start(2))
+            if said is not None and int(said[1]) != count:
+                return f"a batch holds {count} message(s) and its BTS-1 says {int(said[1])}"
+            count = 0
+    return ""

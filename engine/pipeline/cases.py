@@ -157,7 +157,7 @@ class _Rehearsal:
     def __init__(self, channel: CompiledChannel, run: Runs) -> None:
         self._channel = channel
         self._run = run
-        self._limit_bytes = channel.file.listen.mllp.max_message
+        self._limit_bytes = channel.file.listen.max_message
         self._settings = AnswerSettings.of(channel.file.ack)
         self._ids = (f"CASE{number}" for number in count(1))
         self._known: dict[tuple[str, str, str], list[tuple[bytes, bytes]]] = {}
@@ -179,7 +179,7 @@ class _Rehearsal:
 
     def _take_batch(self, batch: Batch) -> None:
         """Each message for itself, and one answer, as the port is set."""
-        settings = self._channel.file.listen.mllp.batch
+        settings = self._channel.file.listen.options.batches
         noted = miscounted(batch)
         before = self._seen.answers
         answers: list[list[bytes]] = []

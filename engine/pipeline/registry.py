@@ -1,11 +1,15 @@
-"""Finding steps and sinks: the entry points `engine.steps` and `engine.sinks`, the built-in ones by the same door."""
+"""Finding steps, sinks and sources by entry point (`engine.steps`, `engine.sinks`, `engine.sources`).
+
+The built-in ones come by the same door.
+"""
 
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from engine.config.kinds import Kinds, SinkKind
+from engine.config.kinds import Kinds, SinkKind, SourceKind
+from engine.config.listen import ListenOptions
 from engine.pipeline.step import StepKind
 
 BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
@@ -24,6 +28,14 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "engine.sinks": {
             "mllp": "engine.adapters.sinks.mllp:MllpSink",
             "file": "engine.adapters.sinks.file:FileSink",
+            "http": "engine.adapters.sinks.http:HttpSink",
+            "database": "engine.adapters.sinks.database:DatabaseSink",
+            "email": "engine.adapters.sinks.email:EmailSink",
+        },
+        "engine.sources": {
+            "mllp": "engine.config.listen:MLLP",
+            "file": "engine.adapters.sources.file:FileSource",
+            "http": "engine.adapters.sources.http:HttpSource",
         },
     }
 )
@@ -31,7 +43,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 
 
 class RegistryError(Exception):
-    """An installed step or sink that cannot be used; the text names it and its distribution."""
+    """An installed step, sink or source that cannot be used; the text names it and its distribution."""
 
 
 def load_steps() -> dict[str, StepKind]:
@@ -40,9 +52,18 @@ def load_steps() -> dict[str, StepKind]:
 
 
 def load_kinds() -> Kinds:
-    """All steps and sinks there are. Raises RegistryError."""
+    """All steps, sinks and sources there are. Raises RegistryError."""
     sinks = {name: cast(SinkKind, kind) for name, kind in _load("engine.sinks").items()}
-    return Kinds(steps=load_steps(), sinks=sinks)
+    return Kinds(steps=load_steps(), sinks=sinks, sources=load_sources())
+
+
+def load_sources() -> dict[str, SourceKind]:
+    """All sources there are, by name. Raises RegistryError."""
+    sources = {name: cast(SourceKind, kind) for name, kind in _load("engine.sources").items()}
+    for name, kind in sources.items():
+        if not issubclass(kind.model, ListenOptions):
+            raise RegistryError(f"the model of source '{name}' is no ListenOptions (engine.config.listen)")
+    return sources
 
 
 def _load(group: str) -> dict[str, object]:

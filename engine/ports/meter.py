@@ -62,6 +62,10 @@ class Meter(Protocol):
         """`event` is one of the closed set that the listener and the decoder of blocks name."""
         ...
 
+    def source_files(self, listener: str, waiting: int, failed: int) -> None:
+        """How many files a source has yet to take, and how many it has set aside."""
+        ...
+
     def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
         """So many bytes outside blocks, and blocks without content, were passed over since the last call."""
         ...

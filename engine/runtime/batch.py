@@ -26,6 +26,7 @@ from engine.hl7.batch import Batch
 from engine.hl7.batch_answer import AnswerWith, answer_batch, says_no
 from engine.mllp.framing import END, VT
 from engine.model.finding import Finding
+from engine.model.states import MessageState
 from engine.pipeline.entry import miscounted
 from engine.ports.clock import Clock, from_us
 from engine.runtime.connection import Connection, Reply
@@ -76,6 +77,7 @@ class BatchReply:
         "peer",
         "sender",
         "started",
+        "whole",
     )
 
     def __init__(
@@ -94,6 +96,7 @@ class BatchReply:
         self._settings = settings
         self._now = now
         self._next_id = next_id
+        self.whole = reply
         self._fallback = fallback
         self._is_kept = True
         self.is_dropped = False
@@ -185,6 +188,11 @@ class BatchMember:
         return self._batch.sender
 
     @property
+    def outermost(self) -> Reply:
+        """The reply of the whole block."""
+        return self._batch.whole
+
+    @property
     def started(self) -> float:
         """When the block was complete, on the monotonic clock."""
         return self._batch.started
@@ -228,7 +236,7 @@ class BatchRun:
         self._settled = 0
         self._is_waiting = False
         self._noted = miscounted(batch)
-        self.behind: deque[Callable[[], None]] = deque()
+        self.behind: deque[tuple[Reply, Callable[[], None]]] = deque()
         """What came on the same connection meanwhile."""
         together.on_settled = self._member_settled
 
@@ -283,6 +291,8 @@ class Taker(Protocol):
 
     def take_miscounted(self, raw: bytes, noted: Sequence[Finding], reply: BatchMember, now_us: int, /) -> None: ...
 
+    def told(self, reply: Reply, state: MessageState, /) -> None: ...
+
     def next_id(self) -> str: ...
 
 
@@ -300,6 +310,8 @@ class Batches:
         """Several messages in one block: each is a message of its own, none is joined to its neighbour (hl7.md 67)."""
         settings, taker = self._settings, self._taker
         fallback = charset_of(batch, self._fallback)
+        if not len(batch):
+            taker.told(reply, "processed")  # nothing is all there was
         together = BatchReply(batch, reply, settings, from_us(now_us), taker.next_id, fallback)
 
         def take(raw: bytes, member: BatchMember, noted: tuple[Finding, ...]) -> None:
@@ -316,24 +328,27 @@ class Batches:
         running = self.running.get(reply.sender)
         if running is None:
             return False
-        running.behind.append(later)
+        running.behind.append((reply, later))
         return True
 
     def _after(self, run: BatchRun, reply: Reply) -> None:
         """A batch was taken: what came behind it on its connection has its turn.
 
-        Not behind one that was cut off: the connection is gone, and what is sent again comes in its order.
+        Not behind one that was cut off with its connection: what is sent again comes in its order. What came from
+        elsewhere than a connection is waited for, each for itself.
         """
         self.running.pop(reply.sender, None)
-        if run.is_cut_off:
+        if run.is_cut_off and reply.sender.closing:
             return
         while run.behind:
+            behind, later = run.behind.popleft()
             try:
-                run.behind.popleft()()
+                later()
             except Exception as error:  # noqa: BLE001 - as for a member of the batch
                 log.error("what came behind a batch is given up, and its connection closed: %s", describe(error))
-                reply.drop()
-                return
+                behind.drop()
+                if behind.sender.closing:
+                    return
             if (following := self.running.get(reply.sender)) is not None:
                 following.behind.extend(run.behind)
                 return

@@ -99,6 +99,10 @@ class Desk(Protocol):
 
     def remember(self, record: Intake) -> None: ...
 
+    def told(
+        self, reply: "Reply | BatchMember", state: MessageState, findings: Sequence[Finding], seq: MessageSeq
+    ) -> None: ...
+
 
 class FragmentKeeper:
     """Keeps the unfinished messages of one channel."""
@@ -278,6 +282,7 @@ class FragmentKeeper:
         if found.is_complete:
             await self._finish(found, reply, desk, message)
         else:
+            desk.told(reply, "waiting", findings, stored)
             self._settle(reply, answer)
 
     def _displace(self, rival: OpenSet[StoredPart] | None) -> None:
@@ -322,6 +327,7 @@ class FragmentKeeper:
             await self._finish(complete, reply, desk, message)
             return
         self._channel.count("duplicate")
+        desk.told(reply, match.state, (), match.seq)
         self._settle(reply, Answer(match.ack_code, match.ack))
 
     async def _refuse(
@@ -339,7 +345,9 @@ class FragmentKeeper:
             return
         now = from_us(record.received_at_us)
         answer = answer_fragment(message, self._channel.answers, now, self._next_id, is_last=False)
-        if await self._keep(record, "held", answer, (*findings, finding), message, reply, desk) is not None:
+        stored = await self._keep(record, "held", answer, (*findings, finding), message, reply, desk)
+        if stored is not None:
+            desk.told(reply, "held", (*findings, finding), stored)
             self._settle(reply, answer)
 
     async def _keep(
@@ -395,7 +403,8 @@ class FragmentKeeper:
         if whole is None:
             del self._complete[last.seq]
             await self._hold_parts(complete, DAMAGED)
-            if reply is not None and message is not None:
+            if reply is not None and desk is not None and message is not None:
+                desk.told(reply, "held", (DAMAGED,), last.seq)
                 now = from_us(last.received_at_us)
                 told = answer_fragment(message, self._channel.answers, now, self._next_id, is_last=False)
                 self._settle(reply, told)
@@ -426,7 +435,8 @@ class FragmentKeeper:
         record.parts = Parts(seqs, "rejected" if result.state == "rejected" else "joined", answer.code, answer.payload)
         if await self._commit_whole(complete, record):
             del self._complete[last.seq]
-            if reply is not None:
+            if reply is not None and desk is not None:
+                desk.told(reply, record.state, findings, last.seq)
                 self._settle(reply, answer)
         elif reply is not None and desk is not None:
             desk.not_stored(channel, whole.last, [reply])

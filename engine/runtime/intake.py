@@ -285,6 +285,7 @@ class Receiver:
         for known in same_id:
             if known.body_hash == body_hash:
                 channel.count("duplicate")
+                self.told(reply, known.state, seq=known.seq)
                 if channel.delivered is not None and channel.delivered.rejoin(known, reply):
                     return None
                 if channel.app_ack is not None:
@@ -338,6 +339,7 @@ class Receiver:
         if judged.verdict == "again":
             channel.count("duplicate")
             channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
+            self.told(reply, "processed")
             reply.settle(framed(answer.payload))
             return None
         waiting = self._kept(channel, raw, message, (entry.LINK,), answer, reply, now_us, "filtered")
@@ -361,7 +363,8 @@ class Receiver:
         channel.received += 1
         channel.meter.received(len(raw), now_us / 1_000_000)
         finding = entry.unreadable(error)
-        if channel.compiled.file.listen.mllp.unreadable == "close":
+        mllp = channel.compiled.file.listen.mllp
+        if mllp is not None and mllp.unreadable == "close":
             reply.sender.close_when_answered()
             self._keep_rejected(channel, raw, None, [finding], NOTHING, reply, now_us)
             return
@@ -528,6 +531,18 @@ class Receiver:
             channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
             # What would go over a connection of our own cannot be stored now: better here than not at all.
             reply.not_kept(framed(answer.payload or answer.apart))
+
+    def told(
+        self,
+        reply: AnyReply,
+        state: MessageState,
+        findings: Sequence[Finding] = (),
+        seq: MessageSeq | None = None,
+    ) -> None:
+        """What has become of a message, durably, before its reply is settled: for those who need more than an answer.
+
+        For what comes without a commit of its own here, that is resends, fragments, empty batches; else `committed`.
+        """
 
     # -- fragments ------------------------------------------------------------------------------
 

@@ -133,3 +133,31 @@ def test_an_address_of_another_machine_is_told_for_any_port(segmill, tmp_path):
     said = segmill("check", tmp_path, "--env")
     assert said.code == 1
     assert "E160 192.0.2.1:0 cannot be listened on: cannot assign requested address\n" in said.out
+
+
+def test_sources_and_sinks_are_set_up_and_knocked_at_when_asked(segmill, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        site = make_site(
+            tmp_path / "site",
+            {
+                "web": f"listen: {{http: {{port: {port}}}}}\nroutes: [{{to: a}}]\ndestinations:\n"
+                "  a: {http: {url: 'http://127.0.0.1:1/x'}}\n",
+                "folder": "listen: {file: {folder: segmill.yaml/in}}\nroutes: [{to: a}]\ndestinations:\n"
+                "  a: {http: {url: 'https://localhost:1/x', tls: {ca: missing.crt}}}\n",
+                "mail": f"listen: {{mllp: {{port: 0}}}}\nroutes: [{{to: a}}, {{to: b}}]\ndestinations:\n"
+                f"  a: {{email: {{host: 127.0.0.1, port: {port}, tls: off, from: a@b.c, to: d@e.f}}}}\n"
+                "  b:\n    database:\n      url: sqlite:x.db\n      sql: 'SELECT :a'\n"
+                "      parameters: {a: '=table(\"t.csv\", PID-3)'}\n",
+            },
+            "admin: off\n",
+        )
+        (site / "channels" / "folder" / "missing.crt").write_text("no certificate")
+        (site / "channels" / "mail" / "t.csv").write_text("from,to\nA,B\n")
+        said = segmill("check", site, "--env", "--json")
+    codes = {
+        (line.split('"file": "')[1].split("/")[1], line.split('"code": "')[1][:4]) for line in said.out.splitlines()
+    }
+    assert codes == {("web", "E160"), ("web", "W160"), ("folder", "E161"), ("folder", "E163"), ("mail", "E163")}

@@ -76,7 +76,8 @@ def whole_channel(block: Block) -> str:
     assert keys <= CHANNEL_KEYS, f"{block.where} is neither a channel nor a site"
     absent = [text for key, text in MISSING.items() if key not in keys]
     if "routes" not in keys and "destinations" in keys:
-        absent = [MISSING["routes"].replace("out", next(iter(yaml.safe_load(block.text)["destinations"])))]
+        first = next(iter(yaml.safe_load(block.text)["destinations"]))
+        absent = [text.replace("to: out", f"to: {first}") for text in absent]
     return block.text + "".join(absent)
 
 

@@ -75,7 +75,7 @@ class SiteUnderTest:
         self.is_memory = "memory:" in settings
         self.kept = Kept()
         known = load_kinds()
-        self.kinds = Kinds(steps=known.steps, sinks={**known.sinks, "kept": self.kept})
+        self.kinds = Kinds(steps=known.steps, sinks={**known.sinks, "kept": self.kept}, sources=known.sources)
         self.engine: Engine = None  # type: ignore[assignment]
         self.wires: list[Wire] = []
 

@@ -87,6 +87,9 @@ class CountingMeter:
     def connection_event(self, listener: str, event: str) -> None:
         self.counts["event", event] += 1
 
+    def source_files(self, listener: str, waiting: int, failed: int) -> None:
+        self.counts["files",] += 1
+
     def ignored(self, listener: str, size_bytes: int, empty_blocks: int) -> None:
         self.counts["ignored bytes",] += size_bytes
         self.counts["empty blocks",] += empty_blocks

@@ -76,7 +76,7 @@ class DurableFolder:
         """
         with self.sentences():
             if not self._was_there:
-                _make_folder(self.root)
+                make_folder(self.root)
             root = os.open(self.root, _FOLDER)
         self._was_there = True
         writing = Writing(self, root)
@@ -172,9 +172,9 @@ class Writing:
 
     def _publish(self, unfinished: str, hidden: int, name: str, into: int, content: bytes) -> Placed:
         for number in range(1, MOST_OF_ONE_NAME + 1):
-            candidate = name if number == 1 else _numbered(name, number)
+            candidate = name if number == 1 else numbered(name, number)
             try:
-                _rename_new(unfinished, hidden, candidate, into)
+                rename_new(unfinished, hidden, candidate, into)
             except FileExistsError:
                 if _holds(candidate, into, content):
                     return "known"
@@ -189,7 +189,7 @@ class Writing:
         )
 
 
-def _numbered(name: str, number: int) -> str:
+def numbered(name: str, number: int) -> str:
     """`x.hl7` as `x-2.hl7`."""
     stem, dot, extension = name.rpartition(".")
     return f"{stem}-{number}{dot}{extension}" if stem else f"{name}-{number}"
@@ -243,7 +243,7 @@ def _holds(name: str, folder: int, content: bytes) -> bool:
         os.close(opened)
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
     """`mkdir -p`, each new folder durable in the one above."""
     missing: list[Path] = []
     while not path.is_dir():
@@ -263,11 +263,11 @@ def _make_folder(path: Path) -> None:
             os.close(above)
 
 
-def _rename_new(old: str, old_folder: int, new: str, new_folder: int) -> None:
+def rename_new(old: str, old_folder: int, new: str, new_folder: int) -> None:
     """Rename, but raise FileExistsError where the new name is taken, in one step for everybody who looks."""
     renameat2 = _renameat2()
     if renameat2 is not None:
-        if renameat2(old_folder, old.encode(), new_folder, new.encode(), _RENAME_NOREPLACE) == 0:
+        if renameat2(old_folder, os.fsencode(old), new_folder, os.fsencode(new), _RENAME_NOREPLACE) == 0:
             return
         number = ctypes.get_errno()
         if number not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):

@@ -141,7 +141,7 @@ async def test_a_crash_before_the_rename_leaves_nothing_to_be_seen_and_the_next_
 
     opened = sink()
     await opened.send([delivery("C0")])
-    monkeypatch.setattr(folder_module, "_rename_new", crash)
+    monkeypatch.setattr(folder_module, "rename_new", crash)
     with pytest.raises(KeyboardInterrupt):
         opened._write([message])
     monkeypatch.undo()
@@ -162,7 +162,7 @@ async def test_a_start_clears_only_what_its_own_lane_left(sink, delivery, out):
 
 async def test_content_is_synced_before_the_name_and_the_name_before_the_outcome(sink, delivery, monkeypatch):
     order: list[str] = []
-    rename, fsync = folder_module._rename_new, os.fsync
+    rename, fsync = folder_module.rename_new, os.fsync
 
     def noted_fsync(descriptor: int) -> None:
         order.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
@@ -175,7 +175,7 @@ async def test_content_is_synced_before_the_name_and_the_name_before_the_outcome
     opened = sink()
     await opened.send([delivery("C0")])
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(folder_module, "_rename_new", noted_rename)
+    monkeypatch.setattr(folder_module, "rename_new", noted_rename)
     await opened.send([delivery("C1"), delivery("C2")])
     assert order == ["file", "rename", "file", "rename", "folder"]
 

@@ -1,0 +1,1 @@
+"""Ways into the engine beside MLLP ports: one module a source, with its settings and its behaviour."""

@@ -1,0 +1,308 @@
+"""The HTTP source over real sockets: what each outcome is told as, what is refused unread, and what is bounded."""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import trustme
+
+from engine.adapters.http_charset import as_stored, charset_name, codec_of
+from engine.adapters.sources import http
+from engine.adapters.sources.http import HttpSource, HttpSourceSettings
+from engine.hl7.message import Message
+from engine.ports.source import Place, SourceUnavailable
+from engine.testing import messages
+from engine.testing.source_contract import Running, ScriptedInlet, adt, until
+
+Started = Callable[..., AbstractAsyncContextManager[Running]]
+HEAD = b"POST /adt HTTP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\n"
+HL7 = {"Content-Type": "application/hl7-v2; charset=utf-8"}
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Started:
+    @asynccontextmanager
+    async def start(inlet: ScriptedInlet | None = None, *, others: dict[str, ScriptedInlet] | None = None, **settings):
+        given = {"port": 0, "path": "/adt", **settings}
+        more = [
+            Place(HttpSourceSettings.model_validate({**given, "path": path}), other)
+            for path, other in (others or {}).items()
+        ]
+        options = HttpSourceSettings.model_validate(given)
+        running = Running(HttpSource, options, inlet or ScriptedInlet(), tmp_path, others=more)
+        await running.start()
+        try:
+            yield running
+        finally:
+            await running.stop()
+
+    return start
+
+
+async def post(running: Running, content: bytes, path: str = "/adt", **options) -> httpx2.Response:
+    headers = {**HL7, **options.pop("headers", {})}
+    async with httpx2.AsyncClient(timeout=10) as client:
+        return await client.post(f"http://{running.source.address}{path}", content=content, headers=headers, **options)
+
+
+async def raw(running: Running, *parts: bytes, pause_s: float = 0.0) -> bytes:
+    host, port = running.source.address.rsplit(":", 1)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+        return await asyncio.wait_for(reader.read(), 10)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+class TestOutcomes:
+    @pytest.mark.parametrize(
+        ("fate", "status", "code"), [("kept", 200, b"AA"), ("rejected", 500, b"AE"), ("refused", 503, b"AR")]
+    )
+    async def test_the_acknowledgment_is_the_body_and_its_code_the_status(self, started, fate, status, code) -> None:
+        async with started(ScriptedInlet(fate)) as running:
+            answer = await post(running, adt(1))
+        assert answer.status_code == status
+        assert b"MSA|" + code + b"|C1" in answer.content
+        assert answer.headers["content-type"] == "application/hl7-v2; charset=utf-8"
+        assert ("retry-after" in answer.headers) == (fate == "refused")
+        assert "date" in answer.headers
+
+    async def test_a_rejection_is_400(self, started, monkeypatch) -> None:
+        monkeypatch.setitem(http.STATUS, "AE", 400)  # as AR, which the scripted inlet says of refusals only
+        async with started(ScriptedInlet("rejected")) as running:
+            assert (await post(running, adt(1))).status_code == 400
+
+    def test_every_code_has_its_status(self) -> None:
+        assert http.STATUS == {"AA": 200, "CA": 200, "AR": 400, "CR": 400, "AE": 500, "CE": 500}
+
+    async def test_no_answer_within_its_time_is_503_and_the_message_is_not_lost(self, started) -> None:
+        inlet = ScriptedInlet()
+        inlet.gate.clear()
+        async with started(inlet, answer_timeout="100ms") as running:
+            answer = await post(running, adt(1))
+            assert answer.status_code == 503
+            assert "recognised" in answer.text
+            inlet.gate.set()
+        assert inlet.payloads == [adt(1)]
+
+    async def test_paths_of_one_port_are_apart(self, started) -> None:
+        lab = ScriptedInlet()
+        async with started(others={"/lab": lab}) as running:
+            await post(running, adt(1))
+            await post(running, adt(2), path="/lab")
+        assert (running.inlet.payloads, lab.payloads) == ([adt(1)], [adt(2)])
+
+    async def test_chunked_bodies_and_kept_connections(self, started) -> None:
+        async with started() as running, httpx2.AsyncClient() as client:
+
+            async def chunks():
+                for at in range(0, len(adt(1)), 7):
+                    yield adt(1)[at : at + 7]
+
+            url = f"http://{running.source.address}/adt"
+            assert (await client.post(url, content=chunks(), headers=HL7)).status_code == 200
+            assert (await client.post(url, content=adt(2), headers=HL7)).status_code == 200
+            assert running.source.connection_count == 1
+        assert running.inlet.payloads == [adt(1), adt(2)]
+
+
+class TestRefusedUnread:
+    @pytest.mark.parametrize(
+        ("path", "options", "status"),
+        [
+            ("/other", {}, 404),
+            ("/adt/", {}, 404),
+            ("/adt", {"headers": {"Content-Type": "text/html"}}, 415),
+            ("/adt", {"headers": {"Content-Type": "application/hl7-v2+xml"}}, 415),
+            ("/adt", {"headers": {"Content-Encoding": "gzip"}}, 415),
+        ],
+    )
+    async def test_what_is_no_message_for_us_is_a_status(self, started, path, options, status) -> None:
+        async with started() as running:
+            assert (await post(running, adt(1), path, **options)).status_code == status
+        assert not running.inlet.payloads
+
+    async def test_other_verbs(self, started) -> None:
+        async with started() as running, httpx2.AsyncClient() as client:
+            assert (await client.get(f"http://{running.source.address}/adt")).status_code == 405
+
+    @pytest.mark.parametrize("media", ["application/hl7-v2+er7", "x-application/hl7-v2+er7", "APPLICATION/HL7-V2"])
+    async def test_media_types_of_other_makers(self, started, media) -> None:
+        async with started() as running:
+            assert (await post(running, adt(1), headers={"Content-Type": media})).status_code == 200
+
+    async def test_a_login(self, started) -> None:
+        async with started(user="his", password="secret:ü") as running:
+            for auth in (None, ("his", "wrong"), ("", "")):
+                answer = await post(running, adt(1), auth=auth)
+                assert answer.status_code == 401
+                assert answer.headers["www-authenticate"].startswith("Basic")
+            assert (await post(running, adt(1), headers={"Authorization": "Basic \x7f??"})).status_code == 401
+            assert (await post(running, adt(1), auth=("his", "secret:ü"))).status_code == 200
+        assert running.inlet.payloads == [adt(1)]
+        assert running.meter.events.count("refused_login") == 4
+
+    async def test_addresses(self, started) -> None:
+        async with started(allow=["10.0.0.0/8"]) as running:
+            assert (await post(running, adt(1))).status_code == 403
+        async with started(allow=["127.0.0.0/8"]) as running:
+            assert (await post(running, adt(1))).status_code == 200
+
+
+class TestBounds:
+    async def test_too_long_is_413_with_an_acknowledgment_and_is_not_read_to_its_end(self, started) -> None:
+        async with started(ScriptedInlet(max_message=2000)) as running:
+            head = HEAD + b"Content-Length: 900000000\r\n\r\n"
+            said = await raw(running, head + adt(1) + b"x" * 8000)
+        assert said.startswith(b"HTTP/1.1 413 ")
+        assert b"MSA|AE" in said
+        assert running.inlet.oversize == [900_000_000]
+
+    async def test_an_endless_chunked_body_ends_at_the_limit(self, started) -> None:
+        async with started(ScriptedInlet(max_message=20_000)) as running:
+            head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+            said = await raw(running, head, *[b"1000\r\n" + b"x" * 4096 + b"\r\n"] * 40)
+        assert b" 413 " in said[:20] or said == b""
+        assert running.inlet.oversize
+
+    @pytest.mark.parametrize(
+        "begin",
+        [
+            b"",
+            b"POST /adt HTTP/1.1\r\nHo",
+            b"POST /adt HTTP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\nContent-Length: 100\r\n\r\nMSH",
+        ],
+        ids=["silent", "half a head", "half a body"],
+    )
+    async def test_a_slow_client_is_let_go_of(self, started, begin) -> None:
+        async with started(read_timeout="150ms") as running:
+            said = await raw(running, begin)
+            assert said == b"" or said.startswith(b"HTTP/1.1 408 ")
+            await until(lambda: running.source.connection_count == 0)
+        assert not running.inlet.payloads
+
+    async def test_a_slow_second_head_on_a_kept_connection_is_let_go_of(self, started) -> None:
+        async with started(read_timeout="150ms") as running:
+            one = b"POST /adt HTTP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\nContent-Length: %d\r\n\r\n%s"
+            said = await raw(running, one % (len(adt(1)), adt(1)), b"POST /adt HT", pause_s=0.05)
+            assert said.count(b"HTTP/1.1 ") == 1
+
+    async def test_half_a_body_is_never_a_message(self, started) -> None:
+        async with started() as running:
+            host, port = running.source.address.rsplit(":", 1)
+            _, writer = await asyncio.open_connection(host, int(port))
+            head = b"POST /adt HTTP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\nContent-Length: 5000\r\n\r\n"
+            writer.write(head + adt(1))
+            await writer.drain()
+            await until(lambda: running.source.connection_count == 1)
+            writer.close()
+            await until(lambda: running.source.connection_count == 0)
+            assert (await post(running, adt(2))).status_code == 200
+        assert running.inlet.payloads == [adt(2)]
+
+    async def test_all_requests_together_have_a_bound_and_give_it_back(self, started, monkeypatch) -> None:
+        monkeypatch.setattr(http, "LEAST_READING_BYTES", 0)
+        inlet = ScriptedInlet(max_message=1_000_000)
+        inlet.gate.clear()
+        async with started(inlet, max_message="1MB") as running:
+            long = adt(1) + b"NTE|1||" + b"x" * 900_000 + b"\r"
+            held = asyncio.gather(*(post(running, long) for _ in range(2)))
+            await until(lambda: len(inlet.payloads) == 2)
+            assert (await post(running, long)).status_code == 503
+            inlet.gate.set()
+            assert [answer.status_code for answer in await held] == [200, 200]
+            assert (await post(running, long)).status_code == 200
+            assert running.source._reading_bytes == 0
+
+    async def test_garbage(self, started) -> None:
+        async with started() as running:
+            assert (await raw(running, b"\x0bMSH|^~\\&|" + adt(1) + b"\x1c\r")).startswith(b"HTTP/1.1 400 ")
+            assert (await post(running, adt(1))).status_code == 200
+
+    async def test_a_defect_is_500_and_the_thread_goes_on(self, started, caplog) -> None:
+        async with started(ScriptedInlet(ValueError("quotes Zzyzx"))) as running:
+            answer = await post(running, adt(1))
+            assert (answer.status_code, "Zzyzx" in answer.text) == (500, False)
+            assert (await post(running, adt(2))).status_code == 200
+        assert "Zzyzx" not in caplog.text
+
+
+class TestLife:
+    async def test_a_port_that_is_taken_is_a_sentence(self, started) -> None:
+        async with started() as running:
+            port = int(running.source.address.rsplit(":", 1)[1])
+            with pytest.raises(SourceUnavailable, match="Address already in use"):
+                async with started(port=port):
+                    pass
+
+    async def test_no_thread_and_no_port_is_left(self, started) -> None:
+        async with started() as running:
+            address = running.source.address
+        assert not [thread for thread in threading.enumerate() if thread.name == "source lab"]
+        with pytest.raises(OSError, match=r"refused|111"):
+            await asyncio.open_connection(*address.split(":"))
+
+    async def test_over_tls(self, started, tmp_path) -> None:
+        ca = trustme.CA()
+        certificate = ca.issue_cert("localhost")
+        folder = tmp_path / "channels" / "lab"
+        folder.mkdir(parents=True)
+        certificate.cert_chain_pems[0].write_to_path(folder / "a.crt")
+        certificate.private_key_pem.write_to_path(folder / "a.key")
+        context = ssl.create_default_context()
+        ca.configure_trust(context)
+        async with started(tls={"certificate": "a.crt", "key": "a.key"}) as running:
+            port = running.source.address.rsplit(":", 1)[1]
+            async with httpx2.AsyncClient(verify=context) as client:
+                answer = await client.post(f"https://localhost:{port}/adt", content=adt(1), headers=HL7)
+        assert answer.status_code == 200
+
+
+class TestCharsets:
+    def umlaut(self, charset: str = "", codec: str = "utf-8") -> bytes:
+        return (
+            messages.adt(control_id="C1", family="Müller", charset="UNICODE UTF-8")
+            .decode()
+            .replace("UNICODE UTF-8", charset)
+            .encode(codec)
+        )
+
+    def read(self, body: bytes) -> str:
+        return Message.parse(body).get("PID-5.1") or ""
+
+    @pytest.mark.parametrize("declared", ["", "8859/1", "UNICODE UTF-8", "8859/15"])
+    @pytest.mark.parametrize("codec", ["utf-8", "iso-8859-1", "iso-8859-2", "cp1252", "utf-16", "gb18030"])
+    def test_whatever_msh_18_says_the_header_is_believed(self, declared, codec) -> None:
+        assert self.read(as_stored(self.umlaut(declared, codec), codec)) == "Müller"
+
+    def test_what_is_read_so_anyhow_is_kept_byte_for_byte(self) -> None:
+        for declared, codec in (("", "utf-8"), ("8859/1", "iso-8859-1"), ("UNICODE UTF-8", "utf-8")):
+            body = self.umlaut(declared, codec)
+            assert as_stored(body, codec) is body
+
+    @pytest.mark.parametrize("charset", ["", "utf-8", "klingon", "unicode_escape", "punycode", "utf-7", "\x00"])
+    def test_a_header_that_is_wrong_or_unknown_leaves_the_bytes(self, charset) -> None:
+        body = self.umlaut("8859/1", "iso-8859-1")
+        assert as_stored(body, charset) is body
+
+    @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "iso-8859-1", "windows-1252", "us-ascii", "gb18030"])
+    def test_names_there_and_back(self, charset) -> None:
+        codec = codec_of(charset)
+        assert codec is not None
+        assert codec_of(charset_name(codec)) == codec
+
+    async def test_the_answer_is_in_the_senders_set(self, started) -> None:
+        async with started() as running:
+            answer = await post(running, adt(1), headers={"Content-Type": "application/hl7-v2; charset=ISO-8859-4"})
+        assert answer.headers["content-type"] == "application/hl7-v2; charset=iso-8859-4"
