@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from engine.testing import messages
 from engine.testing.sites import make_site as write_site
+from tests.faults import ledger as fault_ledger
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -22,6 +23,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 class SiteMaker(Protocol):
     def __call__(self, channels: Mapping[str, str | Mapping[str, str | bytes]], settings: str = "") -> Path: ...
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The ledger of the fault rigs, where any ran."""
+    rows = fault_ledger.lines(terminalreporter.stats)
+    if rows:
+        terminalreporter.section("fault ledger")
+        for row in rows:
+            terminalreporter.write_line(row)
+
+
+@pytest.fixture
+def ledger(request: pytest.FixtureRequest) -> fault_ledger.Ledger:
+    """`ledger.write("R1", "kill -9", kills=150, lost=0)`: a line in the ledger at the end of the run."""
+    return fault_ledger.Ledger(request.node.user_properties)
 
 
 @pytest.fixture

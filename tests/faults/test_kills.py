@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kill_rig import Rig, Verdict
+from tests.faults.ledger import Ledger
 from tests.faults.parts_rig import PartsRig
 
 WINDOW = 1
@@ -22,9 +23,26 @@ def assert_promise_kept(verdict: Verdict) -> None:
     assert len(verdict.acknowledged) > verdict.cycles, str(verdict)
 
 
+def note(ledger: Ledger, what: str, verdict: Verdict) -> None:
+    ledger.write(
+        "R1",
+        what,
+        kills=verdict.cycles,
+        acknowledged=len(verdict.acknowledged),
+        lost=len(verdict.lost),
+        out_of_order=len(verdict.out_of_order),
+        torn=verdict.torn,
+        stored_twice=len(verdict.stored_twice),
+        delivered_twice=sum(verdict.duplicates.values()),
+        of_these_unmarked=len(verdict.unmarked),
+    )
+
+
 @pytest.mark.timeout(120)
-async def test_nothing_acknowledged_is_lost_when_the_engine_is_killed(tmp_path: Path) -> None:
-    assert_promise_kept(await Rig(tmp_path, seed=20260102).run(cycles=12))
+async def test_nothing_acknowledged_is_lost_when_the_engine_is_killed(tmp_path: Path, ledger: Ledger) -> None:
+    verdict = await Rig(tmp_path, seed=20260102).run(cycles=12)
+    note(ledger, "kill -9", verdict)
+    assert_promise_kept(verdict)
 
 
 @pytest.mark.fault
