@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema, core_schema
 
-from engine.config.base import ConfigModel, Reading, did_you_mean
+from engine.config.base import ConfigModel, Reading, did_you_mean, keys_hint
 from engine.config.charsets import TargetCharset, Unencodable
 from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.kinds import forms_of
@@ -282,7 +282,9 @@ class Destination:
         if not isinstance(value[named[0]], SourceDict):
             place = named[0].position() or place
             message = f"'{named[0].shown}' must be keys with values"
-            reading.findings.append(at(place, "E104", message, f"such as {named[0]}: {{key: value}}"))
+            text = value[named[0]]
+            meant = keys_hint(text) if isinstance(text, SourceText) else ""
+            reading.findings.append(at(place, "E104", message, meant or f"such as {named[0]}: {{key: value}}"))
             return None
         options = validate(value[named[0]], kinds[named[0]].model, reading)
         if options is None or policy is None or extra:
