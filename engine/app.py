@@ -26,6 +26,7 @@ from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
+from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
@@ -156,6 +157,7 @@ class Engine:
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
         self.control = EngineControl(self._channels, committer, self._queries)
+        committer.on_redirected = self._offer_redirected
         return committer
 
     def _make_store(self) -> Store:
@@ -252,6 +254,12 @@ class Engine:
         self._store.lane_window(settings.channel, settings.destination, in_doubt)
         meter = self.meter.lane(loaded.name, name)
         return Lane(settings, sink, self._queries, committer, self._clock, meter)
+
+    def _offer_redirected(self, deliveries: Sequence[Delivery]) -> None:
+        """What took over from another delivery goes to its lane."""
+        for delivery in deliveries:
+            if (channel := self._channels.get(delivery.channel)) is not None:
+                channel.offer([delivery])
 
     def _report_orphans(self) -> None:
         """What waits for a destination that no file names any more stays in the store, and is said at the start."""
