@@ -246,7 +246,11 @@ class _ByCode:
         if code.upper() in (*self.known, *self.elsewhere):
             return at(place, "E105", f"'{code}' is no code", f"did you mean {code.upper()}?")
         close = did_you_mean(code, (*self.known, OTHERWISE))
-        hint = close if close.startswith("did") else "write AE, 204, 'ERR X' for a code of the receiver's own, or otherwise"
+        hint = (
+            close
+            if close.startswith("did")
+            else "write AE, 204, 'ERR X' for a code of the receiver's own, or otherwise"
+        )
         return at(place, "E105", f"'{code}' is no code", hint)
 
 
@@ -254,7 +258,11 @@ def _place(key: SourceText, reading: Reading) -> Position:
     return key.position() or Position(reading.file, 1, 1)
 
 
-REJECTED_ELSEWHERE: Final = {"AE": "on_refused", "CR": "on_refused", **dict.fromkeys(sorted(CONTENT_CODES), "on_refused")}
+REJECTED_ELSEWHERE: Final = {
+    "AE": "on_refused",
+    "CR": "on_refused",
+    **dict.fromkeys(sorted(CONTENT_CODES), "on_refused"),
+}
 
 RefusedRules = Annotated[Rules, _ByCode(ACK_CODES, {})]
 """Of AE and CR, and of AR and CE whose ERR speaks of the content."""
