@@ -19,6 +19,7 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
+from engine.runtime.policy import Action, Rules
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
 from tests.runtime.parts import ScriptedSink, turns, until
 from tests.runtime.wires import Wire
