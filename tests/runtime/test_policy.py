@@ -200,7 +200,9 @@ waits = st.floats(0.01, 86400.0)
 class TestBackOff:
     """reliability.md S1: exponential, capped, with jitter."""
 
-    @given(first=waits, most=waits, attempts=st.integers(1, 10_000), jitter=st.floats(0, 1), drawn=st.floats(0, 0.99999))
+    @given(
+        first=waits, most=waits, attempts=st.integers(1, 10_000), jitter=st.floats(0, 1), drawn=st.floats(0, 0.99999)
+    )
     def test_a_wait_is_never_longer_than_the_longest_nor_shortened_by_more_than_the_jitter(
         self, first, most, attempts, jitter, drawn
     ):
