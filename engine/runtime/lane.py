@@ -26,8 +26,9 @@ from engine.ports.meter import LaneMeter
 from engine.ports.sink import AnsweringSink, Sink
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
-from engine.runtime.gate import Gate
-from engine.runtime.policy import Done, SetAside, Stop, word
+from engine.runtime.gate import Gate, OneProbe
+from engine.runtime.keyed_window import KeyedQueue, KeyedWindow
+from engine.runtime.policy import Done, SetAside, Stop, backoff, word
 from engine.runtime.queue_window import FifoWindow, QueueReader, Window
 from engine.runtime.rate import Rate
 from engine.runtime.tasks import describe
@@ -55,18 +56,26 @@ class Lane:
     ) -> None:
         self.settings = settings
         self._sinks = (sink, *more)
+        self._gate: Gate | None = None
         self._committer = committer
         self._clock = clock
         self._meter = meter
-        self._ends = Endings(settings, committer, clock, meter, self._recorded)
-        self._window: Window = FifoWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
+        self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted)
+        self._keyed: KeyedWindow | None = None
+        if settings.is_keyed:
+            assert isinstance(queue, KeyedQueue), "a lane with keys reads them"
+            self._keyed = KeyedWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
+            self.guard(OneProbe(self._backoff_s))
+        self._window: Window = self._keyed or FifoWindow(
+            settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s
+        )
         self._rate = Rate(settings.per_s) if settings.per_s else None
-        self._gate: Gate | None = None
         self._resting: list[asyncio.Event] = []
         """What wakes those connections that have nothing to do now."""
         self._draining = False
-        self._stopped = False
-        self.state = "idle"
+        self._stopped_at: Delivery | None = None
+        self._under_way = 0
+        self._rests = "idle"
 
     @property
     def name(self) -> str:
@@ -74,15 +83,22 @@ class Lane:
         return self.settings.name
 
     @property
+    def state(self) -> str:
+        """idle, sending, waiting (for its time), stopped (for a person), down (no peer)."""
+        if self._stopped_at is not None:
+            return "stopped"
+        return "sending" if self._under_way else self._rests
+
+    @property
     def head(self) -> MessageSeq | None:
-        """The message that is to go next, as far as it is in memory."""
-        head = self._window.head
+        """The message that the lane stopped at, or that is to go next, as far as it is in memory."""
+        head = self._stopped_at or self._window.head
         return head.seq if head is not None else None
 
     @property
     def attempts(self) -> int:
         """How often the head was tried."""
-        head = self._window.head
+        head = self._stopped_at or self._window.head
         return head.attempts if head is not None else 0
 
     @property
@@ -118,8 +134,14 @@ class Lane:
         self._window.retry_now()
         if self._gate is not None:
             self._gate.retry_now()
-        self._stopped = False
+        self._stopped_at = None
         self._wake_all()
+
+    def retry_key(self, key: str) -> None:
+        """End the wait of one key, in a lane with keys. Raises StoreError."""
+        if self._keyed is not None:
+            self._keyed.retry_key(key)
+            self._wake_all()
 
     def drain(self) -> None:
         """Finish the attempts at hand and start no other."""
@@ -143,6 +165,15 @@ class Lane:
         if full:
             self._wake_all()
 
+    def _noted(self, delivery: Delivery) -> None:
+        """A failed attempt is on stable storage."""
+        self._window.noted(delivery)
+        self._wake_one()
+
+    def _backoff_s(self, failures: int) -> float:
+        jitter = int.from_bytes(self._clock.random_bytes(2)) / 65536
+        return backoff(self.settings.policy, failures, jitter)
+
     # -- the lane's task ------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -155,7 +186,7 @@ class Lane:
                     for number, sink in enumerate(self._sinks, 1):
                         group.create_task(self._serve(sink), name=f"deliver {self.name}, connection {number}")
         finally:
-            self.state = "idle"
+            self._rests = "idle"
 
     async def _serve(self, sink: Sink) -> None:
         """One connection's life."""
@@ -172,12 +203,11 @@ class Lane:
 
     def _wait_s(self) -> float | None:
         """0: send now. None: until woken. Else: seconds after which to look again."""
-        if self._stopped:
-            self.state = "stopped"
+        if self._stopped_at is not None:
             return None
         window = self._window
         if not window.load():
-            self.state = "idle"
+            self._rests = "idle"
             return window.wait_s()
         if len(self._ends.unrecorded) >= self.settings.window:
             # The next one may leave only when an earlier end is durable, and now it is waited for.
@@ -187,7 +217,7 @@ class Lane:
         if wait_s == 0 and (self._gate is not None or self._rate is not None):
             wait_s = self._held_back_s()
         if wait_s != 0:
-            self.state = "down" if self._ends.is_down else "waiting"
+            self._rests = "down" if self._ends.is_down else "waiting"
         return wait_s
 
     def _held_back_s(self) -> float | None:
@@ -217,7 +247,7 @@ class Lane:
                 self._resting.remove(wake)
 
     async def _send(self, sink: Sink, batch: list[Delivery]) -> None:
-        self.state = "sending"
+        self._under_way += 1
         started = self._clock.monotonic()
         if self._rate is not None:
             self._rate.take(len(batch), started)
@@ -233,6 +263,7 @@ class Lane:
                 self._gate.cut_off()
             for delivery in batch:
                 self._ends.cut_off(delivery)
+            self._under_way -= 1
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the lane: a sink's defect stops this lane only
             log.error("%s: the sink failed: %s", self.name, describe(error))
@@ -243,6 +274,7 @@ class Lane:
         self._settle(batch, outcomes, self._clock.monotonic() - started)
 
     def _settle(self, batch: Sequence[Delivery], outcomes: Sequence[Outcome], took_s: float) -> None:
+        self._under_way -= 1
         if self._gate is not None:
             self._gate.ended(outcomes[-1], self._clock.monotonic())
         more = self._window.has_more
@@ -257,6 +289,7 @@ class Lane:
                 continue
             step = self._ends.settle(delivery, outcome, more=more)
             if not isinstance(step, (Done, SetAside)):
-                self._stopped = self._stopped or isinstance(step, Stop)
+                if isinstance(step, Stop):
+                    self._stopped_at = delivery
                 back.append(delivery)
         self._window.settled(batch, back)

@@ -138,20 +138,36 @@ class Draft:
             lane, salt = self.lane(channel, draft.destination)
             numbers.delivery += 1
             if body is None:
-                self.deliveries += (numbers.delivery, seq, lane, DELIVERY_CODES["held"], None, 0, DAMAGED_NOTE)
+                held = DELIVERY_CODES["held"]
+                self.deliveries += (
+                    numbers.delivery,
+                    seq,
+                    lane,
+                    held,
+                    None,
+                    0,
+                    DAMAGED_NOTE,
+                    draft.key,
+                    draft.urgent,
+                )
                 continue
             known = shared.get(id(body))
             if known is None:
                 numbers.body += 1
                 self.bodies += (numbers.body, body)
                 known = shared[id(body)] = (numbers.body, crc32(body))
-            self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "")
+            key, urgent = draft.key, draft.urgent
+            self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent)
             delivery_id = DeliveryId(numbers.delivery)
-            made.append(Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us))
+            made.append(
+                Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, 0, 0, False, key, urgent)
+            )
         return made
 
-    def add_resend(self, seq: MessageSeq, lane: int, body: int | None, crc: int) -> DeliveryId:
-        """A row of a new delivery with the bytes of an earlier one of the same lane."""
+    def add_resend(
+        self, seq: MessageSeq, lane: int, body: int | None, crc: int, key: str | None, urgent: bool
+    ) -> DeliveryId:
+        """A row of a new delivery with the bytes, the key and the urgency of an earlier one of the same lane."""
         self.numbers.delivery += 1
-        self.deliveries += (self.numbers.delivery, seq, lane, DELIVERY_CODES["queued"], body, crc, "")
+        self.deliveries += (self.numbers.delivery, seq, lane, DELIVERY_CODES["queued"], body, crc, "", key, urgent)
         return DeliveryId(self.numbers.delivery)

@@ -98,7 +98,9 @@ class MemoryStore:
             self._new_windows.clear()
             if not self._was_clean:
                 for (channel, destination), window in self._rows.lanes.items():
-                    for row in self._rows.queue(channel, destination)[:window]:
+                    queue = self._rows.queue(channel, destination)
+                    is_keyed = self._rows.orders.get((channel, destination), ("", 0))[0] != ""
+                    for row in queue if is_keyed else queue[:window]:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
 
@@ -113,11 +115,18 @@ class MemoryStore:
         """A reader of this store."""
         return MemoryQueries(self._rows, self.known, self.queued)
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """As Store.lane_window."""
         with self._opened():
             key = (channel, destination)
             self._rows.lanes[key] = self._new_windows[key] = max(window, self._new_windows.get(key, 0))
+            before, first = self._rows.orders.get(key, ("", DeliveryId(0)))
+            if before != order_by:
+                first = DeliveryId(self._last_delivery + 1)
+            self._rows.orders[key] = (order_by, first)
+            return first
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
         """As Store.channel_version."""
@@ -221,7 +230,7 @@ class MemoryStore:
     def _add_deliveries(self, row: Row, channel: ChannelName, drafts: Sequence[DraftDelivery]) -> list[Delivery]:
         made = []
         for draft in drafts:
-            added = self._add_delivery(row, channel, draft.destination, draft.body)
+            added = self._add_delivery(row, channel, draft.destination, draft.body, draft.key, draft.urgent)
             if (delivery := self._rows.delivery(added)) is not None:
                 made.append(delivery)
             else:
@@ -229,13 +238,21 @@ class MemoryStore:
         return made
 
     def _add_delivery(
-        self, row: Row, channel: ChannelName, destination: DestinationName, body: bytes | None
+        self,
+        row: Row,
+        channel: ChannelName,
+        destination: DestinationName,
+        body: bytes | None,
+        key: str | None,
+        urgent: bool,
     ) -> DeliveryRow:
         seq = row.stored.seq
         self._last_delivery += 1
         id_ = DeliveryId(self._last_delivery)
         self._rows.lanes.setdefault((channel, destination), 1)
-        stored = StoredDelivery(id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body)
+        stored = StoredDelivery(
+            id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body, b"", key, urgent
+        )
         self._rows.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
         self._rows.of_message.setdefault(seq, []).append(id_)
         return added
@@ -299,6 +316,12 @@ class MemoryStore:
             rows = self._rows.sequences.items()
             return {sender: last for (of, sender), last in rows if of == channel and last >= 0}
 
+    def _key_again(self, lane: LaneKey, row: DeliveryRow) -> str | None:
+        """A lane that has keys now gives one to a delivery that has none."""
+        if row.stored.key is None and self._rows.orders.get(lane, ("", 0))[0]:
+            return ""
+        return row.stored.key
+
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
         """As Store.move_deliveries."""
         with self._opened():
@@ -332,7 +355,11 @@ class MemoryStore:
                 if self._rows.body(row) is None:
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {DAMAGED_NOTE}")
             message = self._rows.messages.get(seq)
-            added = [self._add_delivery(message, *key, row.stored.body) for key, row in wanted.items() if message]
+            added = [
+                self._add_delivery(message, *lane, row.stored.body, self._key_again(lane, row), row.stored.urgent)
+                for lane, row in wanted.items()
+                if message is not None
+            ]
             return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
 
     # -- forgetting -----------------------------------------------------------------------------
