@@ -56,7 +56,6 @@ from engine.wiring import (
     StepTimer,
     back_to_the_sender,
     connections_possible,
-    guard,
     in_words,
     lane_settings,
     listener_settings,
@@ -267,9 +266,7 @@ class Engine:
         in_doubt = settings.window + sink.max_batch - 1
         self._store.lane_window(settings.channel, settings.destination, in_doubt)
         meter = self.meter.lane(loaded.name, name)
-        lane = Lane(settings, sink, self._queries, committer, self._clock, meter)
-        guard(lane, self._clock)
-        return lane
+        return Lane(settings, sink, self._queries, committer, self._clock, meter)
 
     def _report_orphans(self) -> None:
         """What waits for a destination that no file names any more stays in the store, and is said at the start."""

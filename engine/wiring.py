@@ -19,17 +19,11 @@ from engine.pipeline.outputs import CannotRewrite
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter, Meter
 from engine.runtime.channels import RunningChannel
-from engine.runtime.circuit import Circuit
 from engine.runtime.connection import Connection
 from engine.runtime.endings import CannotTakeOver, LaneSettings, Redirecting
-from engine.runtime.gate import Hours
-from engine.runtime.lane import Lane
 from engine.runtime.listener import ListenerSettings
-from engine.runtime.policy import Action, Policy, Refusal, Rules, backoff
+from engine.runtime.policy import Action, Policy, Refusal, Rules
 from engine.runtime.release2 import CommittingConnection, StrictConnection
-
-MOST_SILENCES = 2
-"""Where several messages go at a time, so many in a row without an answer make a destination down."""
 
 
 class StepTimer:
@@ -111,17 +105,6 @@ def lane_settings(compiled: CompiledChannel, name: str, policy: DeliveryPolicy, 
         table=timetable_of(policy.open, site_zone),
         redirected=redirecting(compiled),
     )
-
-
-def guard(lane: Lane, clock: Clock, connections: int = 1) -> None:
-    """One circuit for all connections of a destination, and its hours before it."""
-    policy, table = lane.settings.policy, lane.settings.table
-
-    def backoff_s(failures: int) -> float:
-        return backoff(policy, failures, int.from_bytes(clock.random_bytes(2)) / 65536)
-
-    circuit = Circuit(backoff_s, patience=1 if connections == 1 else MOST_SILENCES)
-    lane.guard(circuit if table is None else Hours(table, circuit, clock), circuit)
 
 
 def offering(channels: Mapping[ChannelName, RunningChannel]) -> Callable[[Sequence[Delivery]], None]:

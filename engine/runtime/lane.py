@@ -27,8 +27,9 @@ from engine.ports.sink import AnsweringSink, Sink
 from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
-from engine.runtime.gate import Gate
-from engine.runtime.policy import Done, Redirect, SetAside, Stop, word
+from engine.runtime.gate import Gate, Hours
+from engine.runtime.keyed_window import KeyedQueue, KeyedWindow
+from engine.runtime.policy import Done, Redirect, SetAside, Stop, backoff, word
 from engine.runtime.queue_window import FifoWindow, QueueReader, Window
 from engine.runtime.rate import Rate
 from engine.runtime.tasks import describe
@@ -56,20 +57,30 @@ class Lane:
     ) -> None:
         self.settings = settings
         self._sinks = (sink, *more)
+        self._gate: Gate
         self._committer = committer
         self._clock = clock
         self._meter = meter
-        self._ends = Endings(settings, committer, clock, meter, self._recorded)
-        self._window: Window = FifoWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
+        self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted)
+        self._keyed: KeyedWindow | None = None
+        if settings.is_keyed:
+            assert isinstance(queue, KeyedQueue), "a lane with keys reads them"
+            self._keyed = KeyedWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
+        self._window: Window = self._keyed or FifoWindow(
+            settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s
+        )
+        # Where keys are spread, a message that is not answered may be at fault itself; else it holds up all anyway.
+        circuit = Circuit(self._backoff_s, patience=2 if settings.is_keyed else 1)
+        self.guard(circuit if settings.table is None else Hours(settings.table, circuit, clock), circuit)
         self._rate = Rate(settings.per_s) if settings.per_s else None
-        self._gate: Gate | None = None
         self._resting: list[asyncio.Event] = []
         """What wakes those connections that have nothing to do now."""
         self._draining = False
-        self._stopped = False
+        self._stopped_at: Delivery | None = None
         self._passes_on = False
         """What waits goes elsewhere, untried: the destination is down, and its policy says so."""
-        self.state = "idle"
+        self._under_way = 0
+        self._rests = "idle"
 
     @property
     def name(self) -> str:
@@ -77,22 +88,28 @@ class Lane:
         return self.settings.name
 
     @property
+    def state(self) -> str:
+        """idle, sending, waiting (for its time), stopped (for a person), down (no peer)."""
+        if self._stopped_at is not None:
+            return "stopped"
+        return "sending" if self._under_way else self._rests
+
+    @property
     def head(self) -> MessageSeq | None:
-        """The message that is to go next, as far as it is in memory."""
-        head = self._window.head
+        """The message that the lane stopped at, or that is to go next, as far as it is in memory."""
+        head = self._stopped_at or self._window.head
         return head.seq if head is not None else None
 
     @property
     def attempts(self) -> int:
         """How often the head was tried."""
-        head = self._window.head
+        head = self._stopped_at or self._window.head
         return head.attempts if head is not None else 0
 
     @property
     def last_note(self) -> str:
         """What the last attempt that failed came to, '' after one that did not; or why nothing may leave now."""
-        why = self._gate.why if self._gate is not None else ""
-        return why or self._ends.last_note
+        return self._gate.why or self._ends.last_note
 
     def guard(self, gate: Gate, circuit: Circuit | None = None) -> None:
         """Ask `gate` before each send from now on. To be called before the lane runs.
@@ -124,10 +141,15 @@ class Lane:
     def retry_now(self) -> None:
         """End the waits of retries, or a stop, at once."""
         self._window.retry_now()
-        if self._gate is not None:
-            self._gate.retry_now()
-        self._stopped = False
+        self._gate.retry_now()
+        self._stopped_at = None
         self._wake_all()
+
+    def retry_key(self, key: str) -> None:
+        """End the wait of one key, in a lane with keys. Raises StoreError."""
+        if self._keyed is not None:
+            self._keyed.retry_key(key)
+            self._wake_all()
 
     def drain(self) -> None:
         """Finish the attempts at hand and start no other."""
@@ -151,6 +173,15 @@ class Lane:
         if full:
             self._wake_all()
 
+    def _noted(self, delivery: Delivery) -> None:
+        """A failed attempt is on stable storage."""
+        self._window.noted(delivery)
+        self._wake_one()
+
+    def _backoff_s(self, failures: int) -> float:
+        jitter = int.from_bytes(self._clock.random_bytes(2)) / 65536
+        return backoff(self.settings.policy, failures, jitter)
+
     # -- the lane's task ------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -163,7 +194,7 @@ class Lane:
                     for number, sink in enumerate(self._sinks, 1):
                         group.create_task(self._serve(sink), name=f"deliver {self.name}, connection {number}")
         finally:
-            self.state = "idle"
+            self._rests = "idle"
 
     async def _serve(self, sink: Sink) -> None:
         """One connection's life."""
@@ -183,28 +214,27 @@ class Lane:
     def _wait_s(self) -> float | None:
         """0: send now. None: until woken. Else: seconds after which to look again."""
         self._passes_on = False
-        if self._stopped:
-            self.state = "stopped"
+        if self._stopped_at is not None:
             return None
         window = self._window
         if not window.load():
-            self.state = "idle"
+            self._rests = "idle"
             return window.wait_s()
         if len(self._ends.unrecorded) >= self.settings.window:
             # The next one may leave only when an earlier end is durable, and now it is waited for.
             self._committer.hurry()
             return None
         wait_s = window.wait_s()
-        if wait_s == 0 and (self._gate is not None or self._rate is not None):
+        if wait_s == 0:
             wait_s = self._held_back_s()
         if wait_s != 0:
-            self.state = "down" if self._ends.is_down else "waiting"
+            self._rests = "down" if self._ends.is_down else "waiting"
         return wait_s
 
     def _held_back_s(self) -> float | None:
         """How long the gate and the rate hold back what could leave."""
         now_s = self._clock.monotonic()
-        gate_s = self._gate.wait_s(now_s) if self._gate is not None else 0.0
+        gate_s = self._gate.wait_s(now_s)
         if gate_s != 0 and self._ends.passes_on():
             self._passes_on = True
             return 0.0
@@ -231,22 +261,21 @@ class Lane:
                 self._resting.remove(wake)
 
     async def _send(self, sink: Sink, batch: list[Delivery]) -> None:
-        self.state = "sending"
+        self._under_way += 1
         started = self._clock.monotonic()
         if self._rate is not None:
             self._rate.take(len(batch), started)
-        if self._gate is not None:
-            self._gate.leaving()
+        self._gate.leaving()
         if self._resting and self._window.has_more:
             self._wake_one()  # one wakes the next, as long as there is something to do
         outcomes: Sequence[Outcome]
         try:
             outcomes = await sink.send(batch)
         except asyncio.CancelledError:
-            if self._gate is not None:
-                self._gate.cut_off()
+            self._gate.cut_off()
             for delivery in batch:
                 self._ends.cut_off(delivery)
+            self._under_way -= 1
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the lane: a sink's defect stops this lane only
             log.error("%s: the sink failed: %s", self.name, describe(error))
@@ -257,8 +286,8 @@ class Lane:
         self._settle(batch, outcomes, self._clock.monotonic() - started)
 
     def _settle(self, batch: Sequence[Delivery], outcomes: Sequence[Outcome], took_s: float) -> None:
-        if self._gate is not None:
-            self._gate.ended(outcomes[-1], self._clock.monotonic())
+        self._under_way -= 1
+        self._gate.ended(outcomes[-1], self._clock.monotonic())
         more = self._window.has_more
         in_order = not self.settings.is_keyed
         back: list[Delivery] = []
@@ -271,7 +300,8 @@ class Lane:
                 continue
             step = self._ends.settle(delivery, outcome, more=more)
             if not isinstance(step, (Done, SetAside, Redirect)):
-                self._stopped = self._stopped or isinstance(step, Stop)
+                if isinstance(step, Stop):
+                    self._stopped_at = delivery
                 back.append(delivery)
         self._window.settled(batch, back)
 

@@ -72,7 +72,11 @@ class Window(Protocol):
         ...
 
     def recorded(self, delivery_id: DeliveryId) -> None:
-        """The end, or the failed attempt, of one delivery is on stable storage."""
+        """The end of one delivery is on stable storage."""
+        ...
+
+    def noted(self, delivery: Delivery) -> None:
+        """A failed attempt of it is on stable storage."""
         ...
 
     def retry_now(self) -> None:
@@ -218,6 +222,9 @@ class FifoWindow:
             self._not_before = 0.0
 
     def recorded(self, delivery_id: DeliveryId) -> None:
+        pass
+
+    def noted(self, delivery: Delivery) -> None:
         pass
 
     # -- a person's hand ------------------------------------------------------------------------

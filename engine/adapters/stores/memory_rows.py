@@ -4,11 +4,11 @@ import threading
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
-from engine.adapters.stores.codes import DAMAGED_NOTE
+from engine.adapters.stores.codes import DAMAGED_NOTE, FIRST_ATTEMPTS, LAST_ATTEMPTS
 from engine.adapters.stores.reading import with_damage
-from engine.model.envelope import Delivery
+from engine.model.envelope import Delivery, DeliveryResult
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
-from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage
+from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 
 LaneKey = tuple[ChannelName, DestinationName]
 
@@ -43,6 +43,28 @@ class DeliveryRow:
     redirects: int = 0
     attempts: list[StoredAttempt] = field(default_factory=list)
 
+    def keep_attempt(self, result: DeliveryResult) -> None:
+        """An attempt that did not end the delivery; `stored` still is the attempt before."""
+        again = self.stored.attempts > 0 and result.code == self.stored.code == "unreachable"
+        if not again:
+            self._keep(result.attempts, result.at_us, result.code, result.note, result.answer)
+        if result.attempts > FIRST_ATTEMPTS + LAST_ATTEMPTS:
+            self.attempts = [
+                attempt
+                for at, attempt in enumerate(self.attempts)
+                if attempt.number <= FIRST_ATTEMPTS or at >= len(self.attempts) - LAST_ATTEMPTS
+            ]
+
+    def keep_last_attempt(self) -> None:
+        """Before a person's move: `stored` is to say what the person did."""
+        stored = self.stored
+        if stored.attempts and stored.code:
+            self._keep(stored.attempts, stored.done_at_us, stored.code, stored.note, stored.answer)
+
+    def _keep(self, number: int, at_us: int, code: str, note: str, answer: bytes) -> None:
+        if all(attempt.number != number for attempt in self.attempts):
+            self.attempts.append(StoredAttempt(self.stored.id, number, at_us, code, note, answer))
+
 
 @dataclass(slots=True)
 class MemoryRows:
@@ -54,6 +76,8 @@ class MemoryRows:
     of_message: dict[MessageSeq, list[DeliveryId]] = field(default_factory=dict)
     lanes: dict[LaneKey, int] = field(default_factory=dict)
     sequences: dict[tuple[ChannelName, str], int] = field(default_factory=dict)
+    orders: dict[LaneKey, tuple[str, DeliveryId]] = field(default_factory=dict)
+    """What a lane is ordered by, and the first delivery that was stored under it."""
     versions: list[tuple[ChannelName, dict[str, bytes]]] = field(default_factory=list)
 
     def queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:
@@ -80,10 +104,23 @@ class MemoryRows:
             stored.attempts,
             stored.next_at_us,
             stored.maybe_sent,
+            stored.key,
+            stored.urgent,
             stored.since_us,
             row.counted_from,
             row.redirects,
         )
+
+    def queued_rows(self, channel: ChannelName, destination: DestinationName) -> list[QueuedRow]:
+        first: dict[str | None, DeliveryId] = {None: DeliveryId(0)}
+        rows = []
+        for row in self.queue(channel, destination):
+            stored = row.stored
+            head = first.setdefault(stored.key, stored.id) or None
+            rows.append(
+                QueuedRow(stored.id, stored.seq, stored.key, stored.urgent, stored.attempts, stored.next_at_us, head)
+            )
+        return rows
 
     def shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:
         if not bodies:
