@@ -9,7 +9,7 @@ from engine.adapters.stores.schema import APPLICATION_ID, Migration, back_up, lo
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch
 from engine.ports.store import StoreError
-from engine.testing.store_contract import EPR, FIRST, LAB, intake
+from engine.testing.store_contract import EPR, FIRST, LAB, intake, result
 
 FIRST_STEP = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);")
 SECOND_STEP = Migration(2, "second", "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x * 10;")
@@ -188,3 +188,32 @@ def test_a_store_of_the_first_schema_is_brought_up_with_what_is_in_it(path):
     assert len(store.queued(LAB, EPR, FIRST, 10)) == 1
     store.close()
     assert path.with_name(f"{path.name}.schema-1").exists()
+
+
+def test_a_store_from_before_attempts_were_kept_goes_on_with_its_deliveries(path):
+    """Schema 4 to 5: what was queued, held and done is as it was, and from now on attempts are kept."""
+    store = SqliteStore(path)
+    store.open()
+    made = [d for (d,) in store.commit(Batch([intake(EPR) for _ in range(3)])).deliveries]
+    store.commit(Batch(results=[result(made[0], code="delivered"), result(made[1], "held", code="AE", answer=b"MSA")]))
+    store.close()
+    _take_back_to_schema_4(path)
+    store.open()
+    assert path.with_name(f"{path.name}.schema-4").exists()
+    queries = store.queries()
+    assert [queries.deliveries(d.seq)[0].state for d in made] == ["delivered", "held", "queued"]
+    assert queries.attempts(made[1].seq) == []
+    store.move_deliveries([made[1].id], "queued", "released")
+    store.commit(Batch(results=[result(made[1], "queued", attempts=2, code="AR"), result(made[2], "redirected")]))
+    assert [(a.number, a.code) for a in queries.attempts(made[1].seq)] == [(1, "AE"), (2, "AR")]
+    assert [row.state for row in queries.deliveries(made[2].seq)] == ["redirected", "queued"]
+    queries.close()
+    store.close()
+
+
+def _take_back_to_schema_4(path):
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("DROP TABLE attempt")
+    db.execute("DROP TABLE delivery_more")
+    db.execute("PRAGMA user_version = 4")
+    db.close()
