@@ -24,11 +24,12 @@ from engine.model.outcome import Delivered, Outcome, Unanswered
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
 from engine.ports.sink import AnsweringSink, Sink
+from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
-from engine.runtime.gate import Gate, OneProbe
+from engine.runtime.gate import Gate
 from engine.runtime.keyed_window import KeyedQueue, KeyedWindow
-from engine.runtime.policy import Done, SetAside, Stop, backoff, word
+from engine.runtime.policy import Done, Redirect, SetAside, Stop, word
 from engine.runtime.queue_window import FifoWindow, QueueReader, Window
 from engine.runtime.rate import Rate
 from engine.runtime.tasks import describe
@@ -65,7 +66,6 @@ class Lane:
         if settings.is_keyed:
             assert isinstance(queue, KeyedQueue), "a lane with keys reads them"
             self._keyed = KeyedWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
-            self.guard(OneProbe(self._backoff_s))
         self._window: Window = self._keyed or FifoWindow(
             settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s
         )
@@ -74,6 +74,8 @@ class Lane:
         """What wakes those connections that have nothing to do now."""
         self._draining = False
         self._stopped_at: Delivery | None = None
+        self._passes_on = False
+        """What waits goes elsewhere, untried: the destination is down, and its policy says so."""
         self._under_way = 0
         self._rests = "idle"
 
@@ -103,12 +105,17 @@ class Lane:
 
     @property
     def last_note(self) -> str:
-        """What the last attempt that failed came to, '' after one that did not."""
-        return self._ends.last_note
+        """What the last attempt that failed came to, '' after one that did not; or why nothing may leave now."""
+        why = self._gate.why if self._gate is not None else ""
+        return why or self._ends.last_note
 
-    def guard(self, gate: Gate) -> None:
-        """Ask `gate` before each send from now on. To be called before the lane runs."""
+    def guard(self, gate: Gate, circuit: Circuit | None = None) -> None:
+        """Ask `gate` before each send from now on. To be called before the lane runs.
+
+        `circuit`: the part of it that knows for how long the destination has been down.
+        """
         self._gate = self._ends.gate = gate
+        self._ends.circuit = circuit
 
     def watch(self, watcher: LaneWatcher) -> None:
         """Tell `watcher` of each end; where the receiver's application answers after its CA, wait for that, too."""
@@ -170,10 +177,6 @@ class Lane:
         self._window.noted(delivery)
         self._wake_one()
 
-    def _backoff_s(self, failures: int) -> float:
-        jitter = int.from_bytes(self._clock.random_bytes(2)) / 65536
-        return backoff(self.settings.policy, failures, jitter)
-
     # -- the lane's task ------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -194,7 +197,9 @@ class Lane:
         try:
             while not self._draining:
                 wait_s = self._wait_s()
-                if wait_s == 0:
+                if wait_s == 0 and self._passes_on:
+                    self._pass_on(self._window.take())
+                elif wait_s == 0:
                     await self._send(sink, self._window.take())
                 else:
                     await self._rest(wake, wait_s)
@@ -203,6 +208,7 @@ class Lane:
 
     def _wait_s(self) -> float | None:
         """0: send now. None: until woken. Else: seconds after which to look again."""
+        self._passes_on = False
         if self._stopped_at is not None:
             return None
         window = self._window
@@ -224,6 +230,9 @@ class Lane:
         """How long the gate and the rate hold back what could leave."""
         now_s = self._clock.monotonic()
         gate_s = self._gate.wait_s(now_s) if self._gate is not None else 0.0
+        if gate_s != 0 and self._ends.passes_on():
+            self._passes_on = True
+            return 0.0
         if gate_s is None:
             return None
         return max(gate_s, self._rate.wait_s(now_s) if self._rate is not None else 0.0)
@@ -288,8 +297,15 @@ class Lane:
                 back.append(delivery)
                 continue
             step = self._ends.settle(delivery, outcome, more=more)
-            if not isinstance(step, (Done, SetAside)):
+            if not isinstance(step, (Done, SetAside, Redirect)):
                 if isinstance(step, Stop):
                     self._stopped_at = delivery
                 back.append(delivery)
         self._window.settled(batch, back)
+
+    def _pass_on(self, batch: Sequence[Delivery]) -> None:
+        """Give what waits for a destination that is down to another."""
+        more = self._window.has_more
+        for delivery in batch:
+            self._ends.pass_on(delivery, more=more)
+        self._window.settled(batch, [])

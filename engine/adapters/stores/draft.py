@@ -160,9 +160,35 @@ class Draft:
             self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent)
             delivery_id = DeliveryId(numbers.delivery)
             made.append(
-                Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, 0, 0, False, key, urgent)
+                Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, key=key, urgent=urgent)
             )
         return made
+
+    def add_redirect(
+        self,
+        seq: MessageSeq,
+        lane: Lane,
+        takes_over: DraftDelivery,
+        body_id: int | None,
+        crc: int,
+        *,
+        damaged: bool,
+    ) -> DeliveryId:
+        """A row of a delivery that takes over from another: with its own body, or with the stored one of that other.
+
+        `crc`: of the stored bytes. Where these are damaged, the new one is held.
+        """
+        numbers = self.numbers
+        if takes_over.body is not None:
+            numbers.body += 1
+            self.bodies += (numbers.body, takes_over.body)
+            body_id, crc, damaged = numbers.body, crc32(takes_over.body), False
+        numbers.delivery += 1
+        state = DELIVERY_CODES["held" if damaged else "queued"]
+        note = DAMAGED_NOTE if damaged else ""
+        key, urgent = takes_over.key, takes_over.urgent
+        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note, key, urgent)
+        return DeliveryId(numbers.delivery)
 
     def add_resend(
         self, seq: MessageSeq, lane: int, body: int | None, crc: int, key: str | None, urgent: bool

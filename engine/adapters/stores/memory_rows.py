@@ -8,7 +8,7 @@ from engine.adapters.stores.codes import DAMAGED_NOTE
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
-from engine.ports.store import QueuedRow, StoredDelivery, StoredMessage
+from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 
 LaneKey = tuple[ChannelName, DestinationName]
 
@@ -39,6 +39,9 @@ class DeliveryRow:
 
     stored: StoredDelivery
     received_at_us: int
+    counted_from: int = 0
+    redirects: int = 0
+    attempts: list[StoredAttempt] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -79,6 +82,9 @@ class MemoryRows:
             stored.attempts,
             stored.next_at_us,
             stored.maybe_sent,
+            stored.since_us,
+            row.counted_from,
+            row.redirects,
             stored.key,
             stored.urgent,
         )

@@ -22,7 +22,7 @@ from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Delivery, Known
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
-from engine.ports.store import LaneDepth, QueuedRow, StoredDelivery, StoredMessage
+from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 
 QueuedRows = Literal["queued_rows", "queued_of_key", "queued_urgent", "queued_waiting"]
 
@@ -105,12 +105,14 @@ class Reading:
         rows = db.execute(
             self.sql["queued"], {"channel": channel, "destination": destination, "after": after, "limit": -1}
         )
-        for id_, seq, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent in rows:
+        for id_, seq, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *more in rows:
             if fault := fault_of(body, lane, crc):
                 bad.append((id_, fault))
                 continue
-            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us)
-            delivery.maybe_sent, delivery.key, delivery.urgent = bool(sent), key, bool(urgent)
+            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+            delivery.key, delivery.urgent = key, bool(urgent)
+            if more[0] is not None:
+                delivery.since_us, delivery.counted_from, delivery.redirects = more
             good.append(delivery)
             size += len(body)
             if len(good) >= limit or (most_bytes is not None and size >= most_bytes):
@@ -130,12 +132,15 @@ class Reading:
         row = db.execute(self.sql["queued_delivery"], (id_,)).fetchone()
         if row is None:
             return None, ""
-        (_, seq, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, channel, destination) = row
+        (_, seq, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *rest) = row
+        channel, destination, *more = rest
         if fault := fault_of(body, lane, crc):
             return None, fault
-        return Delivery(
-            id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent), key, bool(urgent)
-        ), ""
+        found = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+        found.key, found.urgent = key, bool(urgent)
+        if more[0] is not None:
+            found.since_us, found.counted_from, found.redirects = more
+        return found, ""
 
     def unfinished(
         self,
@@ -201,6 +206,8 @@ class Reading:
                 body,
                 key,
                 urgent,
+                since_us,
+                origin,
             ) = row
             if body is not None and (fault := fault_of(body, lane, crc)):
                 body, note = None, fault
@@ -219,11 +226,17 @@ class Reading:
                     bool(maybe_sent),
                     body,
                     answer,
+                    since_us,
+                    origin,
                     key,
                     bool(urgent),
                 )
             )
         return found
+
+    def attempts(self, db: sqlite3.Connection, seq: MessageSeq) -> list[StoredAttempt]:
+        """As StoreQueries.attempts."""
+        return [StoredAttempt(*row) for row in db.execute(self.sql["attempts"], (seq,))]
 
     def depths(self, db: sqlite3.Connection) -> list[LaneDepth]:
         """Every lane that was ever used, by name; walks what waits, never what is done."""
