@@ -153,11 +153,11 @@ class Delivery:
     attempts: int = 0
     next_at_us: int = 0
     maybe_sent: bool = False
-    key: str | None = None
-    urgent: bool = False
     since_us: int = 0
     counted_from: int = 0
     redirects: int = 0
+    key: str | None = None
+    urgent: bool = False
 
 
 @dataclass(slots=True)

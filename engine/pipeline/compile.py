@@ -5,7 +5,6 @@ else: so a stored message can be run again, traced, or run under another version
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from engine.config.channel import AcceptPattern, ChannelFile
@@ -15,14 +14,14 @@ from engine.config.expression import Condition, ExpressionError, ValueTooLong, c
 from engine.config.files import CHANNEL_FILE
 from engine.config.finding import BadValue, ConfigFinding
 from engine.config.site import LoadedChannel
-from engine.hl7.errors import PathError, UnencodableText, UnreadableMessage
+from engine.hl7.errors import PathError, UnencodableText
 from engine.hl7.fragments import without_additions
 from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
-from engine.pipeline.keys import Keyings, keyings_of, with_keys
-from engine.pipeline.outputs import CannotRewrite, Targets, deliveries_of, for_another, forms_of
+from engine.pipeline.keys import Keyings, key_again, keyings_of, with_keys
+from engine.pipeline.outputs import Targets, deliveries_of, for_another, forms_of
 from engine.pipeline.own_code import OwnCode
 from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
@@ -167,17 +166,10 @@ class CompiledChannel:
     def for_another(self, body: bytes, before: DestinationName, to: DestinationName) -> DraftDelivery:
         """What `to` gets when it takes a delivery over from `before`. Raises CannotRewrite."""
         made = for_another(body, self.fallback_charset, before, to, self._targets, self._forms)
-        draft = DraftDelivery(to, made)
-        if to not in self._keyings:
-            return draft
-        try:
-            message = Message.parse(body, fallback=self.fallback_charset)
-        except UnreadableMessage:
-            return replace(draft, key="")  # JSON and XML have no fields to order by
-        result = with_keys(message, Result("processed", [draft]), self._keyings)
-        if not result.deliveries:
-            raise CannotRewrite("what orders it is too long")
-        return result.deliveries[0]
+        keying = self._keyings.get(to)
+        if keying is None:
+            return DraftDelivery(to, made)
+        return DraftDelivery(to, made, *key_again(body, self.fallback_charset, before, keying))
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
         result = self._written(message, run, destinations)

@@ -10,9 +10,11 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from engine.config.expression import Condition, Value, ValueTooLong
+from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.ids import DestinationName
+from engine.pipeline.outputs import CannotRewrite
 from engine.pipeline.run import Result, failed
 
 MOST_KEY_CHARS = 200
@@ -48,13 +50,24 @@ def with_keys(message: Message, result: Result, keyings: Keyings) -> Result:
     return replace(result, deliveries=made)
 
 
+def key_again(body: bytes, fallback: str, before: DestinationName, keying: Keying) -> tuple[str, bool]:
+    """Key and urgency of what takes over from a delivery to `before`, read off its bytes. Raises CannotRewrite."""
+    try:
+        message = Message.parse(body, fallback=fallback)
+        return key_of(keying.key(message)), keying.urgent is not None and keying.urgent(message)
+    except UnreadableMessage:
+        raise CannotRewrite(f"what {before} was to get is no HL7, so no key can be read off it") from None
+    except ValueTooLong:
+        raise CannotRewrite("its key is too long") from None
+
+
 def key_of(value: str) -> str:
     """The key that a value is stored as: the value, but what no store can hold is escaped, and a long one is cut.
 
     Of a value longer than MOST_KEY_CHARS the beginning and a digest of the whole are kept, so that two that differ
     anywhere are still two.
     """
-    text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
     if len(text) <= MOST_KEY_CHARS:
         return text
     return f"{text[:KEPT_KEY_CHARS]}#{blake2b(text.encode(), digest_size=16).hexdigest()}"

@@ -76,26 +76,10 @@ class StoredDelivery:
     maybe_sent: bool
     body: bytes | None
     answer: bytes = b""
-    key: str | None = None
-    urgent: bool = False
     since_us: int = 0
     origin: DeliveryId | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class StoredAttempt:
-    """An attempt that did not end its delivery; the one that did is in the delivery itself.
-
-    Not every one is kept: of a long row the first and the last few, and of those that could not reach the receiver,
-    one after the other, the first.
-    """
-
-    delivery_id: DeliveryId
-    number: int
-    at_us: int
-    code: str
-    note: str
-    answer: bytes
+    key: str | None = None
+    urgent: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -112,6 +96,22 @@ class QueuedRow:
     attempts: int
     next_at_us: int
     first: DeliveryId | None
+
+
+@dataclass(slots=True, frozen=True)
+class StoredAttempt:
+    """An attempt that did not end its delivery; the one that did is in the delivery itself.
+
+    Not every one is kept: of a long row the first and the last few, and of those that could not reach the receiver,
+    one after the other, the first.
+    """
+
+    delivery_id: DeliveryId
+    number: int
+    at_us: int
+    code: str
+    note: str
+    answer: bytes
 
 
 @dataclass(slots=True, frozen=True)

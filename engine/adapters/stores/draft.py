@@ -160,7 +160,7 @@ class Draft:
             self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent)
             delivery_id = DeliveryId(numbers.delivery)
             made.append(
-                Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, 0, 0, False, key, urgent)
+                Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, key=key, urgent=urgent)
             )
         return made
 
@@ -168,25 +168,26 @@ class Draft:
         self,
         seq: MessageSeq,
         lane: Lane,
-        to: DraftDelivery,
+        takes_over: DraftDelivery,
         body_id: int | None,
         crc: int,
         *,
         damaged: bool,
     ) -> DeliveryId:
-        """A row of a delivery that takes over from another, with the body of `to`, or that of the other.
+        """A row of a delivery that takes over from another: with its own body, or with the stored one of that other.
 
         `crc`: of the stored bytes. Where these are damaged, the new one is held.
         """
         numbers = self.numbers
-        if to.body is not None:
+        if takes_over.body is not None:
             numbers.body += 1
-            self.bodies += (numbers.body, to.body)
-            body_id, crc, damaged = numbers.body, crc32(to.body), False
+            self.bodies += (numbers.body, takes_over.body)
+            body_id, crc, damaged = numbers.body, crc32(takes_over.body), False
         numbers.delivery += 1
         state = DELIVERY_CODES["held" if damaged else "queued"]
         note = DAMAGED_NOTE if damaged else ""
-        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note, to.key, to.urgent)
+        key, urgent = takes_over.key, takes_over.urgent
+        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note, key, urgent)
         return DeliveryId(numbers.delivery)
 
     def add_resend(

@@ -266,7 +266,7 @@ class MemoryStore:
         id_ = DeliveryId(self._last_delivery)
         self._rows.lanes.setdefault((channel, destination), 1)
         stored = StoredDelivery(
-            id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body, b"", key, urgent
+            id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body, key=key, urgent=urgent
         )
         self._rows.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
         self._rows.of_message.setdefault(seq, []).append(id_)

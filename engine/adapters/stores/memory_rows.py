@@ -104,11 +104,11 @@ class MemoryRows:
             stored.attempts,
             stored.next_at_us,
             stored.maybe_sent,
-            stored.key,
-            stored.urgent,
             stored.since_us,
             row.counted_from,
             row.redirects,
+            stored.key,
+            stored.urgent,
         )
 
     def queued_rows(self, channel: ChannelName, destination: DestinationName) -> list[QueuedRow]:

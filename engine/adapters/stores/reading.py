@@ -109,8 +109,8 @@ class Reading:
             if fault := fault_of(body, lane, crc):
                 bad.append((id_, fault))
                 continue
-            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us)
-            delivery.maybe_sent, delivery.key, delivery.urgent = bool(sent), key, bool(urgent)
+            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+            delivery.key, delivery.urgent = key, bool(urgent)
             if more[0] is not None:
                 delivery.since_us, delivery.counted_from, delivery.redirects = more
             good.append(delivery)
@@ -136,12 +136,11 @@ class Reading:
         channel, destination, *more = rest
         if fault := fault_of(body, lane, crc):
             return None, fault
-        delivery = Delivery(
-            id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent), key, bool(urgent)
-        )
+        found = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+        found.key, found.urgent = key, bool(urgent)
         if more[0] is not None:
-            delivery.since_us, delivery.counted_from, delivery.redirects = more
-        return delivery, ""
+            found.since_us, found.counted_from, found.redirects = more
+        return found, ""
 
     def unfinished(
         self,
@@ -227,10 +226,10 @@ class Reading:
                     bool(maybe_sent),
                     body,
                     answer,
-                    key,
-                    bool(urgent),
                     since_us,
                     origin,
+                    key,
+                    bool(urgent),
                 )
             )
         return found

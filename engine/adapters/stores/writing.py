@@ -214,8 +214,8 @@ class Writing:
             (id_, destination, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *more) = row
             if fault_of(body, lane, crc):
                 continue
-            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us)
-            delivery.maybe_sent, delivery.key, delivery.urgent = bool(sent), key, bool(urgent)
+            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+            delivery.key, delivery.urgent = key, bool(urgent)
             if more[0] is not None:
                 delivery.since_us, delivery.counted_from, delivery.redirects = more
             found.append(delivery)
@@ -288,9 +288,24 @@ class Writing:
         if damaged:
             return []
         body = stored if to.body is None else to.body
-        delivery = Delivery(made, seq, channel, to.destination, body, received_at_us, 0, 0, False, to.key, to.urgent)
-        delivery.redirects = redirects + 1
-        return [delivery]
+        return [
+            Delivery(
+                made,
+                seq,
+                channel,
+                to.destination,
+                body,
+                received_at_us,
+                0,
+                0,
+                False,
+                0,
+                0,
+                redirects + 1,
+                to.key,
+                to.urgent,
+            )
+        ]
 
     def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> list[Delivery]:
         """As Store.redirect_deliveries."""
@@ -435,7 +450,7 @@ class Writing:
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {fault}")
                 urgent = bool(urgent)
                 id_ = draft.add_resend(seq, lane, body_id, crc, key, urgent)
-                added.append(Delivery(id_, seq, channel, destination, body, received_at_us, 0, 0, False, key, urgent))
+                added.append(Delivery(id_, seq, channel, destination, body, received_at_us, key=key, urgent=urgent))
             self._insert(draft)
         self._adopt(draft)
         return added

@@ -77,8 +77,8 @@ ORDER BY d.next_at_us LIMIT :limit;
 -- name: queued_delivery
 SELECT d.id, d.seq, d.attempts, d.next_at_us,
   d.maybe_sent OR d.id <= l.doubt_upto,
-  d.crc, d.lane, m.received_at_us, b.bytes, d.key, d.urgent, c.name, l.destination,
-  x.since_us, x.counted_from, x.redirects
+  d.crc, d.lane, m.received_at_us, b.bytes, d.key, d.urgent, c.name, l.destination, x.since_us, x.counted_from,
+  x.redirects
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
   LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.id = ? AND +d.state = 0;
