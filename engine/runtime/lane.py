@@ -12,7 +12,8 @@ Invariants:
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -105,6 +106,9 @@ class Lane:
         self._draining = False
         self._stopped = False
         self._down = False
+        self.is_paused = False
+        self._still = 0
+        self._let_go = asyncio.Event()
         self.state = "idle"
         self.last_note = ""
         self.watcher: LaneWatcher | None = None
@@ -146,13 +150,19 @@ class Lane:
         if count == 1 or count == self._sink.max_batch:
             self._wake.set()
 
-    def reread(self) -> None:
-        """The store's queue changed beside us (release, resend): read it again from its start."""
+    def reread(self, *, go_on: bool = True) -> None:
+        """The store's queue changed beside us (release, skip): read it again from its start.
+
+        Not `go_on`: a lane that stands still for a person stands still, as its head is what it was.
+        """
         self._ready.clear()
         self._ready_bytes = 0
         self._last_id = DeliveryId(0)
         self._behind = True
-        self.retry_now()
+        if go_on:
+            self.retry_now()
+        else:
+            self._wake.set()
 
     def retry_now(self) -> None:
         """End the wait of a retry, or a stop, at once."""
@@ -160,6 +170,40 @@ class Lane:
             self._ready[0].next_at_us = 0
         self._stopped = False
         self._wake.set()
+
+    def more(self) -> None:
+        """Deliveries were added to the end of this lane in the store: read them when their turn comes."""
+        self._behind = True
+        self._wake.set()
+
+    # -- a person's hand ------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Start no attempt until `resume`; the one at hand comes to its end."""
+        self.is_paused = True
+        self._wake.set()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.is_paused = False
+        self._wake.set()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """No attempt starts while this is open, so that what waits can be moved in the store."""
+        self._still += 1
+        try:
+            yield
+        finally:
+            self._still -= 1
+            self._wake.set()
+
+    async def let_go_of(self, ids: Collection[DeliveryId]) -> None:
+        """Wait until no attempt at one of `ids` is under way, and the ends of those that were are on stable storage."""
+        while not (self._in_hand.isdisjoint(ids) and self._unrecorded.isdisjoint(ids)):
+            self._committer.hurry()
+            self._let_go.clear()
+            await self._let_go.wait()
 
     def drain(self) -> None:
         """Finish the attempt at hand and start no other."""
@@ -183,6 +227,9 @@ class Lane:
 
     def _wait_s(self) -> float | None:
         """0: send now. None: until woken. Else: seconds after which to look again."""
+        if self.is_paused or self._still:
+            self.state = "paused" if self.is_paused else "waiting"
+            return None
         if self._stopped:
             self.state = "stopped"
             return None
@@ -297,6 +344,7 @@ class Lane:
                 back.append(delivery)
         self._put_back(back)
         self._in_hand = frozenset()
+        self._let_go.set()
 
     def _cut_off(self, batch: Sequence[Delivery]) -> None:
         """The engine stops and cannot wait for the answer: the receiver may have these, and may get them again."""
@@ -377,6 +425,7 @@ class Lane:
         """The end of one delivery is on stable storage."""
         full = len(self._unrecorded) >= self.settings.window
         self._unrecorded.discard(delivery_id)
+        self._let_go.set()
         if full:
             self._wake.set()
         if self.watcher is not None:

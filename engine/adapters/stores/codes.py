@@ -19,7 +19,7 @@ MESSAGE_CODES: dict[MessageState, int] = {
     "waiting": 6,
     "joined": 7,
 }
-DELIVERY_CODES: dict[DeliveryState, int] = {"queued": 0, "delivered": 1, "held": 2, "failed": 3}
+DELIVERY_CODES: dict[DeliveryState, int] = {"queued": 0, "delivered": 1, "held": 2, "failed": 3, "redirected": 4}
 
 MESSAGE_OF = {code: state for state, code in MESSAGE_CODES.items()}
 DELIVERY_OF = {code: state for state, code in DELIVERY_CODES.items()}

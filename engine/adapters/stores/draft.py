@@ -55,6 +55,7 @@ class Draft:
         self.hours: list[object] = []
         self.tally: Counter[tuple[int, int]] = Counter()
         self.sequences: dict[tuple[int, str], int] = {}
+        self.links: list[object] = []
         self._names = names
 
     def channel(self, name: ChannelName) -> int:
@@ -113,6 +114,8 @@ class Draft:
         self.receive_ids[intake.receive_id] = seq
         if intake.sequence is not None:
             self.sequences[channel, intake.sender] = intake.sequence
+        if intake.origin is not None:
+            self.links += (seq, intake.origin)
         if not intake.deliveries:
             return seq, []
         return seq, self.add_deliveries(seq, intake.channel, received_at_us, intake.deliveries, raw, crc)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, KNOWN_LIMIT, PERSONAL_MOVES
+from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
 from engine.adapters.stores.reading import with_damage
@@ -36,6 +37,7 @@ from engine.model.states import (
     check_message_move,
 )
 from engine.ports.clock import Clock, SystemClock
+from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import CommitUnknown, Prune, Pruned, StoredDelivery, StoredMessage, StoreError, StoreInUse
 
 
@@ -57,6 +59,7 @@ class MemoryStore:
         self._last_seq = 0
         self._last_delivery = 0
         self._pruned_at_us = 0
+        self._operations = MemoryOperations(self._rows, self._commit, self._add_delivery)
 
     # -- for tests ------------------------------------------------------------------------------
 
@@ -190,6 +193,8 @@ class MemoryStore:
         self._receive_ids[intake.receive_id] = seq
         if intake.sequence is not None:
             self._rows.sequences[intake.channel, intake.sender] = intake.sequence
+        if intake.origin is not None:
+            self._rows.origins[seq] = intake.origin
         return self._add_deliveries(row, intake.channel, intake.deliveries)
 
     def _check_parts(self, batch: Batch) -> None:
@@ -335,6 +340,31 @@ class MemoryStore:
             added = [self._add_delivery(message, *key, row.stored.body) for key, row in wanted.items() if message]
             return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
 
+    # -- what people do -------------------------------------------------------------------------
+
+    def operate(self, change: Change) -> Changed:
+        """As OperationStore.operate; fails as a commit does."""
+        self._may_commit.wait()
+        with self._opened():
+            if not self._failures:
+                return self._operations.operate(change, self._clock.now_us())
+            error, kept = self._failures.pop(0)
+            if kept:
+                self._operations.operate(change, self._clock.now_us())
+            if isinstance(error, CommitUnknown):
+                self._broken = str(error)
+            raise error
+
+    def progress(self, key: str) -> Progress | None:
+        """As OperationStore.progress."""
+        with self._opened():
+            return self._rows.progress.get(key)
+
+    def pauses(self) -> Sequence[Pause]:
+        """As OperationStore.pauses."""
+        with self._opened():
+            return [self._rows.pauses[key] for key in sorted(self._rows.pauses)]
+
     # -- forgetting -----------------------------------------------------------------------------
 
     def prune(self, order: Prune) -> Pruned:
@@ -357,6 +387,7 @@ class MemoryStore:
                 if row.stored.received_at_us < order.messages_before_us:
                     del self._rows.messages[seq]
                     self._rows.of_message.pop(seq, None)
+                    self._rows.origins.pop(seq, None)
                     for id_ in ids:
                         del self._rows.deliveries[id_]
                     messages += 1

@@ -7,7 +7,8 @@ is written. IllegalMove takes the whole transaction back.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 from zlib import crc32
 
 from engine.adapters.stores.codes import (
@@ -30,6 +31,9 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState, IllegalMove, check_delivery_move, check_message_move
 from engine.ports.clock import Clock
 from engine.ports.store import Prune, Pruned, StoreError
+
+
+T = TypeVar("T")
 
 
 class NotQueued(Exception):
@@ -110,6 +114,15 @@ class Writing:
         assert version is not None
         return VersionId(version)
 
+    def within(self, work: Callable[[Draft], T]) -> T:
+        """One transaction: what `work` does, and the rows it drafts."""
+        draft = Draft(self._numbers, self._names)
+        with self._db.transaction():
+            made = work(draft)
+            self._insert(draft)
+        self._adopt(draft)
+        return made
+
     # -- the hot path ---------------------------------------------------------------------------
 
     def commit(self, batch: Batch, damaged: Sequence[tuple[DeliveryId, str]] = ()) -> Committed:
@@ -120,7 +133,7 @@ class Writing:
         try:
             with self._db.transaction():
                 if batch.reprocessed:
-                    committed.released = self._reprocess(batch.reprocessed, draft)
+                    committed.released = self.reprocess(batch.reprocessed, draft)
                 if batch.results:
                     self._record(batch.results)
                 for at in joined:
@@ -175,6 +188,8 @@ class Writing:
             rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
         if draft.sequences:
             rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
+        if draft.links:
+            rows["insert_link"].run(execute, draft.links)
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""
@@ -254,7 +269,7 @@ class Writing:
             states[result.delivery_id] = result.state
         return IllegalMove("a delivery changed its state between two statements")
 
-    def _reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
+    def reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
         """Check and write the moves of messages, and draft their new deliveries."""
         wanted = list({item.seq for item in items})
         found = {row[0]: row for row in self._rows["messages_to_move"].fetch(self._db.execute, wanted)}

@@ -51,6 +51,9 @@ UPDATE message SET findings = :findings WHERE seq = :seq;
 INSERT INTO sequence (channel, sender, last) VALUES /*rows*/(?, ?, ?)/*rows*/
 ON CONFLICT (channel, sender) DO UPDATE SET last = excluded.last;
 
+-- name: insert_link
+INSERT INTO link (seq, origin) VALUES /*rows*/(?, ?)/*rows*/;
+
 -- name: last_sequences
 SELECT s.sender, s.last FROM sequence s JOIN channel c ON c.id = s.channel WHERE c.name = ? AND s.last >= 0;
 
