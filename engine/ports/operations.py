@@ -50,6 +50,9 @@ class By:
     key: str = ""
 
 
+ENGINE: Final = By()
+
+
 @dataclass(slots=True, frozen=True)
 class ActionReport:
     """What an action did: how many messages and deliveries it moved, and what it left alone with the reason.
@@ -86,6 +89,9 @@ class ActionReport:
         return ActionReport(messages, deliveries, found, more_left, tuple(map(MessageSeq, made)))
 
 
+NOTHING_DONE: Final = ActionReport()
+
+
 @dataclass(slots=True, frozen=True)
 class Progress:
     """How far the run with `key` has come: `done` of its members were dealt with, in their order.
@@ -98,7 +104,7 @@ class Progress:
     digest: bytes
     done: int = 0
     is_finished: bool = False
-    report: ActionReport = ActionReport()
+    report: ActionReport = NOTHING_DONE
 
 
 @dataclass(slots=True, frozen=True)
@@ -143,8 +149,8 @@ class Change:
     resumes: Sequence[Pause] = ()
     read: Sequence[MessageSeq] = ()
     progress: Progress | None = None
-    report: ActionReport = ActionReport()
-    """What was found out before: members that were left alone."""
+    report: ActionReport = NOTHING_DONE
+    """What is known before: members that were left alone, lanes that are told to go on."""
     is_always_recorded: bool = False
 
 
@@ -214,4 +220,3 @@ class OperationQueries(Protocol):
     def last_version(self, channel: ChannelName) -> VersionId | None:
         """The newest recorded state of a channel's files."""
         ...
-

@@ -181,11 +181,13 @@ class Lane:
     def pause(self) -> None:
         """Start no attempt until `resume`; the one at hand comes to its end."""
         self.is_paused = True
+        self._meter.paused(True)
         self._wake.set()
 
     def resume(self) -> None:
         """Go on after `pause`."""
         self.is_paused = False
+        self._meter.paused(False)
         self._wake.set()
 
     @contextmanager

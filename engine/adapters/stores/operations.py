@@ -40,6 +40,7 @@ class Tally:
     """Gathers what one change does."""
 
     def __init__(self, before: ActionReport) -> None:
+        self._before = before
         self.messages: list[MessageSeq] = []
         self.touched: list[tuple[DeliveryId, MessageSeq, ChannelName, DestinationName]] = []
         self.deliveries = 0
@@ -57,8 +58,13 @@ class Tally:
             self.more_left += 1
 
     def report(self) -> ActionReport:
+        before = self._before
         return ActionReport(
-            len(self.messages), self.deliveries, tuple(self.left), self.more_left, tuple(self.made)
+            before.messages + len(self.messages),
+            before.deliveries + self.deliveries,
+            tuple(self.left),
+            self.more_left,
+            tuple(self.made),
         )
 
     def changed(self) -> Changed:

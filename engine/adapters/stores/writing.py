@@ -32,7 +32,6 @@ from engine.model.states import DeliveryState, IllegalMove, check_delivery_move,
 from engine.ports.clock import Clock
 from engine.ports.store import Prune, Pruned, StoreError
 
-
 T = TypeVar("T")
 
 
