@@ -26,6 +26,7 @@ from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
+from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
@@ -159,6 +160,7 @@ class Engine:
         self.control = EngineControl(self._channels, committer, self._queries, self._clock)
         self.control.operator.load_pauses(self._store.pauses())
         self.control.operator.past = PastChannels(self._queries, self._kinds, self._limits, self._substituted)
+        committer.on_redirected = self._offer_redirected
         return committer
 
     def _make_store(self) -> Store:
@@ -262,6 +264,12 @@ class Engine:
         self._store.lane_window(settings.channel, settings.destination, in_doubt)
         meter = self.meter.lane(loaded.name, name)
         return Lane(settings, sink, self._queries, committer, self._clock, meter)
+
+    def _offer_redirected(self, deliveries: Sequence[Delivery]) -> None:
+        """What took over from another delivery goes to its lane."""
+        for delivery in deliveries:
+            if (channel := self._channels.get(delivery.channel)) is not None:
+                channel.offer([delivery])
 
     def _report_orphans(self) -> None:
         """What waits for a destination that no file names any more stays in the store, and is said at the start."""

@@ -19,12 +19,14 @@ A delivery::
     queued  --AA, file written-->    delivered
     queued  --retry-->               queued      (attempts + 1, not before next_at)
     queued  --refused-->             held | failed
-    queued  --hold, skip-->          held | failed      a person's word, when its lane has let go of it
+    queued  --by policy-->           redirected  (a new delivery to another destination is queued with it)
+    queued  --hold, skip-->          held | failed  (a person's word, when its lane has let go of it)
     held    --release-->             queued
     held    --discard, skip-->       failed
     failed  --release-->             queued
-    queued, held, failed --redirect--> redirected       it goes on as a new delivery to another destination
+    queued, held, failed --redirect--> redirected  (a person's word; a new delivery is queued with it)
     delivered --resend-->            (never moves: a resend is a new delivery, linked by its message)
+    redirected                       (never moves: the delivery that took over has the message)
 """
 
 from typing import Literal, get_args

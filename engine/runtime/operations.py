@@ -307,7 +307,7 @@ class Operator:
         for name, destination in changed.grown:
             channel = self._channels.get(name)
             if channel is not None and (lane := channel.lanes.get(destination)) is not None:
-                lane.more()
+                lane.reread(go_on=False)
 
     # -- messages -------------------------------------------------------------------------------
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from engine.adapters.stores.codes import GONE_NOTE
+from engine.adapters.stores.codes import DAMAGED_NOTE
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
 from engine.adapters.stores.operations import CHANGED, NEVER_DELIVERED, NOT_THERE, Tally, refusal
 from engine.model.audit import START, chained
-from engine.model.envelope import Batch, Committed, Delivery
-from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.states import MESSAGE_MOVES
 from engine.ports.operations import ACT_TO, Change, Changed
 
@@ -18,10 +18,19 @@ AddDelivery = Callable[[Row, ChannelName, DestinationName, bytes | None], Delive
 class MemoryOperations:
     """Carries changes out on the rows, whose lock the caller holds."""
 
-    def __init__(self, rows: MemoryRows, commit: Callable[[Batch], Committed], add: AddDelivery) -> None:
+    def __init__(
+        self,
+        rows: MemoryRows,
+        commit: Callable[[Batch], Committed],
+        add: AddDelivery,
+        redirect: Callable[[DeliveryId, DraftDelivery], object],
+        keep_last_attempt: Callable[[DeliveryRow], None],
+    ) -> None:
         self._rows = rows
         self._commit = commit
         self._add = add
+        self._redirect = redirect
+        self._keep_last_attempt = keep_last_attempt
 
     def operate(self, change: Change, now_us: int) -> Changed:
         """As OperationStore.operate. What may raise comes first, so that nothing has to be undone."""
@@ -87,13 +96,19 @@ class MemoryOperations:
                 if stored.destination == change.to:
                     tally.leave(stored.seq, f"it goes to {stored.destination} already")
                     continue
-                self._add(self._rows.messages[stored.seq], stored.channel, change.to, stored.body)
+                self._redirect(id_, DraftDelivery(change.to, None))
                 tally.grown[stored.channel, change.to] = None
             if change.act == "retry":
                 row.stored = replace(stored, next_at_us=0)
             else:
                 at_us = 0 if to == "queued" else now_us
-                row.stored = replace(stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=change.note)
+                self._keep_last_attempt(row)
+                row.stored = replace(
+                    stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=change.note, answer=b""
+                )
+                if to == "queued":
+                    row.stored = replace(row.stored, since_us=0)
+                    row.counted_from = 0
             tally.touched.append((id_, stored.seq, stored.channel, stored.destination))
         tally.deliveries += len(tally.touched)
 
@@ -103,13 +118,17 @@ class MemoryOperations:
             row = self._rows.deliveries[id_]
             last.pop((row.stored.channel, row.stored.destination), None)
             last[row.stored.channel, row.stored.destination] = row
-        wanted = {key: row for key, row in last.items() if destinations is None or key[1] in destinations}
+        wanted = {
+            key: row
+            for key, row in last.items()
+            if (row.stored.state != "redirected" if destinations is None else key[1] in destinations)
+        }
         if not wanted:
             tally.leave(seq, NEVER_DELIVERED)
             return
         for (_, destination), row in wanted.items():
             if self._rows.body(row) is None:
-                tally.leave(seq, f"it cannot be sent to {destination} again: {GONE_NOTE}")
+                tally.leave(seq, f"it cannot be sent to {destination} again: {DAMAGED_NOTE}")
                 return
         for key, row in wanted.items():
             self._add(self._rows.messages[seq], *key, row.stored.body)

@@ -10,7 +10,7 @@ from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import AuditHead, Links, Pause
-from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage
+from engine.ports.store import LaneDepth, StoredAttempt, StoredDelivery, StoredMessage
 
 
 class MemoryQueries:
@@ -52,6 +52,12 @@ class MemoryQueries:
         with self._rows.lock:
             rows = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
             return [self._rows.shown(row, bodies) for row in rows]
+
+    def attempts(self, seq: MessageSeq) -> Sequence[StoredAttempt]:
+        """As StoreQueries.attempts."""
+        with self._rows.lock:
+            rows = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
+            return [attempt for row in rows for attempt in row.attempts]
 
     def messages(
         self,

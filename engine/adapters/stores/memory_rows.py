@@ -10,7 +10,7 @@ from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.ports.operations import Pause, Progress
-from engine.ports.store import StoredDelivery, StoredMessage
+from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage
 
 LaneKey = tuple[ChannelName, DestinationName]
 
@@ -41,6 +41,9 @@ class DeliveryRow:
 
     stored: StoredDelivery
     received_at_us: int
+    counted_from: int = 0
+    redirects: int = 0
+    attempts: list[StoredAttempt] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -83,6 +86,9 @@ class MemoryRows:
             stored.attempts,
             stored.next_at_us,
             stored.maybe_sent,
+            stored.since_us,
+            row.counted_from,
+            row.redirects,
         )
 
     def shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:

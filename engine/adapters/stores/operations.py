@@ -9,12 +9,14 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from engine.adapters.stores.codes import DELIVERY_CODES, DELIVERY_OF, GONE_NOTE, MESSAGE_OF, lane_salt
+from engine.adapters.stores.codes import DELIVERY_CODES, DELIVERY_OF, MESSAGE_OF
 from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.draft import Draft
+from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.adapters.stores.writing import Writing
 from engine.model.audit import START, AuditRow, chained, ids_text
+from engine.model.envelope import DraftDelivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DELIVERY_MOVES, MESSAGE_MOVES, DeliveryState
 from engine.ports.clock import Clock
@@ -164,7 +166,7 @@ class Operations:
             row = rows.get(id_)
             if row is None:
                 continue  # retention took it: it was finished
-            (_, seq, state, lane, kept, body, crc, destination, channel, _) = row
+            (_, seq, state, kept, destination, channel) = row
             if why := refusal(change, planned, DELIVERY_OF[state], kept is not None):
                 tally.leave(seq, f"{why} (to {destination})")
                 continue
@@ -173,9 +175,9 @@ class Operations:
                 if destination == change.to:
                     tally.leave(seq, f"it goes to {destination} already")
                     continue
-                new_lane, salt = draft.lane(channel, change.to)
-                draft.add_resend(seq, new_lane, body, crc ^ lane_salt(lane) ^ salt)
+                self._writing.redirect(id_, "redirected", DraftDelivery(change.to, None), draft)
                 tally.grown[channel, change.to] = None
+            self._writing.before_move(id_, to)
             moved += (id_, DELIVERY_CODES[to], 0 if to == "queued" else now_us, change.note)
             tally.touched.append((id_, seq, channel, destination))
         if change.act == "retry":
@@ -187,17 +189,20 @@ class Operations:
     def _resend(
         self, seq: MessageSeq, destinations: Sequence[DestinationName] | None, draft: Draft, tally: Tally
     ) -> None:
-        found = self._db.execute(self._sql["bodies_to_resend"], (seq,)).fetchall()
-        wanted = [row for row in found if destinations is None or row[1] in destinations]
+        wanted = [
+            row
+            for row in self._writing.last_deliveries(seq)
+            if (row[1] in destinations if destinations is not None else DELIVERY_OF[row[6]] != "redirected")
+        ]
         if not wanted:
             tally.leave(seq, NEVER_DELIVERED)
             return
-        for _, destination, kept, *_ in wanted:
-            if kept is None:
-                tally.leave(seq, f"it cannot be sent to {destination} again: {GONE_NOTE}")
+        for lane, destination, _, crc, _, _, _, body in wanted:
+            if fault := fault_of(body, lane, crc):
+                tally.leave(seq, f"it cannot be sent to {destination} again: {fault}")
                 return
-        for lane, destination, _, body, crc, channel in wanted:
-            draft.add_resend(seq, lane, body, crc)
+        for lane, destination, body_id, crc, channel, *_ in wanted:
+            draft.add_resend(seq, lane, body_id, crc)
             tally.grown[channel, destination] = None
         tally.messages.append(seq)
         tally.deliveries += len(wanted)

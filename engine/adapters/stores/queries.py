@@ -23,7 +23,7 @@ from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import AuditHead, Links, Pause
-from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage, StoreError
+from engine.ports.store import LaneDepth, StoredAttempt, StoredDelivery, StoredMessage, StoreError
 
 CACHE_KIB = 2 * 1024
 PAGE_BYTES = 8 * 1024 * 1024
@@ -67,6 +67,11 @@ class SqliteQueries:
         """Its deliveries, oldest first."""
         with self._reader() as db:
             return self._reading.deliveries(db, seq, bodies=bodies)
+
+    def attempts(self, seq: MessageSeq) -> Sequence[StoredAttempt]:
+        """As StoreQueries.attempts."""
+        with self._reader() as db:
+            return self._reading.attempts(db, seq)
 
     def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
         """As Store.known."""
@@ -212,6 +217,8 @@ class SqliteQueries:
             for state in (DELIVERY_CODES["held"], DELIVERY_CODES["failed"]):
                 if filters.delivery_states & (1 << state):
                     found.update(row[0] for row in db.execute(sql["seqs_with_aside"], limit | {"state": state}))
+            if filters.delivery_states & (1 << DELIVERY_CODES["redirected"]):
+                found.update(row[0] for row in db.execute(sql["seqs_redirected"], limit))
             if len(found) <= FEW:
                 return {seq for seq in found if lowest < seq < highest}
         return None

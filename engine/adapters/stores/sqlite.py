@@ -27,7 +27,7 @@ from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
 from engine.adapters.stores.writing import Writing
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
@@ -199,6 +199,10 @@ class SqliteStore:
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """As Store.add_deliveries."""
         return self._open_writing().add_deliveries(seq, destinations)
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """As Store.redirect_deliveries."""
+        return self._open_writing().redirect_deliveries(orders, note)
 
     # -- what people do -------------------------------------------------------------------------
 

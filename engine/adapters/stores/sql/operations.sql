@@ -2,24 +2,19 @@
 
 -- name: deliveries_to_move
 -- With whether the bytes are still kept: what is to be sent needs them.
-SELECT d.id, d.seq, d.state, d.lane, COALESCE(d.body, m.body), d.body, d.crc, l.destination, c.name, m.received_at_us
+SELECT d.id, d.seq, d.state, COALESCE(d.body, m.body), l.destination, c.name
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
 WHERE d.id IN (/*rows*/?/*rows*/);
 
 -- name: act_on_delivery
 -- A person's move; one that is queued again may be tried at once.
-UPDATE delivery SET state = v.column2, next_at_us = 0, done_at_us = v.column3, code = '', note = v.column4
+UPDATE delivery SET state = v.column2, next_at_us = 0, done_at_us = v.column3, code = '', note = v.column4,
+  answer = x''
 FROM (VALUES /*rows*/(?, ?, ?, ?)/*rows*/) AS v
 WHERE delivery.id = v.column1;
 
 -- name: try_at_once
 UPDATE delivery SET next_at_us = 0 WHERE id IN (/*rows*/?/*rows*/);
-
--- name: bodies_to_resend
--- The newest delivery of each lane, whose bytes a resend sends again.
-SELECT d.lane, l.destination, COALESCE(d.body, m.body), d.body, d.crc, c.name
-FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
-WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER BY d.id;
 
 -- name: message_states
 SELECT seq, state FROM message WHERE seq IN (/*rows*/?/*rows*/);
