@@ -237,7 +237,7 @@ RUNTIME: Final[Stories] = MappingProxyType(
         ),
         "E249": Story(
             "the channel's intake is paused",
-            "A person paused the intake of this channel (segmill queue pause CHANNEL --intake). Its senders are told AR "
+            "A person paused the intake of this channel (segmill queue pause CHANNEL --intake). Senders are told AR "
             "or CE with 207 and keep their messages. What was stored before is answered as it was; deliveries go on.",
             "When the reason is gone: segmill queue resume CHANNEL --intake.",
         ),
