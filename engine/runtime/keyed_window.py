@@ -29,14 +29,13 @@ import logging
 from collections import deque
 from collections.abc import Sequence, Set
 from heapq import heapify, heappop, heappush
-from typing import Protocol, runtime_checkable
 
 from engine.model.envelope import Delivery
-from engine.model.ids import ChannelName, DeliveryId, DestinationName
+from engine.model.ids import DeliveryId
 from engine.ports.clock import Clock
 from engine.ports.store import QueuedRow, StoreError
 from engine.runtime.endings import LaneSettings
-from engine.runtime.queue_window import MOST_BYTES_IN_MEMORY, STORE_RETRY_S, QueueReader
+from engine.runtime.queue_window import MOST_BYTES_IN_MEMORY, STORE_RETRY_S, KeyedQueue
 
 log = logging.getLogger("segmill.lane")
 
@@ -55,29 +54,6 @@ OLD = "\0old"
 NO_ID = DeliveryId(0)
 SOON_S = 0.001
 LOOK_AGAIN_S = 0.1
-
-
-@runtime_checkable
-class KeyedQueue(QueueReader, Protocol):
-    """Where a lane with keys reads what waits: rows without their bytes, and then those it takes up."""
-
-    def queued_rows(
-        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
-    ) -> Sequence[QueuedRow]: ...
-
-    def queued_of_key(
-        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
-    ) -> Sequence[QueuedRow]: ...
-
-    def queued_urgent(
-        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
-    ) -> Sequence[QueuedRow]: ...
-
-    def queued_waiting(
-        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
-    ) -> Sequence[QueuedRow]: ...
-
-    def queued_delivery(self, id_: DeliveryId) -> Delivery | None: ...
 
 
 class _Key:
@@ -612,20 +588,6 @@ class KeyedWindow:
             if self._is_parked(*entry):
                 self._free(self._keys[entry[2]])
         self._parked.clear()
-
-    def retry_key(self, name: str) -> None:
-        """End the wait of one key, wherever it is."""
-        key = self._keys.get(name)
-        if key is not None:
-            if key.not_before:
-                self._free(key)
-            return
-        for row in self._queue.queued_of_key(*self._lane, name, NO_ID, 1):
-            key = self._add(name)
-            self._take_up(key, row)
-            key.behind = True
-            if key.not_before:
-                self._free(key)
 
     def reread(self) -> None:
         kept = [key for key in self._keys.values() if key.in_hand or key.unrecorded or key.unnoted]

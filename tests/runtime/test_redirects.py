@@ -15,6 +15,7 @@ from engine.runtime.endings import CannotTakeOver, the_same_bytes
 from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.policy import MOST_REDIRECTS, Action, Policy
 from engine.testing import messages
+from engine.wiring import guard
 from tests.runtime.engines import SiteUnderTest, channel
 from tests.runtime.parts import EPR, LAB, CountingMeter, ScriptedSink, owned_tasks, received, turns, until
 
@@ -42,6 +43,7 @@ class Pair:
             settings = LaneSettings(LAB, name, by, redirected=redirected, table=table if name == EPR else None)
             self.sinks[name] = taken
             self.lanes[name] = Lane(settings, taken, self.queries, self.committer, self.clock, self.meter)
+            guard(self.lanes[name], self.clock)
         return self.lanes[EPR]
 
     def start(self) -> None:

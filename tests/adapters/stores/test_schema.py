@@ -1,15 +1,18 @@
 """A store is brought up to this engine's schema, or refused with a sentence, never half changed."""
 
 import sqlite3
+from zlib import crc32
 
 import pytest
 
+from engine.adapters.stores.codes import delivery_crc
 from engine.adapters.stores.health import check
 from engine.adapters.stores.schema import APPLICATION_ID, Migration, back_up, load_migrations, migrate
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch
+from engine.model.ids import DeliveryId, MessageSeq
 from engine.ports.store import StoreError
-from engine.testing.store_contract import EPR, FIRST, LAB, intake, result
+from engine.testing.store_contract import EPR, FIRST, LAB, T0, intake, result
 
 FIRST_STEP = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);")
 SECOND_STEP = Migration(2, "second", "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x * 10;")
@@ -192,28 +195,36 @@ def test_a_store_of_the_first_schema_is_brought_up_with_what_is_in_it(path):
 
 def test_a_store_from_before_attempts_were_kept_goes_on_with_its_deliveries(path):
     """Schema 4 to 5: what was queued, held and done is as it was, and from now on attempts are kept."""
+    path.parent.mkdir()
+    before = sqlite3.connect(path, isolation_level=None)
+    migrate(before, path, load_migrations()[:4])
+    before.execute("INSERT INTO channel (id, name) VALUES (1, 'lab')")
+    before.execute("INSERT INTO lane (id, channel, destination) VALUES (1, 1, 'epr')")
+    for seq, (state, attempts, code) in enumerate([(1, 1, "delivered"), (2, 1, "AE"), (0, 3, "unreachable")], 1):
+        body = b"MSH|%d" % seq
+        row = (seq, bytes(16), T0, f"C{seq}", bytes(16), seq, crc32(body))
+        before.execute("INSERT INTO body VALUES (?, ?)", (seq, body))
+        before.execute("INSERT INTO message VALUES (?, ?, 1, 1, ?, '', '', '', ?, ?, 1, 'AA', '', ?, ?, x'')", row)
+        before.execute(
+            "INSERT INTO delivery (id, seq, lane, state, attempts, next_at_us, done_at_us, code, note, maybe_sent,"
+            " crc, answer) VALUES (?, ?, 1, ?, ?, 0, ?, ?, '', 0, ?, x'4D5341')",
+            (seq, seq, state, attempts, T0 + seq if state else 0, code, delivery_crc(body, 1)),
+        )
+    before.close()
     store = SqliteStore(path)
-    store.open()
-    made = [d for (d,) in store.commit(Batch([intake(EPR) for _ in range(3)])).deliveries]
-    store.commit(Batch(results=[result(made[0], code="delivered"), result(made[1], "held", code="AE", answer=b"MSA")]))
-    store.close()
-    _take_back_to_schema_4(path)
     store.open()
     assert path.with_name(f"{path.name}.schema-4").exists()
     queries = store.queries()
-    assert [queries.deliveries(d.seq)[0].state for d in made] == ["delivered", "held", "queued"]
-    assert queries.attempts(made[1].seq) == []
-    store.move_deliveries([made[1].id], "queued", "released")
-    store.commit(Batch(results=[result(made[1], "queued", attempts=2, code="AR"), result(made[2], "redirected")]))
-    assert [(a.number, a.code) for a in queries.attempts(made[1].seq)] == [(1, "AE"), (2, "AR")]
-    assert [row.state for row in queries.deliveries(made[2].seq)] == ["redirected", "queued"]
+    assert [queries.deliveries(MessageSeq(n))[0].state for n in (1, 2, 3)] == ["delivered", "held", "queued"]
+    (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+    assert (waiting.id, waiting.attempts, waiting.since_us, waiting.redirects) == (3, 3, 0, 0)
+    assert queries.attempts(MessageSeq(2)) == []
+    store.move_deliveries([DeliveryId(2)], "queued", "released")
+    store.commit(Batch(results=[result(DeliveryId(2), "queued", attempts=2, code="AR"), result(waiting, "redirected")]))
+    assert [(a.number, a.code, a.at_us, a.answer) for a in queries.attempts(MessageSeq(2))] == [
+        (1, "AE", T0 + 2, b"MSA"),
+        (2, "AR", T0 + 1, b""),
+    ]
+    assert [row.state for row in queries.deliveries(MessageSeq(3))] == ["redirected", "queued"]
     queries.close()
     store.close()
-
-
-def _take_back_to_schema_4(path):
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("DROP TABLE attempt")
-    db.execute("DROP TABLE delivery_more")
-    db.execute("PRAGMA user_version = 4")
-    db.close()
