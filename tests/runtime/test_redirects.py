@@ -330,6 +330,34 @@ class TestHours:
             await until(lambda n=attempts: pair.rows()[0].attempts == n)
             assert pair.states() == [(EPR, "queued" if days == 1 else "held")]
 
+    async def test_a_closed_night_is_no_reason_to_go_elsewhere(self, pair) -> None:
+        """It is down and closed: what waits, waits for its hours; and the limit runs in them only."""
+        policy = Policy(
+            on_unreachable=Action("retry", most_age_s=1800.0, then="redirect", to=SPARE),
+            first_s=60.0,
+            most_s=60.0,
+            jitter=0.0,
+        )
+        table = night(pair.clock)
+        pair.clock.ahead_s = 1800.0 + 3600.0 - 120.0  # it closes in two minutes
+        lane = pair.make(ScriptedSink(*[DOWN] * 99), policy, table=table)
+        pair.start()
+        await pair.feed(2)
+        await until(lambda: lane.state == "down")
+        pair.clock.ahead_s += 3600.0
+        lane._wake_all()
+        await until(lambda: lane.last_note.startswith("closed until"))
+        await turns(50)
+        assert pair.states(1) == pair.states(2) == [(EPR, "queued")]
+        pair.clock.ahead_s = 86400.0 + 1800.0 + 60.0  # open again, and down for a minute or three of open time
+        lane._wake_all()
+        await until(lambda: len(pair.sinks[EPR].sent) >= 2)
+        await turns(50)
+        assert pair.states(2) == [(EPR, "queued")]
+        pair.clock.ahead_s = 86400.0 + 3600.0
+        lane._wake_all()
+        await until(lambda: pair.states(1) == OVER and pair.states(2) == OVER)
+
 
 class TestWholeEngine:
     """Channel files, the pipeline's forms and character sets, and a stop at the worst moment."""
@@ -347,6 +375,20 @@ class TestWholeEngine:
         assert "Müller".encode() in body
         assert b"|UNICODE UTF-8" in body
         assert "Müller".encode("latin-1") in site.kept.bodies("adt/out")[0]
+
+    async def test_the_key_of_what_takes_over_is_read_off_what_it_gets(self, tmp_path) -> None:
+        destinations = (
+            "{out: {mllp: {host: h, port: 1}}, first: {kept: {}, on_refused: redirect(second)},"
+            " second: {mllp: {host: 127.0.0.1, port: 1}, order_by: PID-3.1, lanes: 2}}"
+        )
+        site = SiteUnderTest(tmp_path / "s", {"adt": channel(destinations=destinations, routes="[{to: first}]")})
+        site.kept.sinks["adt/first"] = ScriptedSink(Refused("AE"))
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(messages.adt(control_id="A1", mrn="4711"))
+            await until(lambda: site.delivery_states() == ["redirected", "queued"])
+            queries = site.store.queries()
+            assert queries.deliveries(MessageSeq(1))[1].key == "4711"
 
     async def test_a_file_says_who_takes_over_and_the_metrics_tell(self, tmp_path) -> None:
         destinations = "{out: {kept: {}, on_refused: {204: redirect(spare), otherwise: skip}}, spare: {kept: {}}}"
