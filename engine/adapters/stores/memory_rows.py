@@ -4,10 +4,10 @@ import threading
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
-from engine.adapters.stores.codes import DAMAGED_NOTE
+from engine.adapters.stores.codes import DAMAGED_NOTE, FIRST_ATTEMPTS, LAST_ATTEMPTS
 from engine.adapters.stores.reading import with_damage
 from engine.model.audit import AuditRow
-from engine.model.envelope import Delivery, Intake
+from engine.model.envelope import Delivery, DeliveryResult, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.ports.operations import Pause, Progress
 from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
@@ -44,6 +44,28 @@ class DeliveryRow:
     counted_from: int = 0
     redirects: int = 0
     attempts: list[StoredAttempt] = field(default_factory=list)
+
+    def keep_attempt(self, result: DeliveryResult) -> None:
+        """An attempt that did not end the delivery; `stored` still is the attempt before."""
+        again = self.stored.attempts > 0 and result.code == self.stored.code == "unreachable"
+        if not again:
+            self._keep(result.attempts, result.at_us, result.code, result.note, result.answer)
+        if result.attempts > FIRST_ATTEMPTS + LAST_ATTEMPTS:
+            self.attempts = [
+                attempt
+                for at, attempt in enumerate(self.attempts)
+                if attempt.number <= FIRST_ATTEMPTS or at >= len(self.attempts) - LAST_ATTEMPTS
+            ]
+
+    def keep_last_attempt(self) -> None:
+        """Before a person's move: `stored` is to say what the person did."""
+        stored = self.stored
+        if stored.attempts and stored.code:
+            self._keep(stored.attempts, stored.done_at_us, stored.code, stored.note, stored.answer)
+
+    def _keep(self, number: int, at_us: int, code: str, note: str, answer: bytes) -> None:
+        if all(attempt.number != number for attempt in self.attempts):
+            self.attempts.append(StoredAttempt(self.stored.id, number, at_us, code, note, answer))
 
 
 @dataclass(slots=True)

@@ -5,13 +5,14 @@ from zlib import crc32
 
 import pytest
 
-from engine.adapters.stores.codes import lane_salt
+from engine.adapters.stores.codes import delivery_crc, lane_salt
 from engine.adapters.stores.health import check
 from engine.adapters.stores.schema import APPLICATION_ID, Migration, back_up, load_migrations, migrate
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch, DraftDelivery
+from engine.model.ids import DeliveryId, MessageSeq
 from engine.ports.store import StoreError
-from engine.testing.store_contract import EPR, FIRST, LAB, intake
+from engine.testing.store_contract import EPR, FIRST, LAB, T0, intake, result
 
 FIRST_STEP = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);")
 SECOND_STEP = Migration(2, "second", "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x * 10;")
@@ -213,6 +214,43 @@ def test_a_store_of_the_first_schema_is_brought_up_with_what_is_in_it(path):
     assert len(store.queued(LAB, EPR, FIRST, 10)) == 1
     store.close()
     assert path.with_name(f"{path.name}.schema-1").exists()
+
+
+def test_a_store_from_before_attempts_were_kept_goes_on_with_its_deliveries(path):
+    """Schema 4 to 5: what was queued, held and done is as it was, and from now on attempts are kept."""
+    path.parent.mkdir()
+    before = sqlite3.connect(path, isolation_level=None)
+    migrate(before, path, load_migrations()[:4])
+    before.execute("INSERT INTO channel (id, name) VALUES (1, 'lab')")
+    before.execute("INSERT INTO lane (id, channel, destination) VALUES (1, 1, 'epr')")
+    for seq, (state, attempts, code) in enumerate([(1, 1, "delivered"), (2, 1, "AE"), (0, 3, "unreachable")], 1):
+        body = b"MSH|%d" % seq
+        row = (seq, bytes(16), T0, f"C{seq}", bytes(16), seq, crc32(body))
+        before.execute("INSERT INTO body VALUES (?, ?)", (seq, body))
+        before.execute("INSERT INTO message VALUES (?, ?, 1, 1, ?, '', '', '', ?, ?, 1, 'AA', '', ?, ?, x'')", row)
+        before.execute(
+            "INSERT INTO delivery (id, seq, lane, state, attempts, next_at_us, done_at_us, code, note, maybe_sent,"
+            " crc, answer) VALUES (?, ?, 1, ?, ?, 0, ?, ?, '', 0, ?, x'4D5341')",
+            (seq, seq, state, attempts, T0 + seq if state else 0, code, delivery_crc(body, 1)),
+        )
+    before.close()
+    store = SqliteStore(path)
+    store.open()
+    assert path.with_name(f"{path.name}.schema-4").exists()
+    queries = store.queries()
+    assert [queries.deliveries(MessageSeq(n))[0].state for n in (1, 2, 3)] == ["delivered", "held", "queued"]
+    (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+    assert (waiting.id, waiting.attempts, waiting.since_us, waiting.redirects) == (3, 3, 0, 0)
+    assert queries.attempts(MessageSeq(2)) == []
+    store.move_deliveries([DeliveryId(2)], "queued", "released")
+    store.commit(Batch(results=[result(DeliveryId(2), "queued", attempts=2, code="AR"), result(waiting, "redirected")]))
+    assert [(a.number, a.code, a.at_us, a.answer) for a in queries.attempts(MessageSeq(2))] == [
+        (1, "AE", T0 + 2, b"MSA"),
+        (2, "AR", T0 + 1, b""),
+    ]
+    assert [row.state for row in queries.deliveries(MessageSeq(3))] == ["redirected", "queued"]
+    queries.close()
+    store.close()
 
 
 def test_a_store_without_keys_gets_them_and_what_waits_in_it_has_none(path):
