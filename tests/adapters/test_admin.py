@@ -20,7 +20,7 @@ from engine.adapters.control_client import AskFailed, ControlClient, NotRunning
 from engine.adapters.control_socket import connect
 from engine.adapters.metrics import PrometheusMeter
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
-from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order, OrderRefused
+from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order
 from engine.ports.operations import Pause
 from engine.ports.store import StoreBusy
 
