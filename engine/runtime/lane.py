@@ -68,6 +68,8 @@ class Lane:
         """What wakes those connections that have nothing to do now."""
         self._draining = False
         self._stopped = False
+        self.stopped_at: set[MessageSeq] = set()
+        """The messages that it stands still for."""
         self.is_paused = False
         self._still = 0
         self._in_hand: set[DeliveryId] = set()
@@ -138,6 +140,7 @@ class Lane:
         if self._gate is not None:
             self._gate.retry_now()
         self._stopped = False
+        self.stopped_at.clear()
         self._wake_all()
 
     # -- a person's hand ------------------------------------------------------------------------
@@ -229,11 +232,14 @@ class Lane:
         if self.is_paused or self._still:
             if not self._in_hand:
                 self.state = "paused" if self.is_paused else "waiting"
-            return None
-        if self._stopped:
-            self.state = "stopped"
+                if self.is_paused and not self._still:
+                    self._window.load()
             return None
         window = self._window
+        if self._stopped:
+            window.load()  # so that it can be said what comes next
+            self.state = "stopped"
+            return None
         if not window.load():
             self.state = "idle"
             return window.wait_s()
@@ -319,7 +325,9 @@ class Lane:
                 continue
             step = self._ends.settle(delivery, outcome, more=more)
             if not isinstance(step, (Done, SetAside, Redirect)):
-                self._stopped = self._stopped or isinstance(step, Stop)
+                if isinstance(step, Stop):
+                    self._stopped = True
+                    self.stopped_at.add(delivery.seq)
                 back.append(delivery)
         self._window.settled(batch, back)
         self._in_hand.difference_update(delivery.id for delivery in batch)
