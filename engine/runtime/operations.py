@@ -301,7 +301,7 @@ class Operator:
             moved.setdefault((channel, destination), set()).add(seq)
         for place, seqs in moved.items():
             if (lane := lanes.get(place)) is not None:
-                lane.reread(go_on=act in ("retry", "release") or not lane.stopped_at.isdisjoint(seqs))
+                lane.reread(go_on=act in ("retry", "release") or lane.head in seqs)
 
     def _grown(self, changed: Changed) -> None:
         for name, destination in changed.grown:
@@ -586,7 +586,7 @@ def _cut(text: str) -> str:
 
 def _stopped_at(channel: RunningChannel, seq: MessageSeq) -> list[Lane]:
     """Lanes that stand still for this message: a release lets them try again."""
-    return [lane for lane in channel.lanes.values() if seq in lane.stopped_at]
+    return [lane for lane in channel.lanes.values() if lane.is_stopped and lane.head == seq]
 
 
 def _digest(order: Order) -> bytes:

@@ -12,7 +12,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import MESSAGE_MOVES
 from engine.ports.operations import ACT_TO, Change, Changed
 
-AddDelivery = Callable[[Row, ChannelName, DestinationName, bytes | None], DeliveryRow]
+AddDelivery = Callable[[Row, ChannelName, DestinationName, bytes | None, str | None, bool], DeliveryRow]
 
 
 class MemoryOperations:
@@ -134,7 +134,7 @@ class MemoryOperations:
                 tally.leave(seq, f"it cannot be sent to {destination} again: {DAMAGED_NOTE}")
                 return
         for key, row in wanted.items():
-            self._add(self._rows.messages[seq], *key, row.stored.body)
+            self._add(self._rows.messages[seq], *key, row.stored.body, row.stored.key, row.stored.urgent)
             tally.grown[key] = None
         tally.messages.append(seq)
         tally.deliveries += len(wanted)

@@ -197,12 +197,12 @@ class Operations:
         if not wanted:
             tally.leave(seq, NEVER_DELIVERED)
             return
-        for lane, destination, _, crc, _, _, _, body in wanted:
+        for lane, destination, _, crc, _, _, _, body, *_ in wanted:
             if fault := fault_of(body, lane, crc):
                 tally.leave(seq, f"it cannot be sent to {destination} again: {fault}")
                 return
-        for lane, destination, body_id, crc, channel, *_ in wanted:
-            draft.add_resend(seq, lane, body_id, crc)
+        for lane, destination, body_id, crc, channel, _, _, _, key, urgent in wanted:
+            draft.add_resend(seq, lane, body_id, crc, key, bool(urgent))
             tally.grown[channel, destination] = None
         tally.messages.append(seq)
         tally.deliveries += len(wanted)
