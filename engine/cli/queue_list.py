@@ -28,7 +28,8 @@ def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_
     Of the engine that runs: the state of each destination (idle, sending, waiting, stopped for a person, down, paused),
     how many deliveries are queued and held, how old the oldest is, the message that goes next and how often it was
     tried, what the last attempt came to, and where order_by is set, how many keys are held up by a delivery that waits
-    for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped, down or paused.
+    for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped, down or
+    paused.
     """
     from engine.cli.engine_access import RunningEngine
 

@@ -209,6 +209,17 @@ class TestDeliveries:
             assert states(site) == {"redirected": 5}
             assert site.kept.bodies("adt/out") == []
 
+    async def test_what_goes_elsewhere_is_written_as_that_destination_wants_it(self, tmp_path, adt) -> None:
+        two = channel(destinations="{out: {kept: {}}, spare: {kept: {}, charset: UNICODE UTF-8, order_by: PID-3.1}}")
+        site = SiteUnderTest(tmp_path / "s", {"adt": two})
+        async with site.running() as engine:
+            await pause(site)
+            await send(site, adt(control_id="A1", family="M\u00fcller", charset="8859/1").replace(b"\xc3\xbc", b"\xfc"))
+            assert (await engine.control.operate(Order("redirect", by(), members(site), to=SPARE))).deliveries == 1
+            (body,) = await site.delivered("adt/spare", 1)
+            assert "M\u00fcller".encode() in body
+            assert b"UNICODE UTF-8" in body
+
     async def test_a_redirect_to_nowhere_is_refused_with_nothing_done(self, site, adt) -> None:
         async with site.running() as engine:
             await waiting(site, adt, 1)

@@ -99,7 +99,7 @@ class MemoryOperations:
                 if stored.destination == change.to:
                     tally.leave(stored.seq, f"it goes to {stored.destination} already")
                     continue
-                self._redirect(id_, DraftDelivery(change.to, None))
+                self._redirect(id_, change.takes_over.get(id_) or DraftDelivery(change.to, None))
                 tally.grown[stored.channel, change.to] = None
             if change.act == "retry":
                 row.stored = replace(stored, next_at_us=0)
