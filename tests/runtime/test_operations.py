@@ -13,11 +13,11 @@ from engine.model.finding import load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unreachable
 from engine.ports.control import Order, OrderRefused
-from engine.ports.operations import INTAKE, By
+from engine.ports.operations import ACT_FROM, INTAKE, By
 from engine.ports.store import StoreFull
 from engine.runtime import operations
 from engine.runtime.lane import Lane
-from engine.runtime.operations import Operator
+from engine.runtime.message_orders import MessageOrders
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, err
 from tests.runtime.parts import ScriptedSink, until
 
@@ -318,18 +318,18 @@ class TestOnce:
             await send(site, *(adt(control_id=f"A{n}") for n in range(10)))
             await site.delivered("adt/out", 10)
             await pause(site)
-            gather, slices = Operator._gather, [0]
+            gather, slices = MessageOrders.gather, [0]
 
             async def cut(self, *args):
                 slices[0] += 1
                 if slices[0] == 3:
                     raise RuntimeError("killed here")
-                await gather(self, *args)
+                return await gather(self, *args)
 
-            monkeypatch.setattr(Operator, "_gather", cut)
+            monkeypatch.setattr(MessageOrders, "gather", cut)
             with pytest.raises(RuntimeError, match="killed here"):
                 await engine.control.operate(order)
-            monkeypatch.setattr(Operator, "_gather", gather)
+            monkeypatch.setattr(MessageOrders, "gather", gather)
         async with site.running() as engine:
             assert len(members(site)) == 16
             report = await engine.control.operate(order)
@@ -438,6 +438,33 @@ class TestRecord:
         assert "Testperson" not in caplog.text
 
 
+async def test_a_bulk_gives_others_their_turn_between_its_slices(site, adt, monkeypatch) -> None:
+    """Counted, not timed: while it runs, what comes in is committed between two slices, never behind all of them."""
+    monkeypatch.setattr(operations, "SLICE", 10)
+    async with site.running() as engine:
+        await waiting(site, adt, 200)
+        done: list[str] = site.store.done
+        operate = site.store.operate
+
+        def watched(change):
+            done.append("slice")
+            return operate(change)
+
+        monkeypatch.setattr(site.store, "operate", watched)
+        wire = await site.wire()
+        done.clear()
+        bulk = asyncio.get_running_loop().create_task(engine.control.operate(Order("hold", by(), members(site))))
+        number = 0
+        while not bulk.done():
+            number += 1
+            await wire.send(adt(control_id=f"B{number}"))
+            await wire.answer()
+        assert (await bulk).deliveries == 200
+        first, last = done.index("slice"), len(done) - done[::-1].index("slice")
+        assert done.count("slice") == 20
+        assert done[first:last].count("commit") >= 10, done
+
+
 # -- under load -----------------------------------------------------------------------------------------
 
 
@@ -472,7 +499,7 @@ async def test_bulk_operations_beside_a_running_engine_keep_order_and_lose_and_d
             if action in ("pause", "resume"):
                 await engine.control.operate(Order(action, by(), lanes=[(ADT, rng.choice([OUT, SPARE]))]))
                 return
-            possible = operations.ACT_FROM[action]  # type: ignore[index]  # one of them
+            possible = ACT_FROM[action]  # type: ignore[index]  # one of them
             wanted = [(id_, state) for id_, state, _ in rows() if state in possible and rng.random() < 0.5]
             if action == "release":
                 released.update(id_ for id_, _ in wanted)
