@@ -151,6 +151,8 @@ class Endings:
                 outcome.note,
                 outcome.answer[:MOST_ANSWER_BYTES],
             )
+            if delivery.maybe_sent:
+                result.maybe_sent = True
             self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result), more)
             return DONE
         attempts = delivery.attempts + 1
@@ -171,6 +173,7 @@ class Endings:
         )
         self._note(outcome)
         result = DeliveryResult(delivery.id, "queued", attempts, now_us, code=_code(outcome), note=self.last_note)
+        result.maybe_sent = delivery.maybe_sent
         if isinstance(outcome, (Delivered, Refused, Unanswered)):
             result.answer = outcome.answer[:MOST_ANSWER_BYTES]
         return self._carry_out(step, delivery, outcome, result, is_first=is_first, more=more)

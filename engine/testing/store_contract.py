@@ -1194,6 +1194,10 @@ class StoreContract:
         suspected = queries.queued_delivery(made[1][0].id)
         assert suspected is not None and suspected.maybe_sent
         queries.close()
-        store.commit(Batch(results=[result(made[1][0], at_us=T0 * 2)]))
+        store.commit(Batch(results=[result(made[1][0], maybe_sent=True)]))
         store = bench.restart(clean=True)
         assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 9)] == [True, True, False]
+        store = bench.restart(clean=False)
+        queries = store.queries()
+        assert [queries.deliveries(MessageSeq(seq))[0].maybe_sent for seq in (1, 2, 3)] == [False, True, True]
+        queries.close()

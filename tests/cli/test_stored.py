@@ -131,6 +131,16 @@ def test_where_nothing_ever_ran_it_says_so(segmill, site):
     assert "segmill run" in said.err
 
 
+def test_a_store_of_an_earlier_version_is_said(segmill, busy):
+    busy.stop()
+    with closing(sqlite3.connect(busy.folder / "data" / "segmill.db")) as db:
+        db.execute("DROP TABLE link")
+        db.execute("PRAGMA user_version = 5")
+        db.commit()
+    said = segmill("messages", "1", "--site", busy.folder)
+    assert (said.code, "earlier Segmill" in said.err, "segmill run" in said.err) == (74, True, True)
+
+
 def test_the_summary_counts_by_channel_and_by_what_waits(segmill, busy):
     said = segmill("messages", "--site", busy.folder, "--summary", "--json").json
     assert said["messages"]["adt"] == {"processed": 2, "rejected": 1}

@@ -313,6 +313,7 @@ class MemoryStore:
             code=result.code,
             note=result.note,
             answer=result.answer,
+            maybe_sent=row.stored.maybe_sent or (result.maybe_sent and result.state != "queued"),
         )
         if result.ack_code:
             self._amend(AckUpdate(row.stored.seq, result.ack_code, result.ack))
