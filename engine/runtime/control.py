@@ -166,8 +166,10 @@ class EngineControl:
         elif message.raw is None:
             report.leave(message.seq, "its bytes are no longer kept")
         else:
-            result = kept(await channel.process(message.raw, from_us(message.received_at_us)))
-            deliveries = await self._recorded(channel.reprocessed(message.seq, result), channel.offer, report)
+            with channel.turn() as version:
+                result = kept(await channel.process(message.raw, from_us(message.received_at_us)))
+                item = channel.reprocessed(message.seq, result, version)
+                deliveries = await self._recorded(item, channel.offer, report)
             if deliveries is None:
                 return
             if result.state == "held":

@@ -161,6 +161,11 @@ class Lane:
         self._stopped = False
         self._wake.set()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether each end that it reported is on stable storage."""
+        return not self._unrecorded
+
     def drain(self) -> None:
         """Finish the attempt at hand and start no other."""
         self._draining = True

@@ -1,0 +1,415 @@
+"""A site's channels, lanes and ports while they run: each made from its files, so that a reload can exchange it.
+
+Order of the opening: channels with their lanes, then fragments that the last run left, then ports: nobody is answered
+before everything behind the answer stands.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from engine.adapters.errors import ConfigError
+from engine.adapters.metrics import PrometheusMeter
+from engine.config.entries import Destination
+from engine.config.fragments import Batches
+from engine.config.kinds import Kinds
+from engine.config.listen import ListenMllp
+from engine.config.settings import SiteSettings
+from engine.config.site import LoadedChannel
+from engine.exit_codes import CONFIGURATION, UNREACHABLE
+from engine.failures import EngineFailed
+from engine.model.ids import ChannelName, DestinationName
+from engine.pipeline.answer import APP_ACK, AnswerSettings
+from engine.pipeline.compile import compile_channel
+from engine.pipeline.registry import load_steps
+from engine.ports.clock import Clock
+from engine.ports.source import SourceUnavailable
+from engine.ports.store import StoreQueries
+from engine.runtime.answers import DeliveredAnswers
+from engine.runtime.app_acks import AppAcks
+from engine.runtime.channels import Edition, RunningChannel
+from engine.runtime.committer import Committer
+from engine.runtime.drift import channel_drift
+from engine.runtime.inlet import TellingReceiver
+from engine.runtime.intake import Receiver
+from engine.runtime.joining import start_fragments
+from engine.runtime.lane import Lane, LaneSettings
+from engine.runtime.listener import Listener
+from engine.runtime.recent import Recent
+from engine.runtime.room import Room
+from engine.runtime.sequence import SequenceNumbers
+from engine.runtime.sources import RunningSource, SharedPlace, shared_places
+from engine.runtime.tasks import Tasks
+from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
+from engine.wiring import StepTimer, back_to_the_sender, connections_possible, in_words, listener_settings, policy_of
+
+log = logging.getLogger("segmill")
+
+MOST_REMEMBERED_IDS = 200_000
+
+ReceiverT = TypeVar("ReceiverT", bound=Receiver)
+
+PortPlace = tuple[str, int, str]
+"""Host, port, and the channel's name where the port is a free one: each of those is a port of its own."""
+
+
+@dataclass(slots=True, eq=False)
+class OpenPort:
+    """One MLLP port with the channels that share it, in order of their names."""
+
+    channels: list[LoadedChannel]
+    listener: Listener
+    receiver: Receiver
+
+    @property
+    def name(self) -> str:
+        """How logs and metrics call it."""
+        return "+".join(channel.name for channel in self.channels)
+
+
+@dataclass(slots=True, eq=False)
+class OpenSource:
+    """One source of another kind."""
+
+    shared: SharedPlace
+    source: RunningSource
+
+
+class Assembly:
+    """What runs for a site, by name and place. `site` is its folder."""
+
+    def __init__(
+        self,
+        site: Path,
+        settings: SiteSettings,
+        kinds: Kinds,
+        clock: Clock,
+        meter: PrometheusMeter,
+        committer: Committer,
+        queries: StoreQueries,
+        tasks: Tasks,
+    ) -> None:
+        self.site = site
+        self.settings = settings
+        self.kinds = kinds
+        self.clock = clock
+        self.meter = meter
+        self.committer = committer
+        self.queries = queries
+        self.tasks = tasks
+        self.channels: dict[ChannelName, RunningChannel] = {}
+        self.leaving: dict[ChannelName, RunningChannel] = {}
+        """Those that the files no longer have, while they still owe something."""
+        self.ports: dict[PortPlace, OpenPort] = {}
+        self.sources: dict[tuple[str, str], OpenSource] = {}
+        self.closing: list[Listener | RunningSource] = []
+        """Ports that no longer listen, while they answer what is in hand."""
+        self.addresses: dict[str, tuple[str, int]] = {}
+        self.lane_tasks: dict[Lane, asyncio.Task[None]] = {}
+        self.line_tasks: dict[ChannelName, list[asyncio.Task[None]]] = {}
+        self.has_room = True
+        self.recent = Recent((), True)
+        self.room = Room()
+
+    # -- all of it ------------------------------------------------------------------------------
+
+    async def open_channels(self, site_channels: Sequence[LoadedChannel]) -> None:
+        """Channels and lanes; nobody can send yet. Raises EngineFailed."""
+        for loaded in site_channels:
+            edition = await self.edition(loaded)
+            self.channels[loaded.name] = await self.channel(loaded, edition)
+        await self.start_workers([channel for channel in self.channels.values() if channel.isolated is not None])
+        for channel in self.channels.values():
+            self.start(channel)
+            await start_fragments(channel, self.committer, self.queries, self.clock, self.tasks)
+
+    async def open_ports(self, site_channels: Sequence[LoadedChannel]) -> None:
+        """Where senders connect. Raises EngineFailed."""
+        longest = max((c.duplicates_window_us for c in self.channels.values()), default=0)
+        if longest:
+            since_us = self.clock.now_us() - longest
+            known = await self.committer.call(lambda store: store.recent_ids(since_us, MOST_REMEMBERED_IDS))
+            self.recent = Recent(*known)
+        self.room = Room(waiting=lambda: self.committer.waiting_bytes)
+        self.set_bounds(site_channels)
+        for place, sharing in ports_of(site_channels).items():
+            port = self.port(sharing)
+            self.addresses |= dict.fromkeys((c.name for c in sharing), await self.listen(port, place))
+            self.ports[place] = port
+        for shared in shared_places(site_channels):
+            opened = self.source(shared)
+            self.sources[source_place(shared)] = opened
+            await self.start_source(opened)
+
+    def set_bounds(self, site_channels: Sequence[LoadedChannel]) -> None:
+        """Of all ports together. The largest message a port takes must fit, and one behind it."""
+        limits = self.settings.limits
+        largest = max((channel.file.listen.max_message for channel in site_channels), default=0)
+        self.room.most_connections = min(limits.connections, connections_possible())
+        self.room.most_bytes = max(limits.intake_memory, 2 * largest)
+
+    @property
+    def listeners(self) -> list[Listener | RunningSource]:
+        """Every way in, also those that are being closed."""
+        return [
+            *(port.listener for port in self.ports.values()),
+            *(opened.source for opened in self.sources.values()),
+            *self.closing,
+        ]
+
+    @property
+    def receivers(self) -> list[Receiver]:
+        """Intake of every way in."""
+        return [
+            *(port.receiver for port in self.ports.values()),
+            *(receiver for opened in self.sources.values() for receiver in opened.source.receivers),
+        ]
+
+    @property
+    def listening(self) -> dict[ChannelName, Listener | RunningSource]:
+        """Where each channel's messages come from."""
+        found: dict[ChannelName, Listener | RunningSource] = {}
+        for port in self.ports.values():
+            found |= dict.fromkeys((channel.name for channel in port.channels), port.listener)
+        for opened in self.sources.values():
+            found |= dict.fromkeys((channel.name for channel in opened.shared.channels), opened.source)
+        return found
+
+    @property
+    def everyone(self) -> Iterable[RunningChannel]:
+        """All channels, also those that are leaving."""
+        return [*self.channels.values(), *self.leaving.values()]
+
+    # -- channels -------------------------------------------------------------------------------
+
+    async def edition(self, loaded: LoadedChannel) -> Edition:
+        """A channel's files, compiled and recorded; a worker of it has yet to start. Raises EngineFailed."""
+        try:
+            compiled = compile_channel(loaded, load_steps())
+        except ConfigError as error:
+            raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
+        version = await self.committer.call(lambda store: store.channel_version(loaded.name, loaded.files))
+        isolated = None
+        if compiled.isolated:
+            workers = self.settings.workers
+            isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
+        asked = loaded.file.validation
+        profile = loaded.profiles.get(asked.profile) if asked is not None else None
+        return Edition(
+            compiled,
+            version,
+            AnswerSettings.of(loaded.file.ack),
+            loaded.file.ack.when == "stored",
+            int(loaded.file.duplicates.window * 1_000_000),
+            isolated,
+            channel_drift(
+                loaded.name, profile, self.meter.channel(loaded.name), wanted=asked is not None and asked.drift
+            ),
+        )
+
+    async def channel(self, loaded: LoadedChannel, edition: Edition) -> RunningChannel:
+        """A channel that is not there yet, with its lanes; nothing of it runs. Raises EngineFailed."""
+        lanes = [await self.lane(loaded, name, found) for name, found in destinations_of(loaded).items()]
+        meter = self.meter.channel(loaded.name)
+        channel = RunningChannel(
+            edition.compiled,
+            edition.version,
+            edition.answers,
+            lanes,
+            meter,
+            ack_when_stored=edition.ack_when_stored,
+            duplicates_window_us=edition.duplicates_window_us,
+            isolated=edition.isolated,
+            committer=self.committer,
+            timer=StepTimer(self.clock, meter),
+            drift=edition.drift,
+        )
+        if loaded.file.sequence == "on":
+            channel.sequences = await self.sequences(loaded.name)
+        self.set_answers(channel, loaded)
+        return channel
+
+    async def sequences(self, name: ChannelName) -> SequenceNumbers:
+        """The links of a channel's senders, as the store has them."""
+        return SequenceNumbers(await self.committer.call(lambda store: store.last_sequences(name)))
+
+    def set_answers(self, channel: RunningChannel, loaded: LoadedChannel) -> None:
+        """Who gives the answers that do not leave with the commit, by the channel's edition and its lanes now."""
+        waits_for, ack = channel.answers.waits_for, loaded.file.ack
+        before = channel.delivered
+        if before is not None and before.destination == waits_for:
+            before.change(channel.compiled.fallback_charset, channel.answers, ack.timeout)
+        else:
+            if before is not None:
+                before.is_retired = True
+            channel.delivered = self._delivered_answers(channel, ack.timeout) if waits_for else None
+        if channel.delivered is not None and channel.lanes[waits_for].watcher is not channel.delivered:
+            channel.lanes[waits_for].watch(channel.delivered)
+        if ack.connect_back is None:
+            channel.app_ack = None
+        elif channel.app_ack is None:
+            channel.app_ack = AppAcks(channel.name, self.committer, self.queries, channel.offer)
+
+    def _delivered_answers(self, channel: RunningChannel, timeout_s: float) -> DeliveredAnswers:
+        return DeliveredAnswers(
+            channel.name,
+            channel.compiled.fallback_charset,
+            channel.answers,
+            timeout_s,
+            committer=self.committer,
+            queries=self.queries,
+            clock=self.clock,
+            meter=channel.meter,
+        )
+
+    async def start_workers(self, channels: Sequence[RunningChannel | tuple[ChannelName, Edition]]) -> None:
+        """Own code that does not load is told of now, and no message waits for a process to start. EngineFailed."""
+        named = [(c.name, c.isolated) if isinstance(c, RunningChannel) else (c[0], c[1].isolated) for c in channels]
+        starts = [isolated.start() for _, isolated in named if isolated is not None]
+        for (name, _), end in zip(named, await asyncio.gather(*starts, return_exceptions=True), strict=True):
+            if isinstance(end, WorkerFailed):
+                raise EngineFailed(f"channel {name}: {end}", CONFIGURATION) from end
+            if end is not None:
+                raise end
+
+    def start(self, channel: RunningChannel) -> None:
+        """Let a new channel work; its port comes later."""
+        self.line_tasks[channel.name] = [
+            self.tasks.spawn(channel.line.run(), f"line {channel.name}"),
+            self.tasks.spawn(channel.backlog.run(), f"backlog {channel.name}"),
+        ]
+        for lane in channel.lanes.values():
+            self.start_lane(lane)
+
+    # -- lanes ----------------------------------------------------------------------------------
+
+    async def lane(self, loaded: LoadedChannel, name: str, destination: Destination) -> Lane:
+        """A lane that does not run yet. Raises EngineFailed for settings that cannot be used."""
+        try:
+            sink = self.kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+                destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self.clock
+            )
+        except ConfigError as error:
+            raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
+        settings = LaneSettings(
+            loaded.name, DestinationName(name), policy_of(destination.policy), destination.policy.window
+        )
+        # A sink that takes several at a time has a batch beyond the window in doubt when the engine dies.
+        in_doubt = settings.window + sink.max_batch - 1
+        await self.committer.call(
+            lambda store: store.lane_window(settings.channel, settings.destination, in_doubt),
+        )
+        meter = self.meter.lane(loaded.name, name)
+        return Lane(settings, sink, self.queries, self.committer, self.clock, meter)
+
+    def start_lane(self, lane: Lane, after: Lane | None = None) -> None:
+        """Let it deliver; behind `after`, which had its deliveries until now, once nothing of that is in hand."""
+        work = lane.run() if after is None else self._succeed(after, lane)
+        task = self.lane_tasks[lane] = self.tasks.spawn(work, f"deliver {lane.name}")
+        task.add_done_callback(lambda _: self.lane_tasks.pop(lane, None))
+
+    async def _succeed(self, before: Lane, lane: Lane) -> None:
+        """What the one before had in hand ends first, on stable storage: else it would go twice, or out of order."""
+        await self.ended(before)
+        await lane.run()
+
+    async def ended(self, lane: Lane) -> None:
+        """Have a lane finish the attempt at hand, and wait until its end is on stable storage."""
+        lane.drain()
+        task = self.lane_tasks.get(lane)
+        if task is not None:
+            await asyncio.wait({task})
+        while True:
+            await self.committer.settled()
+            if lane.is_settled:
+                return
+
+    # -- ports ----------------------------------------------------------------------------------
+
+    def port(self, sharing: Sequence[LoadedChannel]) -> OpenPort:
+        """A port that is not open yet. Raises EngineFailed for TLS files that cannot be used."""
+        first = sharing[0]
+        mllp = first.file.listen.mllp
+        assert mllp is not None, "ports_of has MLLP alone"
+        receiver = self._receiver(Receiver, [self.channels[c.name] for c in sharing], mllp.batch)
+        try:
+            settings = listener_settings(mllp, first.folder, "+".join(c.name for c in sharing))
+        except ConfigError as error:
+            raise EngineFailed(f"channel {first.name}: {error}", CONFIGURATION) from error
+        listener = Listener(settings, receiver, self.clock, self.meter, self.committer.soon, self.room)
+        return OpenPort(list(sharing), listener, receiver)
+
+    async def listen(self, port: OpenPort, place: PortPlace, *, accept: bool = True) -> tuple[str, int]:
+        """Open it. Raises EngineFailed."""
+        try:
+            return await port.listener.start(accept=accept)
+        except OSError as error:
+            host, number, _ = place
+            where = f"{host}:{number}" if number > 0 else f"a free port of {host}"
+            first = port.channels[0].name
+            raise EngineFailed(f"channel {first} cannot listen on {where}: {in_words(error)}", UNREACHABLE) from error
+
+    def source(self, shared: SharedPlace) -> OpenSource:
+        """A source that is not open yet. Raises EngineFailed for settings that cannot be used."""
+        try:
+            source = RunningSource(
+                shared,
+                self.kinds.sources[shared.source],
+                self.channels,
+                partial(self._receiver, TellingReceiver),
+                self.room,
+                self.clock,
+                self.meter,
+                self.site,
+                self.tasks,
+            )
+        except ConfigError as error:
+            raise EngineFailed(f"channel {shared.channels[0].name}: {error}", CONFIGURATION) from error
+        return OpenSource(shared, source)
+
+    async def start_source(self, opened: OpenSource) -> None:
+        """Open it. Raises EngineFailed."""
+        try:
+            await opened.source.start()
+        except ConfigError as error:
+            raise EngineFailed(f"channel {opened.shared.channels[0].name}: {error}", CONFIGURATION) from error
+        except SourceUnavailable as error:
+            raise EngineFailed(f"channel {opened.shared.channels[0].name}: {error}", UNREACHABLE) from error
+
+    def _receiver(self, kind: type[ReceiverT], channels: Sequence[RunningChannel], batches: Batches) -> ReceiverT:
+        receiver = kind(channels, self.committer, self.queries, self.recent, self.clock, batches)
+        receiver.has_room = self.has_room
+        return receiver
+
+
+def destinations_of(loaded: LoadedChannel) -> dict[str, Destination]:
+    """A channel's lanes: its destinations, and where its application acknowledgements go."""
+    found = dict(loaded.file.destinations)
+    if loaded.file.ack.connect_back is not None:
+        found[APP_ACK] = back_to_the_sender(loaded.file.ack.connect_back)
+    return found
+
+
+def ports_of(channels: Sequence[LoadedChannel]) -> dict[PortPlace, list[LoadedChannel]]:
+    """Channels by the MLLP port they share, in order of their names."""
+    ports: dict[PortPlace, list[LoadedChannel]] = {}
+    for loaded in channels:
+        mllp = loaded.file.listen.mllp
+        if mllp is not None:
+            ports.setdefault(port_place(loaded, mllp), []).append(loaded)
+    return ports
+
+
+def port_place(loaded: LoadedChannel, mllp: ListenMllp) -> PortPlace:
+    """Which port is meant."""
+    return mllp.host, mllp.port, loaded.name if mllp.port == 0 else ""
+
+
+def source_place(shared: SharedPlace) -> tuple[str, str]:
+    """Which source is meant."""
+    place = shared.channels[0].file.listen.options.place
+    return shared.source, place or f"for {shared.channels[0].name} alone"
