@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.assembly import Assembly
+from engine.config.changes import NOT_LIVE, read_state
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
@@ -28,6 +29,7 @@ from engine.model.ids import ChannelName
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
+from engine.reloading import Reloader
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
@@ -56,7 +58,9 @@ class Engine:
         meter: PrometheusMeter | None = None,
         clock: Clock | None = None,
         kinds: Kinds | None = None,
+        reread: Callable[[], LoadedSite] | None = None,
     ) -> None:
+        """`reread`: the site as its files say at a reload, which is for its folder as it stands if not given."""
         if not site.is_valid or site.site is None:
             raise ConfigurationError(site.findings)
         self._site = site
@@ -64,7 +68,10 @@ class Engine:
         self._kinds = kinds or load_kinds()
         self._clock = clock or SystemClock()
         self.meter = meter or PrometheusMeter()
+        self._reread = reread or (lambda: load_site(site.folder, self._kinds, os.environ))
         self._assembly: Assembly | None = None
+        self._reloader: Reloader | None = None
+        self._is_to_reload = False
         self._admin: AdminServer | None = None
         self._failed: EngineFailed | None = None
         self._ended = asyncio.Event()
@@ -86,6 +93,8 @@ class Engine:
             assembly.has_room = self._lookout.has_room
             await assembly.open_ports(self._site.channels)
             self.control.listening = assembly.listening
+            self._reloader = await self._make_reloader(assembly)
+            self.control.reloading = self._reloader
             self._start_admin()
         except StoreError as error:
             await self._abandon()
@@ -99,6 +108,8 @@ class Engine:
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
+        if self._is_to_reload:
+            self.reload_soon()  # the files were read before that was asked
 
     def _open_store(self) -> Assembly:
         try:
@@ -202,6 +213,40 @@ class Engine:
             kept[channel.name] = ages((own.bodies, own.messages), channel.file.duplicates.window)
         return kept, site.size
 
+    async def _make_reloader(self, assembly: Assembly) -> Reloader:
+        return Reloader(assembly, await asyncio.to_thread(read_state, self._site), self._reread, self._take_up)
+
+    def _take_up(self, site: LoadedSite) -> None:
+        """What of the site's own settings is not the assembly's, after a reload."""
+        assert site.site is not None and self._assembly is not None
+        settings = self._settings
+        kept = {name: getattr(settings, name) for name in NOT_LIVE}
+        self._site, self._settings = site, site.site.model_copy(update=kept)
+        self.control.listening = self._assembly.listening
+        limits = self._settings.limits
+        self._lookout.change(limits.free_disk, limits.low_disk)
+        keeping = self.control.keeping
+        assert keeping is not None
+        was_on = keeping.is_on
+        keeping.change(*self._to_keep(site))
+        if keeping.is_on and not was_on:
+            self._tasks.spawn(keeping.run(), "forget")
+
+    def reload_soon(self) -> None:
+        """Take up what the files say, behind a start or reload that is under way; what comes of it is in the log."""
+        reloader = self._reloader
+        if reloader is None:
+            self._is_to_reload = True
+            return
+
+        async def reload() -> None:
+            try:
+                await reloader.reload(wait=True)
+            except Exception as error:  # noqa: BLE001 - before anything was exchanged: what runs goes on
+                log.error("the files could not be taken up, and all runs as before: %s", describe(error))
+
+        self._tasks.spawn(reload(), "reload")
+
     def _make_lookout(self) -> Lookout:
         is_file = self._settings.store_kind == "sqlite"
         return Lookout(
@@ -267,6 +312,8 @@ class Engine:
         def left() -> float:
             return max(0.05, deadline - self._clock.monotonic())
 
+        if self._reloader is not None:
+            await self._reloader.ended()
         if self._committer is not None and not self._committer.dead and self._assembly is not None:
             everyone = self._assembly.everyone
             for channel in everyone:
@@ -329,9 +376,12 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
     A second signal ends the process at once, which is safe at any time: what was acknowledged is stored.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    site = load(folder)
-    if data is not None and site.site is not None:
-        site = moved(site, data)
+
+    def read() -> LoadedSite:
+        found = load(folder)
+        return moved(found, data) if data is not None and found.site is not None else found
+
+    site = read()
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
@@ -344,7 +394,9 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        engine = Engine(site)
+        engine = Engine(site, reread=read)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, engine.reload_soon)
         await engine.start()
     except EngineFailed as failure:
         log.error("%s", failure.sentence)

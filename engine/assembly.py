@@ -6,7 +6,7 @@ before everything behind the answer stands.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from engine.config.entries import Destination
 from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
 from engine.config.listen import ListenMllp
-from engine.config.settings import SiteSettings
+from engine.config.settings import SiteSettings, Workers
 from engine.config.site import LoadedChannel
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
 from engine.failures import EngineFailed
@@ -38,7 +38,7 @@ from engine.runtime.inlet import TellingReceiver
 from engine.runtime.intake import Receiver
 from engine.runtime.joining import start_fragments
 from engine.runtime.lane import Lane, LaneSettings
-from engine.runtime.listener import Listener
+from engine.runtime.listener import Listener, ListenerSettings
 from engine.runtime.recent import Recent
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
@@ -64,11 +64,7 @@ class OpenPort:
     channels: list[LoadedChannel]
     listener: Listener
     receiver: Receiver
-
-    @property
-    def name(self) -> str:
-        """How logs and metrics call it."""
-        return "+".join(channel.name for channel in self.channels)
+    address: tuple[str, int] = ("", 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -104,11 +100,12 @@ class Assembly:
         self.channels: dict[ChannelName, RunningChannel] = {}
         self.leaving: dict[ChannelName, RunningChannel] = {}
         """Those that the files no longer have, while they still owe something."""
+        self.wanted_again: set[ChannelName] = set()
+        """Of those that are leaving, what a reload that is being prepared will keep."""
         self.ports: dict[PortPlace, OpenPort] = {}
         self.sources: dict[tuple[str, str], OpenSource] = {}
         self.closing: list[Listener | RunningSource] = []
         """Ports that no longer listen, while they answer what is in hand."""
-        self.addresses: dict[str, tuple[str, int]] = {}
         self.lane_tasks: dict[Lane, asyncio.Task[None]] = {}
         self.line_tasks: dict[ChannelName, list[asyncio.Task[None]]] = {}
         self.has_room = True
@@ -120,7 +117,7 @@ class Assembly:
     async def open_channels(self, site_channels: Sequence[LoadedChannel]) -> None:
         """Channels and lanes; nobody can send yet. Raises EngineFailed."""
         for loaded in site_channels:
-            edition = await self.edition(loaded)
+            edition = await self.edition(loaded, self.settings.workers)
             self.channels[loaded.name] = await self.channel(loaded, edition)
         await self.start_workers([channel for channel in self.channels.values() if channel.isolated is not None])
         for channel in self.channels.values():
@@ -137,11 +134,11 @@ class Assembly:
         self.room = Room(waiting=lambda: self.committer.waiting_bytes)
         self.set_bounds(site_channels)
         for place, sharing in ports_of(site_channels).items():
-            port = self.port(sharing)
-            self.addresses |= dict.fromkeys((c.name for c in sharing), await self.listen(port, place))
+            port = self.port(sharing, self.channels)
+            await self.listen(port, place)
             self.ports[place] = port
         for shared in shared_places(site_channels):
-            opened = self.source(shared)
+            opened = self.source(shared, self.channels)
             self.sources[source_place(shared)] = opened
             await self.start_source(opened)
 
@@ -180,22 +177,26 @@ class Assembly:
         return found
 
     @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where each channel with an MLLP port listens."""
+        return {channel.name: port.address for port in self.ports.values() for channel in port.channels}
+
+    @property
     def everyone(self) -> Iterable[RunningChannel]:
         """All channels, also those that are leaving."""
         return [*self.channels.values(), *self.leaving.values()]
 
     # -- channels -------------------------------------------------------------------------------
 
-    async def edition(self, loaded: LoadedChannel) -> Edition:
+    async def edition(self, loaded: LoadedChannel, workers: Workers) -> Edition:
         """A channel's files, compiled and recorded; a worker of it has yet to start. Raises EngineFailed."""
         try:
-            compiled = compile_channel(loaded, load_steps())
+            compiled = await asyncio.to_thread(compile_channel, loaded, load_steps())
         except ConfigError as error:
             raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
         version = await self.committer.call(lambda store: store.channel_version(loaded.name, loaded.files))
         isolated = None
         if compiled.isolated:
-            workers = self.settings.workers
             isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
         asked = loaded.file.validation
         profile = loaded.profiles.get(asked.profile) if asked is not None else None
@@ -330,36 +331,30 @@ class Assembly:
 
     # -- ports ----------------------------------------------------------------------------------
 
-    def port(self, sharing: Sequence[LoadedChannel]) -> OpenPort:
+    def port(self, sharing: Sequence[LoadedChannel], channels: Mapping[ChannelName, RunningChannel]) -> OpenPort:
         """A port that is not open yet. Raises EngineFailed for TLS files that cannot be used."""
-        first = sharing[0]
-        mllp = first.file.listen.mllp
-        assert mllp is not None, "ports_of has MLLP alone"
-        receiver = self._receiver(Receiver, [self.channels[c.name] for c in sharing], mllp.batch)
-        try:
-            settings = listener_settings(mllp, first.folder, "+".join(c.name for c in sharing))
-        except ConfigError as error:
-            raise EngineFailed(f"channel {first.name}: {error}", CONFIGURATION) from error
+        settings = port_settings(sharing)
+        receiver = self._receiver(Receiver, [channels[c.name] for c in sharing], _mllp(sharing).batch)
         listener = Listener(settings, receiver, self.clock, self.meter, self.committer.soon, self.room)
         return OpenPort(list(sharing), listener, receiver)
 
-    async def listen(self, port: OpenPort, place: PortPlace, *, accept: bool = True) -> tuple[str, int]:
-        """Open it. Raises EngineFailed."""
+    async def listen(self, port: OpenPort, place: PortPlace, *, accept: bool = True) -> None:
+        """Open it; not `accept`: take the address, and let nobody in yet. Raises EngineFailed."""
         try:
-            return await port.listener.start(accept=accept)
+            port.address = await port.listener.start(accept=accept)
         except OSError as error:
             host, number, _ = place
             where = f"{host}:{number}" if number > 0 else f"a free port of {host}"
             first = port.channels[0].name
             raise EngineFailed(f"channel {first} cannot listen on {where}: {in_words(error)}", UNREACHABLE) from error
 
-    def source(self, shared: SharedPlace) -> OpenSource:
+    def source(self, shared: SharedPlace, channels: Mapping[ChannelName, RunningChannel]) -> OpenSource:
         """A source that is not open yet. Raises EngineFailed for settings that cannot be used."""
         try:
             source = RunningSource(
                 shared,
                 self.kinds.sources[shared.source],
-                self.channels,
+                channels,
                 partial(self._receiver, TellingReceiver),
                 self.room,
                 self.clock,
@@ -384,6 +379,21 @@ class Assembly:
         receiver = kind(channels, self.committer, self.queries, self.recent, self.clock, batches)
         receiver.has_room = self.has_room
         return receiver
+
+
+def port_settings(sharing: Sequence[LoadedChannel]) -> ListenerSettings:
+    """A port's settings, with its certificates as they are now. Raises EngineFailed."""
+    first = sharing[0]
+    try:
+        return listener_settings(_mllp(sharing), first.folder, "+".join(channel.name for channel in sharing))
+    except ConfigError as error:
+        raise EngineFailed(f"channel {first.name}: {error}", CONFIGURATION) from error
+
+
+def _mllp(sharing: Sequence[LoadedChannel]) -> ListenMllp:
+    mllp = sharing[0].file.listen.mllp
+    assert mllp is not None, "ports_of has MLLP alone"
+    return mllp
 
 
 def destinations_of(loaded: LoadedChannel) -> dict[str, Destination]:

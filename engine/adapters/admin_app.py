@@ -33,6 +33,7 @@ MAX_SEQS: Final = 10_000
 READY_TIMEOUT_S: Final = 2.0
 STATUS_TIMEOUT_S: Final = 10.0
 ACTION_TIMEOUT_S: Final = 60.0
+RELOAD_TIMEOUT_S: Final = 60.0
 STALLED_AFTER_S: Final = 30.0
 """A disk may stall for seconds and the engine only waits (reliability.md D5): killing it would not help."""
 
@@ -164,7 +165,8 @@ BodyT = TypeVar("BodyT", bound=SeqsBody)
 
 
 def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
-    """GET /v1/status and /v1/retention (a POST to it confirms); POST /v1/release, resend, reprocess and discard."""
+    """GET /v1/status, /v1/plan and /v1/retention (a POST to it confirms); POST /v1/reload, release, resend,
+    reprocess and discard."""
 
     async def status(request: Request) -> Response:
         is_ready, why_not = await calls.ask(control.ready(), READY_TIMEOUT_S)
@@ -182,6 +184,12 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
     async def retention(request: Request) -> Response:
         found = await calls.ask(control.retention(confirm=request.method == "POST"), READY_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, **asdict(found)})
+
+    async def plan(request: Request) -> Response:
+        return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.plan(), RELOAD_TIMEOUT_S))})
+
+    async def reload(request: Request) -> Response:
+        return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.reload(), RELOAD_TIMEOUT_S))})
 
     async def release(request: Request) -> Response:
         body = await _read(request, SeqsBody)
@@ -203,6 +211,8 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
     return [
         Route("/v1/status", _guarded(status)),
         Route("/v1/retention", _guarded(retention), methods=["GET", "POST"]),
+        Route("/v1/plan", _guarded(plan)),
+        Route("/v1/reload", _guarded(reload), methods=["POST"]),
         Route("/v1/release", _guarded(release), methods=["POST"]),
         Route("/v1/resend", _guarded(resend), methods=["POST"]),
         Route("/v1/reprocess", _guarded(reprocess), methods=["POST"]),

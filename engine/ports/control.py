@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.ports.reload import ReloadReport
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,6 +70,14 @@ class Control(Protocol):
 
     async def ready(self) -> tuple[bool, str]:
         """Whether intake is open, and the sentence that says why not."""
+        ...
+
+    async def plan(self) -> ReloadReport:
+        """What a reload would do now; nothing is touched."""
+        ...
+
+    async def reload(self) -> ReloadReport:
+        """Take up what the site's files say, all of it or nothing."""
         ...
 
     async def retention(self, *, confirm: bool) -> RetentionReport:

@@ -153,6 +153,10 @@ class RunningChannel:
         finally:
             turns.end()
 
+    async def quiet(self) -> None:
+        """Wait until no message is between its pipeline and the store."""
+        await self._turns.over()
+
     @property
     def joins_fragments(self) -> bool:
         """Whether messages that come in fragments are joined here."""
@@ -165,8 +169,11 @@ class RunningChannel:
 
     @property
     def is_in_turn(self) -> bool:
-        """Whether fragments are at work, so that what comes behind them must wait for its turn."""
-        return self.fragments is not None and len(self.line) > 0
+        """Whether something is at work that what comes behind it must not overtake.
+
+        Fragments, a process of the channel's, and after a reload that changed `ack`, what was answered when stored.
+        """
+        return len(self.line) > 0 or (self.backlog.is_pending and not self.ack_when_stored)
 
     @property
     def all_but_app_acks(self) -> Sequence[DestinationName] | None:

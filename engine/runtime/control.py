@@ -11,6 +11,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState, IllegalMove
 from engine.ports.clock import from_us
 from engine.ports.control import ActionReport, ChannelStatus, LaneStatus, RetentionReport
+from engine.ports.reload import Reloading, ReloadReport
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
 from engine.runtime.channels import RunningChannel, kept
 from engine.runtime.committer import Committer
@@ -19,6 +20,7 @@ from engine.runtime.retention import Retention
 
 T = TypeVar("T")
 
+NOT_YET = ReloadReport("busy", "the engine is starting", exit_code=75)
 NO_SUCH = "there is no such message"
 
 
@@ -46,20 +48,27 @@ class EngineControl:
         self._committer = committer
         self._queries = queries
         self.keeping: Retention | None = None
+        self.reloading: Reloading | None = None
         self.not_ready = "the engine is starting"
         """Why intake is closed; '' while it is open."""
 
     async def ready(self) -> tuple[bool, str]:
         return not self.not_ready, self.not_ready
 
+    async def plan(self) -> ReloadReport:
+        return await self.reloading.plan() if self.reloading is not None else NOT_YET
+
+    async def reload(self) -> ReloadReport:
+        return await self.reloading.reload() if self.reloading is not None else NOT_YET
+
     async def status(self) -> Sequence[ChannelStatus]:
         found = await asyncio.to_thread(self._queries.depths)  # a queue of a million takes a while to count
         depths = {(d.channel, d.destination): d for d in found}
         rows: list[ChannelStatus] = []
         for name, channel in self._channels.items():
-            port = self.listening[name]
+            port = self.listening.get(name)
             lanes: list[LaneStatus] = []
-            for destination, lane in channel.lanes.items():
+            for destination, lane in (channel.lanes | channel.leaving).items():
                 depth = depths.get((name, destination))
                 lanes.append(
                     LaneStatus(
@@ -76,8 +85,8 @@ class EngineControl:
             rows.append(
                 ChannelStatus(
                     name,
-                    port.address,
-                    port.connection_count,
+                    port.address if port is not None else "",
+                    port.connection_count if port is not None else 0,
                     channel.received,
                     dict(channel.outcomes),
                     tuple(lanes),

@@ -86,6 +86,10 @@ class Receiver:
         self._first = channels[0]
         self._fallback = channels[0].compiled.fallback_charset
 
+    def refresh(self) -> None:
+        """The same channels, as they are now."""
+        self.serve(self._channels)
+
     # -- blocks ---------------------------------------------------------------------------------
 
     def take(self, payload: bytes, reply: Reply) -> None:
@@ -258,6 +262,9 @@ class Receiver:
 
         async def work() -> None:
             channel = waiting.channel
+            if not channel.ack_when_stored and not await channel.backlog.caught_up():
+                self._forget(waiting)  # the engine stops
+                return
             with channel.turn() as version:
                 waiting.record.version = version  # the files may be others than when it came
                 stored = channel.ack_when_stored

@@ -8,7 +8,7 @@ from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import MessageSeq
 from engine.ports.clock import Clock
 from engine.ports.store import StoreQueries
-from engine.runtime.channels import RunningChannel
+from engine.runtime.channels import Nobody, RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.fragments import FragmentKeeper, waiting_parts
 from engine.runtime.tasks import Tasks
@@ -32,12 +32,13 @@ async def start_fragments(
 def change_fragments(
     channel: RunningChannel, committer: Committer, queries: StoreQueries, clock: Clock, tasks: Tasks
 ) -> None:
-    """As the channel's files say now, while it runs; no fragment waits where it did not join before."""
+    """As the channel's files say now, while it runs; what is in line for it is done first."""
     continuation, keeper = channel.compiled.file.fragments.dsc, channel.fragments
     if continuation is not None and keeper is not None:
         keeper.change(continuation)
     elif continuation is not None:
         keeper = channel.fragments = FragmentKeeper(channel, continuation, committer, queries, clock)
+        channel.line.add(keeper.load, Nobody())  # before any fragment that comes from now on
         tasks.spawn(keeper.run(), f"fragments {channel.name}")
     elif keeper is not None:
         keeper.end(partial(_ended, channel, committer))
@@ -58,3 +59,9 @@ async def hold_left_over(channel: RunningChannel, committer: Committer) -> None:
             await committer.reprocess(Reprocessed(stored.seq, stored.channel, channel.version, "held", findings))
         log.warning("channel %s: %d fragments are held, as it no longer joins them", channel.name, len(found))
         after = found[-1].seq
+
+
+def end_fragments(channel: RunningChannel, committer: Committer) -> None:
+    """The channel leaves: what waits for the rest of its message goes to a person."""
+    if channel.fragments is not None:
+        channel.fragments.end(partial(_ended, channel, committer))
