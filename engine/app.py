@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from engine.config.changes import NOT_LIVE, read_state
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
-from engine.exit_codes import DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
+from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.model.ids import ChannelName
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
+from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse, StoreTooNew
 from engine.reloading import Reloader
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
@@ -118,6 +118,8 @@ class Engine:
             self._store.open()
         except StoreInUse as error:
             raise EngineFailed(str(error), TRY_AGAIN) from error
+        except StoreTooNew as error:
+            raise EngineFailed(str(error), CONFIGURATION) from error
         except OSError as error:
             sentence = f"the data folder {error.filename or self._data} cannot be made: {in_words(error)}"
             raise EngineFailed(sentence, STORE_FAILED) from error
@@ -313,7 +315,7 @@ class Engine:
             return max(0.05, deadline - self._clock.monotonic())
 
         if self._reloader is not None:
-            await self._reloader.ended()
+            await _within(self._reloader.ended(), left() / 2, "the reload under way")
         if self._committer is not None and not self._committer.dead and self._assembly is not None:
             everyone = self._assembly.everyone
             for channel in everyone:
@@ -329,7 +331,14 @@ class Engine:
             ]
             if ends:
                 # A part is kept back: what is cut off then is still to be recorded.
-                await asyncio.wait(ends, timeout=max(0.05, left() - allowed / 5))
+                _, late = await asyncio.wait(ends, timeout=max(0.05, left() - allowed / 5))
+                if late:
+                    names = ", ".join(sorted(task.get_name() for task in late))
+                    log.warning(
+                        "stop: cut off after %g s: %s; what may have been sent is marked, and goes again",
+                        allowed,
+                        names,
+                    )
         await self._abandon(left())
         log.info("stopped")
         self._ended.set()
@@ -342,11 +351,11 @@ class Engine:
         for listener in self._listeners:
             listener.abort_all()
         await self._tasks.cancel_all()
-        for channel in self._assembly.everyone if self._assembly is not None else ():
+        everyone = self._assembly.everyone if self._assembly is not None else ()
+        for channel in everyone:
             if channel.delivered is not None:
                 channel.delivered.close()
-            if channel.isolated is not None:
-                await channel.isolated.close()
+        await asyncio.gather(*(c.isolated.close() for c in everyone if c.isolated is not None))
         if self._committer is not None:
             committer, self._committer = self._committer, None
             is_all_recorded = await self._recorded(committer, record_s)
@@ -386,9 +395,10 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
     asked = asyncio.Event()
 
     def on_signal() -> None:
-        if asked.is_set():
-            os._exit(GOOD)
         asked.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # by the system then: also where the loop waits for a disk that hangs
 
     # Before the start: whoever reads "started" may ask for the stop at once, and gets an orderly one.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -414,6 +424,14 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
     return GOOD
+
+
+async def _within(work: Coroutine[object, object, None], seconds: float, what: str) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        log.warning("stop: not waited for any longer: %s", what)
 
 
 def tune_collector() -> None:

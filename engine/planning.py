@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from engine.config.changes import ChannelChange, DestinationChange, SiteChange, SiteState
 from engine.config.site import LoadedChannel
+from engine.exit_codes import FINDINGS, GOOD
 from engine.model.ids import ChannelName
 from engine.model.states import MessageState
-from engine.ports.reload import PlannedChange
+from engine.ports.reload import Outcome, PlannedChange, ReloadReport
 from engine.ports.store import LaneDepth
 
 
@@ -40,6 +41,31 @@ def planned(change: SiteChange, before: SiteState | None, after: SiteState, fact
     old = {channel.name: channel for channel in before.site.channels} if before is not None else {}
     new = {channel.name: channel for channel in after.site.channels}
     return tuple(_planned(one, old.get(one.name), new.get(one.name), facts) for one in change.channels)
+
+
+def planned_report(change: SiteChange, channels: tuple[PlannedChange, ...]) -> ReloadReport:
+    """The report of a plan."""
+    return report_of("planned", change, channels)
+
+
+def report_of(outcome: Outcome, change: SiteChange, channels: tuple[PlannedChange, ...]) -> ReloadReport:
+    """The report, in numbers and one sentence."""
+    needs = change.not_live
+    parts = [_number(len(channels), "channel")] if channels else []
+    parts += ["settings of the site"] if change.settings else []
+    verb = "would change" if outcome == "planned" else "changed"
+    sentence = f"{verb}: {' and '.join(parts)}" if parts else "nothing to take up"
+    if needs:
+        sentence += f"; needs a restart: {', '.join(needs)}"
+    code = FINDINGS if needs and outcome != "planned" else GOOD
+    return ReloadReport(
+        outcome,
+        sentence,
+        channels,
+        change.settings,
+        needs,
+        exit_code=code,
+    )
 
 
 def _planned(

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from engine.adapters.errors import ConfigError
 from engine.assembly import Assembly, ports_of, source_place
-from engine.config.changes import SiteChange, SiteState, compare, listen_change, read_state
+from engine.config.changes import SiteState, compare, listen_change, read_state
 from engine.config.finding import ConfigFinding
 from engine.config.site import LoadedSite
 from engine.exchange import Exchange
-from engine.exit_codes import CONFIGURATION, FINDINGS, GOOD, TRY_AGAIN, UNREACHABLE
+from engine.exit_codes import CONFIGURATION, TRY_AGAIN, UNREACHABLE
 from engine.failures import EngineFailed
 from engine.model.ids import ChannelName
-from engine.planning import Facts, planned
-from engine.ports.reload import FileError, PlannedChange, ReloadReport
+from engine.planning import Facts, planned, planned_report, report_of
+from engine.ports.reload import FileError, ReloadReport
 from engine.runtime.sources import shared_places
 
 log = logging.getLogger("segmill")
@@ -48,7 +48,7 @@ class Reloader:
             return found
         change = compare(self._state, found)
         channels = planned(change, self._state, found, await self._facts(found))
-        return _report("planned", change, channels)
+        return planned_report(change, channels)
 
     async def reload(self, *, wait: bool = False) -> ReloadReport:
         """As Reloading.reload; `wait`: behind one that is under way, which may have read files too early."""
@@ -74,7 +74,7 @@ class Reloader:
             return found
         change = compare(self._state, found)
         if change.is_empty and not self._is_missing_any(found):
-            return replace(_report("unchanged", change, ()), sentence="the files say what runs already")
+            return replace(report_of("unchanged", change, ()), sentence="the files say what runs already")
         channels = planned(change, self._state, found, await self._facts(found))
         exchange = Exchange(self._assembly, self._state, found, [one.name for one in change.channels])
         try:
@@ -94,7 +94,7 @@ class Reloader:
         done.append(exchange)
         self._state = found
         self._taken(found.site)
-        report = _report("taken", change, channels)
+        report = report_of("taken", change, channels)
         if exchange.failures:
             sentence = f"taken up, but: {'; '.join(exchange.failures)}. Correct that, then reload again"
             report = replace(report, sentence=sentence, exit_code=UNREACHABLE)
@@ -105,7 +105,9 @@ class Reloader:
         site = self._read()
         errors = [finding for finding in site.findings if finding.is_error]
         if errors or not site.is_valid:
-            sentence = f"the site's files have {len(errors)} error(s); everything runs on as before"
+            sentence = (
+                f"the site's files have {len(errors)} error{'s' * (len(errors) != 1)}; everything runs on as before"
+            )
             return ReloadReport("rejected", sentence, errors=tuple(map(_error, errors)), exit_code=CONFIGURATION)
         return read_state(site)
 
@@ -131,25 +133,6 @@ class Reloader:
             if sharing is None or listen_change(port.channels[0], sharing[0], same_files=True) != "none":
                 closed |= dict.fromkeys((c.name for c in port.channels), port.listener.connection_count)
         return closed
-
-
-def _report(outcome: str, change: SiteChange, channels: tuple[PlannedChange, ...]) -> ReloadReport:
-    needs = change.not_live
-    parts = [f"{len(channels)} channel(s)"] if channels else []
-    parts += ["settings of the site"] if change.settings else []
-    verb = "would change" if outcome == "planned" else "changed"
-    sentence = f"{verb}: {' and '.join(parts)}" if parts else "nothing to take up"
-    if needs:
-        sentence += f"; needs a restart: {', '.join(needs)}"
-    code = FINDINGS if needs and outcome != "planned" else GOOD
-    return ReloadReport(
-        outcome,  # type: ignore[arg-type]  # one of the words of Outcome
-        sentence,
-        channels,
-        change.settings,
-        needs,
-        exit_code=code,
-    )
 
 
 def _error(finding: ConfigFinding) -> FileError:

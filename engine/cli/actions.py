@@ -58,5 +58,5 @@ def report(done: "Done", words: str, *, as_json: bool) -> int:
         for seq, reason in done.left:
             say(f"left alone: message {seq}, {reason}")
         if any("held again" in reason for _, reason in done.left):
-            say("A changed channel or table is read when the engine starts: start it again, then release again.")
+            say("After a change of a channel or table: segmill reload, then release again.")
     return FINDINGS if done.left else 0
