@@ -5,7 +5,8 @@ import contextlib
 import re
 
 from engine.testing.fragments import cut_message
-from tests.faults.kill_rig import CHANNEL, END, Rig, frame
+from tests.faults.kill_rig import CHANNEL, Rig, frame
+from tests.faults.receivers import END
 
 IN_A_BATCH = 12
 FRAGMENTS = 3
