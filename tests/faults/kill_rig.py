@@ -169,6 +169,8 @@ class Rig:
         self.verdict = Verdict()
         self.nursery = Nursery(folder.parent / f"{folder.name}.log")
         self._stop = False
+        self._go = asyncio.Event()
+        self._go.set()
 
     def make_receivers(self) -> dict[str, Receiver]:
         return {"receiver": Receiver()}
@@ -187,6 +189,7 @@ class Rig:
         reader: asyncio.StreamReader | None = None
         writer: asyncio.StreamWriter | None = None
         while not self._stop:
+            await self._go.wait()
             try:
                 if reader is None or writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -253,11 +256,15 @@ class Rig:
                     await self._cycle()
                 process = await self._start(None)
                 await self._is_up(process)
-                acknowledged = len(self.verdict.acknowledged)
-                while process.returncode is None and len(self.verdict.acknowledged) < acknowledged + 20 * self.senders:
-                    await asyncio.sleep(0.01)
+                await self._more(process, 20)
+                # Lanes fall asleep, and must be woken.
+                self._go.clear()
+                await self._drained()
+                self._go.set()
+                await self._more(process, 1)
             finally:
                 self._stop = True
+                self._go.set()
                 await asyncio.gather(*tasks)
             await self._drained()
             process.terminate()
@@ -267,6 +274,12 @@ class Rig:
             receiver.stop()
         self._judge()
         return self.verdict
+
+    async def _more(self, process: EngineProcess, each: int) -> None:
+        """Until so many more are acknowledged, on average of a sender."""
+        wanted = len(self.verdict.acknowledged) + each * self.senders
+        while process.returncode is None and len(self.verdict.acknowledged) < wanted:
+            await asyncio.sleep(0.01)
 
     async def _drained(self) -> None:
         """Until everything acknowledged was accepted or refused, or nothing more comes for two seconds."""
