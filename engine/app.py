@@ -32,7 +32,7 @@ from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.source import SourceUnavailable
-from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
+from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.app_acks import AppAcks
 from engine.runtime.channels import RunningChannel
@@ -50,6 +50,7 @@ from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import MakeReceiver, RunningSource, shared_places
+from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
 from engine.wiring import StepTimer, back_to_the_sender, connections_possible, in_words, listener_settings, policy_of
@@ -136,6 +137,7 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
+        self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         self.control.keeping = self._make_retention()
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
@@ -416,7 +418,8 @@ class Engine:
 
     def _store_failed(self, error: BaseException) -> None:
         """A commit's outcome is unknown: say nothing more to anybody, and end for the supervisor."""
-        kind = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        unknown = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        kind = str(error) if isinstance(error, StoreGone) else unknown
         log.critical("the store failed (%s); the engine ends so that a new start can find out", kind)
         for listener in self._listeners:
             listener.abort_all()
