@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.adapters.sinks.mllp import MllpSink
-from engine.adapters.stores import schema
+from engine.adapters.stores import connection, faults, place, schema
 from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.app import run_site
 from engine.model.envelope import Delivery
 from engine.model.outcome import Outcome
+from engine.ports.store import StoreFull
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.runtime import intake, retention
 from engine.runtime.connection import Connection, Reply
@@ -90,12 +91,12 @@ def arm(fuse: Fuse) -> None:
             if before:
                 fuse(before)
             if mid and fuse.stage == mid[0]:
-                connection = mid[1](*args)
-                connection.set_progress_handler(fuse.burn, 1)
+                db = mid[1](*args)
+                db.set_progress_handler(fuse.burn, 1)
                 try:
                     result = inner(*args, **kwargs)
                 finally:
-                    connection.set_progress_handler(None, 0)
+                    db.set_progress_handler(None, 0)
             else:
                 result = inner(*args, **kwargs)
             if after:
@@ -153,6 +154,19 @@ def forget_soon() -> None:
     retention.PASS_EVERY_S = 0.05  # type: ignore[misc]
 
 
+def note_full(report: Path) -> None:
+    """A line for every time that the store found no room."""
+
+    class Noted(StoreFull):
+        def __init__(self, *words: object) -> None:
+            super().__init__(*words)
+            with report.open("a") as file:
+                file.write("full\n")
+
+    for module in (faults, connection):
+        module.StoreFull = Noted  # type: ignore[misc]
+
+
 def run(order: dict[str, Any]) -> int:
     """Carry out one order: `site`, and whatever is to go wrong in it."""
     if death := order.get("death"):
@@ -162,6 +176,10 @@ def run(order: dict[str, Any]) -> int:
         mutants.mutate(mutant)
     if order.get("forget"):
         forget_soon()
+    if order.get("note_full"):
+        note_full(Path(order["note_full"]))
+    if order.get("mounts"):
+        place.refuse_network_file_system.__defaults__ = (Path(order["mounts"]),)
     if order.get("system_call"):
         from tests.faults import shim
 

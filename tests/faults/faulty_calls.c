@@ -14,14 +14,15 @@
 
 enum { FAIL = 0, SHORT = 1, KILL = 2, COUNT = 3 };
 
-static char wanted_call[32], wanted_path[PATH_MAX];
+static char wanted_calls[64], wanted_path[PATH_MAX];
 static long first, last;
 static int wanted_error, wanted_kind, report_fd = -1;
 static volatile int armed;
 static volatile long seen, fired, syncs_failed;
 
-void fault_arm(const char *call, const char *path, long from, long count, int error, int kind, const char *report) {
-    strncpy(wanted_call, call, sizeof wanted_call - 1);
+/* `calls`: names between commas, ",pwrite,write,". */
+void fault_arm(const char *calls, const char *path, long from, long count, int error, int kind, const char *report) {
+    strncpy(wanted_calls, calls, sizeof wanted_calls - 1);
     strncpy(wanted_path, path, sizeof wanted_path - 1);
     first = from;
     last = from + count - 1;
@@ -41,9 +42,15 @@ void fault_report(const char *text) {
     if (report_fd >= 0 && real(report_fd, text, strlen(text)) < 0) { /* the report is lost, and the test says so */ }
 }
 
+static int is_wanted(const char *call) {
+    char name[32];
+    snprintf(name, sizeof name, ",%s,", call);
+    return armed && strstr(wanted_calls, name) != NULL;
+}
+
 /* Whether this call is to go wrong. */
 static int strikes(const char *call, const char *path) {
-    if (!armed || strcmp(call, wanted_call) != 0 || strstr(path, wanted_path) == NULL) return 0;
+    if (!is_wanted(call) || strstr(path, wanted_path) == NULL) return 0;
     long number = __sync_add_and_fetch(&seen, 1);
     if (wanted_kind == COUNT || number < first || number > last) return 0;
     __sync_add_and_fetch(&fired, 1);
@@ -58,7 +65,7 @@ static int strikes(const char *call, const char *path) {
 }
 
 static int strikes_fd(const char *call, int fd) {
-    if (!armed || strcmp(call, wanted_call) != 0) return 0;
+    if (!is_wanted(call)) return 0;
     char link[64], path[PATH_MAX];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);

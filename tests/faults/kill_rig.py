@@ -299,7 +299,11 @@ class Rig:
     # -- the questions --------------------------------------------------------------------------
 
     def _judge(self) -> None:
-        store = sqlite3.connect(f"file:{self.folder / 'data' / 'segmill.db'}?mode=ro", uri=True)
+        self.judge_store(self.folder / "data" / "segmill.db")
+
+    def judge_store(self, path: Path) -> None:
+        """Compare what was acknowledged with what arrived, and what came twice with the store's marks."""
+        store = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
             for name, receiver in self.receivers.items():
                 self.verdict.at[name] = self._judge_one(store, name, receiver)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 
 from tests.faults.kill_rig import frame
 from tests.faults.receivers import END
@@ -16,10 +17,16 @@ class Senders:
         self.count = count
         self.acknowledged: list[str] = []
         self.answers: Counter[str] = Counter()
+        self.unanswered = 0
+        """Messages that got no answer while their connection was whole."""
         self._padding = padding
         self._over = False
         self._numbers = [0] * count
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self._tasks) and not self._over
 
     def start(self) -> None:
         """Begin, or go on where `stop` was called."""
@@ -59,6 +66,7 @@ class Senders:
         try:
             answer = await asyncio.wait_for(reader.readuntil(END), 20)
         except TimeoutError as exc:
+            self.unanswered += 1
             raise ConnectionError from exc
         code, _, told = answer.split(b"MSA|")[1].split(b"\r")[0].decode().partition("|")
         assert told.partition("|")[0] == f"S{sender}N{number}", f"an answer to another message: {answer!r}"
@@ -69,11 +77,14 @@ class Senders:
         else:
             await asyncio.sleep(0.005)
 
-    async def until(self, acknowledged: int) -> bool:
+    async def until(self, acknowledged: int) -> None:
         """Wait until so many were acknowledged; a sender's defect is raised."""
-        while len(self.acknowledged) < acknowledged:
+        await self.until_true(lambda: len(self.acknowledged) >= acknowledged)
+
+    async def until_true(self, condition: Callable[[], bool]) -> None:
+        """Wait for it; a sender's defect is raised."""
+        while not condition():
             for task in self._tasks:
                 if task.done():
                     task.result()
             await asyncio.sleep(0.002)
-        return True

@@ -33,7 +33,8 @@ def build(rig: str, folder: Path) -> Path:
 
 
 def order(call: str, error: str, first: int, report: Path, *, path: str, count: int = 1) -> dict[str, Any]:
-    """What an engine under test is told. `error`: EIO and the like, or `short`, `kill`, `count`."""
+    """What an engine under test is told. `call`: one, or several between commas; `error`: EIO and the like, or
+    `short`, `kill`, `count`."""
     return {"call": call, "error": error, "first": first, "count": count, "report": str(report), "path": path}
 
 
@@ -42,7 +43,7 @@ def arm(asked: dict[str, Any]) -> None:
     library = ctypes.CDLL(None)
     kind = KINDS.get(asked["error"], 0)
     number = getattr(errno, asked["error"], 0)
-    words = (asked["call"].encode(), asked["path"].encode(), asked["first"], asked["count"], number, kind)
+    words = (f",{asked['call']},".encode(), asked["path"].encode(), asked["first"], asked["count"], number, kind)
     library.fault_arm.argtypes = [
         ctypes.c_char_p, ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_char_p
     ]  # fmt: skip

@@ -110,8 +110,9 @@ class Points(Rig):
         senders = Senders(self.port)
         engine = await self._engine(point)
         senders.start()
-        through = asyncio.ensure_future(senders.until(messages))
-        ended = asyncio.ensure_future(engine.wait())
+        loop = asyncio.get_running_loop()
+        through = loop.create_task(senders.until(messages))
+        ended = loop.create_task(engine.wait())
         try:
             await asyncio.wait([through, ended], return_when=asyncio.FIRST_COMPLETED)
             alone = engine.returncode
