@@ -28,7 +28,7 @@ from engine.failures import ConfigurationError, EngineFailed
 from engine.model.ids import ChannelName
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse, StoreTooNew
+from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew
 from engine.reloading import Reloader
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
@@ -38,6 +38,7 @@ from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
 from engine.runtime.retention import Ages, Retention, ages
 from engine.runtime.sources import RunningSource
+from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.wiring import in_words
 
@@ -103,6 +104,7 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
+        self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         self.control.keeping = Retention(*self._to_keep(self._site), assembly.committer, self._clock, self.meter)
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
@@ -277,7 +279,8 @@ class Engine:
 
     def _store_failed(self, error: BaseException) -> None:
         """A commit's outcome is unknown: say nothing more to anybody, and end for the supervisor."""
-        kind = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        unknown = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        kind = str(error) if isinstance(error, StoreGone) else unknown
         log.critical("the store failed (%s); the engine ends so that a new start can find out", kind)
         for listener in self._listeners:
             listener.abort_all()

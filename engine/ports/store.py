@@ -28,6 +28,11 @@ class CommitUnknown(StoreError):
     """
 
 
+class StoreGone(CommitUnknown):
+    """The store is not where it was opened: moved, replaced or deleted (reliability.md D8). What was acknowledged
+    until now is in what was moved away; nothing more may be."""
+
+
 class StoreInUse(StoreError):
     """Another engine has this store open."""
 

@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from engine.adapters.stores import faults
+from engine.adapters.stores.place import sync_folder
 from engine.ports.store import StoreError, StoreTooNew
 
 COPIES_KEPT = 3
@@ -141,7 +142,7 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
         with part.open("rb+") as copy:
             os.fsync(copy.fileno())
         part.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except (*faults.ERRORS, OSError) as exc:
         part.unlink(missing_ok=True)
         raise StoreError(f"no copy of the store could be made at {target} ({type(exc).__name__})") from exc
@@ -169,13 +170,3 @@ def _check_copy(connection: sqlite3.Connection, part: Path) -> None:
         questions = ["PRAGMA user_version", *(f'SELECT count(*) FROM "{name}"' for name in tables)]  # noqa: S608 - names of our own schema
         if any(copy.execute(asked).fetchone() != connection.execute(asked).fetchone() for asked in questions):
             raise sqlite3.DatabaseError("the copy is not complete")
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # a folder cannot be opened there, and need not be
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

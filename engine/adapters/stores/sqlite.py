@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
-from engine.adapters.stores.place import StoreLock, refuse_network_file_system
+from engine.adapters.stores.place import StoreLock, refuse_network_file_system, sync_folder
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
@@ -135,6 +135,8 @@ class SqliteStore:
         writing = Writing(db, self._clock)
         writing.load()
         writing.start_run()
+        sync_folder(self.path.parent)
+        db.settle()
         self._writing = writing
         self._pruning = Pruning(db, self._reading)
         self._windows.clear()
@@ -294,6 +296,11 @@ class SqliteStore:
     def checkpoint(self) -> None:
         """As Store.checkpoint: PASSIVE, so it waits for nobody; what a reader still needs is left for another time."""
         self._open_db().checkpoint("PASSIVE")
+
+    def check_place(self) -> None:
+        """Raise StoreGone if the store's files are not those that were opened (reliability.md D8). From any thread."""
+        if self._db is not None:
+            self._db.check_place()
 
     def _open_db(self) -> WriteConnection:
         if self._db is None:
