@@ -11,6 +11,7 @@ from engine.adapters.stores.writing import Writing
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered
 from engine.runtime import intake, lane
+from tests.faults.reload_mutants import RELOAD_MUTANTS
 
 
 def ack_before_commit() -> None:
@@ -103,6 +104,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "nothing-marked": nothing_marked,
     "normal-sync": normal_sync,
     "no-folder-sync": no_folder_sync,
+    **RELOAD_MUTANTS,
 }
 
 
