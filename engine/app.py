@@ -236,6 +236,12 @@ class Engine:
         if keeping.is_on and not was_on:
             self._tasks.spawn(keeping.run(), "forget")
 
+    def watch(self) -> None:
+        """Take up what the files say after each change of them."""
+        from engine.watching import watch  # a compiled library that few ask for
+
+        watch(self._site.folder, self.reload_soon, self._tasks)
+
     def reload_soon(self) -> None:
         """Take up what the files say, behind a start or reload that is under way; what comes of it is in the log."""
         reloader = self._reloader
@@ -382,8 +388,10 @@ def load(folder: Path, environment: Mapping[str, str] | None = None) -> LoadedSi
     return load_site(folder, load_kinds(), os.environ if environment is None else environment)
 
 
-async def run_site(folder: Path, *, data: Path | None = None) -> int:
+async def run_site(folder: Path, *, data: Path | None = None, watch: bool = False) -> int:
     """Run a site until SIGTERM or SIGINT, or until it fails; the process's exit code.
+
+    SIGHUP takes up what the files say, and `watch` does so after each change of them.
 
     A second signal ends the process at once, which is safe at any time: what was acknowledged is stored.
     """
@@ -415,6 +423,8 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
         log.error("%s", failure.sentence)
         return failure.exit_code
     tune_collector()
+    if watch:
+        engine.watch()
     waits = [loop.create_task(engine.wait_closed()), loop.create_task(asked.wait())]  # both end below
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

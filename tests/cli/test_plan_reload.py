@@ -1,5 +1,6 @@
 """`segmill plan` and `segmill reload`, as a person or a script calls them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 from engine.testing import messages
 from engine.testing.messages import Observation
 from engine.testing.sites import make_site
+from engine.watching import is_of_a_channel
 
 REPOSITORY = Path(__file__).parents[2]
 UNKNOWN = Observation("FERR", "Ferritin", "88")
@@ -93,38 +95,87 @@ class TestWithoutAnEngine:
         assert segmill("plan", site).code == 78
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
-def test_sighup_reloads_and_the_log_says_what_came_of_it(tmp_path: Path) -> None:
-    text = "listen: {mllp: {port: 0}}\nroutes: [{to: out}]\ndestinations: {out: {file: {folder: out, name: x.hl7}}}\n"
-    site = make_site(tmp_path / "site", {"adt": text}, "admin: off\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "engine", "run", str(site), "--json"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
-    assert process.stderr is not None
+FILE = "listen: {mllp: {port: 0}}\nroutes: [{to: out}]\ndestinations: {out: {file: {folder: out, name: x.hl7}}}\n"
 
-    def until_said(what: str) -> str:
-        for line in process.stderr:  # type: ignore[union-attr]
+
+class Process:
+    """`segmill run` on a site of one channel."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.site = make_site(folder, {"adt": FILE}, "admin: off\n")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "engine", "run", str(self.site), "--json", *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+
+    def until_said(self, what: str) -> str:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
             if what in json.loads(line)["text"]:
                 return str(json.loads(line)["text"])
         raise AssertionError(f"never said: {what}")
 
-    try:
-        until_said("started")
-        channel_file(site, "adt").write_text(text.replace("routes", "steps: [{set: {MSH-5: X}}]\nroutes"))
-        process.send_signal(signal.SIGHUP)
-        assert until_said("reload: channel adt") == "reload: channel adt changed (steps)"
-        channel_file(site, "adt").write_text(text.replace("routes", "rutes"))
-        process.send_signal(signal.SIGHUP)
-        assert "channels/adt/channel.yaml:2:1 E101" in until_said("E101")
-        process.send_signal(signal.SIGTERM)
-        until_said("stopped")
-        assert process.wait(20) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(10)
-        process.stderr.close()
+    def write(self, text: str) -> None:
+        channel_file(self.site, "adt").write_text(text)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.signal(signal.SIGTERM)
+        self.until_said("stopped")
+        return self._process.wait(20)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(10)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
+def test_sighup_reloads_and_the_log_says_what_came_of_it(tmp_path: Path) -> None:
+    with contextlib.closing(Process(tmp_path / "site")) as engine:
+        engine.until_said("started")
+        engine.write(FILE.replace("routes", "steps: [{set: {MSH-5: X}}]\nroutes"))
+        engine.signal(signal.SIGHUP)
+        assert engine.until_said("reload: channel adt") == "reload: channel adt changed (steps)"
+        engine.write(FILE.replace("routes", "rutes"))
+        engine.signal(signal.SIGHUP)
+        assert "channels/adt/channel.yaml:2:1 E101" in engine.until_said("E101")
+        assert engine.end() == 0
+
+
+def test_a_watching_engine_takes_up_each_change_and_none_of_a_broken_one(tmp_path: Path) -> None:
+    with contextlib.closing(Process(tmp_path / "site", "--watch")) as engine:
+        engine.until_said("watching")
+        engine.write(FILE.replace("routes", "steps: [{set: {MSH-5: X}}]\nroutes"))
+        assert engine.until_said("reload: channel adt") == "reload: channel adt changed (steps)"
+        engine.write(FILE.replace("routes", "rutes"))
+        engine.until_said("E101")
+        (engine.site / "segmill.yaml").write_text("admin: off\nshutdown: 7s\n")
+        engine.write(FILE)
+        engine.until_said("reload: channel adt changed (steps)")
+        assert engine.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "matters"),
+    [
+        ("adt/channel.yaml", True),
+        ("adt/tables/wards.csv", True),
+        ("adt/steps.py", True),
+        ("cases/channel.yaml", True),
+        ("adt/cases/one/in.hl7", False),
+        ("adt/.channel.yaml.swp", False),
+        ("adt/channel.yaml~", False),
+        ("adt/__pycache__/steps.cpython-311.pyc", False),
+    ],
+)
+def test_what_a_watching_engine_looks_at(path: str, matters: bool) -> None:
+    assert is_of_a_channel(Path(path)) is matters
