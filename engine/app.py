@@ -36,11 +36,12 @@ from engine.runtime.control import EngineControl
 from engine.runtime.intake import Receiver
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
+from engine.runtime.past import PastChannels
 from engine.runtime.retention import Ages, Retention, ages
 from engine.runtime.sources import RunningSource
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
-from engine.wiring import in_words
+from engine.wiring import in_words, offering, show_depths, show_hours, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
 
@@ -138,7 +139,15 @@ class Engine:
             self._queries,
             self._tasks,
         )
-        self.control = EngineControl(assembly.channels, committer, self._queries)
+        self.control = EngineControl(assembly.channels, committer, self._queries, self._clock)
+        operator = self.control.operator
+        operator.load_pauses(self._store.pauses())
+        operator.keep_past(
+            PastChannels(self._queries, self._kinds, worker_limits(self._settings.workers), self._substituted)
+        )
+        assembly.apply_pauses = operator.apply_pauses
+        operator.lanes_stay = assembly.lanes_stay
+        committer.on_redirected = offering(assembly.channels)
         return assembly
 
     def _make_store(self) -> Store:
@@ -147,6 +156,10 @@ class Engine:
         path = self._site.folder / self._settings.store_path
         path.parent.mkdir(parents=True, exist_ok=True)
         return SqliteStore(path, clock=self._clock)
+
+    def _substituted(self, channel: ChannelName) -> Mapping[str, str]:
+        """What the `${...}` of a channel stand for now."""
+        return next((loaded.substituted for loaded in self._site.channels if loaded.name == channel), {})
 
     def _report_orphans(self) -> None:
         """What waits for a destination that no file names any more stays in the store, and is said at the start."""
@@ -270,10 +283,8 @@ class Engine:
         )
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
-        for depth in depths:
-            if depth.channel in self._channels:
-                meter = self.meter.lane(depth.channel, depth.destination)
-                meter.depth(depth.queued, depth.held, depth.oldest_us)
+        show_hours(self._channels, self.meter, self._clock)
+        show_depths(depths, self._channels, self.meter)
 
     def _show_room(self, has_room: bool) -> None:
         assert self._assembly is not None

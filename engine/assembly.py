@@ -6,7 +6,7 @@ before everything behind the answer stands.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from engine.config.settings import SiteSettings, Workers
 from engine.config.site import LoadedChannel
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
 from engine.failures import EngineFailed
-from engine.model.ids import ChannelName, DestinationName
+from engine.model.ids import ChannelName, DeliveryId
 from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_steps
@@ -37,15 +37,28 @@ from engine.runtime.drift import channel_drift
 from engine.runtime.inlet import TellingReceiver
 from engine.runtime.intake import Receiver
 from engine.runtime.joining import start_fragments
-from engine.runtime.lane import Lane, LaneSettings
+from engine.runtime.lane import Lane
 from engine.runtime.listener import Listener, ListenerSettings
 from engine.runtime.recent import Recent
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import RunningSource, SharedPlace, shared_places
 from engine.runtime.tasks import Tasks
-from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
-from engine.wiring import StepTimer, back_to_the_sender, connections_possible, in_words, listener_settings, policy_of
+from engine.runtime.turnstile import Turnstile
+from engine.runtime.worker import Worker, WorkerFailed
+from engine.wiring import (
+    StepTimer,
+    back_to_the_sender,
+    connections_possible,
+    guard,
+    in_doubt,
+    in_words,
+    lane_settings,
+    listener_settings,
+    open_sinks,
+    order_of,
+    worker_limits,
+)
 
 log = logging.getLogger("segmill")
 
@@ -108,6 +121,11 @@ class Assembly:
         """Ports that no longer listen, while they answer what is in hand."""
         self.lane_tasks: dict[Lane, asyncio.Task[None]] = {}
         self.line_tasks: dict[ChannelName, list[asyncio.Task[None]]] = {}
+        self.windows: dict[Lane, tuple[int, str]] = {}
+        """Of each lane: what is in doubt when the engine dies, and what makes its keys; for the store."""
+        self.apply_pauses: Callable[[RunningChannel], None] = lambda channel: None
+        """What people have paused stays so, whatever the files say."""
+        self.lanes_stay = Turnstile()
         self.has_room = True
         self.recent = Recent((), True)
         self.room = Room()
@@ -197,7 +215,7 @@ class Assembly:
         version = await self.committer.call(lambda store: store.channel_version(loaded.name, loaded.files))
         isolated = None
         if compiled.isolated:
-            isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
+            isolated = Worker(loaded, worker_limits(workers))
         asked = loaded.file.validation
         profile = loaded.profiles.get(asked.profile) if asked is not None else None
         return Edition(
@@ -212,9 +230,16 @@ class Assembly:
             ),
         )
 
-    async def channel(self, loaded: LoadedChannel, edition: Edition) -> RunningChannel:
+    async def channel(
+        self, loaded: LoadedChannel, edition: Edition, settings: SiteSettings | None = None
+    ) -> RunningChannel:
         """A channel that is not there yet, with its lanes; nothing of it runs. Raises EngineFailed."""
-        lanes = [await self.lane(loaded, name, found) for name, found in destinations_of(loaded).items()]
+        settings = self.settings if settings is None else settings
+        lanes: list[Lane] = []
+        for name, destination in destinations_of(loaded).items():
+            lane = self.lane(loaded, name, destination, edition, settings)
+            await self.open_window(lane)
+            lanes.append(lane)
         meter = self.meter.channel(loaded.name)
         channel = RunningChannel(
             edition.compiled,
@@ -232,6 +257,7 @@ class Assembly:
         if loaded.file.sequence == "on":
             channel.sequences = await self.sequences(loaded.name)
         self.set_answers(channel, loaded)
+        self.apply_pauses(channel)
         return channel
 
     async def sequences(self, name: ChannelName) -> SequenceNumbers:
@@ -288,34 +314,45 @@ class Assembly:
 
     # -- lanes ----------------------------------------------------------------------------------
 
-    async def lane(self, loaded: LoadedChannel, name: str, destination: Destination) -> Lane:
+    def lane(
+        self, loaded: LoadedChannel, name: str, destination: Destination, edition: Edition, settings: SiteSettings
+    ) -> Lane:
         """A lane that does not run yet. Raises EngineFailed for settings that cannot be used."""
+        policy = destination.policy
         try:
-            sink = self.kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
-                destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self.clock
-            )
+            sinks = open_sinks(self.kinds, loaded, name, destination, self.clock)
         except ConfigError as error:
             raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
-        settings = LaneSettings(
-            loaded.name, DestinationName(name), policy_of(destination.policy), destination.policy.window
-        )
-        # A sink that takes several at a time has a batch beyond the window in doubt when the engine dies.
-        in_doubt = settings.window + sink.max_batch - 1
-        await self.committer.call(
-            lambda store: store.lane_window(settings.channel, settings.destination, in_doubt),
-        )
+        of_lane = lane_settings(edition.compiled, name, policy, settings.time_zone, DeliveryId(0))
         meter = self.meter.lane(loaded.name, name)
-        return Lane(settings, sink, self.queries, self.committer, self.clock, meter)
+        lane = Lane(of_lane, sinks[0], self.queries, self.committer, self.clock, meter, sinks[1:])
+        guard(lane, self.clock)
+        self.windows[lane] = in_doubt(policy, sinks), order_of(loaded, policy)
+        return lane
+
+    async def open_window(self, lane: Lane) -> None:
+        """Tell the store of a lane before it starts, and when nothing of one before it is in hand any more."""
+        settings = lane.settings
+        doubt, order = self.windows[lane]
+        first = await self.committer.call(
+            lambda store: store.lane_window(settings.channel, settings.destination, doubt, order)
+        )
+        lane.keyed_since(first)
 
     def start_lane(self, lane: Lane, after: Lane | None = None) -> None:
         """Let it deliver; behind `after`, which had its deliveries until now, once nothing of that is in hand."""
         work = lane.run() if after is None else self._succeed(after, lane)
         task = self.lane_tasks[lane] = self.tasks.spawn(work, f"deliver {lane.name}")
-        task.add_done_callback(lambda _: self.lane_tasks.pop(lane, None))
+        task.add_done_callback(lambda _: self._forget(lane))
+
+    def _forget(self, lane: Lane) -> None:
+        self.lane_tasks.pop(lane, None)
+        self.windows.pop(lane, None)
 
     async def _succeed(self, before: Lane, lane: Lane) -> None:
         """What the one before had in hand ends first, on stable storage: else it would go twice, or out of order."""
         await self.ended(before)
+        await self.open_window(lane)
         await lane.run()
 
     async def ended(self, lane: Lane) -> None:

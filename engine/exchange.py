@@ -42,6 +42,7 @@ from engine.runtime.lane import Lane
 from engine.runtime.listener import Listener
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import RunningSource, shared_places
+from engine.wiring import order_of
 
 SETTLE_S = 5.0
 """How long a reload waits for what ends by itself, before it reports that as pending."""
@@ -107,7 +108,7 @@ class Exchange:
         self._editions.append(edition)
         there = assembly.channels.get(loaded.name) or assembly.leaving.get(loaded.name)
         if there is None:
-            channel = await assembly.channel(loaded, edition)
+            channel = await assembly.channel(loaded, edition, self._after.settings)
             self._lanes += channel.lanes.values()
             return _Next(loaded, edition, channel, is_new=True)
         if loaded.name in assembly.leaving:
@@ -115,8 +116,11 @@ class Exchange:
         following = _Next(loaded, edition, there, is_new=False)
         for name, destination in destinations_of(loaded).items():
             if not self._keeps_lane(loaded, name, there):
-                lane = following.lanes[DestinationName(name)] = await assembly.lane(loaded, name, destination)
+                lane = assembly.lane(loaded, name, destination, edition, self._after.settings)
+                following.lanes[DestinationName(name)] = lane
                 self._lanes.append(lane)
+                if DestinationName(name) not in there.lanes | there.leaving:
+                    await assembly.open_window(lane)
         if loaded.file.sequence == "on":
             following.sequences = there.sequences or await assembly.sequences(loaded.name)
         return following
@@ -127,8 +131,22 @@ class Exchange:
         before = destinations_of(old).get(name) if old is not None else None
         if before is None or DestinationName(name) not in there.lanes:
             return False
-        part = "ack" if name == APP_ACK else name
-        return self._same_files(part, loaded, loaded) and is_same_destination(before, destinations_of(loaded)[name])
+        assert old is not None
+        now = destinations_of(loaded)
+        # Where it may send a message on to is part of a destination: what that one gets depends on its own settings.
+        names = [name, *(str(action.destination) for _, action in now[name].policy.actions if action.destination)]
+        return all(self._is_same(old, loaded, one) for one in names)
+
+    def _is_same(self, old: LoadedChannel, new: LoadedChannel, name: str) -> bool:
+        before, after = destinations_of(old).get(name), destinations_of(new).get(name)
+        if before is None or after is None or not is_same_destination(before, after):
+            return False
+        if order_of(old, before.policy) != order_of(new, after.policy):
+            return False  # a table that the keys are made by
+        has_hours = after.policy.open is not None
+        if has_hours and self._before.settings.time_zone != self._after.settings.time_zone:
+            return False
+        return self._same_files("ack" if name == APP_ACK else name, old, new)
 
     def _same_files(self, part: str, old: LoadedChannel, new: LoadedChannel) -> bool:
         return self._before.outside.get((old.name, part)) == self._after.outside.get((new.name, part))
@@ -183,7 +201,8 @@ class Exchange:
 
     async def carry_out(self) -> None:
         """Work by the new files from now on. `failures` says what could not be done all the same."""
-        handed = self._exchange()
+        async with self._assembly.lanes_stay.alone():
+            handed = self._exchange()
         failures = self.failures
         for place, port in self._ports.items():
             try:
@@ -233,7 +252,7 @@ class Exchange:
             port.listener.rename("+".join(loaded.name for loaded in sharing))
         for receiver in assembly.receivers:
             receiver.has_room = assembly.has_room
-            receiver.refresh()
+            receiver.serve()
         assembly.set_bounds(self._after.site.channels)
         if max((channel.duplicates_window_us for channel in assembly.channels.values()), default=0) > longest:
             assembly.recent.is_complete = False  # what came longer ago is not in it: the store is asked
@@ -268,6 +287,7 @@ class Exchange:
             channel.lanes = {DestinationName(name): channel.lanes[DestinationName(name)] for name in wanted}
             channel.sequences = following.sequences
             assembly.set_answers(channel, loaded)
+            assembly.apply_pauses(channel)
             if answers is not None and answers is not channel.delivered:
                 told = channel.lanes.get(answers.destination) or channel.leaving[answers.destination]
                 self._spawn(leaving.answers(answers, told), f"answers of {told.name}")

@@ -74,7 +74,7 @@ class Leaving:
             await asyncio.sleep(LOOK_S)
         await self._assembly.committer.settled()
         if lane.watcher is answers:
-            lane.watcher = None
+            lane.unwatch()
         answers.close()
 
     async def _owes(self, channel: RunningChannel) -> bool:

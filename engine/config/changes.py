@@ -96,13 +96,14 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
     wanted = {channel.name: channel for channel in after.site.channels}
     settings = differences(before.settings, after.settings)
     workers = any(text.startswith("workers.") for text in settings)
+    zone = any(text.startswith("time_zone") for text in settings)
     channels: list[ChannelChange] = []
     for name in sorted(known.keys() | wanted.keys()):
         if name not in wanted:
             channels.append(_removed(known[name]))
         elif name not in known:
             channels.append(_added(wanted[name]))
-        elif (change := _changed(known[name], wanted[name], before, after, workers=workers)) is not None:
+        elif (change := _changed(known[name], wanted[name], before, after, workers=workers, zone=zone)) is not None:
             channels.append(change)
     return SiteChange(
         tuple(channels),
@@ -144,7 +145,7 @@ def _removed(channel: LoadedChannel) -> ChannelChange:
 
 
 def _changed(
-    old: LoadedChannel, new: LoadedChannel, before: SiteState, after: SiteState, *, workers: bool
+    old: LoadedChannel, new: LoadedChannel, before: SiteState, after: SiteState, *, workers: bool, zone: bool
 ) -> ChannelChange | None:
     def same_files(part: str) -> bool:
         return before.outside.get((old.name, part)) == after.outside.get((new.name, part))
@@ -161,6 +162,8 @@ def _changed(
         elif not is_same_destination(was[name], now[name]) or not same_files(name):
             told = _destination_differences(was[name], now[name], secrets) or ("certificates",)
             destinations.append(DestinationChange(name, "changed", told))
+        elif zone and now[name].policy.open is not None:
+            destinations.append(DestinationChange(name, "changed", ("time_zone (segmill.yaml)",)))
     what = list(_parts(old, new))
     if not same_files("ack"):
         what.append("ack.connect_back: certificates")
