@@ -601,6 +601,19 @@ class TestMutants:
             assert states(site) == {"failed": 1}
 
 
+async def test_the_mutant_that_forgets_how_far_it_came_is_seen(site, adt, monkeypatch) -> None:
+    """As the run that was cut off goes on where it was; here its progress is not stored with its slices."""
+    monkeypatch.setattr(operations, "MESSAGES_SLICE", 3)
+    monkeypatch.setattr(operations, "_on", lambda progress, report, done, of: None)
+    order = Order("resend", by("run-1"), messages=[MessageSeq(n) for n in range(1, 7)])
+    async with site.running() as engine:
+        await send(site, *(adt(control_id=f"A{n}") for n in range(6)))
+        await site.delivered("adt/out", 6)
+        for _ in range(2):
+            await engine.control.operate(order)
+        assert len(members(site)) == 18, "twice, which the tests of keys would say"
+
+
 async def test_a_changed_host_is_followed_by_what_waits(tmp_path: Path, adt) -> None:
     """Field.md 10: queued messages go where the files say now, not where they said when the message came."""
     from engine.testing.peers import ReceivingPeer
