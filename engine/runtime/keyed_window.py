@@ -126,6 +126,8 @@ class KeyedWindow:
         self._last_id = delivery.id
         if key is None:
             key = self._add(delivery.key or "")
+        elif delivery.id <= key.last_id:
+            return False  # a commit on the writer's thread is in the store before we hear of it: read there
         elif not self._takes_more(key):
             self._leave_behind(key)
             self._turns.raise_to(key, delivery.id if delivery.urgent else NO_ID)
