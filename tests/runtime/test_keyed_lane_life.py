@@ -17,8 +17,9 @@ from engine.runtime import committer as committer_module
 from engine.runtime import keyed_window as module
 from engine.runtime import lane as lane_module
 from engine.runtime.committer import Committer
-from engine.runtime.keyed_window import NO_ID, KeyedWindow
+from engine.runtime.keyed_window import KeyedWindow
 from engine.runtime.policy import Policy
+from engine.runtime.turns import NO_ID
 from tests.runtime.keyed import AE, AR, DOWN, SILENT, Bench, Receiver, keyed
 from tests.runtime.parts import CountingMeter, SetClock, WatchedStore, owned_tasks, turns, until
 
