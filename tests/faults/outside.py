@@ -133,7 +133,7 @@ class Outside(Load):
     async def until_connections(self, count: int, within_s: float = 60.0) -> None:
         async with asyncio.timeout(within_s):
             while await self.connections() != count:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
 
     async def honest(self, count: int, name: str = "HONEST", first: int = 0) -> None:
         """A sender that waits for each answer: every one of them is AA, and its own."""

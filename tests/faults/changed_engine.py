@@ -1,0 +1,88 @@
+"""Runs a site as `segmill run` does, changed: `python -m tests.faults.changed_engine SITE [WORD...]`.
+
+Some words make time short (`soon-forgetting`), others break a promise on purpose, for the rigs to find. `counted` says
+how many rows were read before the ports were open. Nothing of this is in the engine: it is wrapped from outside.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine import app
+from engine.adapters import mllp_connection
+from engine.adapters.stores.reading import Reading
+from engine.runtime import connection, listener, retention
+
+
+def soon_forgetting() -> None:
+    """Retention looks every 50 ms and not after half a minute."""
+    retention.FIRST_PASS_S = 0.05
+    retention.PASS_EVERY_S = 0.05
+
+
+def trusts_any_clock() -> None:
+    """Mutant: whatever the clock says, what is old by it is forgotten."""
+    retention.JUMP_S = float("inf")
+
+
+def deaf() -> None:
+    """Mutant: TCP is asked nothing, as a stock socket."""
+
+    def nothing(*_: object) -> None:
+        return None
+
+    connection.keep_alive = mllp_connection.keep_alive = nothing
+    mllp_connection.bound_unheard = nothing
+    connection.outstanding = lambda plain: (False, 0.0)
+
+
+def no_reserve() -> None:
+    """Mutant: every descriptor may go to connections."""
+    app.connections_possible = lambda: 1_000_000
+
+
+def counted() -> None:
+    """Say, when the last port is open, how many rows of queues and how many known ids were read till then."""
+    seen = {"queued": 0, "recent": 0}
+    queued, recent, start = Reading.queued, Reading.recent_ids, listener.Listener.start
+
+    def counting_queued(self: Any, *args: Any) -> Any:
+        found = queued(self, *args)
+        seen["queued"] += len(found[0])
+        return found
+
+    def counting_recent(self: Any, *args: Any) -> Any:
+        found = recent(self, *args)
+        seen["recent"] += len(found[0])
+        return found
+
+    async def telling(self: Any) -> Any:
+        address = await start(self)
+        print(f"read before listening: {seen['queued']} queued, {seen['recent']} known", file=sys.stderr, flush=True)
+        return address
+
+    Reading.queued = counting_queued  # type: ignore[method-assign]
+    Reading.recent_ids = counting_recent  # type: ignore[method-assign]
+    listener.Listener.start = telling  # type: ignore[method-assign]
+
+
+CHANGES: dict[str, Callable[[], None]] = {
+    "soon-forgetting": soon_forgetting,
+    "trusts-any-clock": trusts_any_clock,
+    "deaf": deaf,
+    "no-reserve": no_reserve,
+    "counted": counted,
+}
+
+
+def main() -> None:
+    site, *words = sys.argv[1:]
+    for word in words:
+        CHANGES[word]()
+    raise SystemExit(asyncio.run(app.run_site(Path(site))))
+
+
+if __name__ == "__main__":
+    main()
