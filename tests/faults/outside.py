@@ -135,17 +135,24 @@ class Outside(Load):
             while await self.connections() != count:
                 await asyncio.sleep(0.2)
 
-    async def honest(self, count: int, name: str = "HONEST", first: int = 0) -> None:
-        """A sender that waits for each answer: every one of them is AA, and its own."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def honest(
+        self, count: int = 0, name: str = "HONEST", *, until: asyncio.Event | None = None, address: str = "127.0.0.1"
+    ) -> int:
+        """A sender that waits for each answer: every one of them is AA, and its own. Ends after `count`, or `until`."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
+        number = 0
         try:
-            for number in range(first, first + count):
+            while number < count or (until is not None and not until.is_set()):
                 control_id = f"{name}N{number}"
                 writer.write(b"\x0b" + message(control_id, self.size) + END)
                 answer = await asyncio.wait_for(reader.readuntil(END), 60)
                 assert f"MSA|AA|{control_id}\r".encode() in answer, "an honest sender was not answered AA"
+                number += 1
+                if until is not None:
+                    await asyncio.sleep(0.002)
         finally:
             writer.close()
+        return number
 
 
 @asynccontextmanager
