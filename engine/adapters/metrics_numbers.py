@@ -181,7 +181,7 @@ class ChannelNumbers:
 class LaneNumbers:
     """The counters of one destination: `ports.meter.LaneMeter`."""
 
-    __slots__ = ("held", "is_connected", "oldest_us", "outcomes", "queued", "seconds")
+    __slots__ = ("held", "is_connected", "is_open", "oldest_us", "outcomes", "queued", "redirects", "seconds")
 
     def __init__(self) -> None:
         self.outcomes = Counts(ATTEMPT_OUTCOMES)
@@ -189,7 +189,9 @@ class LaneNumbers:
         self.queued = 0
         self.held = 0
         self.oldest_us = 0
-        self.is_connected = False
+        self.is_connected = True
+        self.is_open = True
+        self.redirects = 0
 
     def attempt(self, outcome: str, seconds: float) -> None:
         self.outcomes.add(outcome)
@@ -202,6 +204,12 @@ class LaneNumbers:
 
     def connected(self, up: bool) -> None:
         self.is_connected = up
+
+    def open(self, is_open: bool) -> None:
+        self.is_open = is_open
+
+    def redirected(self) -> None:
+        self.redirects += 1
 
 
 class ListenerNumbers:

@@ -94,6 +94,8 @@ class Committer:
         self._dead = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.on_redirected: Callable[[Sequence[Delivery]], None] | None = None
+        """Given the deliveries that took over from others, in the order of their ids, after their commit."""
 
     # -- what the others call -------------------------------------------------------------------
 
@@ -343,6 +345,10 @@ class Committer:
         for result in work.results:
             if result[1] is not None:
                 result[1]()
+        if committed.redirected and self.on_redirected is not None:
+            # Behind those that were released: their futures come true on the loop's next turn, and a lane takes
+            # what it is offered in the order of the ids.
+            self._loop.call_soon(self.on_redirected, committed.redirected)
         self._run_after()
 
     def _refuse(self, work: "_Work", error: Exception) -> None:

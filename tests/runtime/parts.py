@@ -124,6 +124,12 @@ class CountingMeter:
     def depth(self, queued: int, held: int, oldest_us: int) -> None:
         self.counts["depth",] += 1
 
+    def open(self, is_open: bool) -> None:
+        self.counts["open", is_open] += 1
+
+    def redirected(self) -> None:
+        self.counts["redirected",] += 1
+
     def connected(self, up: bool) -> None:
         self.counts["connected", up] += 1
 

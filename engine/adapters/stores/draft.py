@@ -138,20 +138,62 @@ class Draft:
             lane, salt = self.lane(channel, draft.destination)
             numbers.delivery += 1
             if body is None:
-                self.deliveries += (numbers.delivery, seq, lane, DELIVERY_CODES["held"], None, 0, DAMAGED_NOTE)
+                held = DELIVERY_CODES["held"]
+                self.deliveries += (
+                    numbers.delivery,
+                    seq,
+                    lane,
+                    held,
+                    None,
+                    0,
+                    DAMAGED_NOTE,
+                    draft.key,
+                    draft.urgent,
+                )
                 continue
             known = shared.get(id(body))
             if known is None:
                 numbers.body += 1
                 self.bodies += (numbers.body, body)
                 known = shared[id(body)] = (numbers.body, crc32(body))
-            self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "")
+            key, urgent = draft.key, draft.urgent
+            self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent)
             delivery_id = DeliveryId(numbers.delivery)
-            made.append(Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us))
+            made.append(
+                Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, key=key, urgent=urgent)
+            )
         return made
 
-    def add_resend(self, seq: MessageSeq, lane: int, body: int | None, crc: int) -> DeliveryId:
-        """A row of a new delivery with the bytes of an earlier one of the same lane."""
+    def add_redirect(
+        self,
+        seq: MessageSeq,
+        lane: Lane,
+        takes_over: DraftDelivery,
+        body_id: int | None,
+        crc: int,
+        *,
+        damaged: bool,
+    ) -> DeliveryId:
+        """A row of a delivery that takes over from another: with its own body, or with the stored one of that other.
+
+        `crc`: of the stored bytes. Where these are damaged, the new one is held.
+        """
+        numbers = self.numbers
+        if takes_over.body is not None:
+            numbers.body += 1
+            self.bodies += (numbers.body, takes_over.body)
+            body_id, crc, damaged = numbers.body, crc32(takes_over.body), False
+        numbers.delivery += 1
+        state = DELIVERY_CODES["held" if damaged else "queued"]
+        note = DAMAGED_NOTE if damaged else ""
+        key, urgent = takes_over.key, takes_over.urgent
+        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note, key, urgent)
+        return DeliveryId(numbers.delivery)
+
+    def add_resend(
+        self, seq: MessageSeq, lane: int, body: int | None, crc: int, key: str | None, urgent: bool
+    ) -> DeliveryId:
+        """A row of a new delivery with the bytes, the key and the urgency of an earlier one of the same lane."""
         self.numbers.delivery += 1
-        self.deliveries += (self.numbers.delivery, seq, lane, DELIVERY_CODES["queued"], body, crc, "")
+        self.deliveries += (self.numbers.delivery, seq, lane, DELIVERY_CODES["queued"], body, crc, "", key, urgent)
         return DeliveryId(self.numbers.delivery)

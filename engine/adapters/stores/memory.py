@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from zlib import crc32
 
-from engine.adapters.stores.codes import DAMAGED_NOTE, KNOWN_LIMIT, PERSONAL_MOVES
+from engine.adapters.stores.codes import (
+    DAMAGED_NOTE,
+    FIRST_ATTEMPTS,
+    KNOWN_LIMIT,
+    LAST_ATTEMPTS,
+    PERSONAL_MOVES,
+    REDIRECTED_FROM,
+)
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
 from engine.adapters.stores.reading import with_damage
@@ -36,7 +43,16 @@ from engine.model.states import (
     check_message_move,
 )
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import CommitUnknown, Prune, Pruned, StoredDelivery, StoredMessage, StoreError, StoreInUse
+from engine.ports.store import (
+    CommitUnknown,
+    Prune,
+    Pruned,
+    StoredAttempt,
+    StoredDelivery,
+    StoredMessage,
+    StoreError,
+    StoreInUse,
+)
 
 
 class MemoryStore:
@@ -98,7 +114,9 @@ class MemoryStore:
             self._new_windows.clear()
             if not self._was_clean:
                 for (channel, destination), window in self._rows.lanes.items():
-                    for row in self._rows.queue(channel, destination)[:window]:
+                    queue = self._rows.queue(channel, destination)
+                    is_keyed = self._rows.orders.get((channel, destination), ("", 0))[0] != ""
+                    for row in queue if is_keyed else queue[:window]:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
 
@@ -113,11 +131,18 @@ class MemoryStore:
         """A reader of this store."""
         return MemoryQueries(self._rows, self.known, self.queued)
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """As Store.lane_window."""
         with self._opened():
             key = (channel, destination)
             self._rows.lanes[key] = self._new_windows[key] = max(window, self._new_windows.get(key, 0))
+            before, first = self._rows.orders.get(key, ("", DeliveryId(0)))
+            if before != order_by:
+                first = DeliveryId(self._last_delivery + 1)
+            self._rows.orders[key] = (order_by, first)
+            return first
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
         """As Store.channel_version."""
@@ -167,6 +192,8 @@ class MemoryStore:
             committed.released.append(self._add_deliveries(message, item.channel, item.deliveries))
         for result in batch.results:
             self._record(result)
+            if result.redirect is not None:
+                committed.redirected += self._redirect(result.delivery_id, result.redirect)
         self._since_checkpoint += len(batch.intakes)
         return committed
 
@@ -221,7 +248,7 @@ class MemoryStore:
     def _add_deliveries(self, row: Row, channel: ChannelName, drafts: Sequence[DraftDelivery]) -> list[Delivery]:
         made = []
         for draft in drafts:
-            added = self._add_delivery(row, channel, draft.destination, draft.body)
+            added = self._add_delivery(row, channel, draft.destination, draft.body, draft.key, draft.urgent)
             if (delivery := self._rows.delivery(added)) is not None:
                 made.append(delivery)
             else:
@@ -229,13 +256,21 @@ class MemoryStore:
         return made
 
     def _add_delivery(
-        self, row: Row, channel: ChannelName, destination: DestinationName, body: bytes | None
+        self,
+        row: Row,
+        channel: ChannelName,
+        destination: DestinationName,
+        body: bytes | None,
+        key: str | None,
+        urgent: bool,
     ) -> DeliveryRow:
         seq = row.stored.seq
         self._last_delivery += 1
         id_ = DeliveryId(self._last_delivery)
         self._rows.lanes.setdefault((channel, destination), 1)
-        stored = StoredDelivery(id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body)
+        stored = StoredDelivery(
+            id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body, key=key, urgent=urgent
+        )
         self._rows.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
         self._rows.of_message.setdefault(seq, []).append(id_)
         return added
@@ -261,12 +296,20 @@ class MemoryStore:
             if before != "queued":
                 raise IllegalMove(f"delivery {result.delivery_id} is {before}: it cannot become {result.state}")
             check_delivery_move(before, result.state)
+            if (result.redirect is not None) != (result.state == "redirected"):
+                raise IllegalMove(f"delivery {result.delivery_id} cannot be {result.state}: one takes over, or none")
             states[result.delivery_id] = result.state
 
     def _record(self, result: DeliveryResult) -> None:
         row = self._rows.deliveries[result.delivery_id]
+        since_us = result.since_us if result.state == "queued" else 0
+        if result.state == "queued":
+            self._keep_attempt(row, result)
+        if since_us:
+            row.counted_from = result.attempts - 1
         row.stored = replace(
             row.stored,
+            since_us=since_us or row.stored.since_us,
             state=result.state,
             attempts=result.attempts,
             next_at_us=result.next_at_us,
@@ -277,6 +320,63 @@ class MemoryStore:
         )
         if result.ack_code:
             self._amend(AckUpdate(row.stored.seq, result.ack_code, result.ack))
+
+    def _keep_attempt(self, row: DeliveryRow, result: DeliveryResult) -> None:
+        """An attempt that did not end its delivery; the row still holds the attempt before."""
+        again = row.stored.attempts > 0 and result.code == row.stored.code == "unreachable"
+        if not again and all(attempt.number != result.attempts for attempt in row.attempts):
+            row.attempts.append(
+                StoredAttempt(row.stored.id, result.attempts, result.at_us, result.code, result.note, result.answer)
+            )
+        if result.attempts > FIRST_ATTEMPTS + LAST_ATTEMPTS:
+            row.attempts = [
+                attempt
+                for at, attempt in enumerate(row.attempts)
+                if attempt.number <= FIRST_ATTEMPTS or at >= len(row.attempts) - LAST_ATTEMPTS
+            ]
+
+    def _keep_last_attempt(self, row: DeliveryRow) -> None:
+        """Before a person's move: the row is to say what the person did."""
+        stored = row.stored
+        if stored.attempts and stored.code and all(attempt.number != stored.attempts for attempt in row.attempts):
+            row.attempts.append(
+                StoredAttempt(stored.id, stored.attempts, stored.done_at_us, stored.code, stored.note, stored.answer)
+            )
+
+    def _redirect(self, id_: DeliveryId, to: DraftDelivery) -> list[Delivery]:
+        before = self._rows.deliveries[id_]
+        message = self._rows.messages[before.stored.seq]
+        body = before.stored.body if to.body is None else to.body
+        added = self._add_delivery(message, before.stored.channel, to.destination, body, to.key, to.urgent)
+        added.stored = replace(added.stored, origin=id_)
+        added.redirects = before.redirects + 1
+        if (delivery := self._rows.delivery(added)) is not None:
+            return [delivery]
+        added.stored = replace(added.stored, state="held", note=DAMAGED_NOTE)
+        return []
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """As Store.redirect_deliveries."""
+        with self._opened():
+            going = []
+            for id_, to in dict(orders).items():
+                row = self._rows.deliveries.get(id_)
+                if row is None:
+                    raise IllegalMove(f"delivery {id_} is not in the store")
+                if row.stored.state == "redirected":
+                    continue
+                if row.stored.state not in REDIRECTED_FROM:
+                    raise IllegalMove(f"delivery {id_} is {row.stored.state}: nobody but its lane can redirect it")
+                going.append((row, to))
+            added: list[Delivery] = []
+            at_us = self._clock.now_us()
+            for row, to in going:
+                added += self._redirect(row.stored.id, to)
+                self._keep_last_attempt(row)
+                row.stored = replace(
+                    row.stored, state="redirected", next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
+                )
+            return added
 
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
         """As Store.amend_acks."""
@@ -299,6 +399,12 @@ class MemoryStore:
             rows = self._rows.sequences.items()
             return {sender: last for (of, sender), last in rows if of == channel and last >= 0}
 
+    def _key_again(self, lane: LaneKey, row: DeliveryRow) -> str | None:
+        """A lane that has keys now gives one to a delivery that has none."""
+        if row.stored.key is None and self._rows.orders.get(lane, ("", 0))[0]:
+            return ""
+        return row.stored.key
+
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
         """As Store.move_deliveries."""
         with self._opened():
@@ -316,7 +422,13 @@ class MemoryStore:
                 moving.append(row)
             at_us = 0 if to == "queued" else self._clock.now_us()
             for row in moving:
-                row.stored = replace(row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note)
+                self._keep_last_attempt(row)
+                row.stored = replace(
+                    row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
+                )
+                if to == "queued":
+                    row.stored = replace(row.stored, since_us=0)
+                    row.counted_from = 0
             return len(moving)
 
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
@@ -327,12 +439,20 @@ class MemoryStore:
                 row = self._rows.deliveries[id_]
                 last.pop((row.stored.channel, row.stored.destination), None)
                 last[row.stored.channel, row.stored.destination] = row
-            wanted = {key: row for key, row in last.items() if destinations is None or key[1] in destinations}
+            wanted = {
+                key: row
+                for key, row in last.items()
+                if (row.stored.state != "redirected" if destinations is None else key[1] in destinations)
+            }
             for (_, destination), row in wanted.items():
                 if self._rows.body(row) is None:
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {DAMAGED_NOTE}")
             message = self._rows.messages.get(seq)
-            added = [self._add_delivery(message, *key, row.stored.body) for key, row in wanted.items() if message]
+            added = [
+                self._add_delivery(message, *lane, row.stored.body, self._key_again(lane, row), row.stored.urgent)
+                for lane, row in wanted.items()
+                if message is not None
+            ]
             return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
 
     # -- forgetting -----------------------------------------------------------------------------
@@ -364,6 +484,7 @@ class MemoryStore:
                     row.stored = replace(row.stored, raw=None)
                     for delivery in (self._rows.deliveries[id_] for id_ in ids):
                         delivery.stored = replace(delivery.stored, body=None, answer=b"")
+                        delivery.attempts = [replace(attempt, answer=b"") for attempt in delivery.attempts]
                     bodies += 1
             self._pruned_at_us = self._clock.now_us()
             return Pruned(bodies, messages, None if upto >= end else MessageSeq(upto))

@@ -8,7 +8,7 @@ from engine.adapters.stores.codes import DAMAGED_NOTE
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
-from engine.ports.store import StoredDelivery, StoredMessage
+from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 
 LaneKey = tuple[ChannelName, DestinationName]
 
@@ -39,6 +39,9 @@ class DeliveryRow:
 
     stored: StoredDelivery
     received_at_us: int
+    counted_from: int = 0
+    redirects: int = 0
+    attempts: list[StoredAttempt] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -51,6 +54,8 @@ class MemoryRows:
     of_message: dict[MessageSeq, list[DeliveryId]] = field(default_factory=dict)
     lanes: dict[LaneKey, int] = field(default_factory=dict)
     sequences: dict[tuple[ChannelName, str], int] = field(default_factory=dict)
+    orders: dict[LaneKey, tuple[str, DeliveryId]] = field(default_factory=dict)
+    """What a lane is ordered by, and the first delivery that was stored under it."""
     versions: list[tuple[ChannelName, dict[str, bytes]]] = field(default_factory=list)
 
     def queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:
@@ -77,7 +82,23 @@ class MemoryRows:
             stored.attempts,
             stored.next_at_us,
             stored.maybe_sent,
+            stored.since_us,
+            row.counted_from,
+            row.redirects,
+            stored.key,
+            stored.urgent,
         )
+
+    def queued_rows(self, channel: ChannelName, destination: DestinationName) -> list[QueuedRow]:
+        first: dict[str | None, DeliveryId] = {None: DeliveryId(0)}
+        rows = []
+        for row in self.queue(channel, destination):
+            stored = row.stored
+            head = first.setdefault(stored.key, stored.id) or None
+            rows.append(
+                QueuedRow(stored.id, stored.seq, stored.key, stored.urgent, stored.attempts, stored.next_at_us, head)
+            )
+        return rows
 
     def shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:
         if not bodies:

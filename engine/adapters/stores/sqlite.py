@@ -26,7 +26,7 @@ from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
 from engine.adapters.stores.writing import Writing
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
@@ -173,11 +173,14 @@ class SqliteStore:
             self._damaged.popleft()
         return committed
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """As Store.lane_window: the first number of a run replaces that of the run before."""
         most = max(window, self._windows.get((channel, destination), 0))
-        self._open_writing().set_window(channel, destination, most)
+        first = self._open_writing().set_window(channel, destination, most, order_by)
         self._windows[channel, destination] = most
+        return first
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
         """As Store.channel_version: content-addressed, so the same files have the same id at any time."""
@@ -194,6 +197,10 @@ class SqliteStore:
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """As Store.add_deliveries."""
         return self._open_writing().add_deliveries(seq, destinations)
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """As Store.redirect_deliveries."""
+        return self._open_writing().redirect_deliveries(orders, note)
 
     # -- forgetting -----------------------------------------------------------------------------
 
