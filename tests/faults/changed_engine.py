@@ -6,6 +6,7 @@ how many rows were read before the ports were open. Nothing of this is in the en
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from engine import app
 from engine.adapters import mllp_connection
 from engine.adapters.stores.reading import Reading
+from engine.ports import clock
 from engine.runtime import connection, listener, retention
 
 
@@ -25,6 +27,11 @@ def soon_forgetting() -> None:
 def trusts_any_clock() -> None:
     """Mutant: whatever the clock says, what is old by it is forgotten."""
     retention.JUMP_S = float("inf")
+
+
+def waits_by_the_wall_clock() -> None:
+    """Mutant: there is but one clock."""
+    clock.SystemClock.monotonic = lambda self: time.time()  # type: ignore[method-assign]
 
 
 def deaf() -> None:
@@ -71,6 +78,7 @@ def counted() -> None:
 CHANGES: dict[str, Callable[[], None]] = {
     "soon-forgetting": soon_forgetting,
     "trusts-any-clock": trusts_any_clock,
+    "waits-by-the-wall-clock": waits_by_the_wall_clock,
     "deaf": deaf,
     "no-reserve": no_reserve,
     "counted": counted,
