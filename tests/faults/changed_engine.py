@@ -13,7 +13,10 @@ from typing import Any
 
 from engine import app
 from engine.adapters import mllp_connection
+from engine.adapters.sinks import mllp
 from engine.adapters.stores.reading import Reading
+from engine.mllp.exchange import Broken
+from engine.model.outcome import Delivered
 from engine.ports import clock
 from engine.runtime import connection, listener, retention
 
@@ -32,6 +35,16 @@ def trusts_any_clock() -> None:
 def waits_by_the_wall_clock() -> None:
     """Mutant: there is but one clock."""
     clock.SystemClock.monotonic = lambda self: time.time()  # type: ignore[method-assign]
+
+
+def done_when_sent() -> None:
+    """Mutant: what was sent is delivered, whatever its receiver says or does not say."""
+    outcome_of = mllp.MllpSink._outcome
+
+    def hasty(self: Any, end: Any, connection: Any) -> Any:
+        return Delivered() if isinstance(end, Broken) else outcome_of(self, end, connection)
+
+    mllp.MllpSink._outcome = hasty  # type: ignore[method-assign]
 
 
 def deaf() -> None:
@@ -79,6 +92,7 @@ CHANGES: dict[str, Callable[[], None]] = {
     "soon-forgetting": soon_forgetting,
     "trusts-any-clock": trusts_any_clock,
     "waits-by-the-wall-clock": waits_by_the_wall_clock,
+    "done-when-sent": done_when_sent,
     "deaf": deaf,
     "no-reserve": no_reserve,
     "counted": counted,
