@@ -37,9 +37,10 @@ class Outside(Load):
         (channel / "channel.yaml").write_text(text)
         for name, content in (files or {}).items():
             (channel / name).write_bytes(content)
-        place = f"data: {self._data}\nstore: sqlite:{self._data}/segmill.db\nlimits: {{free_disk: 0}}\n"
+        place = f"data: {self._data}\nstore: sqlite:{self._data}/segmill.db\n"
         admin = "" if "admin:" in settings else "admin: off\n"
-        (self.folder / "segmill.yaml").write_text(f"{admin}{place}{settings}")
+        limits = "" if "limits:" in settings else "limits: {free_disk: 0}\n"
+        (self.folder / "segmill.yaml").write_text(f"{admin}{limits}{place}{settings}")
 
     async def run(
         self, *words: str, under: tuple[str, ...] = (), script: str = "tests.faults.failing_engine"
