@@ -9,18 +9,20 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.routing import Route
 
 from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
 from engine.adapters.control_socket import listen_privately
+from engine.adapters.timed_http import TimedH11
 from engine.ports.control import Control
 
 log = logging.getLogger("segmill.admin")
 
 MAX_CONNECTIONS: Final = 64
+HEAD_TIMEOUT_S: Final = 10.0
 STOP_DEADLINE_S: Final = 5.0
 
 
@@ -151,10 +153,14 @@ class _Server(uvicorn.Server):
 
 def _server(routes: list[Route]) -> _Server:
     """Uvicorn without logs of its own, sockets and signals being ours."""
+
+    def protocol(*args: Any, **kwargs: Any) -> TimedH11:
+        return TimedH11(HEAD_TIMEOUT_S, *args, most_connections=MAX_CONNECTIONS, **kwargs)
+
     return _Server(
         uvicorn.Config(
             application(routes),
-            http="h11",
+            http=protocol,  # type: ignore[arg-type]  # it makes a protocol, which is all that is asked of it
             ws="none",
             lifespan="off",
             log_config=None,
@@ -163,7 +169,7 @@ def _server(routes: list[Route]) -> _Server:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=MAX_CONNECTIONS + 1,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=1,
         )

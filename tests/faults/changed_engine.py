@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from engine import app
-from engine.adapters import mllp_connection
+from engine.adapters import admin, mllp_connection
 from engine.adapters.sinks import mllp
 from engine.adapters.stores.reading import Reading
 from engine.mllp.exchange import Broken
 from engine.model.outcome import Delivered
 from engine.ports import clock
-from engine.runtime import connection, listener, retention
+from engine.runtime import connection, listener, queue_window, retention, room
 
 
 def soon_forgetting() -> None:
@@ -45,6 +45,25 @@ def done_when_sent() -> None:
         return Delivered() if isinstance(end, Broken) else outcome_of(self, end, connection)
 
     mllp.MllpSink._outcome = hasty  # type: ignore[method-assign]
+
+
+def reads_all() -> None:
+    """Mutant: a lane takes everything that waits into memory (Mirth #3089)."""
+    for bound in ("MOST_IN_MEMORY", "MOST_BYTES_IN_MEMORY", "LOAD_LIMIT", "LOAD_BYTES"):
+        setattr(queue_window, bound, 10**12)
+    is_full = queue_window.FifoWindow._is_full
+    queue_window.FifoWindow._is_full = lambda self: False if self._behind else is_full(self)  # type: ignore[method-assign]
+
+
+def roomless() -> None:
+    """Mutant: nobody asks what all ports together hold."""
+    room.Room.look = lambda self: None  # type: ignore[method-assign]
+
+
+def patient_admin() -> None:
+    """Mutant: the admin port takes as many clients as come, and waits for what they have to say."""
+    admin.MAX_CONNECTIONS = 10**6  # type: ignore[misc]
+    admin.HEAD_TIMEOUT_S = 10.0**6  # type: ignore[misc]
 
 
 def deaf() -> None:
@@ -93,6 +112,9 @@ CHANGES: dict[str, Callable[[], None]] = {
     "trusts-any-clock": trusts_any_clock,
     "waits-by-the-wall-clock": waits_by_the_wall_clock,
     "done-when-sent": done_when_sent,
+    "reads-all": reads_all,
+    "roomless": roomless,
+    "patient-admin": patient_admin,
     "deaf": deaf,
     "no-reserve": no_reserve,
     "counted": counted,
