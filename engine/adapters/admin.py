@@ -21,7 +21,9 @@ from engine.ports.control import Control
 
 log = logging.getLogger("segmill.admin")
 
-MAX_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 32
+ACCEPTS_A_TURN: Final = 32
+"""asyncio accepts as many at once, before any of them can be turned away."""
 HEAD_TIMEOUT_S: Final = 10.0
 STOP_DEADLINE_S: Final = 5.0
 
@@ -170,6 +172,7 @@ def _server(routes: list[Route]) -> _Server:
             date_header=False,
             proxy_headers=False,
             limit_concurrency=MAX_CONNECTIONS + 1,
+            backlog=ACCEPTS_A_TURN,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=1,
         )

@@ -79,7 +79,12 @@ def deaf() -> None:
 
 def no_reserve() -> None:
     """Mutant: every descriptor may go to connections."""
-    app.connections_possible = lambda: 1_000_000
+
+    def reserve(self: Any, occupant: Any) -> bool:
+        self._coming.add(occupant)
+        return True
+
+    room.Room.reserve = reserve  # type: ignore[method-assign]
 
 
 def counted() -> None:

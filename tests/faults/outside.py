@@ -150,7 +150,7 @@ class Outside(Load):
                 assert f"MSA|AA|{control_id}\r".encode() in answer, "an honest sender was not answered AA"
                 number += 1
                 if until is not None:
-                    await asyncio.sleep(0.002)
+                    await asyncio.sleep(0.005)
         finally:
             writer.close()
         return number
