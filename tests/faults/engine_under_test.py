@@ -25,11 +25,11 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.app import run_site
 from engine.model.envelope import Delivery
 from engine.model.outcome import Outcome
-from engine.ports.store import StoreFull
 from engine.pipeline.registry import load_kinds, load_steps
+from engine.ports.store import StoreFull
 from engine.runtime import intake, retention
 from engine.runtime.connection import Connection, Reply
-from tests.faults import mutants
+from tests.faults import mutants, transitions
 
 MOST_PASSES = {
     "before-recovery": 1,
@@ -117,9 +117,7 @@ def arm(fuse: Fuse) -> None:
         ("mid-commit", lambda store, *_: store._db.connection),
     )
     around(SqliteStore, "checkpoint", "before-checkpoint", "after-checkpoint")
-    around(
-        Pruning, "prune", "before-purge", "after-purge", ("mid-purge", lambda pruning, *_: pruning._db.connection)
-    )
+    around(Pruning, "prune", "before-purge", "after-purge", ("mid-purge", lambda pruning, *_: pruning._db.connection))
     around(SqliteStore, "give_back", "before-room-is-given-back", None)
     around(intake.Receiver, "take", "received", None)
     around(Reply, "settle", "before-ack", None)
@@ -167,6 +165,17 @@ def note_full(report: Path) -> None:
         module.StoreFull = Noted  # type: ignore[misc]
 
 
+def die_in_move(path: Path, move: Any, at: int) -> None:
+    """One move of a state, and death at the `at`-th instruction of it, or right after it (0)."""
+    store = SqliteStore(path)
+    store.open()
+    assert store._db is not None
+    if at:
+        store._db.connection.set_progress_handler(Fuse("", at).burn, 1)
+    transitions.carry_out(store, move)
+    die()
+
+
 def run(order: dict[str, Any]) -> int:
     """Carry out one order: `site`, and whatever is to go wrong in it."""
     if death := order.get("death"):
@@ -189,6 +198,8 @@ def run(order: dict[str, Any]) -> int:
         store.open()
         store.close()
         return 0
+    if order.get("move"):
+        die_in_move(Path(order["site"]), tuple(order["move"]), order["die_in_move"])
     return asyncio.run(run_site(Path(order["site"])))
 
 
