@@ -83,7 +83,7 @@ def refusal_of_writes(store: Path) -> str:
             os.write(file, bytes(PROBE_BYTES))
         finally:
             os.close(file)
-            os.unlink(probe)
+            probe.unlink()
     except OSError as exc:
         return os.strerror(exc.errno) if exc.errno in NOTHING_MORE else ""
     return ""
