@@ -3,8 +3,8 @@
     engine_under_test.py SITE [STAGE:N] [--mutant NAME]
     engine_under_test.py --serve          orders on stdin, one a line: see `tests.faults.nursery`
 
-A stage is a place between two lines of the engine; at its N-th passing the process kills itself with SIGKILL. Of the
-stages that begin with `mid-`, but `mid-send`, N counts the instructions of SQLite's machine.
+A stage is a place between two lines of the engine; at its N-th passing the process kills itself with SIGKILL. Of
+`mid-commit`, `mid-purge` and `mid-migration`, N counts the instructions of SQLite's machine.
 A mutant is the engine with one promise broken on purpose: a rig is trusted only when it catches them.
 """
 
@@ -26,6 +26,7 @@ from engine.app import run_site
 from engine.model.envelope import Delivery
 from engine.model.outcome import Outcome
 from engine.pipeline.registry import load_kinds, load_steps
+from engine.pipeline.steps import set as set_step
 from engine.ports.store import StoreFull
 from engine.runtime import intake, retention
 from engine.runtime.connection import Connection, Reply
@@ -36,6 +37,7 @@ MOST_PASSES = {
     "after-recovery": 1,
     "start": 1,
     "received": 120,
+    "mid-transform": 120,
     "before-commit": 120,
     "mid-commit": 20_000,
     "after-commit": 120,
@@ -122,6 +124,21 @@ def arm(fuse: Fuse) -> None:
     around(intake.Receiver, "take", "received", None)
     around(Reply, "settle", "before-ack", None)
     around(Connection, "_flush", None, "after-ack")
+
+    alone = set_step._alone
+
+    def in_the_middle(writer: Any) -> Any:
+        """A step has changed the message; the pipeline has not ended."""
+        write = alone(writer)
+
+        def dying(*words: Any) -> Any:
+            stop = write(*words)
+            fuse("mid-transform")
+            return stop
+
+        return dying
+
+    set_step._alone = in_the_middle
 
     send = MllpSink.send
 

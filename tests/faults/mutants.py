@@ -1,15 +1,20 @@
 """The engine with one promise broken on purpose (reliability.md R1m): a rig that does not catch them proves nothing."""
 
 import asyncio
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from engine.adapters.sinks import folder
+from engine.adapters.stores import faults
 from engine.adapters.stores.connection import WriteConnection
+from engine.adapters.stores.place import StoreLock
 from engine.adapters.stores.writing import Writing
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered
+from engine.ports.store import StoreFull
 from engine.runtime import intake, lane
 
 
@@ -87,6 +92,36 @@ def normal_sync() -> None:
     WriteConnection.set_up = hasty  # type: ignore[method-assign]
 
 
+def goes_on_after_a_failed_sync() -> None:
+    """A failed sync is taken for a no: the batch is refused, and the next one is accepted."""
+    not_kept = faults.not_kept
+
+    def trusting(error: Exception, *, committing: bool) -> Exception | None:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_FSYNC:
+            return StoreFull("a mutant's guess")
+        return not_kept(error, committing=committing)
+
+    faults.not_kept = trusting  # type: ignore[assignment]
+
+
+def no_transaction() -> None:
+    """Every statement is durable by itself."""
+
+    @contextmanager
+    def at_once(self: Any) -> Iterator[None]:
+        yield
+
+    WriteConnection.transaction = at_once  # type: ignore[method-assign]
+
+
+def no_lock() -> None:
+    StoreLock.acquire = lambda self: None  # type: ignore[method-assign]
+
+
+def never_looks() -> None:
+    WriteConnection.check_place = lambda self: None  # type: ignore[method-assign]
+
+
 def no_folder_sync() -> None:
     def lazily(self: Any) -> None:
         self._to_sync.clear()
@@ -103,6 +138,10 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "nothing-marked": nothing_marked,
     "normal-sync": normal_sync,
     "no-folder-sync": no_folder_sync,
+    "goes-on-after-a-failed-sync": goes_on_after_a_failed_sync,
+    "no-transaction": no_transaction,
+    "no-lock": no_lock,
+    "never-looks": never_looks,
 }
 
 

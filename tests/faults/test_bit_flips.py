@@ -46,3 +46,15 @@ def test_R18_no_turned_bit_of_1000_reaches_a_receiver(tmp_path: Path, ledger: Le
     ledger.write("R18", "one bit turned, long", **tally(outcomes))
     assert_nothing_altered(outcomes)
     assert_hardly_silent(outcomes)
+
+
+def test_R1m_turned_bits_catch_a_store_that_does_not_look_at_checksums(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flips = Flips(tmp_path)
+    monkeypatch.setattr("engine.adapters.stores.reading.fault_of", lambda body, lane, crc: "")
+    chance = random.Random(19)
+    outcomes = [flips.flip(chance) for _ in range(24)]
+    altered = sum(outcome.altered for outcome in outcomes)
+    ledger.write("R1m", "mutant no checksums", flips=len(outcomes), altered_messages_delivered=altered)
+    assert altered

@@ -110,3 +110,15 @@ async def test_D8_an_engine_whose_store_is_taken_away_ends_and_loses_nothing(
         await site.end_well(kills=1)
         what = f"store taken away, {way.__name__.replace('_', ' ')}, {'busy' if busy else 'idle'}"
         ledger.write("D8", what, acknowledged=len(site.load.acknowledged), lost=len(site.verdict.lost))
+
+
+async def test_R1m_an_engine_without_a_lock_and_one_that_never_looks_are_caught(tmp_path: Path, ledger: Ledger) -> None:
+    async with OneSite(tmp_path / "site") as site, Nursery(tmp_path / "second.log") as others:
+        first = await site.start(mutant="never-looks")
+        await site.more(20)
+        second = await others.start(site.folder, mutant="no-lock")
+        assert await second.wait() != EXIT_STORE_IN_USE
+        move(site.data / "segmill.db")
+        await site.more(60)
+        assert first.returncode is None
+    ledger.write("R1m", "mutants no-lock, never-looks", caught=2)

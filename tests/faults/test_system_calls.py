@@ -55,8 +55,8 @@ class Points(Rig):
     channel = CHANNEL
     settings = "admin: off\nlimits: {free_disk: 0, low_disk: 0}\n"
 
-    def __init__(self, folder: Path, library: Path, found: Found) -> None:
-        super().__init__(folder, seed=0)
+    def __init__(self, folder: Path, library: Path, found: Found, mutant: str | None = None) -> None:
+        super().__init__(folder, seed=0, mutant=mutant)
         self.nursery = Nursery(folder.parent / f"{folder.name}.log", preload=library)
         self.found = found
         self.report = folder.parent / f"{folder.name}.report"
@@ -64,7 +64,7 @@ class Points(Rig):
 
     async def _engine(self, point: Point | None) -> EngineProcess:
         asked = point and shim.order(point.call, point.error, point.number, self.report, path=str(self.data))
-        return await self.nursery.start(self.folder, system_call=asked)
+        return await self.nursery.start(self.folder, system_call=asked, mutant=self.mutant if point else None)
 
     async def each(self, points: Sequence[Point]) -> None:
         self.write_site()
@@ -226,3 +226,16 @@ async def test_R3_a_fault_at_every_system_call_of_the_store_loses_nothing(tmp_pa
     found = await run_points(tmp_path, library, points, at_once=2)
     tell(ledger, "a fault at every system call, long", found)
     assert not found.wrong, "\n".join(found.wrong[:40])
+
+
+@pytest.mark.timeout(180)
+async def test_R1m_failing_calls_catch_an_engine_that_goes_on_after_a_failed_sync(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    found = Found()
+    site = tmp_path / "site"
+    site.mkdir()
+    mutant = Points(site, shim.build("R3", tmp_path), found, mutant="goes-on-after-a-failed-sync")
+    await mutant.each([Point("fdatasync", "EIO", number) for number in (24, 31)])
+    ledger.write("R1m", "mutant goes-on-after-a-failed-sync", faults=found.points, wrong=len(found.wrong))
+    assert any("a positive answer after a failed sync" in wrong for wrong in found.wrong), found.wrong

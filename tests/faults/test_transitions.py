@@ -53,7 +53,9 @@ def test_R21_every_published_move_has_a_crash_test() -> None:
     assert set(RECIPES) == published()
 
 
-async def kill_in(folder: Path, nursery: Nursery, move: Move, points: int) -> tuple[int, int]:
+async def kill_in(
+    folder: Path, nursery: Nursery, move: Move, points: int, mutant: str | None = None
+) -> tuple[int, int]:
     """How many times the process died in the move, and how often it was found done afterwards."""
     first = folder / "first" / "store.db"
     store = SqliteStore(first)
@@ -85,7 +87,7 @@ async def kill_in(folder: Path, nursery: Nursery, move: Move, points: int) -> tu
     for number, at in enumerate([*deaths, 0]):
         place = folder / f"death-{number}" / "store.db"
         shutil.copytree(first.parent, place.parent)
-        engine = await nursery.start(place, move=list(move), die_in_move=at)
+        engine = await nursery.start(place, move=list(move), die_in_move=at, mutant=mutant)
         assert await engine.wait() == -9, engine.errors()
         died += 1
         again = SqliteStore(place)
@@ -126,3 +128,10 @@ async def test_R21_a_crash_in_any_move_leaves_it_done_or_not_begun(tmp_path: Pat
 @pytest.mark.timeout(900)
 async def test_R21_crashes_all_along_any_move(tmp_path: Path, ledger: Ledger) -> None:
     ledger.write("R21", "kill -9 in every move, long", **await kill_in_all(tmp_path, 40))
+
+
+async def test_R1m_crashes_in_a_move_catch_a_store_without_transactions(tmp_path: Path, ledger: Ledger) -> None:
+    async with Nursery(tmp_path / "log") as nursery:
+        with pytest.raises(AssertionError, match=r"neither before nor after|the counts are not those"):
+            await kill_in(tmp_path, nursery, ("message", "held", "processed"), 6, mutant="no-transaction")
+    ledger.write("R1m", "mutant no-transaction", caught=1)
