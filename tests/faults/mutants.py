@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ from engine.adapters.stores.writing import Writing
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered
 from engine.ports.store import StoreFull
-from engine.runtime import intake, lane
+from engine.runtime import intake, lane, queue_window
 
 
 def ack_before_commit() -> None:
@@ -29,11 +29,10 @@ def ack_before_commit() -> None:
 
 
 def done_before_receivers_ack() -> None:
-    async def hasty(self: Any, batch: list[Delivery]) -> None:
-        for delivery in batch:
-            self._settle(delivery, Delivered())
+    async def hasty(self: Any, sink: Any, batch: list[Delivery]) -> None:
+        self._settle(batch, [Delivered()] * len(batch), 0.0)
         await asyncio.sleep(0.002)
-        await self._sink.send(batch)
+        await sink.send(batch)
 
     lane.Lane._send = hasty  # type: ignore[method-assign]
 
@@ -41,22 +40,19 @@ def done_before_receivers_ack() -> None:
 def lane_overtaking() -> None:
     """What is tried again goes to the end of the queue, and the next one first."""
 
-    def behind(self: Any, batch: list[Delivery]) -> None:
-        for delivery in batch:
-            self._ready.append(delivery)
-            self._ready_bytes += len(delivery.body)
+    def behind(self: Any, batch: Sequence[Delivery], back: Sequence[Delivery]) -> None:
+        self._in_hand = frozenset()
+        for delivery in back:
+            self._append(delivery)
 
-    lane.Lane._put_back = behind  # type: ignore[method-assign]
+    queue_window.FifoWindow.settled = behind  # type: ignore[method-assign]
 
 
 def lost_wake_up() -> None:
     """A lane that waits is not told of what comes."""
-    offer = lane.Lane.offer
 
     def silently(self: Any, delivery: Delivery) -> None:
-        wake, self._wake = self._wake, asyncio.Event()
-        offer(self, delivery)
-        self._wake = wake
+        self._window.offer(delivery)
 
     lane.Lane.offer = silently  # type: ignore[method-assign]
 

@@ -19,6 +19,8 @@ COLUMNS = {
     "delivery": "id, seq, lane, state, attempts, next_at_us, code, note",
     "tally": "channel, state, messages",
     "body": "id",
+    "attempt": "delivery, number, code",
+    "delivery_more": "delivery, origin, redirects",
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.model.envelope import Batch, DeliveryResult, Parts, Reprocessed
+from engine.model.envelope import Batch, DeliveryResult, DraftDelivery, Parts, Reprocessed
 from engine.model.ids import DeliveryId, MessageSeq, VersionId
 from engine.model.states import DELIVERY_MOVES, MESSAGE_MOVES, DeliveryState, MessageState
 from engine.testing.store_contract import ADT, EPR, LAB, RIS, intake
@@ -60,7 +60,10 @@ def _put_delivery(store: SqliteStore, state: DeliveryState) -> None:
 
 
 def _result(state: DeliveryState) -> DeliveryResult:
-    return DeliveryResult(DELIVERY, state, 1, 1_000_000, 2_000_000 if state == "queued" else 0, "code", "note")
+    result = DeliveryResult(DELIVERY, state, 1, 1_000_000, 2_000_000 if state == "queued" else 0, "code", "note")
+    if state == "redirected":
+        result.redirect = DraftDelivery(RIS, None)
+    return result
 
 
 def _attempt(to: DeliveryState) -> Callable[[SqliteStore], None]:
@@ -79,6 +82,11 @@ def _person(to: DeliveryState) -> Callable[[SqliteStore], None]:
         store.move_deliveries([DELIVERY], to, "a person's word")
 
     return act
+
+
+def _redirect(store: SqliteStore) -> None:
+    """A person gives it to another destination."""
+    store.redirect_deliveries([(DELIVERY, DraftDelivery(RIS, None))], "a person's word")
 
 
 RECIPES: dict[Move, Callable[[SqliteStore], None]] = {
@@ -106,6 +114,9 @@ RECIPES: dict[Move, Callable[[SqliteStore], None]] = {
     ("delivery", "queued", "delivered"): _attempt("delivered"),
     ("delivery", "queued", "held"): _attempt("held"),
     ("delivery", "queued", "failed"): _attempt("failed"),
+    ("delivery", "queued", "redirected"): _attempt("redirected"),
+    ("delivery", "held", "redirected"): _redirect,
+    ("delivery", "failed", "redirected"): _redirect,
     ("delivery", "held", "queued"): _person("queued"),
     ("delivery", "held", "failed"): _person("failed"),
     ("delivery", "failed", "queued"): _person("queued"),
