@@ -26,13 +26,13 @@ from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
-from engine.model.ids import ChannelName
+from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import CompiledChannel, compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.source import SourceUnavailable
-from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
+from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.app_acks import AppAcks
 from engine.runtime.channels import RunningChannel
@@ -45,11 +45,13 @@ from engine.runtime.intake import Receiver
 from engine.runtime.lane import Lane
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
+from engine.runtime.past import PastChannels
 from engine.runtime.recent import Recent
 from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import MakeReceiver, RunningSource, shared_places
+from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
 from engine.wiring import (
@@ -57,10 +59,14 @@ from engine.wiring import (
     back_to_the_sender,
     connections_possible,
     guard,
+    in_doubt,
     in_words,
     lane_settings,
     listener_settings,
     offering,
+    open_sinks,
+    order_of,
+    show_depths,
     show_hours,
 )
 
@@ -146,6 +152,7 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
+        self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         self.control.keeping = self._make_retention()
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
@@ -165,7 +172,9 @@ class Engine:
         self._queries = self._store.queries()
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
-        self.control = EngineControl(self._channels, committer, self._queries)
+        self.control = EngineControl(self._channels, committer, self._queries, self._clock)
+        self.control.operator.load_pauses(self._store.pauses())
+        self.control.operator.past = PastChannels(self._queries, self._kinds, self._limits, self._substituted)
         committer.on_redirected = offering(self._channels)
         return committer
 
@@ -202,10 +211,7 @@ class Engine:
         ]
         if ack.connect_back is not None:
             lanes.append(self._open_lane(loaded, APP_ACK, back_to_the_sender(ack.connect_back), committer, compiled))
-        isolated = None
-        if compiled.isolated:
-            workers = self._settings.workers
-            isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
+        isolated = Worker(loaded, self._limits) if compiled.isolated else None
         meter = self.meter.channel(loaded.name)
         asked = loaded.file.validation
         profile = loaded.profiles.get(asked.profile) if asked is not None else None
@@ -239,7 +245,17 @@ class Engine:
             channel.app_ack = AppAcks(channel.name, committer, self._queries, channel.offer)
         if loaded.file.sequence == "on":
             channel.sequences = SequenceNumbers(self._store.last_sequences(loaded.name))
+        self.control.operator.apply_pauses(channel)
         return channel
+
+    @property
+    def _limits(self) -> WorkerLimits:
+        workers = self._settings.workers
+        return WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory)
+
+    def _substituted(self, channel: ChannelName) -> Mapping[str, str]:
+        """What the `${...}` of a channel stand for now."""
+        return next((loaded.substituted for loaded in self._site.channels if loaded.name == channel), {})
 
     async def _start_workers(self) -> None:
         """Own code that does not load is told of now, and no message waits for a process to start."""
@@ -259,15 +275,13 @@ class Engine:
         committer: Committer,
         compiled: CompiledChannel,
     ) -> Lane:
-        sink = self._kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
-            destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self._clock
-        )
-        settings = lane_settings(compiled, name, destination.policy, self._settings.time_zone)
-        # A sink that takes several at a time has a batch beyond the window in doubt when the engine dies.
-        in_doubt = settings.window + sink.max_batch - 1
-        self._store.lane_window(settings.channel, settings.destination, in_doubt)
+        policy = destination.policy
+        sinks = open_sinks(self._kinds, loaded, name, destination, self._clock)
+        doubt, order = in_doubt(policy, sinks), order_of(loaded, policy)
+        first = self._store.lane_window(loaded.name, DestinationName(name), doubt, order)
+        settings = lane_settings(compiled, name, policy, self._settings.time_zone, first)
         meter = self.meter.lane(loaded.name, name)
-        lane = Lane(settings, sink, self._queries, committer, self._clock, meter)
+        lane = Lane(settings, sinks[0], self._queries, committer, self._clock, meter, sinks[1:])
         guard(lane, self._clock)
         return lane
 
@@ -422,10 +436,7 @@ class Engine:
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
         show_hours(self._channels, self.meter, self._clock)
-        for depth in depths:
-            if depth.channel in self._channels:
-                meter = self.meter.lane(depth.channel, depth.destination)
-                meter.depth(depth.queued, depth.held, depth.oldest_us)
+        show_depths(depths, self._channels, self.meter)
 
     def _show_room(self, has_room: bool) -> None:
         for receiver in self._receivers:
@@ -435,7 +446,8 @@ class Engine:
 
     def _store_failed(self, error: BaseException) -> None:
         """A commit's outcome is unknown: say nothing more to anybody, and end for the supervisor."""
-        kind = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        unknown = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        kind = str(error) if isinstance(error, StoreGone) else unknown
         log.critical("the store failed (%s); the engine ends so that a new start can find out", kind)
         for listener in self._listeners:
             listener.abort_all()

@@ -49,7 +49,8 @@ class Intake:
     `message_type`: `ADT^A01`. `control_id`: MSH-10. `body_hash`: 16 bytes of BLAKE2b over `raw`.
     `raw`: the bytes as received, without the MLLP frame. `ack`: the answer's bytes, b'' where none is due.
     `findings`: JSON of `dump_findings`. `sequence`: MSH-13 that the sender's link stands at with this message, -1
-    where it starts anew; None: the message says nothing of it.
+    where it starts anew; None: the message says nothing of it. `origin`: the message that a person edited to make
+    this one, which then was not received from anybody.
     """
 
     receive_id: bytes
@@ -69,6 +70,7 @@ class Intake:
     deliveries: Sequence[DraftDelivery] = ()
     parts: Parts | None = None
     sequence: int | None = None
+    origin: MessageSeq | None = None
 
 
 @dataclass(slots=True)

@@ -20,10 +20,11 @@ A delivery::
     queued  --retry-->               queued      (attempts + 1, not before next_at)
     queued  --refused-->             held | failed
     queued  --by policy-->           redirected  (a new delivery to another destination is queued with it)
+    queued  --hold, skip-->          held | failed  (a person's word, when its lane has let go of it)
     held    --release-->             queued
-    held    --discard-->             failed
-    failed  --resend-->              queued
-    held, failed --redirect-->       redirected  (a person's word; a new delivery is queued with it)
+    held    --discard, skip-->       failed
+    failed  --release-->             queued
+    queued, held, failed --redirect--> redirected  (a person's word; a new delivery is queued with it)
     delivered --resend-->            (never moves: a resend is a new delivery, linked by its message)
     redirected                       (never moves: the delivery that took over has the message)
 """

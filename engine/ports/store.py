@@ -7,6 +7,7 @@ from typing import Protocol
 from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.operations import OperationQueries, OperationStore
 
 
 class StoreError(Exception):
@@ -26,6 +27,11 @@ class CommitUnknown(StoreError):
 
     Nothing positive may be said of the batch; intake stops and the process exits for its supervisor.
     """
+
+
+class StoreGone(CommitUnknown):
+    """The store is not where it was opened: moved, replaced or deleted (reliability.md D8). What was acknowledged
+    until now is in what was moved away; nothing more may be."""
 
 
 class StoreInUse(StoreError):
@@ -154,7 +160,7 @@ class LaneDepth:
     blocked: int = 0
 
 
-class Store(Protocol):
+class Store(OperationStore, Protocol):
     """The writer's side. Called by one thread at a time; `commit` may block for as long as the disk does."""
 
     def open(self) -> None:
@@ -312,7 +318,7 @@ class Store(Protocol):
         ...
 
 
-class StoreQueries(Protocol):
+class StoreQueries(OperationQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
     `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that

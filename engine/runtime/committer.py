@@ -147,6 +147,26 @@ class Committer:
         elif self._later is None:
             self._later = self._loop.call_later(RESULTS_WAIT_S, self._schedule)
 
+    def flushed(self) -> "asyncio.Future[None]":
+        """Ends when every result that was recorded so far is on stable storage."""
+        ended: asyncio.Future[None] = self._question()
+        if ended.done():
+            return ended
+        if not self._results:
+            ended.set_result(None)  # those of a commit at hand are there before any call that is made now
+            return ended
+        result, recorded = self._results[-1]
+
+        def done() -> None:
+            if recorded is not None:
+                recorded()
+            if not ended.done():
+                ended.set_result(None)
+
+        self._results[-1] = (result, done)
+        self.hurry()
+        return ended
+
     def hurry(self) -> None:
         """Somebody now waits for results that were not urgent."""
         if not self._ticking and self._results:

@@ -29,14 +29,13 @@ import logging
 from collections import deque
 from collections.abc import Sequence, Set
 from heapq import heapify, heappop, heappush
-from typing import Protocol, runtime_checkable
 
 from engine.model.envelope import Delivery
-from engine.model.ids import ChannelName, DeliveryId, DestinationName
+from engine.model.ids import DeliveryId
 from engine.ports.clock import Clock
 from engine.ports.store import QueuedRow, StoreError
 from engine.runtime.endings import LaneSettings
-from engine.runtime.queue_window import MOST_BYTES_IN_MEMORY, STORE_RETRY_S, QueueReader
+from engine.runtime.queue_window import MOST_BYTES_IN_MEMORY, STORE_RETRY_S, KeyedQueue
 
 log = logging.getLogger("segmill.lane")
 
@@ -55,29 +54,6 @@ OLD = "\0old"
 NO_ID = DeliveryId(0)
 SOON_S = 0.001
 LOOK_AGAIN_S = 0.1
-
-
-@runtime_checkable
-class KeyedQueue(QueueReader, Protocol):
-    """Where a lane with keys reads what waits: rows without their bytes, and then those it takes up."""
-
-    def queued_rows(
-        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
-    ) -> Sequence[QueuedRow]: ...
-
-    def queued_of_key(
-        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
-    ) -> Sequence[QueuedRow]: ...
-
-    def queued_urgent(
-        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
-    ) -> Sequence[QueuedRow]: ...
-
-    def queued_waiting(
-        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
-    ) -> Sequence[QueuedRow]: ...
-
-    def queued_delivery(self, id_: DeliveryId) -> Delivery | None: ...
 
 
 class _Key:
@@ -197,7 +173,7 @@ class KeyedWindow:
         if key is None:
             key = self._add(delivery.key or "")
         elif not self._takes_more(key):
-            key.behind = True
+            self._leave_behind(key)
             self._raise(key, delivery.id if delivery.urgent else NO_ID)
             return False
         before = self._ready
@@ -218,18 +194,24 @@ class KeyedWindow:
     def _read(self, now_s: float) -> None:
         """From the store: the followers of keys that are free, what is urgent, whose time has come, and the next."""
         self._fetch()
-        if self._is_past_old and not self._old_is_here():
-            if self._urgent_behind and self._has_room():
-                self._read_urgent()
-            if self._out and now_s >= self._out_at and self._has_room():
-                self._read_due(now_s)
+        self._read_ahead(now_s)
         pages = 0
         enough = max(ENOUGH_READY, self._max_batch)
         while self._behind and self._ready < enough and self._has_room() and pages < PAGES_AT_ONCE:
             pages += 1
             if not self._read_page():
                 break
+        self._read_ahead(now_s)
         self._fetch()
+
+    def _read_ahead(self, now_s: float) -> None:
+        """What does not wait for the cursor. Only what is of this order may pass it."""
+        if not self._is_past_old or self._old_is_here():
+            return
+        if self._urgent_behind and self._has_room():
+            self._read_urgent()
+        if self._out and now_s >= self._out_at and self._has_room():
+            self._read_due(now_s)
 
     def _read_page(self) -> bool:
         """The next of the queue; False when the one that is next cannot be taken up or passed over yet."""
@@ -259,7 +241,7 @@ class KeyedWindow:
             if row.id <= key.last_id or key.behind:
                 return True
             if not self._takes_more(key):
-                key.behind = True
+                self._leave_behind(key)
                 return True
             self._take_up(key, row)
             return True
@@ -346,6 +328,12 @@ class KeyedWindow:
     def _takes_more(self, key: _Key) -> bool:
         """Whether another delivery of a key may come here now."""
         return not key.behind and not key.not_before and len(key.waiting) < PER_KEY and self._has_room()
+
+    def _leave_behind(self, key: _Key) -> None:
+        """Something of a key that is here stays in the store; where nothing else of it is to end, it is read next."""
+        if not (key.behind or key.waiting or key.in_hand):
+            self._fetching.append(key.name)
+        key.behind = True
 
     def _add(self, name: str) -> _Key:
         key = self._keys[name] = _Key(name)
@@ -612,20 +600,6 @@ class KeyedWindow:
             if self._is_parked(*entry):
                 self._free(self._keys[entry[2]])
         self._parked.clear()
-
-    def retry_key(self, name: str) -> None:
-        """End the wait of one key, wherever it is."""
-        key = self._keys.get(name)
-        if key is not None:
-            if key.not_before:
-                self._free(key)
-            return
-        for row in self._queue.queued_of_key(*self._lane, name, NO_ID, 1):
-            key = self._add(name)
-            self._take_up(key, row)
-            key.behind = True
-            if key.not_before:
-                self._free(key)
 
     def reread(self) -> None:
         kept = [key for key in self._keys.values() if key.in_hand or key.unrecorded or key.unnoted]

@@ -16,7 +16,8 @@ Invariants:
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 
 from engine.model.envelope import Delivery
 from engine.model.ids import DeliveryId, MessageSeq
@@ -28,9 +29,9 @@ from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
 from engine.runtime.gate import Gate
-from engine.runtime.keyed_window import KeyedQueue, KeyedWindow
+from engine.runtime.keyed_window import KeyedWindow
 from engine.runtime.policy import Done, Redirect, SetAside, Stop, word
-from engine.runtime.queue_window import FifoWindow, QueueReader, Window
+from engine.runtime.queue_window import FifoWindow, KeyedQueue, QueueReader, Window
 from engine.runtime.rate import Rate
 from engine.runtime.tasks import describe
 
@@ -62,13 +63,12 @@ class Lane:
         self._clock = clock
         self._meter = meter
         self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted)
-        self._keyed: KeyedWindow | None = None
+        self._window: Window
         if settings.is_keyed:
             assert isinstance(queue, KeyedQueue), "a lane with keys reads them"
-            self._keyed = KeyedWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
-        self._window: Window = self._keyed or FifoWindow(
-            settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s
-        )
+            self._window = KeyedWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
+        else:
+            self._window = FifoWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
         self._rate = Rate(settings.per_s) if settings.per_s else None
         self._resting: list[asyncio.Event] = []
         """What wakes those connections that have nothing to do now."""
@@ -76,7 +76,10 @@ class Lane:
         self._stopped_at: Delivery | None = None
         self._passes_on = False
         """What waits goes elsewhere, untried: the destination is down, and its policy says so."""
-        self._under_way = 0
+        self.is_paused = False
+        self._still = 0
+        self._in_hand: set[DeliveryId] = set()
+        self._let_go = asyncio.Event()
         self._rests = "idle"
 
     @property
@@ -86,10 +89,12 @@ class Lane:
 
     @property
     def state(self) -> str:
-        """idle, sending, waiting (for its time), stopped (for a person), down (no peer)."""
+        """idle, sending, waiting (for its time), stopped (for a person), paused (by one), down (no peer)."""
+        if self.is_paused and not self._in_hand:
+            return "paused"
         if self._stopped_at is not None:
             return "stopped"
-        return "sending" if self._under_way else self._rests
+        return "sending" if self._in_hand else self._rests
 
     @property
     def head(self) -> MessageSeq | None:
@@ -108,6 +113,11 @@ class Lane:
         """What the last attempt that failed came to, '' after one that did not; or why nothing may leave now."""
         why = self._gate.why if self._gate is not None else ""
         return why or self._ends.last_note
+
+    @property
+    def watcher(self) -> LaneWatcher | None:
+        """Who is told of each end."""
+        return self._ends.watcher
 
     def guard(self, gate: Gate, circuit: Circuit | None = None) -> None:
         """Ask `gate` before each send from now on. To be called before the lane runs.
@@ -131,10 +141,16 @@ class Lane:
         if self._window.offer(delivery):
             self._wake_one()
 
-    def reread(self) -> None:
-        """The store's queue changed beside us (release, resend): read it again from its start."""
+    def reread(self, *, go_on: bool = True) -> None:
+        """The store's queue changed beside us (release, resend): read it again from its start.
+
+        Not `go_on`: a lane that stands still for a person stands still, as what it stands still for is as it was.
+        """
         self._window.reread()
-        self.retry_now()
+        if go_on:
+            self.retry_now()
+        else:
+            self._wake_all()
 
     def retry_now(self) -> None:
         """End the waits of retries, or a stop, at once."""
@@ -144,11 +160,36 @@ class Lane:
         self._stopped_at = None
         self._wake_all()
 
-    def retry_key(self, key: str) -> None:
-        """End the wait of one key, in a lane with keys. Raises StoreError."""
-        if self._keyed is not None:
-            self._keyed.retry_key(key)
+    # -- a person's hand ------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Start no attempt until `resume`; those at hand come to their end."""
+        self.is_paused = True
+        self._meter.paused(True)
+        self._wake_all()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.is_paused = False
+        self._meter.paused(False)
+        self._wake_all()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """No attempt starts while this is open, so that what waits can be moved in the store."""
+        self._still += 1
+        try:
+            yield
+        finally:
+            self._still -= 1
             self._wake_all()
+
+    async def let_go_of(self, ids: Set[DeliveryId]) -> None:
+        """Wait until no attempt at one of `ids` is under way, and the ends of those that were are on stable storage."""
+        while not (self._in_hand.isdisjoint(ids) and self._ends.unrecorded.isdisjoint(ids)):
+            self._committer.hurry()
+            self._let_go.clear()
+            await self._let_go.wait()
 
     def drain(self) -> None:
         """Finish the attempts at hand and start no other."""
@@ -168,6 +209,7 @@ class Lane:
         unrecorded = self._ends.unrecorded
         full = len(unrecorded) >= self.settings.window
         unrecorded.discard(delivery_id)
+        self._let_go.set()
         self._window.recorded(delivery_id)
         if full:
             self._wake_all()
@@ -209,7 +251,8 @@ class Lane:
     def _wait_s(self) -> float | None:
         """0: send now. None: until woken. Else: seconds after which to look again."""
         self._passes_on = False
-        if self._stopped_at is not None:
+        if self.is_paused or self._still or self._stopped_at is not None:
+            self._rests = "waiting"
             return None
         window = self._window
         if not window.load():
@@ -256,7 +299,6 @@ class Lane:
                 self._resting.remove(wake)
 
     async def _send(self, sink: Sink, batch: list[Delivery]) -> None:
-        self._under_way += 1
         started = self._clock.monotonic()
         if self._rate is not None:
             self._rate.take(len(batch), started)
@@ -265,6 +307,7 @@ class Lane:
         if self._resting and self._window.has_more:
             self._wake_one()  # one wakes the next, as long as there is something to do
         outcomes: Sequence[Outcome]
+        self._in_hand.update([delivery.id for delivery in batch])
         try:
             outcomes = await sink.send(batch)
         except asyncio.CancelledError:
@@ -272,7 +315,7 @@ class Lane:
                 self._gate.cut_off()
             for delivery in batch:
                 self._ends.cut_off(delivery)
-            self._under_way -= 1
+            self._in_hand.difference_update([delivery.id for delivery in batch])
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the lane: a sink's defect stops this lane only
             log.error("%s: the sink failed: %s", self.name, describe(error))
@@ -283,7 +326,6 @@ class Lane:
         self._settle(batch, outcomes, self._clock.monotonic() - started)
 
     def _settle(self, batch: Sequence[Delivery], outcomes: Sequence[Outcome], took_s: float) -> None:
-        self._under_way -= 1
         if self._gate is not None:
             self._gate.ended(outcomes[-1], self._clock.monotonic())
         more = self._window.has_more
@@ -302,6 +344,8 @@ class Lane:
                     self._stopped_at = delivery
                 back.append(delivery)
         self._window.settled(batch, back)
+        self._in_hand.difference_update([delivery.id for delivery in batch])
+        self._let_go.set()
 
     def _pass_on(self, batch: Sequence[Delivery]) -> None:
         """Give what waits for a destination that is down to another."""

@@ -130,6 +130,15 @@ class CountingMeter:
     def redirected(self) -> None:
         self.counts["redirected",] += 1
 
+    def paused(self, paused: bool) -> None:
+        self.counts["paused", paused] += 1
+
+    def intake_paused(self, paused: bool) -> None:
+        self.counts["intake paused", paused] += 1
+
+    def blocked_keys(self, count: int) -> None:
+        self.counts["blocked keys",] = count
+
     def connected(self, up: bool) -> None:
         self.counts["connected", up] += 1
 

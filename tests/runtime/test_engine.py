@@ -15,7 +15,7 @@ import pytest
 
 from engine import app
 from engine.app import ConfigurationError, Engine, EngineFailed, load_site
-from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
@@ -200,9 +200,9 @@ class TestSettings:
         told: list[tuple[str, str, int]] = []
         lane_window = site.store.lane_window
 
-        def watched(name: ChannelName, destination: DestinationName, window: int) -> None:
+        def watched(name: ChannelName, destination: DestinationName, window: int, order_by: str = "") -> DeliveryId:
             told.append((name, destination, window))
-            lane_window(name, destination, window)
+            return lane_window(name, destination, window, order_by)
 
         monkeypatch.setattr(site.store, "lane_window", watched)
         async with site.running():
@@ -562,9 +562,7 @@ class TestControl:
             def full(*_: object) -> None:
                 raise StoreFull("no room left")
 
-            monkeypatch.setattr(site.store, "move_deliveries", full)
-            monkeypatch.setattr(site.store, "add_deliveries", full)
-            site.store.fail_next(StoreFull("no room left"))
+            monkeypatch.setattr(site.store, "operate", full)
             for report in (
                 await engine.control.discard(seqs(2), "not wanted"),
                 await engine.control.release(seqs(1)),
@@ -597,14 +595,14 @@ class TestControl:
             await send(site, adt(control_id="A1", patient_class="O"))
             await site.delivered("adt/out", 1)
             begun, go_on = threading.Event(), threading.Event()
-            add = site.store.add_deliveries
+            operate = site.store.operate
 
             def slow(*args):
                 begun.set()
                 go_on.wait(5)
-                return add(*args)
+                return operate(*args)
 
-            monkeypatch.setattr(site.store, "add_deliveries", slow)
+            monkeypatch.setattr(site.store, "operate", slow)
             asking = asyncio.get_running_loop().create_task(engine.control.resend(seqs(1), None))
             await until(begun.is_set)
             asking.cancel()

@@ -18,8 +18,10 @@ from engine.adapters.stores.codes import (
     PERSONAL_MOVES,
     REDIRECTED_FROM,
 )
+from engine.adapters.stores.memory_operations import MemoryOperations
+from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
-from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
+from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -35,7 +37,6 @@ from engine.model.envelope import (
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import (
-    FINISHED,
     DeliveryState,
     IllegalMove,
     MessageState,
@@ -43,12 +44,12 @@ from engine.model.states import (
     check_message_move,
 )
 from engine.ports.clock import Clock, SystemClock
+from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import (
     CommitUnknown,
     Prune,
     Pruned,
     StoredAttempt,
-    StoredDelivery,
     StoredMessage,
     StoreError,
     StoreInUse,
@@ -73,6 +74,9 @@ class MemoryStore:
         self._last_seq = 0
         self._last_delivery = 0
         self._pruned_at_us = 0
+        self._operations = MemoryOperations(
+            self._rows, self._commit, self._add_delivery, self._redirect, self._keep_last_attempt
+        )
 
     # -- for tests ------------------------------------------------------------------------------
 
@@ -217,6 +221,8 @@ class MemoryStore:
         self._receive_ids[intake.receive_id] = seq
         if intake.sequence is not None:
             self._rows.sequences[intake.channel, intake.sender] = intake.sequence
+        if intake.origin is not None:
+            self._rows.origins[seq] = intake.origin
         return self._add_deliveries(row, intake.channel, intake.deliveries)
 
     def _check_parts(self, batch: Batch) -> None:
@@ -264,16 +270,8 @@ class MemoryStore:
         key: str | None,
         urgent: bool,
     ) -> DeliveryRow:
-        seq = row.stored.seq
         self._last_delivery += 1
-        id_ = DeliveryId(self._last_delivery)
-        self._rows.lanes.setdefault((channel, destination), 1)
-        stored = StoredDelivery(
-            id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body, key=key, urgent=urgent
-        )
-        self._rows.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
-        self._rows.of_message.setdefault(seq, []).append(id_)
-        return added
+        return self._rows.add_delivery(DeliveryId(self._last_delivery), row, (channel, destination), body, key, urgent)
 
     def _checked_moves(self, items: Sequence[Reprocessed]) -> list[tuple[Reprocessed, Row]]:
         states: dict[MessageSeq, MessageState] = {}
@@ -399,12 +397,6 @@ class MemoryStore:
             rows = self._rows.sequences.items()
             return {sender: last for (of, sender), last in rows if of == channel and last >= 0}
 
-    def _key_again(self, lane: LaneKey, row: DeliveryRow) -> str | None:
-        """A lane that has keys now gives one to a delivery that has none."""
-        if row.stored.key is None and self._rows.orders.get(lane, ("", 0))[0]:
-            return ""
-        return row.stored.key
-
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
         """As Store.move_deliveries."""
         with self._opened():
@@ -449,49 +441,45 @@ class MemoryStore:
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {DAMAGED_NOTE}")
             message = self._rows.messages.get(seq)
             added = [
-                self._add_delivery(message, *lane, row.stored.body, self._key_again(lane, row), row.stored.urgent)
+                self._add_delivery(message, *lane, row.stored.body, row.stored.key, row.stored.urgent)
                 for lane, row in wanted.items()
                 if message is not None
             ]
             return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
+
+    # -- what people do -------------------------------------------------------------------------
+
+    def operate(self, change: Change) -> Changed:
+        """As OperationStore.operate; fails as a commit does."""
+        self._may_commit.wait()
+        with self._opened():
+            if not self._failures:
+                return self._operations.operate(change, self._clock.now_us())
+            error, kept = self._failures.pop(0)
+            if kept:
+                self._operations.operate(change, self._clock.now_us())
+            if isinstance(error, CommitUnknown):
+                self._broken = str(error)
+            raise error
+
+    def progress(self, key: str) -> Progress | None:
+        """As OperationStore.progress."""
+        with self._opened():
+            return self._rows.progress.get(key)
+
+    def pauses(self) -> Sequence[Pause]:
+        """As OperationStore.pauses."""
+        with self._opened():
+            return [self._rows.pauses[key] for key in sorted(self._rows.pauses)]
 
     # -- forgetting -----------------------------------------------------------------------------
 
     def prune(self, order: Prune) -> Pruned:
         """As Store.prune."""
         with self._opened():
-            end = max(self._rows.messages, default=MessageSeq(0))
-            upto = min(order.after + order.span, end)
-            before = max(order.bodies_before_us, order.messages_before_us)
-            meant = [
-                (seq, row)
-                for seq, row in self._rows.messages.items()
-                if order.after < seq <= upto
-                and row.stored.received_at_us < before
-                and order.channel in (None, row.stored.channel)
-                and self._is_finished(row)
-            ]
-            bodies = messages = 0
-            for seq, row in meant:
-                ids = self._rows.of_message.get(seq, [])
-                if row.stored.received_at_us < order.messages_before_us:
-                    del self._rows.messages[seq]
-                    self._rows.of_message.pop(seq, None)
-                    for id_ in ids:
-                        del self._rows.deliveries[id_]
-                    messages += 1
-                elif row.stored.raw is not None:
-                    row.stored = replace(row.stored, raw=None)
-                    for delivery in (self._rows.deliveries[id_] for id_ in ids):
-                        delivery.stored = replace(delivery.stored, body=None, answer=b"")
-                        delivery.attempts = [replace(attempt, answer=b"") for attempt in delivery.attempts]
-                    bodies += 1
+            pruned = pruned_rows(self._rows, order)
             self._pruned_at_us = self._clock.now_us()
-            return Pruned(bodies, messages, None if upto >= end else MessageSeq(upto))
-
-    def _is_finished(self, row: Row) -> bool:
-        deliveries = (self._rows.deliveries[id_] for id_ in self._rows.of_message.get(row.stored.seq, ()))
-        return row.stored.state in FINISHED and not any(d.stored.state in ("queued", "held") for d in deliveries)
+            return pruned
 
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""
@@ -608,9 +596,3 @@ class MemoryStore:
             if not self._is_open:
                 raise StoreError("the store is not open")
             yield
-
-
-def check_storable(intake: Intake) -> None:
-    """ValueError for text that SQLite could not hold, so that a test with this store finds it, too."""
-    for text in (intake.sender, intake.peer, intake.message_type, intake.control_id, intake.findings):
-        text.encode("utf-8")

@@ -16,10 +16,13 @@ from typing import NamedTuple
 from engine.adapters.stores import faults
 from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S
+from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
+from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
 
 CACHE_KIB = 2 * 1024
@@ -51,6 +54,7 @@ class SqliteQueries:
         self._path = path
         self._on_damage = on_damage
         self._reading = Reading()
+        self._operations = OperationReading()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
 
@@ -176,6 +180,40 @@ class SqliteQueries:
             if db.execute(self._reading.sql["version"], (version,)).fetchone() is None:
                 return None
             return dict(db.execute(self._reading.sql["version_files"], (version,)).fetchall())
+
+    # -- what people did ------------------------------------------------------------------------
+
+    def delivery_states(
+        self, ids: Sequence[DeliveryId]
+    ) -> dict[DeliveryId, tuple[DeliveryState, MessageSeq, ChannelName, DestinationName]]:
+        """As OperationQueries.delivery_states."""
+        with self._reader() as db:
+            return self._operations.states(db, ids)
+
+    def audit(self, after: int = 0, limit: int = 1000) -> Sequence[AuditRow]:
+        """As OperationQueries.audit."""
+        with self._reader() as db:
+            return self._operations.audit(db, after, limit)
+
+    def audit_head(self) -> AuditHead:
+        """As OperationQueries.audit_head."""
+        with self._reader() as db:
+            return self._operations.head(db)
+
+    def paused(self) -> Sequence[Pause]:
+        """As OperationQueries.paused."""
+        with self._reader() as db:
+            return self._operations.pauses(db)
+
+    def links(self, seq: MessageSeq) -> Links:
+        """As OperationQueries.links."""
+        with self._reader() as db:
+            return self._operations.links(db, seq)
+
+    def last_version(self, channel: ChannelName) -> VersionId | None:
+        """As OperationQueries.last_version."""
+        with self._reader() as db:
+            return self._operations.last_version(db, channel)
 
     def close(self) -> None:
         """Let go of the connections; one in use goes when its query ends."""

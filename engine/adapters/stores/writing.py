@@ -7,7 +7,8 @@ is written. IllegalMove takes the whole transaction back.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from zlib import crc32
 
 from engine.adapters.stores.codes import (
@@ -43,6 +44,8 @@ from engine.model.states import DeliveryState, IllegalMove, check_delivery_move,
 from engine.ports.clock import Clock
 from engine.ports.store import Prune, Pruned, StoreError
 
+T = TypeVar("T")
+
 
 class NotQueued(Exception):
     """Some result is for a delivery that is not queued; which one is found out after the rollback."""
@@ -76,7 +79,8 @@ class Writing:
         self._numbers.hour = -1 if hour is None else hour[0]
         channels = {name: id_ for id_, name in execute(self._sql["channels"])}
         lanes = {(channel, destination): id_ for id_, channel, destination, *_ in execute(self._sql["lanes"])}
-        self._names = Names(channels, {key: (id_, lane_salt(id_)) for key, id_ in lanes.items()})
+        keyed = {id_ for id_, *_, order_by in execute(self._sql["lanes"]) if order_by}
+        self._names = Names(channels, {key: (id_, lane_salt(id_)) for key, id_ in lanes.items()}, keyed)
         self._recent = dict(execute(self._sql["recent_receive_ids"], (RECENT_RECEIVE_IDS,)).fetchall())
 
     def start_run(self) -> None:
@@ -110,6 +114,7 @@ class Writing:
                 order = {"lane": lane, "order_by": order_by, "keyed_from": keyed_from}
                 self._db.execute(self._sql["set_lane_order"], order)
         self._adopt(draft)
+        (self._names.keyed.add if order_by else self._names.keyed.discard)(lane)
         return DeliveryId(keyed_from)
 
     def channel_version(
@@ -132,6 +137,15 @@ class Writing:
         assert version is not None
         return VersionId(version)
 
+    def within(self, work: Callable[[Draft], T]) -> T:
+        """One transaction: what `work` does, and the rows it drafts."""
+        draft = Draft(self._numbers, self._names)
+        with self._db.transaction():
+            made = work(draft)
+            self._insert(draft)
+        self._adopt(draft)
+        return made
+
     # -- the hot path ---------------------------------------------------------------------------
 
     def commit(self, batch: Batch, damaged: Sequence[tuple[DeliveryId, str]] = ()) -> Committed:
@@ -142,7 +156,7 @@ class Writing:
         try:
             with self._db.transaction():
                 if batch.reprocessed:
-                    committed.released = self._reprocess(batch.reprocessed, draft)
+                    committed.released = self.reprocess(batch.reprocessed, draft)
                 if batch.results:
                     committed.redirected = self._record(batch.results, draft)
                 for at in joined:
@@ -197,6 +211,8 @@ class Writing:
             rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
         if draft.sequences:
             rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
+        if draft.links:
+            rows["insert_link"].run(execute, draft.links)
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""
@@ -235,7 +251,7 @@ class Writing:
                 if r.state == "queued":
                     self._keep_attempt(r)
                 elif r.redirect is not None or r.state == "redirected":
-                    redirected += self._redirect(r.delivery_id, r.state, r.redirect, draft)
+                    redirected += self.redirect(r.delivery_id, r.state, r.redirect, draft)
                 values += (
                     r.delivery_id,
                     DELIVERY_CODES[r.state],
@@ -269,9 +285,7 @@ class Writing:
             since = {"delivery": result.delivery_id, "since_us": result.since_us, "counted_from": number - 1}
             execute(sql["count_from"], since)
 
-    def _redirect(
-        self, id_: DeliveryId, state: DeliveryState, to: DraftDelivery | None, draft: Draft
-    ) -> list[Delivery]:
+    def redirect(self, id_: DeliveryId, state: DeliveryState, to: DraftDelivery | None, draft: Draft) -> list[Delivery]:
         """Queue the delivery that takes over from `id_`, in the transaction that says so of `id_`."""
         if to is None or state != "redirected":
             raise IllegalMove(f"delivery {id_} cannot be {state} {'without' if to is None else 'beside'} another")
@@ -280,32 +294,16 @@ class Writing:
             raise IllegalMove(f"delivery {id_} is not in the store")
         (seq, lane, body_id, crc, channel, received_at_us, redirects, _, stored) = row
         damaged = to.body is None and bool(fault_of(stored, lane, crc))
-        made = draft.add_redirect(
-            seq, draft.lane(channel, to.destination), to, body_id, crc ^ lane_salt(lane), damaged=damaged
-        )
+        target = draft.lane(channel, to.destination)
+        made = draft.add_redirect(seq, target, to, body_id, crc ^ lane_salt(lane), damaged=damaged)
         more = {"delivery": made, "origin": id_, "redirects": redirects + 1}
         self._db.execute(self._sql["insert_redirect"], more)
         if damaged:
             return []
         body = stored if to.body is None else to.body
-        return [
-            Delivery(
-                made,
-                seq,
-                channel,
-                to.destination,
-                body,
-                received_at_us,
-                0,
-                0,
-                False,
-                0,
-                0,
-                redirects + 1,
-                to.key,
-                to.urgent,
-            )
-        ]
+        taken = Delivery(made, seq, channel, to.destination, body, received_at_us, redirects=redirects + 1)
+        taken.key, taken.urgent = draft.key_in(target[0], to.key), to.urgent
+        return [taken]
 
     def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> list[Delivery]:
         """As Store.redirect_deliveries."""
@@ -322,7 +320,7 @@ class Writing:
                 if before not in REDIRECTED_FROM:
                     raise IllegalMove(f"delivery {id_} is {before}: nobody but its lane can make it redirected")
                 check_delivery_move(before, "redirected")
-                added += self._redirect(id_, "redirected", to, draft)
+                added += self.redirect(id_, "redirected", to, draft)
                 self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
                 self._db.execute(self._sql["redirect_delivery"], {"id": id_, "at_us": at_us, "note": note})
             self._insert(draft)
@@ -358,7 +356,7 @@ class Writing:
             states[result.delivery_id] = result.state
         return IllegalMove("a delivery changed its state between two statements")
 
-    def _reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
+    def reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
         """Check and write the moves of messages, and draft their new deliveries."""
         wanted = list({item.seq for item in items})
         found = {row[0]: row for row in self._rows["messages_to_move"].fetch(self._db.execute, wanted)}
@@ -423,15 +421,24 @@ class Writing:
                 if before not in sources:
                     raise IllegalMove(f"delivery {id_} is {before}: nobody but its lane can make it {to}")
                 check_delivery_move(before, to)
-                self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
-                if to == "queued":
-                    self._db.execute(self._sql["count_anew"], {"id": id_})
+                self.before_move(id_, to)
                 self._db.execute(
                     self._sql["move_delivery"],
                     {"id": id_, "state": DELIVERY_CODES[to], "at_us": done_at_us, "note": note},
                 )
                 moved += 1
         return moved
+
+    def before_move(self, id_: DeliveryId, to: DeliveryState) -> None:
+        """A person is about to move it: its last attempt is kept apart, and one that is queued is counted anew."""
+        self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
+        if to == "queued":
+            self._db.execute(self._sql["count_anew"], {"id": id_})
+
+    def last_deliveries(self, seq: MessageSeq) -> list[Any]:
+        """The newest delivery of each lane of a message: (lane, destination, body id, crc, channel, received, state,
+        bytes, key, urgent)."""
+        return self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall()
 
     def _delivery_states(self, ids: Sequence[DeliveryId]) -> dict[DeliveryId, DeliveryState]:
         rows = self._rows["delivery_states"].fetch(self._db.execute, list(dict.fromkeys(ids)))
@@ -442,13 +449,13 @@ class Writing:
         draft = Draft(self._numbers, self._names)
         added: list[Delivery] = []
         with self._db.transaction():
-            for row in self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall():
+            for row in self.last_deliveries(seq):
                 (lane, destination, body_id, crc, channel, received_at_us, state, body, key, urgent) = row
                 if destination not in destinations if destinations is not None else DELIVERY_OF[state] == "redirected":
                     continue
                 if fault := fault_of(body, lane, crc):
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {fault}")
-                urgent = bool(urgent)
+                key, urgent = draft.key_in(lane, key), bool(urgent)
                 id_ = draft.add_resend(seq, lane, body_id, crc, key, urgent)
                 added.append(Delivery(id_, seq, channel, destination, body, received_at_us, key=key, urgent=urgent))
             self._insert(draft)

@@ -37,3 +37,6 @@ DELETE FROM delivery WHERE seq IN (/*rows*/?/*rows*/);
 
 -- name: delete_messages
 DELETE FROM message WHERE seq IN (/*rows*/?/*rows*/);
+
+-- name: delete_links
+DELETE FROM link WHERE seq IN (/*rows*/?/*rows*/);

@@ -91,6 +91,9 @@ UPDATE message SET findings = :findings WHERE seq = :seq;
 INSERT INTO sequence (channel, sender, last) VALUES /*rows*/(?, ?, ?)/*rows*/
 ON CONFLICT (channel, sender) DO UPDATE SET last = excluded.last;
 
+-- name: insert_link
+INSERT INTO link (seq, origin) VALUES /*rows*/(?, ?)/*rows*/;
+
 -- name: last_sequences
 SELECT s.sender, s.last FROM sequence s JOIN channel c ON c.id = s.channel WHERE c.name = ? AND s.last >= 0;
 
@@ -136,9 +139,8 @@ WHERE d.seq = ? AND +d.state = 0 ORDER BY d.id;
 
 -- name: last_deliveries_of_message
 -- The newest delivery of each lane, whose bytes a resend sends again.
--- A lane that has keys now gives one to a delivery that has none.
 SELECT d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, d.state, b.bytes,
-  coalesce(d.key, CASE WHEN l.order_by <> '' THEN '' END), d.urgent
+  d.key, d.urgent
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
   LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER BY d.id;
