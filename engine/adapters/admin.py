@@ -162,7 +162,7 @@ class _Server(uvicorn.Server):
 class _NamedPeer(TimedH11):
     """HTTP over the control socket, where the client of a request is the user at the other end."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family == getattr(socket, "AF_UNIX", None):

@@ -103,7 +103,7 @@ async def abused(folder: Path, *words: str, scrapes: bool = True) -> dict[str, i
 
 
 @pytest.mark.timeout(120)
-async def test_slow_clients_and_scrapes_take_nothing_from_the_messages(tmp_path: Path, ledger: Ledger) -> None:
+async def test_E7_slow_clients_and_scrapes_take_nothing_from_the_messages(tmp_path: Path, ledger: Ledger) -> None:
     needs("E7", can_open(3000), "this process may not open 3,000 descriptors")
     seen = await abused(tmp_path)
     ledger.write("E7", f"{SLOW} slow HTTP clients, then {SCRAPES} scrapes at once", **seen)
@@ -113,7 +113,7 @@ async def test_slow_clients_and_scrapes_take_nothing_from_the_messages(tmp_path:
 
 
 @pytest.mark.timeout(120)
-async def test_the_rig_finds_an_admin_port_that_takes_whoever_comes(tmp_path: Path) -> None:
+async def test_E7_the_rig_finds_an_admin_port_that_takes_whoever_comes(tmp_path: Path) -> None:
     needs("E7", can_open(3000), "this process may not open 3,000 descriptors")
     seen = await abused(tmp_path, "patient-admin", scrapes=False)
     assert seen["deliveries_that_failed"] > 0, seen

@@ -140,14 +140,14 @@ def judge_start(seen: dict[str, int | float]) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_an_engine_with_a_long_queue_listens_before_it_reads_it(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R5_an_engine_with_a_long_queue_listens_before_it_reads_it(tmp_path: Path, ledger: Ledger) -> None:
     seen = await started(tmp_path, 30_000)
     ledger.write("R5", "start with a queue", **seen)
     judge_start(seen)
 
 
 @pytest.mark.timeout(120)
-async def test_the_rig_finds_an_engine_that_reads_its_whole_queue_at_the_start(tmp_path: Path) -> None:
+async def test_R5_the_rig_finds_an_engine_that_reads_its_whole_queue_at_the_start(tmp_path: Path) -> None:
     """Mirth #3089."""
     with pytest.raises(AssertionError):
         judge_start(await started(tmp_path, 10_000, "reads-all"))
@@ -155,7 +155,7 @@ async def test_the_rig_finds_an_engine_that_reads_its_whole_queue_at_the_start(t
 
 @pytest.mark.fault
 @pytest.mark.timeout(1800)
-async def test_an_engine_with_a_million_queued_messages_listens_before_it_reads_them(
+async def test_R5_an_engine_with_a_million_queued_messages_listens_before_it_reads_them(
     tmp_path: Path, ledger: Ledger
 ) -> None:
     seen = await started(tmp_path, 1_000_000)
@@ -226,7 +226,7 @@ async def growing(folder: Path, count: int, limit: Path | None, size: int) -> di
 
 
 @pytest.mark.timeout(120)
-async def test_a_queue_that_grows_is_on_disk_and_not_in_memory(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R19_a_queue_that_grows_is_on_disk_and_not_in_memory(tmp_path: Path, ledger: Ledger) -> None:
     """Three thousand messages more are fifteen megabytes; what a lane holds is full after the first thousand."""
     with memory_limit(256 * MIB) as limit:
         seen = await growing(tmp_path, 4500, limit, 5000)
@@ -237,7 +237,7 @@ async def test_a_queue_that_grows_is_on_disk_and_not_in_memory(tmp_path: Path, l
 
 @pytest.mark.fault
 @pytest.mark.timeout(3600)
-async def test_a_queue_of_600_000_grows_and_goes_in_256_mib(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R19_a_queue_of_600_000_grows_and_goes_in_256_mib(tmp_path: Path, ledger: Ledger) -> None:
     """Five minutes at 2,000 a second."""
     with memory_limit(256 * MIB) as limit:
         seen = await growing(tmp_path, 600_000, limit, SIZE)

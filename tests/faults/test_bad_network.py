@@ -63,7 +63,7 @@ async def weathered(folder: Path, seed: int, messages: int, *words: str) -> dict
 
 
 @pytest.mark.timeout(120)
-async def test_nothing_is_lost_in_bad_weather(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R10_nothing_is_lost_in_bad_weather(tmp_path: Path, ledger: Ledger) -> None:
     seen = await weathered(tmp_path, SEED, 400)
     ledger.write("R10", "chaos proxy on both sides", **seen)
     assert min(int(seen[kind]) for kind in ("reset", "closed", "half_closed")) >= 3, seen
@@ -71,12 +71,12 @@ async def test_nothing_is_lost_in_bad_weather(tmp_path: Path, ledger: Ledger) ->
 
 @pytest.mark.fault
 @pytest.mark.timeout(1200)
-async def test_nothing_is_lost_in_a_long_spell_of_bad_weather(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R10_nothing_is_lost_in_a_long_spell_of_bad_weather(tmp_path: Path, ledger: Ledger) -> None:
     seen = await weathered(tmp_path, SEED + 100, 20_000)
     ledger.write("R10", "chaos proxy on both sides, long", **seen)
 
 
 @pytest.mark.timeout(120)
-async def test_the_rig_finds_an_engine_that_takes_sent_for_delivered(tmp_path: Path) -> None:
+async def test_R10_the_rig_finds_an_engine_that_takes_sent_for_delivered(tmp_path: Path) -> None:
     with pytest.raises((AssertionError, TimeoutError)):
         await weathered(tmp_path, SEED, 200, "done-when-sent")

@@ -148,7 +148,7 @@ async def _again(site: Outside, control_id: str) -> str:
 
 
 @pytest.mark.timeout(120)
-async def test_a_clock_that_jumps_hastens_nothing_delays_nothing_and_forgets_nothing(
+async def test_R13_a_clock_that_jumps_hastens_nothing_delays_nothing_and_forgets_nothing(
     tmp_path: Path, ledger: Ledger
 ) -> None:
     seen = await jumping(tmp_path)
@@ -170,14 +170,14 @@ async def test_a_clock_that_jumps_hastens_nothing_delays_nothing_and_forgets_not
 
 
 @pytest.mark.timeout(120)
-async def test_the_rig_finds_an_engine_that_forgets_by_any_clock(tmp_path: Path) -> None:
+async def test_R13_the_rig_finds_an_engine_that_forgets_by_any_clock(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"forgotten|lost|acknowledged"):
         seen = await jumping(tmp_path, "trusts-any-clock")
         assert seen.forgotten == 0, "forgotten"
 
 
 @pytest.mark.timeout(120)
-async def test_the_rig_finds_an_engine_whose_waits_go_by_the_wall_clock(tmp_path: Path) -> None:
+async def test_R13_the_rig_finds_an_engine_whose_waits_go_by_the_wall_clock(tmp_path: Path) -> None:
     with pytest.raises((AssertionError, TimeoutError)):
         seen = await jumping(tmp_path, "waits-by-the-wall-clock", patience_s=15)
         assert seen.fourth_attempt_after_s >= 0.9 * DUE_S, "early"

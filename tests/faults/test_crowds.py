@@ -125,7 +125,7 @@ async def _read(crowd: Crowd) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_two_thousand_idle_and_half_said_connections_leave_an_honest_sender_its_answers(
+async def test_R7_two_thousand_idle_and_half_said_connections_leave_an_honest_sender_its_answers(
     tmp_path: Path, ledger: Ledger
 ) -> None:
     await idle_and_half(tmp_path, 2000, "idle connections, then a half frame from each", ledger)
@@ -133,7 +133,7 @@ async def test_two_thousand_idle_and_half_said_connections_leave_an_honest_sende
 
 @pytest.mark.fault
 @pytest.mark.timeout(900)
-async def test_ten_thousand_idle_and_half_said_connections(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R7_ten_thousand_idle_and_half_said_connections(tmp_path: Path, ledger: Ledger) -> None:
     await idle_and_half(tmp_path, 10_000, "idle connections, then a half frame from each, long", ledger)
 
 
@@ -174,13 +174,13 @@ async def mutual(folder: Path, count: int, what: str, ledger: Ledger) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_an_idle_connection_with_mutual_tls_holds_little(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R7_an_idle_connection_with_mutual_tls_holds_little(tmp_path: Path, ledger: Ledger) -> None:
     await mutual(tmp_path, 300, "idle connections with mutual TLS", ledger)
 
 
 @pytest.mark.fault
 @pytest.mark.timeout(900)
-async def test_three_thousand_idle_connections_with_mutual_tls(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R7_three_thousand_idle_connections_with_mutual_tls(tmp_path: Path, ledger: Ledger) -> None:
     await mutual(tmp_path, 3000, "idle connections with mutual TLS, long", ledger)
 
 
@@ -207,7 +207,7 @@ async def endless(site: Outside, size: int, over: asyncio.Event | None = None) -
 
 
 @pytest.mark.timeout(120)
-async def test_a_block_without_end_holds_no_more_than_twice_the_limit(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R8_a_block_without_end_holds_no_more_than_twice_the_limit(tmp_path: Path, ledger: Ledger) -> None:
     limit = 16 * MIB
     async with outside(tmp_path, BOUNDED.replace("{most}", "16MiB"), LIMITS) as site:
         await site.run(script="tests.faults.changed_engine")
@@ -250,7 +250,7 @@ async def filling(folder: Path, *words: str) -> dict[str, int]:
 
 
 @pytest.mark.timeout(120)
-async def test_many_blocks_without_end_hold_no_more_than_all_ports_may(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R8_many_blocks_without_end_hold_no_more_than_all_ports_may(tmp_path: Path, ledger: Ledger) -> None:
     seen = await filling(tmp_path)
     grown = seen.pop("grown")
     ledger.write("R8", "100 blocks without end, 1 MiB each", MiB_more_at_most=round(grown / MIB, 1), room=24, **seen)
@@ -259,6 +259,6 @@ async def test_many_blocks_without_end_hold_no_more_than_all_ports_may(tmp_path:
 
 
 @pytest.mark.timeout(120)
-async def test_the_rig_finds_an_engine_whose_ports_have_no_bound_together(tmp_path: Path) -> None:
+async def test_R8_the_rig_finds_an_engine_whose_ports_have_no_bound_together(tmp_path: Path) -> None:
     seen = await filling(tmp_path, "roomless")
     assert seen["grown"] > 2 * ROOM + SLACK and not seen["crowded_out"]

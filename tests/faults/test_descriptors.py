@@ -95,7 +95,7 @@ async def crowded(folder: Path, *words: str, crowds: int = 4) -> tuple[dict[str,
 
 
 @pytest.mark.timeout(120)
-async def test_a_thousand_clients_leave_the_engine_its_descriptors(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R19_a_thousand_clients_leave_the_engine_its_descriptors(tmp_path: Path, ledger: Ledger) -> None:
     needs("R19", can_open(4000), "this process may not open 4,000 descriptors")
     seen, said = await crowded(tmp_path)
     ledger.write("R19", f"{LIMIT} descriptors, {CLIENTS:,} clients at once, four times", **seen)
@@ -105,7 +105,7 @@ async def test_a_thousand_clients_leave_the_engine_its_descriptors(tmp_path: Pat
 
 
 @pytest.mark.timeout(120)
-async def test_the_rig_finds_an_engine_that_keeps_no_descriptor_back(tmp_path: Path) -> None:
+async def test_R19_the_rig_finds_an_engine_that_keeps_no_descriptor_back(tmp_path: Path) -> None:
     needs("R19", can_open(4000), "this process may not open 4,000 descriptors")
     seen, said = await crowded(tmp_path, "no-reserve", crowds=1)
     assert seen["attempts_that_found_none_left"] or seen["accepts_that_found_none_left"], seen

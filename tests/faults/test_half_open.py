@@ -101,7 +101,7 @@ class Ticks:
 
 
 @pytest.mark.timeout(180)
-async def test_peers_that_vanish_are_noticed_within_15_seconds(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R11_peers_that_vanish_are_noticed_within_15_seconds(tmp_path: Path, ledger: Ledger) -> None:
     """Six connections at once. One engine has two idle senders and an idle receiver; the other an idle sender, one to
     whom an ACK is on its way, and a receiver that owes an answer. Beside them an engine with stock sockets, which
     notices nothing: the rig can tell them apart."""

@@ -47,7 +47,7 @@ def note(ledger: Ledger, what: str, verdict: Verdict) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_nothing_is_lost_reordered_or_falsely_delivered_to_a_hostile_receiver(
+async def test_R10_nothing_is_lost_reordered_or_falsely_delivered_to_a_hostile_receiver(
     tmp_path: Path, ledger: Ledger
 ) -> None:
     verdict = await HostileRig(tmp_path, SEED, messages=300).run()
@@ -59,7 +59,7 @@ async def test_nothing_is_lost_reordered_or_falsely_delivered_to_a_hostile_recei
 
 @pytest.mark.fault
 @pytest.mark.timeout(1800)
-async def test_nothing_is_lost_in_50_000_deliveries_to_a_hostile_receiver(tmp_path: Path, ledger: Ledger) -> None:
+async def test_R10_nothing_is_lost_in_50_000_deliveries_to_a_hostile_receiver(tmp_path: Path, ledger: Ledger) -> None:
     verdict = await HostileRig(tmp_path, SEED + 1, messages=25_000).run()
     note(ledger, "hostile receivers, plain and TLS, long", verdict)
     assert verdict.is_good, str(verdict)
@@ -131,7 +131,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-async def test_the_rig_finds_an_engine_that(
+async def test_R10_the_rig_finds_an_engine_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: Any, found: str
 ) -> None:
     mutant(monkeypatch)
