@@ -211,12 +211,12 @@ class Exchange:
                 elif place in handed:
                     port.address = await port.listener.start(handed[place])
                 else:
-                    await port.listener.accept()
+                    port.listener.accept()
             except (EngineFailed, OSError) as error:
                 failures.append(error.sentence if isinstance(error, EngineFailed) else f"port {place[1]}: {error}")
                 del self._assembly.ports[place]  # the next reload tries again
         for place, tls in self._certificates.items():
-            await self._assembly.ports[place].listener.renew_tls(tls)
+            self._assembly.ports[place].listener.renew_tls(tls)
         await self._exchange_sources(failures)
 
     def _exchange(self) -> Handed:
