@@ -643,3 +643,35 @@ def test_an_edited_message_is_never_taken_for_a_senders() -> None:
     assert "|" not in SENDER
     assert "|" in sender_of(Message.parse(b"MSH|^~\\&|(edited)|"))
     assert Intake.__slots__[-1] == "origin"
+
+
+class TestReload:
+    async def test_a_changed_port_is_followed_by_what_waits_without_a_restart(self, tmp_path: Path, adt) -> None:
+        from engine.testing.peers import ReceivingPeer
+
+        async with ReceivingPeer("AA") as old, ReceivingPeer("AA") as new:
+
+            def to(peer: ReceivingPeer) -> str:
+                host, port = peer.address
+                return channel(destinations=f"{{out: {{mllp: {{host: {host}, port: {port}}}}}}}")
+
+            site = SiteUnderTest(tmp_path / "s", {"adt": to(old)})
+            async with site.running() as engine:
+                await waiting(site, adt, 3)
+                (site.folder / "channels/adt/channel.yaml").write_text(to(new))
+                assert (await engine.control.reload()).exit_code == 0
+                await until(lambda: out_lane(site).state == "paused")
+                assert new.messages == 0, "a pause lasts over a reload"
+                await pause(site, "resume")
+                await until(lambda: new.messages == 3)
+            assert old.messages == 0
+
+    async def test_what_was_planned_before_a_reload_is_done_after_it(self, site, adt) -> None:
+        async with site.running() as engine:
+            await waiting(site, adt, 3)
+            planned = members(site)
+            (site.folder / "channels/adt/channel.yaml").write_text(TWO + "description: another\n")
+            assert (await engine.control.reload()).exit_code == 0
+            assert (await engine.control.operate(Order("skip", by(), planned[:2]))).deliveries == 2
+            await pause(site, "resume")
+            await until(lambda: states(site) == {"failed": 2, "delivered": 1})
