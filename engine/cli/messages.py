@@ -206,8 +206,8 @@ def _write_raw(message: "StoredMessage") -> int:
 
 def _show_one(queries: "StoreQueries", message: "StoredMessage", *, show_values: bool, as_json: bool) -> int:
     deliveries = queries.deliveries(message.seq, bodies=True)
-    links = queries.links(message.seq)
     attempts = queries.attempts(message.seq)
+    links = queries.links(message.seq)
     if as_json:
         record = _as_json(message, deliveries) | {"origin": links.origin, "edited": list(links.edited)}
         for row, delivery in zip(record["deliveries"], deliveries, strict=True):

@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import jsonschema
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.hours import HoursText, Timetable
+from engine.config.schema import channel_schema
 
 BERLIN = "Europe/Berlin"
 CHANNEL = """\
@@ -129,9 +132,13 @@ def test_open_time_is_what_a_look_at_every_minute_gives(spans, zone, at, days):
         ("{hours: [22:00-06:00], zone: America/New_York}", "America/New_York"),
     ],
 )
-def test_hours_are_written_in_three_ways(load, written, zone):
+def test_hours_are_written_in_three_ways(load, kinds, written, zone):
     site = load(CHANNEL.replace("OPEN", written), settings="time_zone: Europe/Berlin\n")
     assert site.findings == []
+    complaints = jsonschema.Draft7Validator(channel_schema(kinds)).iter_errors(
+        yaml.safe_load(CHANNEL.replace("OPEN", written.replace("22:00-06:00", "'22:00-06:00'")))
+    )
+    assert [error.message for error in complaints] == []
     hours = site.channels[0].file.destinations["archive"].policy.open
     assert (hours.zone or "") == zone
     assert hours.hours[0].span[1:] in ((22 * 60, 6 * 60), (20 * 60, 6 * 60))
