@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from engine.config.hours import HoursText, Timetable
-from engine.model.envelope import Batch, Delivery, DeliveryResult, DraftDelivery
+from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery
 from engine.model.ids import DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.store import CommitUnknown, StoredDelivery
@@ -17,7 +18,18 @@ from engine.runtime.policy import MOST_REDIRECTS, Action, Policy
 from engine.testing import messages
 from engine.wiring import guard
 from tests.runtime.engines import SiteUnderTest, channel
-from tests.runtime.parts import EPR, LAB, CountingMeter, ScriptedSink, owned_tasks, received, turns, until
+from tests.runtime.parts import (
+    EPR,
+    LAB,
+    CountingMeter,
+    ScriptedSink,
+    SetClock,
+    WatchedStore,
+    owned_tasks,
+    received,
+    turns,
+    until,
+)
 
 SPARE = DestinationName("spare")
 AE, AR = Refused("AE", "204", b"MSA|AE|C1", "the receiver answered AE 204"), Refused("AR")
@@ -359,6 +371,59 @@ class TestHours:
         await until(lambda: pair.states(1) == OVER and pair.states(2) == OVER)
 
 
+class InTwoSteps(WatchedStore):
+    """A mutant: the old delivery ends in one transaction, and the new one is queued in the next."""
+
+    def __init__(self, clock: SetClock) -> None:
+        super().__init__(clock)
+        self.late: list[tuple[DeliveryId, DraftDelivery]] = []
+        self.crashed = False
+
+    def crash(self) -> None:
+        super().crash()
+        self.crashed = True
+
+    def commit(self, batch: Batch) -> Committed:
+        if self.crashed:
+            return super().commit(batch)
+        late, self.late = self.late, []
+        for ended in batch.results:
+            if ended.redirect is not None:
+                self.late.append((ended.delivery_id, ended.redirect))
+                ended.state, ended.redirect = "failed", None
+        committed = super().commit(batch)
+        committed.redirected += self.redirect_deliveries(late, "late") if late else []
+        return committed
+
+
+async def killed_at_every_moment(tmp_path: Path, store: type[WatchedStore]) -> set[tuple[str, ...]]:
+    """Kills an engine at one turn of its loop after another, while it redirects; what each left behind."""
+    destinations = "{out: {kept: {}, on_refused: redirect(spare)}, spare: {kept: {}}}"
+    seen: set[tuple[str, ...]] = set()
+    for moment in range(24):
+        site = SiteUnderTest(tmp_path / f"s{moment}", {"adt": channel(destinations=destinations)})
+        site.store = store(site.clock)
+        refused, taken = ScriptedSink(*[Refused("AE")] * 9), ScriptedSink()
+        site.kept.sinks |= {"adt/out": refused, "adt/spare": taken}
+        refused.gate.clear()
+        async with site.running(stop=False):
+            wire = await site.wire()
+            await wire.send(messages.adt(control_id="A1"))
+            await wire.answer()
+            await until(lambda sink=refused: sink.busy)
+            refused.gate.set()
+            for _ in range(moment):
+                site.engine._committer.hurry()
+                await asyncio.sleep(0)
+        states = site.delivery_states()
+        seen.add(tuple(states))
+        assert states in (["queued"], ["redirected", "queued"], ["redirected", "delivered"]), states
+        async with site.running():
+            await until(lambda s=site: s.delivery_states() == ["redirected", "delivered"])
+        assert len({delivery.id for call in taken.calls for delivery in call}) == 1
+    return seen
+
+
 class TestWholeEngine:
     """Channel files, the pipeline's forms and character sets, and a stop at the worst moment."""
 
@@ -405,29 +470,11 @@ class TestWholeEngine:
 
     async def test_killed_at_any_moment_of_a_redirect_the_message_is_with_one_of_the_two(self, tmp_path) -> None:
         """Never with both, never with neither: the engine dies at each turn of its loop, and another goes on."""
-        destinations = "{out: {kept: {}, on_refused: redirect(spare)}, spare: {kept: {}}}"
-        seen = set()
-        for moment in range(24):
-            site = SiteUnderTest(tmp_path / f"s{moment}", {"adt": channel(destinations=destinations)})
-            refused, taken = ScriptedSink(*[Refused("AE")] * 9), ScriptedSink()
-            site.kept.sinks |= {"adt/out": refused, "adt/spare": taken}
-            refused.gate.clear()
-            async with site.running(stop=False):
-                wire = await site.wire()
-                await wire.send(messages.adt(control_id="A1"))
-                await wire.answer()
-                await until(lambda sink=refused: sink.busy)
-                refused.gate.set()
-                for _ in range(moment):
-                    site.engine._committer.hurry()
-                    await asyncio.sleep(0)
-            states = site.delivery_states()
-            seen.add(tuple(states))
-            assert states in (["queued"], ["redirected", "queued"], ["redirected", "delivered"])
-            async with site.running():
-                await until(lambda s=site: s.delivery_states() == ["redirected", "delivered"])
-            assert len({delivery.id for call in taken.calls for delivery in call}) == 1
-        assert len(seen) >= 2, "the moments were before and after the transaction"
+        assert len(await killed_at_every_moment(tmp_path, WatchedStore)) >= 2, "before and after the transaction"
+
+    async def test_that_finds_a_store_that_redirects_in_two_steps(self, tmp_path) -> None:
+        with pytest.raises(AssertionError, match="failed"):
+            await killed_at_every_moment(tmp_path, InTwoSteps)
 
     @pytest.mark.parametrize("kept", [True, False])
     async def test_a_commit_whose_end_is_not_known_leaves_one_of_the_two(self, tmp_path, kept) -> None:
