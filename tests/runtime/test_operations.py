@@ -675,3 +675,22 @@ class TestReload:
             assert (await engine.control.operate(Order("skip", by(), planned[:2]))).deliveries == 2
             await pause(site, "resume")
             await until(lambda: states(site) == {"failed": 2, "delivered": 1})
+
+    async def test_what_waits_for_a_destination_that_the_files_no_longer_have_can_be_moved(self, site, adt) -> None:
+        """It is sent to its end still, so its lane stands still while something is taken from it, as any other."""
+        site.kept.sinks["adt/out"] = sink = ScriptedSink(*[Unreachable("refused")] * 50)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1"), adt(control_id="A2"))
+            await until(lambda: sink.calls)
+            one = channel(destinations="{spare: {kept: {}}}", routes="[{to: spare}]")
+            (site.folder / "channels/adt/channel.yaml").write_text(one)
+            assert (await engine.control.reload()).exit_code == 0
+            assert OUT in site.running_channel().leaving
+            planned = members(site, "queued")
+            assert (await engine.control.operate(Order("redirect", by(), planned, to=SPARE))).deliveries == 2
+            await until(lambda: states(site) == {"redirected": 2})
+            await until(lambda: Counter(s for _, s in members(site, to=SPARE)) == {"delivered": 2})
+            calls = len(sink.calls)
+            await send(site, adt(control_id="A3"))
+            await site.delivered("adt/spare", 3)
+            assert len(sink.calls) == calls, "nothing of it is tried where it was"
