@@ -146,6 +146,7 @@ class Engine:
         self.control.leaving = assembly.leaving
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
+        operator.leaving = assembly.leaving
         committer.on_redirected = offering(assembly.channels)
         return assembly
 

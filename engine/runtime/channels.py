@@ -182,6 +182,10 @@ class RunningChannel:
         """Where a person's resend goes: everywhere (None), but the acknowledgement of its sender is not repeated."""
         return None if self.app_ack is None else [name for name in self.lanes if name != APP_ACK]
 
+    def lane(self, destination: DestinationName) -> Lane | None:
+        """The lane of a destination, also of one that is leaving."""
+        return self.lanes.get(destination) or self.leaving.get(destination)
+
     def count(self, outcome: str) -> None:
         """One more message of this outcome."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
@@ -197,7 +201,7 @@ class RunningChannel:
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Committed deliveries to their lanes."""
         for delivery in deliveries:
-            lane = self.lanes.get(delivery.destination) or self.leaving.get(delivery.destination)
+            lane = self.lane(delivery.destination)
             if lane is not None:
                 lane.offer(delivery)
 

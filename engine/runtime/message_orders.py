@@ -159,7 +159,7 @@ class MessageOrders:
         elif waiting:
             work.moves += [(d.id, d.state) for d in waiting]
             if channel is not None:
-                lanes = (channel.lanes.get(d.destination) for d in waiting)
+                lanes = (channel.lane(d.destination) for d in waiting)
                 work.lanes |= {lane: None for lane in lanes if lane is not None}
         elif channel is not None and (stopped := _stopped_at(channel, message.seq)):
             work.heads += stopped
@@ -192,4 +192,4 @@ class MessageOrders:
 
 def _stopped_at(channel: RunningChannel, seq: MessageSeq) -> list[Lane]:
     """Lanes that stand still for this message: a release lets them try again."""
-    return [lane for lane in channel.lanes.values() if lane.is_stopped and lane.head == seq]
+    return [lane for lane in (channel.lanes | channel.leaving).values() if lane.is_stopped and lane.head == seq]

@@ -78,6 +78,8 @@ class Operator:
         self._pauses: dict[tuple[ChannelName, DestinationName], Pause] = {}
         self.lanes_stay = Turnstile()
         """Held while an order is carried out: its lanes are not exchanged by a reload meanwhile."""
+        self.leaving: Mapping[ChannelName, RunningChannel] = {}
+        """Channels that the files no longer have, while something waits in them."""
 
     def keep_past(self, past: PastChannels) -> None:
         """Where channels as they were come from."""
@@ -157,16 +159,17 @@ class Operator:
 
     async def _on_lanes(self, order: Order, progress: Progress | None) -> ActionReport:
         """Pause, resume or try again: as a whole, or not at all."""
-        places: list[tuple[RunningChannel, Lane | None]] = []
+        places: list[tuple[RunningChannel | None, Lane | None]] = []
         for name, destination in order.lanes:
             channel = self._channels.get(name)
-            if channel is None or (destination != INTAKE and destination not in channel.lanes):
+            lane = self._lane(name, destination)
+            if channel is None if destination == INTAKE else lane is None:
                 # What is gone from the files may still be paused, and then must be resumable.
                 if order.action == "resume" and (name, destination) in self._pauses:
                     continue
                 where = f"{name}/{destination}" if destination else name
                 raise OrderRefused(f"there is no {where} in the engine that runs", is_temporary=False)
-            places.append((channel, channel.lanes[destination] if destination != INTAKE else None))
+            places.append((channel, lane))
         by = order.by
         meant = [Pause(name, destination, 0, by.actor, by.reason) for name, destination in order.lanes]
         named = replace(by, scope=by.scope or ", ".join(_place(p) for p in meant))
@@ -192,17 +195,18 @@ class Operator:
         return (await self._change(change, then)).report
 
     @staticmethod
-    def _tell(action: str, channel: RunningChannel, lane: Lane | None) -> None:
-        if action == "retry":
-            if lane is not None:
-                lane.retry_now()
-        elif lane is None:
+    def _tell(action: str, channel: RunningChannel | None, lane: Lane | None) -> None:
+        if lane is not None:
+            match action:
+                case "pause":
+                    lane.pause()
+                case "resume":
+                    lane.resume()
+                case _:
+                    lane.retry_now()
+        elif channel is not None and action != "retry":
             channel.is_intake_paused = action == "pause"
             channel.meter.intake_paused(channel.is_intake_paused)
-        elif action == "pause":
-            lane.pause()
-        else:
-            lane.resume()
 
     # -- deliveries -----------------------------------------------------------------------------
 
@@ -293,13 +297,17 @@ class Operator:
                 found.lanes[channel, destination] = None
         return found
 
+    def _lane(self, name: ChannelName, destination: DestinationName) -> Lane | None:
+        """A lane that runs, also one that is leaving."""
+        for channels in (self._channels, self.leaving):
+            channel = channels.get(name)
+            if channel is not None and (lane := channel.lane(destination)) is not None:
+                return lane
+        return None
+
     def _lanes_of(self, places: "_Places") -> dict[tuple[ChannelName, DestinationName], Lane]:
-        found: dict[tuple[ChannelName, DestinationName], Lane] = {}
-        for name, destination in places.lanes:
-            channel = self._channels.get(name)
-            if channel is not None and destination in channel.lanes:
-                found[name, destination] = channel.lanes[destination]
-        return found
+        found = {place: self._lane(*place) for place in places.lanes}
+        return {place: lane for place, lane in found.items() if lane is not None}
 
     async def _stand_still(
         self, still: ExitStack, lanes: Mapping[tuple[ChannelName, DestinationName], Lane], ids: set[DeliveryId]
@@ -357,8 +365,7 @@ class Operator:
 
     def _grown(self, changed: Changed) -> None:
         for name, destination in changed.grown:
-            channel = self._channels.get(name)
-            if channel is not None and (lane := channel.lanes.get(destination)) is not None:
+            if (lane := self._lane(name, destination)) is not None:
                 lane.reread(go_on=False)
 
     # -- messages -------------------------------------------------------------------------------

@@ -643,3 +643,54 @@ def test_an_edited_message_is_never_taken_for_a_senders() -> None:
     assert "|" not in SENDER
     assert "|" in sender_of(Message.parse(b"MSH|^~\\&|(edited)|"))
     assert Intake.__slots__[-1] == "origin"
+
+
+class TestReload:
+    async def test_a_changed_port_is_followed_by_what_waits_without_a_restart(self, tmp_path: Path, adt) -> None:
+        from engine.testing.peers import ReceivingPeer
+
+        async with ReceivingPeer("AA") as old, ReceivingPeer("AA") as new:
+
+            def to(peer: ReceivingPeer) -> str:
+                host, port = peer.address
+                return channel(destinations=f"{{out: {{mllp: {{host: {host}, port: {port}}}}}}}")
+
+            site = SiteUnderTest(tmp_path / "s", {"adt": to(old)})
+            async with site.running() as engine:
+                await waiting(site, adt, 3)
+                (site.folder / "channels/adt/channel.yaml").write_text(to(new))
+                assert (await engine.control.reload()).exit_code == 0
+                await until(lambda: out_lane(site).state == "paused")
+                assert new.messages == 0, "a pause lasts over a reload"
+                await pause(site, "resume")
+                await until(lambda: new.messages == 3)
+            assert old.messages == 0
+
+    async def test_what_was_planned_before_a_reload_is_done_after_it(self, site, adt) -> None:
+        async with site.running() as engine:
+            await waiting(site, adt, 3)
+            planned = members(site)
+            (site.folder / "channels/adt/channel.yaml").write_text(TWO + "description: another\n")
+            assert (await engine.control.reload()).exit_code == 0
+            assert (await engine.control.operate(Order("skip", by(), planned[:2]))).deliveries == 2
+            await pause(site, "resume")
+            await until(lambda: states(site) == {"failed": 2, "delivered": 1})
+
+    async def test_what_waits_for_a_destination_that_the_files_no_longer_have_can_be_moved(self, site, adt) -> None:
+        """It is sent to its end still, so its lane stands still while something is taken from it, as any other."""
+        site.kept.sinks["adt/out"] = sink = ScriptedSink(*[Unreachable("refused")] * 50)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1"), adt(control_id="A2"))
+            await until(lambda: sink.calls)
+            one = channel(destinations="{spare: {kept: {}}}", routes="[{to: spare}]")
+            (site.folder / "channels/adt/channel.yaml").write_text(one)
+            assert (await engine.control.reload()).exit_code == 0
+            assert OUT in site.running_channel().leaving
+            planned = members(site, "queued")
+            assert (await engine.control.operate(Order("redirect", by(), planned, to=SPARE))).deliveries == 2
+            await until(lambda: states(site) == {"redirected": 2})
+            await until(lambda: Counter(s for _, s in members(site, to=SPARE)) == {"delivered": 2})
+            calls = len(sink.calls)
+            await send(site, adt(control_id="A3"))
+            await site.delivered("adt/spare", 3)
+            assert len(sink.calls) == calls, "nothing of it is tried where it was"

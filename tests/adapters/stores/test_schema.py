@@ -18,6 +18,12 @@ from engine.model.ids import DeliveryId, MessageSeq
 from engine.ports.store import StoreError, StoreTooNew
 from engine.testing.store_contract import EPR, FIRST, LAB, T0, intake, result
 
+
+def copied(path) -> list[str]:
+    """Of which schemas copies lie beside the store."""
+    return [copy.name.partition(".schema-")[2][:2] for copy in copies_of(path)]
+
+
 FIRST_STEP = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);")
 SECOND_STEP = Migration(2, "second", "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x * 10;")
 
@@ -284,7 +290,7 @@ def test_a_store_of_the_first_schema_is_brought_up_with_what_is_in_it(path):
     assert dict(store.last_sequences(LAB)) == {"HIS|MAIN": 4}
     assert len(store.queued(LAB, EPR, FIRST, 10)) == 1
     store.close()
-    assert [copy.name.partition(".schema-")[2][:2] for copy in copies_of(path)] == ["1."]
+    assert copied(path) == ["1."]
 
 
 def test_a_store_from_before_attempts_were_kept_goes_on_with_its_deliveries(path):
@@ -307,7 +313,7 @@ def test_a_store_from_before_attempts_were_kept_goes_on_with_its_deliveries(path
     before.close()
     store = SqliteStore(path)
     store.open()
-    assert [copy.name.partition(".schema-")[2][:2] for copy in copies_of(path)] == ["4."]
+    assert copied(path) == ["4."]
     queries = store.queries()
     assert [queries.deliveries(MessageSeq(n))[0].state for n in (1, 2, 3)] == ["delivered", "held", "queued"]
     (waiting,) = store.queued(LAB, EPR, FIRST, 10)
@@ -347,4 +353,4 @@ def test_a_store_without_keys_gets_them_and_what_waits_in_it_has_none(path):
     assert store.lane_window(LAB, EPR, 1, "PID-3.1") == 8
     assert store.commit(Batch([intake(EPR)])).deliveries[0][0].key == ""
     store.close()
-    assert [copy.name.partition(".schema-")[2][:2] for copy in copies_of(path)] == ["3."]
+    assert copied(path) == ["3."]
