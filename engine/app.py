@@ -193,8 +193,8 @@ class Engine:
             lanes.append(self._open_lane(loaded, APP_ACK, back_to_the_sender(ack.connect_back), committer))
         isolated = None
         if compiled.isolated:
-            workers = self._settings.workers
-            isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
+            limits = WorkerLimits.of(self._settings.workers, loaded.file.isolate)
+            isolated = Worker(loaded, limits, self.meter.channel(loaded.name))
         meter = self.meter.channel(loaded.name)
         asked = loaded.file.validation
         profile = loaded.profiles.get(asked.profile) if asked is not None else None

@@ -162,6 +162,12 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
         "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
         labels=["channel", "evidence"],
     )
+    workers = CounterMetricFamily(
+        "segmill_worker_events",
+        "What happened to the process of a channel that has one: started, not-started, late (the engine ended it), "
+        "ended (by itself).",
+        labels=["channel", "event"],
+    )
     for name, numbers in channels.items():
         received.add_metric((name,), numbers.total)
         size.add_metric((name,), numbers.size_bytes)
@@ -181,7 +187,11 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
             drifts.add_metric((name, sender, place), count)
         for evidence, count in numbers.charsets.values.items():
             charsets.add_metric((name, evidence), count)
+        if any(numbers.workers.values.values()):
+            for event, count in numbers.workers.values.items():
+                workers.add_metric((name, event), count)
     yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, breaches, drifts, charsets)
+    yield workers
 
 
 def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:

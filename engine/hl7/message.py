@@ -4,6 +4,9 @@ byte for byte as it came (spec items 41, 44, 45, 48).
 A message is a list of segments: texts as they came, and lists of fields for those that were edited. A text's fields
 are split when first asked for. Lists are shared between copies and with whoever asked, so an edit puts a new one in
 the place of the old; only a list made by an edit of this very message, since it was copied last, is edited further.
+
+Work is counted, not timed: what goes over many segments takes its count from `allowance`, so that the same message
+comes to the same end on every machine (reliability.md E2).
 """
 
 from collections.abc import Iterable
@@ -12,13 +15,15 @@ from typing import TypeVar
 from engine.hl7.batch import split_batch
 from engine.hl7.charset import Charset, decide, declared_codecs, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
-from engine.hl7.errors import EditError, Notice, UnencodableText
+from engine.hl7.errors import EditError, Notice, TooMuchWork, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
 from engine.hl7.output import encode_segments, encode_strictly, encode_whole, segment_name, segment_text
 from engine.hl7.path import compile_path
 
 __all__ = ["Message", "split_batch"]
 
+MOST_WORK = 20_000_000
+"""What one copy of a message may cost: about as many segments looked at, in a step's round, or KiB of text read."""
 _LARGE_BYTES = 1 << 20
 _HEAD_SEGMENTS = 16
 _STANDARD_START = "MSH|^~\\&|"
@@ -43,9 +48,11 @@ class Message:
         "_header",
         "_notices",
         "_originals",
+        "_places",
         "_segments",
         "_starts",
         "_warnings",
+        "allowance",
         "delimiters",
         "edited",
         "focus",
@@ -56,6 +63,8 @@ class Message:
 
     raw: bytes
     """The bytes as they were received."""
+    allowance: int
+    """What is left of `MOST_WORK`; below 0, `spend` raises. Each copy begins with all of it."""
     delimiters: Delimiters
     focus: int | None
     is_changed: bool
@@ -72,6 +81,7 @@ class Message:
     # Shared by copies, as long as their segments stand at the same places:
     _fields: dict[int, list[str]]  # of texts, split
     _firsts: dict[str, int]  # where the first segment of a name stands
+    _places: dict[str, list[int]]  # where all segments of a name stand
     _starts: list[str] | None  # the first four characters of each segment: name and separator
     _originals: list[bytes | None] | None  # received bytes, for charsets that are not transparent
     _charset: Charset | None
@@ -88,6 +98,7 @@ class Message:
         """
         self = cls()
         self.raw = raw
+        self.allowance = MOST_WORK
         self.focus = None
         self.is_changed = False
         self.heads = {}
@@ -97,6 +108,7 @@ class Message:
         self._notices = ()
         self._fields = {}
         self._firsts = {}
+        self._places = {}
         self._body = raw
         texts = _plain_texts(raw)
         if texts is None:
@@ -199,10 +211,23 @@ class Message:
         return [segment_name(segment, field) for segment in self._all()]
 
     def indexes(self, name: str) -> list[int]:
-        """Where the segments of that name stand, in order."""
+        """Where the segments of that name stand, in order. Not to be changed."""
+        found = self._places.get(name)
+        if found is None:
+            found = self._places[name] = self._find_all(name)
+        return found
+
+    def spend(self, units: int) -> None:
+        """Take from the allowance. Raises TooMuchWork when there is none left."""
+        self.allowance -= units
+        if self.allowance < 0:
+            raise TooMuchWork
+
+    def _find_all(self, name: str) -> list[int]:
+        segments = self._all()
+        self.allowance -= len(segments)
         if len(name) != 3:
             return [i for i, n in enumerate(self.names()) if n == name]
-        segments = self._all()
         field = self.delimiters.field
         starts = self._starts
         if starts is None:
@@ -227,9 +252,12 @@ class Message:
         for index, segment in enumerate(self._segments):
             if isinstance(segment, str):
                 if segment.startswith(name) and (segment.startswith(start) or segment == name):
+                    self.allowance -= index
                     return index
             elif segment[0] == name:
+                self.allowance -= index
                 return index
+        self.allowance -= len(self._segments)
         if self._has_tail and f"\r{name}" in self._segments[-1] and (found := self.indexes(name)):
             return found[0]
         return -1
@@ -326,7 +354,9 @@ class Message:
             raise EditError("the text is no single segment", "")
         if not 1 <= index <= len(self):
             raise EditError("a segment can stand only after the header", name)
-        self._all().insert(index, text)
+        segments = self._all()
+        self.allowance -= len(segments) >> 4
+        segments.insert(index, text)
         if self._originals is not None:
             self._originals.insert(index, None)
         if self.focus is not None and self.focus >= index:
@@ -336,6 +366,7 @@ class Message:
     def delete_segments(self, indexes: Iterable[int]) -> None:
         """Remove segments. The focus stays on its segment, or becomes None with it. Raises EditError for the header."""
         segments = self._all()
+        self.allowance -= len(segments)
         gone = sorted({i for i in indexes if 0 <= i < len(segments)})
         if not gone:
             return
@@ -359,6 +390,7 @@ class Message:
         self._starts = None
         self._fields = {}
         self._firsts = {}
+        self._places = {}
         for name in names:
             self.heads.pop(name, None)
             self.edited.discard(name)
@@ -367,6 +399,7 @@ class Message:
         """A message of its own that shares all text with this one."""
         new = Message()
         new.raw = self.raw
+        new.allowance = MOST_WORK
         new.delimiters = self.delimiters
         new.focus = self.focus
         new.is_changed = self.is_changed
@@ -380,6 +413,7 @@ class Message:
         new._has_tail = self._has_tail
         new._fields = self._fields
         new._firsts = self._firsts
+        new._places = self._places
         new._starts = self._starts
         new._originals = None if self._originals is None else self._originals.copy()
         new._charset = self._charset
