@@ -217,7 +217,7 @@ class ChannelFile(ConfigModel):
     retention: Retention | None = Field(
         default=None, description="How long this channel's messages are kept, in place of what the site says"
     )
-    isolate: IsolateField | None = Field(
+    isolate: IsolateField = Field(
         default=None, description="A process of its own for the steps, which python steps have in any case"
     )
     steps: tuple[StepEntry, ...] = Field(default=(), description="What happens to a message, in order")

@@ -83,10 +83,10 @@ RUNTIME: Final[Stories] = MappingProxyType(
         ),
         "E220": Story(
             "the channel's own code took too long",
-            "The channel's process used more processor time for the message than deadline allows, or was not done within "
-            "timeout by the clock: workers of segmill.yaml, isolate of the channel, or deadline of the step. Its "
-            "process was ended, the message was tried once more in a new one, and is held. A busy machine alone does "
-            "not do that, as waiting for a processor uses none.",
+            "The channel's process used more processor time for the message than deadline allows, or was not done "
+            "within timeout by the clock: workers of segmill.yaml, isolate of the channel, or deadline of the step. "
+            "Its process was ended, the message was tried once more in a new one, and is held. A busy machine alone "
+            "does not do that, as waiting for a processor uses none.",
             "Find what loops or waits: segmill try CHANNEL FILE. " + _RELEASE,
         ),
         "E221": Story(

@@ -22,8 +22,8 @@ from engine.hl7.path import compile_path
 
 __all__ = ["Message", "split_batch"]
 
-MOST_WORK = 20_000_000
-"""What one copy of a message may cost: about as many segments looked at, in a step's round, or KiB of text read."""
+MOST_WORK = 10_000_000
+"""What one copy of a message may cost. A unit is about 50 to 100 ns, so this is a second at the most."""
 _LARGE_BYTES = 1 << 20
 _HEAD_SEGMENTS = 16
 _STANDARD_START = "MSH|^~\\&|"

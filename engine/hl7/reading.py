@@ -60,7 +60,6 @@ def matching_segments(spec: Spec, message: "Message", *, focused: bool) -> list[
     if focused and message.focus is not None:
         return [message.focus]
     found = message.indexes(spec.segment)
-    message.allowance -= len(found)
     match spec.segment_selector:
         case Nth(number):
             return found[number - 1 : number]
@@ -122,6 +121,7 @@ def raw_matches(
     indexes = matching_segments(spec, message, focused=focused)
     if first and not isinstance(spec.segment_selector, Every):
         indexes = indexes[:1]
+    message.allowance -= 16 * len(indexes)
     for index in indexes:
         if not spec.field:
             found.append(message.segment(index))

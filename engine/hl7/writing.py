@@ -173,6 +173,7 @@ def delete(spec: Spec, message: "Message", location: str, *, focused: bool) -> i
             raise EditError("a message cannot be without its header", location)
         message.delete_segments(found)
         return len(found)
+    message.allowance -= 16 * len(found)
     return sum(_delete_in_segment(spec, message, index) for index in found)
 
 

@@ -13,8 +13,9 @@ from engine.model.finding import Finding
 from engine.model.states import MessageState
 from engine.pipeline.step import CompiledStep, Run, Stop
 
-
-TOO_MUCH: Final = "the message has more to go over than the steps may; isolate: process gives the channel its own process"
+TOO_MUCH: Final = (
+    "the message has more to go over than the steps may; isolate: process gives the channel its own process"
+)
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Result:
         return cls("received")
 
 
+TOO_MUCH: Final = "the message has more to go over than its steps may; a channel with isolate: process may go over more"
 MOST_FINDINGS: Final = 500
 """Of one message; a rule may be broken in each of a hundred thousand segments, and nobody reads them all."""
 

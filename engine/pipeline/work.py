@@ -2,7 +2,7 @@
 
 Steps run on the loop that all channels share. Each takes time in proportion to the message, but for what goes over
 segments or repetitions and looks at others each time: that takes its count from the message's allowance
-(`Message.spend`), and a message without any is held with E204 (reliability.md E2). One unit is about 50 ns.
+(`Message.spend`), and a message without any is held with E204 (reliability.md E2). One unit is about 50 to 100 ns.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,8 +16,10 @@ ROUND: Final = 20
 """Of going over one segment."""
 STEP: Final = 40
 """Of one step in a round."""
-PLACE: Final = 100
+PLACE: Final = 400
 """Of one place that a `*` stands for."""
+HELD: Final = 50
+"""Of holding one segment against a profile: less than it takes, so that a message may be larger there."""
 UNBOUNDED: Final = 1 << 62
 """The allowance where a deadline stands in for it: in a process of its own."""
 _BYTES_SHIFT: Final = 5

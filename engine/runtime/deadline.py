@@ -115,7 +115,7 @@ def cpu_of(pid: int) -> float | None:
 
 
 def _memory_file() -> int:
-    if sys.platform == "linux":
+    if hasattr(os, "memfd_create"):
         return os.memfd_create("segmill-worker")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -95,8 +95,9 @@ class Worker:
         self._meter = meter
         self._deadline = Deadline(self._limits.deadline_s, self._limits.timeout_s, _own_steps(loaded))
         self._turn = asyncio.Lock()
-        self._child: asyncio.subprocess.Process | None = None
-        self._is_ready = False
+        self._child: _Child | None = None
+        self._spare: _Child | None = None
+        self._keeps_spare = False
         self._whereabouts: Whereabouts | None = None
         self.starts = 0
         """How many processes were started."""
@@ -106,7 +107,7 @@ class Worker:
     @property
     def pid(self) -> int | None:
         """The process at hand."""
-        return self._child.pid if self._child is not None and self._child.returncode is None else None
+        return None if self._child is None or self._child.is_dead else self._child.process.pid
 
     async def start(self) -> None:
         """Have the process ready. Raises WorkerFailed where the site's code does not load."""
@@ -126,49 +127,55 @@ class Worker:
                     return _held("E222", str(failure))
                 except _Lost as again:
                     lost = again
+                    self._keeps_spare = True
                     self._count("late" if again.code == "E220" else "ended")
                     log.warning("channel %s: %s; its process was ended", self._loaded.name, again.reason)
-            await self._launch_for_the_next()
+            await self._prepare()
             return _held(lost.code, f"{lost.reason}, {ATTEMPTS} times")
 
     async def close(self) -> None:
         """End the process."""
         async with self._turn:
             await self._end()
+            spare, self._spare = self._spare, None
+            await self._end_of(spare)
             if self._whereabouts is not None:
                 self._whereabouts.close()
                 self._whereabouts = None
 
     async def _ready(self) -> asyncio.subprocess.Process:
-        child = self._child
-        if child is not None and (child.returncode is not None or (child.stdout is not None and child.stdout.at_eof())):
+        if self._child is not None and self._child.is_dead:
             # It died while nobody asked anything of it (the kernel's OOM killer): no message is to blame.
             self._count("ended")
             await self._end()
-            child = None
         for tries_left in reversed(range(START_TRIES)):
-            if child is None:
-                child = await self._launch()
-            if self._is_ready:
-                return child
+            if self._child is None:
+                self._child = await self._next()
+            if self._child.is_ready:
+                break
             try:
-                await self._greet(child)
+                await self._greet(self._child)
             except _Lost as lost:
-                child = None
                 self.problem = f"the channel's process does not start: {lost.reason}"
                 self._count("not-started")
                 if not tries_left:
                     raise WorkerFailed(self.problem) from lost
-        assert child is not None, "the last try raises"
-        return child
+        assert self._child is not None, "the last try raises"
+        return self._child.process
 
-    async def _launch(self) -> asyncio.subprocess.Process:
-        """Start a process and give it the channel; it makes itself ready while nobody waits."""
-        assert self._child is None
-        self._is_ready = False
+    async def _next(self) -> "_Child":
+        """The one that was kept ready, or one that begins to make itself ready."""
+        spare, self._spare = self._spare, None
+        if spare is not None and not spare.is_dead:
+            return spare
+        await self._end_of(spare)
+        return await self._launch()
+
+    async def _launch(self) -> "_Child":
+        """Start a process and give it the channel; it makes itself ready while nobody waits. Raises WorkerFailed."""
         for pause_s in (*START_PAUSES_S, None):
             try:
-                child = self._child = await self._spawn()
+                process = await self._spawn()
                 break
             except OSError as error:
                 self.problem = f"the channel's process does not start: {error.strerror}"
@@ -178,16 +185,17 @@ class Worker:
             await asyncio.sleep(pause_s)
         self.starts += 1
         self._count("started")
-        assert child.stdin is not None, "asked for as a pipe"
+        assert process.stdin is not None, "asked for as a pipe"
         about, contents = self._first_frame()
-        child.stdin.write(head(about, contents))
+        process.stdin.write(head(about, contents))
         for content in contents:
-            child.stdin.write(content)
-        return child
+            process.stdin.write(content)
+        return _Child(process)
 
-    async def _greet(self, child: asyncio.subprocess.Process) -> None:
+    async def _greet(self, child: "_Child") -> None:
         """The process says that it is ready. Raises WorkerFailed where it will never be, _Lost where it died."""
-        about, _ = await self._exchange(child, (), Deadline(self._limits.start_s, self._limits.start_s))
+        start_s = self._limits.start_s
+        about, _ = await self._exchange(child.process, (), Deadline(start_s, start_s))
         if not isinstance(about, dict) or not isinstance(about.get("problem"), str):
             await self._end()
             raise _Lost("E221", NO_ANSWER)
@@ -196,15 +204,20 @@ class Worker:
             self._count("not-started")
             await self._end()
             raise WorkerFailed(self.problem)
-        self._is_ready = True
+        child.is_ready = True
 
-    async def _launch_for_the_next(self) -> None:
-        """A message has cost its process: the next one need not wait for all of the start."""
-        if self._child is None:
-            try:
-                await self._launch()
-            except WorkerFailed as failure:  # the next message asks again, and is told
-                log.warning("channel %s: %s", self._loaded.name, failure)
+    async def _prepare(self) -> None:
+        """A message has cost its process: the next one need not wait for a start.
+
+        Where that was more than memory it kept, one more is kept ready from then on: it may well happen again.
+        """
+        try:
+            if self._child is None:
+                self._child = await self._next()
+            if self._keeps_spare and self._spare is None:
+                self._spare = await self._launch()
+        except WorkerFailed as failure:  # the next message asks again, and is told
+            log.warning("channel %s: %s", self._loaded.name, failure)
 
     def _count(self, event: str) -> None:
         if self._meter is not None:
@@ -257,7 +270,7 @@ class Worker:
             raise _Lost("E221", NO_ANSWER) from None
         if is_last:
             await self._end()
-            await self._launch_for_the_next()
+            await self._prepare()
         return result
 
     async def _exchange(
@@ -305,16 +318,33 @@ class Worker:
     async def _end(self) -> None:
         """The process and whatever it started are gone when this returns."""
         child, self._child = self._child, None
+        await self._end_of(child)
+
+    async def _end_of(self, child: "_Child | None") -> None:
         if child is None:
             return
+        process = child.process
         try:
-            os.killpg(child.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        if child.stdin is not None:
-            child.stdin.close()
-        if not await _ended_within(child, END_S):
+        if process.stdin is not None:
+            process.stdin.close()
+        if not await _ended_within(process, END_S):
             log.error("channel %s: a process that was killed did not end in %g s", self._loaded.name, END_S)
+
+
+@dataclass(slots=True)
+class _Child:
+    """One process. `is_ready`: it has said so, and waits for messages."""
+
+    process: asyncio.subprocess.Process
+    is_ready: bool = False
+
+    @property
+    def is_dead(self) -> bool:
+        stdout = self.process.stdout
+        return self.process.returncode is not None or (stdout is not None and stdout.at_eof())
 
 
 async def _ended_within(child: asyncio.subprocess.Process, seconds: float) -> bool:
