@@ -33,6 +33,7 @@ from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.source import SourceUnavailable
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
+from engine.runtime.allocator import keep_large_blocks_apart
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.app_acks import AppAcks
 from engine.runtime.channels import RunningChannel
@@ -532,6 +533,7 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
         log.error("%s", failure.sentence)
         return failure.exit_code
     tune_collector()
+    keep_large_blocks_apart()
     waits = [loop.create_task(engine.wait_closed()), loop.create_task(asked.wait())]  # both end below
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

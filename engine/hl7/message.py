@@ -9,15 +9,22 @@ Work is counted, not timed: what goes over many segments takes its count from `a
 comes to the same end on every machine (reliability.md E2).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from engine.hl7.batch import split_batch
-from engine.hl7.charset import Charset, decide, declared_codecs, is_transparent, text_of
+from engine.hl7.charset import KEEP_BYTES, Charset, decide, declared_codecs, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, TooMuchWork, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
-from engine.hl7.output import encode_segments, encode_strictly, encode_whole, segment_name, segment_text
+from engine.hl7.output import (
+    encode_in_parts,
+    encode_segments,
+    encode_strictly,
+    encode_whole,
+    segment_name,
+    segment_text,
+)
 from engine.hl7.path import compile_path
 
 __all__ = ["Message", "split_batch"]
@@ -110,7 +117,7 @@ class Message:
         self._firsts = {}
         self._places = {}
         self._body = raw
-        texts = _plain_texts(raw)
+        texts = _plain_texts_of_large(raw) if _is_document(raw) else _plain_texts(raw)
         if texts is None:
             texts = self._read_slowly(raw)
         if texts[0].startswith(_STANDARD_START):
@@ -118,7 +125,8 @@ class Message:
         else:
             self.delimiters, notices = read_delimiters(texts[0])
             self._notices += notices
-        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None
+        # Of a document every segment is cut now, so that its text is there once, whoever edits a copy.
+        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None and not _is_document(raw)
         if not texts[-1]:
             texts.pop()
             self._has_tail = False
@@ -138,6 +146,8 @@ class Message:
             # A large message is decoded by segments, so that one '€' does not double the size of all its text.
             if len(body) < _LARGE_BYTES:
                 return text_of(body, codec).split("\r", _HEAD_SEGMENTS)
+            if _is_document(body):
+                return [str(piece, codec, KEEP_BYTES) for piece in _pieces(body)]
             return [text_of(piece, codec) for piece in body.split(b"\r")]
         pieces = body.split(b"\r")  # CR is never part of a longer character
         self._originals = list(pieces if pieces[-1] else pieces[:-1])
@@ -174,7 +184,8 @@ class Message:
     @property
     def raw_header(self) -> bytes:
         """The first segment as received."""
-        return self._body.partition(b"\r")[0]
+        end = self._body.find(b"\r")
+        return self._body if end < 0 else self._body[:end]  # not partition: it copies the rest, too
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
@@ -200,6 +211,10 @@ class Message:
         if header.count("|") > 16 and declared_codecs(header.split("|", 18)[17], "~") is None:
             return False
         return self.raw.find(b"\rMSH|") < 0
+
+    def only_header(self) -> "Message":
+        """A message of this one's header alone: enough for an answer, and it keeps nothing large alive."""
+        return Message.parse(self.raw_header + b"\r", fallback=self._fallback)
 
     def __len__(self) -> int:
         """The number of segments."""
@@ -432,6 +447,10 @@ class Message:
             return self._body if self._body.endswith(b"\r") else self._body + b"\r"
         codec = None if self._segments[0] is self._header else self._codec_by_edited_header()
         field = self.delimiters.field
+        if codec is None and self._originals is None and _is_document(self.raw):
+            written = encode_in_parts(self._all(), self.codec, field)
+            if written is not None:
+                return written
         if codec is None and self._originals is None:
             texts = [s if isinstance(s, str) else segment_text(s, field) for s in self._segments]
             if not self._has_tail or not texts[-1].endswith("\r"):
@@ -484,6 +503,28 @@ def _plain_texts(raw: bytes) -> list[str] | None:
     except UnicodeDecodeError:
         return None
     return None if "\n" in text or "\x1b" in text else text.split("\r", _HEAD_SEGMENTS)
+
+
+def _is_document(raw: bytes) -> bool:
+    """Large by a few large segments: one copy more or less of those counts, one step more a segment does not."""
+    return len(raw) >= _LARGE_BYTES and raw.count(b"\r") < len(raw) >> 10
+
+
+def _plain_texts_of_large(raw: bytes) -> list[str] | None:
+    """As `_plain_texts`, but all segments, each decoded from where it stands: no other copy is made on the way."""
+    if not raw.startswith(b"MSH|") or not raw.isascii() or b"\n" in raw or b"\x1b" in raw:
+        return None
+    return [str(piece, "ascii") for piece in _pieces(raw)]
+
+
+def _pieces(body: bytes) -> Iterator[memoryview]:
+    """The segments where they stand: `split` would have all of them there once more."""
+    view = memoryview(body)
+    at = 0
+    while (end := body.find(b"\r", at)) >= 0:
+        yield view[at:end]
+        at = end + 1
+    yield view[at:]
 
 
 def _without(items: list[_T], gone: list[int]) -> list[_T]:

@@ -13,10 +13,6 @@ from engine.model.finding import Finding
 from engine.model.states import MessageState
 from engine.pipeline.step import CompiledStep, Run, Stop
 
-TOO_MUCH: Final = (
-    "the message has more to go over than the steps may; isolate: process gives the channel its own process"
-)
-
 
 @dataclass(slots=True)
 class Result:

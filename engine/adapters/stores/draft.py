@@ -50,7 +50,8 @@ class Draft:
         self.channels: list[object] = []
         self.lanes: list[object] = []
         self.messages: list[object] = []
-        self.bodies: list[object] = []
+        self.bodies: list[int | bytes] = []
+        self.most_body_bytes = 0
         self.deliveries: list[object] = []
         self.hours: list[object] = []
         self.tally: Counter[tuple[int, int]] = Counter()
@@ -88,6 +89,8 @@ class Draft:
         crc = crc32(raw)
         received_at_us = intake.received_at_us
         self.bodies += (numbers.body, raw)
+        if len(raw) > self.most_body_bytes:
+            self.most_body_bytes = len(raw)
         self.messages += (
             seq,
             intake.receive_id,
@@ -144,6 +147,7 @@ class Draft:
             if known is None:
                 numbers.body += 1
                 self.bodies += (numbers.body, body)
+                self.most_body_bytes = max(self.most_body_bytes, len(body))
                 known = shared[id(body)] = (numbers.body, crc32(body))
             self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "")
             delivery_id = DeliveryId(numbers.delivery)

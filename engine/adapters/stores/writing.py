@@ -31,6 +31,8 @@ from engine.model.states import DeliveryState, IllegalMove, check_delivery_move,
 from engine.ports.clock import Clock
 from engine.ports.store import Prune, Pruned, StoreError
 
+LARGE_BYTES = 1 << 20
+
 
 class NotQueued(Exception):
     """Some result is for a delivery that is not queued; which one is found out after the rollback."""
@@ -166,7 +168,7 @@ class Writing:
         if draft.messages:
             rows["insert_message"].run(execute, draft.messages)
         if draft.bodies:
-            rows["insert_body"].run(execute, draft.bodies)
+            self._insert_bodies(draft)
         if draft.deliveries:
             rows["insert_delivery"].run(execute, draft.deliveries)
         if draft.hours:
@@ -175,6 +177,22 @@ class Writing:
             rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
         if draft.sequences:
             rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
+
+    def _insert_bodies(self, draft: Draft) -> None:
+        """Large ones are written into their room piece by piece: bound to a statement, SQLite would copy them twice."""
+        bodies = draft.bodies
+        if draft.most_body_bytes >= LARGE_BYTES:
+            small: list[int | bytes] = []
+            for id_, body in zip(bodies[::2], bodies[1::2], strict=True):
+                assert isinstance(id_, int) and isinstance(body, bytes), "they stand by turns"
+                if len(body) < LARGE_BYTES:
+                    small += (id_, body)
+                else:
+                    self._db.execute(self._sql["insert_room_for_body"], (id_, len(body)))
+                    self._db.write_blob("body", "bytes", id_, body)
+            bodies = small
+        if bodies:
+            self._rows["insert_body"].run(self._db.execute, bodies)
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""
