@@ -109,6 +109,11 @@ class Worker:
         """The process at hand."""
         return None if self._child is None or self._child.is_dead else self._child.process.pid
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message is with the process, or waits for it to start."""
+        return self._turn.locked()
+
     async def start(self) -> None:
         """Have the process ready. Raises WorkerFailed where the site's code does not load."""
         async with self._turn:
