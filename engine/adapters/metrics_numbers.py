@@ -117,6 +117,7 @@ class ChannelNumbers:
         "charsets",
         "drifts",
         "findings",
+        "is_intake_paused",
         "last_received_s",
         "outcomes",
         "size_bytes",
@@ -138,6 +139,7 @@ class ChannelNumbers:
         self.drifts: dict[tuple[str, str], int] = {}
         self.charsets = Counts(CHARSET_EVIDENCE)
         self.workers = Counts(WORKER_EVENTS)
+        self.is_intake_paused = False
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1
@@ -180,11 +182,25 @@ class ChannelNumbers:
     def worker(self, event: str) -> None:
         self.workers.add(event)
 
+    def intake_paused(self, paused: bool) -> None:
+        self.is_intake_paused = paused
+
 
 class LaneNumbers:
     """The counters of one destination: `ports.meter.LaneMeter`."""
 
-    __slots__ = ("held", "is_connected", "oldest_us", "outcomes", "queued", "seconds")
+    __slots__ = (
+        "blocked",
+        "held",
+        "is_connected",
+        "is_open",
+        "is_paused",
+        "oldest_us",
+        "outcomes",
+        "queued",
+        "redirects",
+        "seconds",
+    )
 
     def __init__(self) -> None:
         self.outcomes = Counts(ATTEMPT_OUTCOMES)
@@ -192,7 +208,11 @@ class LaneNumbers:
         self.queued = 0
         self.held = 0
         self.oldest_us = 0
-        self.is_connected = False
+        self.blocked = 0
+        self.is_connected = True
+        self.is_open = True
+        self.is_paused = False
+        self.redirects = 0
 
     def attempt(self, outcome: str, seconds: float) -> None:
         self.outcomes.add(outcome)
@@ -205,6 +225,18 @@ class LaneNumbers:
 
     def connected(self, up: bool) -> None:
         self.is_connected = up
+
+    def open(self, is_open: bool) -> None:
+        self.is_open = is_open
+
+    def redirected(self) -> None:
+        self.redirects += 1
+
+    def paused(self, paused: bool) -> None:
+        self.is_paused = paused
+
+    def blocked_keys(self, count: int) -> None:
+        self.blocked = count
 
 
 class ListenerNumbers:

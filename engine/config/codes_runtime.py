@@ -6,7 +6,7 @@ from typing import Final
 from engine.config.story import Stories, Story
 
 _RELEASE = (
-    "Correct the cause. A changed channel, table or steps.py is read when the engine starts: start it again. "
+    "Correct the cause. After a change of a channel, table or steps.py: segmill reload. "
     "Then: segmill release SEQ, and the message goes through the channel as it is then."
 )
 
@@ -123,6 +123,15 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "This sender has sent another message with the same MSH-10 before, within the channel's duplicates "
             "window. It is not the same message again, so it was processed.",
             "The sender must not use an id twice: a real resend could not be told from a new message for sure.",
+        ),
+        "W232": Story(
+            "a sender starts its control ids again",
+            "Several messages of this sender had a control id (MSH-10) that it used before within the duplicates "
+            "window, with other content: most likely its counter was restarted. Each is processed and delivered, as it "
+            "is another message. Three in an hour are marked with E232, then this one; the others of the hour are only "
+            "counted, in segmill_findings_total with code E232.",
+            "Nothing, if the sender was restarted. If it gives the same control id to different messages all the time, "
+            "its maker should mend that: an answer then does not say which message it is for.",
         ),
         "E233": Story(
             "a message that cannot be read",
@@ -244,6 +253,18 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "MSH-13 is 0, by which a sender asks which number is due, or -1, by which it starts its numbers anew. It "
             "was answered, and there is nothing to process.",
             "Nothing.",
+        ),
+        "I241": Story(
+            "edited by a person",
+            "A person changed a stored message and sent the changed one (segmill replay SEQ --edited FILE). It is a "
+            "message of its own, was not received from a sender, and is linked to the one it was made of.",
+            "Nothing. 'segmill messages SEQ' shows the links both ways, 'segmill audit' who did it and why.",
+        ),
+        "E249": Story(
+            "the channel's intake is paused",
+            "A person paused the intake of this channel (segmill queue pause CHANNEL --intake). Senders are told AR "
+            "or CE with 207 and keep their messages. What was stored before is answered as it was; deliveries go on.",
+            "When the reason is gone: segmill queue resume CHANNEL --intake.",
         ),
         "E250": Story(
             "stored bytes that do not match their checksum",

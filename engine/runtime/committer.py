@@ -94,6 +94,8 @@ class Committer:
         self._dead = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.on_redirected: Callable[[Sequence[Delivery]], None] | None = None
+        """Given the deliveries that took over from others, in the order of their ids, after their commit."""
 
     # -- what the others call -------------------------------------------------------------------
 
@@ -144,6 +146,26 @@ class Committer:
             self._schedule()
         elif self._later is None:
             self._later = self._loop.call_later(RESULTS_WAIT_S, self._schedule)
+
+    def flushed(self) -> "asyncio.Future[None]":
+        """Ends when every result that was recorded so far is on stable storage."""
+        ended: asyncio.Future[None] = self._question()
+        if ended.done():
+            return ended
+        if not self._results:
+            ended.set_result(None)  # those of a commit at hand are there before any call that is made now
+            return ended
+        result, recorded = self._results[-1]
+
+        def done() -> None:
+            if recorded is not None:
+                recorded()
+            if not ended.done():
+                ended.set_result(None)
+
+        self._results[-1] = (result, done)
+        self.hurry()
+        return ended
 
     def hurry(self) -> None:
         """Somebody now waits for results that were not urgent."""
@@ -212,6 +234,42 @@ class Committer:
                 return
             self._idle.clear()
             await self._idle.wait()
+
+    async def settled(self) -> None:
+        """Wait until all that was given to it before this call is committed or refused, whatever comes behind it.
+
+        Raises CommitUnknown when the store is gone.
+        """
+        ends: list[asyncio.Future[None]] = []
+
+        def noticed(end: asyncio.Future[None], tell: Callable[..., None] | None) -> Callable[..., None]:
+            def told(*of: object) -> None:
+                try:
+                    if tell is not None:
+                        tell(*of)
+                finally:
+                    if not end.done():
+                        end.set_result(None)
+
+            return told
+
+        # Each kind is committed in the order it came in, so the last one of each tells of all before it.
+        if self._intakes:
+            intake, done, refused = self._intakes[-1]
+            ends.append(end := self._question())
+            self._intakes[-1] = (intake, noticed(end, done), noticed(end, refused))
+        if self._reprocessed:
+            item, done, refused = self._reprocessed[-1]
+            ends.append(end := self._question())
+            self._reprocessed[-1] = (item, noticed(end, done), noticed(end, refused))
+        if self._results:
+            result, recorded = self._results[-1]
+            ends.append(end := self._question())
+            self._results[-1] = (result, noticed(end, recorded))
+        self.hurry()
+        for end in ends:
+            await end
+        await self.call(lambda store: None)  # behind a commit that runs
 
     def close(self) -> None:
         """Let go of the writer thread, once it has finished what it does. Blocks."""
@@ -343,6 +401,10 @@ class Committer:
         for result in work.results:
             if result[1] is not None:
                 result[1]()
+        if committed.redirected and self.on_redirected is not None:
+            # Behind those that were released: their futures come true on the loop's next turn, and a lane takes
+            # what it is offered in the order of the ids.
+            self._loop.call_soon(self.on_redirected, committed.redirected)
         self._run_after()
 
     def _refuse(self, work: "_Work", error: Exception) -> None:

@@ -15,12 +15,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine.config.isolate import Isolate, Workers
+from engine.config.isolate import Isolate
 from engine.config.site import LoadedChannel
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
@@ -59,15 +59,16 @@ class WorkerLimits:
     output_bytes: int = 64 * 1000 * 1000
     start_s: float = 30.0
 
-    @classmethod
-    def of(cls, workers: Workers, own: Isolate | None) -> "WorkerLimits":
-        """The site's, but for what the channel says itself."""
-        said = own or Isolate()
-        return cls(
-            deadline_s=said.deadline or workers.deadline,
-            timeout_s=said.timeout or workers.timeout,
-            memory_bytes=said.memory or workers.memory,
-            output_bytes=said.output or workers.output,
+    def but(self, own: Isolate | None) -> "WorkerLimits":
+        """These, but for what a channel says itself."""
+        if own is None:
+            return self
+        return replace(
+            self,
+            deadline_s=own.deadline or self.deadline_s,
+            timeout_s=own.timeout or self.timeout_s,
+            memory_bytes=own.memory or self.memory_bytes,
+            output_bytes=own.output or self.output_bytes,
         )
 
 
@@ -392,8 +393,8 @@ def _result(about: Any, content: bytes, loaded: LoadedChannel) -> Result:
         bodies.append(content[at : at + length] if length < len(content) else content)
         at += length
     deliveries = [
-        DraftDelivery(DestinationName(name), bodies[place] if 0 <= place < len(bodies) else None)
-        for name, place in about["deliveries"]
+        DraftDelivery(DestinationName(name), bodies[place] if 0 <= place < len(bodies) else None, key, urgent)
+        for name, place, key, urgent in about["deliveries"]
     ]
     if about["state"] not in STATES or any(d.destination not in loaded.file.destinations for d in deliveries):
         raise ValueError("no result of this channel")

@@ -355,7 +355,7 @@ async def deaths(folder: Path, *, seed: int, messages_each: int, senders: int = 
                 at = 0
                 while not over.is_set():
                     at += chance.randint(3, 2 * every)
-                    await until(lambda: sum(len(sender.codes) for sender in own) >= at or over.is_set())
+                    await until(lambda at=at: sum(len(sender.codes) for sender in own) >= at or over.is_set())
                     for _ in range(chance.choice((1, 1, 2))):  # twice: the message's second try, with some luck
                         await until(lambda: worker.is_busy or over.is_set())
                         await asyncio.sleep(chance.uniform(0, 0.003))

@@ -74,7 +74,7 @@ class TestMutants:
 
         async def waiting(self: Worker, *arguments: object) -> object:
             if self._child is not None and self._child.is_ready:
-                time.sleep(0.5)  # noqa: TID251, ASYNC251 - the defect
+                time.sleep(0.5)  # noqa: TID251 - the defect
             return await inner(self, *arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Worker, "_exchange", waiting)

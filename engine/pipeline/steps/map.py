@@ -205,7 +205,7 @@ def _leaf_of(path: Path) -> Path:
 
 
 _WHAT_THEN = {
-    "hold": "held; add the row, start the engine again, then release it",
+    "hold": "held; add the row, segmill reload, then release it",
     "reject": "rejected",
     "keep": "kept as it is",
     "default": "the default was written",
