@@ -145,6 +145,7 @@ class Engine:
         operator.load_pauses(self._store.pauses())
         self._keep_past()
         self.control.leaving = assembly.leaving
+        self.control.failed_lanes = assembly.failed_lanes
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         committer.on_redirected = offering(assembly.channels)
@@ -390,7 +391,9 @@ class Engine:
             await asyncio.to_thread(committer.close)
             self._queries.close()
             if not has_failed:
-                self._store.close(clean=is_all_recorded)
+                # What a lane that died had in hand may have been sent: the next start marks it so.
+                lanes_failed = self._assembly is not None and bool(self._assembly.failed_lanes)
+                self._store.close(clean=is_all_recorded and not lanes_failed)
 
     async def _recorded(self, committer: Committer, within_s: float) -> bool:
         try:
