@@ -30,6 +30,7 @@ from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew
 from engine.reloading import Reloader
+from engine.runtime.allocator import keep_large_blocks_apart
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
@@ -144,6 +145,7 @@ class Engine:
         operator.load_pauses(self._store.pauses())
         self._keep_past()
         self.control.leaving = assembly.leaving
+        self.control.failed_lanes = assembly.failed_lanes
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         operator.leaving = assembly.leaving
@@ -391,7 +393,9 @@ class Engine:
             await asyncio.to_thread(committer.close)
             self._queries.close()
             if not has_failed:
-                self._store.close(clean=is_all_recorded)
+                # What a lane that died had in hand may have been sent: the next start marks it so.
+                lanes_failed = self._assembly is not None and bool(self._assembly.failed_lanes)
+                self._store.close(clean=is_all_recorded and not lanes_failed)
 
     async def _recorded(self, committer: Committer, within_s: float) -> bool:
         try:
@@ -442,6 +446,7 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
         log.error("%s", failure.sentence)
         return failure.exit_code
     tune_collector()
+    keep_large_blocks_apart()
     if watch:
         engine.watch()
     waits = [loop.create_task(engine.wait_closed()), loop.create_task(asked.wait())]  # both end below

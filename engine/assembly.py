@@ -16,9 +16,10 @@ from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.config.entries import Destination
 from engine.config.fragments import Batches
+from engine.config.isolate import Workers
 from engine.config.kinds import Kinds
 from engine.config.listen import ListenMllp
-from engine.config.settings import SiteSettings, Workers
+from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
 from engine.failures import EngineFailed
@@ -43,7 +44,7 @@ from engine.runtime.recent import Recent
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import RunningSource, SharedPlace, shared_places
-from engine.runtime.tasks import Tasks
+from engine.runtime.tasks import Tasks, describe
 from engine.runtime.turnstile import Turnstile
 from engine.runtime.worker import Worker, WorkerFailed
 from engine.wiring import (
@@ -120,6 +121,8 @@ class Assembly:
         self.closing: list[Listener | RunningSource] = []
         """Ports that no longer listen, while they answer what is in hand."""
         self.lane_tasks: dict[Lane, asyncio.Task[None]] = {}
+        self.failed_lanes: list[str] = []
+        """Lanes whose task died; what they had in hand may have been sent."""
         self.line_tasks: dict[ChannelName, list[asyncio.Task[None]]] = {}
         self.windows: dict[Lane, tuple[int, str]] = {}
         """Of each lane: what is in doubt when the engine dies, and what makes its keys; for the store."""
@@ -215,7 +218,7 @@ class Assembly:
         version = await self.committer.call(lambda store: store.channel_version(loaded.name, loaded.files))
         isolated = None
         if compiled.isolated:
-            isolated = Worker(loaded, worker_limits(workers))
+            isolated = Worker(loaded, worker_limits(workers, loaded.file.isolate), self.meter.channel(loaded.name))
         asked = loaded.file.validation
         profile = loaded.profiles.get(asked.profile) if asked is not None else None
         return Edition(
@@ -342,8 +345,14 @@ class Assembly:
     def start_lane(self, lane: Lane, after: Lane | None = None) -> None:
         """Let it deliver; behind `after`, which had its deliveries until now, once nothing of that is in hand."""
         work = lane.run() if after is None else self._succeed(after, lane)
-        task = self.lane_tasks[lane] = self.tasks.spawn(work, f"deliver {lane.name}")
+        task = self.lane_tasks[lane] = self.tasks.spawn(work, f"deliver {lane.name}", partial(self._lane_failed, lane))
         task.add_done_callback(lambda _: self._forget(lane))
+
+    def _lane_failed(self, lane: Lane, error: BaseException) -> None:
+        """A defect of ours in one lane. What it had is in the store, and all others can go on."""
+        lane.failed(describe(error))
+        self.failed_lanes.append(lane.name)
+        log.critical("%s failed, and stands still until the engine is started again: %s", lane.name, describe(error))
 
     def _forget(self, lane: Lane) -> None:
         self.lane_tasks.pop(lane, None)

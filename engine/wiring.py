@@ -6,6 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import cast
 
+from engine.adapters.errors import ConfigError
 from engine.adapters.tls import listen_context
 from engine.config.actions import ActionText
 from engine.config.actions import Rules as RuleTexts
@@ -13,9 +14,9 @@ from engine.config.answers import ConnectBack
 from engine.config.entries import DeliveryPolicy, Destination
 from engine.config.expression import compile_value
 from engine.config.hours import OpenHours, Timetable
+from engine.config.isolate import Isolate, Workers
 from engine.config.kinds import Kinds
 from engine.config.listen import ListenMllp
-from engine.config.settings import Workers
 from engine.config.site import LoadedChannel
 from engine.model.envelope import Delivery, DraftDelivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName
@@ -34,6 +35,7 @@ from engine.runtime.lane import Lane
 from engine.runtime.listener import ListenerSettings
 from engine.runtime.policy import Action, Policy, Refusal, Rules, backoff
 from engine.runtime.release2 import CommittingConnection, StrictConnection
+from engine.runtime.tasks import describe
 from engine.runtime.worker import WorkerLimits
 
 MOST_SILENCES = 2
@@ -112,12 +114,18 @@ def timetable_of(hours: OpenHours | None, site_zone: str | None) -> Timetable | 
 def open_sinks(kinds: Kinds, loaded: LoadedChannel, name: str, destination: Destination, clock: Clock) -> list[Sink]:
     """The sinks of a destination, one for each of its connections."""
     kind = kinds.sinks[destination.sink]
-    return [
-        kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
-            destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock
-        )
-        for _ in range(destination.policy.lanes)
-    ]
+    try:
+        return [
+            kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+                destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock
+            )
+            for _ in range(destination.policy.lanes)
+        ]
+    except ConfigError:
+        raise
+    except Exception as error:
+        # Somebody's plug-in: told like any other mistake in a channel, with the place and never the text.
+        raise ConfigError(f"destination {name} cannot be set up: {describe(error)}") from error
 
 
 def in_doubt(policy: DeliveryPolicy, sinks: Sequence[Sink]) -> int:
@@ -209,9 +217,9 @@ def redirecting(compiled: CompiledChannel) -> Redirecting:
     return redirected
 
 
-def worker_limits(workers: Workers) -> WorkerLimits:
-    """What one message may take in a process of its channel's."""
-    return WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory)
+def worker_limits(workers: Workers, own: Isolate | None = None) -> WorkerLimits:
+    """What one message may take in a process of its channel's: as the site says, but for what the channel does."""
+    return WorkerLimits(workers.deadline, workers.timeout, workers.memory, workers.output).but(own)
 
 
 def back_to_the_sender(connect_back: ConnectBack) -> Destination:

@@ -162,6 +162,12 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
         "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
         labels=["channel", "evidence"],
     )
+    workers = CounterMetricFamily(
+        "segmill_worker_events",
+        "What happened to the process of a channel that has one: started, not-started, late (the engine ended it), "
+        "ended (by itself).",
+        labels=["channel", "event"],
+    )
     paused = GaugeMetricFamily(
         "segmill_intake_paused", "1 while a person has paused the channel's intake.", labels=by_channel
     )
@@ -185,6 +191,9 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
             drifts.add_metric((name, sender, place), count)
         for evidence, count in numbers.charsets.values.items():
             charsets.add_metric((name, evidence), count)
+        if any(numbers.workers.values.values()):
+            for event, count in numbers.workers.values.items():
+                workers.add_metric((name, event), count)
     yield from (
         received,
         size,
@@ -198,6 +207,7 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
         drifts,
         charsets,
         paused,
+        workers,
     )
 
 

@@ -59,6 +59,7 @@ MODES: Final = {"error": "reject", "warning": "warn", "information": "observe"}
 MAX_RULES: Final = 1000
 """How many rules of one channel's profile and standard get a series of their own."""
 CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
+WORKER_EVENTS: Final = ("started", "not-started", "late", "ended")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
@@ -125,6 +126,7 @@ class ChannelNumbers:
         "size_bytes",
         "steps",
         "total",
+        "workers",
     )
 
     def __init__(self) -> None:
@@ -139,6 +141,7 @@ class ChannelNumbers:
         self.breaches: dict[tuple[str, str], int] = {}
         self.drifts: dict[tuple[str, str], int] = {}
         self.charsets = Counts(CHARSET_EVIDENCE)
+        self.workers = Counts(WORKER_EVENTS)
         self.is_intake_paused = False
 
     def received(self, size_bytes: int, at_s: float) -> None:
@@ -178,6 +181,9 @@ class ChannelNumbers:
 
     def charset(self, evidence: str) -> None:
         self.charsets.add(evidence)
+
+    def worker(self, event: str) -> None:
+        self.workers.add(event)
 
     def intake_paused(self, paused: bool) -> None:
         self.is_intake_paused = paused

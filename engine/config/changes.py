@@ -167,7 +167,7 @@ def _changed(
     what = list(_parts(old, new))
     if not same_files("ack"):
         what.append("ack.connect_back: certificates")
-    if workers and any(path.endswith(".py") for path in new.files):
+    if workers and (new.file.isolate is not None or any(path.endswith(".py") for path in new.files)):
         what.append("workers (segmill.yaml)")
     if old.files == new.files and listen == "none" and not destinations and not what:
         return None

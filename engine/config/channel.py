@@ -11,6 +11,7 @@ from engine.config.base import ConfigModel, did_you_mean
 from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
 from engine.config.fragments import Fragments
+from engine.config.isolate import IsolateField
 from engine.config.listen import Listen
 from engine.config.node import SourceText
 from engine.config.retention import Retention
@@ -226,6 +227,9 @@ class ChannelFile(ConfigModel):
     )
     retention: Retention | None = Field(
         default=None, description="How long this channel's messages are kept, in place of what the site says"
+    )
+    isolate: IsolateField = Field(
+        default=None, description="A process of its own for the steps, which python steps have in any case"
     )
     steps: tuple[StepEntry, ...] = Field(default=(), description="What happens to a message, in order")
     routes: tuple[Route, ...] = Field(default=(), description="Where a message goes; it may take several")

@@ -30,6 +30,14 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "The place does not exist and cannot be made, or the value does not fit there: the finding names the path.",
             f"Correct the path in the step, or guard the step with a 'when'. {_RELEASE}",
         ),
+        "E204": Story(
+            "a message with more to go over than its steps may",
+            "Steps run on the one loop that all channels share, so what a message costs there is counted, and has a "
+            "bound: some hundred thousand segments gone over by 'each', or places that a '*' stands for. The count is "
+            "of the message and the steps alone, so it is the same on every machine.",
+            "Where such messages are to be expected, give the channel a process of its own, with a deadline instead: "
+            "isolate: process. Where they are not, ask their sender what they are. " + _RELEASE,
+        ),
         "E210": Story(
             "a required field is missing",
             "A validate step asks for a value at this place, and the message has none.",
@@ -75,8 +83,10 @@ RUNTIME: Final[Stories] = MappingProxyType(
         ),
         "E220": Story(
             "the channel's own code took too long",
-            "The function did not come to an end within the deadline (workers: {deadline: ...} in segmill.yaml). "
-            "Its process was ended, the message was tried once more, and is held.",
+            "The channel's process used more processor time for the message than deadline allows, or was not done "
+            "within timeout by the clock: workers of segmill.yaml, isolate of the channel, or deadline of the step. "
+            "Its process was ended, the message was tried once more in a new one, and is held. A busy machine alone "
+            "does not do that, as waiting for a processor uses none.",
             "Find what loops or waits: segmill try CHANNEL FILE. " + _RELEASE,
         ),
         "E221": Story(
@@ -84,6 +94,12 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "It crashed, used more memory than allowed, or answered with more than is read. The message was tried "
             "once more, and is held.",
             "Run the message with 'segmill try'. " + _RELEASE,
+        ),
+        "E223": Story(
+            "more came of a message than may",
+            "What the steps made of the message is longer, for all its destinations together, than output of workers, "
+            "or of the channel's isolate, allows. The message is held.",
+            "Find what grows: segmill try CHANNEL FILE. Where so much is right, raise output. " + _RELEASE,
         ),
         "E222": Story(
             "the channel's own code does not load",

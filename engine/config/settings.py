@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 from engine.config.base import ConfigModel
 from engine.config.finding import BadValue
 from engine.config.hours import ZoneText
+from engine.config.isolate import Workers
 from engine.config.listen import is_loopback
 from engine.config.retention import SiteRetention
 from engine.config.types import FolderText
@@ -61,13 +62,6 @@ class Limits(ConfigModel):
     )
 
 
-class Workers(ConfigModel):
-    """The processes that run channels with python steps, one for each such channel."""
-
-    deadline: Duration = Field(default=2.0, ge=0.1, le=60, description="How long one message may take")
-    memory: Size = Field(default=512 * 1024**2, ge=64 * 1024**2, description="Address space of one process")
-
-
 class SiteSettings(ConfigModel):
     """segmill.yaml: the site."""
 
@@ -84,7 +78,7 @@ class SiteSettings(ConfigModel):
         default=None, description="The time zone of `open` hours, such as Europe/Berlin; without it UTC"
     )
     limits: Limits = Field(default_factory=Limits, description="Bounds of the whole engine")
-    workers: Workers = Field(default_factory=Workers, description="Processes for python steps")
+    workers: Workers = Field(default_factory=Workers, description="Processes for python steps and isolated channels")
     retention: SiteRetention = Field(
         default_factory=SiteRetention, description="How long messages are kept; without it for ever"
     )

@@ -26,6 +26,10 @@ class ChannelMeter(Protocol):
         """How many senders drift at a place now; `sender` is one that the profile names, or `other`."""
         ...
 
+    def worker(self, event: str) -> None:
+        """What happened to the channel's process: started, not-started, late (it was ended) or ended (by itself)."""
+        ...
+
     def charset(self, evidence: str) -> None:
         """How a message beyond plain ASCII was read: declared, broken, utf-8, windows-1252 or fallback."""
         ...

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from engine.model.ids import MessageSeq
 from engine.ports.store import CommitUnknown, StoredMessage, StoreError
+from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.channel")
 
@@ -86,7 +87,11 @@ class Backlog:
             if self._ready:
                 seq, raw, received_at_us = self._ready.popleft()
                 self._ready_bytes -= len(raw)
-                await self._process(seq, raw, received_at_us)
+                try:
+                    await self._process(seq, raw, received_at_us)
+                except Exception as error:  # noqa: BLE001 - the edge of a channel: its neighbours keep running
+                    # It stays as it was received, and the next start reads it again.
+                    log.error("channel %s: message %d failed: %s", self._name, seq, describe(error))
             elif self._behind:
                 await self._load()
             else:

@@ -48,15 +48,22 @@ class EngineControl:
         self.reloading: Reloading | None = None
         self.leaving: Mapping[ChannelName, RunningChannel] = {}
         """Channels that the files no longer have, while they owe something; they listen nowhere."""
+        self.failed_lanes: Sequence[str] = ()
+        """Lanes whose task died. Intake is open all the same, and what comes for them waits."""
         self.not_ready = "the engine is starting"
         """Why intake is closed; '' while it is open."""
 
     async def ready(self) -> tuple[bool, str]:
         """Ready all the same while something is paused: that is a person's will, and nothing a restart would mend."""
-        if not self.not_ready and (pauses := self.operator.pauses):
+        if self.not_ready:
+            return False, self.not_ready
+        told: list[str] = []
+        if self.failed_lanes:
+            told.append(f"failed, and to be started again: {', '.join(self.failed_lanes)}")
+        if pauses := self.operator.pauses:
             places = (f"{p.channel}/{p.destination}" if p.destination else f"{p.channel} (intake)" for p in pauses)
-            return True, f"paused: {', '.join(places)}"
-        return not self.not_ready, self.not_ready
+            told.append(f"paused: {', '.join(places)}")
+        return True, "; ".join(told)
 
     async def plan(self) -> ReloadReport:
         return await self.reloading.plan() if self.reloading is not None else NOT_YET

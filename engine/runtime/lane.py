@@ -78,6 +78,11 @@ class Lane:
         self._in_hand: set[DeliveryId] = set()
         self._let_go = asyncio.Event()
         self._rests = "idle"
+        self._failure = ""
+
+    def failed(self, failure: str) -> None:
+        """Its task died: a defect of ours. What waits stays in the store, for the next start."""
+        self._failure = failure
 
     def _make_window(self) -> Window:
         settings, queue, first = self.settings, self._queue, self._sinks[0]
@@ -94,7 +99,9 @@ class Lane:
 
     @property
     def state(self) -> str:
-        """idle, sending, waiting (for its time), stopped (for a person), paused (by one), down (no peer)."""
+        """idle, sending, waiting (for its time), stopped (for a person), paused (by one), down (no peer), failed."""
+        if self._failure:
+            return "failed"
         if self.is_paused and not self._in_hand:
             return "paused"
         if self._stopped_at is not None:
@@ -121,7 +128,7 @@ class Lane:
     @property
     def last_note(self) -> str:
         """What the last attempt that failed came to, '' after one that did not; or why nothing may leave now."""
-        why = self._gate.why if self._gate is not None else ""
+        why = self._failure or (self._gate.why if self._gate is not None else "")
         return why or self._ends.last_note
 
     @property

@@ -86,4 +86,4 @@ class PastChannels:
             compiled = compile_channel(loaded, load_steps())
         except ChannelError as error:
             raise NoSuchVersion(f"version {version} cannot run with this engine ({error.finding.code})") from error
-        return Worker(loaded, self._limits) if compiled.isolated else PastChannel(compiled)
+        return Worker(loaded, self._limits.but(loaded.file.isolate)) if compiled.isolated else PastChannel(compiled)

@@ -115,6 +115,8 @@ class CountingMeter:
     def drift(self, sender: str, place: str, count: int) -> None:
         self.counts["drift", sender, place] = count
 
+    def worker(self, event: str) -> None: ...
+
     def charset(self, evidence: str) -> None:
         self.counts["charset", evidence] += 1
 

@@ -29,6 +29,7 @@ FRAME_BYTES = 24 + PAGE_BYTES
 WAL_HEADER_BYTES = 32
 
 CACHE_KIB = 16 * 1024
+BLOB_PIECE_BYTES = 256 * 1024
 WAL_KEPT_BYTES = 64 * 1024 * 1024
 """A log that grew past this, behind a slow reader, is cut back once it starts again."""
 
@@ -134,6 +135,13 @@ class WriteConnection:
         if self._place is not None and self._place.is_left():
             self._broken = f"{self.path} or its write-ahead log was moved, replaced or deleted under the engine"
             raise StoreGone(self._broken)
+
+    def write_blob(self, table: str, column: str, row: int, content: bytes) -> None:
+        """Fill a row's blob, which has as many bytes already; within a transaction."""
+        view = memoryview(content)
+        with self.connection.blobopen(table, column, row) as blob:
+            for at in range(0, len(view), BLOB_PIECE_BYTES):
+                blob.write(view[at : at + BLOB_PIECE_BYTES])
 
     def check(self) -> None:
         """Raise CommitUnknown if an earlier commit's outcome is open."""

@@ -51,7 +51,8 @@ class Draft:
         self.channels: list[object] = []
         self.lanes: list[object] = []
         self.messages: list[object] = []
-        self.bodies: list[object] = []
+        self.bodies: list[int | bytes] = []
+        self.most_body_bytes = 0
         self.deliveries: list[object] = []
         self.hours: list[object] = []
         self.tally: Counter[tuple[int, int]] = Counter()
@@ -90,6 +91,8 @@ class Draft:
         crc = crc32(raw)
         received_at_us = intake.received_at_us
         self.bodies += (numbers.body, raw)
+        if len(raw) > self.most_body_bytes:
+            self.most_body_bytes = len(raw)
         self.messages += (
             seq,
             intake.receive_id,
@@ -160,6 +163,7 @@ class Draft:
             if known is None:
                 numbers.body += 1
                 self.bodies += (numbers.body, body)
+                self.most_body_bytes = max(self.most_body_bytes, len(body))
                 known = shared[id(body)] = (numbers.body, crc32(body))
             key, urgent = draft.key, draft.urgent
             if key is None and keyed and lane in keyed:

@@ -44,6 +44,7 @@ from engine.model.states import DeliveryState, IllegalMove, check_delivery_move,
 from engine.ports.clock import Clock
 from engine.ports.store import Prune, Pruned, StoreError
 
+LARGE_BYTES = 1 << 20
 T = TypeVar("T")
 
 
@@ -202,7 +203,7 @@ class Writing:
         if draft.messages:
             rows["insert_message"].run(execute, draft.messages)
         if draft.bodies:
-            rows["insert_body"].run(execute, draft.bodies)
+            self._insert_bodies(draft)
         if draft.deliveries:
             rows["insert_delivery"].run(execute, draft.deliveries)
         if draft.hours:
@@ -213,6 +214,22 @@ class Writing:
             rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
         if draft.links:
             rows["insert_link"].run(execute, draft.links)
+
+    def _insert_bodies(self, draft: Draft) -> None:
+        """Large ones are written into their room piece by piece: bound to a statement, SQLite would copy them twice."""
+        bodies = draft.bodies
+        if draft.most_body_bytes >= LARGE_BYTES:
+            small: list[int | bytes] = []
+            for id_, body in zip(bodies[::2], bodies[1::2], strict=True):
+                assert isinstance(id_, int) and isinstance(body, bytes), "they stand by turns"
+                if len(body) < LARGE_BYTES:
+                    small += (id_, body)
+                else:
+                    self._db.execute(self._sql["insert_room_for_body"], (id_, len(body)))
+                    self._db.write_blob("body", "bytes", id_, body)
+            bodies = small
+        if bodies:
+            self._rows["insert_body"].run(self._db.execute, bodies)
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""

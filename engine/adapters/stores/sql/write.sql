@@ -8,6 +8,9 @@ VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/;
 -- name: insert_body
 INSERT INTO body (id, bytes) VALUES /*rows*/(?, ?)/*rows*/;
 
+-- name: insert_room_for_body
+INSERT INTO body (id, bytes) VALUES (?, zeroblob(?));
+
 -- name: insert_delivery
 INSERT INTO delivery (id, seq, lane, state, body, crc, note, key, urgent, attempts, next_at_us, done_at_us, code,
   maybe_sent, answer)
