@@ -9,6 +9,7 @@ A mutant is the engine with one promise broken on purpose: a rig is trusted only
 """
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -54,6 +55,8 @@ MOST_PASSES = {
     "before-room-is-given-back": 1,
 }
 """Each stage, with a number of passes that a short life under load still reaches."""
+
+PR_SET_PDEATHSIG = 1
 
 STAGES = tuple(MOST_PASSES)
 
@@ -220,8 +223,15 @@ def run(order: dict[str, Any]) -> int:
     return asyncio.run(run_site(Path(order["site"])))
 
 
+def die_with_parent() -> None:
+    """A test run that is killed leaves no engine behind, where the system can see to that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def serve() -> None:
     """Fork an engine for each order, tell its pid, wait for its end, tell that, take the next order."""
+    die_with_parent()
     load_kinds()
     load_steps()
     for line in sys.stdin:
@@ -230,6 +240,7 @@ def serve() -> None:
         if child == 0:
             code = 1
             try:
+                die_with_parent()
                 errors = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 silence = os.open(os.devnull, os.O_RDWR)
                 os.dup2(silence, 0)

@@ -50,7 +50,7 @@ async def test_batches_and_fragments_in_100_kills(tmp_path: Path, ledger: Ledger
     ("mutant", "rig", "wrong", "stage", "kills"),
     [
         ("ack-before-commit", Rig, "lost", "before-commit", 2),
-        ("done-before-receivers-ack", Rig, "lost", "received", 6),
+        ("done-before-receivers-ack", Rig, "lost", "received", 10),
         ("lost-wake-up", Rig, "lost", "received", 2),
         ("lane-overtaking", FanOutRig, "out_of_order", "received", 6),
         ("window-off-by-one", Rig, "unmarked", "after-receivers-ack", 20),
