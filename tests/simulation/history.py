@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from engine.app import Engine, EngineFailed
 from engine.config.kinds import Kinds
 from engine.model.ids import DestinationName, MessageSeq
 from engine.pipeline.compile import compile_channel
+from engine.pipeline.registry import load_steps
 from engine.ports.store import Store
 from engine.runtime.committer import Committer
 from tests.runtime.parts import CountingMeter
@@ -520,6 +522,7 @@ def simulated() -> Iterator[None]:
             patch.object(engine.runtime.committer, "ThreadPoolExecutor", executor),
             patch.object(engine.runtime.committer, "LOOK_BACK", 4),
             patch.object(engine.app, "compile_channel", compiled),
+            patch.object(engine.app, "load_steps", cache(load_steps)),
             patch.object(engine.runtime.lookout, "time", steady),
         ):
             yield

@@ -176,7 +176,8 @@ class Model:
             self._is_now(owed, result.state)
             if result.attempts >= owed.attempt:
                 owed.is_sure = True
-            lane.ended.pop(owed.id, None)
+            if result.state != "queued":
+                lane.ended.pop(owed.id, None)
 
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us

@@ -71,6 +71,7 @@ class Site:
     most_retry_s: float
 
 
+@cache
 def kinds() -> Kinds:
     """Sinks that a history can put its own in place of."""
     known = load_kinds()
