@@ -26,6 +26,7 @@ from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
+from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
@@ -45,6 +46,7 @@ from engine.runtime.intake import Receiver
 from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
+from engine.runtime.past import PastChannels
 from engine.runtime.recent import Recent
 from engine.runtime.retention import Retention, ages
 from engine.runtime.room import Room
@@ -155,7 +157,10 @@ class Engine:
         self._queries = self._store.queries()
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
-        self.control = EngineControl(self._channels, committer, self._queries)
+        self.control = EngineControl(self._channels, committer, self._queries, self._clock)
+        self.control.operator.load_pauses(self._store.pauses())
+        self.control.operator.past = PastChannels(self._queries, self._kinds, self._limits, self._substituted)
+        committer.on_redirected = self._offer_redirected
         return committer
 
     def _make_store(self) -> Store:
@@ -191,10 +196,7 @@ class Engine:
         ]
         if ack.connect_back is not None:
             lanes.append(self._open_lane(loaded, APP_ACK, back_to_the_sender(ack.connect_back), committer))
-        isolated = None
-        if compiled.isolated:
-            workers = self._settings.workers
-            isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
+        isolated = Worker(loaded, self._limits) if compiled.isolated else None
         meter = self.meter.channel(loaded.name)
         asked = loaded.file.validation
         profile = loaded.profiles.get(asked.profile) if asked is not None else None
@@ -228,7 +230,17 @@ class Engine:
             channel.app_ack = AppAcks(channel.name, committer, self._queries, channel.offer)
         if loaded.file.sequence == "on":
             channel.sequences = SequenceNumbers(self._store.last_sequences(loaded.name))
+        self.control.operator.apply_pauses(channel)
         return channel
+
+    @property
+    def _limits(self) -> WorkerLimits:
+        workers = self._settings.workers
+        return WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory)
+
+    def _substituted(self, channel: ChannelName) -> Mapping[str, str]:
+        """What the `${...}` of a channel stand for now."""
+        return next((loaded.substituted for loaded in self._site.channels if loaded.name == channel), {})
 
     async def _start_workers(self) -> None:
         """Own code that does not load is told of now, and no message waits for a process to start."""
@@ -252,6 +264,12 @@ class Engine:
         self._store.lane_window(settings.channel, settings.destination, in_doubt)
         meter = self.meter.lane(loaded.name, name)
         return Lane(settings, sink, self._queries, committer, self._clock, meter)
+
+    def _offer_redirected(self, deliveries: Sequence[Delivery]) -> None:
+        """What took over from another delivery goes to its lane."""
+        for delivery in deliveries:
+            if (channel := self._channels.get(delivery.channel)) is not None:
+                channel.offer([delivery])
 
     def _report_orphans(self) -> None:
         """What waits for a destination that no file names any more stays in the store, and is said at the start."""

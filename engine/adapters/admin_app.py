@@ -129,7 +129,8 @@ def probe_routes(renderer: Renderer, control: Control, calls: EngineCalls) -> li
             is_ready, why_not = await calls.ask(control.ready(), READY_TIMEOUT_S)
         except EngineSilent:
             is_ready, why_not = False, f"the engine's loop did not answer within {READY_TIMEOUT_S:g} s"
-        return PlainTextResponse("ready\n" if is_ready else f"{why_not}\n", 200 if is_ready else 503)
+        told = f"ready; {why_not}" if is_ready and why_not else "ready" if is_ready else why_not
+        return PlainTextResponse(f"{told}\n", 200 if is_ready else 503)
 
     return [
         Route("/metrics", _guarded(metrics)),

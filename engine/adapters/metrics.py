@@ -162,7 +162,11 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
         "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
         labels=["channel", "evidence"],
     )
+    paused = GaugeMetricFamily(
+        "segmill_intake_paused", "1 while a person has paused the channel's intake.", labels=by_channel
+    )
     for name, numbers in channels.items():
+        paused.add_metric((name,), int(numbers.is_intake_paused))
         received.add_metric((name,), numbers.total)
         size.add_metric((name,), numbers.size_bytes)
         last.add_metric((name,), numbers.last_received_s)
@@ -181,7 +185,20 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
             drifts.add_metric((name, sender, place), count)
         for evidence, count in numbers.charsets.values.items():
             charsets.add_metric((name, evidence), count)
-    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, breaches, drifts, charsets)
+    yield from (
+        received,
+        size,
+        last,
+        outcomes,
+        ack_codes,
+        ack_seconds,
+        steps,
+        findings,
+        breaches,
+        drifts,
+        charsets,
+        paused,
+    )
 
 
 def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:
@@ -201,7 +218,9 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
     connected = GaugeMetricFamily(
         "segmill_destination_connected", "1 while the destination is connected.", labels=by_lane
     )
+    paused = GaugeMetricFamily("segmill_queue_paused", "1 while a person has paused the destination.", labels=by_lane)
     for key, numbers in lanes.items():
+        paused.add_metric(key, int(numbers.is_paused))
         for outcome, count in numbers.outcomes.values.items():
             outcomes.add_metric((*key, outcome), count)
         _add(seconds, key, numbers.seconds)
@@ -211,7 +230,7 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         oldest_us = numbers.oldest_us
         oldest.add_metric(key, max(0.0, now_s - oldest_us / 1e6) if oldest_us else 0.0)
         connected.add_metric(key, int(numbers.is_connected))
-    yield from (outcomes, seconds, depth, oldest, connected)
+    yield from (outcomes, seconds, depth, oldest, connected, paused)
 
 
 def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:

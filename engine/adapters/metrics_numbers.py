@@ -116,6 +116,7 @@ class ChannelNumbers:
         "charsets",
         "drifts",
         "findings",
+        "is_intake_paused",
         "last_received_s",
         "outcomes",
         "size_bytes",
@@ -135,6 +136,7 @@ class ChannelNumbers:
         self.breaches: dict[tuple[str, str], int] = {}
         self.drifts: dict[tuple[str, str], int] = {}
         self.charsets = Counts(CHARSET_EVIDENCE)
+        self.is_intake_paused = False
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1
@@ -174,11 +176,14 @@ class ChannelNumbers:
     def charset(self, evidence: str) -> None:
         self.charsets.add(evidence)
 
+    def intake_paused(self, paused: bool) -> None:
+        self.is_intake_paused = paused
+
 
 class LaneNumbers:
     """The counters of one destination: `ports.meter.LaneMeter`."""
 
-    __slots__ = ("held", "is_connected", "oldest_us", "outcomes", "queued", "seconds")
+    __slots__ = ("held", "is_connected", "is_paused", "oldest_us", "outcomes", "queued", "seconds")
 
     def __init__(self) -> None:
         self.outcomes = Counts(ATTEMPT_OUTCOMES)
@@ -187,6 +192,7 @@ class LaneNumbers:
         self.held = 0
         self.oldest_us = 0
         self.is_connected = False
+        self.is_paused = False
 
     def attempt(self, outcome: str, seconds: float) -> None:
         self.outcomes.add(outcome)
@@ -199,6 +205,9 @@ class LaneNumbers:
 
     def connected(self, up: bool) -> None:
         self.is_connected = up
+
+    def paused(self, paused: bool) -> None:
+        self.is_paused = paused
 
 
 class ListenerNumbers:

@@ -229,6 +229,19 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "was answered, and there is nothing to process.",
             "Nothing.",
         ),
+        "I241": Story(
+            "edited by a person",
+            "A person changed a stored message and sent the changed one (segmill replay SEQ --edited FILE). It is a "
+            "message of its own, was not received from a sender, and is linked to the one it was made of.",
+            "Nothing. 'segmill messages SEQ' shows the links both ways, 'segmill audit' who did it and why.",
+        ),
+        "E249": Story(
+            "the channel's intake is paused",
+            "A person paused the intake of this channel (segmill queue pause CHANNEL --intake). Its senders are told AR "
+            "or CE with 207 and keep their messages; what was stored before is answered as it was, and deliveries go "
+            "on.",
+            "When the reason is gone: segmill queue resume CHANNEL --intake.",
+        ),
         "E250": Story(
             "stored bytes that do not match their checksum",
             "The disk, or something else that wrote to the store's file, changed a message after it was committed. "

@@ -30,6 +30,10 @@ class ChannelMeter(Protocol):
         """How a message beyond plain ASCII was read: declared, broken, utf-8, windows-1252 or fallback."""
         ...
 
+    def intake_paused(self, paused: bool) -> None:
+        """Whether a person has paused the channel's intake."""
+        ...
+
 
 class LaneMeter(Protocol):
     """Counters of one destination. Outcomes: delivered, refused, unreachable, unanswered, unsendable."""
@@ -39,6 +43,10 @@ class LaneMeter(Protocol):
     def depth(self, queued: int, held: int, oldest_us: int) -> None: ...
 
     def connected(self, up: bool) -> None: ...
+
+    def paused(self, paused: bool) -> None:
+        """Whether a person has paused the destination."""
+        ...
 
 
 class Meter(Protocol):

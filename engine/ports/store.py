@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.operations import OperationQueries, OperationStore
 
 
 class StoreError(Exception):
@@ -59,7 +60,8 @@ class StoredMessage:
 class StoredDelivery:
     """One delivery of a message, with its last attempt.
 
-    `body` None as `raw` of StoredMessage; where the bytes do not match, `note` says so.
+    `body` None as `raw` of StoredMessage; where the bytes do not match, `note` says so. `origin`: the delivery that
+    this one took over from, when it was redirected.
     """
 
     id: DeliveryId
@@ -75,6 +77,24 @@ class StoredDelivery:
     maybe_sent: bool
     body: bytes | None
     answer: bytes = b""
+    since_us: int = 0
+    origin: DeliveryId | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class StoredAttempt:
+    """An attempt that did not end its delivery; the one that did is in the delivery itself.
+
+    Not every one is kept: of a long row the first and the last few, and of those that could not reach the receiver,
+    one after the other, the first.
+    """
+
+    delivery_id: DeliveryId
+    number: int
+    at_us: int
+    code: str
+    note: str
+    answer: bytes
 
 
 @dataclass(slots=True, frozen=True)
@@ -113,7 +133,7 @@ class LaneDepth:
     oldest_us: int
 
 
-class Store(Protocol):
+class Store(OperationStore, Protocol):
     """The writer's side. Called by one thread at a time; `commit` may block for as long as the disk does."""
 
     def open(self) -> None:
@@ -152,7 +172,8 @@ class Store(Protocol):
 
         An intake whose `receive_id` is already stored is not stored again: it is answered with the
         first one's seq and those of its deliveries that are still queued. Raises StoreFull or StoreBusy
-        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows and
+        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows (also for
+        `redirected` without a delivery that takes over, and the other way about) and
         ValueError for a value that no store can hold (a lone surrogate, a number past 64 bits): then
         nothing of the batch was kept, and the batch without its culprit may be tried again.
         """
@@ -212,8 +233,18 @@ class Store(Protocol):
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """Queue the same bytes again (resend): new deliveries with the bodies of the last ones, durable.
 
-        None: every destination the message was delivered to. A destination it never had gives nothing.
+        None: every destination the message was delivered to, and not those that were passed over for another. A
+        destination it never had gives nothing.
         StoreError, and nothing queued, when the bytes are gone or do not match their checksum.
+        """
+        ...
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """A person's move, durable: each becomes `redirected`, and the delivery that takes over is queued, all or none.
+
+        `body` None of one that takes over: the bytes of the one before. Those already redirected are left as they
+        are. The new deliveries in order, but for those whose bytes are damaged: these are held. IllegalMove if one
+        is neither held nor failed: its lane may be sending it; hold it first.
         """
         ...
 
@@ -256,7 +287,7 @@ class Store(Protocol):
         ...
 
 
-class StoreQueries(Protocol):
+class StoreQueries(OperationQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
     `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that
@@ -277,6 +308,10 @@ class StoreQueries(Protocol):
     def message(self, seq: MessageSeq) -> StoredMessage | None: ...
 
     def deliveries(self, seq: MessageSeq, bodies: bool = False) -> Sequence[StoredDelivery]: ...
+
+    def attempts(self, seq: MessageSeq) -> Sequence[StoredAttempt]:
+        """Those of a message's deliveries that are kept, by delivery and number."""
+        ...
 
     def messages(
         self,

@@ -92,6 +92,8 @@ class RunningChannel:
         """The links of senders that number their messages, where the channel says so."""
         self.app_ack: AppAcks | None = None
         """Application acknowledgements over a connection of our own, where the channel says so."""
+        self.is_intake_paused = False
+        """By a person: its senders are told to send again later."""
         self._committer = committer
 
     @property

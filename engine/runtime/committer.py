@@ -94,6 +94,8 @@ class Committer:
         self._dead = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.on_redirected: Callable[[Sequence[Delivery]], None] | None = None
+        """Given the deliveries that took over from others, in the order of their ids, after their commit."""
 
     # -- what the others call -------------------------------------------------------------------
 
@@ -144,6 +146,26 @@ class Committer:
             self._schedule()
         elif self._later is None:
             self._later = self._loop.call_later(RESULTS_WAIT_S, self._schedule)
+
+    def flushed(self) -> "asyncio.Future[None]":
+        """Ends when every result that was recorded so far is on stable storage."""
+        ended: asyncio.Future[None] = self._question()
+        if ended.done():
+            return ended
+        if not self._results:
+            ended.set_result(None)  # those of a commit at hand are there before any call that is made now
+            return ended
+        result, recorded = self._results[-1]
+
+        def done() -> None:
+            if recorded is not None:
+                recorded()
+            if not ended.done():
+                ended.set_result(None)
+
+        self._results[-1] = (result, done)
+        self.hurry()
+        return ended
 
     def hurry(self) -> None:
         """Somebody now waits for results that were not urgent."""
@@ -343,6 +365,10 @@ class Committer:
         for result in work.results:
             if result[1] is not None:
                 result[1]()
+        if committed.redirected and self.on_redirected is not None:
+            # Behind those that were released: their futures come true on the loop's next turn, and a lane takes
+            # what it is offered in the order of the ids.
+            self._loop.call_soon(self.on_redirected, committed.redirected)
         self._run_after()
 
     def _refuse(self, work: "_Work", error: Exception) -> None:

@@ -48,6 +48,8 @@ log = logging.getLogger("segmill.intake")
 MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef", b"\rBTS", b"\rFTS")
 """What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark, or the
 trailer of a batch, whose header may be missing (hl7.md item 67)."""
+NOT_NOW = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
+PAUSED = Finding("E249", "error", "this channel takes no messages now; send it again later", hl7_code="207")
 TIMED_EVERY = 16
 """Step times are measured on every n-th message: two clock calls a step are not free."""
 
@@ -131,6 +133,9 @@ class Receiver:
                 break
         else:
             self._unclaimed(raw, message, reply, now_us, now)
+            return
+        if channel.is_intake_paused:
+            self._paused(channel, raw, message, reply, now_us)
             return
         if channel.compiled.fallback_charset != self._fallback and message.charset.evidence == "fallback":
             message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
@@ -405,6 +410,11 @@ class Receiver:
         waiting.message = message
         self.refused(waiting, StoreFull("the store's disk is nearly full"))
 
+    def _paused(self, channel: RunningChannel, raw: bytes, message: Message, reply: AnyReply, now_us: int) -> None:
+        """A person has paused the channel's intake: as where there is no room, so that its sender keeps the message."""
+        if not self._is_stored(message, raw, reply, now_us):
+            self.not_stored(channel, message, [reply], PAUSED)
+
     def _is_stored(self, message: Message, raw: bytes, reply: AnyReply, now_us: int) -> bool:
         """Whether it is a resend, which is taken care of then; a store that cannot say so counts as no."""
         channel = next((c for c in self._channels if c.compiled.accepts(message)), None)
@@ -516,14 +526,19 @@ class Receiver:
             waiting.ends_numbered(None)
         self.not_stored(waiting.channel, waiting.message, [waiting.reply, *waiting.also])
 
-    def not_stored(self, channel: RunningChannel, message: Message | None, replies: Sequence[AnyReply]) -> None:
-        """What a sender is told when the store has no room; also of a fragment."""
+    def not_stored(
+        self,
+        channel: RunningChannel,
+        message: Message | None,
+        replies: Sequence[AnyReply],
+        finding: Finding = NOT_NOW,
+    ) -> None:
+        """What a sender is told when the store has no room; also of a fragment, and while the intake is paused."""
         channel.count("refused")
         if channel.answers.on_store_failure == "close":
             for reply in replies:
                 reply.drop()
             return
-        finding = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
         kind: Decision = "error" if channel.answers.on_store_failure == "AE" else "reject"
         now = from_us(self._clock.now_us())
         answer = refuse(message, [finding], kind, channel.answers, now, self.next_id)

@@ -33,12 +33,13 @@ from engine.model.states import (
     IllegalMove,
     MessageState,
 )
-from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoreError, StoreInUse, StoreQueries
+from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoredAttempt, StoreError, StoreInUse, StoreQueries
 
 LAB = ChannelName("lab")
 ADT = ChannelName("adt")
 EPR = DestinationName("epr")
 RIS = DestinationName("ris")
+SPARE = DestinationName("spare")
 T0 = 1_700_000_000_000_000
 HOUR_US = 3_600_000_000
 FIRST = DeliveryId(0)
@@ -87,6 +88,8 @@ def intake(
 def result(delivery: Delivery | DeliveryId, state: DeliveryState = "delivered", **given: Any) -> DeliveryResult:
     """An attempt's end."""
     id_ = delivery.id if isinstance(delivery, Delivery) else delivery
+    if state == "redirected":
+        given.setdefault("redirect", DraftDelivery(SPARE, None))
     return DeliveryResult(id_, state, **{"attempts": 1, "at_us": T0 + 1, **given})
 
 
@@ -251,7 +254,7 @@ class StoreContract:
             delivery, state, attempts=2, at_us=T0 + 5, next_at_us=T0 + 9, code="AE", note="busy", answer=b"MSA"
         )
         store.commit(Batch(results=[ended]))
-        (row,) = queries.deliveries(MessageSeq(1))
+        row = queries.deliveries(MessageSeq(1))[0]
         assert (row.state, row.attempts, row.next_at_us) == (state, 2, T0 + 9)
         assert (row.code, row.note, row.answer) == ("AE", "busy", b"MSA")
         assert row.done_at_us == (0 if state == "queued" else T0 + 5)
@@ -266,7 +269,8 @@ class StoreContract:
         store.commit(Batch(results=[result(delivery, before)]))
         with pytest.raises(IllegalMove):
             store.commit(Batch(results=[result(delivery, after)]))
-        assert [row.state for row in queries.deliveries(MessageSeq(1))] == [before]
+        taken_over = ["queued"] if before == "redirected" else []
+        assert [row.state for row in queries.deliveries(MessageSeq(1))] == [before, *taken_over]
 
     def test_two_attempts_of_one_delivery_may_end_in_one_commit(self, store: Store, queries: StoreQueries) -> None:
         ((first,), (second,)) = store.commit(Batch([intake(EPR), intake(EPR)])).deliveries
@@ -380,6 +384,172 @@ class StoreContract:
             Batch(reprocessed=[Reprocessed(seq, LAB, VersionId(2), "processed", "", [DraftDelivery(EPR, b"new")])])
         )
         assert [d.body for d in store.add_deliveries(seq, None)] == [b"new"]
+
+    # -- lanes ----------------------------------------------------------------------------------
+
+    # -- to another destination -----------------------------------------------------------------
+
+    @pytest.mark.parametrize("body", [None, b"written anew"])
+    def test_a_redirect_ends_one_delivery_and_queues_the_other_in_one_commit(
+        self, body: bytes | None, bench: StoreBench
+    ) -> None:
+        (made, _) = bench.store.commit(Batch([intake(EPR, bodies=(b"as epr reads it",)), intake(EPR)])).deliveries
+        ended = result(made[0], "redirected", code="AR", note="no", answer=b"MSA", redirect=DraftDelivery(RIS, body))
+        committed = bench.store.commit(Batch([intake(RIS)], results=[ended]))
+        (other,) = committed.redirected
+        assert other.id > committed.deliveries[0][0].id, "a lane takes what it is given in the order of the ids"
+        assert (other.seq, other.channel, other.destination) == (made[0].seq, LAB, RIS)
+        assert (other.body, other.redirects) == (body or b"as epr reads it", 1)
+        store = bench.restart(clean=True)
+        assert [d.id for d in store.queued(LAB, EPR, FIRST, 10)] == [2]
+        assert store.queued(LAB, RIS, FIRST, 10)[-1] == other
+        queries = store.queries()
+        before, after = queries.deliveries(made[0].seq, bodies=True)
+        assert (before.state, before.code, before.answer, before.done_at_us) == ("redirected", "AR", b"MSA", T0 + 1)
+        assert (after.state, after.origin, after.body) == ("queued", before.id, other.body)
+        queries.close()
+
+    def test_a_redirect_that_fails_leaves_both_as_they_were(self, store: Store, queries: StoreQueries) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        good = result(made[0], "redirected")
+        for batch in (Batch(results=[good, result(made[0])]), Batch(results=[good, good])):
+            with pytest.raises(IllegalMove):
+                store.commit(batch)
+            (row,) = queries.deliveries(made[0].seq)
+            assert row.state == "queued"
+            assert store.queued(LAB, SPARE, FIRST, 10) == []
+
+    def test_never_both_and_never_neither(self, store: Store, queries: StoreQueries) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        for state, to in (("redirected", None), ("delivered", RIS), ("held", RIS), ("queued", RIS)):
+            redirect = None if to is None else DraftDelivery(to, None)
+            with pytest.raises(IllegalMove):
+                store.commit(Batch(results=[DeliveryResult(made[0].id, state, 1, T0, redirect=redirect)]))  # type: ignore[arg-type]
+        assert [row.state for row in queries.deliveries(made[0].seq)] == ["queued"]
+
+    def test_how_often_a_message_went_on_is_counted_over_a_crash(self, bench: StoreBench) -> None:
+        (made,) = bench.store.commit(Batch([intake(EPR)])).deliveries
+        (second,) = bench.store.commit(Batch(results=[result(made[0], "redirected")])).redirected
+        store = bench.restart(clean=False)
+        (waiting,) = store.queued(LAB, SPARE, FIRST, 10)
+        assert (waiting.id, waiting.redirects, waiting.maybe_sent) == (second.id, 1, True)
+        to = DraftDelivery(RIS, None)
+        (third,) = store.commit(Batch(results=[result(waiting, "redirected", redirect=to)])).redirected
+        assert third.redirects == 2
+
+    def test_damaged_bytes_are_held_where_they_were_to_go(self, bench: StoreBench) -> None:
+        (made,) = bench.store.commit(Batch([intake(EPR)])).deliveries
+        bench.damage(made[0].seq)
+        store = bench.restart(clean=True)
+        committed = store.commit(Batch(results=[result(made[0], "redirected")]))
+        assert committed.redirected == []
+        queries = store.queries()
+        assert [row.state for row in queries.deliveries(made[0].seq)] == ["redirected", "held"]
+        queries.close()
+
+    def test_a_person_redirects_what_no_lane_has_in_hand(self, store: Store, queries: StoreQueries) -> None:
+        made = [d for (d,) in store.commit(Batch([intake(EPR) for _ in range(4)])).deliveries]
+        held = result(made[0], "held", code="AE 204", note="no", answer=b"MSA|AE")
+        store.commit(Batch(results=[held, result(made[1], "failed"), result(made[2])]))
+        to = DraftDelivery(RIS, None)
+        for id_ in (made[2].id, made[3].id, DeliveryId(99)):
+            with pytest.raises(IllegalMove):
+                store.redirect_deliveries([(made[0].id, to), (id_, to)], "by anna")
+        assert store.queued(LAB, RIS, FIRST, 10) == [], "all or none"
+        added = store.redirect_deliveries([(made[0].id, to), (made[1].id, DraftDelivery(SPARE, b"x"))], "by anna")
+        assert [(d.seq, d.destination, d.redirects) for d in added] == [(1, RIS, 1), (2, SPARE, 1)]
+        assert [d.body for d in added] == [made[0].body, b"x"]
+        before, after = queries.deliveries(MessageSeq(1))
+        assert (before.state, before.note, before.code) == ("redirected", "by anna", "")
+        assert (after.origin, after.state) == (before.id, "queued")
+        assert queries.attempts(MessageSeq(1)) == [StoredAttempt(made[0].id, 1, T0 + 1, "AE 204", "no", b"MSA|AE")]
+        assert store.redirect_deliveries([(made[0].id, to)], "again") == [], "asked twice, done once"
+        assert seqs_of(queries, delivery_states=["redirected"]) == [2, 1]
+
+    def test_a_redirected_delivery_is_finished_and_forgotten_with_its_message(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        retried = result(made[0], "queued", code="AR", answer=b"MSA", since_us=T0 + 1)
+        (other,) = store.commit(Batch(results=[retried, result(made[0], "redirected", attempts=2)])).redirected
+        order = Prune(None, T0 + HOUR_US, 0, MessageSeq(0), 100)
+        assert store.prune(order).bodies == 0, "the other one waits"
+        store.commit(Batch(results=[result(other)]))
+        assert store.prune(order).bodies == 1
+        assert [attempt.answer for attempt in queries.attempts(made[0].seq)] == [b""]
+        assert store.prune(Prune(None, 0, T0 + HOUR_US, MessageSeq(0), 100)).messages == 1
+        assert queries.attempts(made[0].seq) == []
+
+    def test_a_resend_to_all_leaves_out_where_it_did_not_go(self, store: Store) -> None:
+        (made,) = store.commit(Batch([intake(EPR, RIS)])).deliveries
+        store.commit(Batch(results=[result(made[0], "redirected"), result(made[1])]))
+        assert [d.destination for d in store.add_deliveries(made[0].seq, None)] == [RIS, SPARE]
+        assert [d.destination for d in store.add_deliveries(made[0].seq, [EPR])] == [EPR]
+
+    # -- attempts -------------------------------------------------------------------------------
+
+    def test_a_delivery_that_arrives_at_once_has_its_answer_and_no_further_attempt(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        store.commit(Batch(results=[result(made[0], code="delivered", answer=b"MSA|AA|C1")]))
+        assert [row.answer for row in queries.deliveries(made[0].seq)] == [b"MSA|AA|C1"]
+        assert queries.attempts(made[0].seq) == []
+
+    def test_every_attempt_keeps_its_answer(self, bench: StoreBench) -> None:
+        (made,) = bench.store.commit(Batch([intake(EPR)])).deliveries
+        ends = [
+            result(made[0], "queued", attempts=n, at_us=T0 + n, code="AR", note=f"n{n}", answer=b"MSA|AR|%d" % n)
+            for n in (1, 2)
+        ]
+        bench.store.commit(Batch(results=ends[:1]))
+        bench.store.commit(Batch(results=[ends[1], result(made[0], attempts=3, answer=b"MSA|AA")]))
+        queries = bench.restart(clean=False).queries()
+        assert queries.attempts(made[0].seq) == [
+            StoredAttempt(made[0].id, 1, T0 + 1, "AR", "n1", b"MSA|AR|1"),
+            StoredAttempt(made[0].id, 2, T0 + 2, "AR", "n2", b"MSA|AR|2"),
+        ]
+        assert [(row.attempts, row.answer) for row in queries.deliveries(made[0].seq)] == [(3, b"MSA|AA")]
+        queries.close()
+
+    def test_a_receiver_that_cannot_be_reached_for_a_week_leaves_few_rows(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        codes = [*["unreachable"] * 50, "AR", *["unreachable"] * 50]
+        for number, code in enumerate(codes, 1):
+            store.commit(Batch(results=[result(made[0], "queued", attempts=number, code=code)]))
+        assert [(a.number, a.code) for a in queries.attempts(made[0].seq)] == [
+            (1, "unreachable"),
+            (51, "AR"),
+            (52, "unreachable"),
+        ]
+
+    def test_of_many_attempts_the_first_and_the_last_are_kept(self, store: Store, queries: StoreQueries) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        for number in range(1, 101):
+            store.commit(Batch(results=[result(made[0], "queued", attempts=number, code="AR")]))
+        kept = [attempt.number for attempt in queries.attempts(made[0].seq)]
+        assert kept == [1, 2, 3, 4, 5, *range(86, 101)]
+
+    def test_since_when_a_delivery_is_tried_outlives_a_crash_and_a_release_begins_anew(self, bench: StoreBench) -> None:
+        (made,) = bench.store.commit(Batch([intake(EPR)])).deliveries
+        first = result(made[0], "queued", attempts=1, at_us=T0 + 5, code="AR", since_us=T0 + 5)
+        second = result(made[0], "queued", attempts=2, at_us=T0 + 9, code="AR")
+        bench.store.commit(Batch(results=[first, second]))
+        store = bench.restart(clean=False)
+        (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+        assert (waiting.attempts, waiting.since_us, waiting.counted_from) == (2, T0 + 5, 0)
+        store.commit(Batch(results=[result(made[0], "held", attempts=3, at_us=T0 + 10, code="AR")]))
+        store.move_deliveries([made[0].id], "queued", "released")
+        (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+        assert (waiting.attempts, waiting.since_us, waiting.counted_from) == (3, 0, 0)
+        store.commit(Batch(results=[result(made[0], "queued", attempts=4, at_us=T0 + 20, since_us=T0 + 20)]))
+        (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+        assert (waiting.attempts, waiting.since_us, waiting.counted_from) == (4, T0 + 20, 3)
+        queries = store.queries()
+        assert [attempt.number for attempt in queries.attempts(made[0].seq)] == [1, 2, 3, 4]
+        queries.close()
 
     # -- lanes ----------------------------------------------------------------------------------
 

@@ -124,6 +124,12 @@ class CountingMeter:
     def depth(self, queued: int, held: int, oldest_us: int) -> None:
         self.counts["depth",] += 1
 
+    def paused(self, paused: bool) -> None:
+        self.counts["paused", paused] += 1
+
+    def intake_paused(self, paused: bool) -> None:
+        self.counts["intake paused", paused] += 1
+
     def connected(self, up: bool) -> None:
         self.counts["connected", up] += 1
 

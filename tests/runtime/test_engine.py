@@ -560,9 +560,7 @@ class TestControl:
             def full(*_: object) -> None:
                 raise StoreFull("no room left")
 
-            monkeypatch.setattr(site.store, "move_deliveries", full)
-            monkeypatch.setattr(site.store, "add_deliveries", full)
-            site.store.fail_next(StoreFull("no room left"))
+            monkeypatch.setattr(site.store, "operate", full)
             for report in (
                 await engine.control.discard(seqs(2), "not wanted"),
                 await engine.control.release(seqs(1)),
@@ -595,14 +593,14 @@ class TestControl:
             await send(site, adt(control_id="A1", patient_class="O"))
             await site.delivered("adt/out", 1)
             begun, go_on = threading.Event(), threading.Event()
-            add = site.store.add_deliveries
+            operate = site.store.operate
 
             def slow(*args):
                 begun.set()
                 go_on.wait(5)
-                return add(*args)
+                return operate(*args)
 
-            monkeypatch.setattr(site.store, "add_deliveries", slow)
+            monkeypatch.setattr(site.store, "operate", slow)
             asking = asyncio.get_running_loop().create_task(engine.control.resend(seqs(1), None))
             await until(begun.is_set)
             asking.cancel()

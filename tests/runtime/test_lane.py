@@ -13,7 +13,8 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.store import StoreBusy, StoredDelivery, StoreFull
 from engine.runtime import committer as committer_module
-from engine.runtime import lane as module
+from engine.runtime import endings
+from engine.runtime import queue_window as module
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane, LaneSettings, QueueReader
 from engine.runtime.policy import Policy
@@ -305,7 +306,7 @@ class TestOutcomes:
         await bench.feed(1)
         await until(lambda: bench.states() == ["held"])
         (row,) = bench.rows()
-        assert row.code == "AE 102" and len(row.answer) == module.MOST_ANSWER_BYTES and len(row.note) <= 300
+        assert row.code == "AE 102" and len(row.answer) == endings.MOST_ANSWER_BYTES and len(row.note) <= 300
 
     @pytest.mark.parametrize("error", [KeyError("a defect of the sink"), OSError("disk")])
     async def test_a_sink_that_raises_leaves_its_deliveries_unanswered_and_the_engine_running(
@@ -411,7 +412,7 @@ class TestMemory:
         bench.sink.gate.clear()
         bench.start()
         await bench.feed(60)
-        assert len(bench.lane._ready) <= 10
+        assert len(bench.lane._window._ready) <= 10
         bench.sink.gate.set()
         await bench.feed(20)
         await bench.all_delivered(80)

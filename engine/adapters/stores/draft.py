@@ -55,6 +55,7 @@ class Draft:
         self.hours: list[object] = []
         self.tally: Counter[tuple[int, int]] = Counter()
         self.sequences: dict[tuple[int, str], int] = {}
+        self.links: list[object] = []
         self._names = names
 
     def channel(self, name: ChannelName) -> int:
@@ -113,6 +114,8 @@ class Draft:
         self.receive_ids[intake.receive_id] = seq
         if intake.sequence is not None:
             self.sequences[channel, intake.sender] = intake.sequence
+        if intake.origin is not None:
+            self.links += (seq, intake.origin)
         if not intake.deliveries:
             return seq, []
         return seq, self.add_deliveries(seq, intake.channel, received_at_us, intake.deliveries, raw, crc)
@@ -149,6 +152,24 @@ class Draft:
             delivery_id = DeliveryId(numbers.delivery)
             made.append(Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us))
         return made
+
+    def add_redirect(
+        self, seq: MessageSeq, lane: Lane, body: bytes | None, body_id: int | None, crc: int, *, damaged: bool
+    ) -> DeliveryId:
+        """A row of a delivery that takes over from another: with `body`, or with the stored one of that other.
+
+        `crc`: of the stored bytes. Where these are damaged, the new one is held.
+        """
+        numbers = self.numbers
+        if body is not None:
+            numbers.body += 1
+            self.bodies += (numbers.body, body)
+            body_id, crc, damaged = numbers.body, crc32(body), False
+        numbers.delivery += 1
+        state = DELIVERY_CODES["held" if damaged else "queued"]
+        note = DAMAGED_NOTE if damaged else ""
+        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note)
+        return DeliveryId(numbers.delivery)
 
     def add_resend(self, seq: MessageSeq, lane: int, body: int | None, crc: int) -> DeliveryId:
         """A row of a new delivery with the bytes of an earlier one of the same lane."""

@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from zlib import crc32
 
-from engine.adapters.stores.codes import DAMAGED_NOTE, KNOWN_LIMIT, PERSONAL_MOVES
+from engine.adapters.stores.codes import (
+    DAMAGED_NOTE,
+    FIRST_ATTEMPTS,
+    KNOWN_LIMIT,
+    LAST_ATTEMPTS,
+    PERSONAL_MOVES,
+    REDIRECTED_FROM,
+)
+from engine.adapters.stores.memory_operations import MemoryOperations
+from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
 from engine.adapters.stores.reading import with_damage
@@ -28,7 +37,6 @@ from engine.model.envelope import (
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import (
-    FINISHED,
     DeliveryState,
     IllegalMove,
     MessageState,
@@ -36,7 +44,17 @@ from engine.model.states import (
     check_message_move,
 )
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import CommitUnknown, Prune, Pruned, StoredDelivery, StoredMessage, StoreError, StoreInUse
+from engine.ports.operations import Change, Changed, Pause, Progress
+from engine.ports.store import (
+    CommitUnknown,
+    Prune,
+    Pruned,
+    StoredAttempt,
+    StoredDelivery,
+    StoredMessage,
+    StoreError,
+    StoreInUse,
+)
 
 
 class MemoryStore:
@@ -57,6 +75,9 @@ class MemoryStore:
         self._last_seq = 0
         self._last_delivery = 0
         self._pruned_at_us = 0
+        self._operations = MemoryOperations(
+            self._rows, self._commit, self._add_delivery, self._redirect, self._keep_last_attempt
+        )
 
     # -- for tests ------------------------------------------------------------------------------
 
@@ -167,6 +188,8 @@ class MemoryStore:
             committed.released.append(self._add_deliveries(message, item.channel, item.deliveries))
         for result in batch.results:
             self._record(result)
+            if result.redirect is not None:
+                committed.redirected += self._redirect(result.delivery_id, result.redirect)
         self._since_checkpoint += len(batch.intakes)
         return committed
 
@@ -190,6 +213,8 @@ class MemoryStore:
         self._receive_ids[intake.receive_id] = seq
         if intake.sequence is not None:
             self._rows.sequences[intake.channel, intake.sender] = intake.sequence
+        if intake.origin is not None:
+            self._rows.origins[seq] = intake.origin
         return self._add_deliveries(row, intake.channel, intake.deliveries)
 
     def _check_parts(self, batch: Batch) -> None:
@@ -261,12 +286,20 @@ class MemoryStore:
             if before != "queued":
                 raise IllegalMove(f"delivery {result.delivery_id} is {before}: it cannot become {result.state}")
             check_delivery_move(before, result.state)
+            if (result.redirect is not None) != (result.state == "redirected"):
+                raise IllegalMove(f"delivery {result.delivery_id} cannot be {result.state}: one takes over, or none")
             states[result.delivery_id] = result.state
 
     def _record(self, result: DeliveryResult) -> None:
         row = self._rows.deliveries[result.delivery_id]
+        since_us = result.since_us if result.state == "queued" else 0
+        if result.state == "queued":
+            self._keep_attempt(row, result)
+        if since_us:
+            row.counted_from = result.attempts - 1
         row.stored = replace(
             row.stored,
+            since_us=since_us or row.stored.since_us,
             state=result.state,
             attempts=result.attempts,
             next_at_us=result.next_at_us,
@@ -277,6 +310,63 @@ class MemoryStore:
         )
         if result.ack_code:
             self._amend(AckUpdate(row.stored.seq, result.ack_code, result.ack))
+
+    def _keep_attempt(self, row: DeliveryRow, result: DeliveryResult) -> None:
+        """An attempt that did not end its delivery; the row still holds the attempt before."""
+        again = row.stored.attempts > 0 and result.code == row.stored.code == "unreachable"
+        if not again and all(attempt.number != result.attempts for attempt in row.attempts):
+            row.attempts.append(
+                StoredAttempt(row.stored.id, result.attempts, result.at_us, result.code, result.note, result.answer)
+            )
+        if result.attempts > FIRST_ATTEMPTS + LAST_ATTEMPTS:
+            row.attempts = [
+                attempt
+                for at, attempt in enumerate(row.attempts)
+                if attempt.number <= FIRST_ATTEMPTS or at >= len(row.attempts) - LAST_ATTEMPTS
+            ]
+
+    def _keep_last_attempt(self, row: DeliveryRow) -> None:
+        """Before a person's move: the row is to say what the person did."""
+        stored = row.stored
+        if stored.attempts and stored.code and all(attempt.number != stored.attempts for attempt in row.attempts):
+            row.attempts.append(
+                StoredAttempt(stored.id, stored.attempts, stored.done_at_us, stored.code, stored.note, stored.answer)
+            )
+
+    def _redirect(self, id_: DeliveryId, to: DraftDelivery) -> list[Delivery]:
+        before = self._rows.deliveries[id_]
+        message = self._rows.messages[before.stored.seq]
+        body = before.stored.body if to.body is None else to.body
+        added = self._add_delivery(message, before.stored.channel, to.destination, body)
+        added.stored = replace(added.stored, origin=id_)
+        added.redirects = before.redirects + 1
+        if (delivery := self._rows.delivery(added)) is not None:
+            return [delivery]
+        added.stored = replace(added.stored, state="held", note=DAMAGED_NOTE)
+        return []
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """As Store.redirect_deliveries."""
+        with self._opened():
+            going = []
+            for id_, to in dict(orders).items():
+                row = self._rows.deliveries.get(id_)
+                if row is None:
+                    raise IllegalMove(f"delivery {id_} is not in the store")
+                if row.stored.state == "redirected":
+                    continue
+                if row.stored.state not in REDIRECTED_FROM:
+                    raise IllegalMove(f"delivery {id_} is {row.stored.state}: nobody but its lane can redirect it")
+                going.append((row, to))
+            added: list[Delivery] = []
+            at_us = self._clock.now_us()
+            for row, to in going:
+                added += self._redirect(row.stored.id, to)
+                self._keep_last_attempt(row)
+                row.stored = replace(
+                    row.stored, state="redirected", next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
+                )
+            return added
 
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
         """As Store.amend_acks."""
@@ -316,7 +406,13 @@ class MemoryStore:
                 moving.append(row)
             at_us = 0 if to == "queued" else self._clock.now_us()
             for row in moving:
-                row.stored = replace(row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note)
+                self._keep_last_attempt(row)
+                row.stored = replace(
+                    row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
+                )
+                if to == "queued":
+                    row.stored = replace(row.stored, since_us=0)
+                    row.counted_from = 0
             return len(moving)
 
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
@@ -327,7 +423,11 @@ class MemoryStore:
                 row = self._rows.deliveries[id_]
                 last.pop((row.stored.channel, row.stored.destination), None)
                 last[row.stored.channel, row.stored.destination] = row
-            wanted = {key: row for key, row in last.items() if destinations is None or key[1] in destinations}
+            wanted = {
+                key: row
+                for key, row in last.items()
+                if (row.stored.state != "redirected" if destinations is None else key[1] in destinations)
+            }
             for (_, destination), row in wanted.items():
                 if self._rows.body(row) is None:
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {DAMAGED_NOTE}")
@@ -335,42 +435,39 @@ class MemoryStore:
             added = [self._add_delivery(message, *key, row.stored.body) for key, row in wanted.items() if message]
             return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
 
+    # -- what people do -------------------------------------------------------------------------
+
+    def operate(self, change: Change) -> Changed:
+        """As OperationStore.operate; fails as a commit does."""
+        self._may_commit.wait()
+        with self._opened():
+            if not self._failures:
+                return self._operations.operate(change, self._clock.now_us())
+            error, kept = self._failures.pop(0)
+            if kept:
+                self._operations.operate(change, self._clock.now_us())
+            if isinstance(error, CommitUnknown):
+                self._broken = str(error)
+            raise error
+
+    def progress(self, key: str) -> Progress | None:
+        """As OperationStore.progress."""
+        with self._opened():
+            return self._rows.progress.get(key)
+
+    def pauses(self) -> Sequence[Pause]:
+        """As OperationStore.pauses."""
+        with self._opened():
+            return [self._rows.pauses[key] for key in sorted(self._rows.pauses)]
+
     # -- forgetting -----------------------------------------------------------------------------
 
     def prune(self, order: Prune) -> Pruned:
         """As Store.prune."""
         with self._opened():
-            end = max(self._rows.messages, default=MessageSeq(0))
-            upto = min(order.after + order.span, end)
-            before = max(order.bodies_before_us, order.messages_before_us)
-            meant = [
-                (seq, row)
-                for seq, row in self._rows.messages.items()
-                if order.after < seq <= upto
-                and row.stored.received_at_us < before
-                and order.channel in (None, row.stored.channel)
-                and self._is_finished(row)
-            ]
-            bodies = messages = 0
-            for seq, row in meant:
-                ids = self._rows.of_message.get(seq, [])
-                if row.stored.received_at_us < order.messages_before_us:
-                    del self._rows.messages[seq]
-                    self._rows.of_message.pop(seq, None)
-                    for id_ in ids:
-                        del self._rows.deliveries[id_]
-                    messages += 1
-                elif row.stored.raw is not None:
-                    row.stored = replace(row.stored, raw=None)
-                    for delivery in (self._rows.deliveries[id_] for id_ in ids):
-                        delivery.stored = replace(delivery.stored, body=None, answer=b"")
-                    bodies += 1
+            pruned = pruned_rows(self._rows, order)
             self._pruned_at_us = self._clock.now_us()
-            return Pruned(bodies, messages, None if upto >= end else MessageSeq(upto))
-
-    def _is_finished(self, row: Row) -> bool:
-        deliveries = (self._rows.deliveries[id_] for id_ in self._rows.of_message.get(row.stored.seq, ()))
-        return row.stored.state in FINISHED and not any(d.stored.state in ("queued", "held") for d in deliveries)
+            return pruned
 
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""

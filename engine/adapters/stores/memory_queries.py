@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from engine.adapters.stores.memory_rows import MemoryRows, Row
+from engine.model.audit import START, AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
-from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage
+from engine.ports.operations import AuditHead, Links, Pause
+from engine.ports.store import LaneDepth, StoredAttempt, StoredDelivery, StoredMessage
 
 
 class MemoryQueries:
@@ -50,6 +52,12 @@ class MemoryQueries:
         with self._rows.lock:
             rows = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
             return [self._rows.shown(row, bodies) for row in rows]
+
+    def attempts(self, seq: MessageSeq) -> Sequence[StoredAttempt]:
+        """As StoreQueries.attempts."""
+        with self._rows.lock:
+            rows = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
+            return [attempt for row in rows for attempt in row.attempts]
 
     def messages(
         self,
@@ -111,6 +119,41 @@ class MemoryQueries:
         """The files of one recorded state of a channel, by path."""
         versions = self._rows.versions
         return dict(versions[version - 1][1]) if 0 < version <= len(versions) else None
+
+    def delivery_states(
+        self, ids: Sequence[DeliveryId]
+    ) -> dict[DeliveryId, tuple[DeliveryState, MessageSeq, ChannelName, DestinationName]]:
+        """As OperationQueries.delivery_states."""
+        with self._rows.lock:
+            found = [self._rows.deliveries[id_].stored for id_ in ids if id_ in self._rows.deliveries]
+            return {d.id: (d.state, d.seq, d.channel, d.destination) for d in found}
+
+    def audit(self, after: int = 0, limit: int = 1000) -> Sequence[AuditRow]:
+        """As OperationQueries.audit."""
+        with self._rows.lock:
+            return [row for row in self._rows.audit if row.id > after][:limit]
+
+    def audit_head(self) -> AuditHead:
+        """As OperationQueries.audit_head."""
+        with self._rows.lock:
+            audit = self._rows.audit
+            return AuditHead(audit[-1].id, audit[-1].hash) if audit else AuditHead(0, START)
+
+    def paused(self) -> Sequence[Pause]:
+        """As OperationQueries.paused."""
+        with self._rows.lock:
+            return [self._rows.pauses[key] for key in sorted(self._rows.pauses)]
+
+    def links(self, seq: MessageSeq) -> Links:
+        """As OperationQueries.links."""
+        with self._rows.lock:
+            origins = self._rows.origins
+            return Links(origins.get(seq), [made for made, origin in origins.items() if origin == seq])
+
+    def last_version(self, channel: ChannelName) -> VersionId | None:
+        """As OperationQueries.last_version."""
+        found = [n for n, (of, _) in enumerate(self._rows.versions, 1) if of == channel]
+        return VersionId(found[-1]) if found else None
 
     def close(self) -> None:
         """Nothing is held."""

@@ -6,9 +6,11 @@ from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE
 from engine.adapters.stores.reading import with_damage
+from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
-from engine.ports.store import StoredDelivery, StoredMessage
+from engine.ports.operations import Pause, Progress
+from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage
 
 LaneKey = tuple[ChannelName, DestinationName]
 
@@ -39,6 +41,9 @@ class DeliveryRow:
 
     stored: StoredDelivery
     received_at_us: int
+    counted_from: int = 0
+    redirects: int = 0
+    attempts: list[StoredAttempt] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -52,6 +57,10 @@ class MemoryRows:
     lanes: dict[LaneKey, int] = field(default_factory=dict)
     sequences: dict[tuple[ChannelName, str], int] = field(default_factory=dict)
     versions: list[tuple[ChannelName, dict[str, bytes]]] = field(default_factory=list)
+    pauses: dict[LaneKey, Pause] = field(default_factory=dict)
+    audit: list[AuditRow] = field(default_factory=list)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    origins: dict[MessageSeq, MessageSeq] = field(default_factory=dict)
 
     def queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:
         wanted = (channel, destination, "queued")
@@ -77,6 +86,9 @@ class MemoryRows:
             stored.attempts,
             stored.next_at_us,
             stored.maybe_sent,
+            stored.since_us,
+            row.counted_from,
+            row.redirects,
         )
 
     def shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:

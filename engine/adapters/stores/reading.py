@@ -22,7 +22,7 @@ from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Delivery, Known
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
-from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage
+from engine.ports.store import LaneDepth, StoredAttempt, StoredDelivery, StoredMessage
 
 DAMAGED = Finding("E250", "error", DAMAGED_NOTE)
 
@@ -103,13 +103,16 @@ class Reading:
         rows = db.execute(
             self.sql["queued"], {"channel": channel, "destination": destination, "after": after, "limit": -1}
         )
-        for id_, seq, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body in rows:
+        for id_, seq, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body, *more in rows:
             if fault := fault_of(body, lane, crc):
                 bad.append((id_, fault))
                 continue
-            good.append(
-                Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent))
+            delivery = Delivery(
+                id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent)
             )
+            if more[0] is not None:
+                delivery.since_us, delivery.counted_from, delivery.redirects = more
+            good.append(delivery)
             size += len(body)
             if len(good) >= limit or (most_bytes is not None and size >= most_bytes):
                 break
@@ -178,6 +181,8 @@ class Reading:
                 lane,
                 answer,
                 body,
+                since_us,
+                origin,
             ) = row
             if body is not None and (fault := fault_of(body, lane, crc)):
                 body, note = None, fault
@@ -196,9 +201,15 @@ class Reading:
                     bool(maybe_sent),
                     body,
                     answer,
+                    since_us,
+                    origin,
                 )
             )
         return found
+
+    def attempts(self, db: sqlite3.Connection, seq: MessageSeq) -> list[StoredAttempt]:
+        """As StoreQueries.attempts."""
+        return [StoredAttempt(*row) for row in db.execute(self.sql["attempts"], (seq,))]
 
     def depths(self, db: sqlite3.Connection) -> list[LaneDepth]:
         """Every lane that was ever used, by name; walks what waits, never what is done."""

@@ -21,15 +21,17 @@ from typing import Literal, TypeVar
 
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
+from engine.adapters.stores.operations import OperationReading, Operations
 from engine.adapters.stores.place import StoreLock, refuse_network_file_system
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
 from engine.adapters.stores.writing import Writing
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
+from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
 
 T = TypeVar("T")
@@ -76,6 +78,8 @@ class SqliteStore:
         self._warm: FileIO | None = None
         self._writing: Writing | None = None
         self._pruning: Pruning | None = None
+        self._operations: Operations | None = None
+        self._operation_reading = OperationReading()
         self._windows: dict[tuple[ChannelName, DestinationName], int] = {}
         self._damaged: deque[tuple[DeliveryId, str]] = deque()
 
@@ -136,6 +140,7 @@ class SqliteStore:
         writing.start_run()
         self._writing = writing
         self._pruning = Pruning(db, self._reading)
+        self._operations = Operations(db, writing, self._clock)
         self._windows.clear()
         self._damaged.clear()
 
@@ -194,6 +199,26 @@ class SqliteStore:
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """As Store.add_deliveries."""
         return self._open_writing().add_deliveries(seq, destinations)
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """As Store.redirect_deliveries."""
+        return self._open_writing().redirect_deliveries(orders, note)
+
+    # -- what people do -------------------------------------------------------------------------
+
+    def operate(self, change: Change) -> Changed:
+        """As OperationStore.operate."""
+        self._open_db()
+        assert self._operations is not None
+        return self._operations.operate(change)
+
+    def progress(self, key: str) -> Progress | None:
+        """As OperationStore.progress."""
+        return self._read(lambda db: self._operation_reading.progress(db, key))
+
+    def pauses(self) -> Sequence[Pause]:
+        """As OperationStore.pauses."""
+        return self._read(self._operation_reading.pauses)
 
     # -- forgetting -----------------------------------------------------------------------------
 

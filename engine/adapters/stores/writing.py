@@ -7,16 +7,20 @@ is written. IllegalMove takes the whole transaction back.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from zlib import crc32
 
 from engine.adapters.stores.codes import (
     DELIVERY_CODES,
     DELIVERY_OF,
+    FIRST_ATTEMPTS,
+    LAST_ATTEMPTS,
     MESSAGE_CODES,
     MESSAGE_OF,
     PERSONAL_MOVES,
     RECENT_RECEIVE_IDS,
+    REDIRECTED_FROM,
     lane_salt,
 )
 from engine.adapters.stores.connection import WriteConnection
@@ -24,12 +28,23 @@ from engine.adapters.stores.draft import Draft, Names, Numbers
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.envelope import (
+    AckUpdate,
+    Batch,
+    Committed,
+    Delivery,
+    DeliveryResult,
+    DraftDelivery,
+    Intake,
+    Reprocessed,
+)
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, IllegalMove, check_delivery_move, check_message_move
 from engine.ports.clock import Clock
 from engine.ports.store import Prune, Pruned, StoreError
+
+T = TypeVar("T")
 
 
 class NotQueued(Exception):
@@ -110,6 +125,15 @@ class Writing:
         assert version is not None
         return VersionId(version)
 
+    def within(self, work: Callable[[Draft], T]) -> T:
+        """One transaction: what `work` does, and the rows it drafts."""
+        draft = Draft(self._numbers, self._names)
+        with self._db.transaction():
+            made = work(draft)
+            self._insert(draft)
+        self._adopt(draft)
+        return made
+
     # -- the hot path ---------------------------------------------------------------------------
 
     def commit(self, batch: Batch, damaged: Sequence[tuple[DeliveryId, str]] = ()) -> Committed:
@@ -120,9 +144,9 @@ class Writing:
         try:
             with self._db.transaction():
                 if batch.reprocessed:
-                    committed.released = self._reprocess(batch.reprocessed, draft)
+                    committed.released = self.reprocess(batch.reprocessed, draft)
                 if batch.results:
-                    self._record(batch.results)
+                    committed.redirected = self._record(batch.results, draft)
                 for at in joined:
                     self._move_parts(batch.intakes[at], draft)
                 self._insert(draft)
@@ -175,6 +199,8 @@ class Writing:
             rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
         if draft.sequences:
             rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
+        if draft.links:
+            rows["insert_link"].run(execute, draft.links)
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""
@@ -189,25 +215,32 @@ class Writing:
         """What of a repeated intake waits for its lanes."""
         found = []
         for row in self._db.execute(self._sql["queued_of_message"], (seq,)):
-            (id_, destination, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body) = row
-            if not fault_of(body, lane, crc):
-                found.append(
-                    Delivery(
-                        id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent)
-                    )
-                )
+            (id_, destination, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body, *more) = row
+            if fault_of(body, lane, crc):
+                continue
+            delivery = Delivery(
+                id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent)
+            )
+            if more[0] is not None:
+                delivery.since_us, delivery.counted_from, delivery.redirects = more
+            found.append(delivery)
         return found
 
     # -- moves ----------------------------------------------------------------------------------
 
-    def _record(self, results: Sequence[DeliveryResult]) -> None:
-        """Attempts' ends; two of one delivery are written one after the other."""
+    def _record(self, results: Sequence[DeliveryResult], draft: Draft) -> list[Delivery]:
+        """Attempts' ends; two of one delivery are written one after the other. Gives those that take over."""
+        redirected: list[Delivery] = []
         rounds = [results]
         if len({result.delivery_id for result in results}) < len(results):
             rounds = in_rounds(results)
         for each in rounds:
             values: list[object] = []
             for r in each:
+                if r.state == "queued":
+                    self._keep_attempt(r)
+                elif r.redirect is not None or r.state == "redirected":
+                    redirected += self.redirect(r.delivery_id, r.state, r.redirect, draft)
                 values += (
                     r.delivery_id,
                     DELIVERY_CODES[r.state],
@@ -224,6 +257,63 @@ class Writing:
                 if r.ack_code:
                     told = {"delivery": r.delivery_id, "ack_code": r.ack_code, "ack": r.ack}
                     self._db.execute(self._sql["amend_ack_of_delivery"], told)
+        return redirected
+
+    def _keep_attempt(self, result: DeliveryResult) -> None:
+        """An attempt that did not end its delivery; to be called before its result is written."""
+        execute, sql = self._db.execute, self._sql
+        if result.redirect is not None:
+            raise IllegalMove(f"delivery {result.delivery_id} cannot stay queued and be redirected")
+        number = result.attempts
+        row = {"delivery": result.delivery_id, "number": number, "at_us": result.at_us, "code": result.code}
+        execute(sql["keep_attempt"], row | {"note": result.note, "answer": result.answer})
+        if number > FIRST_ATTEMPTS + LAST_ATTEMPTS:
+            bounds = {"first": FIRST_ATTEMPTS, "last": LAST_ATTEMPTS}
+            execute(sql["thin_attempts"], {"delivery": result.delivery_id} | bounds)
+        if result.since_us:
+            since = {"delivery": result.delivery_id, "since_us": result.since_us, "counted_from": number - 1}
+            execute(sql["count_from"], since)
+
+    def redirect(self, id_: DeliveryId, state: DeliveryState, to: DraftDelivery | None, draft: Draft) -> list[Delivery]:
+        """Queue the delivery that takes over from `id_`, in the transaction that says so of `id_`."""
+        if to is None or state != "redirected":
+            raise IllegalMove(f"delivery {id_} cannot be {state} {'without' if to is None else 'beside'} another")
+        row = self._db.execute(self._sql["delivery_to_redirect"], (id_,)).fetchone()
+        if row is None:
+            raise IllegalMove(f"delivery {id_} is not in the store")
+        (seq, lane, body_id, crc, channel, received_at_us, redirects, _, stored) = row
+        damaged = to.body is None and bool(fault_of(stored, lane, crc))
+        made = draft.add_redirect(
+            seq, draft.lane(channel, to.destination), to.body, body_id, crc ^ lane_salt(lane), damaged=damaged
+        )
+        more = {"delivery": made, "origin": id_, "redirects": redirects + 1}
+        self._db.execute(self._sql["insert_redirect"], more)
+        if damaged:
+            return []
+        body = stored if to.body is None else to.body
+        return [Delivery(made, seq, channel, to.destination, body, received_at_us, redirects=redirects + 1)]
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> list[Delivery]:
+        """As Store.redirect_deliveries."""
+        draft = Draft(self._numbers, self._names)
+        added: list[Delivery] = []
+        at_us = self._clock.now_us()
+        with self._db.transaction():
+            for id_, to in dict(orders).items():
+                before = self._delivery_states([id_]).get(id_)
+                if before == "redirected":
+                    continue
+                if before is None:
+                    raise IllegalMove(f"delivery {id_} is not in the store")
+                if before not in REDIRECTED_FROM:
+                    raise IllegalMove(f"delivery {id_} is {before}: nobody but its lane can make it redirected")
+                check_delivery_move(before, "redirected")
+                added += self.redirect(id_, "redirected", to, draft)
+                self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
+                self._db.execute(self._sql["redirect_delivery"], {"id": id_, "at_us": at_us, "note": note})
+            self._insert(draft)
+        self._adopt(draft)
+        return added
 
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
         """As Store.amend_acks."""
@@ -254,7 +344,7 @@ class Writing:
             states[result.delivery_id] = result.state
         return IllegalMove("a delivery changed its state between two statements")
 
-    def _reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
+    def reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
         """Check and write the moves of messages, and draft their new deliveries."""
         wanted = list({item.seq for item in items})
         found = {row[0]: row for row in self._rows["messages_to_move"].fetch(self._db.execute, wanted)}
@@ -319,12 +409,24 @@ class Writing:
                 if before not in sources:
                     raise IllegalMove(f"delivery {id_} is {before}: nobody but its lane can make it {to}")
                 check_delivery_move(before, to)
+                self.before_move(id_, to)
                 self._db.execute(
                     self._sql["move_delivery"],
                     {"id": id_, "state": DELIVERY_CODES[to], "at_us": done_at_us, "note": note},
                 )
                 moved += 1
         return moved
+
+    def before_move(self, id_: DeliveryId, to: DeliveryState) -> None:
+        """A person is about to move it: its last attempt is kept apart, and one that is queued is counted anew."""
+        self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
+        if to == "queued":
+            self._db.execute(self._sql["count_anew"], {"id": id_})
+
+    def last_deliveries(self, seq: MessageSeq) -> list[Any]:
+        """The newest delivery of each lane of a message: (lane, destination, body id, crc, channel, received, state,
+        bytes)."""
+        return self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall()
 
     def _delivery_states(self, ids: Sequence[DeliveryId]) -> dict[DeliveryId, DeliveryState]:
         rows = self._rows["delivery_states"].fetch(self._db.execute, list(dict.fromkeys(ids)))
@@ -335,9 +437,9 @@ class Writing:
         draft = Draft(self._numbers, self._names)
         added: list[Delivery] = []
         with self._db.transaction():
-            for row in self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall():
-                (lane, destination, body_id, crc, channel, received_at_us, body) = row
-                if destinations is not None and destination not in destinations:
+            for row in self.last_deliveries(seq):
+                (lane, destination, body_id, crc, channel, received_at_us, state, body) = row
+                if destination not in destinations if destinations is not None else DELIVERY_OF[state] == "redirected":
                     continue
                 if fault := fault_of(body, lane, crc):
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {fault}")

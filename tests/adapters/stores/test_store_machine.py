@@ -23,11 +23,11 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch, DraftDelivery, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DELIVERY_STATES, MESSAGE_MOVES, MESSAGE_STATES, IllegalMove
-from engine.testing.store_contract import FIRST, intake, result
+from engine.testing.store_contract import FIRST, SPARE, intake, result
 
 CHANNELS = [ChannelName("adt"), ChannelName("lab")]
 DESTINATIONS = [DestinationName("epr"), DestinationName("ris"), DestinationName("pacs")]
-LANES = [(channel, destination) for channel in CHANNELS for destination in DESTINATIONS]
+LANES = [(channel, destination) for channel in CHANNELS for destination in [*DESTINATIONS, SPARE]]
 
 drafts = st.lists(
     st.builds(DraftDelivery, st.sampled_from(DESTINATIONS), st.sampled_from([None, b"", b"one", b"two" * 2000])),
@@ -129,11 +129,33 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(IllegalMove):
                 self.store.commit(batch)
             return
-        self.store.commit(batch)
+        committed = self.store.commit(batch)
         for row, state in zip(self.lists.deliveries, states, strict=True):
             row[4] = state
         if new:
             self.lists.messages.append([CHANNELS[0], "processed", b"extra"])
+        self.took_over(committed.redirected, [at for at, state in ends if state == "redirected"])
+
+    def took_over(self, made, ended):
+        expected = []
+        for at in ended:
+            seq, channel, _, body, _, _ = self.lists.deliveries[at]
+            expected += self.lists.deliver(seq, channel, [DraftDelivery(SPARE, body)])
+        assert [d.id for d in made] == expected
+
+    @rule(chosen=st.lists(places, max_size=3))
+    def redirect(self, chosen):
+        rows = self.lists.deliveries
+        chosen = list(dict.fromkeys(place % len(rows) for place in chosen)) if rows else []
+        orders = [(DeliveryId(at + 1), DraftDelivery(SPARE, None)) for at in chosen]
+        if any(rows[at][4] not in ("held", "failed", "redirected") for at in chosen):
+            with pytest.raises(IllegalMove):
+                self.store.redirect_deliveries(orders, "note")
+            return
+        ended = [at for at in chosen if rows[at][4] != "redirected"]
+        self.took_over(self.store.redirect_deliveries(orders, "note"), ended)
+        for at in ended:
+            rows[at][4] = "redirected"
 
     @rule(place=places, state=st.sampled_from(MESSAGE_STATES), made=drafts)
     def reprocess(self, place, state, made):
@@ -176,7 +198,7 @@ class StoreMachine(RuleBasedStateMachine):
                 last[row[1], row[2]] = row
         made = []
         for (channel, destination), row in last.items():
-            if to is None or destination in to:
+            if row[4] != "redirected" if to is None else destination in to:
                 made += self.lists.deliver(seq, channel, [DraftDelivery(destination, row[3])])
         assert [d.id for d in self.store.add_deliveries(MessageSeq(seq), to)] == made
 

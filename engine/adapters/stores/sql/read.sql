@@ -25,9 +25,10 @@ WHERE m.seq >= :lowest AND m.received_at_us >= :since_us
 ORDER BY m.seq DESC LIMIT :limit;
 
 -- name: queued
-SELECT d.id, d.seq, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes
+SELECT d.id, d.seq, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes,
+  x.since_us, x.counted_from, x.redirects
 FROM delivery d INDEXED BY delivery_queued CROSS JOIN message m ON m.seq = d.seq
-  LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
                 WHERE c.name = :channel AND l.destination = :destination)
   AND d.state = 0 AND d.id > :after
@@ -58,10 +59,15 @@ WHERE m.seq = ?;
 
 -- name: deliveries
 SELECT d.id, d.seq, c.name, l.destination, d.state, d.attempts, d.next_at_us, d.done_at_us, d.code, d.note,
-  d.maybe_sent, d.crc, d.lane, d.answer, b.bytes
+  d.maybe_sent, d.crc, d.lane, d.answer, b.bytes, ifnull(x.since_us, 0), x.origin
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
-  LEFT JOIN body b ON :bodies AND b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON :bodies AND b.id = COALESCE(d.body, m.body)
 WHERE d.seq = :seq ORDER BY d.id;
+
+-- name: attempts
+SELECT a.delivery, a.number, a.at_us, a.code, a.note, a.answer
+FROM delivery d JOIN attempt a ON a.delivery = d.id
+WHERE d.seq = ? ORDER BY a.delivery, a.number;
 
 -- Lists of messages. Where an index knows the few that can match, it gives candidates and `seq_matches`
 -- decides on each; else the newest or oldest are walked. A set of states is a set of bits, 0: no filter.
@@ -105,6 +111,10 @@ SELECT DISTINCT d.seq FROM delivery d INDEXED BY delivery_queued WHERE d.state =
 -- name: seqs_with_aside
 SELECT DISTINCT d.seq FROM delivery d INDEXED BY delivery_aside
 WHERE (d.state = 2 OR d.state = 3) AND d.state = :state LIMIT :limit;
+
+-- name: seqs_redirected
+SELECT DISTINCT d.seq FROM delivery_more x INDEXED BY delivery_redirected JOIN delivery d ON d.id = x.origin
+WHERE x.origin IS NOT NULL LIMIT :limit;
 
 -- name: seq_matches
 SELECT 1 FROM message m

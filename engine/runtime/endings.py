@@ -1,0 +1,204 @@
+"""What each attempt at a delivery comes to: decided by the policy, put on record, told to those who wait for it.
+
+Invariants:
+
+- a delivery is recorded as `delivered` only after the sink said Delivered for it;
+- each end is recorded once, in the order of the ends, and never dropped (`committer`);
+- a watcher's defect undoes nothing of what the receiver has done.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from engine.model.envelope import Delivery, DeliveryResult
+from engine.model.ids import ChannelName, DeliveryId, DestinationName
+from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
+from engine.ports.clock import Clock
+from engine.ports.meter import LaneMeter
+from engine.runtime.committer import Committer
+from engine.runtime.gate import Gate
+from engine.runtime.policy import Done, Next, Policy, Retry, SetAside, Stop, after, word
+from engine.runtime.tasks import describe
+
+log = logging.getLogger("segmill.lane")
+
+MOST_NOTE = 300
+MOST_ANSWER_BYTES = 4096
+
+DONE = Done()
+FROM_THE_START = DeliveryId(0)
+
+
+class LaneWatcher(Protocol):
+    """Who must know how deliveries of a lane end: senders may wait for it."""
+
+    def ending(self, delivery: Delivery, outcome: Outcome, result: DeliveryResult) -> bool:
+        """A delivery ends, and `result` will say so; may add to it. True: somebody waits for its record."""
+        ...
+
+    def recorded(self, delivery_id: DeliveryId) -> None:
+        """That is on stable storage."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class LaneSettings:
+    """A destination's settings as its lane needs them.
+
+    `is_keyed`: order is kept within the key that each delivery was stored with, else over the whole destination.
+    `keyed_from`: deliveries with a smaller id were stored under another order, and go first, one by one.
+    `per_s`: how many messages may leave in a second, 0 for as many as can.
+    """
+
+    channel: ChannelName
+    destination: DestinationName
+    policy: Policy
+    window: int = 1
+    is_keyed: bool = False
+    keyed_from: DeliveryId = FROM_THE_START
+    per_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """`channel/destination`."""
+        return f"{self.channel}/{self.destination}"
+
+
+class Endings:
+    """Decides on the outcomes of one lane's attempts and has them recorded.
+
+    `recorded` is told of each delivery's end, and in a keyed lane of each failed attempt, once that is on stable
+    storage. `unrecorded` holds the ended deliveries of which that cannot be said yet.
+    """
+
+    def __init__(
+        self,
+        settings: LaneSettings,
+        committer: Committer,
+        clock: Clock,
+        meter: LaneMeter,
+        recorded: Callable[[DeliveryId], None],
+    ) -> None:
+        self._settings = settings
+        self._committer = committer
+        self._clock = clock
+        self._meter = meter
+        self._on_recorded = recorded
+        self.unrecorded: set[DeliveryId] = set()
+        self._first_try: dict[DeliveryId, int] = {}
+        self.watcher: LaneWatcher | None = None
+        self.gate: Gate | None = None
+        self.is_down = False
+        self.last_note = ""
+
+    def settle(self, delivery: Delivery, outcome: Outcome, *, more: bool) -> Next:
+        """Record what an attempt came to. `more`: something behind it waits for the record.
+
+        Done and SetAside are the delivery's end; after Retry and Stop it is still the lane's.
+        """
+        if isinstance(outcome, Delivered) and not self.is_down:
+            # Nearly always: nothing to decide and nobody to tell.
+            delivery_id = delivery.id
+            if self._first_try:
+                self._first_try.pop(delivery_id, None)
+            self.last_note = ""
+            result = DeliveryResult(
+                delivery_id, "delivered", delivery.attempts + 1, self._clock.now_us(), 0, "delivered", outcome.note
+            )
+            self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result), more)
+            return DONE
+        policy = self._settings.policy
+        attempts = delivery.attempts + 1
+        now_us = self._clock.now_us()
+        since_us = self._first_try.setdefault(delivery.id, now_us)
+        jitter = int.from_bytes(self._clock.random_bytes(2)) / 65536 if not isinstance(outcome, Delivered) else 0.0
+        step = after(outcome, policy, attempts, (now_us - since_us) / 1_000_000, jitter)
+        self._note(outcome)
+        result = DeliveryResult(delivery.id, "queued", attempts, now_us, code=_code(outcome), note=self.last_note)
+        if isinstance(outcome, (Refused, Unanswered)):
+            result.answer = outcome.answer[:MOST_ANSWER_BYTES]
+        match step:
+            case Done():
+                result.state = "delivered"
+            case SetAside(state=state):
+                result.state = state
+                log.warning(
+                    "%s: message %d %s after %d attempt(s): %s",
+                    self._settings.name,
+                    delivery.seq,
+                    state,
+                    attempts,
+                    self.last_note,
+                )
+            case Retry(delay_s=delay_s):
+                # A peer that cannot be reached is no fault of this key: it waits at the gate with all the others.
+                if not (self._settings.is_keyed and isinstance(outcome, Unreachable)):
+                    result.next_at_us = now_us + int(delay_s * 1_000_000)
+            case Stop():
+                log.error("%s stopped at message %d: %s", self._settings.name, delivery.seq, self.last_note)
+        if result.state == "queued":
+            delivery.attempts = attempts
+            delivery.next_at_us = result.next_at_us
+            done = partial(self._on_recorded, delivery.id) if self._settings.is_keyed else None
+            self._committer.record(result, done, urgent=False)
+            return step
+        del self._first_try[delivery.id]
+        self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result), more)
+        return step
+
+    def cut_off(self, delivery: Delivery) -> None:
+        """The engine stops and cannot wait for the answer: the receiver may have it, and may get it again."""
+        note = "the engine stopped before the answer came"
+        now_us = self._clock.now_us()
+        result = DeliveryResult(delivery.id, "queued", delivery.attempts + 1, now_us, code="unanswered", note=note)
+        self._committer.record(result, None, urgent=False)
+
+    def _somebody_waits(self, delivery: Delivery, outcome: Outcome, result: DeliveryResult) -> bool:
+        """Tell the watcher. Its defect must not undo what the receiver has done: the end is recorded without it."""
+        assert self.watcher is not None
+        try:
+            return self.watcher.ending(delivery, outcome, result)
+        except Exception as error:  # noqa: BLE001 - the edge of one message: its sender is not told, its delivery is done
+            log.error(
+                "%s: the sender of message %d cannot be told: %s", self._settings.name, delivery.seq, describe(error)
+            )
+            result.ack_code, result.ack = "", b""
+            return False
+
+    def _end(self, result: DeliveryResult, urgent: bool, more: bool) -> None:
+        """A delivery has come to its end: record that, at once if the next one must wait for it."""
+        unrecorded = self.unrecorded
+        unrecorded.add(result.delivery_id)
+        urgent = urgent or (more and len(unrecorded) >= self._settings.window)
+        self._committer.record(result, partial(self._recorded, result.delivery_id), urgent=urgent)
+
+    def _recorded(self, delivery_id: DeliveryId) -> None:
+        """The end of one delivery is on stable storage."""
+        self._on_recorded(delivery_id)
+        if self.watcher is not None:
+            try:
+                self.watcher.recorded(delivery_id)
+            except Exception as error:  # noqa: BLE001 - it must not silence what the same commit recorded for others
+                log.error("%s: the sender of a message cannot be told: %s", self._settings.name, describe(error))
+
+    def _note(self, outcome: Outcome) -> None:
+        """Log when the destination goes down and when it is back, and nothing in between."""
+        self.last_note = "" if isinstance(outcome, Delivered) else outcome.note[:MOST_NOTE]
+        down = isinstance(outcome, (Unreachable, Unanswered)) if self.gate is None else self.gate.is_down
+        if down != self.is_down:
+            self.is_down = down
+            self._meter.connected(not down)
+            if down:
+                log.warning("%s is down: %s; what comes for it waits", self._settings.name, self.last_note)
+            else:
+                log.warning("%s is back", self._settings.name)
+
+
+def _code(outcome: Outcome) -> str:
+    """The word kept with the attempt: the ACK code where there was one."""
+    if isinstance(outcome, Refused):
+        return f"{outcome.ack_code} {outcome.hl7_code}".rstrip()
+    return word(outcome)
