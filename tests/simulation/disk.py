@@ -9,7 +9,7 @@ sync SQLite showed nothing of the rows, and they were there after a restart: rel
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,11 +17,21 @@ from typing import Any, Protocol
 
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.model.envelope import Batch, Committed, Delivery
-from engine.model.ids import DeliveryId, DestinationName, MessageSeq
-from engine.model.states import DeliveryState
+from engine.model.envelope import Batch, Committed
+from engine.model.ids import MessageSeq
+from engine.model.states import MessageState
 from engine.ports.clock import Clock
-from engine.ports.store import CommitUnknown, Prune, Pruned, Store, StoreBusy, StoreFull
+from engine.ports.operations import Change, Changed
+from engine.ports.store import (
+    CommitUnknown,
+    Prune,
+    Pruned,
+    Store,
+    StoreBusy,
+    StoredDelivery,
+    StoreFull,
+    StoreQueries,
+)
 from tests.simulation.loop import OWNER, Killed, Loop, Process
 
 
@@ -38,14 +48,16 @@ class Faults:
     """That the process is killed while it commits on the loop."""
 
 
+Read = Callable[[MessageSeq], tuple[MessageState, list[StoredDelivery]] | None]
+"""A stored message's state and its deliveries with their bytes."""
+
+
 class Witness(Protocol):
     """Who is told of what is durable."""
 
     def committed(self, batch: Batch, committed: Committed) -> None: ...
 
-    def moved(self, ids: Sequence[DeliveryId], to: DeliveryState) -> None: ...
-
-    def added(self, deliveries: Sequence[Delivery]) -> None: ...
+    def operated(self, change: Change, changed: Changed, read: Read) -> None: ...
 
 
 class Disk:
@@ -144,6 +156,7 @@ class TappedStore:
         self._disk = disk
         self._inner = inner
         self._broken = ""
+        self._queries: StoreQueries | None = None
         self.is_gone = False
         self.was_closed = False
 
@@ -160,6 +173,8 @@ class TappedStore:
 
     def close(self, *, clean: bool = True) -> None:
         if not self.is_gone:
+            if self._queries is not None:
+                self._queries.close()
             self._inner.close(clean=clean)
             self.was_closed = True
 
@@ -214,19 +229,19 @@ class TappedStore:
         disk.loop.note("disk: a commit of unknown outcome")
         raise CommitUnknown(self._broken)
 
-    def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
+    def operate(self, change: Change) -> Changed:
         self._check()
         self._fail()
-        moved: int = self._inner.move_deliveries(ids, to, note)
-        self._disk.witness.moved(ids, to)
-        return moved
+        changed: Changed = self._inner.operate(change)
+        self._disk.witness.operated(change, changed, self._read)
+        return changed
 
-    def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
-        self._check()
-        self._fail()
-        added = self._inner.add_deliveries(seq, destinations)
-        self._disk.witness.added(added)
-        return added
+    def _read(self, seq: MessageSeq) -> tuple[MessageState, list[StoredDelivery]] | None:
+        """A message and its deliveries as they are now."""
+        if self._queries is None:
+            self._queries = self._inner.queries()
+        message = self._queries.message(seq)
+        return None if message is None else (message.state, list(self._queries.deliveries(seq, bodies=True)))
 
     def prune(self, order: Prune) -> Pruned:
         self._check()
@@ -328,6 +343,3 @@ class Job:
         if self.error is not None:
             raise self.error
         return self.value
-
-
-Files = Mapping[str, bytes]

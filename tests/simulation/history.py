@@ -9,7 +9,7 @@ import asyncio
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,10 +25,12 @@ import engine.runtime.lookout
 from engine.adapters.sinks.mllp import MllpSink
 from engine.app import Engine, EngineFailed
 from engine.config.kinds import Kinds
-from engine.model.ids import DestinationName, MessageSeq
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_steps
-from engine.ports.store import Store
+from engine.ports.control import By, Order, OrderRefused
+from engine.ports.operations import ACT_FROM, INTAKE
+from engine.ports.store import Store, StoreError
 from engine.runtime.committer import Committer
 from tests.runtime.parts import CountingMeter
 from tests.simulation.disk import Disk, Executor, Faults, SqliteDisk
@@ -151,6 +153,33 @@ def draw_swarm(rng: Random) -> Swarm:
     )
 
 
+def draw_order(rng: Random, model: Model, site: Site) -> Order:
+    """What a person asks for, wisely or not."""
+    action: Any = rng.choice(
+        ("release", "release", "resend", "reprocess", "discard", "retry", "hold", "skip", "redirect", "pause", "resume")
+    )
+    key = By(key=f"key {rng.randrange(4)}") if rng.random() < 0.2 else By()
+    rows = list(model.by_seq.values())
+    if action in ("release", "resend", "reprocess", "discard") and (
+        (rows and rng.random() < 0.8) or action == "resend"
+    ):
+        seqs = [MessageSeq(row.seq) for row in rng.sample(rows, min(len(rows), rng.choice((1, 1, 3, 10))))]
+        to = None
+        if action == "resend" and rng.random() < 0.5:
+            to = [DestinationName(rng.choice(site.targets).name)]
+        return Order(action, key, messages=seqs, destinations=to)
+    if action in ("pause", "resume", "reprocess", "discard"):
+        action = action if action in ("pause", "resume") else "retry"
+        names = (
+            [INTAKE] if action != "retry" and rng.random() < 0.2 else [DestinationName(rng.choice(site.targets).name)]
+        )
+        return Order(action, key, lanes=[(ChannelName("adt"), name) for name in names])
+    known = [owed for owed in model.owed.values() if owed.state in ACT_FROM[action]]
+    picked = sorted(rng.sample(known, min(len(known), rng.choice((1, 2, 8)))), key=lambda owed: owed.id)
+    redirected = DestinationName(rng.choice(site.targets).name) if action == "redirect" else None
+    return Order(action, key, deliveries=[(owed.id, owed.state) for owed in picked], to=redirected)
+
+
 class SimulatedEngine(Engine):
     """The engine on a simulated disk and network, without its admin port."""
 
@@ -198,17 +227,22 @@ class SimulatedEngine(Engine):
 
     def _watch(self, name: str, lane: Any) -> None:
         model = self._history.model
-        offer, reread = lane.offer, lane.reread
+        reread, pause, resume = lane.reread, lane.pause, lane.resume
 
-        def offering(delivery: Any) -> None:
+        def rereading(**options: Any) -> None:
             model.told(name)
-            offer(delivery)
+            reread(**options)
 
-        def rereading() -> None:
-            model.told(name)
-            reread()
+        def pausing() -> None:
+            model.lanes[name].is_paused = True
+            pause()
 
-        lane.offer, lane.reread = offering, rereading
+        def resuming() -> None:
+            model.lanes[name].is_paused = False
+            resume()
+
+        lane.reread, lane.pause, lane.resume = rereading, pausing, resuming
+        model.lanes[name].is_paused = lane.is_paused
 
 
 class History:
@@ -378,31 +412,23 @@ class History:
         if engine is None or process is None or not rows or not hasattr(engine, "control"):
             return
         rng = self.rng
-        seqs = [MessageSeq(row.seq) for row in rng.sample(rows, min(len(rows), rng.choice((1, 1, 3))))]
-        what = rng.choice(("release", "release", "resend", "reprocess", "discard"))
-        self.loop.note("-- a person: %s %s", what, seqs)
-        self.loop.spawn(process, self._act(engine, what, seqs), "person")
+        order = draw_order(rng, self.model, self.site)
+        self.loop.note("-- a person: %s", order)
+        self.loop.spawn(process, self._act(engine, order), "person")
 
-    async def _act(self, engine: SimulatedEngine, what: str, seqs: Sequence[MessageSeq]) -> None:
+    async def _act(self, engine: SimulatedEngine, order: Order) -> None:
         process = OWNER.get()
         if not engine._channels or engine._committer is None:
             return
-        control = engine.control
         try:
-            if what == "resend":
-                names: list[DestinationName] | None = None
-                if self.rng.random() < 0.5:
-                    names = [DestinationName(self.rng.choice(self.site.targets).name)]
-                await control.resend(seqs, names)
-            elif what == "discard":
-                await control.discard(seqs, "simulated")
-            else:
-                await getattr(control, what)(seqs)
+            await engine.control.operate(order)
+        except OrderRefused as refused:
+            self.loop.note("-- refused: %s", refused.sentence)
+        except StoreError as error:
+            self.loop.note("-- not done: %s", error)
         except Exception as error:
-            from engine.ports.store import CommitUnknown
-
-            if not isinstance(error, CommitUnknown) and not process.is_dead:
-                self.model.breach(f"{what} raised {type(error).__name__}: {error}")
+            if not process.is_dead:
+                self.model.breach(f"{order.action} raised {type(error).__name__}: {error}")
 
     # -- and is well again ----------------------------------------------------------------------
 
@@ -423,15 +449,17 @@ class History:
         if self.process is not None:
             self.process.left = -1
 
-    def _release_stopped(self) -> None:
-        """A person lets lanes that stand still go on."""
+    def _let_go_on(self) -> None:
+        """A person lets go on what stands still for a person."""
         engine, process = self.engine, self.process
         if engine is None or process is None:
             return
         for channel in engine._channels.values():
             for lane in channel.lanes.values():
                 if lane.state == "stopped" and lane.head is not None:
-                    self.loop.spawn(process, self._act(engine, "release", [lane.head]), "person")
+                    self.loop.spawn(process, self._act(engine, Order("release", messages=[lane.head])), "person")
+        if paused := [(pause.channel, pause.destination) for pause in engine.control.operator.pauses]:
+            self.loop.spawn(process, self._act(engine, Order("resume", lanes=paused)), "person")
 
     async def _direct(self) -> None:
         """From the beginning to the end."""
@@ -445,8 +473,7 @@ class History:
             if self.loop.now_us > deadline_us:
                 model.breach(f"all is well, and these still wait: {', '.join(model.waits()[:5])}")
                 break
-            if any(target.can_stop for target in self.site.targets):
-                self._release_stopped()
+            self._let_go_on()
             await asyncio.sleep(0.1)
         self.is_over = True
         if self.process is not None:

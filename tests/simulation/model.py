@@ -13,6 +13,8 @@ from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery
 from engine.model.ids import DeliveryId
 from engine.model.outcome import Delivered, Outcome, Unreachable
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.operations import ACT_FROM, ACT_TO, Change, Changed
+from tests.simulation.disk import Read
 from tests.simulation.loop import Loop
 from tests.simulation.sites import Site, Target
 
@@ -87,6 +89,7 @@ class Lane:
     """Durably queued by a person's word, and the lane has not been told."""
     in_hand: list[DeliveryId] = field(default_factory=list)
     sure: dict[DeliveryId, bool] = field(default_factory=dict)
+    is_paused: bool = False
 
 
 class Model:
@@ -126,6 +129,7 @@ class Model:
             lane.fresh.clear()
             lane.in_hand = []
             lane.sure.clear()
+            lane.is_paused = False
         for owed in self.owed.values():
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
@@ -213,10 +217,13 @@ class Model:
         for delivery in deliveries:
             if delivery.id in self.owed:
                 continue
-            owed = Owed(delivery.id, row.seq, str(delivery.destination), delivery.body)
-            self.owed[owed.id] = owed
-            self.by_body.setdefault((owed.to, owed.body), []).append(owed)
-            self.lanes[owed.to].queued[owed.id] = owed
+            self._owe_one(row, delivery.id, str(delivery.destination), delivery.body)
+
+    def _owe_one(self, row: Row, id_: DeliveryId, to: str, body: bytes) -> Owed:
+        owed = self.owed[id_] = Owed(id_, row.seq, to, body)
+        self.by_body.setdefault((to, body), []).append(owed)
+        self.lanes[to].queued[id_] = owed
+        return owed
 
     def _is_now(self, owed: Owed, state: DeliveryState) -> None:
         owed.state = state
@@ -227,22 +234,50 @@ class Model:
             lane.queued.pop(owed.id, None)
             owed.was_aside = owed.was_aside or state != "delivered"
 
-    def moved(self, ids: Sequence[DeliveryId], to: DeliveryState) -> None:
-        for id_ in ids:
-            owed = self.owed[id_]
-            self.loop.note("disk: a person makes delivery %d to %s %s", id_, owed.to, to)
-            if owed.state != to:
-                self._is_now(owed, to)
-                owed.was_aside = True
-                if to == "queued":
-                    self.lanes[owed.to].fresh.add(id_)
-                    self.lanes[owed.to].tried.discard(id_)
+    def operated(self, change: Change, changed: Changed, read: Read) -> None:
+        """A person has done something, and it is durable."""
+        for pause in change.pauses:
+            self.loop.note("disk: %s is paused", pause.destination or "the intake")
+        touched = {seq for _, seq, _, _ in changed.touched}
+        again = {item.seq: item for item in change.reprocessed}
+        for seq in sorted(touched | set(again) | {resend.seq for resend in change.resends}):
+            found, row = read(seq), self.by_seq.get(seq)
+            if found is None or row is None:
+                self.breach(f"message {seq} is gone, or nobody sent it")
+                continue
+            row.state, deliveries = found
+            if seq in again and row.state not in (row.item.state, "discarded"):
+                self.breach(f"message {seq} is {row.state} after a person's word, not {row.item.state}")
+            made: list[tuple[str, bytes]] = []
+            for stored in deliveries:
+                owed = self.owed.get(stored.id)
+                if owed is None:
+                    assert stored.body is not None
+                    owed = self._owe_one(row, stored.id, str(stored.destination), stored.body)
+                    owed.was_aside = True
+                    self.lanes[owed.to].fresh.add(owed.id)
+                    made.append((owed.to, owed.body))
+                    self.loop.note("disk: a person queues delivery %d of message %d to %s", owed.id, seq, owed.to)
+                elif owed.state != stored.state:
+                    self._moved(change, owed, stored.state)
+            if seq in again and row.state == "processed" and made != row.item.bodies:
+                self.breach(f"message {seq} goes to {[name for name, _ in made]} again")
+            if any(body not in {body for _, body in row.item.bodies} for _, body in made):
+                self.breach(f"message {seq} leaves as something else than it is")
 
-    def added(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            self.loop.note("disk: a person sends message %d to %s again", delivery.seq, delivery.destination)
-            self._owe(self.by_seq[delivery.seq], [delivery])
-            self.lanes[str(delivery.destination)].fresh.add(delivery.id)
+    def _moved(self, change: Change, owed: Owed, to: DeliveryState) -> None:
+        self.loop.note("disk: a person makes delivery %d to %s %s", owed.id, owed.to, to)
+        act = change.act
+        if act is None or to != ACT_TO[act] or owed.state not in ACT_FROM[act]:
+            self.breach(f"delivery {owed.id} goes from {owed.state} to {to} by {change.action}")
+        lane = self.lanes[owed.to]
+        if owed.id in lane.in_hand or owed.id in lane.ended:
+            self.breach(f"delivery {owed.id} is moved to {to} while {owed.to} has it in hand")
+        self._is_now(owed, to)
+        owed.was_aside = True
+        if to == "queued":
+            lane.fresh.add(owed.id)
+            lane.tried.discard(owed.id)
 
     def told(self, to: str) -> None:
         """The lane knows that its queue changed."""
@@ -298,6 +333,8 @@ class Model:
             self.breach(
                 f"{to} sends on while {len(lane.ended)} ends are not durable, and its window is {lane.target.window}"
             )
+        if lane.is_paused:
+            self.breach(f"{to} sends while it is paused")
         if lane.in_hand:
             self.breach(f"two calls of the sink of {to} at a time")
         before: set[DeliveryId] = set()
