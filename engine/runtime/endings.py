@@ -15,7 +15,7 @@ from typing import Protocol
 
 from engine.model.envelope import Delivery, DeliveryResult
 from engine.model.ids import ChannelName, DeliveryId, DestinationName
-from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
+from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
 from engine.runtime.committer import Committer
@@ -148,6 +148,22 @@ class Endings:
         del self._first_try[delivery.id]
         self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result), more)
         return step
+
+    def tried(self, delivery: Delivery, outcome: Outcome) -> None:
+        """It goes again behind another that is tried again; what may have reached its receiver is on record."""
+        if isinstance(outcome, (Unreachable, Unsendable)):
+            return
+        delivery.attempts += 1
+        result = DeliveryResult(
+            delivery.id,
+            "queued",
+            delivery.attempts,
+            self._clock.now_us(),
+            code=_code(outcome),
+            note=outcome.note[:MOST_NOTE],
+            answer=outcome.answer[:MOST_ANSWER_BYTES],
+        )
+        self._committer.record(result, None, urgent=False)
 
     def cut_off(self, delivery: Delivery) -> None:
         """The engine stops and cannot wait for the answer: the receiver may have it, and may get it again."""

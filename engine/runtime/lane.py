@@ -219,10 +219,11 @@ class Lane:
             if not self._in_hand:
                 self.state = "paused" if self.is_paused else "waiting"
             return None
+        window = self._window
         if self._stopped:
+            window.load()  # after a reread, too, it is known what the lane stands still at: a release names it
             self.state = "stopped"
             return None
-        window = self._window
         if not window.load():
             self.state = "idle"
             return window.wait_s()
@@ -301,6 +302,7 @@ class Lane:
             # Once one must be tried again, what came behind it in the batch keeps its place behind it,
             # but for what the sink did deliver: that is done. (In a lane with keys, a batch has each key once.)
             if back and in_order and not isinstance(outcome, Delivered):
+                self._ends.tried(delivery, outcome)
                 back.append(delivery)
                 continue
             step = self._ends.settle(delivery, outcome, more=more)

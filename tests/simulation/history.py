@@ -143,7 +143,7 @@ def draw_swarm(rng: Random) -> Swarm:
         number,
         crashes,
         rng.choice((0, 0, 0, 1, 2)),
-        rng.choice((0, 0, 2, 6)),
+        rng.choice((0, 0, 2, 6, 15)),
         rng.choice((0, 0, 1, 3)),
         faults,
         weather,
@@ -163,6 +163,9 @@ def draw_order(rng: Random, model: Model, site: Site) -> Order:
     if action in ("release", "resend", "reprocess", "discard") and (
         (rows and rng.random() < 0.8) or action == "resend"
     ):
+        if action == "release" and rng.random() < 0.7:
+            aside = {owed.seq for owed in model.owed.values() if owed.state in ACT_FROM["release"]}
+            rows = [row for row in rows if row.seq in aside] or rows
         seqs = [MessageSeq(row.seq) for row in rng.sample(rows, min(len(rows), rng.choice((1, 1, 3, 10))))]
         to = None
         if action == "resend" and rng.random() < 0.5:
@@ -242,7 +245,6 @@ class SimulatedEngine(Engine):
             resume()
 
         lane.reread, lane.pause, lane.resume = rereading, pausing, resuming
-        model.lanes[name].is_paused = lane.is_paused
 
 
 class History:

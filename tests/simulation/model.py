@@ -36,6 +36,8 @@ class Item:
     yes: int = 0
     no: int = 0
     unanswered: int = 0
+    refused_at: set[int] = field(default_factory=set)
+    """When those came in that were answered with a no, as what is good can only be when it is not stored."""
 
     @property
     def is_settled(self) -> bool:
@@ -107,6 +109,8 @@ class Model:
         self.takes: dict[str, list[tuple[bytes, int]]] = {}
         """What came in on each connection, by its address, and when."""
         self.breaches: list[str] = []
+        self.paused: set[str] = set()
+        """Destinations that a person has paused, durably; '' is the intake."""
         self.wall_ahead_us = 0
         self.counts: Counter[str] = Counter()
         self._got = 0
@@ -129,7 +133,7 @@ class Model:
             lane.fresh.clear()
             lane.in_hand = []
             lane.sure.clear()
-            lane.is_paused = False
+            lane.is_paused = lane.target.name in self.paused
         for owed in self.owed.values():
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
@@ -156,6 +160,8 @@ class Model:
             if row.state != "rejected":
                 self._check_window(row)
                 self._check_order(row)
+                if row.received_at_us in item.refused_at:
+                    self.breach(f"{item.control_id} was refused, and is stored")
                 self.rows.setdefault(item, []).append(row)
             expected: MessageState = item.state
             if expected != "rejected" and self.site.when_stored:
@@ -164,6 +170,8 @@ class Model:
             self._owe(row, deliveries)
         for again, deliveries in zip(batch.reprocessed, committed.released, strict=True):
             row = self.by_seq[again.seq]
+            if row.state == "received":
+                self._check_turn(row)
             row.state = again.state
             self.loop.note("disk: message %d is %s, deliveries %s", row.seq, row.state, _ids(deliveries))
             if again.state != "discarded":
@@ -203,6 +211,13 @@ class Model:
             ):
                 self.breach(f"message {row.seq} came before message {other.seq} on its connection")
 
+    def _check_turn(self, row: Row) -> None:
+        """What was answered when it was stored is processed in the order of receipt."""
+        for seq, other in self.by_seq.items():
+            if seq < row.seq and other.state == "received":
+                self.breach(f"message {row.seq} is processed before message {seq}")
+                return
+
     def _check_result(
         self, row: Row, expected: MessageState, state: MessageState, deliveries: Sequence[DraftDelivery]
     ) -> None:
@@ -238,6 +253,10 @@ class Model:
         """A person has done something, and it is durable."""
         for pause in change.pauses:
             self.loop.note("disk: %s is paused", pause.destination or "the intake")
+            self.paused.add(str(pause.destination))
+        for pause in change.resumes:
+            self.loop.note("disk: %s is resumed", pause.destination or "the intake")
+            self.paused.discard(str(pause.destination))
         touched = {seq for _, seq, _, _ in changed.touched}
         again = {item.seq: item for item in change.reprocessed}
         for seq in sorted(touched | set(again) | {resend.seq for resend in change.resends}):
@@ -302,6 +321,10 @@ class Model:
             self._check_yes(item, took_us, ack)
         else:
             item.no += 1
+            if item.kind == "good":
+                item.refused_at.add(took_us)
+                if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
+                    self.breach(f"{item.control_id} is refused, and stored")
             if item.kind == "good" and b"207" not in ack:
                 self.breach(f"{item.control_id} is refused without a reason")
 

@@ -108,7 +108,7 @@ def site(number: int) -> Site:
         )
         targets.append(target)
         if is_group:
-            way = f"group: {{at_once: {at_once}, linger: {rng.choice((0.0, 0.0, 0.05))}}}"
+            way = f"group: {{at_once: {at_once}, linger: {rng.choice((0.0, 0.05, 0.2))}}}"
         else:
             way = (
                 f"mllp: {{host: r, port: {target.port}, ack_timeout: 300ms, connect_timeout: 200ms, "

@@ -407,6 +407,8 @@ class MemoryStore:
             at_us = 0 if to == "queued" else self._clock.now_us()
             for row in moving:
                 self._keep_last_attempt(row)
+                if to == "queued":
+                    self._rows.mark_overtaken(row)
                 row.stored = replace(
                     row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
                 )
