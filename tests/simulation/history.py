@@ -223,7 +223,13 @@ class SimulatedEngine(Engine):
                 model.take(reply.peer, payload)
                 take(payload, reply)
 
-            receiver.take = taking  # type: ignore[method-assign]
+            committed = receiver.committed
+
+            def hearing(waiting: Any, seq: MessageSeq, deliveries: Any, committed: Any = committed) -> None:
+                model.learned(seq)
+                committed(waiting, seq, deliveries)
+
+            receiver.take, receiver.committed = taking, hearing  # type: ignore[method-assign]
         for channel in self._channels.values():
             for name, lane in channel.lanes.items():
                 self._watch(str(name), lane)

@@ -55,6 +55,8 @@ class Row:
     state: MessageState
     ack: bytes
     code: str
+    learned_us: int = 0
+    """When the engine heard that it is durable; 0: it has not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +143,11 @@ class Model:
     def take(self, peer: str, payload: bytes) -> None:
         """A whole block came in over this connection."""
         self.takes.setdefault(peer, []).append((payload, self.loop.now_us + self.wall_ahead_us))
+
+    def learned(self, seq: int) -> None:
+        """The engine has heard that this message is durable."""
+        if (row := self.by_seq.get(seq)) is not None:
+            row.learned_us = self.loop.now_us + self.wall_ahead_us
 
     # -- what is durable ------------------------------------------------------------------------
 
@@ -334,7 +341,13 @@ class Model:
             return
         rows = self.rows.get(item, [])
         window_us = self.site.window_us
-        covering = [row for row in rows if took_us - window_us <= row.received_at_us <= took_us]
+        # What is sent again while the first is on its way to the disk has its answer with that one.
+        covering = [
+            row
+            for row in rows
+            if took_us - window_us <= row.received_at_us <= took_us
+            or (row.received_at_us <= took_us <= row.learned_us)
+        ]
         if not rows:
             self.breach(f"{item.control_id} is acknowledged and not on stable storage")
         elif not covering:

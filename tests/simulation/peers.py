@@ -138,6 +138,8 @@ class Sender:
         self._repeats: list[tuple[int, Item, bool]] = []
         """(when, what, exactly then)."""
         self._wire: Wire | None = None
+        self._not_before_us = 0
+        """After a no: nothing is sent again at once."""
 
     def start(self) -> None:
         self._loop.spawn(self.process, self._run(), self.name)
@@ -191,6 +193,8 @@ class Sender:
         draw = self._rng.random
         habits = self.habits
         await self._due_repeats(wire)
+        if self._not_before_us > self._loop.now_us and not wire.outstanding:
+            await self._sleep(self._not_before_us - self._loop.now_us)
         while self._items and len(wire.outstanding) < habits.depth and not wire.is_lost:
             item = self._items.popleft()
             data = framed(item.payload)
@@ -263,6 +267,7 @@ class Sender:
         self.wake.set()
         if not item.is_settled:
             self._items.append(item)
+            self._not_before_us = self._loop.now_us + 20_000 + int(self._rng.random() * 300_000)
         elif code == "AA" and not self.is_calm and self._rng.random() < self.habits.again:
             self._repeat(item)
 
