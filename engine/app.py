@@ -26,10 +26,9 @@ from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
-from engine.model.envelope import Delivery
-from engine.model.ids import ChannelName, DestinationName
+from engine.model.ids import ChannelName
 from engine.pipeline.answer import APP_ACK, AnswerSettings
-from engine.pipeline.compile import compile_channel
+from engine.pipeline.compile import CompiledChannel, compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.source import SourceUnavailable
@@ -43,7 +42,7 @@ from engine.runtime.drift import channel_drift
 from engine.runtime.fragments import start_fragments
 from engine.runtime.inlet import TellingReceiver
 from engine.runtime.intake import Receiver
-from engine.runtime.lane import Lane, LaneSettings
+from engine.runtime.lane import Lane
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
 from engine.runtime.past import PastChannels
@@ -54,7 +53,17 @@ from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import MakeReceiver, RunningSource, shared_places
 from engine.runtime.tasks import Tasks, describe
 from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
-from engine.wiring import StepTimer, back_to_the_sender, connections_possible, in_words, listener_settings, policy_of
+from engine.wiring import (
+    StepTimer,
+    back_to_the_sender,
+    connections_possible,
+    guard,
+    in_words,
+    lane_settings,
+    listener_settings,
+    offering,
+    show_hours,
+)
 
 log = logging.getLogger("segmill")
 
@@ -160,7 +169,7 @@ class Engine:
         self.control = EngineControl(self._channels, committer, self._queries, self._clock)
         self.control.operator.load_pauses(self._store.pauses())
         self.control.operator.past = PastChannels(self._queries, self._kinds, self._limits, self._substituted)
-        committer.on_redirected = self._offer_redirected
+        committer.on_redirected = offering(self._channels)
         return committer
 
     def _make_store(self) -> Store:
@@ -191,11 +200,11 @@ class Engine:
         version = self._store.channel_version(loaded.name, loaded.files)
         ack = loaded.file.ack
         lanes = [
-            self._open_lane(loaded, name, destination, committer)
+            self._open_lane(loaded, name, destination, committer, compiled)
             for name, destination in loaded.file.destinations.items()
         ]
         if ack.connect_back is not None:
-            lanes.append(self._open_lane(loaded, APP_ACK, back_to_the_sender(ack.connect_back), committer))
+            lanes.append(self._open_lane(loaded, APP_ACK, back_to_the_sender(ack.connect_back), committer, compiled))
         isolated = Worker(loaded, self._limits) if compiled.isolated else None
         meter = self.meter.channel(loaded.name)
         asked = loaded.file.validation
@@ -252,24 +261,25 @@ class Engine:
             if end is not None:
                 raise end
 
-    def _open_lane(self, loaded: LoadedChannel, name: str, destination: Destination, committer: Committer) -> Lane:
+    def _open_lane(
+        self,
+        loaded: LoadedChannel,
+        name: str,
+        destination: Destination,
+        committer: Committer,
+        compiled: CompiledChannel,
+    ) -> Lane:
         sink = self._kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
             destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self._clock
         )
-        settings = LaneSettings(
-            loaded.name, DestinationName(name), policy_of(destination.policy), destination.policy.window
-        )
+        settings = lane_settings(compiled, name, destination.policy, self._settings.time_zone)
         # A sink that takes several at a time has a batch beyond the window in doubt when the engine dies.
         in_doubt = settings.window + sink.max_batch - 1
         self._store.lane_window(settings.channel, settings.destination, in_doubt)
         meter = self.meter.lane(loaded.name, name)
-        return Lane(settings, sink, self._queries, committer, self._clock, meter)
-
-    def _offer_redirected(self, deliveries: Sequence[Delivery]) -> None:
-        """What took over from another delivery goes to its lane."""
-        for delivery in deliveries:
-            if (channel := self._channels.get(delivery.channel)) is not None:
-                channel.offer([delivery])
+        lane = Lane(settings, sink, self._queries, committer, self._clock, meter)
+        guard(lane, self._clock)
+        return lane
 
     def _report_orphans(self) -> None:
         """What waits for a destination that no file names any more stays in the store, and is said at the start."""
@@ -421,6 +431,7 @@ class Engine:
         )
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
+        show_hours(self._channels, self.meter, self._clock)
         for depth in depths:
             if depth.channel in self._channels:
                 meter = self.meter.lane(depth.channel, depth.destination)

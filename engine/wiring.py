@@ -1,18 +1,35 @@
 """What the files of a site say, as the parts of the runtime want it."""
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from engine.adapters.tls import listen_context
+from engine.config.actions import ActionText
+from engine.config.actions import Rules as RuleTexts
 from engine.config.answers import ConnectBack
 from engine.config.entries import DeliveryPolicy, Destination
+from engine.config.hours import OpenHours, Timetable
 from engine.config.listen import ListenMllp
-from engine.ports.clock import Clock
-from engine.ports.meter import ChannelMeter
+from engine.model.envelope import Delivery, DraftDelivery
+from engine.model.ids import ChannelName, DestinationName
+from engine.pipeline.compile import CompiledChannel
+from engine.pipeline.outputs import CannotRewrite
+from engine.ports.clock import Clock, from_us
+from engine.ports.meter import ChannelMeter, Meter
+from engine.runtime.channels import RunningChannel
+from engine.runtime.circuit import Circuit
 from engine.runtime.connection import Connection
+from engine.runtime.endings import CannotTakeOver, LaneSettings, Redirecting
+from engine.runtime.gate import Hours
+from engine.runtime.lane import Lane
 from engine.runtime.listener import ListenerSettings
-from engine.runtime.policy import Policy
+from engine.runtime.policy import Action, Policy, Refusal, Rules, backoff
 from engine.runtime.release2 import CommittingConnection, StrictConnection
+
+MOST_SILENCES = 2
+"""Where several messages go at a time, so many in a row without an answer make a destination down."""
 
 
 class StepTimer:
@@ -50,15 +67,93 @@ def policy_of(policy: DeliveryPolicy) -> Policy:
     """A destination's choices as its lane needs them."""
     retry = policy.retry
     return Policy(
-        on_refused=policy.on_refused,
-        on_rejected=policy.on_rejected,
-        on_unanswered=policy.on_unanswered,
+        on_refused=_rules(policy.on_refused, "hold"),
+        on_rejected=_rules(policy.on_rejected, "retry"),
+        on_unanswered=_action(policy.on_unanswered),
+        on_unreachable=_action(policy.on_unreachable),
+        on_unsendable=_action(policy.on_unsendable),
         first_s=retry.first,
         most_s=retry.most,
         jitter=retry.jitter,
         most_attempts=retry.limit_attempts or 0,
         most_age_s=retry.limit_s or 0.0,
     )
+
+
+def _action(text: ActionText) -> Action:
+    return Action(
+        cast(Refusal, text.kind),
+        most_attempts=text.limit_attempts or 0,
+        most_age_s=text.limit_s or 0.0,
+        then=cast(Refusal, text.then),
+        to=DestinationName(text.destination) if text.destination else None,
+    )
+
+
+def _rules(rules: RuleTexts, otherwise: Refusal) -> Rules:
+    """`otherwise`: what the key says where nothing is written."""
+    default = _action(rules.otherwise) if rules.otherwise is not None else Action(otherwise)
+    return Rules(default, {code: _action(text) for code, text in rules.by_code.items()})
+
+
+def timetable_of(hours: OpenHours | None, site_zone: str | None) -> Timetable | None:
+    """When a destination is open, in its own time zone, the site's, or UTC."""
+    return None if hours is None else Timetable(hours.hours, str(hours.zone or site_zone or "UTC"))
+
+
+def lane_settings(compiled: CompiledChannel, name: str, policy: DeliveryPolicy, site_zone: str | None) -> LaneSettings:
+    """A destination of a channel, as its lane needs it."""
+    return LaneSettings(
+        compiled.name,
+        DestinationName(name),
+        policy_of(policy),
+        policy.window,
+        table=timetable_of(policy.open, site_zone),
+        redirected=redirecting(compiled),
+    )
+
+
+def guard(lane: Lane, clock: Clock, connections: int = 1) -> None:
+    """One circuit for all connections of a destination, and its hours before it."""
+    policy, table = lane.settings.policy, lane.settings.table
+
+    def backoff_s(failures: int) -> float:
+        return backoff(policy, failures, int.from_bytes(clock.random_bytes(2)) / 65536)
+
+    circuit = Circuit(backoff_s, patience=1 if connections == 1 else MOST_SILENCES)
+    lane.guard(circuit if table is None else Hours(table, circuit, clock), circuit)
+
+
+def offering(channels: Mapping[ChannelName, RunningChannel]) -> Callable[[Sequence[Delivery]], None]:
+    """Gives deliveries that took over from others to their lanes."""
+
+    def offer(deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if (channel := channels.get(delivery.channel)) is not None:
+                channel.offer([delivery])
+
+    return offer
+
+
+def show_hours(channels: Mapping[ChannelName, RunningChannel], meter: Meter, clock: Clock) -> None:
+    """Which destinations are open now, to the metrics."""
+    now = from_us(clock.now_us())
+    for channel in channels.values():
+        for name, lane in channel.lanes.items():
+            if lane.settings.table is not None:
+                meter.lane(channel.name, name).open(lane.settings.table.is_open(now))
+
+
+def redirecting(compiled: CompiledChannel) -> Redirecting:
+    """What a destination of this channel gets when it takes over from another."""
+
+    def redirected(delivery: Delivery, to: DestinationName) -> DraftDelivery:
+        try:
+            return compiled.for_another(delivery.body, delivery.destination, to)
+        except CannotRewrite as error:
+            raise CannotTakeOver(error.reason) from None
+
+    return redirected
 
 
 def back_to_the_sender(connect_back: ConnectBack) -> Destination:

@@ -13,9 +13,10 @@ from typing import Final
 
 import uvicorn
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
-from engine.adapters.control_socket import listen_privately
+from engine.adapters.control_socket import listen_privately, peer_name
 from engine.ports.control import Control
 
 log = logging.getLogger("segmill.admin")
@@ -149,12 +150,22 @@ class _Server(uvicorn.Server):
             await self._leaving.wait()
 
 
+class _NamedPeer(H11Protocol):
+    """HTTP over the control socket, where the client of a request is the user at the other end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family == getattr(socket, "AF_UNIX", None):
+            self.client = (peer_name(connection), 0)
+
+
 def _server(routes: list[Route]) -> _Server:
     """Uvicorn without logs of its own, sockets and signals being ours."""
     return _Server(
         uvicorn.Config(
             application(routes),
-            http="h11",
+            http=_NamedPeer,
             ws="none",
             lifespan="off",
             log_config=None,

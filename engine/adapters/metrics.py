@@ -216,7 +216,15 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         labels=by_lane,
     )
     connected = GaugeMetricFamily(
-        "segmill_destination_connected", "1 while the destination is connected.", labels=by_lane
+        "segmill_destination_connected", "0 while the destination is down, and 1 otherwise.", labels=by_lane
+    )
+    is_open = GaugeMetricFamily(
+        "segmill_destination_open", "0 outside of the destination's hours, and 1 otherwise.", labels=by_lane
+    )
+    redirects = CounterMetricFamily(
+        "segmill_redirected_deliveries",
+        "Deliveries that the destination's policy gave to another destination.",
+        labels=by_lane,
     )
     paused = GaugeMetricFamily("segmill_queue_paused", "1 while a person has paused the destination.", labels=by_lane)
     for key, numbers in lanes.items():
@@ -230,7 +238,9 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         oldest_us = numbers.oldest_us
         oldest.add_metric(key, max(0.0, now_s - oldest_us / 1e6) if oldest_us else 0.0)
         connected.add_metric(key, int(numbers.is_connected))
-    yield from (outcomes, seconds, depth, oldest, connected, paused)
+        is_open.add_metric(key, int(numbers.is_open))
+        redirects.add_metric(key, numbers.redirects)
+    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, paused)
 
 
 def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:

@@ -183,7 +183,17 @@ class ChannelNumbers:
 class LaneNumbers:
     """The counters of one destination: `ports.meter.LaneMeter`."""
 
-    __slots__ = ("held", "is_connected", "is_paused", "oldest_us", "outcomes", "queued", "seconds")
+    __slots__ = (
+        "held",
+        "is_connected",
+        "is_open",
+        "is_paused",
+        "oldest_us",
+        "outcomes",
+        "queued",
+        "redirects",
+        "seconds",
+    )
 
     def __init__(self) -> None:
         self.outcomes = Counts(ATTEMPT_OUTCOMES)
@@ -191,7 +201,9 @@ class LaneNumbers:
         self.queued = 0
         self.held = 0
         self.oldest_us = 0
-        self.is_connected = False
+        self.is_connected = True
+        self.is_open = True
+        self.redirects = 0
         self.is_paused = False
 
     def attempt(self, outcome: str, seconds: float) -> None:
@@ -208,6 +220,12 @@ class LaneNumbers:
 
     def paused(self, paused: bool) -> None:
         self.is_paused = paused
+
+    def open(self, is_open: bool) -> None:
+        self.is_open = is_open
+
+    def redirected(self) -> None:
+        self.redirects += 1
 
 
 class ListenerNumbers:

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.config.actions import ActionText
 from engine.config.answers import AckWhen
 from engine.config.base import ConfigModel, did_you_mean, nearest
 from engine.config.channel import ChannelFile
@@ -78,6 +79,7 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
     """Routes and destinations beside each other. `data` is the whole channel file."""
     destinations = data.value("destinations")
     named = [text for text, _ in texts if isinstance(text, DestinationText)]
+    taking_over = {text.destination for text, _ in texts if isinstance(text, ActionText)}
     if not isinstance(destinations, SourceDict):
         if destinations is not None or nearest("destinations", data):
             return []  # the finding is that there are none, or that the key is misspelt
@@ -101,7 +103,7 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
     return findings + [
         at(_place(name), "W141", f"no route goes to '{name.shown}'", "add a route, or remove the destination")
         for name in destinations
-        if name not in named and name not in meant and name not in misnamed
+        if name not in named and name not in taking_over and name not in meant and name not in misnamed
     ]
 
 
@@ -119,12 +121,14 @@ def check_options(channel: ChannelFile, places: Mapping[tuple[str | int, ...], P
 
 
 def _is_unknown(text: SourceText, destinations: SourceDict) -> bool:
-    return isinstance(text, AckWhen) and text.destination != "" and destinations.key(text.destination) is None
+    return (
+        isinstance(text, AckWhen | ActionText) and text.destination != "" and destinations.key(text.destination) is None
+    )
 
 
 def _no_destination(text: SourceText, destinations: SourceDict) -> ConfigFinding:
-    """Of delivered(x), where there is no x."""
-    assert isinstance(text, AckWhen)
+    """Of delivered(x) or redirect(x), where there is no x."""
+    assert isinstance(text, AckWhen | ActionText)
     place = _place(text, text.destination_column, len(text.destination))
     hint = did_you_mean(text.destination, destinations)
     return at(place, "E140", f"no destination is named '{text.destination}'", hint)

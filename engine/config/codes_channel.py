@@ -43,9 +43,37 @@ CHANNEL: Final[Stories] = MappingProxyType(
         ),
         "E140": Story(
             "a route to a destination that does not exist",
-            "Every route goes to a name under destinations of the same channel.",
+            "Every route goes to a name under destinations of the same channel, and so does redirect(x).",
             "Correct the name, or add the destination.",
             "routes: [{to: riss}]",
+        ),
+        "E180": Story(
+            "redirects that go in a circle",
+            "A destination's policy may have another one take over what does not arrive, and that one a third. If "
+            "the last gives them back to the first, a message that nobody takes would go round for ever.",
+            "Let the last of them hold or skip what does not arrive there.",
+            "on_unreachable: redirect(spare)      # and spare redirects here",
+        ),
+        "E181": Story(
+            "a redirect to a destination that cannot be given the message",
+            "What takes over gets what the first was to get. HL7 is written anew for another charset or format; "
+            "JSON and XML stay what they are, and the other destination asks for, or can carry, something else.",
+            "Give both destinations the same format.",
+            "format: json",
+        ),
+        "E182": Story(
+            "a redirect where somebody waits for this very destination",
+            "With ack.when delivered(x) senders are told what x answered, and an application acknowledgement goes "
+            "to its sender alone: nothing can take over from these.",
+            "Take hold, skip or retry there.",
+            "ack: {when: delivered(ris)}      # and ris redirects",
+        ),
+        "W183": Story(
+            "hours of a destination without a time zone",
+            "Neither 'open' names a zone, nor does the site's time_zone: the hours are read in UTC, which moves "
+            "against the clock on the wall twice a year in most places.",
+            "Write time_zone in segmill.yaml, such as Europe/Berlin; UTC where that is meant.",
+            "open: 22:00-06:00",
         ),
         "W141": Story(
             "a destination that no route goes to",

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema, core_schema
 
+from engine.config.actions import ActionText, NoRetryText, RefusedRules, RejectedRules, Rules, one
 from engine.config.base import ConfigModel, Reading, did_you_mean
 from engine.config.charsets import TargetCharset, Unencodable
 from engine.config.finding import BadValue, ConfigFinding, Position, at
+from engine.config.hours import OpenField
 from engine.config.kinds import forms_of
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
@@ -139,7 +141,8 @@ class Retry(ConfigModel):
     """When a delivery that did not arrive is tried again: after `first`, then twice as long each time, up to `most`.
 
     Each wait is shortened by up to `jitter`. `limit` is when the delivery is given to a person
-    (held): `none`, a number of attempts, or a time since the first.
+    (held): `none`, a number of attempts, or a time since the first. A person's release begins anew, a restart does
+    not; time in which the destination is closed does not count.
     """
 
     first: Duration = Field(default=1.0, description="The first wait")
@@ -183,10 +186,15 @@ class Retry(ConfigModel):
 class DeliveryPolicy(ConfigModel):
     """What every destination may have beside its sink.
 
-    `on_refused`: an answer about the content, AE or CR: the same message comes to the same end.
-    `on_rejected`: AR or CE, which may be about anything else and may pass later. For both: `hold` sets the message
-    aside for a person and goes on with the next; `retry` sends it again, later; `skip` gives it up;
-    `stop` lets the lane stand still until a person releases it. `on_unanswered`: sent, and no answer came.
+    `on_refused`: an answer about the content, AE or CR, or an AR or CE whose ERR code speaks of it (100 to 104, 198,
+    200 to 205): the same message comes to the same end. `on_rejected`: any other AR or CE, which may pass later.
+    `on_unanswered`: sent, and no answer came. `on_unreachable`: no connection, so it was not sent. `on_unsendable`:
+    the message cannot go this way at all. Each is an action: `hold` sets the message aside for a person and goes on
+    with the next; `retry` sends it again, later, by `retry`; `retry(3)` and `retry(2h)` have a limit of their own,
+    after which it is held, or as `retry(2h) then skip` says; `skip` gives it up; `stop` lets the lane stand still
+    until a person releases it; `redirect(x)` has destination x take over. The first two may say it by code, where an
+    ERR code goes before AE and its like: `{"204, 205": skip, AE: retry(3), otherwise: hold}`.
+    `open`: hours in which anything is sent; outside of them messages wait.
     `window`: how many completion marks may be unsynced, which is how many duplicates a power cut can cause
     (reliability.md section 0 item 7; hl7.md item 19).
     `charset`: what the receiver reads, by its name in HL7 table 0211. Messages are written in it, and MSH-18 and
@@ -197,14 +205,17 @@ class DeliveryPolicy(ConfigModel):
     a `convert` step says.
     """
 
-    on_refused: Literal["hold", "retry", "skip", "stop"] = Field(
-        default="hold", description="What AE and CR of the receiver come to"
+    on_refused: RefusedRules = Field(default=one("hold"), description="What AE and CR of the receiver come to")
+    on_rejected: RejectedRules = Field(default=one("retry"), description="What AR and CE of the receiver come to")
+    on_unanswered: ActionText = Field(default=ActionText("retry"), description="What no answer in time comes to")
+    on_unreachable: ActionText = Field(
+        default=ActionText("retry"), description="What a receiver that cannot be reached comes to"
     )
-    on_rejected: Literal["hold", "retry", "skip", "stop"] = Field(
-        default="retry", description="What AR and CE of the receiver come to"
+    on_unsendable: NoRetryText = Field(
+        default=NoRetryText("hold"), description="What a message comes to that cannot go this way"
     )
-    on_unanswered: Literal["retry", "hold"] = Field(default="retry", description="What no answer in time comes to")
     retry: Retry = Field(default_factory=Retry, description="When it is tried again")
+    open: OpenField = Field(default=None, description="When it is sent to; without it always")
     window: int = Field(
         default=1, ge=1, le=1000, description="How many deliveries may be repeated after a power cut, for speed"
     )
@@ -222,6 +233,13 @@ class DeliveryPolicy(ConfigModel):
         "lanes": "every destination is one lane, in order of receipt",
         "rate": "a destination is sent to as fast as it answers",
     }
+
+    @property
+    def actions(self) -> tuple[tuple[str, ActionText], ...]:
+        """Every action that may be taken, with the key it stands under."""
+        rules: list[tuple[str, Rules]] = [("on_refused", self.on_refused), ("on_rejected", self.on_rejected)]
+        alone = [(key, getattr(self, key)) for key in ("on_unanswered", "on_unreachable", "on_unsendable")]
+        return (*((key, action) for key, rule in rules for action in rule.actions), *alone)
 
     @field_validator("format")
     @classmethod

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from engine.config.base import ConfigModel
 from engine.config.finding import BadValue
+from engine.config.hours import ZoneText
 from engine.config.listen import is_loopback
 from engine.config.retention import SiteRetention
 from engine.config.types import FolderText
@@ -79,6 +80,9 @@ class SiteSettings(ConfigModel):
         WithJsonSchema({"anyOf": [{"const": "off"}, AdminPort.model_json_schema()]}),
     ] = Field(default_factory=AdminPort, description="Metrics and probes over TCP, or off")
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
+    time_zone: ZoneText | None = Field(
+        default=None, description="The time zone of `open` hours, such as Europe/Berlin; without it UTC"
+    )
     limits: Limits = Field(default_factory=Limits, description="Bounds of the whole engine")
     workers: Workers = Field(default_factory=Workers, description="Processes for python steps")
     retention: SiteRetention = Field(

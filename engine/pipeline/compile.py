@@ -20,7 +20,7 @@ from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
-from engine.pipeline.outputs import Targets, deliveries_of, forms_of
+from engine.pipeline.outputs import Targets, deliveries_of, for_another, forms_of
 from engine.pipeline.own_code import OwnCode
 from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
@@ -159,6 +159,11 @@ class CompiledChannel:
             else:
                 stop = Stop("filtered", (NO_ROUTE,))
         return Result(stop.kind, [], (*run.findings, *stop.findings))
+
+    def for_another(self, body: bytes, before: DestinationName, to: DestinationName) -> DraftDelivery:
+        """What `to` gets when it takes a delivery over from `before`. Raises CannotRewrite."""
+        made = for_another(body, self.fallback_charset, before, to, self._targets, self._forms)
+        return DraftDelivery(to, made)
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
         if self._targets or self._forms or run.form != "hl7":

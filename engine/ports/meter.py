@@ -42,7 +42,17 @@ class LaneMeter(Protocol):
 
     def depth(self, queued: int, held: int, oldest_us: int) -> None: ...
 
-    def connected(self, up: bool) -> None: ...
+    def connected(self, up: bool) -> None:
+        """False while the destination is down."""
+        ...
+
+    def open(self, is_open: bool) -> None:
+        """False outside of the hours that the destination has."""
+        ...
+
+    def redirected(self) -> None:
+        """One more message that another destination takes over."""
+        ...
 
     def paused(self, paused: bool) -> None:
         """Whether a person has paused the destination."""

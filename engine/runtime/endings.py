@@ -13,14 +13,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from engine.model.envelope import Delivery, DeliveryResult
+from engine.config.hours import Timetable
+from engine.model.envelope import Delivery, DeliveryResult, DraftDelivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
-from engine.ports.clock import Clock
+from engine.ports.clock import Clock, from_us
 from engine.ports.meter import LaneMeter
+from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.gate import Gate
-from engine.runtime.policy import Done, Next, Policy, Retry, SetAside, Stop, after, word
+from engine.runtime.policy import (
+    MOST_REDIRECTS,
+    Done,
+    Next,
+    Policy,
+    Redirect,
+    Retry,
+    SetAside,
+    Stop,
+    after,
+    passes_on,
+    unreachable_action,
+    word,
+)
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.lane")
@@ -44,13 +59,27 @@ class LaneWatcher(Protocol):
         ...
 
 
+class CannotTakeOver(Exception):
+    """Another destination cannot be given the message. The text is for people and holds nothing of the message."""
+
+
+Redirecting = Callable[[Delivery, DestinationName], DraftDelivery]
+"""What another destination of the channel is to get in place of a delivery; raises CannotTakeOver."""
+
+
+def the_same_bytes(delivery: Delivery, to: DestinationName) -> DraftDelivery:
+    """For destinations that are written to alike."""
+    return DraftDelivery(to, None)
+
+
 @dataclass(slots=True, frozen=True)
 class LaneSettings:
     """A destination's settings as its lane needs them.
 
     `is_keyed`: order is kept within the key that each delivery was stored with, else over the whole destination.
     `keyed_from`: deliveries with a smaller id were stored under another order, and go first, one by one.
-    `per_s`: how many messages may leave in a second, 0 for as many as can.
+    `per_s`: how many messages may leave in a second, 0 for as many as can. `table`: when it is open; a retry's limit
+    does not run while it is closed. `redirected`: what the destinations that its policy names are to get.
     """
 
     channel: ChannelName
@@ -60,6 +89,8 @@ class LaneSettings:
     is_keyed: bool = False
     keyed_from: DeliveryId = FROM_THE_START
     per_s: float = 0.0
+    table: Timetable | None = None
+    redirected: Redirecting = the_same_bytes
 
     @property
     def name(self) -> str:
@@ -88,38 +119,101 @@ class Endings:
         self._meter = meter
         self._on_recorded = recorded
         self.unrecorded: set[DeliveryId] = set()
-        self._first_try: dict[DeliveryId, int] = {}
+        self._tried: dict[DeliveryId, tuple[float, float]] = {}
+        """Of those that are tried again: when we first saw them so (monotonic), and how old their first try was."""
         self.watcher: LaneWatcher | None = None
         self.gate: Gate | None = None
+        self.circuit: Circuit | None = None
         self.is_down = False
         self.last_note = ""
 
     def settle(self, delivery: Delivery, outcome: Outcome, *, more: bool) -> Next:
         """Record what an attempt came to. `more`: something behind it waits for the record.
 
-        Done and SetAside are the delivery's end; after Retry and Stop it is still the lane's.
+        Done, SetAside and Redirect are the delivery's end; after Retry and Stop it is still the lane's.
         """
         if isinstance(outcome, Delivered) and not self.is_down:
             # Nearly always: nothing to decide and nobody to tell.
             delivery_id = delivery.id
-            if self._first_try:
-                self._first_try.pop(delivery_id, None)
+            if self._tried:
+                self._tried.pop(delivery_id, None)
             self.last_note = ""
             result = DeliveryResult(
-                delivery_id, "delivered", delivery.attempts + 1, self._clock.now_us(), 0, "delivered", outcome.note
+                delivery_id,
+                "delivered",
+                delivery.attempts + 1,
+                self._clock.now_us(),
+                0,
+                "delivered",
+                outcome.note,
+                outcome.answer[:MOST_ANSWER_BYTES],
             )
             self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result), more)
             return DONE
-        policy = self._settings.policy
         attempts = delivery.attempts + 1
         now_us = self._clock.now_us()
-        since_us = self._first_try.setdefault(delivery.id, now_us)
+        is_first = not delivery.since_us
+        if is_first:
+            delivery.since_us, delivery.counted_from = now_us, delivery.attempts
         jitter = int.from_bytes(self._clock.random_bytes(2)) / 65536 if not isinstance(outcome, Delivered) else 0.0
-        step = after(outcome, policy, attempts, (now_us - since_us) / 1_000_000, jitter)
+        step = after(
+            outcome,
+            self._settings.policy,
+            attempts - delivery.counted_from,
+            self._age_s(delivery, now_us),
+            jitter,
+            redirects=delivery.redirects,
+            down_s=self._down_s(),
+            failures=self.circuit.failures if self.circuit is not None else 0,
+        )
         self._note(outcome)
         result = DeliveryResult(delivery.id, "queued", attempts, now_us, code=_code(outcome), note=self.last_note)
-        if isinstance(outcome, (Refused, Unanswered)):
+        if isinstance(outcome, (Delivered, Refused, Unanswered)):
             result.answer = outcome.answer[:MOST_ANSWER_BYTES]
+        return self._carry_out(step, delivery, outcome, result, is_first=is_first, more=more)
+
+    def passes_on(self) -> bool:
+        """Whether what waits for a destination that is down goes elsewhere now, untried."""
+        if self.circuit is None or not self.circuit.is_down:
+            return False
+        return passes_on(unreachable_action(self._settings.policy), self._down_s(), self.circuit.failures)
+
+    def pass_on(self, delivery: Delivery, *, more: bool) -> Next:
+        """A delivery that is not tried, as its destination is down: what the policy says of that."""
+        outcome = Unreachable(f"not tried: {self.last_note or 'the destination is down'}"[:MOST_NOTE])
+        action = unreachable_action(self._settings.policy)
+        step: Next = SetAside("held")
+        if action.to is not None and delivery.redirects < MOST_REDIRECTS:
+            step = Redirect(action.to)
+        result = DeliveryResult(
+            delivery.id, "queued", delivery.attempts, self._clock.now_us(), code="unreachable", note=outcome.note
+        )
+        return self._carry_out(step, delivery, outcome, result, is_first=False, more=more)
+
+    def _down_s(self) -> float:
+        """For how long the destination has been down."""
+        return self.circuit.down_s(self._clock.monotonic()) if self.circuit is not None else 0.0
+
+    def _age_s(self, delivery: Delivery, now_us: int) -> float:
+        """How long the delivery has been tried, as its limits count it.
+
+        The wall clock says it over a restart, and else the monotonic one: a wall clock that jumps must not use a
+        limit up (reliability.md R13). Time in which the destination was closed does not count.
+        """
+        now_s = self._clock.monotonic()
+        seen_s, age_s = self._tried.setdefault(delivery.id, (now_s, max(0, now_us - delivery.since_us) / 1_000_000))
+        age_s += now_s - seen_s
+        if self._settings.table is None:
+            return age_s
+        return min(age_s, self._settings.table.open_s(from_us(delivery.since_us), from_us(now_us)))
+
+    def _carry_out(
+        self, step: Next, delivery: Delivery, outcome: Outcome, result: DeliveryResult, *, is_first: bool, more: bool
+    ) -> Next:
+        """Put the step into the record of the attempt, and say what people should know of it."""
+        attempts, now_us = result.attempts, result.at_us
+        if isinstance(step, Redirect):
+            step = self._redirect(step.to, delivery, result)
         match step:
             case Done():
                 result.state = "delivered"
@@ -131,22 +225,28 @@ class Endings:
                     delivery.seq,
                     state,
                     attempts,
-                    self.last_note,
+                    result.note,
                 )
+            case Redirect():
+                result.state = "redirected"
+                self._meter.redirected()
             case Retry(delay_s=delay_s):
                 # A peer that cannot be reached is no fault of this key: it waits at the gate with all the others.
                 if not (self._settings.is_keyed and isinstance(outcome, Unreachable)):
                     result.next_at_us = now_us + int(delay_s * 1_000_000)
             case Stop():
-                log.error("%s stopped at message %d: %s", self._settings.name, delivery.seq, self.last_note)
+                log.error("%s stopped at message %d: %s", self._settings.name, delivery.seq, result.note)
         if result.state == "queued":
             delivery.attempts = attempts
             delivery.next_at_us = result.next_at_us
+            if is_first:
+                result.since_us = delivery.since_us
             done = partial(self._on_recorded, delivery.id) if self._settings.is_keyed else None
             self._committer.record(result, done, urgent=False)
             return step
-        del self._first_try[delivery.id]
-        self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result), more)
+        self._tried.pop(delivery.id, None)
+        tell = self.watcher is not None and not isinstance(step, Redirect)
+        self._end(result, tell and self._somebody_waits(delivery, outcome, result), more)
         return step
 
     def tried(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -164,6 +264,16 @@ class Endings:
             answer=outcome.answer[:MOST_ANSWER_BYTES],
         )
         self._committer.record(result, None, urgent=False)
+
+    def _redirect(self, to: DestinationName, delivery: Delivery, result: DeliveryResult) -> Redirect | SetAside:
+        """Make what the other destination gets; where that cannot be, a person must look."""
+        try:
+            result.redirect = self._settings.redirected(delivery, to)
+        except CannotTakeOver as error:
+            result.note = f"{result.note}; it cannot go to {to}: {error}"[:MOST_NOTE]
+            return SetAside("held")
+        result.note = f"{result.note}; sent to {to} instead"[:MOST_NOTE] if result.note else f"sent to {to} instead"
+        return Redirect(to)
 
     def cut_off(self, delivery: Delivery) -> None:
         """The engine stops and cannot wait for the answer: the receiver may have it, and may get it again."""

@@ -5,10 +5,11 @@ every key of a dead peer would fail by itself, each with its own wait. So while 
 time tries it (a probe), and the others wait for what comes of that.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
-from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
+from engine.config.hours import Timetable
+from engine.model.outcome import Outcome
+from engine.ports.clock import Clock, from_us
 
 
 class Gate(Protocol):
@@ -17,6 +18,11 @@ class Gate(Protocol):
     @property
     def is_down(self) -> bool:
         """Whether the destination is taken to be out of reach."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why nothing may leave now, for people; '' where the last attempt's note says it, or nothing is to be said."""
         ...
 
     def wait_s(self, now_s: float) -> float | None:
@@ -40,56 +46,57 @@ class Gate(Protocol):
         ...
 
 
-class OneProbe:
-    """Closes when the peer cannot be reached, and then lets one send at a time through.
+LOOK_AGAIN_S = 60.0
+"""A closed destination is looked at so often, whatever was worked out before: the wall clock may be set meanwhile."""
 
-    After a connection that could not be made (Unreachable) the next try waits, longer each time (`backoff_s` of
-    the number of failures in a row). A message that was sent and not answered (Unanswered) may be at fault itself:
-    so the next try, with another key, is at once, and only when that fails as well does the destination count as
-    down. Any answer of the receiver opens the gate.
+
+class Hours(Gate):
+    """Lets nothing leave while the destination is closed, and asks `inner` while it is open.
+
+    Wall time, looked at before each send and at least once a minute (reliability.md R13). What is under way when it
+    closes ends as it would have.
     """
 
-    def __init__(self, backoff_s: Callable[[int], float]) -> None:
-        self._backoff_s = backoff_s
-        self._failures = 0
-        self._not_before = 0.0
-        self._under_way = 0
+    def __init__(self, table: Timetable, inner: Gate, clock: Clock) -> None:
+        self._table = table
+        self._inner = inner
+        self._clock = clock
 
     @property
     def is_down(self) -> bool:
-        return self._not_before > 0
+        return self._inner.is_down
+
+    @property
+    def why(self) -> str:
+        now = from_us(self._clock.now_us())
+        if self._table.is_open(now):
+            return self._inner.why
+        opens = self._table.opens_next(now)
+        if opens is None:
+            return "closed, and not to open within two weeks"
+        return f"closed until {self._table.shown(opens)}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the clock says so now."""
+        return self._table.is_open(from_us(self._clock.now_us()))
 
     def wait_s(self, now_s: float) -> float | None:
-        if not self._failures:
-            return 0
-        if self._under_way:
-            return None
-        return max(0.0, self._not_before - now_s)
+        now = from_us(self._clock.now_us())
+        if self._table.is_open(now):
+            return self._inner.wait_s(now_s)
+        opens = self._table.opens_next(now)
+        left_s = LOOK_AGAIN_S if opens is None else (opens - now).total_seconds()
+        return min(LOOK_AGAIN_S, max(0.001, left_s))
 
     def leaving(self) -> None:
-        self._under_way += 1
+        self._inner.leaving()
 
     def ended(self, outcome: Outcome, now_s: float) -> None:
-        self._under_way -= 1
-        match outcome:
-            case Delivered() | Refused():
-                self._failures = 0
-                self._not_before = 0.0
-            case Unreachable():
-                self._fail(now_s, self._failures + 1)
-            case Unanswered():
-                self._fail(now_s, self._failures)
-            case Unsendable():
-                pass  # it never left
-
-    def _fail(self, now_s: float, failures: int) -> None:
-        self._failures += 1
-        if failures:
-            self._not_before = max(self._not_before, now_s + self._backoff_s(failures))
+        self._inner.ended(outcome, now_s)
 
     def cut_off(self) -> None:
-        self._under_way -= 1
+        self._inner.cut_off()
 
     def retry_now(self) -> None:
-        if self._not_before:
-            self._not_before = 1e-9  # in the past, and still down
+        self._inner.retry_now()

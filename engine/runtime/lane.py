@@ -25,10 +25,11 @@ from engine.model.outcome import Delivered, Outcome, Unanswered
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
 from engine.ports.sink import AnsweringSink, Sink
+from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
 from engine.runtime.gate import Gate
-from engine.runtime.policy import Done, SetAside, Stop, word
+from engine.runtime.policy import Done, Redirect, SetAside, Stop, word
 from engine.runtime.queue_window import FifoWindow, QueueReader, Window
 from engine.runtime.rate import Rate
 from engine.runtime.tasks import describe
@@ -71,6 +72,8 @@ class Lane:
         self._still = 0
         self._in_hand: set[DeliveryId] = set()
         self._let_go = asyncio.Event()
+        self._passes_on = False
+        """What waits goes elsewhere, untried: the destination is down, and its policy says so."""
         self.state = "idle"
 
     @property
@@ -92,12 +95,17 @@ class Lane:
 
     @property
     def last_note(self) -> str:
-        """What the last attempt that failed came to, '' after one that did not."""
-        return self._ends.last_note
+        """What the last attempt that failed came to, '' after one that did not; or why nothing may leave now."""
+        why = self._gate.why if self._gate is not None else ""
+        return why or self._ends.last_note
 
-    def guard(self, gate: Gate) -> None:
-        """Ask `gate` before each send from now on. To be called before the lane runs."""
+    def guard(self, gate: Gate, circuit: Circuit | None = None) -> None:
+        """Ask `gate` before each send from now on. To be called before the lane runs.
+
+        `circuit`: the part of it that knows for how long the destination has been down.
+        """
         self._gate = self._ends.gate = gate
+        self._ends.circuit = circuit
 
     def watch(self, watcher: LaneWatcher) -> None:
         """Tell `watcher` of each end; where the receiver's application answers after its CA, wait for that, too."""
@@ -206,7 +214,9 @@ class Lane:
         try:
             while not self._draining:
                 wait_s = self._wait_s()
-                if wait_s == 0:
+                if wait_s == 0 and self._passes_on:
+                    self._pass_on(self._window.take())
+                elif wait_s == 0:
                     await self._send(sink, self._window.take())
                 else:
                     await self._rest(wake, wait_s)
@@ -215,6 +225,7 @@ class Lane:
 
     def _wait_s(self) -> float | None:
         """0: send now. None: until woken. Else: seconds after which to look again."""
+        self._passes_on = False
         if self.is_paused or self._still:
             if not self._in_hand:
                 self.state = "paused" if self.is_paused else "waiting"
@@ -242,6 +253,9 @@ class Lane:
         """How long the gate and the rate hold back what could leave."""
         now_s = self._clock.monotonic()
         gate_s = self._gate.wait_s(now_s) if self._gate is not None else 0.0
+        if gate_s != 0 and self._ends.passes_on():
+            self._passes_on = True
+            return 0.0
         if gate_s is None:
             return None
         return max(gate_s, self._rate.wait_s(now_s) if self._rate is not None else 0.0)
@@ -306,9 +320,16 @@ class Lane:
                 back.append(delivery)
                 continue
             step = self._ends.settle(delivery, outcome, more=more)
-            if not isinstance(step, (Done, SetAside)):
+            if not isinstance(step, (Done, SetAside, Redirect)):
                 self._stopped = self._stopped or isinstance(step, Stop)
                 back.append(delivery)
         self._window.settled(batch, back)
         self._in_hand.difference_update(delivery.id for delivery in batch)
         self._let_go.set()
+
+    def _pass_on(self, batch: Sequence[Delivery]) -> None:
+        """Give what waits for a destination that is down to another."""
+        more = self._window.has_more
+        for delivery in batch:
+            self._ends.pass_on(delivery, more=more)
+        self._window.settled(batch, [])

@@ -20,7 +20,8 @@ from engine.adapters.control_client import AskFailed, ControlClient, NotRunning
 from engine.adapters.control_socket import connect
 from engine.adapters.metrics import PrometheusMeter
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
-from engine.ports.control import ActionReport, ChannelStatus, LaneStatus
+from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order
+from engine.ports.operations import Pause
 from engine.ports.store import StoreBusy
 
 
@@ -32,6 +33,7 @@ class StandIn:
         self.readiness = (True, "")
         self.failure: Exception | None = None
         self.blocker: asyncio.Event | None = None
+        self.by: list[By] = []
 
     async def _answer(self, *asked: Any) -> ActionReport:
         self.asked.append(asked)
@@ -48,17 +50,28 @@ class StandIn:
     async def ready(self) -> tuple[bool, str]:
         return self.readiness
 
-    async def release(self, seqs: Any) -> ActionReport:
+    async def release(self, seqs: Any, by: By) -> ActionReport:
+        self.by.append(by)
         return await self._answer("release", list(seqs))
 
-    async def resend(self, seqs: Any, destinations: Any) -> ActionReport:
+    async def resend(self, seqs: Any, destinations: Any, by: By) -> ActionReport:
+        self.by.append(by)
         return await self._answer("resend", list(seqs), destinations)
 
-    async def reprocess(self, seqs: Any) -> ActionReport:
+    async def reprocess(self, seqs: Any, by: By) -> ActionReport:
+        self.by.append(by)
         return await self._answer("reprocess", list(seqs))
 
-    async def discard(self, seqs: Any, reason: str) -> ActionReport:
+    async def discard(self, seqs: Any, reason: str, by: By) -> ActionReport:
+        self.by.append(by)
         return await self._answer("discard", list(seqs), reason)
+
+    async def operate(self, order: Order) -> ActionReport:
+        self.by.append(order.by)
+        return await self._answer("order", order)
+
+    async def paused(self) -> list[Pause]:
+        return [Pause(ChannelName("adt"), DestinationName("ris"), 1, "alice (uid 1000)", "RIS is moved")]
 
 
 class Rig:

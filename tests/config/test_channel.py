@@ -112,7 +112,7 @@ def test_where_messages_go_and_what_a_failure_comes_to(full: ChannelFile) -> Non
     ris = full.destinations["ris"]
     assert (ris.sink, ris.options.host, ris.options.ack_timeout) == ("mllp", "ris.local", 30)
     policy = ris.policy
-    assert (policy.on_refused, policy.on_rejected, policy.on_unanswered) == ("stop", "hold", "hold")
+    assert (str(policy.on_refused), str(policy.on_rejected), policy.on_unanswered) == ("stop", "hold", "hold")
     assert (policy.retry.first, policy.retry.most, policy.retry.jitter, policy.retry.limit_s) == (0.5, 120, 0.5, 86400)
     assert policy.window == 32
     assert full.destinations["archive"].sink == "file"
@@ -134,7 +134,8 @@ def test_the_defaults_keep_messages(load: Load, channel: str) -> None:
     assert file.ack.when == "processed"
     assert file.duplicates.window == 7 * 86400
     policy = file.destinations["archive"].policy
-    assert (policy.on_refused, policy.on_rejected, policy.on_unanswered) == ("hold", "retry", "retry")
+    assert (str(policy.on_refused), str(policy.on_rejected), policy.on_unanswered) == ("hold", "retry", "retry")
+    assert (policy.on_unreachable, policy.on_unsendable, policy.open) == ("retry", "hold", None)
     assert (policy.retry.limit_attempts, policy.retry.limit_s, policy.window) == (None, None, 1)
 
 

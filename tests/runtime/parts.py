@@ -130,6 +130,12 @@ class CountingMeter:
     def intake_paused(self, paused: bool) -> None:
         self.counts["intake paused", paused] += 1
 
+    def open(self, is_open: bool) -> None:
+        self.counts["open", is_open] += 1
+
+    def redirected(self) -> None:
+        self.counts["redirected",] += 1
+
     def connected(self, up: bool) -> None:
         self.counts["connected", up] += 1
 

@@ -19,6 +19,7 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
+from engine.runtime.policy import Action, Rules
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
 from tests.runtime.parts import ScriptedSink, turns, until
 from tests.runtime.wires import Wire
@@ -189,7 +190,8 @@ class TestSettings:
             (lane,) = site.running_channel().lanes.values()
             policy = lane.settings.policy
             assert lane.settings.window == 7
-            assert (policy.on_refused, policy.on_rejected, policy.on_unanswered) == ("skip", "stop", "hold")
+            assert (policy.on_refused, policy.on_rejected) == (Rules(Action("skip")), Rules(Action("stop")))
+            assert (policy.on_unanswered, policy.on_unreachable) == (Action("hold"), Action("retry"))
             assert (policy.first_s, policy.most_s, policy.jitter, policy.most_attempts) == (2.0, 9.0, 0.5, 5)
 
     async def test_what_may_be_repeated_after_a_crash_counts_a_batch_of_the_sink(self, site, monkeypatch) -> None:

@@ -34,6 +34,9 @@ class MemoryOperations:
 
     def operate(self, change: Change, now_us: int) -> Changed:
         """As OperationStore.operate. What may raise comes first, so that nothing has to be undone."""
+        by = change.by
+        for text in (by.actor, by.reason, by.scope, by.key, change.note):
+            text.encode("utf-8")  # as SQLite would
         tally = Tally(change.report)
         self._edit(change, tally)
         self._reprocess(change, tally)
