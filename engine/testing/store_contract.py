@@ -33,6 +33,7 @@ from engine.model.states import (
     IllegalMove,
     MessageState,
 )
+from engine.ports.operations import By, Change
 from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoredAttempt, StoreError, StoreInUse, StoreQueries
 
 LAB = ChannelName("lab")

@@ -345,8 +345,7 @@ class Model:
         covering = [
             row
             for row in rows
-            if took_us - window_us <= row.received_at_us <= took_us
-            or (row.received_at_us <= took_us <= row.learned_us)
+            if took_us - window_us <= row.received_at_us <= took_us or (row.received_at_us <= took_us <= row.learned_us)
         ]
         if not rows:
             self.breach(f"{item.control_id} is acknowledged and not on stable storage")
