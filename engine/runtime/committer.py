@@ -75,7 +75,7 @@ class Committer:
         self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         self._results: list[tuple[DeliveryResult, Recorded | None]] = []
         self._calls: list[Callable[[], None]] = []
-        self._asked: set[asyncio.Future[Any]] = set()
+        self._asked: dict[asyncio.Future[Any], None] = {}
         self._after: list[Callable[[], None]] = []
         self._busy = False
         self._settling = False
@@ -222,9 +222,12 @@ class Committer:
         if self._dead:
             question.set_exception(CommitUnknown("the store is gone"))
         else:
-            self._asked.add(question)
-            question.add_done_callback(self._asked.discard)
+            self._asked[question] = None
+            question.add_done_callback(self._answered)
         return question
+
+    def _answered(self, question: "asyncio.Future[Any]") -> None:
+        self._asked.pop(question, None)
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing runs."""

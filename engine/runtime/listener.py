@@ -82,8 +82,9 @@ class Listener:
         self.most_in_hand_bytes = max(2 * settings.max_message_bytes, 8 * 1024 * 1024)
         self.address = ""
         self._view = memoryview(bytearray(READ_BUFFER_BYTES))
-        self._connections: set[Connection] = set()
-        self._watched: set[Connection] = set()
+        # In dicts, for their order: what is done to all of them is done in the same order in each run.
+        self._connections: dict[Connection, None] = {}
+        self._watched: dict[Connection, None] = {}
         self._empty = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._stopping = False
@@ -163,7 +164,7 @@ class Listener:
         if not self.room.admit(connection):
             self._event(connection, "refused_limit", f"more than {self.room.most_connections} connections on all ports")
             return False
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._empty.clear()
         self._meter.connection_event(self.settings.name, "accepted")
         self._meter.connections(self.settings.name, len(self._connections))
@@ -221,9 +222,9 @@ class Listener:
     def gone(self, connection: Connection) -> None:
         """A connection ended."""
         self.count_ignored(connection)
-        self._watched.discard(connection)
+        self._watched.pop(connection, None)
         if connection in self._connections:
-            self._connections.discard(connection)
+            del self._connections[connection]
             if not self._connections:
                 self._empty.set()
             self._meter.connections(self.settings.name, len(self._connections))
@@ -243,7 +244,7 @@ class Listener:
 
     def watch(self, connection: Connection) -> None:
         """Look at this connection's clocks from now on."""
-        self._watched.add(connection)
+        self._watched[connection] = None
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -281,7 +282,7 @@ class Listener:
             self._event(connection, "idle", f"nothing came for {settings.idle_timeout_s:g} s")
             connection.close_when_answered()
         elif not (settings.idle_timeout_s or connection.mid_block_since or connection.write_blocked_since):
-            self._watched.discard(connection)
+            self._watched.pop(connection, None)
 
     def _event(self, connection: Connection, event: str, text: str) -> None:
         """Count always; log once per peer address and kind, so that a noisy peer cannot fill the disk."""

@@ -20,8 +20,11 @@ from typing import Any
 from unittest.mock import patch
 
 import engine.app
+import engine.runtime.backlog
 import engine.runtime.committer
 import engine.runtime.lookout
+import engine.runtime.queue_window
+import engine.runtime.retention
 from engine.adapters.sinks.mllp import MllpSink
 from engine.app import Engine, EngineFailed
 from engine.config.kinds import Kinds
@@ -32,6 +35,7 @@ from engine.ports.control import By, Order, OrderRefused
 from engine.ports.operations import ACT_FROM, INTAKE
 from engine.ports.store import Store, StoreError
 from engine.runtime.committer import Committer
+from engine.runtime.retention import Ages, Retention, ages
 from tests.runtime.parts import CountingMeter
 from tests.simulation.disk import Disk, Executor, Faults, SqliteDisk
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
@@ -78,6 +82,9 @@ class Swarm:
     moods: list[Mood]
     habits: list[Habits]
     most_tick_us: int
+    in_memory: int
+    """How many deliveries and stored messages the engine keeps in memory; the rest it reads from the store."""
+    prunes: bool
 
 
 @dataclass(slots=True)
@@ -150,6 +157,8 @@ def draw_swarm(rng: Random) -> Swarm:
         moods,
         habits,
         rng.choice((2, 20, 100)),
+        rng.choice((1000, 1000, 3, 8)),
+        rng.random() < 0.25,
     )
 
 
@@ -200,6 +209,13 @@ class SimulatedEngine(Engine):
 
     def _start_admin(self) -> None:
         """Nobody asks."""
+
+    def _make_retention(self) -> Retention:
+        assert self._committer is not None
+        kept: dict[ChannelName, Ages] = {}
+        if self._history.swarm.prunes:
+            kept = {ChannelName("adt"): ages((1.0, 1.5), self._history.site.window_us / 1e6)}
+        return Retention(kept, 0, self._committer, self._clock, self.meter)
 
     def _open_store(self) -> Committer:
         committer = super()._open_store()
@@ -266,6 +282,7 @@ class History:
         self.clock = Clock(self.loop, Random(self.rng.random()))
         self.model = Model(self.site, self.loop)
         self.model.wall_ahead_us = self.clock.wall_ahead_us
+        self.model.prunes = swarm.prunes
         self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)
         disk_rng = Random(self.rng.random())
         if sqlite is None:
@@ -372,6 +389,7 @@ class History:
         if process is not self.process:
             return
         self.engine = self.process = None
+        self.model.counts["killed"] += process.was_killed
         self.network.killed(process)
         self.disk.died()
         self.model.run_ended()
@@ -491,6 +509,9 @@ class History:
 
     def run(self) -> Outcome:
         loop, model = self.loop, self.model
+        for module in (engine.runtime.queue_window, engine.runtime.backlog):
+            module.MOST_IN_MEMORY = self.swarm.in_memory  # type: ignore[attr-defined]
+            module.LOAD_LIMIT = max(2, self.swarm.in_memory // 2)  # type: ignore[attr-defined]
         loop.at(START_US, loop.world, self._start_engine)
         self._plan()
         director = loop.world.context.copy().run(lambda: loop.create_task(self._direct(), name="director"))
@@ -559,6 +580,12 @@ def simulated() -> Iterator[None]:
             patch.object(engine.app, "compile_channel", compiled),
             patch.object(engine.app, "load_steps", cache(load_steps)),
             patch.object(engine.runtime.lookout, "time", steady),
+            patch.object(engine.runtime.queue_window, "MOST_IN_MEMORY", 1000),
+            patch.object(engine.runtime.queue_window, "LOAD_LIMIT", 256),
+            patch.object(engine.runtime.backlog, "MOST_IN_MEMORY", 1000),
+            patch.object(engine.runtime.backlog, "LOAD_LIMIT", 16),
+            patch.object(engine.runtime.retention, "FIRST_PASS_S", 0.5),
+            patch.object(engine.runtime.retention, "PASS_EVERY_S", 1.0),
         ):
             yield
     finally:

@@ -30,12 +30,14 @@ class Killed(BaseException):
 class Process:
     """Whose callbacks run in the order in which they were asked for."""
 
-    __slots__ = ("context", "is_dead", "left", "name", "ready", "tasks")
+    __slots__ = ("context", "is_dead", "left", "name", "ready", "tasks", "was_killed")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.ready: deque[asyncio.Handle] = deque()
         self.is_dead = False
+        self.was_killed = False
+        """By the history, and not because its work was done."""
         self.left = -1
         """Callbacks until it is killed; negative: it is not."""
         self.tasks: list[asyncio.Task[Any]] = []
@@ -240,6 +242,7 @@ class Loop(asyncio.AbstractEventLoop):
                 if process.left >= 0:
                     if process.left == 0:
                         self.note("-- %s is killed", process.name)
+                        process.was_killed = True
                         self.kill(process)
                         continue
                     process.left -= 1
@@ -252,6 +255,7 @@ class Loop(asyncio.AbstractEventLoop):
                 if self._doomed is not None:
                     doomed, self._doomed = self._doomed, None
                     self.note("-- %s is killed inside a commit", doomed.name)
+                    doomed.was_killed = True
                     self.kill(doomed)
                 self.now_us += 1 + int(draw() * tick)
                 self.steps += 1

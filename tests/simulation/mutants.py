@@ -257,6 +257,7 @@ def _unknown_is_no() -> Iterator[None]:
 
     def sure(self: Committer, work: Any, error: BaseException) -> None:
         if isinstance(error, CommitUnknown):
+            self._settling = True  # so that the answers leave before anything else happens
             self._refuse(work, error)
             self._run_after()
         failed(self, work, error)
