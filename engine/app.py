@@ -26,7 +26,7 @@ from engine.config.fragments import Batches
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite, load_site
-from engine.model.ids import ChannelName
+from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import CompiledChannel, compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
@@ -58,10 +58,14 @@ from engine.wiring import (
     back_to_the_sender,
     connections_possible,
     guard,
+    in_doubt,
     in_words,
     lane_settings,
     listener_settings,
     offering,
+    open_sinks,
+    order_of,
+    show_depths,
     show_hours,
 )
 
@@ -269,15 +273,13 @@ class Engine:
         committer: Committer,
         compiled: CompiledChannel,
     ) -> Lane:
-        sink = self._kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
-            destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self._clock
-        )
-        settings = lane_settings(compiled, name, destination.policy, self._settings.time_zone)
-        # A sink that takes several at a time has a batch beyond the window in doubt when the engine dies.
-        in_doubt = settings.window + sink.max_batch - 1
-        self._store.lane_window(settings.channel, settings.destination, in_doubt)
+        policy = destination.policy
+        sinks = open_sinks(self._kinds, loaded, name, destination, self._clock)
+        doubt, order = in_doubt(policy, sinks), order_of(loaded, policy)
+        first = self._store.lane_window(loaded.name, DestinationName(name), doubt, order)
+        settings = lane_settings(compiled, name, policy, self._settings.time_zone, first)
         meter = self.meter.lane(loaded.name, name)
-        lane = Lane(settings, sink, self._queries, committer, self._clock, meter)
+        lane = Lane(settings, sinks[0], self._queries, committer, self._clock, meter, sinks[1:])
         guard(lane, self._clock)
         return lane
 
@@ -432,10 +434,7 @@ class Engine:
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
         show_hours(self._channels, self.meter, self._clock)
-        for depth in depths:
-            if depth.channel in self._channels:
-                meter = self.meter.lane(depth.channel, depth.destination)
-                meter.depth(depth.queued, depth.held, depth.oldest_us)
+        show_depths(depths, self._channels, self.meter)
 
     def _show_room(self, has_room: bool) -> None:
         for receiver in self._receivers:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import cast
 
@@ -10,14 +11,19 @@ from engine.config.actions import ActionText
 from engine.config.actions import Rules as RuleTexts
 from engine.config.answers import ConnectBack
 from engine.config.entries import DeliveryPolicy, Destination
+from engine.config.expression import compile_value
 from engine.config.hours import OpenHours, Timetable
+from engine.config.kinds import Kinds
 from engine.config.listen import ListenMllp
+from engine.config.site import LoadedChannel
 from engine.model.envelope import Delivery, DraftDelivery
-from engine.model.ids import ChannelName, DestinationName
+from engine.model.ids import ChannelName, DeliveryId, DestinationName
 from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.outputs import CannotRewrite
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter, Meter
+from engine.ports.sink import Sink
+from engine.ports.store import LaneDepth
 from engine.runtime.channels import RunningChannel
 from engine.runtime.circuit import Circuit
 from engine.runtime.connection import Connection
@@ -29,7 +35,7 @@ from engine.runtime.policy import Action, Policy, Refusal, Rules, backoff
 from engine.runtime.release2 import CommittingConnection, StrictConnection
 
 MOST_SILENCES = 2
-"""Where several messages go at a time, so many in a row without an answer make a destination down."""
+"""Where other keys can go on, so many in a row without an answer make a destination down."""
 
 
 class StepTimer:
@@ -101,26 +107,58 @@ def timetable_of(hours: OpenHours | None, site_zone: str | None) -> Timetable | 
     return None if hours is None else Timetable(hours.hours, str(hours.zone or site_zone or "UTC"))
 
 
-def lane_settings(compiled: CompiledChannel, name: str, policy: DeliveryPolicy, site_zone: str | None) -> LaneSettings:
-    """A destination of a channel, as its lane needs it."""
+def open_sinks(kinds: Kinds, loaded: LoadedChannel, name: str, destination: Destination, clock: Clock) -> list[Sink]:
+    """The sinks of a destination, one for each of its connections."""
+    kind = kinds.sinks[destination.sink]
+    return [
+        kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+            destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock
+        )
+        for _ in range(destination.policy.lanes)
+    ]
+
+
+def in_doubt(policy: DeliveryPolicy, sinks: Sequence[Sink]) -> int:
+    """How many deliveries may have been sent and not recorded when the engine dies.
+
+    Nothing is sent while `window` ends are not recorded, and each connection has one call's worth on its way.
+    """
+    return policy.window - 1 + sum(sink.max_batch for sink in sinks)
+
+
+def order_of(loaded: LoadedChannel, policy: DeliveryPolicy) -> str:
+    """What makes the keys of a destination: the expression, and the tables that it looks into; '' for no keys."""
+    if policy.order_by is None:
+        return ""
+    tables = compile_value(str(policy.order_by), tables=loaded.tables).tables
+    return "; ".join([str(policy.order_by), *(f"{name} {blake2b(loaded.files[name]).hexdigest()}" for name in tables)])
+
+
+def lane_settings(
+    compiled: CompiledChannel, name: str, policy: DeliveryPolicy, site_zone: str | None, keyed_from: DeliveryId
+) -> LaneSettings:
+    """A destination of a channel, as its lane needs it. `keyed_from`: as the store said of its order."""
     return LaneSettings(
         compiled.name,
         DestinationName(name),
         policy_of(policy),
         policy.window,
+        is_keyed=policy.order_by is not None,
+        keyed_from=keyed_from,
+        per_s=policy.rate or 0.0,
         table=timetable_of(policy.open, site_zone),
         redirected=redirecting(compiled),
     )
 
 
-def guard(lane: Lane, clock: Clock, connections: int = 1) -> None:
+def guard(lane: Lane, clock: Clock) -> None:
     """One circuit for all connections of a destination, and its hours before it."""
     policy, table = lane.settings.policy, lane.settings.table
 
     def backoff_s(failures: int) -> float:
         return backoff(policy, failures, int.from_bytes(clock.random_bytes(2)) / 65536)
 
-    circuit = Circuit(backoff_s, patience=1 if connections == 1 else MOST_SILENCES)
+    circuit = Circuit(backoff_s, patience=MOST_SILENCES if lane.settings.is_keyed else 1)
     lane.guard(circuit if table is None else Hours(table, circuit, clock), circuit)
 
 
@@ -133,6 +171,19 @@ def offering(channels: Mapping[ChannelName, RunningChannel]) -> Callable[[Sequen
                 channel.offer([delivery])
 
     return offer
+
+
+def show_depths(depths: Sequence[LaneDepth], channels: Mapping[ChannelName, RunningChannel], meter: Meter) -> None:
+    """How much waits, to the metrics."""
+    for depth in depths:
+        channel = channels.get(depth.channel)
+        if channel is None:
+            continue
+        numbers = meter.lane(depth.channel, depth.destination)
+        numbers.depth(depth.queued, depth.held, depth.oldest_us)
+        lane = channel.lanes.get(depth.destination)
+        if lane is not None and lane.settings.is_keyed:
+            numbers.blocked_keys(depth.blocked)
 
 
 def show_hours(channels: Mapping[ChannelName, RunningChannel], meter: Meter, clock: Clock) -> None:

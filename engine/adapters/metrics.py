@@ -227,6 +227,11 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         labels=by_lane,
     )
     paused = GaugeMetricFamily("segmill_queue_paused", "1 while a person has paused the destination.", labels=by_lane)
+    blocked = GaugeMetricFamily(
+        "segmill_blocked_keys",
+        "Keys of order_by that are held up by a delivery that waits for its next attempt.",
+        labels=by_lane,
+    )
     for key, numbers in lanes.items():
         paused.add_metric(key, int(numbers.is_paused))
         for outcome, count in numbers.outcomes.values.items():
@@ -240,7 +245,8 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         connected.add_metric(key, int(numbers.is_connected))
         is_open.add_metric(key, int(numbers.is_open))
         redirects.add_metric(key, numbers.redirects)
-    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, paused)
+        blocked.add_metric(key, numbers.blocked)
+    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, paused, blocked)
 
 
 def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:

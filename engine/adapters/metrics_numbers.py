@@ -184,6 +184,7 @@ class LaneNumbers:
     """The counters of one destination: `ports.meter.LaneMeter`."""
 
     __slots__ = (
+        "blocked",
         "held",
         "is_connected",
         "is_open",
@@ -201,10 +202,11 @@ class LaneNumbers:
         self.queued = 0
         self.held = 0
         self.oldest_us = 0
+        self.blocked = 0
         self.is_connected = True
         self.is_open = True
-        self.redirects = 0
         self.is_paused = False
+        self.redirects = 0
 
     def attempt(self, outcome: str, seconds: float) -> None:
         self.outcomes.add(outcome)
@@ -218,14 +220,17 @@ class LaneNumbers:
     def connected(self, up: bool) -> None:
         self.is_connected = up
 
-    def paused(self, paused: bool) -> None:
-        self.is_paused = paused
-
     def open(self, is_open: bool) -> None:
         self.is_open = is_open
 
     def redirected(self) -> None:
         self.redirects += 1
+
+    def paused(self, paused: bool) -> None:
+        self.is_paused = paused
+
+    def blocked_keys(self, count: int) -> None:
+        self.blocked = count
 
 
 class ListenerNumbers:

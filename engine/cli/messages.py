@@ -221,6 +221,7 @@ def _show_one(queries: "StoreQueries", message: "StoredMessage", *, show_values:
             for row, delivery in zip(record["deliveries"], deliveries, strict=True):
                 row["body"] = _decoded(delivery.body if delivery.body is not None else message.raw)
                 row["answer"] = _decoded(delivery.answer)
+                row["key"] = delivery.key if delivery.key is None else printable(delivery.key)
         emit(record)
         return 0
     _print_head(message)
@@ -271,6 +272,8 @@ def _print_deliveries(message: "StoredMessage", deliveries: Any, *, show_values:
     ]
     click.echo(columns(("destination", "state", "attempts", "done", "code", "note"), rows, right=("attempts",)))
     for d in deliveries:
+        if show_values and d.key is not None:
+            click.echo(f"order of the delivery to {d.destination}: {printable(d.key) or '(empty)'}")
         if show_values and d.body is not None and d.body != message.raw:
             _print_body(f"delivery to {d.destination}", d.body, show_values=True)
 

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from engine.cli.command import json_option, member
-from engine.cli.output import columns, emit, printable, say, styled, utc_time
+from engine.cli.output import columns, count, emit, printable, say, styled, utc_time
 from engine.cli.queue import LIST, SUBCOMMANDS
 from engine.cli.selection import utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
+from engine.model.audit import ranges
 
 COLOURS = {"stopped": "red", "down": "red", "paused": "yellow", "waiting": "cyan"}
 HEADERS = ("channel", "destination", "state", "queued", "held", "oldest", "head", "attempts", "why")
@@ -26,7 +27,9 @@ def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_
 
     Of the engine that runs: the state of each destination (idle, sending, waiting, stopped for a person, down, paused),
     how many deliveries are queued and held, how old the oldest is, the message that goes next and how often it was
-    tried, and what the last attempt came to. Ends with 1 while one is stopped, down or paused.
+    tried, what the last attempt came to, and where order_by is set, how many keys are held up by a delivery that waits
+    for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped, down or
+    paused.
     """
     from engine.cli.engine_access import RunningEngine
 
@@ -74,8 +77,16 @@ def _row(lane: dict[str, Any], now: datetime) -> tuple[str, ...]:
         age(age_s) if age_s is not None else "",
         "" if lane["head"] is None else str(lane["head"]),
         str(lane["attempts"]) if lane["attempts"] else "",
-        printable(lane["paused_by"] or lane["last_note"]),
+        "; ".join(filter(None, (printable(lane["paused_by"] or lane["last_note"]), _blocked(lane)))),
     )
+
+
+def _blocked(lane: dict[str, Any]) -> str:
+    """How many keys of order_by are held up, and by which messages; never the keys, which may be patients' numbers."""
+    if not lane["blocked"]:
+        return ""
+    more = ", ..." if lane["blocked"] > len(lane["blocked_by"]) else ""
+    return f"{count(lane['blocked'], 'key')} held up by message {ranges(sorted(lane['blocked_by']))}{more}"
 
 
 def _coloured(state: str) -> str:

@@ -226,7 +226,7 @@ class ChannelFile(ConfigModel):
     later: ClassVar[Mapping[str, str]] = {
         "worklist": "this version has no worklist",
         "keys": "messages are found by control id in this version",
-        "order_by": "every destination is one lane, in order of receipt",
+        "order_by": "order is kept for each destination: write it there",
     }
 
     def accepts_type(self, message_code: str, trigger_event: str) -> bool:

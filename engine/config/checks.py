@@ -22,6 +22,7 @@ from engine.config.table import Table
 from engine.config.types import (
     ConditionText,
     DestinationText,
+    ExpressionText,
     FileText,
     FunctionText,
     PathText,
@@ -66,7 +67,7 @@ def check_texts(texts: Texts, tables: Mapping[str, Table], files: ChannelFiles, 
     """What is wrong with expressions, paths, and the files and functions that are named."""
     findings: list[ConfigFinding] = []
     for text, focus in texts:
-        if isinstance(text, ConditionText | ValueText | PathText):
+        if isinstance(text, ConditionText | ExpressionText | ValueText | PathText):
             findings += _compiled(text, focus, tables)
         elif isinstance(text, FunctionText):
             findings += _function(text, files, shown)
@@ -146,6 +147,10 @@ def _compiled(text: SourceText, focus: str | None, tables: Mapping[str, Table]) 
         elif isinstance(text, ValueText):
             if text.is_expression:
                 compile_value(text.expression, focus=focus, tables=tables)
+        elif isinstance(text, ExpressionText):
+            if compile_value(str(text), focus=focus, tables=tables).constant is not None:
+                hint = "name a place, such as PID-3.1; without it every message keeps its place"
+                return [at(_place(text), "E149", f"'{text.shown}' is the same for every message", hint)]
         else:
             compile_path(str(text), focus=focus)
     except ExpressionError as exc:

@@ -127,6 +127,21 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "Give duplicates a window, or take another port.",
             "ack: {when: delivered(ris)}, duplicates: off",
         ),
+        "E148": Story(
+            "several messages at once, and nothing that says which may overtake which",
+            "A destination keeps one order over all messages. Several connections (lanes), or messages that go first "
+            "(priority), would break it, unless order_by says within what order must be kept: the messages of one "
+            "patient, of one order. A folder has one writer, so a file destination has no lanes at all.",
+            "Add order_by: PID-3.1, or what else must stay in order. Where nothing must, order_by: MSH-10 makes each "
+            "message a key of its own.",
+            "epr: {mllp: {host: epr.local, port: 2575}, lanes: 4}",
+        ),
+        "E149": Story(
+            "an order_by that is the same for every message",
+            "With one key for all, one message at a time is sent, whatever lanes says, and nothing goes first.",
+            "Name a place of the message without quotes, or leave order_by out.",
+            'order_by: "PID-3.1"   # in the file: order_by: \'"PID-3.1"\'',
+        ),
         "W148": Story(
             "a folder under channels/ that is no channel",
             "It has no channel.yaml, so nothing in it is used.",

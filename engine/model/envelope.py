@@ -14,10 +14,17 @@ from engine.model.states import DeliveryState, MessageState
 
 @dataclass(slots=True)
 class DraftDelivery:
-    """A delivery that is about to be committed. `body` None: the message's bytes as they were received."""
+    """A delivery that is about to be committed. `body` None: the message's bytes as they were received.
+
+    `key`: order is kept among the deliveries of one destination that have the same; None where the destination keeps
+    one order over all. It may be a patient's number: never in a log, a metric or a finding. `urgent`: goes before
+    those of other keys that are not.
+    """
 
     destination: DestinationName
     body: bytes | None
+    key: str | None = None
+    urgent: bool = False
 
 
 @dataclass(slots=True)
@@ -151,6 +158,8 @@ class Delivery:
     since_us: int = 0
     counted_from: int = 0
     redirects: int = 0
+    key: str | None = None
+    urgent: bool = False
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 from engine.config.channel import AcceptPattern, ChannelFile
 from engine.config.charsets import target
 from engine.config.entries import StepEntry
-from engine.config.expression import Condition, ExpressionError, ValueTooLong, compile_condition
+from engine.config.expression import Condition, ExpressionError, ValueTooLong, compile_condition, compile_value
 from engine.config.files import CHANNEL_FILE
 from engine.config.finding import BadValue, ConfigFinding
 from engine.config.site import LoadedChannel
@@ -20,6 +20,7 @@ from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
+from engine.pipeline.keys import Keyings, key_again, keyings_of, with_keys
 from engine.pipeline.outputs import Targets, deliveries_of, for_another, forms_of
 from engine.pipeline.own_code import OwnCode
 from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
@@ -51,6 +52,7 @@ class CompiledChannel:
         steps: Sequence[Placed],
         routes: Sequence[Way],
         sender: Condition | None,
+        keyings: Keyings,
         *,
         isolated: bool,
         runs_own_code: bool,
@@ -68,6 +70,7 @@ class CompiledChannel:
         }
         self._joins_additions = file.fragments.add == "join"
         self._forms = forms_of(file)
+        self._keyings = keyings
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
@@ -163,9 +166,16 @@ class CompiledChannel:
     def for_another(self, body: bytes, before: DestinationName, to: DestinationName) -> DraftDelivery:
         """What `to` gets when it takes a delivery over from `before`. Raises CannotRewrite."""
         made = for_another(body, self.fallback_charset, before, to, self._targets, self._forms)
-        return DraftDelivery(to, made)
+        keying = self._keyings.get(to)
+        if keying is None:
+            return DraftDelivery(to, made)
+        return DraftDelivery(to, made, *key_again(body, self.fallback_charset, before, keying))
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
+        result = self._written(message, run, destinations)
+        return with_keys(message, result, self._keyings) if self._keyings else result
+
+    def _written(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
         if self._targets or self._forms or run.form != "hl7":
             return deliveries_of(message, run, destinations, self._targets, self._forms)
         try:
@@ -195,6 +205,7 @@ def compile_channel(
         placed,
         compiler.routes(file),
         compiler.condition(file.condition) if file.condition is not None else None,
+        compiler.keyings(file),
         isolated=any(step.own_file for step in placed),
         runs_own_code=runs_own_code,
     )
@@ -233,6 +244,20 @@ class _Compiler:
             )
             for route in file.routes
         ]
+
+    def keyings(self, file: ChannelFile) -> Keyings:
+        """What orders the messages of each destination that says so."""
+        tables = self._loaded.tables
+        return keyings_of(
+            [
+                (
+                    name,
+                    compile_value(str(policy.order_by), tables=tables) if policy.order_by is not None else None,
+                    self.condition(policy.priority) if policy.priority is not None else None,
+                )
+                for name, policy in ((name, destination.policy) for name, destination in file.destinations.items())
+            ]
+        )
 
     def _step(self, entry: StepEntry, number: str, focus: str | None) -> Placed:
         kind = self._kinds[entry.kind]

@@ -26,6 +26,8 @@ class LaneStatus:
     """One lane now. `state`: idle, sending, waiting (for its time), stopped (for a person), down (no peer), paused.
 
     `head`: the message that is to go next, as far as it is in memory. `paused_by`: who paused it, and why.
+    `blocked`: how many keys of `order_by` are held up by a delivery that waits for its next attempt, and
+    `blocked_by` the messages of the first of them, by the time they wait for.
     """
 
     channel: ChannelName
@@ -38,6 +40,8 @@ class LaneStatus:
     last_note: str
     head: MessageSeq | None = None
     paused_by: str = ""
+    blocked: int = 0
+    blocked_by: tuple[MessageSeq, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

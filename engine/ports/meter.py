@@ -42,6 +42,10 @@ class LaneMeter(Protocol):
 
     def depth(self, queued: int, held: int, oldest_us: int) -> None: ...
 
+    def blocked_keys(self, count: int) -> None:
+        """How many keys are held up by a delivery that waits for its next attempt."""
+        ...
+
     def connected(self, up: bool) -> None:
         """False while the destination is down."""
         ...

@@ -79,6 +79,24 @@ class StoredDelivery:
     answer: bytes = b""
     since_us: int = 0
     origin: DeliveryId | None = None
+    key: str | None = None
+    urgent: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class QueuedRow:
+    """A queued delivery of a lane with keys, without its bytes.
+
+    `first`: the id of the oldest queued delivery of the same key in this lane; None where it has no key.
+    """
+
+    id: DeliveryId
+    seq: MessageSeq
+    key: str | None
+    urgent: bool
+    attempts: int
+    next_at_us: int
+    first: DeliveryId | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -124,13 +142,17 @@ class Pruned:
 
 @dataclass(slots=True, frozen=True)
 class LaneDepth:
-    """How much waits in one lane. `oldest_us`: when the oldest queued message was received, 0 where none waits."""
+    """How much waits in one lane. `oldest_us`: when the oldest queued message was received, 0 where none waits.
+
+    `blocked`: how many were tried and wait for their time; in a lane with keys, so many keys are held up.
+    """
 
     channel: ChannelName
     destination: DestinationName
     queued: int
     held: int
     oldest_us: int
+    blocked: int = 0
 
 
 class Store(OperationStore, Protocol):
@@ -140,15 +162,19 @@ class Store(OperationStore, Protocol):
         """Lock, check, recover, migrate. Raises StoreInUse or StoreError with a sentence for people.
 
         After an unclean stop, the deliveries that may have been sent unrecorded (the first
-        `window` queued ones of each lane) are marked `maybe_sent`.
+        `window` queued ones of each lane, all queued ones of a lane with keys) are marked `maybe_sent`.
         """
         ...
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """Record how many deliveries of this lane may be sent and not yet recorded, before the lane starts.
 
         Durable. The largest number of a run is what counts after it ended uncleanly; a lane that never
-        said a number counts as 1.
+        said a number counts as 1. `order_by`: what the keys of its deliveries are made by, '' where it keeps one
+        order. Then nobody can tell which of what is queued was under way when a run ends uncleanly, and all of it
+        is marked. Returns the first id of those deliveries that were stored since the lane has this order.
         """
         ...
 
@@ -304,6 +330,34 @@ class StoreQueries(OperationQueries, Protocol):
         limit: int,
         most_bytes: int | None = None,
     ) -> Sequence[Delivery]: ...
+
+    def queued_rows(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """Queued deliveries of one lane with id > after, oldest first."""
+        ...
+
+    def queued_of_key(
+        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """Those of one key."""
+        ...
+
+    def queued_urgent(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """Those that are urgent."""
+        ...
+
+    def queued_waiting(
+        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
+    ) -> Sequence[QueuedRow]:
+        """Those that wait for a time later than `after_us` (0: for any time), the earliest time first."""
+        ...
+
+    def queued_delivery(self, id_: DeliveryId) -> Delivery | None:
+        """One queued delivery; None when it is not queued any more, or its bytes do not match their checksum."""
+        ...
 
     def message(self, seq: MessageSeq) -> StoredMessage | None: ...
 

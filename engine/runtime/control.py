@@ -9,11 +9,13 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.clock import Clock
 from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order, RetentionReport
 from engine.ports.operations import ENGINE, INTAKE, Pause
-from engine.ports.store import StoreQueries
+from engine.ports.store import LaneDepth, StoreQueries
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.operations import Operator
 from engine.runtime.retention import Retention
+
+MOST_BLOCKED_SHOWN = 20
 
 
 class Listening(Protocol):
@@ -51,9 +53,23 @@ class EngineControl:
             return True, f"paused: {', '.join(places)}"
         return not self.not_ready, self.not_ready
 
+    def _blocked_by(
+        self, depths: Sequence[LaneDepth]
+    ) -> dict[tuple[ChannelName, DestinationName], tuple[MessageSeq, ...]]:
+        """The messages that hold up a key each, of the lanes that have keys: the first few."""
+        found: dict[tuple[ChannelName, DestinationName], tuple[MessageSeq, ...]] = {}
+        for depth in depths:
+            channel = self._channels.get(depth.channel)
+            lane = None if channel is None else channel.lanes.get(depth.destination)
+            if lane is not None and lane.settings.is_keyed and depth.blocked:
+                rows = self._queries.queued_waiting(depth.channel, depth.destination, 0, MOST_BLOCKED_SHOWN)
+                found[depth.channel, depth.destination] = tuple(row.seq for row in rows)
+        return found
+
     async def status(self) -> Sequence[ChannelStatus]:
         found = await asyncio.to_thread(self._queries.depths)  # a queue of a million takes a while to count
         depths = {(d.channel, d.destination): d for d in found}
+        blocked_by = await asyncio.to_thread(self._blocked_by, found)
         rows: list[ChannelStatus] = []
         for name, channel in self._channels.items():
             port = self.listening[name]
@@ -72,6 +88,8 @@ class EngineControl:
                         lane.last_note,
                         lane.head,
                         self._paused_by(name, destination),
+                        depth.blocked if depth and lane.settings.is_keyed else 0,
+                        blocked_by.get((name, destination), ()),
                     )
                 )
             rows.append(

@@ -101,8 +101,8 @@ class LaneSettings:
 class Endings:
     """Decides on the outcomes of one lane's attempts and has them recorded.
 
-    `recorded` is told of each delivery's end, and in a keyed lane of each failed attempt, once that is on stable
-    storage. `unrecorded` holds the ended deliveries of which that cannot be said yet.
+    `recorded` is told of each delivery's end once that is on stable storage, and in a lane with keys `noted` of each
+    failed attempt. `unrecorded` holds the ended deliveries of which that cannot be said yet.
     """
 
     def __init__(
@@ -112,12 +112,14 @@ class Endings:
         clock: Clock,
         meter: LaneMeter,
         recorded: Callable[[DeliveryId], None],
+        noted: Callable[[Delivery], None],
     ) -> None:
         self._settings = settings
         self._committer = committer
         self._clock = clock
         self._meter = meter
         self._on_recorded = recorded
+        self._on_noted = noted
         self.unrecorded: set[DeliveryId] = set()
         self._tried: dict[DeliveryId, tuple[float, float]] = {}
         """Of those that are tried again: when we first saw them so (monotonic), and how old their first try was."""
@@ -241,7 +243,7 @@ class Endings:
             delivery.next_at_us = result.next_at_us
             if is_first:
                 result.since_us = delivery.since_us
-            done = partial(self._on_recorded, delivery.id) if self._settings.is_keyed else None
+            done = partial(self._on_noted, delivery) if self._settings.is_keyed else None
             self._committer.record(result, done, urgent=False)
             return step
         self._tried.pop(delivery.id, None)

@@ -29,8 +29,9 @@ from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
 from engine.runtime.gate import Gate
+from engine.runtime.keyed_window import KeyedWindow
 from engine.runtime.policy import Done, Redirect, SetAside, Stop, word
-from engine.runtime.queue_window import FifoWindow, QueueReader, Window
+from engine.runtime.queue_window import FifoWindow, KeyedQueue, QueueReader, Window
 from engine.runtime.rate import Rate
 from engine.runtime.tasks import describe
 
@@ -57,24 +58,29 @@ class Lane:
     ) -> None:
         self.settings = settings
         self._sinks = (sink, *more)
+        self._gate: Gate | None = None
         self._committer = committer
         self._clock = clock
         self._meter = meter
-        self._ends = Endings(settings, committer, clock, meter, self._recorded)
-        self._window: Window = FifoWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
+        self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted)
+        self._window: Window
+        if settings.is_keyed:
+            assert isinstance(queue, KeyedQueue), "a lane with keys reads them"
+            self._window = KeyedWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
+        else:
+            self._window = FifoWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
         self._rate = Rate(settings.per_s) if settings.per_s else None
-        self._gate: Gate | None = None
         self._resting: list[asyncio.Event] = []
         """What wakes those connections that have nothing to do now."""
         self._draining = False
-        self._stopped = False
+        self._stopped_at: Delivery | None = None
+        self._passes_on = False
+        """What waits goes elsewhere, untried: the destination is down, and its policy says so."""
         self.is_paused = False
         self._still = 0
         self._in_hand: set[DeliveryId] = set()
         self._let_go = asyncio.Event()
-        self._passes_on = False
-        """What waits goes elsewhere, untried: the destination is down, and its policy says so."""
-        self.state = "idle"
+        self._rests = "idle"
 
     @property
     def name(self) -> str:
@@ -82,15 +88,29 @@ class Lane:
         return self.settings.name
 
     @property
+    def state(self) -> str:
+        """idle, sending, waiting (for its time), stopped (for a person), paused (by one), down (no peer)."""
+        if self.is_paused and not self._in_hand:
+            return "paused"
+        if self._stopped_at is not None:
+            return "stopped"
+        return "sending" if self._in_hand else self._rests
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it stands still for a person, who need not have paused it."""
+        return self._stopped_at is not None
+
+    @property
     def head(self) -> MessageSeq | None:
-        """The message that is to go next, as far as it is in memory."""
-        head = self._window.head
+        """The message that the lane stopped at, or that is to go next, as far as it is in memory."""
+        head = self._stopped_at or self._window.head
         return head.seq if head is not None else None
 
     @property
     def attempts(self) -> int:
         """How often the head was tried."""
-        head = self._window.head
+        head = self._stopped_at or self._window.head
         return head.attempts if head is not None else 0
 
     @property
@@ -98,6 +118,11 @@ class Lane:
         """What the last attempt that failed came to, '' after one that did not; or why nothing may leave now."""
         why = self._gate.why if self._gate is not None else ""
         return why or self._ends.last_note
+
+    @property
+    def watcher(self) -> LaneWatcher | None:
+        """Who is told of each end."""
+        return self._ends.watcher
 
     def guard(self, gate: Gate, circuit: Circuit | None = None) -> None:
         """Ask `gate` before each send from now on. To be called before the lane runs.
@@ -137,7 +162,7 @@ class Lane:
         self._window.retry_now()
         if self._gate is not None:
             self._gate.retry_now()
-        self._stopped = False
+        self._stopped_at = None
         self._wake_all()
 
     # -- a person's hand ------------------------------------------------------------------------
@@ -194,6 +219,11 @@ class Lane:
         if full:
             self._wake_all()
 
+    def _noted(self, delivery: Delivery) -> None:
+        """A failed attempt is on stable storage."""
+        self._window.noted(delivery)
+        self._wake_one()
+
     # -- the lane's task ------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -206,7 +236,7 @@ class Lane:
                     for number, sink in enumerate(self._sinks, 1):
                         group.create_task(self._serve(sink), name=f"deliver {self.name}, connection {number}")
         finally:
-            self.state = "idle"
+            self._rests = "idle"
 
     async def _serve(self, sink: Sink) -> None:
         """One connection's life."""
@@ -226,17 +256,11 @@ class Lane:
     def _wait_s(self) -> float | None:
         """0: send now. None: until woken. Else: seconds after which to look again."""
         self._passes_on = False
-        if self.is_paused or self._still:
-            if not self._in_hand:
-                self.state = "paused" if self.is_paused else "waiting"
-            return None
-        window = self._window
-        if self._stopped:
-            window.load()  # after a reread, too, it is known what the lane stands still at: a release names it
-            self.state = "stopped"
+        if self.is_paused or self._still or self._stopped_at is not None:
+            self._rests = "waiting"
             return None
         if not window.load():
-            self.state = "idle"
+            self._rests = "idle"
             return window.wait_s()
         if len(self._ends.unrecorded) >= self.settings.window:
             # The next one may leave only when an earlier end is durable, and now it is waited for.
@@ -246,7 +270,7 @@ class Lane:
         if wait_s == 0 and (self._gate is not None or self._rate is not None):
             wait_s = self._held_back_s()
         if wait_s != 0:
-            self.state = "down" if self._ends.is_down else "waiting"
+            self._rests = "down" if self._ends.is_down else "waiting"
         return wait_s
 
     def _held_back_s(self) -> float | None:
@@ -279,7 +303,6 @@ class Lane:
                 self._resting.remove(wake)
 
     async def _send(self, sink: Sink, batch: list[Delivery]) -> None:
-        self.state = "sending"
         started = self._clock.monotonic()
         if self._rate is not None:
             self._rate.take(len(batch), started)
@@ -288,7 +311,7 @@ class Lane:
         if self._resting and self._window.has_more:
             self._wake_one()  # one wakes the next, as long as there is something to do
         outcomes: Sequence[Outcome]
-        self._in_hand.update(delivery.id for delivery in batch)
+        self._in_hand.update([delivery.id for delivery in batch])
         try:
             outcomes = await sink.send(batch)
         except asyncio.CancelledError:
@@ -296,6 +319,7 @@ class Lane:
                 self._gate.cut_off()
             for delivery in batch:
                 self._ends.cut_off(delivery)
+            self._in_hand.difference_update([delivery.id for delivery in batch])
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the lane: a sink's defect stops this lane only
             log.error("%s: the sink failed: %s", self.name, describe(error))
@@ -321,10 +345,11 @@ class Lane:
                 continue
             step = self._ends.settle(delivery, outcome, more=more)
             if not isinstance(step, (Done, SetAside, Redirect)):
-                self._stopped = self._stopped or isinstance(step, Stop)
+                if isinstance(step, Stop):
+                    self._stopped_at = delivery
                 back.append(delivery)
         self._window.settled(batch, back)
-        self._in_hand.difference_update(delivery.id for delivery in batch)
+        self._in_hand.difference_update([delivery.id for delivery in batch])
         self._let_go.set()
 
     def _pass_on(self, batch: Sequence[Delivery]) -> None:

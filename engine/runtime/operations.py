@@ -21,10 +21,11 @@ from hashlib import blake2b
 from typing import Final, TypeVar
 
 from engine.model.audit import ranges
-from engine.model.envelope import Reprocessed
+from engine.model.envelope import DraftDelivery, Reprocessed
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
+from engine.pipeline.outputs import CannotRewrite
 from engine.ports.clock import Clock, from_us
 from engine.ports.control import ActionReport, Order, OrderRefused
 from engine.ports.operations import (
@@ -49,7 +50,8 @@ T = TypeVar("T")
 
 NO_SUCH: Final = "there is no such message"
 SLICE: Final = 500
-"""Deliveries in one transaction: measured 4 to 12 ms on the writer's thread."""
+"""Deliveries in one transaction: a few milliseconds on the writer's thread, and then others have their turn."""
+SLICE_BYTES: Final = 16 << 20
 MESSAGES_SLICE: Final = 100
 LET_GO_S: Final = 45.0
 """How long an attempt at hand is waited for; most receivers have 30 s for their answer."""
@@ -215,24 +217,65 @@ class Operator:
             if not done:
                 await self._check(members)
             report = progress.report if progress is not None else ActionReport()
-            for at in range(done, len(members), SLICE):
+            at = done
+            while at < len(members):
                 part = members[at : at + SLICE]
+                left: list[tuple[MessageSeq, str]] = []
+                takes_over: dict[DeliveryId, DraftDelivery] = {}
+                if order.to is not None:
+                    part, takes_over, left = await self._for_another(part, order.to, places)
+                at += len(part)
+                refused = {id_ for id_, _ in part if order.to is not None and id_ not in takes_over}
                 change = Change(
                     order.by,
                     order.action,
                     act,
-                    part,
+                    [move for move in part if move[0] not in refused],
                     _note(order, act),
                     order.to,
-                    progress=_on(progress, report, at + len(part), len(members)),
+                    takes_over,
+                    progress=_on(progress, report, at, len(members)),
+                    report=ActionReport(left=tuple(left)),
                 )
                 try:
                     changed = await self._change(change, partial(self._moved, act, lanes))
                 except (StoreFull, StoreBusy):
-                    seqs = [places[id_][0] for id_, _ in members[at:] if id_ in places]
+                    seqs = [places[id_][0] for id_, _ in members[at - len(part) :] if id_ in places]
                     return report.plus(_all_left(seqs, NO_ROOM))
                 report = report.plus(changed.report)
         return report
+
+    async def _for_another(
+        self,
+        part: Sequence[tuple[DeliveryId, DeliveryState]],
+        to: DestinationName,
+        places: Mapping[DeliveryId, tuple[MessageSeq, ChannelName, DestinationName]],
+    ) -> tuple[
+        Sequence[tuple[DeliveryId, DeliveryState]], dict[DeliveryId, DraftDelivery], list[tuple[MessageSeq, str]]
+    ]:
+        """What `to` gets instead of each: its own form, character set and key. As many of `part` as fit into memory."""
+        found: dict[DeliveryId, DraftDelivery] = {}
+        left: list[tuple[MessageSeq, str]] = []
+        size = 0
+        for number, (id_, _) in enumerate(part, 1):
+            if id_ not in places:
+                continue
+            seq, name, destination = places[id_]
+            rows = await asyncio.to_thread(self._queries.deliveries, seq, bodies=True)
+            body = next((row.body for row in rows if row.id == id_), None)
+            channel = self._channels.get(name)
+            if body is None or channel is None:
+                left.append((seq, "its bytes are no longer kept, or not what they were"))
+                continue
+            try:
+                found[id_] = channel.compiled.for_another(body, destination, to)
+            except CannotRewrite as error:
+                left.append((seq, f"it cannot be made what {to} gets: {error.reason}"))
+                continue
+            size += len(body)
+            if size > SLICE_BYTES:
+                return part[:number], found, left
+        return part, found, left
 
     async def _places(
         self, members: Sequence[tuple[DeliveryId, DeliveryState]]
@@ -585,8 +628,8 @@ def _cut(text: str) -> str:
 
 
 def _stopped_at(channel: RunningChannel, seq: MessageSeq) -> list[Lane]:
-    """Lanes that stand still with this message at their head: a release lets them try again."""
-    return [lane for lane in channel.lanes.values() if lane.state == "stopped" and lane.head == seq]
+    """Lanes that stand still for this message: a release lets them try again."""
+    return [lane for lane in channel.lanes.values() if lane.is_stopped and lane.head == seq]
 
 
 def _digest(order: Order) -> bytes:

@@ -7,12 +7,12 @@ destination, and `KeyedWindow` (`keyed_window`), first in first out within each 
 import logging
 from collections import deque
 from collections.abc import Sequence, Set
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName
 from engine.ports.clock import Clock
-from engine.ports.store import StoreError
+from engine.ports.store import QueuedRow, StoreError
 from engine.runtime.endings import LaneSettings
 
 log = logging.getLogger("segmill.lane")
@@ -36,6 +36,29 @@ class QueueReader(Protocol):
         limit: int,
         most_bytes: int | None = None,
     ) -> Sequence[Delivery]: ...
+
+
+@runtime_checkable
+class KeyedQueue(QueueReader, Protocol):
+    """Where a lane with keys reads what waits: rows without their bytes, and then those it takes up."""
+
+    def queued_rows(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]: ...
+
+    def queued_of_key(
+        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]: ...
+
+    def queued_urgent(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]: ...
+
+    def queued_waiting(
+        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
+    ) -> Sequence[QueuedRow]: ...
+
+    def queued_delivery(self, id_: DeliveryId) -> Delivery | None: ...
 
 
 class Window(Protocol):
@@ -72,7 +95,11 @@ class Window(Protocol):
         ...
 
     def recorded(self, delivery_id: DeliveryId) -> None:
-        """The end, or the failed attempt, of one delivery is on stable storage."""
+        """The end of one delivery is on stable storage."""
+        ...
+
+    def noted(self, delivery: Delivery) -> None:
+        """A failed attempt of it is on stable storage."""
         ...
 
     def retry_now(self) -> None:
@@ -218,6 +245,9 @@ class FifoWindow:
             self._not_before = 0.0
 
     def recorded(self, delivery_id: DeliveryId) -> None:
+        pass
+
+    def noted(self, delivery: Delivery) -> None:
         pass
 
     # -- a person's hand ------------------------------------------------------------------------

@@ -241,8 +241,8 @@ def _result(about: Any, content: bytes) -> Result:
         bodies.append(content[at : at + length])
         at += length
     deliveries = [
-        DraftDelivery(DestinationName(name), bodies[place] if place >= 0 else None)
-        for name, place in about["deliveries"]
+        DraftDelivery(DestinationName(name), bodies[place] if place >= 0 else None, key, urgent)
+        for name, place, key, urgent in about["deliveries"]
     ]
     return Result(about["state"], deliveries, tuple(Finding(**row) for row in about["findings"]))
 

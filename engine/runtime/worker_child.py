@@ -83,15 +83,15 @@ def describe(result: Result) -> tuple[dict[str, Any], list[bytes]]:
     """A result as JSON and the bytes of its bodies, each once."""
     bodies: list[bytes] = []
     places: dict[int, int] = {}
-    deliveries: list[tuple[str, int]] = []
+    deliveries: list[tuple[str, int, str | None, bool]] = []
     for delivery in result.deliveries:
         if delivery.body is None:
-            deliveries.append((delivery.destination, -1))
+            deliveries.append((delivery.destination, -1, delivery.key, delivery.urgent))
             continue
         if id(delivery.body) not in places:
             places[id(delivery.body)] = len(bodies)
             bodies.append(delivery.body)
-        deliveries.append((delivery.destination, places[id(delivery.body)]))
+        deliveries.append((delivery.destination, places[id(delivery.body)], delivery.key, delivery.urgent))
     return {
         "state": result.state,
         "deliveries": deliveries,

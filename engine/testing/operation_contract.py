@@ -31,7 +31,7 @@ from engine.ports.store import Prune, Store, StoreQueries
 from engine.testing.store_contract import EPR, FIRST, LAB, RIS, T0, StoreBench, intake, result
 
 ANNA = By("anna (uid 1000)", "as the ward asked", 'PID-3.1 == "4711"', "run-1")
-WAYS: dict[DeliveryState, Callable[[Store, Delivery], None]] = {
+WAYS: dict[DeliveryState, Callable[[Store, Delivery], object]] = {
     "queued": lambda store, delivery: None,
     "delivered": lambda store, delivery: _end(store, delivery, "delivered"),
     "held": lambda store, delivery: _end(store, delivery, "held"),
@@ -139,7 +139,7 @@ class OperationContract:
         _end(store, delivery, "failed")
         store.prune(Prune(None, T0 + 10**15, 0, MessageSeq(0), 100))
         for act in ("release", "redirect"):
-            report = _act(store, act, [(delivery.id, "failed")], to=RIS)  # type: ignore[arg-type]  # a Literal
+            report = _act(store, act, [(delivery.id, "failed")], to=RIS)
             assert report.deliveries == 0
             assert "no longer kept" in report.left[0][1]
 

@@ -15,7 +15,7 @@ import pytest
 
 from engine import app
 from engine.app import ConfigurationError, Engine, EngineFailed, load_site
-from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
@@ -200,9 +200,9 @@ class TestSettings:
         told: list[tuple[str, str, int]] = []
         lane_window = site.store.lane_window
 
-        def watched(name: ChannelName, destination: DestinationName, window: int) -> None:
+        def watched(name: ChannelName, destination: DestinationName, window: int, order_by: str = "") -> DeliveryId:
             told.append((name, destination, window))
-            lane_window(name, destination, window)
+            return lane_window(name, destination, window, order_by)
 
         monkeypatch.setattr(site.store, "lane_window", watched)
         async with site.running():

@@ -28,6 +28,9 @@ Mutant = Callable[[], AbstractContextManager[None]]
 
 MUTANTS: dict[str, Mutant] = {}
 
+FOUND_AT: dict[str, int] = {}
+"""The first seed that found a mutant, when that was last looked for: where to begin."""
+
 
 def mutant(name: str) -> Callable[[Callable[[], Iterator[None]]], None]:
     """Register a mutant under its name."""

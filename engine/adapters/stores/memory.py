@@ -21,7 +21,7 @@ from engine.adapters.stores.codes import (
 from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
-from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
+from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -50,7 +50,6 @@ from engine.ports.store import (
     Prune,
     Pruned,
     StoredAttempt,
-    StoredDelivery,
     StoredMessage,
     StoreError,
     StoreInUse,
@@ -119,7 +118,9 @@ class MemoryStore:
             self._new_windows.clear()
             if not self._was_clean:
                 for (channel, destination), window in self._rows.lanes.items():
-                    for row in self._rows.queue(channel, destination)[:window]:
+                    queue = self._rows.queue(channel, destination)
+                    is_keyed = self._rows.orders.get((channel, destination), ("", 0))[0] != ""
+                    for row in queue if is_keyed else queue[:window]:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
 
@@ -134,11 +135,18 @@ class MemoryStore:
         """A reader of this store."""
         return MemoryQueries(self._rows, self.known, self.queued)
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """As Store.lane_window."""
         with self._opened():
             key = (channel, destination)
             self._rows.lanes[key] = self._new_windows[key] = max(window, self._new_windows.get(key, 0))
+            before, first = self._rows.orders.get(key, ("", DeliveryId(0)))
+            if before != order_by:
+                first = DeliveryId(self._last_delivery + 1)
+            self._rows.orders[key] = (order_by, first)
+            return first
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
         """As Store.channel_version."""
@@ -246,7 +254,7 @@ class MemoryStore:
     def _add_deliveries(self, row: Row, channel: ChannelName, drafts: Sequence[DraftDelivery]) -> list[Delivery]:
         made = []
         for draft in drafts:
-            added = self._add_delivery(row, channel, draft.destination, draft.body)
+            added = self._add_delivery(row, channel, draft.destination, draft.body, draft.key, draft.urgent)
             if (delivery := self._rows.delivery(added)) is not None:
                 made.append(delivery)
             else:
@@ -254,16 +262,16 @@ class MemoryStore:
         return made
 
     def _add_delivery(
-        self, row: Row, channel: ChannelName, destination: DestinationName, body: bytes | None
+        self,
+        row: Row,
+        channel: ChannelName,
+        destination: DestinationName,
+        body: bytes | None,
+        key: str | None,
+        urgent: bool,
     ) -> DeliveryRow:
-        seq = row.stored.seq
         self._last_delivery += 1
-        id_ = DeliveryId(self._last_delivery)
-        self._rows.lanes.setdefault((channel, destination), 1)
-        stored = StoredDelivery(id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body)
-        self._rows.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
-        self._rows.of_message.setdefault(seq, []).append(id_)
-        return added
+        return self._rows.add_delivery(DeliveryId(self._last_delivery), row, (channel, destination), body, key, urgent)
 
     def _checked_moves(self, items: Sequence[Reprocessed]) -> list[tuple[Reprocessed, Row]]:
         states: dict[MessageSeq, MessageState] = {}
@@ -337,7 +345,7 @@ class MemoryStore:
         before = self._rows.deliveries[id_]
         message = self._rows.messages[before.stored.seq]
         body = before.stored.body if to.body is None else to.body
-        added = self._add_delivery(message, before.stored.channel, to.destination, body)
+        added = self._add_delivery(message, before.stored.channel, to.destination, body, to.key, to.urgent)
         added.stored = replace(added.stored, origin=id_)
         added.redirects = before.redirects + 1
         if (delivery := self._rows.delivery(added)) is not None:
@@ -434,7 +442,11 @@ class MemoryStore:
                 if self._rows.body(row) is None:
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {DAMAGED_NOTE}")
             message = self._rows.messages.get(seq)
-            added = [self._add_delivery(message, *key, row.stored.body) for key, row in wanted.items() if message]
+            added = [
+                self._add_delivery(message, *lane, row.stored.body, row.stored.key, row.stored.urgent)
+                for lane, row in wanted.items()
+                if message is not None
+            ]
             return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
 
     # -- what people do -------------------------------------------------------------------------
@@ -586,9 +598,3 @@ class MemoryStore:
             if not self._is_open:
                 raise StoreError("the store is not open")
             yield
-
-
-def check_storable(intake: Intake) -> None:
-    """ValueError for text that SQLite could not hold, so that a test with this store finds it, too."""
-    for text in (intake.sender, intake.peer, intake.message_type, intake.control_id, intake.findings):
-        text.encode("utf-8")

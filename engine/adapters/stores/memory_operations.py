@@ -12,7 +12,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import MESSAGE_MOVES
 from engine.ports.operations import ACT_TO, Change, Changed
 
-AddDelivery = Callable[[Row, ChannelName, DestinationName, bytes | None], DeliveryRow]
+AddDelivery = Callable[[Row, ChannelName, DestinationName, bytes | None, str | None, bool], DeliveryRow]
 
 
 class MemoryOperations:
@@ -99,7 +99,7 @@ class MemoryOperations:
                 if stored.destination == change.to:
                     tally.leave(stored.seq, f"it goes to {stored.destination} already")
                     continue
-                self._redirect(id_, DraftDelivery(change.to, None))
+                self._redirect(id_, change.takes_over.get(id_) or DraftDelivery(change.to, None))
                 tally.grown[stored.channel, change.to] = None
             if change.act == "retry":
                 row.stored = replace(stored, next_at_us=0)
@@ -136,7 +136,7 @@ class MemoryOperations:
                 tally.leave(seq, f"it cannot be sent to {destination} again: {DAMAGED_NOTE}")
                 return
         for key, row in wanted.items():
-            self._add(self._rows.messages[seq], *key, row.stored.body)
+            self._add(self._rows.messages[seq], *key, row.stored.body, row.stored.key, row.stored.urgent)
             tally.grown[key] = None
         tally.messages.append(seq)
         tally.deliveries += len(wanted)

@@ -10,7 +10,7 @@ from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import AuditHead, Links, Pause
-from engine.ports.store import LaneDepth, StoredAttempt, StoredDelivery, StoredMessage
+from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 
 
 class MemoryQueries:
@@ -40,6 +40,44 @@ class MemoryQueries:
     ) -> Sequence[Delivery]:
         """As Store.queued."""
         return self._queued(channel, destination, after, limit, most_bytes)
+
+    def queued_rows(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_rows."""
+        with self._rows.lock:
+            return [row for row in self._rows.queued_rows(channel, destination) if row.id > after][:limit]
+
+    def queued_of_key(
+        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_of_key."""
+        with self._rows.lock:
+            rows = self._rows.queued_rows(channel, destination)
+            return [row for row in rows if row.key == key and row.id > after][:limit]
+
+    def queued_urgent(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_urgent."""
+        with self._rows.lock:
+            rows = self._rows.queued_rows(channel, destination)
+            return [row for row in rows if row.urgent and row.id > after][:limit]
+
+    def queued_waiting(
+        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_waiting."""
+        with self._rows.lock:
+            rows = self._rows.queued_rows(channel, destination)
+            waiting = [row for row in rows if row.next_at_us > max(0, after_us)]
+            return sorted(waiting, key=lambda row: (row.next_at_us, row.id))[:limit]
+
+    def queued_delivery(self, id_: DeliveryId) -> Delivery | None:
+        """As StoreQueries.queued_delivery."""
+        with self._rows.lock:
+            row = self._rows.deliveries.get(id_)
+            return self._rows.delivery(row) if row is not None else None
 
     def message(self, seq: MessageSeq) -> StoredMessage | None:
         """One message with its bytes."""
@@ -107,7 +145,8 @@ class MemoryQueries:
                     for row in self._rows.deliveries.values()
                 )
                 oldest_us = queue[0].received_at_us if queue else 0
-                depths.append(LaneDepth(channel, destination, len(queue), held, oldest_us))
+                blocked = sum(row.stored.next_at_us > 0 for row in queue)
+                depths.append(LaneDepth(channel, destination, len(queue), held, oldest_us, blocked))
             return depths
 
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:

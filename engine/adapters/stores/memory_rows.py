@@ -7,10 +7,10 @@ from zlib import crc32
 from engine.adapters.stores.codes import DAMAGED_NOTE
 from engine.adapters.stores.reading import with_damage
 from engine.model.audit import AuditRow
-from engine.model.envelope import Delivery
+from engine.model.envelope import Delivery, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.ports.operations import Pause, Progress
-from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage
+from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 
 LaneKey = tuple[ChannelName, DestinationName]
 
@@ -56,6 +56,8 @@ class MemoryRows:
     of_message: dict[MessageSeq, list[DeliveryId]] = field(default_factory=dict)
     lanes: dict[LaneKey, int] = field(default_factory=dict)
     sequences: dict[tuple[ChannelName, str], int] = field(default_factory=dict)
+    orders: dict[LaneKey, tuple[str, DeliveryId]] = field(default_factory=dict)
+    """What a lane is ordered by, and the first delivery that was stored under it."""
     versions: list[tuple[ChannelName, dict[str, bytes]]] = field(default_factory=list)
     pauses: dict[LaneKey, Pause] = field(default_factory=dict)
     audit: list[AuditRow] = field(default_factory=list)
@@ -96,10 +98,41 @@ class MemoryRows:
             stored.since_us,
             row.counted_from,
             row.redirects,
+            stored.key,
+            stored.urgent,
         )
+
+    def add_delivery(
+        self, id_: DeliveryId, row: Row, lane: LaneKey, body: bytes | None, key: str | None, urgent: bool
+    ) -> DeliveryRow:
+        seq = row.stored.seq
+        self.lanes.setdefault(lane, 1)
+        if key is None and self.orders.get(lane, ("", 0))[0]:
+            key = ""  # in a lane with keys, what has none has the empty one
+        stored = StoredDelivery(id_, seq, *lane, "queued", 0, 0, 0, "", "", False, body, key=key, urgent=urgent)
+        self.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
+        self.of_message.setdefault(seq, []).append(id_)
+        return added
+
+    def queued_rows(self, channel: ChannelName, destination: DestinationName) -> list[QueuedRow]:
+        first: dict[str | None, DeliveryId] = {None: DeliveryId(0)}
+        rows = []
+        for row in self.queue(channel, destination):
+            stored = row.stored
+            head = first.setdefault(stored.key, stored.id) or None
+            rows.append(
+                QueuedRow(stored.id, stored.seq, stored.key, stored.urgent, stored.attempts, stored.next_at_us, head)
+            )
+        return rows
 
     def shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:
         if not bodies:
             return replace(row.stored, body=None)
         body = self.body(row)
         return replace(row.stored, body=body, note=row.stored.note if body is not None else DAMAGED_NOTE)
+
+
+def check_storable(intake: Intake) -> None:
+    """ValueError for text that SQLite could not hold, so that a test with this store finds it, too."""
+    for text in (intake.sender, intake.peer, intake.message_type, intake.control_id, intake.findings):
+        text.encode("utf-8")

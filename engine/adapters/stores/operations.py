@@ -175,7 +175,8 @@ class Operations:
                 if destination == change.to:
                     tally.leave(seq, f"it goes to {destination} already")
                     continue
-                self._writing.redirect(id_, "redirected", DraftDelivery(change.to, None), draft)
+                takes_over = change.takes_over.get(id_) or DraftDelivery(change.to, None)
+                self._writing.redirect(id_, "redirected", takes_over, draft)
                 tally.grown[channel, change.to] = None
             self._writing.before_move(id_, to)
             moved += (id_, DELIVERY_CODES[to], 0 if to == "queued" else now_us, change.note)
@@ -197,12 +198,12 @@ class Operations:
         if not wanted:
             tally.leave(seq, NEVER_DELIVERED)
             return
-        for lane, destination, _, crc, _, _, _, body in wanted:
+        for lane, destination, _, crc, _, _, _, body, *_ in wanted:
             if fault := fault_of(body, lane, crc):
                 tally.leave(seq, f"it cannot be sent to {destination} again: {fault}")
                 return
-        for lane, destination, body_id, crc, channel, *_ in wanted:
-            draft.add_resend(seq, lane, body_id, crc)
+        for lane, destination, body_id, crc, channel, _, _, _, key, urgent in wanted:
+            draft.add_resend(seq, lane, body_id, crc, key, bool(urgent))
             tally.grown[channel, destination] = None
         tally.messages.append(seq)
         tally.deliveries += len(wanted)

@@ -17,13 +17,13 @@ from engine.adapters.stores import faults
 from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S
 from engine.adapters.stores.operations import OperationReading
-from engine.adapters.stores.reading import PAGE_ROWS, Reading
+from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import AuditHead, Links, Pause
-from engine.ports.store import LaneDepth, StoredAttempt, StoredDelivery, StoredMessage, StoreError
+from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
 
 CACHE_KIB = 2 * 1024
 PAGE_BYTES = 8 * 1024 * 1024
@@ -93,6 +93,44 @@ class SqliteQueries:
             for id_, note in bad:
                 self._on_damage(id_, note)
         return good
+
+    def queued_rows(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_rows."""
+        return self._queued_rows("queued_rows", channel, destination, limit, after=after)
+
+    def queued_of_key(
+        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_of_key."""
+        return self._queued_rows("queued_of_key", channel, destination, limit, key=key, after=after)
+
+    def queued_urgent(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_urgent."""
+        return self._queued_rows("queued_urgent", channel, destination, limit, after=after)
+
+    def queued_waiting(
+        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_waiting."""
+        return self._queued_rows("queued_waiting", channel, destination, limit, after_us=after_us)
+
+    def _queued_rows(
+        self, which: QueuedRows, channel: ChannelName, destination: DestinationName, limit: int, **given: object
+    ) -> Sequence[QueuedRow]:
+        with self._reader() as db:
+            return self._reading.queued_rows(db, which, channel=channel, destination=destination, limit=limit, **given)
+
+    def queued_delivery(self, id_: DeliveryId) -> Delivery | None:
+        """As StoreQueries.queued_delivery; a damaged one is reported to `on_damage`."""
+        with self._reader() as db:
+            found, fault = self._reading.queued_delivery(db, id_)
+        if fault and self._on_damage is not None:
+            self._on_damage(id_, fault)
+        return found
 
     def messages(
         self,

@@ -178,11 +178,14 @@ class SqliteStore:
             self._damaged.popleft()
         return committed
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """As Store.lane_window: the first number of a run replaces that of the run before."""
         most = max(window, self._windows.get((channel, destination), 0))
-        self._open_writing().set_window(channel, destination, most)
+        first = self._open_writing().set_window(channel, destination, most, order_by)
         self._windows[channel, destination] = most
+        return first
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
         """As Store.channel_version: content-addressed, so the same files have the same id at any time."""

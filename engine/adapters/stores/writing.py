@@ -78,8 +78,9 @@ class Writing:
         hour = execute(self._sql["last_hour"]).fetchone()
         self._numbers.hour = -1 if hour is None else hour[0]
         channels = {name: id_ for id_, name in execute(self._sql["channels"])}
-        lanes = {(channel, destination): id_ for id_, channel, destination, _ in execute(self._sql["lanes"])}
-        self._names = Names(channels, {key: (id_, lane_salt(id_)) for key, id_ in lanes.items()})
+        lanes = {(channel, destination): id_ for id_, channel, destination, *_ in execute(self._sql["lanes"])}
+        keyed = {id_ for id_, *_, order_by in execute(self._sql["lanes"]) if order_by}
+        self._names = Names(channels, {key: (id_, lane_salt(id_)) for key, id_ in lanes.items()}, keyed)
         self._recent = dict(execute(self._sql["recent_receive_ids"], (RECENT_RECEIVE_IDS,)).fetchall())
 
     def start_run(self) -> None:
@@ -87,8 +88,12 @@ class Writing:
         running = self._db.execute(self._sql["get_meta"], ("running",)).fetchone()
         with self._db.transaction():
             if running is not None and running[0]:
-                for lane, _, _, window in self._db.execute(self._sql["lanes"]).fetchall():
-                    self._db.execute(self._sql["mark_maybe_sent"], {"lane": lane, "window": window})
+                doubt = {"upto": self._numbers.delivery, "at_us": self._clock.now_us()}
+                for lane, _, _, window, order_by in self._db.execute(self._sql["lanes"]).fetchall():
+                    if order_by:
+                        self._db.execute(self._sql["doubt_lane"], {"lane": lane, **doubt})
+                    else:
+                        self._db.execute(self._sql["mark_maybe_sent"], {"lane": lane, "window": window})
             self._db.execute(self._sql["set_meta"], ("running", 1))
 
     def end_run(self) -> None:
@@ -96,14 +101,21 @@ class Writing:
         with self._db.transaction():
             self._note_ids(running=0)
 
-    def set_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
-        """How many deliveries of this lane may be sent and not recorded from now on."""
+    def set_window(self, channel: ChannelName, destination: DestinationName, window: int, order_by: str) -> DeliveryId:
+        """As Store.lane_window, `window` being the largest number of this run."""
         draft = Draft(self._numbers, self._names)
         lane = draft.lane(channel, destination)[0]
         with self._db.transaction():
             self._insert(draft)
             self._db.execute(self._sql["set_window"], {"lane": lane, "window": window})
+            before, keyed_from = self._db.execute(self._sql["lane_order"], (lane,)).fetchone()
+            if before != order_by:
+                keyed_from = self._numbers.delivery + 1
+                order = {"lane": lane, "order_by": order_by, "keyed_from": keyed_from}
+                self._db.execute(self._sql["set_lane_order"], order)
         self._adopt(draft)
+        (self._names.keyed.add if order_by else self._names.keyed.discard)(lane)
+        return DeliveryId(keyed_from)
 
     def channel_version(
         self, channel: ChannelName, whole: bytes, hashes: Mapping[str, bytes], files: Mapping[str, bytes]
@@ -215,12 +227,11 @@ class Writing:
         """What of a repeated intake waits for its lanes."""
         found = []
         for row in self._db.execute(self._sql["queued_of_message"], (seq,)):
-            (id_, destination, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body, *more) = row
+            (id_, destination, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *more) = row
             if fault_of(body, lane, crc):
                 continue
-            delivery = Delivery(
-                id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent)
-            )
+            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+            delivery.key, delivery.urgent = key, bool(urgent)
             if more[0] is not None:
                 delivery.since_us, delivery.counted_from, delivery.redirects = more
             found.append(delivery)
@@ -283,15 +294,16 @@ class Writing:
             raise IllegalMove(f"delivery {id_} is not in the store")
         (seq, lane, body_id, crc, channel, received_at_us, redirects, _, stored) = row
         damaged = to.body is None and bool(fault_of(stored, lane, crc))
-        made = draft.add_redirect(
-            seq, draft.lane(channel, to.destination), to.body, body_id, crc ^ lane_salt(lane), damaged=damaged
-        )
+        target = draft.lane(channel, to.destination)
+        made = draft.add_redirect(seq, target, to, body_id, crc ^ lane_salt(lane), damaged=damaged)
         more = {"delivery": made, "origin": id_, "redirects": redirects + 1}
         self._db.execute(self._sql["insert_redirect"], more)
         if damaged:
             return []
         body = stored if to.body is None else to.body
-        return [Delivery(made, seq, channel, to.destination, body, received_at_us, redirects=redirects + 1)]
+        taken = Delivery(made, seq, channel, to.destination, body, received_at_us, redirects=redirects + 1)
+        taken.key, taken.urgent = draft.key_in(target[0], to.key), to.urgent
+        return [taken]
 
     def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> list[Delivery]:
         """As Store.redirect_deliveries."""
@@ -426,7 +438,7 @@ class Writing:
 
     def last_deliveries(self, seq: MessageSeq) -> list[Any]:
         """The newest delivery of each lane of a message: (lane, destination, body id, crc, channel, received, state,
-        bytes)."""
+        bytes, key, urgent)."""
         return self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall()
 
     def _delivery_states(self, ids: Sequence[DeliveryId]) -> dict[DeliveryId, DeliveryState]:
@@ -439,13 +451,14 @@ class Writing:
         added: list[Delivery] = []
         with self._db.transaction():
             for row in self.last_deliveries(seq):
-                (lane, destination, body_id, crc, channel, received_at_us, state, body) = row
+                (lane, destination, body_id, crc, channel, received_at_us, state, body, key, urgent) = row
                 if destination not in destinations if destinations is not None else DELIVERY_OF[state] == "redirected":
                     continue
                 if fault := fault_of(body, lane, crc):
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {fault}")
-                id_ = draft.add_resend(seq, lane, body_id, crc)
-                added.append(Delivery(id_, seq, channel, destination, body, received_at_us))
+                key, urgent = draft.key_in(lane, key), bool(urgent)
+                id_ = draft.add_resend(seq, lane, body_id, crc, key, urgent)
+                added.append(Delivery(id_, seq, channel, destination, body, received_at_us, key=key, urgent=urgent))
             self._insert(draft)
         self._adopt(draft)
         return added

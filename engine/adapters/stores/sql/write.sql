@@ -9,8 +9,9 @@ VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/;
 INSERT INTO body (id, bytes) VALUES /*rows*/(?, ?)/*rows*/;
 
 -- name: insert_delivery
-INSERT INTO delivery (id, seq, lane, state, body, crc, note, attempts, next_at_us, done_at_us, code, maybe_sent, answer)
-VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0, x'')/*rows*/;
+INSERT INTO delivery (id, seq, lane, state, body, crc, note, key, urgent, attempts, next_at_us, done_at_us, code,
+  maybe_sent, answer)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0, x'')/*rows*/;
 
 -- name: insert_channel
 INSERT INTO channel (id, name) VALUES /*rows*/(?, ?)/*rows*/;
@@ -130,15 +131,16 @@ SELECT bytes FROM body WHERE id = ?;
 
 -- name: queued_of_message
 -- What a repeated intake left waiting.
-SELECT d.id, l.destination, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes,
-  x.since_us, x.counted_from, x.redirects
+SELECT d.id, l.destination, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes, d.key,
+  d.urgent, x.since_us, x.counted_from, x.redirects
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN message m ON m.seq = d.seq
   LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.seq = ? AND +d.state = 0 ORDER BY d.id;
 
 -- name: last_deliveries_of_message
 -- The newest delivery of each lane, whose bytes a resend sends again.
-SELECT d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, d.state, b.bytes
+SELECT d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, d.state, b.bytes,
+  d.key, d.urgent
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
   LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER BY d.id;
@@ -153,8 +155,18 @@ UPDATE delivery SET maybe_sent = 1 WHERE id IN (
   SELECT d.id FROM delivery o JOIN lane l ON l.id = o.lane JOIN delivery d ON d.lane = l.id AND d.state = 0 AND d.id > o.id
   WHERE o.id = :id AND o.state <> 0 ORDER BY d.id LIMIT (SELECT l.window FROM delivery o JOIN lane l ON l.id = o.lane WHERE o.id = :id));
 
+-- name: doubt_lane
+-- A lane with keys: nobody can tell which of what is queued was under way.
+UPDATE lane SET doubt_upto = :upto, doubt_at_us = :at_us WHERE id = :lane;
+
+-- name: lane_order
+SELECT order_by, keyed_from FROM lane WHERE id = ?;
+
+-- name: set_lane_order
+UPDATE lane SET order_by = :order_by, keyed_from = :keyed_from WHERE id = :lane;
+
 -- name: lanes
-SELECT lane.id, channel.name, lane.destination, lane.window FROM lane JOIN channel ON channel.id = lane.channel;
+SELECT lane.id, channel.name, lane.destination, lane.window, lane.order_by FROM lane JOIN channel ON channel.id = lane.channel;
 
 -- name: channels
 SELECT id, name FROM channel;
