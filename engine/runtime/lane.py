@@ -259,6 +259,7 @@ class Lane:
         if self.is_paused or self._still or self._stopped_at is not None:
             self._rests = "waiting"
             return None
+        window = self._window
         if not window.load():
             self._rests = "idle"
             return window.wait_s()
