@@ -56,7 +56,7 @@ from tests.simulation.peers import (
 )
 from tests.simulation.sites import SITES, Site, kinds, site
 
-MOST_STEPS = 400_000
+MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
 REST_US = 60_000_000
@@ -156,7 +156,7 @@ def draw_swarm(rng: Random) -> Swarm:
         weather,
         moods,
         habits,
-        rng.choice((2, 20, 100)),
+        rng.choice((8, 20, 100)),
         rng.choice((1000, 1000, 3, 8)),
         rng.random() < 0.25,
     )

@@ -73,6 +73,8 @@ class Owed:
     must_be_marked: bool = False
     was_aside: bool = False
     first_got: int = 0
+    key: str = ""
+    """What order is kept within, where its destination has keys."""
 
 
 @dataclass(slots=True)
@@ -91,7 +93,9 @@ class Lane:
     """Ends that the sink reported or a policy made, which are not durable yet; True: delivered."""
     fresh: set[DeliveryId] = field(default_factory=set)
     """Durably queued by a person's word, and the lane has not been told."""
-    in_hand: list[DeliveryId] = field(default_factory=list)
+    in_hand: dict[DeliveryId, str] = field(default_factory=dict)
+    """With its key."""
+    calls: int = 0
     sure: dict[DeliveryId, bool] = field(default_factory=dict)
     is_paused: bool = False
 
@@ -134,7 +138,8 @@ class Model:
             lane.tried.clear()
             lane.ended.clear()
             lane.fresh.clear()
-            lane.in_hand = []
+            lane.in_hand.clear()
+            lane.calls = 0
             lane.sure.clear()
             lane.is_paused = lane.target.name in self.paused
         for owed in self.owed.values():
@@ -193,11 +198,22 @@ class Model:
                 lane.recorded[owed.body] += 1
                 if lane.recorded[owed.body] > lane.took[owed.body]:
                     self.breach(f"delivery {owed.id} is recorded as delivered, and {owed.to} has not taken it")
+            if result.state == "redirected":
+                assert result.redirect is not None, "one takes over"
+                if str(result.redirect.destination) not in lane.target.redirects_to:
+                    self.breach(f"delivery {owed.id} is redirected to {result.redirect.destination}")
             self._is_now(owed, result.state)
             if result.attempts >= owed.attempt:
                 owed.is_sure = True
             if result.state != "queued":
                 lane.ended.pop(owed.id, None)
+
+        for delivery in committed.redirected:
+            self.loop.note("disk: delivery %d to %s takes over", delivery.id, delivery.destination)
+            if delivery.body not in {body for _, body in self.by_seq[delivery.seq].item.bodies}:
+                self.breach(f"delivery {delivery.id} takes over with other bytes")
+            if delivery.id not in self.owed:
+                self._owe_one(self.by_seq[delivery.seq], delivery.id, str(delivery.destination), delivery.body)
 
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
@@ -244,6 +260,8 @@ class Model:
 
     def _owe_one(self, row: Row, id_: DeliveryId, to: str, body: bytes) -> Owed:
         owed = self.owed[id_] = Owed(id_, row.seq, to, body)
+        if self.lanes[to].target.lanes:
+            owed.key = key_of(body)
         self.by_body.setdefault((to, body), []).append(owed)
         self.lanes[to].queued[id_] = owed
         return owed
@@ -375,8 +393,9 @@ class Model:
             )
         if lane.is_paused:
             self.breach(f"{to} sends while it is paused")
-        if lane.in_hand:
-            self.breach(f"two calls of the sink of {to} at a time")
+        lane.calls += 1
+        if lane.calls > max(1, lane.target.lanes):
+            self.breach(f"{lane.calls} calls of sinks of {to} at a time")
         before: set[DeliveryId] = set()
         for delivery in batch:
             owed = self.owed.get(delivery.id)
@@ -395,20 +414,27 @@ class Model:
             lane.sure[owed.id] = owed.is_sure
             owed.is_sure = False
             owed.attempt = delivery.attempts + 1
+            if owed.key in lane.in_hand.values():
+                self.breach(f"two deliveries of key {owed.key} are sent to {to} at a time")
+            lane.in_hand[owed.id] = owed.key
             if owed.id not in lane.tried:
-                for id_ in lane.queued:
+                for id_, other in lane.queued.items():
+                    if other.key != owed.key:
+                        continue
                     if id_ < owed.id and id_ not in before and id_ not in lane.ended and id_ not in lane.fresh:
                         self.breach(f"delivery {owed.id} to {to} overtakes {id_}")
                         break
             before.add(owed.id)
             lane.sends[owed.body] += 1
+            if not lane.target.lanes:
+                lane.in_hand.clear()  # of one batch all are in hand
         lane.tried |= before
-        lane.in_hand = [delivery.id for delivery in batch]
+        lane.in_hand |= {delivery.id: self.owed[delivery.id].key for delivery in batch if delivery.id in self.owed}
 
     def sent(self, to: str, batch: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
         """What the sink said of it."""
         lane = self.lanes[to]
-        lane.in_hand = []
+        self.aborted(to, batch)
         if len(outcomes) != len(batch):
             return  # nothing of what it says can be believed
         for delivery, outcome in zip(batch, outcomes, strict=True):
@@ -420,9 +446,12 @@ class Model:
                 if lane.took[delivery.body] < 1:
                     self.breach(f"delivery {delivery.id} counts as delivered to {to}, which has not taken it")
 
-    def aborted(self, to: str) -> None:
-        """The call of the sink was cut off, or raised."""
-        self.lanes[to].in_hand = []
+    def aborted(self, to: str, batch: Sequence[Delivery]) -> None:
+        """The call of the sink has ended, was cut off, or raised."""
+        lane = self.lanes[to]
+        lane.calls -= 1
+        for delivery in batch:
+            lane.in_hand.pop(delivery.id, None)
 
     def put_aside(self, to: str, id_: DeliveryId) -> None:
         """The lane has given up a delivery, and is about to record that."""
@@ -482,13 +511,18 @@ class Model:
 
     def _check_arrivals(self, lane: Lane) -> None:
         """What no person and no refusal set aside came to its receiver in order."""
-        last = 0
+        last: dict[str, int] = {}
         for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
             if owed.to != lane.target.name or owed.was_aside or not owed.first_got:
                 continue
-            if owed.first_got < last:
+            if owed.first_got < last.get(owed.key, 0):
                 self.breach(f"delivery {owed.id} came to {owed.to} before an earlier one")
-            last = owed.first_got
+            last[owed.key] = owed.first_got
+
+
+def key_of(body: bytes) -> str:
+    """PID-3 of a message of ours."""
+    return body.partition(b"\rPID|1||")[2].partition(b"|")[0].decode()
 
 
 def _ids(deliveries: Sequence[Delivery]) -> str:

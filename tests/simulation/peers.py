@@ -54,22 +54,25 @@ def make_item(site: Site, sender: str, control_id: str, rng: Random, number: int
         payload = _text(sender, control_id, "ORU^R01", "RCV", "I", "W1", number)
         return Item("foreign", control_id, payload, "rejected", [])
     kind = rng.choice("IIIOOX")
+    key = f"K{rng.choice((1, 1, 2, 3, 4, 5))}"
     ward = rng.choice(("W1", "W1", "W2", "W9"))
-    payload = _text(sender, control_id, "ADT^A01", "RCV", kind, ward, number)
+    payload = _text(sender, control_id, "ADT^A01", "RCV", kind, ward, number, key)
     if kind == "X":
         return Item("good", control_id, payload, "filtered", [])
     if site.holds and ward == "W9":
         return Item("good", control_id, payload, "held", [])
     mapped = {"W1": "WARD1", "W2": "WARD2"}[ward] if site.holds else ward
-    body = _text(sender, control_id, "ADT^A01", CHANNEL, kind, mapped, number)
+    body = _text(sender, control_id, "ADT^A01", CHANNEL, kind, mapped, number, key)
     to = [target.name for target in site.targets if kind == "I" or not target.only_inpatients]
     return Item("good", control_id, payload, "processed", [(name, body) for name in to])
 
 
-def _text(sender: str, control_id: str, kind: str, receiver: str, patient_class: str, ward: str, number: int) -> bytes:
+def _text(
+    sender: str, control_id: str, kind: str, receiver: str, patient_class: str, ward: str, number: int, key: str = "K0"
+) -> bytes:
     return (
         f"MSH|^~\\&|{sender}|F|{receiver}|F|20260102030405||{kind}|{control_id}|P|2.5.1\r"
-        f"EVN|{kind[4:]}|20260102030405\rPID|1||N{number}\rPV1|1|{patient_class}|{ward}\r"
+        f"EVN|{kind[4:]}|20260102030405\rPID|1||{key}||||||||||||||||N{number}\rPV1|1|{patient_class}|{ward}\r"
     ).encode()
 
 
@@ -470,7 +473,7 @@ class Tap:
         try:
             outcomes: Sequence[Outcome] = await self._inner.send(deliveries)
         except BaseException:
-            self._model.aborted(self._name)
+            self._model.aborted(self._name, deliveries)
             raise
         self._model.sent(self._name, deliveries, outcomes)
         return outcomes

@@ -54,7 +54,9 @@ class Target:
     at_once: int
     window: int
     only_inpatients: bool
-    can_stop: bool
+    lanes: int
+    """Connections over which its keys are spread; 0: it has no keys."""
+    redirects_to: frozenset[str]
 
 
 @dataclass(slots=True, frozen=True)
@@ -89,13 +91,18 @@ def site(number: int) -> Site:
     targets: list[Target] = []
     lines: list[str] = []
     most_retry_s = rng.choice((0.2, 0.5, 1))
-    for at in range(rng.choice((1, 1, 2, 2, 3, 4))):
+    count = rng.choice((1, 1, 2, 2, 3, 4))
+    for at in range(count):
         name = f"d{at}"
+        other = f"d{rng.randrange(at + 1, count)}" if at + 1 < count else ""
+        redirect = [f"redirect({other})"] if other else []
         is_group = rng.random() < 0.3
         window = rng.choice((1, 1, 1, 2, 5))
-        on_refused = rng.choice(("hold", "hold", "skip", "retry", "stop"))
-        on_rejected = rng.choice(("retry", "retry", "retry", "hold", "stop"))
-        on_unanswered = rng.choice(("retry", "retry", "retry", "hold"))
+        on_refused = rng.choice(["hold", "hold", "skip", "retry", "stop", "retry(2) then skip", *redirect])
+        on_rejected = rng.choice(["retry", "retry", "retry", "hold", "stop", *redirect])
+        on_unanswered = rng.choice(["retry", "retry", "retry", "hold", *redirect])
+        on_unreachable = rng.choice(["retry", "retry", "retry", "retry(2)", *redirect])
+        is_keyed = rng.random() < 0.4
         limit = rng.choice(("none", "none", "none", "3", "2s"))
         at_once = rng.choice((1, 2, 5)) if is_group else 1
         target = Target(
@@ -104,7 +111,10 @@ def site(number: int) -> Site:
             at_once,
             window,
             at > 0 and rng.random() < 0.5,
-            "stop" in (on_refused, on_rejected),
+            rng.choice((1, 2, 3, 4)) if is_keyed else 0,
+            frozenset(
+                [other] if redirect and redirect[0] in (on_refused, on_rejected, on_unanswered, on_unreachable) else ()
+            ),
         )
         targets.append(target)
         if is_group:
@@ -119,6 +129,13 @@ def site(number: int) -> Site:
         lines.append(f"    on_refused: {on_refused}")
         lines.append(f"    on_rejected: {on_rejected}")
         lines.append(f"    on_unanswered: {on_unanswered}")
+        lines.append(f"    on_unreachable: {on_unreachable}")
+        if target.lanes:
+            lines.append(f"    order_by: PID-3.1\n    lanes: {target.lanes}")
+            if rng.random() < 0.5:
+                lines.append('    priority: PV1-2 == "O"')
+        if rng.random() < 0.15:
+            lines.append(f"    rate: {rng.choice((20, 100))}/s")
         lines.append(
             f"    retry: {{first: {rng.choice((20, 100))}ms, most: {int(most_retry_s * 1000)}ms, limit: {limit}}}"
         )
