@@ -22,6 +22,7 @@ from unittest.mock import patch
 import engine.app
 import engine.runtime.backlog
 import engine.runtime.committer
+import engine.runtime.keyed_window
 import engine.runtime.lookout
 import engine.runtime.queue_window
 import engine.runtime.retention
@@ -61,6 +62,8 @@ TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
+
+KEYED_BOUNDS = ("MOST_PARKED", "MOST_PARKED_UNRECORDED", "PER_KEY", "PAGE", "ENOUGH_READY")
 
 _compiled: dict[int, Any] = {}
 
@@ -507,11 +510,19 @@ class History:
             while self.process is not None:
                 await asyncio.sleep(0.05)
 
+    def _set_memory(self) -> None:
+        """Small ones, so that short histories come to their ends as well."""
+        most = self.swarm.in_memory
+        for module in (engine.runtime.queue_window, engine.runtime.keyed_window, engine.runtime.backlog):
+            module.MOST_IN_MEMORY = most  # type: ignore[attr-defined]
+        for module in (engine.runtime.queue_window, engine.runtime.backlog):
+            module.LOAD_LIMIT = max(2, most // 2)  # type: ignore[attr-defined]
+        for name in KEYED_BOUNDS:
+            setattr(engine.runtime.keyed_window, name, max(2, most // 3))
+
     def run(self) -> Outcome:
         loop, model = self.loop, self.model
-        for module in (engine.runtime.queue_window, engine.runtime.backlog):
-            module.MOST_IN_MEMORY = self.swarm.in_memory  # type: ignore[attr-defined]
-            module.LOAD_LIMIT = max(2, self.swarm.in_memory // 2)  # type: ignore[attr-defined]
+        self._set_memory()
         loop.at(START_US, loop.world, self._start_engine)
         self._plan()
         director = loop.world.context.copy().run(lambda: loop.create_task(self._direct(), name="director"))
@@ -582,6 +593,7 @@ def simulated() -> Iterator[None]:
             patch.object(engine.runtime.lookout, "time", steady),
             patch.object(engine.runtime.queue_window, "MOST_IN_MEMORY", 1000),
             patch.object(engine.runtime.queue_window, "LOAD_LIMIT", 256),
+            patch.multiple(engine.runtime.keyed_window, MOST_IN_MEMORY=1000, **dict.fromkeys(KEYED_BOUNDS, 256)),
             patch.object(engine.runtime.backlog, "MOST_IN_MEMORY", 1000),
             patch.object(engine.runtime.backlog, "LOAD_LIMIT", 16),
             patch.object(engine.runtime.retention, "FIRST_PASS_S", 0.5),
