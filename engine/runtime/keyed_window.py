@@ -173,7 +173,7 @@ class KeyedWindow:
         if key is None:
             key = self._add(delivery.key or "")
         elif not self._takes_more(key):
-            key.behind = True
+            self._leave_behind(key)
             self._raise(key, delivery.id if delivery.urgent else NO_ID)
             return False
         before = self._ready
@@ -194,18 +194,24 @@ class KeyedWindow:
     def _read(self, now_s: float) -> None:
         """From the store: the followers of keys that are free, what is urgent, whose time has come, and the next."""
         self._fetch()
-        if self._is_past_old and not self._old_is_here():
-            if self._urgent_behind and self._has_room():
-                self._read_urgent()
-            if self._out and now_s >= self._out_at and self._has_room():
-                self._read_due(now_s)
+        self._read_ahead(now_s)
         pages = 0
         enough = max(ENOUGH_READY, self._max_batch)
         while self._behind and self._ready < enough and self._has_room() and pages < PAGES_AT_ONCE:
             pages += 1
             if not self._read_page():
                 break
+        self._read_ahead(now_s)
         self._fetch()
+
+    def _read_ahead(self, now_s: float) -> None:
+        """What does not wait for the cursor. Only what is of this order may pass it."""
+        if not self._is_past_old or self._old_is_here():
+            return
+        if self._urgent_behind and self._has_room():
+            self._read_urgent()
+        if self._out and now_s >= self._out_at and self._has_room():
+            self._read_due(now_s)
 
     def _read_page(self) -> bool:
         """The next of the queue; False when the one that is next cannot be taken up or passed over yet."""
@@ -235,7 +241,7 @@ class KeyedWindow:
             if row.id <= key.last_id or key.behind:
                 return True
             if not self._takes_more(key):
-                key.behind = True
+                self._leave_behind(key)
                 return True
             self._take_up(key, row)
             return True
@@ -322,6 +328,12 @@ class KeyedWindow:
     def _takes_more(self, key: _Key) -> bool:
         """Whether another delivery of a key may come here now."""
         return not key.behind and not key.not_before and len(key.waiting) < PER_KEY and self._has_room()
+
+    def _leave_behind(self, key: _Key) -> None:
+        """Something of a key that is here stays in the store; where nothing else of it is to end, it is read next."""
+        if not (key.behind or key.waiting or key.in_hand):
+            self._fetching.append(key.name)
+        key.behind = True
 
     def _add(self, name: str) -> _Key:
         key = self._keys[name] = _Key(name)

@@ -118,9 +118,10 @@ class MemoryStore:
             self._new_windows.clear()
             if not self._was_clean:
                 for (channel, destination), window in self._rows.lanes.items():
-                    queue = self._rows.queue(channel, destination)
-                    is_keyed = self._rows.orders.get((channel, destination), ("", 0))[0] != ""
-                    for row in queue if is_keyed else queue[:window]:
+                    if self._rows.orders.get((channel, destination), ("", 0))[0]:
+                        self._rows.doubts[channel, destination] = (self._last_delivery, self._clock.now_us())
+                        continue
+                    for row in self._rows.queue(channel, destination)[:window]:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
 
