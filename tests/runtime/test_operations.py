@@ -13,11 +13,11 @@ from engine.model.finding import load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unreachable
 from engine.ports.control import Order, OrderRefused
-from engine.ports.operations import INTAKE, By
+from engine.ports.operations import ACT_FROM, INTAKE, By
 from engine.ports.store import StoreFull
 from engine.runtime import operations
 from engine.runtime.lane import Lane
-from engine.runtime.operations import Operator
+from engine.runtime.message_orders import MessageOrders
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, err
 from tests.runtime.parts import ScriptedSink, until
 
@@ -244,6 +244,18 @@ class TestDeliveries:
             await engine.control.operate(Order("retry", by(), members(site, "queued")))
             await until(lambda: states(site) == {"delivered": 1})
 
+    async def test_a_key_that_is_held_up_goes_on_when_its_first_is_skipped(self, tmp_path, adt) -> None:
+        site = SiteUnderTest(tmp_path / "s", {"adt": KEYED})
+        site.kept.sinks["adt/out"] = sink = ScriptedSink(Refused("AR"))
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1", mrn="1"))
+            await until(lambda: sink.calls and not out_lane(site)._in_hand)
+            await send(site, adt(control_id="A2", mrn="1"), adt(control_id="A3", mrn="2"))
+            await until(lambda: states(site) == {"queued": 2, "delivered": 1})
+            await engine.control.operate(Order("skip", by(), members(site, "queued")[:1]))
+            await until(lambda: states(site) == {"failed": 1, "delivered": 2})
+            assert sink.sent == [1, 3, 2]
+
     async def test_a_stopped_destination_stays_so_when_others_of_it_are_moved(self, tmp_path, adt) -> None:
         stop = channel(destinations="{out: {kept: {}, on_refused: stop}, spare: {kept: {}}}")
         site = SiteUnderTest(tmp_path / "s", {"adt": stop})
@@ -318,18 +330,18 @@ class TestOnce:
             await send(site, *(adt(control_id=f"A{n}") for n in range(10)))
             await site.delivered("adt/out", 10)
             await pause(site)
-            gather, slices = Operator._gather, [0]
+            gather, slices = MessageOrders.gather, [0]
 
             async def cut(self, *args):
                 slices[0] += 1
                 if slices[0] == 3:
                     raise RuntimeError("killed here")
-                await gather(self, *args)
+                return await gather(self, *args)
 
-            monkeypatch.setattr(Operator, "_gather", cut)
+            monkeypatch.setattr(MessageOrders, "gather", cut)
             with pytest.raises(RuntimeError, match="killed here"):
                 await engine.control.operate(order)
-            monkeypatch.setattr(Operator, "_gather", gather)
+            monkeypatch.setattr(MessageOrders, "gather", gather)
         async with site.running() as engine:
             assert len(members(site)) == 16
             report = await engine.control.operate(order)
@@ -438,22 +450,54 @@ class TestRecord:
         assert "Testperson" not in caplog.text
 
 
+async def test_a_bulk_gives_others_their_turn_between_its_slices(site, adt, monkeypatch) -> None:
+    """Counted, not timed: while it runs, what comes in is committed between two slices, never behind all of them."""
+    monkeypatch.setattr(operations, "SLICE", 10)
+    async with site.running() as engine:
+        await waiting(site, adt, 200)
+        done: list[str] = site.store.done
+        operate = site.store.operate
+
+        def watched(change):
+            done.append("slice")
+            return operate(change)
+
+        monkeypatch.setattr(site.store, "operate", watched)
+        wire = await site.wire()
+        done.clear()
+        bulk = asyncio.get_running_loop().create_task(engine.control.operate(Order("hold", by(), members(site))))
+        number = 0
+        while not bulk.done():
+            number += 1
+            await wire.send(adt(control_id=f"B{number}"))
+            await wire.answer()
+        assert (await bulk).deliveries == 200
+        first, last = done.index("slice"), len(done) - done[::-1].index("slice")
+        assert done.count("slice") == 20
+        assert done[first:last].count("commit") >= 10, done
+
+
 # -- under load -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(6))
+KEYED = channel(destinations="{out: {kept: {}, order_by: PID-3.1}, spare: {kept: {}, order_by: PID-3.1}}")
+
+
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("settings", [MEMORY, "admin: off\nshutdown: 5s\n"], ids=["memory", "sqlite"])
+@pytest.mark.parametrize("lanes", [TWO, KEYED], ids=["fifo", "keyed"])
 async def test_bulk_operations_beside_a_running_engine_keep_order_and_lose_and_double_nothing(
-    tmp_path: Path, adt, settings: str, seed: int, monkeypatch
+    tmp_path: Path, adt, lanes: str, settings: str, seed: int, monkeypatch
 ) -> None:
     """Messages keep coming, the receiver refuses and fails now and then, and people hold, release, skip, redirect,
     retry, pause and resume in bulk, in slices of 7. At the end: each delivery has come to one end, each that was
-    delivered was taken by its receiver exactly once, and without releases each lane's order is that of its ids."""
+    delivered was taken by its receiver exactly once, and but for what was released, each lane's order, or that of each
+    of its keys, is that of its ids."""
     monkeypatch.setattr(operations, "SLICE", 7)
     rng = random.Random(seed)
-    site = SiteUnderTest(tmp_path / "s", {"adt": TWO}, settings)
+    site = SiteUnderTest(tmp_path / "s", {"adt": lanes}, settings)
     outcomes = [Delivered()] * 20 + [AE] * 2 + [Unreachable("refused")]
-    taken: dict[str, list[int]] = {}
+    taken: dict[str, list[tuple[int, str]]] = {}
     for name in ("out", "spare"):
         site.kept.sinks[f"adt/{name}"] = sink = ScriptedSink()
         taken[name] = []
@@ -472,7 +516,7 @@ async def test_bulk_operations_beside_a_running_engine_keep_order_and_lose_and_d
             if action in ("pause", "resume"):
                 await engine.control.operate(Order(action, by(), lanes=[(ADT, rng.choice([OUT, SPARE]))]))
                 return
-            possible = operations.ACT_FROM[action]  # type: ignore[index]  # one of them
+            possible = ACT_FROM[action]  # type: ignore[index]  # one of them
             wanted = [(id_, state) for id_, state, _ in rows() if state in possible and rng.random() < 0.5]
             if action == "release":
                 released.update(id_ for id_, _ in wanted)
@@ -484,7 +528,7 @@ async def test_bulk_operations_beside_a_running_engine_keep_order_and_lose_and_d
                     assert refused.is_temporary
 
         for number in range(12):
-            await wire.send(*(adt(control_id=f"A{number}-{n}") for n in range(8)))
+            await wire.send(*(adt(control_id=f"A{number}-{n}", mrn=str(n % 3)) for n in range(8)))
             await wire.answers(8)
             await act()
         for name in ("out", "spare"):
@@ -498,22 +542,24 @@ async def test_bulk_operations_beside_a_running_engine_keep_order_and_lose_and_d
         ends = rows()
         messages = len(list(engine._queries.messages()))
         delivered = {id_ for id_, state, _ in ends if state == "delivered"}
-        assert Counter(taken["out"] + taken["spare"]) == dict.fromkeys(delivered, 1)
+        assert Counter(id_ for id_, _ in taken["out"] + taken["spare"]) == dict.fromkeys(delivered, 1)
         redirected = sum(state == "redirected" for _, state, _ in ends)
         assert len(ends) == messages + redirected, "each redirect has one that took over, and nothing else was added"
         for name in ("out", "spare"):
-            in_order = [id_ for id_ in taken[name] if id_ not in released]
-            assert in_order == sorted(in_order), name
+            for key in {key for _, key in taken[name]} if lanes == KEYED else [None]:
+                in_order = [id_ for id_, of in taken[name] if id_ not in released and key in (None, of)]
+                assert in_order == sorted(in_order), (name, key)
 
 
-def _count(sink: ScriptedSink, taken: list[int], outcomes: list[object], rng: random.Random) -> None:
+def _count(sink: ScriptedSink, taken: list[tuple[int, str]], outcomes: list[object], rng: random.Random) -> None:
     """The receiver's own list of what it took, in its order; what it says is drawn."""
     send_on = sink.send
 
     async def send(deliveries):
         sink.script = [rng.choice(outcomes) for _ in deliveries]  # type: ignore[misc]  # outcomes
         said = await send_on(deliveries)
-        taken.extend(d.id for d, outcome in zip(deliveries, said, strict=True) if isinstance(outcome, Delivered))
+        pairs = zip(deliveries, said, strict=True)
+        taken.extend((d.id, d.key or "") for d, outcome in pairs if isinstance(outcome, Delivered))
         return said
 
     sink.send = send  # type: ignore[method-assign]
