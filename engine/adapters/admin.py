@@ -121,8 +121,14 @@ class AdminServer:
         self._servers.clear()
         path = self._socket_path
         # Only our own: another engine may have taken the name over since.
-        if path is not None and self._socket_inode and path.exists() and path.stat().st_ino == self._socket_inode:
-            path.unlink()
+        if path is not None and self._socket_inode:
+            try:
+                if path.stat().st_ino == self._socket_inode:
+                    path.unlink()
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # a disk that became read-only must not spoil the stop of all else
+                log.warning("%s stays behind: %s", path, error.strerror)
         self._socket_inode = 0
 
 

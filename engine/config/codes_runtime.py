@@ -6,7 +6,7 @@ from typing import Final
 from engine.config.story import Stories, Story
 
 _RELEASE = (
-    "Correct the cause. A changed channel, table or steps.py is read when the engine starts: start it again. "
+    "Correct the cause. After a change of a channel, table or steps.py: segmill reload. "
     "Then: segmill release SEQ, and the message goes through the channel as it is then."
 )
 

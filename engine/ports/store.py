@@ -29,8 +29,17 @@ class CommitUnknown(StoreError):
     """
 
 
+class StoreGone(CommitUnknown):
+    """The store is not where it was opened: moved, replaced or deleted (reliability.md D8). What was acknowledged
+    until now is in what was moved away; nothing more may be."""
+
+
 class StoreInUse(StoreError):
     """Another engine has this store open."""
+
+
+class StoreTooNew(StoreError):
+    """A newer engine has written this store; it was not touched."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -66,10 +66,7 @@ class Receiver:
         clock: Clock,
         batches: BatchFields | None = None,
     ) -> None:
-        self._channels = list(channels)
-        self._joining = [channel for channel in channels if channel.fragments is not None]
-        self._first = channels[0]
-        self._fallback = channels[0].compiled.fallback_charset
+        self.serve(channels)
         self._committer = committer
         self._queries = queries
         self._recent = recent
@@ -80,9 +77,16 @@ class Receiver:
         self._receive_prefix = clock.random_bytes(8)
         self._count = 0
         self._since_timed = 0
-        self._on_the_way: dict[tuple[Key, bytes], Waiting] = {}
+        self._on_the_way: dict[tuple[Key, bytes], Waiting] = recent.on_the_way
         self.has_room = True
         """False while the store's disk is nearly full: refused, so that there is room to record deliveries."""
+
+    def serve(self, channels: Sequence[RunningChannel] | None = None) -> None:
+        """From the next block on: these, at least one, as they are now; without any, those that it had."""
+        self._channels = list(self._channels if channels is None else channels)
+        self._joining = [channel for channel in self._channels if channel.joins_fragments]
+        self._first = self._channels[0]
+        self._fallback = self._first.compiled.fallback_charset
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -250,6 +254,8 @@ class Receiver:
             record.deliveries = [*result.deliveries, *answer.deliveries]
         waiting.message = message
         waiting.answer = answer
+        if answer.is_first:
+            waiting.later = channel.delivered
         self._committer.put(record, waiting.committed, waiting.refused)
 
     def _in_turn(self, waiting: Waiting, message: Message, findings: tuple[Finding, ...], now: datetime) -> None:
@@ -257,12 +263,19 @@ class Receiver:
 
         async def work() -> None:
             channel = waiting.channel
-            result = Result.received() if channel.ack_when_stored else await channel.process(waiting.record.raw, now)
-            try:
-                self._finish(waiting, message, result, findings, now)
-            except BaseException:
-                self._forget(waiting)
-                raise
+            if not channel.ack_when_stored and not await channel.backlog.caught_up():
+                self._forget(waiting)  # the engine stops
+                return
+            with channel.turn() as version:
+                waiting.record.version = version  # the files may be others than when it came
+                result = (
+                    Result.received() if channel.ack_when_stored else await channel.process(waiting.record.raw, now)
+                )
+                try:
+                    self._finish(waiting, message, result, findings, now)
+                except BaseException:
+                    self._forget(waiting)
+                    raise
 
         waiting.channel.line.add(work, waiting.reply.sender)
 
@@ -514,7 +527,7 @@ class Receiver:
 
     def _answer_later(self, waiting: Waiting, seq: MessageSeq) -> None:
         """The message is stored, and what its sender is told is for a destination to say."""
-        later = waiting.channel.delivered
+        later = waiting.later
         assert later is not None and waiting.message is not None, "only such a channel gives such an answer"
         if waiting.key is not None:
             del self._on_the_way[waiting.key, waiting.body_hash]

@@ -3,10 +3,12 @@
 import asyncio
 import ipaddress
 import logging
+import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from engine.mllp.framing import WARNING_TEXTS, Block, BlockDecoder, Fault, Oversize
 from engine.ports.clock import Clock
@@ -86,7 +88,8 @@ class Listener:
         self._connections: dict[Connection, None] = {}
         self._watched: dict[Connection, None] = {}
         self._empty = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self._is_listening = False
         self._stopping = False
         self._sweeps = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -94,33 +97,74 @@ class Listener:
 
     # -- life -----------------------------------------------------------------------------------
 
-    async def start(self) -> tuple[str, int]:
-        """Bind and listen; the address in use (port 0: a free one). Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: self.settings.connection(self, self._view),
-            self.settings.host,
-            self.settings.port,
-            ssl=self.settings.tls,
-            ssl_handshake_timeout=15 if self.settings.tls else None,
-            backlog=ACCEPT_BACKLOG,
-            reuse_address=True,
-        )
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        bound = self._server.sockets[0].getsockname()
+    async def start(self, handed: Sequence[socket.socket] = (), *, accept: bool = True) -> tuple[str, int]:
+        """Bind and listen; the address in use (port 0: a free one). Raises OSError.
+
+        `handed`: listen on these, which another listener had (`hand_over`), and bind nothing. Not `accept`: the
+        address is taken, and nobody can connect yet; `accept` follows.
+        """
+        if handed:
+            self._servers = [await self._serve(sock=sock) for sock in handed]
+        else:
+            address = {"host": self.settings.host, "port": self.settings.port, "reuse_address": True}
+            self._servers = [await self._serve(start_serving=accept, **address)]
+        self._is_listening = True
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        bound = self._servers[0].sockets[0].getsockname()
         self.address = f"{bound[0]}:{bound[1]}"
         return str(bound[0]), int(bound[1])
 
-    async def stop(self, deadline_s: float) -> None:
-        """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
-        if self._server is None:
+    async def accept(self) -> None:
+        """Let them come, after `start` without."""
+        for server in self._servers:
+            await server.start_serving()
+
+    async def _serve(self, **where: Any) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
+            lambda: self.settings.connection(self, self._view),
+            ssl=self.settings.tls,
+            ssl_handshake_timeout=15 if self.settings.tls else None,
+            backlog=ACCEPT_BACKLOG,
+            **where,
+        )
+
+    def hand_over(self) -> list[socket.socket]:
+        """The sockets that it listens on, once more, for another listener: whoever connects meanwhile waits there."""
+        listening = [held for server in self._servers for held in server.sockets]
+        return [socket.socket(fileno=os.dup(held.fileno())) for held in listening]
+
+    async def renew_tls(self, tls: ssl.SSLContext) -> None:
+        """New connections are made with `tls`; those there are stay as they are."""
+        handed = self.hand_over()
+        self.settings = replace(self.settings, tls=tls)
+        before, self._servers = self._servers, [await self._serve(sock=sock) for sock in handed]
+        for server in before:
+            server.close()
+
+    def rename(self, name: str) -> None:
+        """The channels that share the port are others now."""
+        if name != self.settings.name:
+            self._meter.connections(self.settings.name, 0)
+            self.settings = replace(self.settings, name=name)
+            self._meter.connections(name, len(self._connections))
+
+    def stop_reading(self) -> None:
+        """Accept no more and read no more; what is in hand is still answered."""
+        if not self._is_listening:
             return
         self._stopping = True
-        self._server.close()
+        for server in self._servers:
+            server.close()
         if not self._connections:
             self._empty.set()
         for connection in list(self._connections):
             connection.close_when_answered()
+
+    async def stop(self, deadline_s: float) -> None:
+        """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
+        if not self._is_listening:
+            return
+        self.stop_reading()
         try:
             async with asyncio.timeout(deadline_s):
                 await self._empty.wait()
@@ -133,8 +177,8 @@ class Listener:
 
     def abort_all(self) -> None:
         """Close everything at once, without a word (the outcome of a commit is unknown)."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self._connections):
             connection.abort()
         if self._sweeper is not None:

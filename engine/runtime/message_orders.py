@@ -118,7 +118,8 @@ class MessageOrders:
         version = message.version if as_of == "received" else channel.version if as_of is None else as_of
         received_at = from_us(message.received_at_us)
         if as_of is None:
-            result = await channel.process(message.raw, received_at)
+            with channel.turn() as version:
+                result = await channel.process(message.raw, received_at)
         else:
             runs = await self._as_of(message.channel, version, pasts)
             if isinstance(runs, str):

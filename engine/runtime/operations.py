@@ -44,6 +44,7 @@ from engine.runtime.edited import Edited, Refusal, reasons
 from engine.runtime.lane import Lane
 from engine.runtime.message_orders import MessageOrders, MessageSlice, Pasts
 from engine.runtime.past import PastChannels
+from engine.runtime.turnstile import Turnstile
 
 T = TypeVar("T")
 
@@ -75,6 +76,8 @@ class Operator:
         self._messages = MessageOrders(channels, queries, past)
         self._running: dict[str, tuple[bytes, asyncio.Future[ActionReport]]] = {}
         self._pauses: dict[tuple[ChannelName, DestinationName], Pause] = {}
+        self.lanes_stay = Turnstile()
+        """Held while an order is carried out: its lanes are not exchanged by a reload meanwhile."""
 
     def keep_past(self, past: PastChannels) -> None:
         """Where channels as they were come from."""
@@ -139,15 +142,16 @@ class Operator:
             if progress is not None and progress.is_finished:
                 return progress.report
             progress = progress or Progress(key, order.action, digest)
-        if order.lanes:
-            return await self._on_lanes(order, progress)
-        if order.action == "edit":
-            return await self._edit(order, progress)
-        if order.action == "read":
-            return await self._read(order, progress)
-        if order.deliveries:
-            return await self._on_deliveries(order, progress)
-        return await self._on_messages(order, progress)
+        async with self.lanes_stay.shared():
+            if order.lanes:
+                return await self._on_lanes(order, progress)
+            if order.action == "edit":
+                return await self._edit(order, progress)
+            if order.action == "read":
+                return await self._read(order, progress)
+            if order.deliveries:
+                return await self._on_deliveries(order, progress)
+            return await self._on_messages(order, progress)
 
     # -- destinations and intakes ---------------------------------------------------------------
 

@@ -5,10 +5,13 @@ of duplicates reaches back. Each of them is processed, as it is another message;
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engine.model.finding import Finding
 from engine.pipeline import entry
+
+if TYPE_CHECKING:
+    from engine.runtime.waiting import Waiting
 
 MOST_REMEMBERED = 200_000
 MOST_TOLD: Final = 3
@@ -23,11 +26,16 @@ Key = tuple[str, str, str]
 class Recent:
     """Which (channel, sender, control id) were seen: says "certainly new" without a look into the store."""
 
-    __slots__ = ("_keys", "is_complete")
+    __slots__ = ("_keys", "is_complete", "on_the_way")
 
     def __init__(self, keys: Sequence[Key], is_complete: bool) -> None:
         self._keys = {hash(key) for key in keys}
         self.is_complete = is_complete
+        self.on_the_way: dict[tuple[Key, bytes], Waiting] = {}
+        """Those that are not on stable storage yet, by key and body hash.
+
+        Of all ports together: a channel may move to another one between a message and its resend.
+        """
 
     def add(self, key: Key) -> None:
         """Remember one more; past the bound nothing is certain any more and the store is asked each time."""

@@ -15,7 +15,7 @@ from engine.adapters.mllp_connection import Target
 from engine.adapters.sender import Sender, SendReport
 from engine.app import Engine
 from engine.cli.main import run
-from engine.config.site import load_site
+from engine.config.site import LoadedSite, load_site
 from engine.pipeline.registry import load_kinds
 from engine.testing.peers import ReceivingPeer
 
@@ -97,7 +97,11 @@ class RunningSite:
         async with ReceivingPeer(*self._answers) as self.peer:
             ports = dict.fromkeys(("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT"), "0")
             receivers = dict.fromkeys(("SEGMILL_RIS_PORT", "SEGMILL_EPR_PORT"), str(self.peer.address[1]))
-            self.engine = Engine(load_site(self.folder, load_kinds(), {**ports, **receivers}))
+
+            def read() -> LoadedSite:
+                return load_site(self.folder, load_kinds(), {**ports, **receivers})
+
+            self.engine = Engine(read(), reread=read)
             await self.engine.start()
             self._ready.set()
             await self._stop.wait()

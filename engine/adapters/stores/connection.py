@@ -6,7 +6,8 @@ of this kind, and readers open the file read-only. It may be used from any threa
 Invariants:
 
 - `transaction` leaves either everything committed and synced, or nothing and an exception that says so;
-- after an error that leaves the outcome open, every further call raises CommitUnknown.
+- after an error that leaves the outcome open, every further call raises CommitUnknown;
+- nothing is called committed that went into files which are no longer the store (`settle`, then StoreGone).
 """
 
 import sqlite3
@@ -16,7 +17,8 @@ from io import FileIO
 from pathlib import Path
 
 from engine.adapters.stores import faults
-from engine.ports.store import CommitUnknown, StoreError
+from engine.adapters.stores.place import Place, refusal_of_writes
+from engine.ports.store import CommitUnknown, StoreError, StoreFull, StoreGone
 
 PAGE_BYTES = 4096
 FRAME_BYTES = 24 + PAGE_BYTES
@@ -48,6 +50,7 @@ class WriteConnection:
         self.path = path
         self.busy_timeout_s = busy_timeout_s
         self._broken: str | None = None
+        self._place: Place | None = None
         self._wal: FileIO | None = None
         self._salt = b""
         self._checkpointed = 0
@@ -97,7 +100,7 @@ class WriteConnection:
             yield
         except faults.ERRORS as exc:
             self._undo(exc)
-            raise faults.not_kept(exc, committing=False) or self._break(exc) from exc
+            raise faults.not_kept(exc, committing=False) or self._refused(exc) or self._break(exc) from exc
         except (UnicodeEncodeError, OverflowError) as exc:
             self._undo(exc)
             raise ValueError(f"a value that the store cannot hold ({type(exc).__name__})") from exc
@@ -107,7 +110,7 @@ class WriteConnection:
         try:
             run("COMMIT")
         except faults.ERRORS as exc:
-            proof = faults.not_kept(exc, committing=True)
+            proof = faults.not_kept(exc, committing=True) or self._refused(exc)
             if proof is None:
                 raise self._break(exc) from exc
             self._undo(exc)
@@ -115,6 +118,17 @@ class WriteConnection:
         except BaseException:
             self._broken = "a commit was interrupted"
             raise
+        self.check_place()
+
+    def settle(self) -> None:
+        """The files are complete: from now on they are to stay where they are."""
+        self._place = Place(self.path)
+
+    def check_place(self) -> None:
+        """Raise StoreGone if the files were moved, replaced or deleted since (reliability.md D8)."""
+        if self._place is not None and self._place.is_left():
+            self._broken = f"{self.path} or its write-ahead log was moved, replaced or deleted under the engine"
+            raise StoreGone(self._broken)
 
     def check(self) -> None:
         """Raise CommitUnknown if an earlier commit's outcome is open."""
@@ -136,6 +150,16 @@ class WriteConnection:
         if self.connection.in_transaction:
             self._broken = "a transaction could not be rolled back"
             raise CommitUnknown(self._broken) from cause
+
+    def _refused(self, error: Exception) -> StoreFull | None:
+        """StoreFull where a write failed because of a quota or a read-only disk (reliability.md D4).
+
+        Nothing was kept, as of a full disk: the frame that was not written makes the transaction void.
+        """
+        if not faults.is_failed_write(error):
+            return None
+        why = refusal_of_writes(self.path)
+        return StoreFull(f"the store's disk takes nothing at present ({why})") if why else None
 
     def _break(self, error: Exception) -> CommitUnknown:
         sentence = faults.unknown(error)
@@ -175,6 +199,8 @@ class WriteConnection:
         except faults.ERRORS as exc:
             if faults.primary_code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL):
                 return False  # nothing is lost: it all stays in the log, and is moved another time
+            if self._refused(exc) is not None:
+                return False
             raise self._break(exc) from exc
         self._checkpointed = moved
         self._salt = self._read_salt(16)

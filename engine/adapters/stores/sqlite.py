@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
 from engine.adapters.stores.operations import OperationReading, Operations
-from engine.adapters.stores.place import StoreLock, refuse_network_file_system
+from engine.adapters.stores.place import StoreLock, refuse_network_file_system, sync_folder
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
@@ -100,6 +100,7 @@ class SqliteStore:
         self._lock.acquire()
         db: WriteConnection | None = None
         try:
+            schema.refuse_newer(self.path, schema.load_migrations()[-1].number)
             self._make_private()
             self._warm = health.read_through(self.path, self._full_check_bytes)
             db = WriteConnection(self.path, busy_timeout_s=self._busy_timeout_s, connect=self._connect)
@@ -138,6 +139,8 @@ class SqliteStore:
         writing = Writing(db, self._clock)
         writing.load()
         writing.start_run()
+        sync_folder(self.path.parent)
+        db.settle()
         self._writing = writing
         self._pruning = Pruning(db, self._reading)
         self._operations = Operations(db, writing, self._clock)
@@ -321,6 +324,11 @@ class SqliteStore:
     def checkpoint(self) -> None:
         """As Store.checkpoint: PASSIVE, so it waits for nobody; what a reader still needs is left for another time."""
         self._open_db().checkpoint("PASSIVE")
+
+    def check_place(self) -> None:
+        """Raise StoreGone if the store's files are not those that were opened (reliability.md D8). From any thread."""
+        if self._db is not None:
+            self._db.check_place()
 
     def _open_db(self) -> WriteConnection:
         if self._db is None:
