@@ -9,7 +9,8 @@ import argparse
 import sys
 
 from tests.simulation.campaign import Tally, campaign, first_found
-from tests.simulation.history import History, run, simulated
+from tests.simulation.engines import simulated
+from tests.simulation.history import History, run
 from tests.simulation.mutants import MUTANTS
 
 

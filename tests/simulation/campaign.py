@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from tests.simulation.history import Outcome, run, simulated
+from tests.simulation.engines import simulated
+from tests.simulation.history import Outcome, run
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.sites import SITES, site
 

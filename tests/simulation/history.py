@@ -6,39 +6,23 @@ again, and everything that was promised must come about by itself.
 """
 
 import asyncio
-import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
-import engine.app
-import engine.runtime.backlog
-import engine.runtime.committer
-import engine.runtime.keyed_window
-import engine.runtime.lookout
-import engine.runtime.queue_window
-import engine.runtime.retention
 from engine.adapters.sinks.mllp import MllpSink
-from engine.app import Engine, EngineFailed
+from engine.app import EngineFailed
 from engine.config.kinds import Kinds
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
-from engine.pipeline.compile import compile_channel
-from engine.pipeline.registry import load_steps
 from engine.ports.control import By, Order, OrderRefused
 from engine.ports.operations import ACT_FROM, INTAKE
-from engine.ports.store import Store, StoreError
-from engine.runtime.committer import Committer
-from engine.runtime.retention import Ages, Retention, ages
-from tests.runtime.parts import CountingMeter
-from tests.simulation.disk import Disk, Executor, Faults, SqliteDisk
+from engine.ports.store import StoreError
+from tests.simulation.disk import Disk, Faults, SqliteDisk
+from tests.simulation.engines import SimulatedEngine, set_memory
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
 from tests.simulation.model import Item, Model
 from tests.simulation.network import Network, Weather
@@ -62,10 +46,6 @@ TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
-
-KEYED_BOUNDS = ("MOST_PARKED", "MOST_PARKED_UNRECORDED", "PER_KEY", "PAGE", "ENOUGH_READY")
-
-_compiled: dict[int, Any] = {}
 
 
 @dataclass(slots=True)
@@ -195,83 +175,6 @@ def draw_order(rng: Random, model: Model, site: Site) -> Order:
     return Order(action, key, deliveries=[(owed.id, owed.state) for owed in picked], to=redirected)
 
 
-class SimulatedEngine(Engine):
-    """The engine on a simulated disk and network, without its admin port."""
-
-    def __init__(self, history: "History", known: Kinds) -> None:
-        super().__init__(
-            history.site.loaded,
-            meter=CountingMeter(),  # type: ignore[arg-type]
-            clock=history.clock,
-            kinds=known,
-        )
-        self._history = history
-
-    def _make_store(self) -> Store:
-        return self._history.disk.store()  # type: ignore[return-value]
-
-    def _start_admin(self) -> None:
-        """Nobody asks."""
-
-    def _make_retention(self) -> Retention:
-        assert self._committer is not None
-        kept: dict[ChannelName, Ages] = {}
-        if self._history.swarm.prunes:
-            kept = {ChannelName("adt"): ages((1.0, 1.5), self._history.site.window_us / 1e6)}
-        return Retention(kept, 0, self._committer, self._clock, self.meter)
-
-    def _open_store(self) -> Committer:
-        committer = super()._open_store()
-        model, record = self._history.model, committer.record
-
-        def recording(result: Any, recorded: Any, *, urgent: bool) -> None:
-            if result.state != "queued" and (owed := model.owed.get(result.delivery_id)):
-                model.put_aside(owed.to, owed.id) if result.state != "delivered" else None
-            record(result, recorded, urgent=urgent)
-
-        committer.record = recording  # type: ignore[method-assign]
-        return committer
-
-    async def _open_ports(self, committer: Committer) -> None:
-        await super()._open_ports(committer)
-        model = self._history.model
-        for receiver in self._receivers:
-            take = receiver.take
-
-            def taking(payload: bytes, reply: Any, take: Any = take) -> None:
-                model.take(reply.peer, payload)
-                take(payload, reply)
-
-            committed = receiver.committed
-
-            def hearing(waiting: Any, seq: MessageSeq, deliveries: Any, committed: Any = committed) -> None:
-                model.learned(seq)
-                committed(waiting, seq, deliveries)
-
-            receiver.take, receiver.committed = taking, hearing  # type: ignore[method-assign]
-        for channel in self._channels.values():
-            for name, lane in channel.lanes.items():
-                self._watch(str(name), lane)
-
-    def _watch(self, name: str, lane: Any) -> None:
-        model = self._history.model
-        reread, pause, resume = lane.reread, lane.pause, lane.resume
-
-        def rereading(**options: Any) -> None:
-            model.told(name)
-            reread(**options)
-
-        def pausing() -> None:
-            model.lanes[name].is_paused = True
-            pause()
-
-        def resuming() -> None:
-            model.lanes[name].is_paused = False
-            resume()
-
-        lane.reread, lane.pause, lane.resume = rereading, pausing, resuming
-
-
 class History:
     """Runs one, and says what it came to."""
 
@@ -292,7 +195,7 @@ class History:
             self.disk = Disk(self.loop, disk_rng, self.clock, swarm.faults, self.model)
         else:
             self.disk = SqliteDisk(sqlite, self.loop, disk_rng, self.clock, swarm.faults, self.model)
-        self.loop.disk = self.disk  # type: ignore[attr-defined]
+        self.loop.disk, self.loop.model = self.disk, self.model  # type: ignore[attr-defined]
         self.loop.on_killed = self._killed
         self.engine: SimulatedEngine | None = None
         self.process: Process | None = None
@@ -368,7 +271,9 @@ class History:
 
     async def _main(self, process: Process) -> None:
         """What `segmill run` does."""
-        self.engine = engine = SimulatedEngine(self, self._kinds)
+        self.engine = engine = SimulatedEngine(
+            self.site, self.disk, self.clock, self._kinds, lambda: self.site.loaded, prunes=self.swarm.prunes
+        )
         try:
             await engine.start()
             ended = self.loop.create_task(engine.wait_closed(), name="wait closed")
@@ -510,19 +415,9 @@ class History:
             while self.process is not None:
                 await asyncio.sleep(0.05)
 
-    def _set_memory(self) -> None:
-        """Small ones, so that short histories come to their ends as well."""
-        most = self.swarm.in_memory
-        for module in (engine.runtime.queue_window, engine.runtime.keyed_window, engine.runtime.backlog):
-            module.MOST_IN_MEMORY = most  # type: ignore[attr-defined]
-        for module in (engine.runtime.queue_window, engine.runtime.backlog):
-            module.LOAD_LIMIT = max(2, most // 2)  # type: ignore[attr-defined]
-        for name in KEYED_BOUNDS:
-            setattr(engine.runtime.keyed_window, name, max(2, most // 3))
-
     def run(self) -> Outcome:
         loop, model = self.loop, self.model
-        self._set_memory()
+        set_memory(self.swarm.in_memory)
         loop.at(START_US, loop.world, self._start_engine)
         self._plan()
         director = loop.world.context.copy().run(lambda: loop.create_task(self._direct(), name="director"))
@@ -566,42 +461,6 @@ class History:
         self.model.finish(stored)
         queries.close()
         store.close()
-
-
-@contextmanager
-def simulated() -> Iterator[None]:
-    """The engine's few doors to the machine lead into the simulation."""
-
-    def executor(*args: Any, **options: Any) -> Executor:
-        return Executor(asyncio.get_running_loop().disk)  # type: ignore[attr-defined]
-
-    def compiled(loaded: Any, steps: Any) -> Any:
-        found = _compiled.get(id(loaded))
-        if found is None:
-            found = _compiled[id(loaded)] = compile_channel(loaded, steps)
-        return found
-
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    steady = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
-    try:
-        with (
-            patch.object(engine.runtime.committer, "ThreadPoolExecutor", executor),
-            patch.object(engine.runtime.committer, "LOOK_BACK", 4),
-            patch.object(engine.app, "compile_channel", compiled),
-            patch.object(engine.app, "load_steps", cache(load_steps)),
-            patch.object(engine.runtime.lookout, "time", steady),
-            patch.object(engine.runtime.queue_window, "MOST_IN_MEMORY", 1000),
-            patch.object(engine.runtime.queue_window, "LOAD_LIMIT", 256),
-            patch.multiple(engine.runtime.keyed_window, MOST_IN_MEMORY=1000, **dict.fromkeys(KEYED_BOUNDS, 256)),
-            patch.object(engine.runtime.backlog, "MOST_IN_MEMORY", 1000),
-            patch.object(engine.runtime.backlog, "LOAD_LIMIT", 16),
-            patch.object(engine.runtime.retention, "FIRST_PASS_S", 0.5),
-            patch.object(engine.runtime.retention, "PASS_EVERY_S", 1.0),
-        ):
-            yield
-    finally:
-        logging.disable(before)
 
 
 def run(seed: int, *, trace: bool = False, sqlite: bool = False) -> Outcome:

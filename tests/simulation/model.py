@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery
+from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery
 from engine.model.ids import DeliveryId
 from engine.model.outcome import Delivered, Outcome, Unreachable
 from engine.model.states import FINISHED, DeliveryState, MessageState
@@ -149,6 +149,12 @@ class Model:
     def take(self, peer: str, payload: bytes) -> None:
         """A whole block came in over this connection."""
         self.takes.setdefault(peer, []).append((payload, self.loop.now_us + self.wall_ahead_us))
+
+    def recording(self, result: DeliveryResult) -> None:
+        """A lane asks for this to be made durable: an end is one from now on."""
+        owed = self.owed.get(result.delivery_id)
+        if owed is not None and result.state not in ("queued", "delivered"):
+            self.lanes[owed.to].ended[owed.id] = False
 
     def learned(self, seq: int) -> None:
         """The engine has heard that this message is durable."""
@@ -452,10 +458,6 @@ class Model:
         lane.calls -= 1
         for delivery in batch:
             lane.in_hand.pop(delivery.id, None)
-
-    def put_aside(self, to: str, id_: DeliveryId) -> None:
-        """The lane has given up a delivery, and is about to record that."""
-        self.lanes[to].ended[id_] = False
 
     def got(self, to: str, body: bytes) -> None:
         """A receiver got this whole."""

@@ -13,7 +13,8 @@ import pytest
 
 from tests.faults.ledger import Ledger
 from tests.simulation.campaign import campaign, first_found, tally
-from tests.simulation.history import run, simulated
+from tests.simulation.engines import simulated
+from tests.simulation.history import run
 from tests.simulation.mutants import FOUND_AT, MUTANTS
 
 REPOSITORY = Path(__file__).parents[2]
