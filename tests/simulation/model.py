@@ -231,10 +231,11 @@ class Model:
                 )
 
     def _check_order(self, row: Row) -> None:
-        """Messages of one connection are stored in the order they came."""
+        """Messages of one connection that are ours are stored in the order they came."""
         for other in self.by_seq.values():
             if (
                 other is not row
+                and other.state != "rejected"
                 and other.peer == row.peer
                 and other.seq < row.seq
                 and other.received_at_us > row.received_at_us
