@@ -88,8 +88,9 @@ class Listener:
         self.most_in_hand_bytes = max(2 * settings.max_message_bytes, 8 * 1024 * 1024)
         self.address = ""
         self._view = memoryview(bytearray(READ_BUFFER_BYTES))
-        self._connections: set[Connection] = set()
-        self._watched: set[Connection] = set()
+        # In dicts, for their order: what is done to all of them is done in the same order in each run.
+        self._connections: dict[Connection, None] = {}
+        self._watched: dict[Connection, None] = {}
         self._empty = asyncio.Event()
         self._entering: set[Connection] = set()
         self._spoken_to: set[Connection] = set()
@@ -247,7 +248,7 @@ class Listener:
             return False
         self._entering.discard(connection)
         self.room.admit(connection)
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._empty.clear()
         self._meter.connection_event(self.settings.name, "accepted")
         self._meter.connections(self.settings.name, len(self._connections))
@@ -305,10 +306,10 @@ class Listener:
     def gone(self, connection: Connection) -> None:
         """A connection ended."""
         self.count_ignored(connection)
-        self._watched.discard(connection)
+        self._watched.pop(connection, None)
         self._spoken_to.discard(connection)
         if connection in self._connections:
-            self._connections.discard(connection)
+            del self._connections[connection]
             if not self._connections:
                 self._empty.set()
             self._meter.connections(self.settings.name, len(self._connections))
@@ -336,7 +337,7 @@ class Listener:
 
     def watch(self, connection: Connection) -> None:
         """Look at this connection's clocks from now on."""
-        self._watched.add(connection)
+        self._watched[connection] = None
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -376,7 +377,7 @@ class Listener:
             self._event(connection, "idle", f"nothing came for {settings.idle_timeout_s:g} s")
             connection.close_when_answered()
         elif not (settings.idle_timeout_s or connection.mid_block_since or connection.write_blocked_since):
-            self._watched.discard(connection)
+            self._watched.pop(connection, None)
 
     def _listen_for(self, connection: Connection) -> None:
         is_on_its_way, unheard_s = connection.outstanding()

@@ -19,7 +19,7 @@ class Tasks:
     """
 
     def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], None] = {}
         self._on_failure = on_failure
 
     def spawn(
@@ -27,12 +27,12 @@ class Tasks:
     ) -> asyncio.Task[None]:
         """Start `work` under this owner; `on_failure` is told in place of the owner's, where others can do without."""
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._running.add(task)
+        self._running[task] = None
         task.add_done_callback(partial(self._ended, on_failure))
         return task
 
     def _ended(self, on_failure: Callable[[BaseException], None] | None, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             if on_failure is not None:
                 on_failure(error)

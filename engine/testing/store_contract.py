@@ -33,6 +33,7 @@ from engine.model.states import (
     IllegalMove,
     MessageState,
 )
+from engine.ports.operations import By, Change
 from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoredAttempt, StoreError, StoreInUse, StoreQueries
 
 LAB = ChannelName("lab")
@@ -620,6 +621,19 @@ class StoreContract:
         queries = store.queries()
         assert [row.maybe_sent for row in queries.deliveries(MessageSeq(2))] == [True, False]
         queries.close()
+
+    @pytest.mark.parametrize("how", ["moved", "operated"])
+    def test_what_a_release_overtakes_may_have_been_under_way_at_a_crash(self, how: str, bench: StoreBench) -> None:
+        """The released one is then the first of its lane, and the one that its lane had in hand is not."""
+        bench.store.lane_window(LAB, EPR, 1)
+        ((held,), *_) = bench.store.commit(Batch([intake(EPR) for _ in range(4)])).deliveries
+        bench.store.commit(Batch(results=[result(held, "held")]))
+        if how == "moved":
+            bench.store.move_deliveries([held.id], "queued", "released")
+        else:
+            bench.store.operate(Change(By("anna"), "release", "release", [(held.id, "held")]))
+        store = bench.restart(clean=False)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 10)] == [True, True, False, False]
 
     def test_after_a_crash_the_window_that_counts_is_that_of_the_run_that_crashed(self, bench: StoreBench) -> None:
         bench.store.lane_window(LAB, EPR, 9)

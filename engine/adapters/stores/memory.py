@@ -392,6 +392,8 @@ class MemoryStore:
             at_us = 0 if to == "queued" else self._clock.now_us()
             for row in moving:
                 row.keep_last_attempt()
+                if to == "queued":
+                    self._rows.mark_overtaken(row)
                 row.stored = replace(
                     row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
                 )

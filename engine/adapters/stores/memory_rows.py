@@ -93,6 +93,13 @@ class MemoryRows:
         rows = self.deliveries.values()
         return [row for row in rows if (row.stored.channel, row.stored.destination, row.stored.state) == wanted]
 
+    def mark_overtaken(self, by: DeliveryRow) -> None:
+        """Before one is queued again: what may be under way now is, after a kill, not among the first any more."""
+        lane = (by.stored.channel, by.stored.destination)
+        behind = [row for row in self.queue(*lane) if row.stored.id > by.stored.id]
+        for row in behind[: self.lanes[lane]]:
+            row.stored = replace(row.stored, maybe_sent=True)
+
     def body(self, row: DeliveryRow) -> bytes | None:
         return self.messages[row.stored.seq].raw if row.stored.body is None else row.stored.body
 
