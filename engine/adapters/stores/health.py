@@ -66,9 +66,10 @@ def repair_queue(connection: sqlite3.Connection, path: Path, full_check_bytes: i
     sql = load_statements("health.sql")
     try:
         broken: list[str] = []
-        if connection.execute(sql["queued_rows"]).fetchone() != connection.execute(sql["queued_index"]).fetchone():
+        rows = connection.execute(sql["queued_rows"]).fetchone()
+        if rows[:3] != connection.execute(sql["queued_index"]).fetchone():
             broken += ["rebuild_queued_index"]
-        if connection.execute(sql["keyed_rows"]).fetchone() != connection.execute(sql["keyed_index"]).fetchone():
+        if rows[3:] != connection.execute(sql["keyed_index"]).fetchone():
             broken += ["rebuild_key_index", "rebuild_waiting_index", "rebuild_urgent_index"]
         for statement in broken:
             connection.execute(sql[statement])

@@ -1,18 +1,16 @@
 -- The index of what is queued, beside the rows: how many, and sums that any turned bit changes.
 
 -- name: queued_rows
-SELECT count(*), total(lane), total(id) FROM delivery NOT INDEXED WHERE state = 0;
+-- Behind that, the same of the indexes of lanes with keys: how many have one, what waits, and what is urgent.
+SELECT count(*), total(lane), total(id),
+  count(key), total(next_at_us > 0), total(next_at_us), total(urgent = 1), total(id * (urgent = 1))
+FROM delivery NOT INDEXED WHERE state = 0;
 
 -- name: queued_index
 SELECT count(*), total(lane), total(id) FROM delivery INDEXED BY delivery_queued WHERE state = 0;
 
--- The same for the indexes of lanes with keys: what waits, what is urgent, and each key beside that of its row.
-
--- name: keyed_rows
-SELECT count(key), total(next_at_us > 0), total(next_at_us), total(urgent = 1), total(id * (urgent = 1))
-FROM delivery NOT INDEXED WHERE state = 0;
-
 -- name: keyed_index
+-- Each key beside that of its row.
 SELECT
   (SELECT count(*) FROM delivery e INDEXED BY delivery_of_key CROSS JOIN delivery r NOT INDEXED ON r.id = e.id
     WHERE e.state = 0 AND e.key IS NOT NULL AND r.state = 0 AND r.key = e.key AND r.lane = e.lane),
