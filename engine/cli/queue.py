@@ -21,6 +21,7 @@ PAUSE: Final = ("segmill queue pause adt/ris --reason 'RIS moves to a new host'"
 RESUME: Final = ("segmill queue resume adt/ris", "segmill queue resume --all")
 RETRY: Final = ("segmill queue retry adt/ris", "segmill queue retry --state queued --since 2h")
 HOLD: Final = ("segmill queue hold 2", """segmill queue hold adt/ris --where 'PV1-2 == "I"' --plan""")
+RELEASE: Final = ("segmill queue release 2", "segmill queue release --all --destination ris --yes")
 SKIP: Final = (
     "segmill queue skip 2 --reason 'sent by hand' --yes",
     "segmill queue skip adt/ris --until 30d --reason 'RIS was restored from a backup' --plan",
@@ -32,7 +33,7 @@ REDIRECT: Final = ("segmill queue redirect adt/ris --to archive --plan",)
     "queue",
     cls=Group,
     subcommands=SUBCOMMANDS,
-    examples=(*LIST, *PAUSE, *RESUME, *RETRY, *HOLD, *SKIP, *REDIRECT),
+    examples=(*LIST, *PAUSE, *RESUME, *RETRY, *HOLD, *RELEASE, *SKIP, *REDIRECT),
     short_help=COMMANDS["queue"],
     no_args_is_help=True,
 )
