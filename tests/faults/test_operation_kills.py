@@ -104,7 +104,7 @@ def test_a_bulk_that_is_killed_in_the_middle_is_done_exactly_once(site: Path, ki
     queries.close()
     assert deliveries == dict.fromkeys(range(1, MESSAGES + 1), 2)
     assert sum(json.loads(row.counts)["deliveries"] for row in rows) == MESSAGES, "and the record says it once"
-    ledger.write("P4", "bulk resend killed and asked again", kills=kills, messages=MESSAGES, doubled=0, missed=0)
+    ledger.write("R1", "kill -9 in a bulk order, asked again", kills=kills, messages=MESSAGES, doubled=0, missed=0)
 
 
 def _fill(port: int, store: Path) -> None:
