@@ -1,6 +1,7 @@
 """The base of every model that a configuration file is read into."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -58,6 +59,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(names)}" if 0 < len(names) <= 20 else ""
 
 
+def keys_hint(text: SourceText) -> str:
+    """How a text was probably meant that stands where keys with values must: `host:x`, `host x`; or ''."""
+    found = re.fullmatch(r"([A-Za-z][\w.-]*)(:|\s+)(\S+)", text)
+    if found is None or text.is_secret:
+        return ""
+    missing = "a space" if found[2] == ":" else "a colon"
+    return f"{missing} is missing: {found[1]}: {found[3]}"
+
+
 class ConfigModel(BaseModel):
     """A mapping of a configuration file. Unknown keys are findings, and nothing changes after it was read.
 
@@ -90,7 +100,7 @@ class ConfigModel(BaseModel):
         if not unknown:
             return data
         for key in unknown:
-            _report_unknown_key(key, known, cls.later, info.context)
+            _report_unknown_key(key, known, cls.later, info.context, _emptied(data, key, known))
         kept = SourceDict({key: value for key, value in data.items() if key in known})
         kept.node, kept.owner = data.node, data.owner
         return kept
@@ -111,14 +121,26 @@ class ConfigModel(BaseModel):
 
 
 def _report_unknown_key(
-    key: SourceText, known: Mapping[str, object], later: Mapping[str, str], reading: Reading
+    key: SourceText, known: Mapping[str, object], later: Mapping[str, str], reading: Reading, emptied: str
 ) -> None:
     place = key.position()
     assert place is not None, "keys of a SourceDict come from a file"
     if key in later:
         reading.findings.append(at(place, "E119", f"'{key.shown}' is not in this version", later[key]))
     else:
-        reading.findings.append(at(place, "E101", f"unknown key '{key.shown}'", did_you_mean(key, known)))
+        hint = f"indent it further if it belongs to '{emptied}'" if emptied else did_you_mean(key, known)
+        reading.findings.append(at(place, "E101", f"unknown key '{key.shown}'", hint))
+
+
+def _emptied(data: SourceDict, key: SourceText, known: Mapping[str, object]) -> str:
+    """The known key without a value that `key` stands behind, with only unknown ones between; or ''."""
+    before = ""
+    for other, value in data.items():
+        if other == key:
+            return before
+        if other in known:
+            before = other.shown if isinstance(value, SourceText) and value.is_broken and not value else ""
+    return ""
 
 
 def _flag(text: str) -> bool:

@@ -12,6 +12,7 @@ from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_na
 from engine.config.finding import BadValue
 from engine.config.fragments import Fragments
 from engine.config.listen import Listen
+from engine.config.node import SourceText
 from engine.config.retention import Retention
 from engine.config.types import ConditionText, DestinationText, MarkedText, ProfileText
 from engine.config.units import Duration
@@ -159,6 +160,14 @@ class Charset(ConfigModel):
     )
 
 
+def _keys(value: object) -> object:
+    """A text here is meant as the fallback."""
+    if isinstance(value, str):
+        shown = value.shown if isinstance(value, SourceText) else value
+        raise BadValue("must be keys with values", f"such as charset: {{fallback: {shown}}}", code="E104")
+    return value
+
+
 class Validation(ConfigModel):
     """What messages are held against before the steps: a profile, or the standard alone.
 
@@ -212,7 +221,9 @@ class ChannelFile(ConfigModel):
     )
     duplicates: DuplicatesField = Field(default_factory=Duplicates, description="How long a resend is recognised")
     fragments: Fragments = Field(default_factory=Fragments, description="Segments and messages that come in parts")
-    charset: Charset = Field(default_factory=Charset, description="How bytes become text")
+    charset: Annotated[Charset, BeforeValidator(_keys)] = Field(
+        default_factory=Charset, description="How bytes become text"
+    )
     retention: Retention | None = Field(
         default=None, description="How long this channel's messages are kept, in place of what the site says"
     )

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSc
 
 from engine.config.base import did_you_mean
 from engine.config.finding import BadValue
+from engine.hl7.charset import codec_named
 from engine.hl7.recode import NAMES, Policy, Target, UnknownTarget, target_of
 
 _REPLACE: Final = re.compile(r"replace\((.*)\)", re.DOTALL)
@@ -31,9 +32,19 @@ def _charset(value: object) -> object:
         if "no character set" not in error.reason:
             hint = "take UNICODE UTF-8" if "over MLLP" in error.reason else ""
             raise BadValue(error.reason, hint, code="E105") from None
-        wanted = error.wanted.strip().upper().replace("ISO-", "").replace("ISO8859", "8859").replace("8859-", "8859/")
-        hint = did_you_mean(wanted, NAMES) or "such as 8859/1 or UNICODE UTF-8"
-        raise BadValue(error.reason, hint, code="E105") from None
+        raise BadValue(error.reason, _meant(error.wanted), code="E105") from None
+
+
+def _meant(wanted: str) -> str:
+    """The name of table 0211 for what other worlds call the set."""
+    codec = codec_named(wanted.strip())
+    by_codec = [name for name in NAMES if codec is not None and codec_named(name) == codec]
+    if by_codec:
+        return f"did you mean '{by_codec[0]}'?"
+    if codec == "cp1252":
+        return "HL7 has no name for it; 8859/1 is its nearest"
+    plain = wanted.strip().upper().replace("ISO-", "").replace("ISO8859", "8859").replace("8859-", "8859/")
+    return did_you_mean(plain, NAMES) or "such as 8859/1 or UNICODE UTF-8"
 
 
 def _unencodable(value: object) -> object:

@@ -168,7 +168,7 @@ def _compiled(text: SourceText, focus: str | None, tables: Mapping[str, Table]) 
 
 def _path_hint(text: str, focus: str | None, column: int) -> str:
     """What was probably meant: capital letters, a field after a hyphen as other tools do not write it, or `==`."""
-    tried = [text.upper(), re.sub(r"^([A-Za-z]\w\w(?:\[[^\]]*\])?)\.", r"\1-", text).upper()]
+    tried = [text.upper(), re.sub(r"^([A-Za-z]\w\w(?:\[[^\]]*\])?)[._ ]?(?=\d)", r"\1-", text).upper()]
     if text[column : column + 1] == "=":
         tried = [f"{text[:column]}={text[column:]}"]
     for meant in tried:

@@ -9,7 +9,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic_core import CoreSchema, core_schema
 
 from engine.config.actions import ActionText, NoRetryText, RefusedRules, RejectedRules, Rules, one
-from engine.config.base import ConfigModel, Reading, did_you_mean
+from engine.config.base import ConfigModel, Reading, did_you_mean, keys_hint
 from engine.config.charsets import TargetCharset, Unencodable
 from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.hours import OpenField
@@ -321,7 +321,9 @@ class Destination:
         if not isinstance(value[named[0]], SourceDict):
             place = named[0].position() or place
             message = f"'{named[0].shown}' must be keys with values"
-            reading.findings.append(at(place, "E104", message, f"such as {named[0]}: {{key: value}}"))
+            text = value[named[0]]
+            meant = keys_hint(text) if isinstance(text, SourceText) else ""
+            reading.findings.append(at(place, "E104", message, meant or f"such as {named[0]}: {{key: value}}"))
             return None
         options = validate(value[named[0]], kinds[named[0]].model, reading)
         if options is None or policy is None or extra:

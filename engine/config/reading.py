@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from engine.config.base import ConfigModel, Reading, did_you_mean
+from engine.config.base import ConfigModel, Reading, did_you_mean, keys_hint
 from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.kinds import Kinds
 from engine.config.node import Mapping, Node, Scalar, SourceDict, SourceList, SourceText, position_of
@@ -170,6 +170,8 @@ def _shape_hint(kind: str, value: object) -> str:
         return f"write it in brackets: [{value.shown}]"
     if kind == "string_type" and isinstance(value, list | dict):
         return "a value that begins with [ or { must be put in quotes to be a text"
+    if kind in ("dict_type", "model_type", "model_attributes_type") and isinstance(value, SourceText):
+        return keys_hint(value)
     return ""
 
 

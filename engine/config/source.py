@@ -204,7 +204,7 @@ class _Builder:
                     key.position,
                     "E109",
                     f"'{key.text[:60]}' has no value",
-                    'write one, or remove the line; an empty text is ""',
+                    'write one, indented further if in lines of its own, or remove the line; an empty text is ""',
                 )
             )
         return Scalar(self._source, "", "", value.start, value.end, is_broken=True)

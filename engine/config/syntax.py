@@ -11,6 +11,7 @@ from engine.config.node import Source
 _LINE_WITH_KEY = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[^\s#:'\"\[\]{}&*!|>%@`,-][^:'\"#\[{]*?)\s*:(?=\s|$)")
 _LINE_OF_LIST = re.compile(r"(?P<lead>\s*(?:- +)+)\S")
 _GLUED = re.compile(r"\s*(?:- +)*(?P<name>[A-Za-z_][\w.-]*):(?P<rest>[^\s:/].*)")
+_APART = re.compile(r"\s*(?:- +)*(?P<name>[A-Za-z_][\w.-]*) +(?P<rest>[^\s:]+)\s*")
 _IN_SINGLE_QUOTES = "put the whole value in single quotes: '...'"
 
 
@@ -67,6 +68,10 @@ def repair(text: str, trouble: Trouble, aside: set[int]) -> str | None:
 def _set_aside(line: str) -> str:
     """The same number of characters, with an empty text for a value; a comment where there is no key."""
     plain = line.replace("\t", " ")
+    glued = _GLUED.match(plain)
+    if glued is not None and len(glued["rest"]) >= 3:
+        kept = plain[: glued.start("rest")]
+        return kept + " ''" + " " * (len(plain) - len(kept) - 3)
     for pattern in (_LINE_WITH_KEY, _LINE_OF_LIST):
         found = pattern.match(plain)
         if found is None:
@@ -173,6 +178,27 @@ def _second_colon(source: Source, index: int, before: str) -> Trouble:
     if ":" in before.rstrip() and re.search(r":\s", before):
         hint = "put the whole value in single quotes: '...'"
         return _trouble(source, index, "E114", "': ' inside a value makes it a key to YAML", hint)
+    if (above := _above(source, source.position(index).line)) is not None:
+        return above
     start = index - len(before.lstrip())
     hint = "check its indentation, and whether the line above is complete"
     return _trouble(source, start, "E118", "a key cannot begin here", hint, length=len(before.strip()))
+
+
+def _above(source: Source, line_number: int) -> Trouble | None:
+    """`host:ris.local` and `host ris.local` are texts to YAML; it stumbles over the key in the next line only."""
+    for number in range(line_number - 1, 0, -1):
+        line = source.line(number)
+        if not line.strip():
+            continue
+        found = _GLUED.match(line)
+        missing = "a space is missing after the colon"
+        if found is None:
+            found = _APART.fullmatch(line)
+            missing = "a colon is missing after the key"
+        if found is None:
+            return None
+        hint = f"write {found['name']}: {found['rest'].strip()[:40]}"
+        start = source.starts[number - 1] + found.start("name")
+        return _trouble(source, start, "E110", missing, hint, length=len(found["name"]))
+    return None

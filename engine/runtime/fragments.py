@@ -55,7 +55,7 @@ from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, S
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.received import control_id_of, framed, type_of
-from engine.runtime.tasks import Tasks, describe
+from engine.runtime.tasks import Tasks, describe, in_turn
 
 if TYPE_CHECKING:
     from engine.runtime.batch import BatchMember
@@ -130,6 +130,7 @@ class FragmentKeeper:
         self._run_id = clock.random_bytes(4).hex().upper()
         self._receive_prefix = clock.random_bytes(8)
         self._count = 0
+        self._label = f"channel {channel.name}: a message in fragments"
 
     # -- start and time -------------------------------------------------------------------------
 
@@ -191,12 +192,10 @@ class FragmentKeeper:
 
     async def _look(self) -> None:
         self._is_looking = False
+        overdue = [found for found in self._assembly.open_sets if self._is_overdue(found)]
+        late = (self._set_aside(found, incomplete(len(found.parts), self._settings.timeout)) for found in overdue)
         await self._hold_displaced()
-        for complete in list(self._complete.values()):
-            await self._finish(complete)
-        for found in self._assembly.open_sets:
-            if self._is_overdue(found):
-                await self._set_aside(found, incomplete(len(found.parts), self._settings.timeout))
+        await in_turn(self._label, (*map(self._finish, list(self._complete.values())), *late))
 
     # -- intake's calls -------------------------------------------------------------------------
 
@@ -292,9 +291,11 @@ class FragmentKeeper:
             self._displaced.append(rival)
 
     async def _hold_displaced(self) -> None:
-        for rival in list(self._displaced):
-            if await self._set_aside(rival, superseded(len(rival.parts))):
-                self._displaced.remove(rival)
+        await in_turn(self._label, map(self._hold_rival, list(self._displaced)))
+
+    async def _hold_rival(self, rival: OpenSet[StoredPart]) -> None:
+        if await self._set_aside(rival, superseded(len(rival.parts))):
+            self._displaced.remove(rival)
 
     def _known(self, record: Intake) -> Sequence[Known]:
         window = self._channel.duplicates_window_us

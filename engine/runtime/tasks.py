@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
+
+from engine.ports.store import CommitUnknown
 
 log = logging.getLogger("segmill.tasks")
 
@@ -38,6 +40,25 @@ class Tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+async def in_turn(what: str, works: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """Each piece of work to its end, one after the other; one that fails is reported and keeps none of the others.
+
+    CommitUnknown is the engine's affair, and passes through.
+    """
+    works = list(works)
+    try:
+        while works:
+            try:
+                await works.pop(0)
+            except CommitUnknown:
+                raise
+            except Exception as error:  # noqa: BLE001 - the edge of one piece of work
+                log.error("%s failed, and is tried again later: %s", what, describe(error))
+    finally:
+        for work in works:
+            work.close()
 
 
 def describe(error: BaseException) -> str:

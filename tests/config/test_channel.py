@@ -186,6 +186,7 @@ MISTAKES = [
     ("mode: enhanced", "mode: enhansed", 6, 27, 8, "E105", "did you mean 'enhanced'?"),
     ("{window: 2d}", "on", 7, 13, 2, "E105", "{window: 7d}"),
     ("window: 2d", "window: 2", 7, 22, 1, "E106", "did you mean 2s?"),
+    ("charset: {fallback: iso8859-15}", "charset: latin1", 8, 10, 6, "E104", "charset: {fallback: latin1}"),
     ("iso8859-15", "iso2022_jp", 8, 21, 10, "E105", "not a character set that can be a fallback"),
     ("- filter: P", "- filtr: P", 10, 5, 5, "E102", "did you mean 'filter'?"),
     ("MSH-5: RIS", "MSH-5: =", 12, 14, 1, "E130", "has nothing after ="),
@@ -210,6 +211,8 @@ MISTAKES = [
     ),
     ("  - to: ris\n", "  - to: ris\n  - when: PV1 exists\n", 27, 5, 1, "E103", "the key 'to' is missing"),
     ("PID-19]", "PID.19]", 23, 22, 1, "E131", "did you mean PID-19?"),
+    ("PID-19]", "PID19]", 23, 22, 1, "E131", "did you mean PID-19?"),
+    ("MSH-5: RIS", "MSH_5: RIS", 12, 10, 1, "E131", "did you mean MSH-5?"),
     ("PID-19]", "pid-19]", 23, 19, 1, "E131", "did you mean PID-19?"),
     ("PID-19]", "'PID-3[5=\"MR\"].1']", 23, 27, 1, "E131", 'did you mean PID-3[5=="MR"].1?'),
     ("- delete: [NTE, PID-19]", "- delete", 23, 5, 6, "E104", "write '- delete: ...'"),
@@ -305,3 +308,18 @@ def test_one_pattern_covers_another(wide: str, narrow: str, covers: bool) -> Non
 def test_findings_can_be_compared(load: Load, channel: str) -> None:
     (finding,) = load(channel + "x: 1\n").findings
     assert replace(finding) == finding
+
+
+def test_keys_that_are_not_indented_are_told_where_they_belong(load: Load) -> None:
+    text = FULL.replace("      MSH-5: RIS", "    MSH-5: RIS", 1)
+    assert text != FULL
+    findings = load(text, files=FILES).findings
+    assert ("E101", "indent it further if it belongs to 'set'") in [(f.code, f.hint) for f in findings]
+
+
+def test_a_sink_without_a_space_after_the_colon_says_so(load: Load) -> None:
+    old = "    mllp: {host: ris.local, port: 6661, ack_timeout: 30s}"
+    text = FULL.replace(old, "    mllp:\n      host:ris.local", 1)
+    assert text != FULL
+    findings = load(text, files=FILES).findings
+    assert ("E104", "a space is missing: host: ris.local") in [(f.code, f.hint) for f in findings]

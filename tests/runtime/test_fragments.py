@@ -10,6 +10,7 @@ from engine.hl7.message import Message
 from engine.model.finding import load_findings
 from engine.model.ids import MessageSeq
 from engine.ports.store import CommitUnknown, StoreFull
+from engine.runtime.fragments import FragmentKeeper
 from engine.testing.fragments import cut_message, cut_segments
 from tests.runtime.engines import SiteUnderTest, channel, codes, err, isolate, msa
 from tests.runtime.parts import turns, until
@@ -492,6 +493,31 @@ class TestTimeouts:
             assert await site.delivered("adt/out", 1) == [big(adt, "NEW")]
             (held,) = site.messages(states=("held",))
             assert held.control_id == "OLD"
+
+    async def test_one_that_fails_each_time_keeps_no_other_from_being_held(
+        self, site, adt, caplog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(cut(big(adt, "BAD", sender=("X", "Y")), 2)[0], cut(big(adt, "GOOD"), 2)[0])
+            await wire.answers(2)
+            real = FragmentKeeper._read
+
+            async def read(keeper: FragmentKeeper, found) -> object:
+                if found.parts[0].seq == 1:
+                    raise RuntimeError("as it is")
+                return await real(keeper, found)
+
+            monkeypatch.setattr(FragmentKeeper, "_read", read)
+            site.clock.ahead_s += 2
+            await until(lambda: "held" in site.states())
+            (held,) = site.messages(states=("held",))
+            assert held.control_id == "GOOD"
+            assert site.states() == ["waiting", "joined", "held"]
+            assert "a message in fragments failed, and is tried again later: RuntimeError" in caplog.text
+            monkeypatch.undo()
+            site.clock.ahead_s += 2
+            await until(lambda: site.states().count("held") == 2)
 
     async def test_a_set_that_goes_on_in_time_is_left_alone(self, site, adt) -> None:
         raw = big(adt)
