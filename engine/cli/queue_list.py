@@ -13,7 +13,7 @@ from engine.cli.selection import utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
 from engine.model.audit import ranges
 
-COLOURS = {"stopped": "red", "down": "red", "paused": "yellow", "waiting": "cyan"}
+COLOURS = {"failed": "red", "stopped": "red", "down": "red", "paused": "yellow", "waiting": "cyan"}
 HEADERS = ("channel", "destination", "state", "queued", "held", "oldest", "head", "attempts", "why")
 
 
@@ -48,7 +48,7 @@ def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_
                 by = printable(channel["intake_paused_by"])
                 rows.append((channel["channel"], "(intake)", _coloured("paused"), "", "", "", "", "", by))
         for lane in channel["lanes"]:
-            stands_still |= lane["state"] in ("stopped", "down", "paused")
+            stands_still |= lane["state"] in ("failed", "stopped", "down", "paused")
             if as_json:
                 emit(
                     {

@@ -212,8 +212,10 @@ class Message:
             return False
         return self.raw.find(b"\rMSH|") < 0
 
-    def only_header(self) -> "Message":
-        """A message of this one's header alone: enough for an answer, and it keeps nothing large alive."""
+    def for_its_answer(self) -> "Message":
+        """What an answer needs of this: itself, or of a large one the header alone, which keeps nothing large alive."""
+        if len(self.raw) < _LARGE_BYTES:
+            return self
         return Message.parse(self.raw_header + b"\r", fallback=self._fallback)
 
     def __len__(self) -> int:

@@ -42,6 +42,8 @@ Recorded = Callable[[], None]
 
 MOST_INTAKES = 512
 MOST_BYTES = 32 * 1024 * 1024
+LARGE_BYTES = 1 << 20
+"""So much is committed off the loop, however quick the disk: SQLite needs some 3 ms a megabyte."""
 
 TO_THREAD_S = 0.003
 """Commits that take longer than this on average move to the writer thread, and one of SLOW_ONCE_S does at once."""
@@ -330,6 +332,7 @@ class Committer:
         self._called_last = False
         reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         intakes = self._intakes
+        is_large = self._intake_bytes >= LARGE_BYTES
         if self._results_alone:
             intakes = []
         elif len(intakes) > MOST_INTAKES or self._intake_bytes > MOST_BYTES:
@@ -349,7 +352,7 @@ class Committer:
             return
         work = _Work(batch, intakes, reprocessed, results)
         started = self._clock.monotonic()
-        if self._in_thread:
+        if self._in_thread or is_large:
             self._busy = True
             running = self._thread.submit(self._timed_commit, batch)
             running.add_done_callback(
