@@ -48,13 +48,6 @@ log = logging.getLogger("segmill.intake")
 MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef", b"\rBTS", b"\rFTS")
 """What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark, or the
 trailer of a batch, whose header may be missing (hl7.md item 67)."""
-<<<<<<< HEAD
-LARGE_BYTES = 1 << 20
-"""From here on a message is let go of before its commit, but for its bytes and its header."""
-=======
-NOT_NOW = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
-PAUSED = Finding("E249", "error", "this channel takes no messages now; send it again later", hl7_code="207")
->>>>>>> isolation
 TIMED_EVERY = 16
 """Step times are measured on every n-th message: two clock calls a step are not free."""
 
