@@ -174,7 +174,7 @@ class Engine:
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
         self.control = EngineControl(self._channels, committer, self._queries, self._clock)
         self.control.operator.load_pauses(self._store.pauses())
-        self.control.operator.past = PastChannels(self._queries, self._kinds, self._limits, self._substituted)
+        self.control.operator.keep_past(PastChannels(self._queries, self._kinds, self._limits, self._substituted))
         committer.on_redirected = offering(self._channels)
         return committer
 

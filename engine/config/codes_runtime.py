@@ -108,6 +108,15 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "window. It is not the same message again, so it was processed.",
             "The sender must not use an id twice: a real resend could not be told from a new message for sure.",
         ),
+        "W232": Story(
+            "a sender starts its control ids again",
+            "Several messages of this sender had a control id (MSH-10) that it used before within the duplicates "
+            "window, with other content: most likely its counter was restarted. Each is processed and delivered, as it "
+            "is another message. Three in an hour are marked with E232, then this one; the others of the hour are only "
+            "counted, in segmill_findings_total with code E232.",
+            "Nothing, if the sender was restarted. If it gives the same control id to different messages all the time, "
+            "its maker should mend that: an answer then does not say which message it is for.",
+        ),
         "E233": Story(
             "a message that cannot be read",
             "There is no MSH segment, or it does not say what separates the fields. The sender was answered with a "

@@ -96,7 +96,7 @@ class DeliveryResult:
     They replace the stored answer, but for an AA: nobody is told no after a yes.
     `since_us`: this attempt is the first that counts against the limits of retries, and was made then; 0: it is not.
     `redirect`, with the state `redirected` and no other: the delivery that takes over, queued in the same
-    transaction; its `body` None are the bytes of the one that it takes over from.
+    transaction; its `body` None are the bytes of the one that it takes over from. `maybe_sent`: as the delivery has it.
     """
 
     delivery_id: DeliveryId
@@ -111,6 +111,7 @@ class DeliveryResult:
     ack: bytes = b""
     since_us: int = 0
     redirect: DraftDelivery | None = None
+    maybe_sent: bool = False
 
 
 @dataclass(slots=True)

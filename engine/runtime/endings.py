@@ -10,6 +10,7 @@ Invariants:
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -150,6 +151,8 @@ class Endings:
                 outcome.note,
                 outcome.answer[:MOST_ANSWER_BYTES],
             )
+            if delivery.maybe_sent:
+                result.maybe_sent = True
             self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result), more)
             return DONE
         attempts = delivery.attempts + 1
@@ -170,6 +173,7 @@ class Endings:
         )
         self._note(outcome)
         result = DeliveryResult(delivery.id, "queued", attempts, now_us, code=_code(outcome), note=self.last_note)
+        result.maybe_sent = delivery.maybe_sent
         if isinstance(outcome, (Delivered, Refused, Unanswered)):
             result.answer = outcome.answer[:MOST_ANSWER_BYTES]
         return self._carry_out(step, delivery, outcome, result, is_first=is_first, more=more)
@@ -178,6 +182,9 @@ class Endings:
         """Whether what waits for a destination that is down goes elsewhere now, untried."""
         if self.circuit is None or not self.circuit.is_down:
             return False
+        table = self._settings.table
+        if table is not None and not table.is_open(from_us(self._clock.now_us())):
+            return False  # it waits for the hours, not for the destination
         return passes_on(unreachable_action(self._settings.policy), self._down_s(), self.circuit.failures)
 
     def pass_on(self, delivery: Delivery, *, more: bool) -> Next:
@@ -193,8 +200,12 @@ class Endings:
         return self._carry_out(step, delivery, outcome, result, is_first=False, more=more)
 
     def _down_s(self) -> float:
-        """For how long the destination has been down."""
-        return self.circuit.down_s(self._clock.monotonic()) if self.circuit is not None else 0.0
+        """For how long the destination has been down, without the time in which it was closed."""
+        down_s = self.circuit.down_s(self._clock.monotonic()) if self.circuit is not None else 0.0
+        if self._settings.table is None or not down_s:
+            return down_s
+        now = from_us(self._clock.now_us())
+        return min(down_s, self._settings.table.open_s(now - timedelta(seconds=down_s), now))
 
     def _age_s(self, delivery: Delivery, now_us: int) -> float:
         """How long the delivery has been tried, as its limits count it.

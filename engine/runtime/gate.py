@@ -61,6 +61,8 @@ class Hours(Gate):
         self._table = table
         self._inner = inner
         self._clock = clock
+        self._closed_us = (0, 0)
+        """Looked at when, and closed at least until when."""
 
     @property
     def is_down(self) -> bool:
@@ -76,18 +78,18 @@ class Hours(Gate):
             return "closed, and not to open within two weeks"
         return f"closed until {self._table.shown(opens)}"
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the clock says so now."""
-        return self._table.is_open(from_us(self._clock.now_us()))
-
     def wait_s(self, now_s: float) -> float | None:
-        now = from_us(self._clock.now_us())
-        if self._table.is_open(now):
-            return self._inner.wait_s(now_s)
-        opens = self._table.opens_next(now)
-        left_s = LOOK_AGAIN_S if opens is None else (opens - now).total_seconds()
-        return min(LOOK_AGAIN_S, max(0.001, left_s))
+        now_us = self._clock.now_us()
+        looked_us, until_us = self._closed_us
+        if not looked_us <= now_us < until_us:
+            now = from_us(now_us)
+            opens = self._table.opens_next(now)
+            if opens == now:
+                return self._inner.wait_s(now_s)
+            left_s = LOOK_AGAIN_S if opens is None else min(LOOK_AGAIN_S, (opens - now).total_seconds())
+            self._closed_us = (now_us, now_us + int(left_s * 1_000_000))
+            return max(0.001, left_s)
+        return max(0.001, (until_us - now_us) / 1_000_000)
 
     def leaving(self) -> None:
         self._inner.leaving()

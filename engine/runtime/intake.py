@@ -38,7 +38,7 @@ from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Reply
 from engine.runtime.received import control_id_of, framed, read_or_none, record_of, sender_of, type_of
-from engine.runtime.recent import Key, Recent
+from engine.runtime.recent import Key, Recent, Reuse
 from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 from engine.runtime.tasks import describe
 from engine.runtime.waiting import AnyReply, Waiting
@@ -73,6 +73,7 @@ class Receiver:
         self._committer = committer
         self._queries = queries
         self._recent = recent
+        self._reuse = Reuse()
         self._clock = clock
         self._batches = Batches(self, BatchSettings.of(batches or BatchFields()), self._fallback, clock)
         self._run_id = clock.random_bytes(4).hex().upper()
@@ -300,7 +301,10 @@ class Receiver:
                 return None
         if not same_id:
             return ()
-        return (entry.id_used_again(same_id[0].seq),)
+        told = self._reuse.again(key, same_id[0].seq, now_us)
+        if not told:
+            channel.meter.finding("E232")
+        return told
 
     # -- numbered messages ----------------------------------------------------------------------
 

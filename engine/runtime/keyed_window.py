@@ -21,8 +21,7 @@ Invariants:
   its own, `OLD`, and nothing else is taken up beside it;
 - at most MOST_IN_MEMORY deliveries are here, PER_KEY of a key, MOST_PARKED of those that wait.
 
-Between keys the oldest goes first, but urgent ones before the others; of EVERY sends for which both wait, one is an
-ordinary one's. A key is urgent up to its last urgent delivery: what stands before that in the key goes first.
+Which key goes next is for `turns` to say.
 """
 
 import logging
@@ -36,6 +35,7 @@ from engine.ports.clock import Clock
 from engine.ports.store import QueuedRow, StoreError
 from engine.runtime.endings import LaneSettings
 from engine.runtime.queue_window import MOST_BYTES_IN_MEMORY, STORE_RETRY_S, KeyedQueue
+from engine.runtime.turns import NO_ID, Key, Turns
 
 log = logging.getLogger("segmill.lane")
 
@@ -47,51 +47,11 @@ PER_KEY = 8
 PAGE = 128
 PAGES_AT_ONCE = 4
 ENOUGH_READY = 128
-EVERY = 8
 
 OLD = "\0old"
 """The key of what has none of this order. No stored key begins so: the pipeline's keys are read off a message."""
-NO_ID = DeliveryId(0)
 SOON_S = 0.001
 LOOK_AGAIN_S = 0.1
-
-
-class _Key:
-    """One key that is here.
-
-    `in_hand`: the delivery that is being sent, NO_ID for none. `not_before`: on the monotonic clock, 0 unless it
-    waits for a retry. `raised`: the last urgent delivery known of it. `is_ready`: it is listed as such.
-    `unrecorded`, `unnoted`: how many ends, and failed attempts, are not on stable storage yet.
-    """
-
-    __slots__ = (
-        "behind",
-        "in_hand",
-        "is_ready",
-        "last_id",
-        "name",
-        "not_before",
-        "raised",
-        "unnoted",
-        "unrecorded",
-        "waiting",
-    )
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.waiting: deque[Delivery] = deque()
-        self.in_hand = NO_ID
-        self.last_id = NO_ID
-        self.behind = False
-        self.unrecorded = 0
-        self.unnoted = 0
-        self.not_before = 0.0
-        self.raised = NO_ID
-        self.is_ready = False
-
-    @property
-    def is_urgent(self) -> bool:
-        return self.raised >= self.waiting[0].id
 
 
 class KeyedWindow:
@@ -118,15 +78,12 @@ class KeyedWindow:
         self._of: dict[DeliveryId, str] = {}
         """The key of what ended and is not recorded yet."""
         self._store_again_at = 0.0
-        self._streak = 0
-        self._keys: dict[str, _Key] = {}
         self._forget()
 
     def _forget(self) -> None:
         """All that is known of the store."""
-        self._urgent: list[tuple[DeliveryId, str]] = []
-        self._ordinary: list[tuple[DeliveryId, str]] = []
-        self._ready = 0
+        self._keys: dict[str, Key] = {}
+        self._turns = Turns(self._keys)
         self._parked: list[tuple[float, DeliveryId, str]] = []
         self._parked_count = 0
         self._count = 0
@@ -146,14 +103,11 @@ class KeyedWindow:
 
     @property
     def has_more(self) -> bool:
-        return self._ready > 0
+        return self._turns.count > 0
 
     @property
     def head(self) -> Delivery | None:
-        for heap, is_urgent in ((self._urgent, True), (self._ordinary, False)):
-            if (key := self._first(heap, is_urgent)) is not None:
-                return key.waiting[0]
-        return None
+        return self._turns.head
 
     # -- what comes in --------------------------------------------------------------------------
 
@@ -172,13 +126,15 @@ class KeyedWindow:
         self._last_id = delivery.id
         if key is None:
             key = self._add(delivery.key or "")
+        elif delivery.id <= key.last_id:
+            return False  # a commit on the writer's thread is in the store before we hear of it: read there
         elif not self._takes_more(key):
             self._leave_behind(key)
-            self._raise(key, delivery.id if delivery.urgent else NO_ID)
+            self._turns.raise_to(key, delivery.id if delivery.urgent else NO_ID)
             return False
-        before = self._ready
+        before = self._turns.count
         self._append(key, delivery)
-        return self._ready > before
+        return self._turns.count > before
 
     def load(self) -> bool:
         now_s = self._clock.monotonic()
@@ -197,7 +153,7 @@ class KeyedWindow:
         self._read_ahead(now_s)
         pages = 0
         enough = max(ENOUGH_READY, self._max_batch)
-        while self._behind and self._ready < enough and self._has_room() and pages < PAGES_AT_ONCE:
+        while self._behind and self._turns.count < enough and self._has_room() and pages < PAGES_AT_ONCE:
             pages += 1
             if not self._read_page():
                 break
@@ -278,7 +234,7 @@ class KeyedWindow:
         for row in rows:
             if row.id >= self._settings.keyed_from and row.key is not None:
                 if (key := self._keys.get(row.key)) is not None:
-                    self._raise(key, row.id)
+                    self._turns.raise_to(key, row.id)
                 elif not self._has_room():
                     return
                 else:
@@ -325,18 +281,18 @@ class KeyedWindow:
     def _has_room(self) -> bool:
         return self._count < MOST_IN_MEMORY and self._bytes <= MOST_BYTES_IN_MEMORY
 
-    def _takes_more(self, key: _Key) -> bool:
+    def _takes_more(self, key: Key) -> bool:
         """Whether another delivery of a key may come here now."""
         return not key.behind and not key.not_before and len(key.waiting) < PER_KEY and self._has_room()
 
-    def _leave_behind(self, key: _Key) -> None:
+    def _leave_behind(self, key: Key) -> None:
         """Something of a key that is here stays in the store; where nothing else of it is to end, it is read next."""
         if not (key.behind or key.waiting or key.in_hand):
             self._fetching.append(key.name)
         key.behind = True
 
-    def _add(self, name: str) -> _Key:
-        key = self._keys[name] = _Key(name)
+    def _add(self, name: str) -> Key:
+        key = self._keys[name] = Key(name)
         return key
 
     def _bring(self, name: str, after: DeliveryId, raised: DeliveryId = NO_ID) -> None:
@@ -363,7 +319,7 @@ class KeyedWindow:
                     self._drop_if_done(key)
             self._fetching.popleft()
 
-    def _fetch_key(self, key: _Key) -> None:
+    def _fetch_key(self, key: Key) -> None:
         limit = PER_KEY + key.unrecorded
         rows = self._queue.queued_of_key(*self._lane, key.name, key.last_id, limit)
         is_more = len(rows) == limit
@@ -377,7 +333,7 @@ class KeyedWindow:
                 self._take_up(key, row)
         key.behind = is_more
 
-    def _take_up(self, key: _Key, row: QueuedRow) -> None:
+    def _take_up(self, key: Key, row: QueuedRow) -> None:
         delivery = self._queue.queued_delivery(row.id)
         if delivery is None:
             # Its bytes are damaged, and the store holds it with its next commit; or it was just moved.
@@ -389,24 +345,17 @@ class KeyedWindow:
             return
         self._append(key, delivery)
 
-    def _append(self, key: _Key, delivery: Delivery) -> None:
+    def _append(self, key: Key, delivery: Delivery) -> None:
         key.waiting.append(delivery)
         key.last_id = delivery.id
         self._count += 1
         self._bytes += len(delivery.body)
         if delivery.urgent:
-            self._raise(key, delivery.id)
+            self._turns.raise_to(key, delivery.id)
         if len(key.waiting) == 1 and not key.in_hand:
             self._settle_head(key)
 
-    def _raise(self, key: _Key, upto: DeliveryId) -> None:
-        """Something urgent is in this key."""
-        if upto > key.raised:
-            key.raised = upto
-            if key.is_ready and key.is_urgent:
-                heappush(self._urgent, (key.waiting[0].id, key.name))
-
-    def _settle_head(self, key: _Key) -> None:
+    def _settle_head(self, key: Key) -> None:
         """The key has a first one that is not in hand: it may go, or waits for its time."""
         head = key.waiting[0]
         wait_s = self._wait_of(head.next_at_us)
@@ -432,17 +381,11 @@ class KeyedWindow:
         wait_s = (next_at_us - self._clock.now_us()) / 1_000_000
         return wait_s if wait_s <= self._settings.policy.most_s + 1 else 0.0
 
-    def _list(self, key: _Key) -> None:
+    def _list(self, key: Key) -> None:
         """It may go."""
-        if not self._ready:
+        if not self._turns.count:
             self._batch_since = self._clock.monotonic()
-        key.is_ready = True
-        self._ready += 1
-        heappush(self._urgent if key.is_urgent else self._ordinary, (key.waiting[0].id, key.name))
-
-    def _unlist(self, key: _Key) -> None:
-        key.is_ready = False
-        self._ready -= 1
+        self._turns.add(key)
 
     def _unpark(self, now_s: float) -> None:
         """Those whose time has come."""
@@ -456,12 +399,12 @@ class KeyedWindow:
         key = self._keys.get(name)
         return key is not None and key.not_before == not_before and bool(key.waiting) and key.waiting[0].id == id_
 
-    def _free(self, key: _Key) -> None:
+    def _free(self, key: Key) -> None:
         key.not_before = 0.0
         self._parked_count -= 1
         self._list(key)
 
-    def _evict(self, key: _Key) -> None:
+    def _evict(self, key: Key) -> None:
         """A key that waits is in the store alone from now on."""
         if key.unrecorded or key.unnoted or key.name == OLD:
             return
@@ -481,7 +424,7 @@ class KeyedWindow:
         self._out_at = min(self._out_at, at) if self._out else at
         self._out = True
 
-    def _next_of(self, key: _Key) -> None:
+    def _next_of(self, key: Key) -> None:
         """What was first in the key is gone."""
         if key.waiting:
             self._settle_head(key)
@@ -490,7 +433,7 @@ class KeyedWindow:
         else:
             self._drop_if_done(key)
 
-    def _drop_if_done(self, key: _Key) -> None:
+    def _drop_if_done(self, key: Key) -> None:
         if not (key.waiting or key.in_hand or key.unrecorded or key.behind):
             del self._keys[key.name]
 
@@ -498,10 +441,10 @@ class KeyedWindow:
 
     def wait_s(self) -> float | None:
         now_s = self._clock.monotonic()
-        if self._ready:
+        if self._turns.count:
             if self._parked_count >= MOST_PARKED + MOST_PARKED_UNRECORDED:
                 return None  # `recorded` makes room
-            if self._linger_s and self._ready < self._max_batch and self._bytes <= MOST_BYTES_IN_MEMORY:
+            if self._linger_s and self._turns.count < self._max_batch and self._bytes <= MOST_BYTES_IN_MEMORY:
                 left = self._batch_since + self._linger_s - now_s
                 return max(0.0, left)
             return 0
@@ -520,7 +463,7 @@ class KeyedWindow:
         batch: list[Delivery] = []
         size = 0
         while len(batch) < self._max_batch and size <= MOST_BYTES_IN_MEMORY:
-            key = self._next()
+            key = self._turns.next()
             if key is None:
                 break
             delivery = self._hand_out(key)
@@ -529,34 +472,14 @@ class KeyedWindow:
         self._batch_since = self._clock.monotonic()
         return batch
 
-    def _hand_out(self, key: _Key) -> Delivery:
-        self._unlist(key)
+    def _hand_out(self, key: Key) -> Delivery:
+        self._turns.remove(key)
         delivery = key.waiting.popleft()
         self._count -= 1
         self._bytes -= len(delivery.body)
         key.in_hand = delivery.id
         self._in_hand.add(delivery.id)
         return delivery
-
-    def _next(self) -> _Key | None:
-        """Whose turn it is."""
-        urgent = self._first(self._urgent, True)
-        ordinary = self._first(self._ordinary, False)
-        if urgent is None or (ordinary is not None and self._streak >= EVERY - 1):
-            self._streak = 0
-            return ordinary
-        self._streak = self._streak + 1 if ordinary is not None else 0
-        return urgent
-
-    def _first(self, heap: list[tuple[DeliveryId, str]], is_urgent: bool) -> _Key | None:
-        """The first of a heap that is still as it was listed."""
-        while heap:
-            id_, name = heap[0]
-            key = self._keys.get(name)
-            if key is not None and key.is_ready and key.waiting[0].id == id_ and key.is_urgent == is_urgent:
-                return key
-            heappop(heap)
-        return None
 
     def settled(self, batch: Sequence[Delivery], back: Sequence[Delivery]) -> None:
         again = {delivery.id for delivery in back}
@@ -604,9 +527,8 @@ class KeyedWindow:
     def reread(self) -> None:
         kept = [key for key in self._keys.values() if key.in_hand or key.unrecorded or key.unnoted]
         self._forget()
-        self._keys = {}
         for key in kept:
-            again = self._keys[key.name] = _Key(key.name)
+            again = self._keys[key.name] = Key(key.name)
             again.in_hand, again.unrecorded, again.unnoted = key.in_hand, key.unrecorded, key.unnoted
             if key.name != OLD:
                 again.behind = True

@@ -97,6 +97,11 @@ class Lane:
         return "sending" if self._in_hand else self._rests
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether it stands still for a person, who need not have paused it."""
+        return self._stopped_at is not None
+
+    @property
     def head(self) -> MessageSeq | None:
         """The message that the lane stopped at, or that is to go next, as far as it is in memory."""
         head = self._stopped_at or self._window.head

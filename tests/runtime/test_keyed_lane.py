@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.model.envelope import Delivery, DeliveryResult, DraftDelivery, Intake
+from engine.model.envelope import Batch, Delivery, DeliveryResult, DraftDelivery, Intake
 from engine.model.ids import DeliveryId, MessageSeq
 from engine.model.outcome import Delivered
 from engine.ports.store import StoreBusy
@@ -121,6 +121,28 @@ def _unkeyed() -> Intake:
     intake = received()
     intake.deliveries = [DraftDelivery(EPR, b"old")]
     return intake
+
+
+class TestCommitsElsewhere:
+    async def test_what_the_lane_read_before_it_was_offered_goes_once(self, bench, monkeypatch) -> None:
+        """A commit on the writer's thread is in the store before the loop hears of it."""
+        monkeypatch.setattr(module, "PER_KEY", 1)
+        bench.make(lanes=2)
+        gate = bench.receiver.hold("A")
+        await bench.feed(*"AAA")
+        await until(lambda: bench.receiver.order == ["A"])
+        late = bench.store.commit(Batch([keyed("A")])).deliveries[0]
+        bench.fed += 1
+        while len(bench.receiver.sent) < 4:
+            gate.set()
+            gate = bench.receiver.hold("A")
+            await turns(50)
+        for delivery in late:
+            bench.lane.offer(delivery)
+        gate.set()
+        await bench.all_delivered()
+        await turns(100)
+        assert [d.id for d in bench.receiver.sent] == [1, 2, 3, 4]
 
 
 class TestDown:

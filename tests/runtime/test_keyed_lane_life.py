@@ -2,13 +2,17 @@
 
 import asyncio
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Delivery
 from engine.model.ids import DeliveryId, MessageSeq
 from engine.model.outcome import Delivered, Outcome
@@ -17,8 +21,9 @@ from engine.runtime import committer as committer_module
 from engine.runtime import keyed_window as module
 from engine.runtime import lane as lane_module
 from engine.runtime.committer import Committer
-from engine.runtime.keyed_window import NO_ID, KeyedWindow
+from engine.runtime.keyed_window import KeyedWindow
 from engine.runtime.policy import Policy
+from engine.runtime.turns import NO_ID
 from tests.runtime.keyed import AE, AR, DOWN, SILENT, Bench, Receiver, keyed
 from tests.runtime.parts import CountingMeter, SetClock, WatchedStore, owned_tasks, turns, until
 
@@ -35,6 +40,7 @@ actions = st.lists(
         st.tuples(st.just("reread"), st.just(0)),
         st.tuples(st.just("release"), st.just(0)),
         st.tuples(st.just("full"), st.integers(1, 2)),
+        st.tuples(st.just("slow"), st.sampled_from([0.0, 0.03])),
         st.tuples(st.just("crash"), st.booleans()),
         st.tuples(st.just("turn"), st.integers(1, 30)),
     ),
@@ -110,6 +116,7 @@ class Life:
                 else:
                     await self._do(bench, action, value)
             if is_last:
+                self.store.takes_s = 0.0
                 for gate in self.judge.gates.values():
                     gate.set()
                 self.judge.script.clear()
@@ -153,6 +160,8 @@ class Life:
             if held:
                 await bench.committer.call(lambda store: store.move_deliveries(held, "queued", "released"))
                 bench.lane.reread()
+        elif action == "slow":
+            self.store.takes_s = value  # commits that take so long go to the writer's thread
         elif action == "full":
             for _ in range(value):
                 self.store.fail_next(StoreFull("full"))
@@ -166,6 +175,27 @@ class Life:
             bench._stored(seq, deliveries)
 
         return stored
+
+
+class SqliteLife(Life):
+    """The same with a store in a file, whose crash is the copy of what lies on the disk."""
+
+    def __init__(self, folder: Path, lanes: int, window: int, max_batch: int) -> None:
+        super().__init__(lanes, window, max_batch)
+        self.folder, self.number = folder, 0
+        self._take(folder / "0" / "store.db")
+
+    def _take(self, path: Path) -> None:
+        self.store = store = SqliteStore(path)
+        store.fail_next, store.takes_s, store.crash = (lambda _: None), 0.0, self._crash  # type: ignore[attr-defined]
+
+    def _crash(self) -> None:
+        before = self.store.path.parent
+        self.number += 1
+        after = self.folder / str(self.number)
+        shutil.copytree(before, after, ignore=shutil.ignore_patterns("*.lock", "*-shm"))
+        self.store.close()
+        self._take(after / "store.db")
 
 
 @pytest.fixture
@@ -184,6 +214,14 @@ class TestWhatever:
         self, script, lanes, window, max_batch
     ) -> None:
         asyncio.run(Life(lanes, window, max_batch).live(script))
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(actions, st.integers(1, 4), st.integers(1, 4))
+    def test_the_same_with_the_store_in_a_file(self, script, lanes, window) -> None:
+        with TemporaryDirectory(prefix="segmill-lanes-") as folder:
+            life = SqliteLife(Path(folder), lanes, window, 1)
+            asyncio.run(life.live(script))
+            life.store.close()
 
     @pytest.mark.parametrize("mutant", ["overtakes", "goes on", "forgets who waits"])
     def test_a_lane_that_breaks_the_order_is_caught(self, monkeypatch, mutant) -> None:

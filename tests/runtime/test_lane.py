@@ -597,6 +597,27 @@ class TestBatches:
         assert [[d.id for d in call] for call in bench.sink.calls] == [[1, 2, 3], [2, 3]]
 
 
+class TestRate:
+    @pytest.mark.parametrize("max_batch", [1, 5])
+    async def test_no_more_leave_than_the_rate_allows(self, bench, max_batch) -> None:
+        """A batch leaves whole, and what follows it waits for as long as all of it takes."""
+        await bench.feed(15)
+        bench.sink = ScriptedSink(max_batch=max_batch)
+        told = LaneSettings(LAB, EPR, AT_ONCE, 20, per_s=10.0)
+        bench.lane = Lane(told, bench.sink, bench.queries, bench.committer, bench.clock, bench.meter)
+        began = bench.clock.monotonic()
+        bench.start()
+        await until(lambda: bench.sink.sent)
+        while len(bench.sink.sent) < 15:
+            await turns(20)
+            passed = bench.clock.monotonic() - began
+            assert len(bench.sink.sent) <= 10 * (passed + 0.1) + max_batch
+            bench.clock.ahead_s += 0.02
+            bench.lane.retry_now()  # looks at the clock anew
+        await bench.all_delivered(15)
+        assert bench.sink.sent == list(range(1, 16))
+
+
 class TestEnd:
     async def test_a_drained_lane_finishes_what_it_sends_and_begins_nothing(self, bench) -> None:
         bench.sink.gate.clear()

@@ -12,9 +12,7 @@ from zlib import crc32
 
 from engine.adapters.stores.codes import (
     DAMAGED_NOTE,
-    FIRST_ATTEMPTS,
     KNOWN_LIMIT,
-    LAST_ATTEMPTS,
     PERSONAL_MOVES,
     REDIRECTED_FROM,
 )
@@ -49,7 +47,6 @@ from engine.ports.store import (
     CommitUnknown,
     Prune,
     Pruned,
-    StoredAttempt,
     StoredMessage,
     StoreError,
     StoreInUse,
@@ -75,7 +72,7 @@ class MemoryStore:
         self._last_delivery = 0
         self._pruned_at_us = 0
         self._operations = MemoryOperations(
-            self._rows, self._commit, self._add_delivery, self._redirect, self._keep_last_attempt
+            self._rows, self._commit, self._add_delivery, self._redirect, DeliveryRow.keep_last_attempt
         )
 
     # -- for tests ------------------------------------------------------------------------------
@@ -118,9 +115,10 @@ class MemoryStore:
             self._new_windows.clear()
             if not self._was_clean:
                 for (channel, destination), window in self._rows.lanes.items():
-                    queue = self._rows.queue(channel, destination)
-                    is_keyed = self._rows.orders.get((channel, destination), ("", 0))[0] != ""
-                    for row in queue if is_keyed else queue[:window]:
+                    if self._rows.orders.get((channel, destination), ("", 0))[0]:
+                        self._rows.doubts[channel, destination] = (self._last_delivery, self._clock.now_us())
+                        continue
+                    for row in self._rows.queue(channel, destination)[:window]:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
 
@@ -302,7 +300,7 @@ class MemoryStore:
         row = self._rows.deliveries[result.delivery_id]
         since_us = result.since_us if result.state == "queued" else 0
         if result.state == "queued":
-            self._keep_attempt(row, result)
+            row.keep_attempt(result)
         if since_us:
             row.counted_from = result.attempts - 1
         row.stored = replace(
@@ -315,31 +313,10 @@ class MemoryStore:
             code=result.code,
             note=result.note,
             answer=result.answer,
+            maybe_sent=row.stored.maybe_sent or (result.maybe_sent and result.state != "queued"),
         )
         if result.ack_code:
             self._amend(AckUpdate(row.stored.seq, result.ack_code, result.ack))
-
-    def _keep_attempt(self, row: DeliveryRow, result: DeliveryResult) -> None:
-        """An attempt that did not end its delivery; the row still holds the attempt before."""
-        again = row.stored.attempts > 0 and result.code == row.stored.code == "unreachable"
-        if not again and all(attempt.number != result.attempts for attempt in row.attempts):
-            row.attempts.append(
-                StoredAttempt(row.stored.id, result.attempts, result.at_us, result.code, result.note, result.answer)
-            )
-        if result.attempts > FIRST_ATTEMPTS + LAST_ATTEMPTS:
-            row.attempts = [
-                attempt
-                for at, attempt in enumerate(row.attempts)
-                if attempt.number <= FIRST_ATTEMPTS or at >= len(row.attempts) - LAST_ATTEMPTS
-            ]
-
-    def _keep_last_attempt(self, row: DeliveryRow) -> None:
-        """Before a person's move: the row is to say what the person did."""
-        stored = row.stored
-        if stored.attempts and stored.code and all(attempt.number != stored.attempts for attempt in row.attempts):
-            row.attempts.append(
-                StoredAttempt(stored.id, stored.attempts, stored.done_at_us, stored.code, stored.note, stored.answer)
-            )
 
     def _redirect(self, id_: DeliveryId, to: DraftDelivery) -> list[Delivery]:
         before = self._rows.deliveries[id_]
@@ -370,7 +347,7 @@ class MemoryStore:
             at_us = self._clock.now_us()
             for row, to in going:
                 added += self._redirect(row.stored.id, to)
-                self._keep_last_attempt(row)
+                row.keep_last_attempt()
                 row.stored = replace(
                     row.stored, state="redirected", next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
                 )
@@ -414,7 +391,7 @@ class MemoryStore:
                 moving.append(row)
             at_us = 0 if to == "queued" else self._clock.now_us()
             for row in moving:
-                self._keep_last_attempt(row)
+                row.keep_last_attempt()
                 row.stored = replace(
                     row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
                 )

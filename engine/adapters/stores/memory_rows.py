@@ -4,10 +4,10 @@ import threading
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
-from engine.adapters.stores.codes import DAMAGED_NOTE
+from engine.adapters.stores.codes import DAMAGED_NOTE, FIRST_ATTEMPTS, LAST_ATTEMPTS
 from engine.adapters.stores.reading import with_damage
 from engine.model.audit import AuditRow
-from engine.model.envelope import Delivery, Intake
+from engine.model.envelope import Delivery, DeliveryResult, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.ports.operations import Pause, Progress
 from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
@@ -45,6 +45,28 @@ class DeliveryRow:
     redirects: int = 0
     attempts: list[StoredAttempt] = field(default_factory=list)
 
+    def keep_attempt(self, result: DeliveryResult) -> None:
+        """An attempt that did not end the delivery; `stored` still is the attempt before."""
+        again = self.stored.attempts > 0 and result.code == self.stored.code == "unreachable"
+        if not again:
+            self._keep(result.attempts, result.at_us, result.code, result.note, result.answer)
+        if result.attempts > FIRST_ATTEMPTS + LAST_ATTEMPTS:
+            self.attempts = [
+                attempt
+                for at, attempt in enumerate(self.attempts)
+                if attempt.number <= FIRST_ATTEMPTS or at >= len(self.attempts) - LAST_ATTEMPTS
+            ]
+
+    def keep_last_attempt(self) -> None:
+        """Before a person's move: `stored` is to say what the person did."""
+        stored = self.stored
+        if stored.attempts and stored.code:
+            self._keep(stored.attempts, stored.done_at_us, stored.code, stored.note, stored.answer)
+
+    def _keep(self, number: int, at_us: int, code: str, note: str, answer: bytes) -> None:
+        if all(attempt.number != number for attempt in self.attempts):
+            self.attempts.append(StoredAttempt(self.stored.id, number, at_us, code, note, answer))
+
 
 @dataclass(slots=True)
 class MemoryRows:
@@ -58,6 +80,8 @@ class MemoryRows:
     sequences: dict[tuple[ChannelName, str], int] = field(default_factory=dict)
     orders: dict[LaneKey, tuple[str, DeliveryId]] = field(default_factory=dict)
     """What a lane is ordered by, and the first delivery that was stored under it."""
+    doubts: dict[LaneKey, tuple[int, int]] = field(default_factory=dict)
+    """Of a lane with keys: what had an id up to this one, and was queued at this time, may have been sent."""
     versions: list[tuple[ChannelName, dict[str, bytes]]] = field(default_factory=list)
     pauses: dict[LaneKey, Pause] = field(default_factory=dict)
     audit: list[AuditRow] = field(default_factory=list)
@@ -87,7 +111,7 @@ class MemoryRows:
             row.received_at_us,
             stored.attempts,
             stored.next_at_us,
-            stored.maybe_sent,
+            stored.maybe_sent or stored.id <= self.doubts.get((stored.channel, stored.destination), (0, 0))[0],
             stored.since_us,
             row.counted_from,
             row.redirects,
@@ -119,10 +143,14 @@ class MemoryRows:
         return rows
 
     def shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:
+        stored = row.stored
+        upto, at_us = self.doubts.get((stored.channel, stored.destination), (0, 0))
+        if stored.id <= upto and (not stored.done_at_us or stored.done_at_us >= at_us):
+            stored = replace(stored, maybe_sent=True)
         if not bodies:
-            return replace(row.stored, body=None)
+            return replace(stored, body=None)
         body = self.body(row)
-        return replace(row.stored, body=body, note=row.stored.note if body is not None else DAMAGED_NOTE)
+        return replace(stored, body=body, note=stored.note if body is not None else DAMAGED_NOTE)
 
 
 def check_storable(intake: Intake) -> None:

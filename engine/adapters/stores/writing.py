@@ -265,6 +265,9 @@ class Writing:
             if self._rows["record_results"].run(self._db.execute, values) != len(each):
                 raise NotQueued
             for r in each:
+                if r.maybe_sent and r.state != "queued":
+                    # In a lane with keys only what is queued is known to be so (`doubt_lane`): now the row has it.
+                    self._db.execute(self._sql["mark_sent"], (r.delivery_id,))
                 if r.ack_code:
                     told = {"delivery": r.delivery_id, "ack_code": r.ack_code, "ack": r.ack}
                     self._db.execute(self._sql["amend_ack_of_delivery"], told)

@@ -1,15 +1,18 @@
 """A store is brought up to this engine's schema, or refused with a sentence, never half changed."""
 
 import sqlite3
+from zlib import crc32
 
 import pytest
 
+from engine.adapters.stores.codes import delivery_crc, lane_salt
 from engine.adapters.stores.health import check
 from engine.adapters.stores.schema import APPLICATION_ID, Migration, back_up, load_migrations, migrate
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.model.envelope import Batch
+from engine.model.envelope import Batch, DraftDelivery
+from engine.model.ids import DeliveryId, MessageSeq
 from engine.ports.store import StoreError
-from engine.testing.store_contract import EPR, FIRST, LAB, intake
+from engine.testing.store_contract import EPR, FIRST, LAB, T0, intake, result
 
 FIRST_STEP = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);")
 SECOND_STEP = Migration(2, "second", "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x * 10;")
@@ -136,6 +139,29 @@ def test_a_delivery_that_the_index_of_the_queue_lost_is_found_again(open_store, 
     assert caplog.text == ""
 
 
+def test_a_delivery_that_the_index_of_keys_lost_is_found_again(open_store, path, caplog):
+    store, connection = open_store()
+    given = [intake() for _ in range(50)]
+    for number, one in enumerate(given):
+        one.deliveries = [DraftDelivery(EPR, None, f"patient-{number:02}", number == 3)]
+    store.commit(Batch(given))
+    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'delivery_of_key'").fetchone()[0]
+    store.close()
+    content = bytearray(path.read_bytes())
+    at = content.index(b"patient-07", (page - 1) * 4096, page * 4096)
+    content[at] ^= 0x02
+    path.write_bytes(content)
+    store.open()
+    queries = store.queries()
+    assert [row.id for row in queries.queued_of_key(LAB, EPR, "patient-07", FIRST, 10)] == [8]
+    queries.close()
+    assert "built anew" in caplog.text and "patient" not in caplog.text
+    caplog.clear()
+    store.close()
+    store.open()
+    assert caplog.text == ""
+
+
 def test_a_big_store_is_looked_through_by_its_steering_tables(open_store, path):
     store, connection = open_store()
     store.commit(Batch([intake(EPR)]))
@@ -188,3 +214,66 @@ def test_a_store_of_the_first_schema_is_brought_up_with_what_is_in_it(path):
     assert len(store.queued(LAB, EPR, FIRST, 10)) == 1
     store.close()
     assert path.with_name(f"{path.name}.schema-1").exists()
+
+
+def test_a_store_from_before_attempts_were_kept_goes_on_with_its_deliveries(path):
+    """Schema 4 to 5: what was queued, held and done is as it was, and from now on attempts are kept."""
+    path.parent.mkdir()
+    before = sqlite3.connect(path, isolation_level=None)
+    migrate(before, path, load_migrations()[:4])
+    before.execute("INSERT INTO channel (id, name) VALUES (1, 'lab')")
+    before.execute("INSERT INTO lane (id, channel, destination) VALUES (1, 1, 'epr')")
+    for seq, (state, attempts, code) in enumerate([(1, 1, "delivered"), (2, 1, "AE"), (0, 3, "unreachable")], 1):
+        body = b"MSH|%d" % seq
+        row = (seq, bytes(16), T0, f"C{seq}", bytes(16), seq, crc32(body))
+        before.execute("INSERT INTO body VALUES (?, ?)", (seq, body))
+        before.execute("INSERT INTO message VALUES (?, ?, 1, 1, ?, '', '', '', ?, ?, 1, 'AA', '', ?, ?, x'')", row)
+        before.execute(
+            "INSERT INTO delivery (id, seq, lane, state, attempts, next_at_us, done_at_us, code, note, maybe_sent,"
+            " crc, answer) VALUES (?, ?, 1, ?, ?, 0, ?, ?, '', 0, ?, x'4D5341')",
+            (seq, seq, state, attempts, T0 + seq if state else 0, code, delivery_crc(body, 1)),
+        )
+    before.close()
+    store = SqliteStore(path)
+    store.open()
+    assert path.with_name(f"{path.name}.schema-4").exists()
+    queries = store.queries()
+    assert [queries.deliveries(MessageSeq(n))[0].state for n in (1, 2, 3)] == ["delivered", "held", "queued"]
+    (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+    assert (waiting.id, waiting.attempts, waiting.since_us, waiting.redirects) == (3, 3, 0, 0)
+    assert queries.attempts(MessageSeq(2)) == []
+    store.move_deliveries([DeliveryId(2)], "queued", "released")
+    store.commit(Batch(results=[result(DeliveryId(2), "queued", attempts=2, code="AR"), result(waiting, "redirected")]))
+    assert [(a.number, a.code, a.at_us, a.answer) for a in queries.attempts(MessageSeq(2))] == [
+        (1, "AE", T0 + 2, b"MSA"),
+        (2, "AR", T0 + 1, b""),
+    ]
+    assert [row.state for row in queries.deliveries(MessageSeq(3))] == ["redirected", "queued"]
+    queries.close()
+    store.close()
+
+
+def test_a_store_without_keys_gets_them_and_what_waits_in_it_has_none(path):
+    """From the schema before lanes had keys: what waits is of another order, and goes first."""
+    path.parent.mkdir()
+    old = sqlite3.connect(path, isolation_level=None)
+    migrate(old, path, load_migrations()[:3])
+    old.execute("INSERT INTO channel (id, name) VALUES (1, 'lab')")
+    old.execute("INSERT INTO lane (id, channel, destination) VALUES (1, 1, 'epr')")
+    old.execute("INSERT INTO body (id, bytes) VALUES (1, x'4142')")
+    old.execute(
+        "INSERT INTO message VALUES (1, x'00', 1, 1, 1, '', '', 'ADT^A01', 'C', x'00', 1, 'AA', '', 1, ?, x'')",
+        (crc32(b"AB"),),
+    )
+    old.execute(
+        "INSERT INTO delivery VALUES (7, 1, 1, 0, 0, 0, 0, '', '', 0, NULL, ?, x'')", (crc32(b"AB") ^ lane_salt(1),)
+    )
+    old.close()
+    store = SqliteStore(path)
+    store.open()
+    (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+    assert (waiting.id, waiting.body, waiting.key, waiting.urgent) == (7, b"AB", None, False)
+    assert store.lane_window(LAB, EPR, 1, "PID-3.1") == 8
+    assert store.commit(Batch([intake(EPR)])).deliveries[0][0].key == ""
+    store.close()
+    assert path.with_name(f"{path.name}.schema-3").exists()

@@ -149,6 +149,9 @@ WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER B
 UPDATE delivery SET maybe_sent = 1 WHERE id IN (
   SELECT id FROM delivery WHERE lane = :lane AND state = 0 ORDER BY id LIMIT :window);
 
+-- name: mark_sent
+UPDATE delivery SET maybe_sent = 1 WHERE id = ?;
+
 -- name: doubt_lane
 -- A lane with keys: nobody can tell which of what is queued was under way.
 UPDATE lane SET doubt_upto = :upto, doubt_at_us = :at_us WHERE id = :lane;
