@@ -239,7 +239,7 @@ async def test_R2_no_power_cut_loses_what_was_acknowledged(tmp_path: Path, ledge
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 async def test_R2_no_power_cut_of_5000_loses_what_was_acknowledged(tmp_path: Path, ledger: Ledger) -> None:
     """4,000 of the store, 1,000 of the file sink; two processes look at them."""
     seed = int(os.environ.get("SEGMILL_SEED", "5000"))
