@@ -15,6 +15,7 @@ from engine.config.expression import compile_value
 from engine.config.hours import OpenHours, Timetable
 from engine.config.kinds import Kinds
 from engine.config.listen import ListenMllp
+from engine.config.settings import Workers
 from engine.config.site import LoadedChannel
 from engine.model.envelope import Delivery, DraftDelivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName
@@ -33,6 +34,7 @@ from engine.runtime.lane import Lane
 from engine.runtime.listener import ListenerSettings
 from engine.runtime.policy import Action, Policy, Refusal, Rules, backoff
 from engine.runtime.release2 import CommittingConnection, StrictConnection
+from engine.runtime.worker import WorkerLimits
 
 MOST_SILENCES = 2
 """Where other keys can go on, so many in a row without an answer make a destination down."""
@@ -205,6 +207,11 @@ def redirecting(compiled: CompiledChannel) -> Redirecting:
             raise CannotTakeOver(error.reason) from None
 
     return redirected
+
+
+def worker_limits(workers: Workers) -> WorkerLimits:
+    """What one message may take in a process of its channel's."""
+    return WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory)
 
 
 def back_to_the_sender(connect_back: ConnectBack) -> Destination:

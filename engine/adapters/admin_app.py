@@ -39,6 +39,7 @@ UNKNOWN: Final = "somebody on this machine"
 READY_TIMEOUT_S: Final = 2.0
 STATUS_TIMEOUT_S: Final = 10.0
 ACTION_TIMEOUT_S: Final = 60.0
+RELOAD_TIMEOUT_S: Final = 60.0
 STALLED_AFTER_S: Final = 30.0
 """A disk may stall for seconds and the engine only waits (reliability.md D5): killing it would not help."""
 
@@ -196,8 +197,8 @@ BodyT = TypeVar("BodyT", bound=AskedBody)
 
 
 def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
-    """GET /v1/status, /v1/paused and /v1/retention (a POST to it confirms); POST /v1/release, resend, reprocess,
-    discard and order.
+    """GET /v1/status, /v1/plan, /v1/paused and /v1/retention (a POST to it confirms); POST /v1/reload, release,
+    resend, reprocess, discard and order.
     """
 
     async def status(request: Request) -> Response:
@@ -216,6 +217,12 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
     async def retention(request: Request) -> Response:
         found = await calls.ask(control.retention(confirm=request.method == "POST"), READY_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, **asdict(found)})
+
+    async def plan(request: Request) -> Response:
+        return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.plan(), RELOAD_TIMEOUT_S))})
+
+    async def reload(request: Request) -> Response:
+        return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.reload(), RELOAD_TIMEOUT_S))})
 
     async def release(request: Request) -> Response:
         body = await _read(request, SeqsBody)
@@ -251,6 +258,8 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
     return [
         Route("/v1/status", _guarded(status)),
         Route("/v1/retention", _guarded(retention), methods=["GET", "POST"]),
+        Route("/v1/plan", _guarded(plan)),
+        Route("/v1/reload", _guarded(reload), methods=["POST"]),
         Route("/v1/release", _guarded(release), methods=["POST"]),
         Route("/v1/resend", _guarded(resend), methods=["POST"]),
         Route("/v1/reprocess", _guarded(reprocess), methods=["POST"]),

@@ -21,6 +21,12 @@ class RunningEngine:
     def status(self) -> dict[str, Any]:
         return self._ask(None, "/v1/status")
 
+    def plan(self) -> dict[str, Any]:
+        return self._ask(None, "/v1/plan")
+
+    def reload(self) -> dict[str, Any]:
+        return self._ask({}, "/v1/reload")
+
     def retention(self, *, confirm: bool) -> dict[str, Any]:
         return self._ask({} if confirm else None, "/v1/retention")
 

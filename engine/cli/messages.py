@@ -21,14 +21,14 @@ from engine.model.finding import load_findings
 from engine.model.states import MESSAGE_STATES
 
 if TYPE_CHECKING:
-    from engine.ports.store import StoredDelivery, StoredMessage, StoreQueries
+    from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage, StoreQueries
 
 _SEGMENT_START: Final = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9\s]|$)")
 _SHOWN: Final = frozenset((2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16, 17, 18))
 """Fields of MSH that hold nothing of a patient: not MSH-8 (security), and none that a site may have added."""
 
 HEADERS: Final = ("seq", "received", "channel", "type", "control id", "sender", "state", "ack", "deliveries")
-COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued": "cyan"}
+COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued": "cyan", "redirected": "magenta"}
 
 
 @subcommand(
@@ -207,8 +207,14 @@ def _write_raw(message: "StoredMessage") -> int:
 def _show_one(queries: "StoreQueries", message: "StoredMessage", *, show_values: bool, as_json: bool) -> int:
     deliveries = queries.deliveries(message.seq, bodies=True)
     links = queries.links(message.seq)
+    attempts = queries.attempts(message.seq)
     if as_json:
         record = _as_json(message, deliveries) | {"origin": links.origin, "edited": list(links.edited)}
+        for row, delivery in zip(record["deliveries"], deliveries, strict=True):
+            row["took_over_from"] = delivery.origin
+            row["earlier_attempts"] = [
+                _attempt(a, show_values=show_values) for a in attempts if a.delivery_id == delivery.id
+            ]
         if show_values:
             record["raw"] = _decoded(message.raw)
             record["ack"] = _decoded(message.ack)
@@ -224,6 +230,7 @@ def _show_one(queries: "StoreQueries", message: "StoredMessage", *, show_values:
     if links.edited:
         click.echo(f"edited and sent as message {', '.join(map(str, links.edited))}")
     _print_deliveries(message, deliveries, show_values=show_values)
+    _print_attempts(deliveries, attempts, show_values=show_values)
     _print_body("message as received", message.raw, show_values=show_values)
     if message.ack:
         # Our own answers hold no field values (model.finding), so there is nothing to mask in them.
@@ -269,6 +276,40 @@ def _print_deliveries(message: "StoredMessage", deliveries: Any, *, show_values:
             click.echo(f"order of the delivery to {d.destination}: {printable(d.key) or '(empty)'}")
         if show_values and d.body is not None and d.body != message.raw:
             _print_body(f"delivery to {d.destination}", d.body, show_values=True)
+
+
+def _attempt(attempt: "StoredAttempt", *, show_values: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "number": attempt.number,
+        "at": utc_time(attempt.at_us),
+        "code": attempt.code,
+        "note": attempt.note,
+    }
+    return row | {"answer": _decoded(attempt.answer)} if show_values else row
+
+
+def _print_attempts(
+    deliveries: "Sequence[StoredDelivery]", attempts: "Sequence[StoredAttempt]", *, show_values: bool
+) -> None:
+    """Attempts that did not end their delivery, as far as they are kept; with values, what the receiver answered."""
+    if attempts:
+        click.echo(styled("\nearlier attempts", bold=True))
+        names = {delivery.id: delivery.destination for delivery in deliveries}
+        rows = [
+            (printable(names[a.delivery_id]), str(a.number), local_time(a.at_us), printable(a.code), printable(a.note))
+            for a in attempts
+        ]
+        click.echo(columns(("destination", "number", "at", "code", "note"), rows, right=("number",)))
+    if not show_values:
+        return
+    for delivery in deliveries:
+        for attempt in attempts:
+            if attempt.delivery_id == delivery.id and attempt.answer:
+                _print_body(
+                    f"answer of {delivery.destination} to attempt {attempt.number}", attempt.answer, show_values=True
+                )
+        if delivery.answer:
+            _print_body(f"answer of {delivery.destination}", delivery.answer, show_values=True)
 
 
 def _print_body(title: str, raw: bytes | None, *, show_values: bool) -> None:

@@ -315,5 +315,5 @@ def report(done: "Done", words: str, key: str, *, as_json: bool) -> int:
         if done.more_left:
             say(f"left alone: {done.more_left} more")
         if any("held again" in reason for _, reason in done.left):
-            say("A changed channel or table is read when the engine starts: start it again, then release again.")
+            say("After a change of a channel or table: segmill reload, then release again.")
     return FINDINGS if done.left else 0

@@ -59,8 +59,8 @@ def command(
 ) -> int:
     """Let held messages and deliveries go on.
 
-    A held message goes through its channel as the engine read it when it started: correct the channel or its table,
-    start the engine again, then release. A held or failed delivery is queued again, and a destination that stands
+    A held message goes through its channel as the engine has read it: correct the channel or its table, segmill
+    reload, then release. A held or failed delivery is queued again, and a destination that stands
     still tries again. Name messages by number (20-25 is a range), or say --all, with a search or without.
     """
     from engine.cli.engine_access import RunningEngine

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from engine.config.base import Reading, did_you_mean, nearest
 from engine.config.finding import BadValue, ConfigFinding, Position, at
-from engine.config.node import SourceDict, SourceText
+from engine.config.node import SourceDict, SourceText, position_of
 from engine.config.types import MarkedText
 from engine.config.units import parse_duration
 
@@ -214,7 +214,7 @@ class _ByCode:
         return Rules(by_code, otherwise)
 
     def _action(self, key: SourceText, text: object, info: ValidationInfo, reading: Reading) -> ActionText | None:
-        place = (text.position() if isinstance(text, SourceText) else None) or _place(key, reading)
+        place = position_of(text) or _place(key, reading)
         try:
             return ActionText._read(text, info)
         except BadValue as bad:

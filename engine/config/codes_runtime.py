@@ -6,7 +6,7 @@ from typing import Final
 from engine.config.story import Stories, Story
 
 _RELEASE = (
-    "Correct the cause. A changed channel, table or steps.py is read when the engine starts: start it again. "
+    "Correct the cause. After a change of a channel, table or steps.py: segmill reload. "
     "Then: segmill release SEQ, and the message goes through the channel as it is then."
 )
 
@@ -107,6 +107,15 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "This sender has sent another message with the same MSH-10 before, within the channel's duplicates "
             "window. It is not the same message again, so it was processed.",
             "The sender must not use an id twice: a real resend could not be told from a new message for sure.",
+        ),
+        "W232": Story(
+            "a sender starts its control ids again",
+            "Several messages of this sender had a control id (MSH-10) that it used before within the duplicates "
+            "window, with other content: most likely its counter was restarted. Each is processed and delivered, as it "
+            "is another message. Three in an hour are marked with E232, then this one; the others of the hour are only "
+            "counted, in segmill_findings_total with code E232.",
+            "Nothing, if the sender was restarted. If it gives the same control id to different messages all the time, "
+            "its maker should mend that: an answer then does not say which message it is for.",
         ),
         "E233": Story(
             "a message that cannot be read",

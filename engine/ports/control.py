@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.operations import ENGINE, ActionReport, By, Pause
+from engine.ports.reload import ReloadReport
 
 __all__ = [
     "ActionReport",
@@ -122,6 +123,14 @@ class Control(Protocol):
 
     async def ready(self) -> tuple[bool, str]:
         """Whether intake is open, and the sentence that says why not; if it is, what a person has paused."""
+        ...
+
+    async def plan(self) -> ReloadReport:
+        """What a reload would do now; nothing is touched."""
+        ...
+
+    async def reload(self) -> ReloadReport:
+        """Take up what the site's files say, all of it or nothing."""
         ...
 
     async def retention(self, *, confirm: bool) -> RetentionReport:

@@ -1,12 +1,12 @@
 """What people do to stored messages and queues: each change with its record, in one transaction."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from engine.model.audit import AuditRow
-from engine.model.envelope import Intake, Reprocessed
+from engine.model.envelope import DraftDelivery, Intake, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 
@@ -142,6 +142,8 @@ class Change:
     moves: Sequence[tuple[DeliveryId, DeliveryState]] = ()
     note: str = ""
     to: DestinationName | None = None
+    takes_over: Mapping[DeliveryId, DraftDelivery] = field(default_factory=dict)
+    """What the other destination gets instead of each that is redirected; the same bytes where none is given."""
     resends: Sequence[Resend] = ()
     reprocessed: Sequence[Reprocessed] = ()
     edited: Intake | None = None

@@ -38,6 +38,10 @@ class StoreInUse(StoreError):
     """Another engine has this store open."""
 
 
+class StoreTooNew(StoreError):
+    """A newer engine has written this store; it was not touched."""
+
+
 @dataclass(slots=True, frozen=True)
 class StoredMessage:
     """One row of the message list.

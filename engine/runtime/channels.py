@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,6 +41,43 @@ MOST_IN_LINE = 2000
 """Messages of one channel that wait for their turn in memory; past that its senders are not read from."""
 
 
+@dataclass(slots=True, frozen=True)
+class Edition:
+    """A channel by one state of its files: what a reload exchanges between two messages."""
+
+    compiled: CompiledChannel
+    version: VersionId
+    answers: AnswerSettings
+    ack_when_stored: bool
+    duplicates_window_us: int
+    isolated: "Isolated | None"
+    drift: ChannelDrift | None
+
+
+class Turns:
+    """Messages that are between their pipeline and the store, by one state of the channel's files."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def begin(self) -> None:
+        """One more."""
+        self._count += 1
+        self._quiet.clear()
+
+    def end(self) -> None:
+        """One less."""
+        self._count -= 1
+        if not self._count:
+            self._quiet.set()
+
+    async def over(self) -> None:
+        """Wait until none is left."""
+        await self._quiet.wait()
+
+
 class Isolated(Protocol):
     """Runs a channel's pipeline outside the engine's process."""
 
@@ -69,21 +107,19 @@ class RunningChannel:
         drift: ChannelDrift | None = None,
     ) -> None:
         self.name: ChannelName = compiled.name
-        self.compiled = compiled
-        self.version = version
-        self.answers = answers
+        self.adopt(
+            Edition(compiled, version, answers, ack_when_stored, duplicates_window_us, isolated, drift),
+        )
+        self.leaving: dict[DestinationName, Lane] = {}
+        """Of destinations that the files no longer have, while something waits in them."""
         self.lanes: dict[DestinationName, Lane] = {lane.settings.destination: lane for lane in lanes}
         self.meter = meter
         self.senders = Senders(meter)
-        self.ack_when_stored = ack_when_stored
-        self.duplicates_window_us = duplicates_window_us
-        self.isolated = isolated
         self.received = 0
         self.outcomes: dict[str, int] = {}
         self.line = Line(self.name)
         self.backlog = Backlog(self.name, self._unprocessed, self._process_stored)
         self.timer = timer
-        self.drift = drift
         self.fragments: FragmentKeeper | None = None
         """Where the channel joins messages that come in fragments."""
         self.delivered: DeliveredAnswers | None = None
@@ -96,6 +132,38 @@ class RunningChannel:
         """By a person: its senders are told to send again later."""
         self._committer = committer
 
+    def adopt(self, edition: Edition) -> Turns:
+        """From the next message on, work by these files; those in hand by the ones before, until theirs are over."""
+        self.compiled = edition.compiled
+        self.version = edition.version
+        self.answers = edition.answers
+        self.ack_when_stored = edition.ack_when_stored
+        self.duplicates_window_us = edition.duplicates_window_us
+        self.isolated = edition.isolated
+        self.drift = edition.drift
+        before = getattr(self, "_turns", None) or Turns()
+        self._turns = Turns()
+        return before
+
+    @contextmanager
+    def turn(self) -> Iterator[VersionId]:
+        """Around a run of the pipeline that others may come between, up to its record; gives the version it is by."""
+        turns = self._turns
+        turns.begin()
+        try:
+            yield self.version
+        finally:
+            turns.end()
+
+    async def quiet(self) -> None:
+        """Wait until no message is between its pipeline and the store."""
+        await self._turns.over()
+
+    @property
+    def joins_fragments(self) -> bool:
+        """Whether messages that come in fragments are joined here."""
+        return self.fragments is not None and not self.fragments.is_ending
+
     @property
     def answers_at_once(self) -> bool:
         """Whether the pipeline runs in the engine's own process before the commit."""
@@ -103,8 +171,11 @@ class RunningChannel:
 
     @property
     def is_in_turn(self) -> bool:
-        """Whether fragments are at work, so that what comes behind them must wait for its turn."""
-        return self.fragments is not None and len(self.line) > 0
+        """Whether something is at work that what comes behind it must not overtake.
+
+        Fragments, a process of the channel's, and after a reload that changed `ack`, what was answered when stored.
+        """
+        return len(self.line) > 0 or (self.backlog.is_pending and not self.ack_when_stored)
 
     @property
     def all_but_app_acks(self) -> Sequence[DestinationName] | None:
@@ -126,7 +197,7 @@ class RunningChannel:
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Committed deliveries to their lanes."""
         for delivery in deliveries:
-            lane = self.lanes.get(delivery.destination)
+            lane = self.lanes.get(delivery.destination) or self.leaving.get(delivery.destination)
             if lane is not None:
                 lane.offer(delivery)
 
@@ -148,22 +219,23 @@ class RunningChannel:
 
     async def _process_stored(self, seq: MessageSeq, raw: bytes, received_at_us: int) -> None:
         """A message was acknowledged when stored, and now it is its turn."""
-        result = kept(await self.process(raw, from_us(received_at_us)))
-        deliveries = await self._durably(seq, result)
+        with self.turn() as version:
+            result = kept(await self.process(raw, from_us(received_at_us)))
+            deliveries = await self._durably(seq, result, version)
         if deliveries is None:
             return
         self.count(result.state)
         self.count_findings(result.findings)
         self.offer(deliveries)
 
-    async def _durably(self, seq: MessageSeq, result: Result) -> Sequence[Delivery] | None:
+    async def _durably(self, seq: MessageSeq, result: Result, version: VersionId) -> Sequence[Delivery] | None:
         """Record the run; while the store has no room, wait: nothing behind this message may overtake it.
 
         None when it cannot be recorded: it stays as it was received, for the next start.
         """
         while True:
             try:
-                return await self._committer.reprocess(self.reprocessed(seq, result))
+                return await self._committer.reprocess(self.reprocessed(seq, result, version))
             except (StoreFull, StoreBusy):
                 await asyncio.sleep(STORE_RETRY_S)
             except CommitUnknown:
@@ -172,11 +244,9 @@ class RunningChannel:
                 log.error("channel %s: message %d could not be recorded: %s", self.name, seq, describe(error))
                 return None
 
-    def reprocessed(self, seq: MessageSeq, result: Result) -> Reprocessed:
-        """The record of a stored message's run through this channel."""
-        return Reprocessed(
-            seq, self.name, self.version, result.state, dump_findings(result.findings), result.deliveries
-        )
+    def reprocessed(self, seq: MessageSeq, result: Result, version: VersionId) -> Reprocessed:
+        """The record of a stored message's run through this channel, as `turn` gave its version."""
+        return Reprocessed(seq, self.name, version, result.state, dump_findings(result.findings), result.deliveries)
 
 
 def kept(result: Result) -> Result:
@@ -193,6 +263,16 @@ class Waiter(Protocol):
     def hold(self) -> None: ...
 
     def let_go(self) -> None: ...
+
+
+class Nobody:
+    """Stands for a sender where nobody waits."""
+
+    def hold(self) -> None:
+        """Nothing is read from nobody."""
+
+    def let_go(self) -> None:
+        """Nor is it ever again."""
 
 
 class Line:

@@ -235,6 +235,42 @@ class Committer:
             self._idle.clear()
             await self._idle.wait()
 
+    async def settled(self) -> None:
+        """Wait until all that was given to it before this call is committed or refused, whatever comes behind it.
+
+        Raises CommitUnknown when the store is gone.
+        """
+        ends: list[asyncio.Future[None]] = []
+
+        def noticed(end: asyncio.Future[None], tell: Callable[..., None] | None) -> Callable[..., None]:
+            def told(*of: object) -> None:
+                try:
+                    if tell is not None:
+                        tell(*of)
+                finally:
+                    if not end.done():
+                        end.set_result(None)
+
+            return told
+
+        # Each kind is committed in the order it came in, so the last one of each tells of all before it.
+        if self._intakes:
+            intake, done, refused = self._intakes[-1]
+            ends.append(end := self._question())
+            self._intakes[-1] = (intake, noticed(end, done), noticed(end, refused))
+        if self._reprocessed:
+            item, done, refused = self._reprocessed[-1]
+            ends.append(end := self._question())
+            self._reprocessed[-1] = (item, noticed(end, done), noticed(end, refused))
+        if self._results:
+            result, recorded = self._results[-1]
+            ends.append(end := self._question())
+            self._results[-1] = (result, noticed(end, recorded))
+        self.hurry()
+        for end in ends:
+            await end
+        await self.call(lambda store: None)  # behind a commit that runs
+
     def close(self) -> None:
         """Let go of the writer thread, once it has finished what it does. Blocks."""
         if self._later is not None:

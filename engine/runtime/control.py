@@ -9,6 +9,7 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.clock import Clock
 from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order, RetentionReport
 from engine.ports.operations import ENGINE, INTAKE, Pause
+from engine.ports.reload import Reloading, ReloadReport
 from engine.ports.store import LaneDepth, StoreQueries
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
@@ -16,6 +17,7 @@ from engine.runtime.operations import Operator
 from engine.runtime.retention import Retention
 
 MOST_BLOCKED_SHOWN = 20
+NOT_YET = ReloadReport("busy", "the engine is starting", exit_code=75)
 
 
 class Listening(Protocol):
@@ -43,6 +45,7 @@ class EngineControl:
         self._queries = queries
         self.operator = Operator(channels, committer, queries, clock)
         self.keeping: Retention | None = None
+        self.reloading: Reloading | None = None
         self.not_ready = "the engine is starting"
         """Why intake is closed; '' while it is open."""
 
@@ -52,6 +55,12 @@ class EngineControl:
             places = (f"{p.channel}/{p.destination}" if p.destination else f"{p.channel} (intake)" for p in pauses)
             return True, f"paused: {', '.join(places)}"
         return not self.not_ready, self.not_ready
+
+    async def plan(self) -> ReloadReport:
+        return await self.reloading.plan() if self.reloading is not None else NOT_YET
+
+    async def reload(self) -> ReloadReport:
+        return await self.reloading.reload() if self.reloading is not None else NOT_YET
 
     def _blocked_by(
         self, depths: Sequence[LaneDepth]
@@ -72,9 +81,9 @@ class EngineControl:
         blocked_by = await asyncio.to_thread(self._blocked_by, found)
         rows: list[ChannelStatus] = []
         for name, channel in self._channels.items():
-            port = self.listening[name]
+            port = self.listening.get(name)
             lanes: list[LaneStatus] = []
-            for destination, lane in channel.lanes.items():
+            for destination, lane in (channel.lanes | channel.leaving).items():
                 depth = depths.get((name, destination))
                 lanes.append(
                     LaneStatus(
@@ -95,8 +104,8 @@ class EngineControl:
             rows.append(
                 ChannelStatus(
                     name,
-                    port.address,
-                    port.connection_count,
+                    port.address if port is not None else "",
+                    port.connection_count if port is not None else 0,
                     channel.received,
                     dict(channel.outcomes),
                     tuple(lanes),

@@ -41,7 +41,7 @@ class Door:
         judge: Callable[[str], Callable[[socket.socket], Enter] | None],
         none_left: Callable[[], None],
     ) -> None:
-        self._name = name
+        self.name = name
         self._sockets = list(sockets)
         self._judge = judge
         self._none_left = none_left
@@ -50,12 +50,18 @@ class Door:
         self._coming: set[asyncio.Task[None]] = set()
         self._not_begun: set[socket.socket] = set()
 
+    def sockets(self) -> list[socket.socket]:
+        """The sockets once more, for another door: whoever knocks while this one closes waits there."""
+        return [plain.dup() for plain in self._sockets]
+
     def open(self) -> None:
-        """Listen."""
+        """Listen. A second call does nothing."""
+        if self._accepting:
+            return
         for plain in self._sockets:
             plain.setblocking(False)
             plain.listen(BACKLOG)
-            self._accepting.append(self._tasks.spawn(self._accept(plain), f"accept {self._name}"))
+            self._accepting.append(self._tasks.spawn(self._accept(plain), f"accept {self.name}"))
 
     def close(self) -> None:
         """Accept no more; what is in its handshake is let go."""
@@ -84,7 +90,7 @@ class Door:
                 plain.close()
             else:
                 self._not_begun.add(plain)
-                task = self._tasks.spawn(self._enter(plain, enter), f"enter {self._name}")
+                task = self._tasks.spawn(self._enter(plain, enter), f"enter {self.name}")
                 self._coming.add(task)
                 task.add_done_callback(self._coming.discard)
             this_turn += 1
@@ -96,4 +102,4 @@ class Door:
         await enter(plain)
 
     def _failed(self, task: str, error: BaseException) -> None:
-        log.error("port %s: %s failed: %s", self._name, task, describe(error))
+        log.error("port %s: %s failed: %s", self.name, task, describe(error))

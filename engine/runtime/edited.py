@@ -64,13 +64,14 @@ class Edited:
         if compiled.strict_charset and (refusal := entry.undecodable(message)) is not None:
             return Refusal(f"{refusal.code} {refusal.text}")
         now_us = self._clock.now_us()
-        result = await channel.process(raw, from_us(now_us))
+        with channel.turn() as version:
+            result = await channel.process(raw, from_us(now_us))
         if result.state == "rejected":
             return Refusal(f"its channel rejects it: {reasons(result.findings)}")
         return Intake(
             self._clock.random_bytes(16),
             channel.name,
-            channel.version,
+            version,
             now_us,
             SENDER,
             f"edited by {by.actor}",

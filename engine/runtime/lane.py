@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import replace
 
 from engine.model.envelope import Delivery
 from engine.model.ids import DeliveryId, MessageSeq
@@ -63,12 +64,8 @@ class Lane:
         self._clock = clock
         self._meter = meter
         self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted)
-        self._window: Window
-        if settings.is_keyed:
-            assert isinstance(queue, KeyedQueue), "a lane with keys reads them"
-            self._window = KeyedWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
-        else:
-            self._window = FifoWindow(settings, queue, clock, self._ends.unrecorded, sink.max_batch, sink.linger_s)
+        self._queue = queue
+        self._window = self._make_window()
         self._rate = Rate(settings.per_s) if settings.per_s else None
         self._resting: list[asyncio.Event] = []
         """What wakes those connections that have nothing to do now."""
@@ -81,6 +78,14 @@ class Lane:
         self._in_hand: set[DeliveryId] = set()
         self._let_go = asyncio.Event()
         self._rests = "idle"
+
+    def _make_window(self) -> Window:
+        settings, queue, first = self.settings, self._queue, self._sinks[0]
+        unrecorded = self._ends.unrecorded
+        if settings.is_keyed:
+            assert isinstance(queue, KeyedQueue), "a lane with keys reads them"
+            return KeyedWindow(settings, queue, self._clock, unrecorded, first.max_batch, first.linger_s)
+        return FifoWindow(settings, queue, self._clock, unrecorded, first.max_batch, first.linger_s)
 
     @property
     def name(self) -> str:
@@ -95,6 +100,11 @@ class Lane:
         if self._stopped_at is not None:
             return "stopped"
         return "sending" if self._in_hand else self._rests
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it stands still for a person, who need not have paused it."""
+        return self._stopped_at is not None
 
     @property
     def head(self) -> MessageSeq | None:
@@ -126,6 +136,15 @@ class Lane:
         """
         self._gate = self._ends.gate = gate
         self._ends.circuit = circuit
+
+    def keyed_since(self, first: DeliveryId) -> None:
+        """Deliveries from this one on were stored with keys of this lane's order. To be called before it runs."""
+        self.settings = replace(self.settings, keyed_from=first)
+        self._window = self._make_window()
+
+    def unwatch(self) -> None:
+        """Nobody is told of ends any more."""
+        self._ends.watcher = None
 
     def watch(self, watcher: LaneWatcher) -> None:
         """Tell `watcher` of each end; where the receiver's application answers after its CA, wait for that, too."""
@@ -190,6 +209,11 @@ class Lane:
             self._committer.hurry()
             self._let_go.clear()
             await self._let_go.wait()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether each end that it reported is on stable storage."""
+        return not self._ends.unrecorded
 
     def drain(self) -> None:
         """Finish the attempts at hand and start no other."""

@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from engine.mllp.framing import WARNING_TEXTS, Block, BlockDecoder, Fault, Oversize
@@ -94,6 +94,7 @@ class Listener:
         self._spoken_to: set[Connection] = set()
         self._door: Door | None = None
         self._none_left_at: float | None = None
+        self._is_listening = False
         self._stopping = False
         self._sweeps = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -101,31 +102,69 @@ class Listener:
 
     # -- life -----------------------------------------------------------------------------------
 
-    async def start(self) -> tuple[str, int]:
-        """Bind and listen; the address in use (port 0: a free one). Raises OSError."""
+    async def start(self, handed: Sequence[socket.socket] = (), *, accept: bool = True) -> tuple[str, int]:
+        """Bind and listen; the address in use (port 0: a free one). Raises OSError.
+
+        `handed`: listen on these, which another listener had (`hand_over`), and bind nothing. Not `accept`: the
+        address is taken, and nobody can connect yet; `accept` follows.
+        """
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            asyncio.Protocol, self.settings.host, self.settings.port, reuse_address=True, start_serving=False
-        )
-        bound = server.sockets[0].getsockname()
-        # asyncio has found and bound the addresses; who comes in is our own affair.
-        self._door = Door(self.settings.name, [plain.dup() for plain in server.sockets], self._judge, self._none_left)
-        server.close()
-        self._door.open()
+        sockets = list(handed)
+        if not sockets:
+            server = await loop.create_server(
+                asyncio.Protocol, self.settings.host, self.settings.port, reuse_address=True, start_serving=False
+            )
+            # asyncio has found and bound the addresses; who comes in is our own affair.
+            sockets = [plain.dup() for plain in server.sockets]
+            server.close()
+        self._door = Door(self.settings.name, sockets, self._judge, self._none_left)
+        if accept or handed:
+            self._door.open()
+        self._is_listening = True
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        bound = sockets[0].getsockname()
         self.address = f"{bound[0]}:{bound[1]}"
         return str(bound[0]), int(bound[1])
 
-    async def stop(self, deadline_s: float) -> None:
-        """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
-        if self._door is None:
+    async def accept(self) -> None:
+        """Let them come, after `start` without."""
+        if self._door is not None:
+            self._door.open()
+
+    def hand_over(self) -> list[socket.socket]:
+        """The sockets that it listens on, once more, for another listener: whoever connects meanwhile waits there."""
+        return self._door.sockets() if self._door is not None else []
+
+    async def renew_tls(self, tls: ssl.SSLContext) -> None:
+        """New connections are made with `tls`; those there are stay as they are."""
+        self.settings = replace(self.settings, tls=tls)
+
+    def rename(self, name: str) -> None:
+        """The channels that share the port are others now."""
+        if name != self.settings.name:
+            self._meter.connections(self.settings.name, 0)
+            self.settings = replace(self.settings, name=name)
+            self._meter.connections(name, len(self._connections))
+            if self._door is not None:
+                self._door.name = name
+
+    def stop_reading(self) -> None:
+        """Accept no more and read no more; what is in hand is still answered."""
+        if not self._is_listening:
             return
         self._stopping = True
-        self._door.close()
+        if self._door is not None:
+            self._door.close()
         if not self._connections:
             self._empty.set()
         for connection in list(self._connections):
             connection.close_when_answered()
+
+    async def stop(self, deadline_s: float) -> None:
+        """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
+        if not self._is_listening:
+            return
+        self.stop_reading()
         try:
             async with asyncio.timeout(deadline_s):
                 await self._empty.wait()

@@ -21,14 +21,14 @@ from hashlib import blake2b
 from typing import Final, TypeVar
 
 from engine.model.audit import ranges
-from engine.model.envelope import Reprocessed
-from engine.model.finding import Finding, dump_findings, load_findings
-from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.envelope import DraftDelivery
+from engine.model.finding import load_findings
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.states import DeliveryState
-from engine.ports.clock import Clock, from_us
+from engine.pipeline.outputs import CannotRewrite
+from engine.ports.clock import Clock
 from engine.ports.control import ActionReport, Order, OrderRefused
 from engine.ports.operations import (
-    ACT_FROM,
     INTAKE,
     MOST_LEFT,
     Act,
@@ -36,20 +36,21 @@ from engine.ports.operations import (
     Changed,
     Pause,
     Progress,
-    Resend,
 )
-from engine.ports.store import Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
-from engine.runtime.channels import RunningChannel, kept
+from engine.ports.store import Store, StoreBusy, StoreError, StoreFull, StoreQueries
+from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.edited import Edited, Refusal, reasons
 from engine.runtime.lane import Lane
-from engine.runtime.past import NoSuchVersion, PastChannels, Runs
+from engine.runtime.message_orders import MessageOrders, MessageSlice, Pasts
+from engine.runtime.past import PastChannels
+from engine.runtime.turnstile import Turnstile
 
 T = TypeVar("T")
 
-NO_SUCH: Final = "there is no such message"
 SLICE: Final = 500
-"""Deliveries in one transaction: measured 4 to 12 ms on the writer's thread."""
+"""Deliveries in one transaction: a few milliseconds on the writer's thread, and then others have their turn."""
+SLICE_BYTES: Final = 16 << 20
 MESSAGES_SLICE: Final = 100
 LET_GO_S: Final = 45.0
 """How long an attempt at hand is waited for; most receivers have 30 s for their answer."""
@@ -72,9 +73,15 @@ class Operator:
         self._committer = committer
         self._queries = queries
         self._edited = Edited(channels, queries, clock)
-        self.past = past
+        self._messages = MessageOrders(channels, queries, past)
         self._running: dict[str, tuple[bytes, asyncio.Future[ActionReport]]] = {}
         self._pauses: dict[tuple[ChannelName, DestinationName], Pause] = {}
+        self.lanes_stay = Turnstile()
+        """Held while an order is carried out: its lanes are not exchanged by a reload meanwhile."""
+
+    def keep_past(self, past: PastChannels) -> None:
+        """Where channels as they were come from."""
+        self._messages.past = past
 
     # -- pauses ---------------------------------------------------------------------------------
 
@@ -103,7 +110,7 @@ class Operator:
 
     async def operate(self, order: Order) -> ActionReport:
         """As Control.operate."""
-        digest = _digest(order)
+        digest = await asyncio.to_thread(_digest, order)
         key = order.by.key
         if not key:
             return await self._carry_out(order, digest)
@@ -135,15 +142,16 @@ class Operator:
             if progress is not None and progress.is_finished:
                 return progress.report
             progress = progress or Progress(key, order.action, digest)
-        if order.lanes:
-            return await self._on_lanes(order, progress)
-        if order.action == "edit":
-            return await self._edit(order, progress)
-        if order.action == "read":
-            return await self._read(order, progress)
-        if order.deliveries:
-            return await self._on_deliveries(order, progress)
-        return await self._on_messages(order, progress)
+        async with self.lanes_stay.shared():
+            if order.lanes:
+                return await self._on_lanes(order, progress)
+            if order.action == "edit":
+                return await self._edit(order, progress)
+            if order.action == "read":
+                return await self._read(order, progress)
+            if order.deliveries:
+                return await self._on_deliveries(order, progress)
+            return await self._on_messages(order, progress)
 
     # -- destinations and intakes ---------------------------------------------------------------
 
@@ -201,9 +209,9 @@ class Operator:
     async def _on_deliveries(self, order: Order, progress: Progress | None) -> ActionReport:
         act = _act_of(order)
         members = order.deliveries
-        places = await self._places(members)
+        places = await asyncio.to_thread(self._places, members)
         if order.to is not None:
-            for channel in {place[1] for place in places.values()}:
+            for channel in {channel for channel, _ in places.lanes}:
                 running = self._channels.get(channel)
                 if running is None or order.to not in running.lanes:
                     raise OrderRefused(f"channel {channel} has no destination {order.to}", is_temporary=False)
@@ -215,40 +223,79 @@ class Operator:
             if not done:
                 await self._check(members)
             report = progress.report if progress is not None else ActionReport()
-            for at in range(done, len(members), SLICE):
+            at = done
+            while at < len(members):
                 part = members[at : at + SLICE]
+                left: list[tuple[MessageSeq, str]] = []
+                takes_over: dict[DeliveryId, DraftDelivery] = {}
+                if order.to is not None:
+                    part, takes_over, left = await self._for_another(part, order.to, places)
+                at += len(part)
+                refused = {id_ for id_, _ in part if order.to is not None and id_ not in takes_over}
                 change = Change(
                     order.by,
                     order.action,
                     act,
-                    part,
+                    [move for move in part if move[0] not in refused],
                     _note(order, act),
                     order.to,
-                    progress=_on(progress, report, at + len(part), len(members)),
+                    takes_over,
+                    progress=_on(progress, report, at, len(members)),
+                    report=ActionReport(left=tuple(left)),
                 )
                 try:
                     changed = await self._change(change, partial(self._moved, act, lanes))
                 except (StoreFull, StoreBusy):
-                    seqs = [places[id_][0] for id_, _ in members[at:] if id_ in places]
+                    seqs = [places.of[id_][0] for id_, _ in members[at - len(part) :] if id_ in places.of]
                     return report.plus(_all_left(seqs, NO_ROOM))
                 report = report.plus(changed.report)
         return report
 
-    async def _places(
-        self, members: Sequence[tuple[DeliveryId, DeliveryState]]
-    ) -> dict[DeliveryId, tuple[MessageSeq, ChannelName, DestinationName]]:
-        found: dict[DeliveryId, tuple[MessageSeq, ChannelName, DestinationName]] = {}
+    async def _for_another(
+        self,
+        part: Sequence[tuple[DeliveryId, DeliveryState]],
+        to: DestinationName,
+        places: "_Places",
+    ) -> tuple[
+        Sequence[tuple[DeliveryId, DeliveryState]], dict[DeliveryId, DraftDelivery], list[tuple[MessageSeq, str]]
+    ]:
+        """What `to` gets instead of each: its own form, character set and key. As many of `part` as fit into memory."""
+        found: dict[DeliveryId, DraftDelivery] = {}
+        left: list[tuple[MessageSeq, str]] = []
+        size = 0
+        for number, (id_, _) in enumerate(part, 1):
+            if id_ not in places.of:
+                continue
+            seq, name, destination = places.of[id_]
+            rows = await asyncio.to_thread(self._queries.deliveries, seq, bodies=True)
+            body = next((row.body for row in rows if row.id == id_), None)
+            channel = self._channels.get(name)
+            if body is None or channel is None:
+                left.append((seq, "its bytes are no longer kept, or not what they were"))
+                continue
+            try:
+                found[id_] = channel.compiled.for_another(body, destination, to)
+            except CannotRewrite as error:
+                left.append((seq, f"it cannot be made what {to} gets: {error.reason}"))
+                continue
+            size += len(body)
+            if size > SLICE_BYTES:
+                return part[:number], found, left
+        return part, found, left
+
+    def _places(self, members: Sequence[tuple[DeliveryId, DeliveryState]]) -> "_Places":
+        """Whose and where to each is; to be called on another thread."""
+        found = _Places()
         for at in range(0, len(members), SLICE):
             ids = [id_ for id_, _ in members[at : at + SLICE]]
-            states = await asyncio.to_thread(self._queries.delivery_states, ids)
-            found |= {id_: place for id_, (_, *place) in states.items()}  # type: ignore[misc]  # a tuple without its head
+            for id_, (_, seq, channel, destination) in self._queries.delivery_states(ids).items():
+                found.of[id_] = (seq, channel, destination)
+                found.lanes[channel, destination] = None
         return found
 
-    def _lanes_of(
-        self, places: Mapping[DeliveryId, tuple[MessageSeq, ChannelName, DestinationName]]
-    ) -> dict[tuple[ChannelName, DestinationName], Lane]:
+    def _lanes_of(self, places: "_Places") -> dict[tuple[ChannelName, DestinationName], Lane]:
         found: dict[tuple[ChannelName, DestinationName], Lane] = {}
-        for name, destination in dict.fromkeys((place[1], place[2]) for place in places.values()):
+        for name, destination in places.lanes:
             channel = self._channels.get(name)
             if channel is not None and destination in channel.lanes:
                 found[name, destination] = channel.lanes[destination]
@@ -274,16 +321,7 @@ class Operator:
 
     async def _check(self, members: Sequence[tuple[DeliveryId, DeliveryState]]) -> None:
         """What was planned is what is there. Raises OrderRefused."""
-        changed: dict[str, list[int]] = {}
-        for at in range(0, len(members), SLICE):
-            part = members[at : at + SLICE]
-            states = await asyncio.to_thread(self._queries.delivery_states, [id_ for id_, _ in part])
-            for id_, planned in part:
-                now = states.get(id_)
-                if now is None:
-                    changed.setdefault("gone", []).append(id_)
-                elif now[0] != planned:
-                    changed.setdefault(now[0], []).append(now[1])
+        changed = await asyncio.to_thread(self._changed, members)
         if changed:
             count = sum(map(len, changed.values()))
             what = "; ".join(f"{state} now: {_cut(ranges(seqs))}" for state, seqs in changed.items())
@@ -292,6 +330,20 @@ class Operator:
                 "messages keep flowing, pause the destination first",
                 is_temporary=True,
             )
+
+    def _changed(self, members: Sequence[tuple[DeliveryId, DeliveryState]]) -> dict[str, list[int]]:
+        """Messages whose deliveries have left the state that they had, by the state they are in now."""
+        changed: dict[str, list[int]] = {}
+        for at in range(0, len(members), SLICE):
+            part = members[at : at + SLICE]
+            states = self._queries.delivery_states([id_ for id_, _ in part])
+            for id_, planned in part:
+                now = states.get(id_)
+                if now is None:
+                    changed.setdefault("gone", []).append(id_)
+                elif now[0] != planned:
+                    changed.setdefault(now[0], []).append(now[1])
+        return changed
 
     def _moved(self, act: Act, lanes: Mapping[tuple[ChannelName, DestinationName], Lane], changed: Changed) -> None:
         """Lanes hear of it in the same turn of the loop, before anything else is committed."""
@@ -315,16 +367,14 @@ class Operator:
         members = order.messages
         done = progress.done if progress is not None else 0
         report = progress.report if progress is not None else ActionReport()
-        pasts: dict[tuple[ChannelName, VersionId], Runs | str] = {}
+        pasts: Pasts = {}
         try:
             for at in range(done, len(members), MESSAGES_SLICE):
                 part = members[at : at + MESSAGES_SLICE]
-                work = _Messages(order)
-                await self._gather(work, part, pasts)
+                work = await self._messages.gather(order, part, pasts)
                 change = work.change(_on(progress, report, at + len(part), len(members)))
-                then = partial(self._after_messages, work)
                 try:
-                    changed = await self._change(change, then)
+                    changed = await self._change(change, partial(self._after_messages, work))
                 except (StoreFull, StoreBusy):
                     return report.plus(_all_left(members[at:], NO_ROOM))
                 report = report.plus(changed.report)
@@ -334,127 +384,7 @@ class Operator:
                     await runs.close()
         return report
 
-    async def _gather(
-        self,
-        work: "_Messages",
-        seqs: Sequence[MessageSeq],
-        pasts: dict[tuple[ChannelName, VersionId], Runs | str],
-    ) -> None:
-        """What is to be done to each message of a slice; between two of them the loop turns."""
-        for seq in seqs:
-            message = await asyncio.to_thread(self._queries.message, seq)
-            if message is None:
-                work.leave(seq, NO_SUCH)
-                continue
-            match work.order.action:
-                case "release":
-                    if message.state == "held":
-                        await self._run_again(message, work, pasts)
-                    else:
-                        await self._release(message, work)
-                case "reprocess":
-                    if message.state not in ("processed", "filtered", "held"):
-                        work.leave(seq, f"a {message.state} message is not processed again")
-                    else:
-                        await self._run_again(message, work, pasts)
-                case "resend":
-                    self._resend(message, work)
-                case "discard":
-                    await self._discard(message, work)
-                case _:
-                    raise OrderRefused(f"{work.order.action} is not for messages", is_temporary=False)
-
-    async def _run_again(
-        self,
-        message: StoredMessage,
-        work: "_Messages",
-        pasts: dict[tuple[ChannelName, VersionId], Runs | str],
-    ) -> None:
-        """Through the channel as it is now, or was; what comes out is queued behind what waits."""
-        channel = self._channels.get(message.channel)
-        if channel is None:
-            work.leave(message.seq, f"its channel {message.channel} does not run")
-            return
-        if message.raw is None:
-            work.leave(message.seq, "its bytes are no longer kept")
-            return
-        as_of = work.order.as_of
-        version = message.version if as_of == "received" else channel.version if as_of is None else as_of
-        received_at = from_us(message.received_at_us)
-        if as_of is None:
-            result = await channel.process(message.raw, received_at)
-        else:
-            runs = await self._as_of(message.channel, version, pasts)
-            if isinstance(runs, str):
-                work.leave(message.seq, runs)
-                return
-            result = await runs.run(message.raw, received_at)
-        result = kept(result)
-        if foreign := [d.destination for d in result.deliveries if d.destination not in channel.lanes]:
-            work.leave(message.seq, f"that version sends to {foreign[0]}, which the channel no longer has")
-            return
-        item = Reprocessed(
-            message.seq, channel.name, version, result.state, dump_findings(result.findings), result.deliveries
-        )
-        work.reprocessed.append(item)
-        if result.state == "held":
-            why = "; ".join(f"{f.code} {f.text}" for f in result.findings) or "no reason was given"
-            work.leave(message.seq, f"it is held again: {why}")
-
-    async def _as_of(
-        self, channel: ChannelName, version: VersionId, pasts: dict[tuple[ChannelName, VersionId], Runs | str]
-    ) -> Runs | str:
-        """The channel as it was, or why it cannot be had."""
-        if (channel, version) not in pasts:
-            if self.past is None:
-                pasts[channel, version] = "this engine keeps no versions"
-            else:
-                try:
-                    pasts[channel, version] = await self.past.get(channel, version)
-                except NoSuchVersion as error:
-                    pasts[channel, version] = str(error)
-        return pasts[channel, version]
-
-    async def _release(self, message: StoredMessage, work: "_Messages") -> None:
-        found = await asyncio.to_thread(self._queries.deliveries, message.seq, bodies=True)
-        waiting = [d for d in found if d.state in ACT_FROM["release"]]
-        channel = self._channels.get(message.channel)
-        if any(d.body is None for d in waiting):
-            work.leave(message.seq, "its bytes are no longer kept, or not what they were")
-        elif waiting:
-            work.moves += [(d.id, d.state) for d in waiting]
-            if channel is not None:
-                lanes = (channel.lanes.get(d.destination) for d in waiting)
-                work.lanes |= {lane: None for lane in lanes if lane is not None}
-        elif channel is not None and (stopped := _stopped_at(channel, message.seq)):
-            work.heads += stopped
-            work.seqs_of_heads.append(message.seq)
-        else:
-            work.leave(message.seq, f"it is {message.state}, and none of its deliveries is held or failed")
-
-    def _resend(self, message: StoredMessage, work: "_Messages") -> None:
-        channel = self._channels.get(message.channel)
-        destinations = work.order.destinations
-        if channel is None:
-            work.leave(message.seq, f"its channel {message.channel} does not run")
-        elif unknown := [d for d in destinations or () if d not in channel.lanes]:
-            work.leave(message.seq, f"channel {channel.name} has no destination {', '.join(unknown)}")
-        else:
-            work.resends.append(Resend(message.seq, destinations or channel.all_but_app_acks))
-
-    async def _discard(self, message: StoredMessage, work: "_Messages") -> None:
-        note = Finding("I240", "information", f"discarded: {work.order.by.reason}")
-        if message.state == "held":
-            findings = dump_findings((*load_findings(message.findings), note))
-            work.reprocessed.append(Reprocessed(message.seq, message.channel, message.version, "discarded", findings))
-            return
-        found = await asyncio.to_thread(self._queries.deliveries, message.seq)
-        if waiting := [d for d in found if d.state == "held"]:
-            work.moves += [(d.id, d.state) for d in waiting]
-        else:
-            work.leave(message.seq, f"it is {message.state}, and none of its deliveries is held")
-
-    def _after_messages(self, work: "_Messages", changed: Changed) -> None:
+    def _after_messages(self, work: MessageSlice, changed: Changed) -> None:
         self._grown(changed)
         if work.order.action == "release":
             for lane in work.lanes:
@@ -505,42 +435,12 @@ class Operator:
             raise StoreError(str(error)) from error
 
 
-class _Messages:
-    """What is to be done to one slice of messages."""
+class _Places:
+    """Whose and where to deliveries are, and the lanes of all of them."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        self.reprocessed: list[Reprocessed] = []
-        self.resends: list[Resend] = []
-        self.moves: list[tuple[DeliveryId, DeliveryState]] = []
-        self.lanes: dict[Lane, None] = {}
-        self.heads: list[Lane] = []
-        self.seqs_of_heads: list[MessageSeq] = []
-        self._left: list[tuple[MessageSeq, str]] = []
-
-    def leave(self, seq: MessageSeq, why: str) -> None:
-        self._left.append((seq, why))
-
-    def change(self, progress: Progress | None) -> Change:
-        order = self.order
-        act: Act | None = None
-        note = ""
-        if order.action == "release":
-            act, note = "release", "released"
-        elif order.action == "discard":
-            act, note = "skip", f"discarded: {order.by.reason}"
-        return Change(
-            order.by,
-            order.action,
-            act,
-            self.moves,
-            note,
-            resends=self.resends,
-            reprocessed=self.reprocessed,
-            read=self.seqs_of_heads,
-            progress=progress,
-            report=ActionReport(deliveries=len(self.heads), left=tuple(self._left)),
-        )
+    def __init__(self) -> None:
+        self.of: dict[DeliveryId, tuple[MessageSeq, ChannelName, DestinationName]] = {}
+        self.lanes: dict[tuple[ChannelName, DestinationName], None] = {}
 
 
 def _operate(store: Store, *, change: Change) -> Changed:
@@ -584,20 +484,20 @@ def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _stopped_at(channel: RunningChannel, seq: MessageSeq) -> list[Lane]:
-    """Lanes that stand still with this message at their head: a release lets them try again."""
-    return [lane for lane in channel.lanes.values() if lane.state == "stopped" and lane.head == seq]
-
-
 def _digest(order: Order) -> bytes:
-    """What is asked for, whoever asks and whatever is said of it."""
+    """What is asked for, whoever asks and whatever is said of it. In pieces, so that others have their turn."""
     told = [
         order.action,
-        [list(member) for member in order.deliveries],
-        list(order.messages),
         [list(place) for place in order.lanes],
         None if order.destinations is None else list(order.destinations),
         order.to,
         order.as_of,
+        len(order.deliveries),
+        len(order.messages),
     ]
-    return blake2b(json.dumps(told).encode("ascii", "backslashreplace") + order.raw, digest_size=16).digest()
+    whole = blake2b(json.dumps(told).encode("ascii"), digest_size=16)
+    for members in (order.deliveries, order.messages):
+        for at in range(0, len(members), SLICE):
+            whole.update(repr(members[at : at + SLICE]).encode("ascii", "backslashreplace"))
+    whole.update(order.raw)
+    return whole.digest()

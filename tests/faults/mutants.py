@@ -16,6 +16,7 @@ from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered
 from engine.ports.store import StoreFull
 from engine.runtime import intake, lane, queue_window
+from tests.faults.reload_mutants import RELOAD_MUTANTS
 
 
 def ack_before_commit() -> None:
@@ -138,6 +139,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "no-transaction": no_transaction,
     "no-lock": no_lock,
     "never-looks": never_looks,
+    **RELOAD_MUTANTS,
 }
 
 

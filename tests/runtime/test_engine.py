@@ -52,11 +52,11 @@ class TestStart:
         seen: list[tuple[bool, bool]] = []
         start = app.Listener.start
 
-        async def watched(self):
+        async def watched(self, *how, **options):
             engine = site.engine
             tasks = {task.get_name() for task in asyncio.all_tasks()}
             seen.append(("deliver adt/out" in tasks, engine.control.not_ready != ""))
-            return await start(self)
+            return await start(self, *how, **options)
 
         monkeypatch.setattr(app.Listener, "start", watched)
         async with site.running() as engine:

@@ -34,6 +34,9 @@ class MemoryOperations:
 
     def operate(self, change: Change, now_us: int) -> Changed:
         """As OperationStore.operate. What may raise comes first, so that nothing has to be undone."""
+        by = change.by
+        for text in (by.actor, by.reason, by.scope, by.key, change.note):
+            text.encode("utf-8")  # as SQLite would
         tally = Tally(change.report)
         self._edit(change, tally)
         self._reprocess(change, tally)
@@ -96,7 +99,7 @@ class MemoryOperations:
                 if stored.destination == change.to:
                     tally.leave(stored.seq, f"it goes to {stored.destination} already")
                     continue
-                self._redirect(id_, DraftDelivery(change.to, None))
+                self._redirect(id_, change.takes_over.get(id_) or DraftDelivery(change.to, None))
                 tally.grown[stored.channel, change.to] = None
             if change.act == "retry":
                 row.stored = replace(stored, next_at_us=0)

@@ -175,7 +175,8 @@ class Operations:
                 if destination == change.to:
                     tally.leave(seq, f"it goes to {destination} already")
                     continue
-                self._writing.redirect(id_, "redirected", DraftDelivery(change.to, None), draft)
+                takes_over = change.takes_over.get(id_) or DraftDelivery(change.to, None)
+                self._writing.redirect(id_, "redirected", takes_over, draft)
                 tally.grown[channel, change.to] = None
             self._writing.before_move(id_, to)
             moved += (id_, DELIVERY_CODES[to], 0 if to == "queued" else now_us, change.note)

@@ -100,6 +100,7 @@ class SqliteStore:
         self._lock.acquire()
         db: WriteConnection | None = None
         try:
+            schema.refuse_newer(self.path, schema.load_migrations()[-1].number)
             self._make_private()
             self._warm = health.read_through(self.path, self._full_check_bytes)
             db = WriteConnection(self.path, busy_timeout_s=self._busy_timeout_s, connect=self._connect)

@@ -199,7 +199,7 @@ def _leaf_setter(path: Path, compiled: Callable[[str], Path]) -> LeafSetter:
 
 
 _WHAT_THEN = {
-    "hold": "held; add the row, start the engine again, then release it",
+    "hold": "held; add the row, segmill reload, then release it",
     "reject": "rejected",
     "keep": "kept as it is",
     "default": "the default was written",

@@ -1,14 +1,18 @@
 """A store is brought up to this engine's schema, or refused with a sentence, never half changed."""
 
+import contextlib
+import shutil
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 
+from engine.adapters.stores import schema
 from engine.adapters.stores.health import check
-from engine.adapters.stores.schema import APPLICATION_ID, Migration, back_up, load_migrations, migrate
+from engine.adapters.stores.schema import APPLICATION_ID, Migration, back_up, copies_of, load_migrations, migrate
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch
-from engine.ports.store import StoreError
+from engine.ports.store import StoreError, StoreTooNew
 from engine.testing.store_contract import EPR, FIRST, LAB, intake
 
 FIRST_STEP = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);")
@@ -35,14 +39,56 @@ def test_a_store_of_an_earlier_engine_is_brought_up_and_a_copy_of_it_kept(db, tm
     migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
     assert db.execute("SELECT * FROM a").fetchall() == [(1, 10), (2, 20)]
     assert version(db) == 2
-    copy = tmp_path / "old.db.schema-1"
+    (copy,) = copies_of(tmp_path / "old.db")
+    assert copy.name.startswith("old.db.schema-1.")
     assert copy.stat().st_mode & 0o077 == 0
     kept = sqlite3.connect(copy)
     assert kept.execute("SELECT * FROM a").fetchall() == [(1,), (2,)]
     assert version(kept) == 1
     kept.close()
     migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["old.db", "old.db.schema-1"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["old.db", copy.name], "nothing to do, no other copy"
+
+
+def test_a_copy_that_a_killed_start_began_is_removed_and_the_newest_three_are_kept(db, tmp_path):
+    path = tmp_path / "old.db"
+    half = tmp_path / "old.db.schema-1.20260101T000000Z.part"
+    half.write_bytes(b"half")
+    steps = [FIRST_STEP, SECOND_STEP, *(Migration(n, "more", f"CREATE TABLE t{n} (x);") for n in range(3, 8))]
+    migrate(db, path, steps[:1])
+    for number in range(2, 8):
+        migrate(db, path, steps[:number], now=datetime(2026, 1, number, tzinfo=UTC))
+    assert not half.exists()
+    assert [copy.name for copy in copies_of(path)] == [
+        f"old.db.schema-{number}.2026010{number + 1}T000000Z" for number in (4, 5, 6)
+    ]
+
+
+def test_a_copy_that_is_not_what_the_store_is_stops_the_migration(db, tmp_path, monkeypatch):
+    migrate(db, tmp_path / "old.db", [FIRST_STEP])
+    check_copy = schema._check_copy
+
+    def tampered(connection, part):
+        with contextlib.closing(sqlite3.connect(part)) as copy:
+            copy.execute("DELETE FROM a WHERE x = 1")
+            copy.commit()
+        check_copy(connection, part)
+
+    monkeypatch.setattr(schema, "_check_copy", tampered)
+    with pytest.raises(StoreError, match="no copy of the store"):
+        migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
+    assert version(db) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["old.db"]
+
+
+def test_without_room_for_the_copy_it_is_said_before_anything_is_written(db, tmp_path, monkeypatch):
+    migrate(db, tmp_path / "old.db", [FIRST_STEP])
+    full = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(schema.shutil, "disk_usage", lambda _: full)
+    with pytest.raises(StoreError, match=r"it takes \d+ bytes, and 100 are free. Make room"):
+        migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
+    assert version(db) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["old.db"]
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was_before_it(db, tmp_path):
@@ -56,13 +102,14 @@ def test_a_step_that_fails_leaves_the_store_as_it_was_before_it(db, tmp_path):
     assert version(db) == 2
 
 
-def test_without_room_for_the_copy_nothing_is_changed(db, tmp_path):
+def test_where_the_copy_cannot_be_put_nothing_is_changed(db, tmp_path):
     migrate(db, tmp_path / "old.db", [FIRST_STEP])
-    (tmp_path / "old.db.schema-1").mkdir()
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    (tmp_path / "old.db.schema-1.20260102T030405Z").mkdir()
     with pytest.raises(StoreError, match="no copy of the store"):
-        migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP])
+        migrate(db, tmp_path / "old.db", [FIRST_STEP, SECOND_STEP], now=at)
     assert version(db) == 1
-    assert not (tmp_path / "old.db.schema-1.part").exists()
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_store_of_a_newer_engine_is_refused_and_left_alone(path):
@@ -72,11 +119,35 @@ def test_a_store_of_a_newer_engine_is_refused_and_left_alone(path):
     newer = sqlite3.connect(path)
     newer.execute("PRAGMA user_version = 99")
     newer.close()
-    with pytest.raises(StoreError, match=r"newer Segmill .schema 99"):
+    before = contents(path)
+    with pytest.raises(StoreTooNew, match=r"newer Segmill .schema 99"):
         store.open()
+    assert contents(path) == before, "not a byte of it, nor of its log"
+
+
+def test_a_newer_schema_that_is_in_the_log_alone_is_refused_and_left_alone(path):
+    store = SqliteStore(path)
+    store.open()
+    store.close()
     newer = sqlite3.connect(path)
-    assert version(newer) == 99
-    newer.close()
+    newer.execute("PRAGMA wal_autocheckpoint = 0")
+    newer.execute("PRAGMA user_version = 99")
+    newer.commit()
+    files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    newer.close()  # which moves the log into the file: as after a kill, it stands where it was
+    for name, content in files.items():
+        (path.parent / name).write_bytes(content)
+    before = contents(path)
+    assert before[f"{path.name}-wal"]
+    with pytest.raises(StoreTooNew):
+        store.open()
+    assert contents(path) == before
+
+
+def contents(path):
+    """Of the store and its log; the lock, the log's index and a log without a byte say nothing of messages."""
+    files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    return {name: content for name, content in files.items() if content and not name.endswith(("-shm", ".lock"))}
 
 
 def test_a_database_of_something_else_is_refused(path):
@@ -187,4 +258,4 @@ def test_a_store_of_the_first_schema_is_brought_up_with_what_is_in_it(path):
     assert dict(store.last_sequences(LAB)) == {"HIS|MAIN": 4}
     assert len(store.queued(LAB, EPR, FIRST, 10)) == 1
     store.close()
-    assert path.with_name(f"{path.name}.schema-1").exists()
+    assert [copy.name.partition(".schema-")[2][:2] for copy in copies_of(path)] == ["1."]
