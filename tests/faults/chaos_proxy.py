@@ -85,8 +85,8 @@ class ChaosProxy:
                 for way in ways:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
-        except OSError:
-            pass  # nobody there: whoever came is turned away
+        except (OSError, asyncio.CancelledError):
+            pass  # nobody there, and whoever came is turned away; or the proxy ends, and all its links
         finally:
             for writer in writers:
                 writer.close()

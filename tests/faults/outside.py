@@ -64,6 +64,11 @@ class Outside(Load):
     def said(self) -> str:
         return self.log.read_text()
 
+    async def finish(self) -> None:
+        """The senders send no more; what they have sent is answered."""
+        self._over = True
+        await asyncio.gather(*self._tasks)
+
     async def end(self) -> None:
         """SIGTERM, and a good end."""
         assert self.process is not None

@@ -40,11 +40,12 @@ async def weathered(folder: Path, seed: int, messages: int, *words: str) -> dict
         await site.until(lambda: len(site.acknowledged) >= messages, within_s)
         for proxy in (out, into):
             proxy.clear_up()
-        await site.until_delivered()
+        await site.finish()
+        async with asyncio.timeout(within_s):
+            while await site.queued():
+                await asyncio.sleep(0.2)
         seen = out.counts + into.counts
         cuts = sum(out.counts[kind] for kind in ("reset", "close", "half-close"))
-        while await site.queued():
-            await asyncio.sleep(0.05)
         site.judge(most_repeats=cuts)
         await site.end()
         repeats = len(site.delivered()) - len(set(site.delivered()))
@@ -72,7 +73,7 @@ async def test_R10_nothing_is_lost_in_bad_weather(tmp_path: Path, ledger: Ledger
 @pytest.mark.fault
 @pytest.mark.timeout(1200)
 async def test_R10_nothing_is_lost_in_a_long_spell_of_bad_weather(tmp_path: Path, ledger: Ledger) -> None:
-    seen = await weathered(tmp_path, SEED + 100, 20_000)
+    seen = await weathered(tmp_path, SEED + 100, 10_000)
     ledger.write("R10", "chaos proxy on both sides, long", **seen)
 
 
