@@ -369,7 +369,8 @@ class TestChannels:
             assert (change.change, change.connections) == ("removed", 1)
             assert "3 messages accepted and not processed yet still go through it" in change.notes
             assert await wire.rest() == b""
-            assert [row.channel for row in await engine.control.status()] == ["orm"]
+            status = {row.channel: (row.listening != "", row.lanes[0].queued) for row in await engine.control.status()}
+            assert status == {"orm": (True, 0), "adt": (False, 0)}, "it listens nowhere, and is shown while it owes"
             pipeline.gate.set()
             assert len(await site.delivered("adt/out", 3)) == 3
             await until(lambda: not engine._assembly.leaving)
