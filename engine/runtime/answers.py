@@ -96,7 +96,7 @@ class DeliveredAnswers:
         self._count = 0
         self._waiting: dict[MessageSeq, _Waiting] = {}  # in the order of their deadlines
         self._ended: dict[DeliveryId, tuple[MessageSeq, str, bytes]] = {}
-        self._held: set[Connection] = set()
+        self._held: dict[Connection, None] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     def change(self, fallback_charset: str, settings: AnswerSettings, timeout_s: float) -> None:
@@ -155,7 +155,7 @@ class DeliveredAnswers:
                 self._meter.acknowledged("CA", self._clock.monotonic() - reply.started)
         waiting.replies.append((reply, has_first))
         if len(self._waiting) >= MOST_WAITING and reply.sender not in self._held:
-            self._held.add(reply.sender)
+            self._held[reply.sender] = None
             reply.sender.hold()
 
     # -- what the lane calls --------------------------------------------------------------------
@@ -323,7 +323,7 @@ class DeliveredAnswers:
 
     def _let_go(self) -> None:
         if self._held and len(self._waiting) <= MOST_WAITING // 2:
-            held, self._held = self._held, set()
+            held, self._held = self._held, {}
             for sender in held:
                 sender.let_go()
 

@@ -285,7 +285,7 @@ class Line:
     def __init__(self, name: str) -> None:
         self._name = name
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
-        self._held: set[Waiter] = set()
+        self._held: dict[Waiter, None] = {}
         self._wake = asyncio.Event()
         self._draining = False
         self._busy = False
@@ -298,7 +298,7 @@ class Line:
         self._waiting.append(work)
         self._wake.set()
         if len(self._waiting) >= MOST_IN_LINE and sender not in self._held:
-            self._held.add(sender)
+            self._held[sender] = None
             sender.hold()
 
     async def run(self) -> None:
@@ -310,7 +310,7 @@ class Line:
                 continue
             work = self._waiting.popleft()
             if self._held and len(self._waiting) <= MOST_IN_LINE // 2:
-                held, self._held = self._held, set()
+                held, self._held = self._held, {}
                 for sender in held:
                     sender.let_go()
             self._busy = True

@@ -7,6 +7,7 @@ ACK leaves from such a callback. Completions of deliveries ride along.
 Invariants:
 
 - one commit, checkpoint or store call at a time; a commit waits for one call at most, a call for one commit;
+- who waits for the future of a call or a commit has heard of its end before the next commit begins;
 - a callback `done` runs exactly once, after the commit; or `refused` runs exactly once;
 - results of deliveries are never dropped: a full or busy store keeps them for the next commit;
 - after CommitUnknown nothing is said to anybody any more: `on_fatal` is called and the process
@@ -74,7 +75,7 @@ class Committer:
         self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         self._results: list[tuple[DeliveryResult, Recorded | None]] = []
         self._calls: list[Callable[[], None]] = []
-        self._asked: set[asyncio.Future[Any]] = set()
+        self._asked: dict[asyncio.Future[Any], None] = {}
         self._after: list[Callable[[], None]] = []
         self._busy = False
         self._settling = False
@@ -197,7 +198,6 @@ class Committer:
                 self._loop.call_soon_threadsafe(settle, finished)
 
             def settle(finished: "Future[T]") -> None:
-                self._busy = False
                 error = finished.exception()
                 if isinstance(error, CommitUnknown):
                     self._die(error)
@@ -206,7 +206,7 @@ class Committer:
                         answer.set_exception(error)
                     else:
                         answer.set_result(finished.result())
-                self._go_on()
+                self._loop.call_soon(self._free)
 
             running.add_done_callback(ended)
 
@@ -222,9 +222,12 @@ class Committer:
         if self._dead:
             question.set_exception(CommitUnknown("the store is gone"))
         else:
-            self._asked.add(question)
-            question.add_done_callback(self._asked.discard)
+            self._asked[question] = None
+            question.add_done_callback(self._answered)
         return question
+
+    def _answered(self, question: "asyncio.Future[Any]") -> None:
+        self._asked.pop(question, None)
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing runs."""
@@ -357,12 +360,11 @@ class Committer:
         try:
             committed = self._store.commit(batch)
         except Exception as error:  # noqa: BLE001 - the edge of the store: every kind is answered in _failed
-            self._busy = False
             self._failed(work, error)
         else:
-            self._busy = False
             self._succeeded(work, committed, self._clock.monotonic() - started)
-        self._go_on()
+        finally:
+            self._ended(work)
 
     def _first_slice(self) -> list[tuple[Intake, Done, Refused]]:
         taken = size = 0
@@ -378,12 +380,29 @@ class Committer:
         return self._store.commit(batch), self._clock.monotonic() - started
 
     def _thread_ended(self, work: "_Work", finished: "Future[tuple[Committed, float]]") -> None:
-        self._busy = False
         error = finished.exception()
-        if error is not None:
-            self._failed(work, error)
+        try:
+            if error is not None:
+                self._failed(work, error)
+            else:
+                self._succeeded(work, *finished.result())
+        finally:
+            self._ended(work)
+
+    def _ended(self, work: "_Work") -> None:
+        """Free for the next commit, as soon as all have heard of this one.
+
+        Those who wait for a future hear on the loop's next turn. A commit that a turn before had been asked for must
+        not come in between: lanes and backlogs take what they are offered in the order of the commits, and would not
+        take what comes behind its successors.
+        """
+        if work.reprocessed or work.results:
+            self._loop.call_soon(self._free)
         else:
-            self._succeeded(work, *finished.result())
+            self._free()
+
+    def _free(self) -> None:
+        self._busy = False
         self._go_on()
 
     def _succeeded(self, work: "_Work", committed: Committed, took: float) -> None:

@@ -16,7 +16,7 @@ from typing import Protocol
 from engine.config.hours import Timetable
 from engine.model.envelope import Delivery, DeliveryResult, DraftDelivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName
-from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
+from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import LaneMeter
 from engine.runtime.circuit import Circuit
@@ -250,6 +250,22 @@ class Endings:
         tell = self.watcher is not None and not isinstance(step, Redirect)
         self._end(result, tell and self._somebody_waits(delivery, outcome, result), more)
         return step
+
+    def tried(self, delivery: Delivery, outcome: Outcome) -> None:
+        """It goes again behind another that is tried again; what may have reached its receiver is on record."""
+        if isinstance(outcome, (Unreachable, Unsendable)):
+            return
+        delivery.attempts += 1
+        result = DeliveryResult(
+            delivery.id,
+            "queued",
+            delivery.attempts,
+            self._clock.now_us(),
+            code=_code(outcome),
+            note=outcome.note[:MOST_NOTE],
+            answer=outcome.answer[:MOST_ANSWER_BYTES],
+        )
+        self._committer.record(result, None, urgent=False)
 
     def _redirect(self, to: DestinationName, delivery: Delivery, result: DeliveryResult) -> Redirect | SetAside:
         """Make what the other destination gets; where that cannot be, a person must look."""

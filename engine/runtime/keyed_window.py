@@ -164,6 +164,9 @@ class KeyedWindow:
             self._urgent_behind = self._urgent_behind or delivery.urgent
             return delivery.urgent
         key = self._keys.get(delivery.key or "")
+        if key is not None and delivery.key is not None and delivery.id <= key.last_id:
+            self._last_id = delivery.id  # it was read with its key, beside the commit that we hear of now
+            return False
         is_old = self._old_is_here() or delivery.id < self._settings.keyed_from or delivery.key is None
         if is_old or (key is None and (self._out or not self._has_room())):
             # The cursor finds out whether an earlier one of its key is in the store.

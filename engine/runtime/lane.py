@@ -360,6 +360,7 @@ class Lane:
             # Once one must be tried again, what came behind it in the batch keeps its place behind it,
             # but for what the sink did deliver: that is done. (In a lane with keys, a batch has each key once.)
             if back and in_order and not isinstance(outcome, Delivered):
+                self._ends.tried(delivery, outcome)
                 back.append(delivery)
                 continue
             step = self._ends.settle(delivery, outcome, more=more)

@@ -87,11 +87,12 @@ class Listener:
         self.most_in_hand_bytes = max(2 * settings.max_message_bytes, 8 * 1024 * 1024)
         self.address = ""
         self._view = memoryview(bytearray(READ_BUFFER_BYTES))
-        self._connections: set[Connection] = set()
-        self._watched: set[Connection] = set()
+        # In dicts, for their order: what is done to all of them is done in the same order in each run.
+        self._connections: dict[Connection, None] = {}
+        self._watched: dict[Connection, None] = {}
         self._empty = asyncio.Event()
         self._entering: set[Connection] = set()
-        self._spoken_to: set[Connection] = set()
+        self._spoken_to: dict[Connection, None] = {}
         self._door: Door | None = None
         self._none_left_at: float | None = None
         self._is_listening = False
@@ -244,12 +245,12 @@ class Listener:
             log.error("port %s: no file descriptor is left for another connection", self.settings.name)
 
     def admit(self, connection: Connection) -> bool:
-        """A connection has come in, and may stay unless the port stops: it has been judged at the door."""
-        if self._stopping:
+        """A connection has come in, and may stay: it has its place since the door, or must get one now."""
+        if self._stopping or (connection not in self._entering and not self._has_place(connection)):
             return False
         self._entering.discard(connection)
         self.room.admit(connection)
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._empty.clear()
         self._meter.connection_event(self.settings.name, "accepted")
         self._meter.connections(self.settings.name, len(self._connections))
@@ -307,10 +308,10 @@ class Listener:
     def gone(self, connection: Connection) -> None:
         """A connection ended."""
         self.count_ignored(connection)
-        self._watched.discard(connection)
-        self._spoken_to.discard(connection)
+        self._watched.pop(connection, None)
+        self._spoken_to.pop(connection, None)
         if connection in self._connections:
-            self._connections.discard(connection)
+            del self._connections[connection]
             if not self._connections:
                 self._empty.set()
             self._meter.connections(self.settings.name, len(self._connections))
@@ -334,11 +335,11 @@ class Listener:
 
     def spoken_to(self, connection: Connection) -> None:
         """An answer is on its way: whether its sender is still there is looked at until it has come through."""
-        self._spoken_to.add(connection)
+        self._spoken_to[connection] = None
 
     def watch(self, connection: Connection) -> None:
         """Look at this connection's clocks from now on."""
-        self._watched.add(connection)
+        self._watched[connection] = None
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -378,7 +379,7 @@ class Listener:
             self._event(connection, "idle", f"nothing came for {settings.idle_timeout_s:g} s")
             connection.close_when_answered()
         elif not (settings.idle_timeout_s or connection.mid_block_since or connection.write_blocked_since):
-            self._watched.discard(connection)
+            self._watched.pop(connection, None)
 
     def _listen_for(self, connection: Connection) -> None:
         is_on_its_way, unheard_s = connection.outstanding()
@@ -386,7 +387,7 @@ class Listener:
             self.vanished(connection)
             connection.abort()
         elif not is_on_its_way:
-            self._spoken_to.discard(connection)
+            self._spoken_to.pop(connection, None)
 
     def _event(self, connection: Connection, event: str, text: str) -> None:
         """Count always; log once per peer address and kind, so that a noisy peer cannot fill the disk."""

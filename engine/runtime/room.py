@@ -52,7 +52,7 @@ class Room:
         self.partial_bytes = 0
         self.is_full = False
         self._waiting = waiting
-        self._occupants: set[Occupant] = set()
+        self._occupants: dict[Occupant, None] = {}
         self._coming: set[Occupant] = set()
 
     def reserve(self, occupant: Occupant) -> bool:
@@ -67,7 +67,7 @@ class Room:
         if occupant not in self._coming and not self.reserve(occupant):
             return False
         self._coming.discard(occupant)
-        self._occupants.add(occupant)
+        self._occupants[occupant] = None
         if self.is_full:
             occupant.hold()
         return True
@@ -75,7 +75,7 @@ class Room:
     def leave(self, occupant: Occupant) -> None:
         """It is gone, with what it held."""
         self._coming.discard(occupant)
-        self._occupants.discard(occupant)
+        self._occupants.pop(occupant, None)
         self.look()
 
     def look(self) -> None:

@@ -33,6 +33,7 @@ from engine.model.states import (
     IllegalMove,
     MessageState,
 )
+from engine.ports.operations import By, Change
 from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoredAttempt, StoreError, StoreInUse, StoreQueries
 
 LAB = ChannelName("lab")
@@ -621,6 +622,19 @@ class StoreContract:
         assert [row.maybe_sent for row in queries.deliveries(MessageSeq(2))] == [True, False]
         queries.close()
 
+    @pytest.mark.parametrize("how", ["moved", "operated"])
+    def test_what_a_release_overtakes_may_have_been_under_way_at_a_crash(self, how: str, bench: StoreBench) -> None:
+        """The released one is then the first of its lane, and the one that its lane had in hand is not."""
+        bench.store.lane_window(LAB, EPR, 1)
+        ((held,), *_) = bench.store.commit(Batch([intake(EPR) for _ in range(4)])).deliveries
+        bench.store.commit(Batch(results=[result(held, "held")]))
+        if how == "moved":
+            bench.store.move_deliveries([held.id], "queued", "released")
+        else:
+            bench.store.operate(Change(By("anna"), "release", "release", [(held.id, "held")]))
+        store = bench.restart(clean=False)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 10)] == [True, True, False, False]
+
     def test_after_a_crash_the_window_that_counts_is_that_of_the_run_that_crashed(self, bench: StoreBench) -> None:
         bench.store.lane_window(LAB, EPR, 9)
         store = bench.restart(clean=True)
@@ -1097,3 +1111,103 @@ class StoreContract:
         assert [(m.seq, m.raw) for m in queries.messages(bodies=True)] == before
         store.commit(Batch([intake(EPR)]))
         assert len(seqs_of(queries)) == len(before) + 1
+
+    # -- lanes with keys ------------------------------------------------------------------------
+
+    @staticmethod
+    def keyed(*deliveries: tuple[str | None, bool], **given: Any) -> Intake:
+        """An intake with deliveries to EPR, of (key, urgent) each."""
+        made = intake(**given)
+        made.deliveries = [DraftDelivery(EPR, None, key, urgent) for key, urgent in deliveries]
+        return made
+
+    def test_a_delivery_keeps_its_key_and_its_urgency(self, store: Store, queries: StoreQueries) -> None:
+        committed = store.commit(Batch([self.keyed(("P1", False), ("P2", True), (None, False), ("", False))]))
+        kept = [("P1", False), ("P2", True), (None, False), ("", False)]
+        assert [(d.key, d.urgent) for d in committed.deliveries[0]] == kept
+        assert [(d.key, d.urgent) for d in store.queued(LAB, EPR, FIRST, 9)] == kept
+        assert [(d.key, d.urgent) for d in queries.deliveries(MessageSeq(1))] == kept
+        assert [(r.key, r.urgent) for r in queries.queued_rows(LAB, EPR, FIRST, 9)] == kept
+        assert [queries.queued_delivery(d.id) for d in committed.deliveries[0]] == list(committed.deliveries[0])
+
+    def test_a_repeated_intake_and_a_resend_have_the_key_of_the_first(self, store: Store) -> None:
+        given = self.keyed(("P1", True))
+        store.commit(Batch([given]))
+        (again,) = store.commit(Batch([given])).deliveries[0]
+        (resent,) = store.add_deliveries(MessageSeq(1), None)
+        assert [(d.id, d.key, d.urgent) for d in (again, resent)] == [(1, "P1", True), (2, "P1", True)]
+
+    def test_what_waits_is_read_in_order_by_key_by_urgency_and_by_time(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        keys = [("A", False), ("B", False), ("A", True), ("B", False), ("C", True)]
+        made = [store.commit(Batch([self.keyed(key)])).deliveries[0][0] for key in keys]
+        store.commit(Batch([intake(RIS), intake(EPR, channel=ADT)]))
+        waits = {made[0].id: T0 + 50, made[1].id: T0 + 20}
+        store.commit(Batch(results=[result(id_, "queued", next_at_us=at) for id_, at in waits.items()]))
+        rows = queries.queued_rows(LAB, EPR, FIRST, 9)
+        assert [(r.id, r.seq, r.first) for r in rows] == [(1, 1, 1), (2, 2, 2), (3, 3, 1), (4, 4, 2), (5, 5, 5)]
+        assert [(r.attempts, r.next_at_us) for r in rows[:3]] == [(1, T0 + 50), (1, T0 + 20), (0, 0)]
+        assert [r.id for r in queries.queued_rows(LAB, EPR, made[1].id, 2)] == [3, 4]
+        assert [r.id for r in queries.queued_of_key(LAB, EPR, "A", FIRST, 9)] == [1, 3]
+        assert [r.id for r in queries.queued_of_key(LAB, EPR, "A", made[0].id, 9)] == [3]
+        assert [r.id for r in queries.queued_of_key(LAB, EPR, "B", FIRST, 1)] == [2]
+        assert queries.queued_of_key(LAB, EPR, "D", FIRST, 9) == []
+        assert [r.id for r in queries.queued_urgent(LAB, EPR, FIRST, 9)] == [3, 5]
+        assert [r.id for r in queries.queued_urgent(LAB, EPR, made[2].id, 9)] == [5]
+        assert [r.id for r in queries.queued_waiting(LAB, EPR, 0, 9)] == [2, 1]
+        assert [r.id for r in queries.queued_waiting(LAB, EPR, T0 + 20, 9)] == [1]
+        assert [d.blocked for d in queries.depths() if (d.channel, d.destination) == (LAB, EPR)] == [2]
+        store.commit(Batch(results=[result(made[0])]))
+        assert [(r.id, r.first) for r in queries.queued_of_key(LAB, EPR, "A", FIRST, 9)] == [(3, 3)]
+        assert queries.queued_delivery(made[0].id) is None
+
+    def test_an_order_holds_from_the_first_delivery_after_it_was_set(self, bench: StoreBench) -> None:
+        store = bench.store
+        assert store.lane_window(LAB, EPR, 1) == 0
+        store.commit(Batch([self.keyed(("A", False), ("B", False))]))
+        assert store.lane_window(LAB, EPR, 1, "PID-3.1") == 3
+        store.commit(Batch([self.keyed(("A", False))]))
+        assert store.lane_window(LAB, EPR, 2, "PID-3.1") == 3
+        store = bench.restart(clean=True)
+        assert store.lane_window(LAB, EPR, 1, "PID-3.1") == 3
+        assert store.lane_window(LAB, EPR, 1, "PID-18") == 4
+        assert store.lane_window(LAB, EPR, 1) == 4
+
+    def test_in_a_lane_with_keys_what_has_none_has_the_empty_one(self, bench: StoreBench) -> None:
+        store = bench.store
+        store.commit(Batch([intake(EPR)]))
+        store.lane_window(LAB, EPR, 1, "PID-3.1")
+        made = store.commit(Batch([intake(EPR)])).deliveries[0]
+        resent = store.add_deliveries(MessageSeq(1), None)
+        assert [d.key for d in (*made, *resent)] == ["", ""]
+        store = bench.restart(clean=True)
+        store.commit(Batch([intake(EPR)]))
+        assert [d.key for d in store.queued(LAB, EPR, FIRST, 9)] == [None, "", "", ""]
+        store.lane_window(LAB, EPR, 1)
+        assert store.commit(Batch([intake(EPR)])).deliveries[0][0].key is None
+
+    def test_after_a_crash_all_that_waits_in_a_lane_with_keys_may_have_been_sent(self, bench: StoreBench) -> None:
+        """Nobody can tell which key was under way; what came since, and what was through, is not suspected."""
+        store = bench.store
+        store.lane_window(LAB, EPR, 3, "PID-3.1")
+        made = store.commit(Batch([self.keyed(("A", False)) for _ in range(4)])).deliveries
+        store.commit(Batch(results=[result(made[0][0], at_us=T0 + 1)]))
+        store = bench.restart(clean=False)
+        store.lane_window(LAB, EPR, 3, "PID-3.1")
+        store.commit(Batch([self.keyed(("A", False))]))
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 9)] == [True, True, True, False]
+        queries = store.queries()
+        assert [queries.deliveries(MessageSeq(seq))[0].maybe_sent for seq in range(1, 6)] == [
+            False,
+            True,
+            True,
+            True,
+            False,
+        ]
+        suspected = queries.queued_delivery(made[1][0].id)
+        assert suspected is not None and suspected.maybe_sent
+        queries.close()
+        store.commit(Batch(results=[result(made[1][0], at_us=T0 * 2)]))
+        store = bench.restart(clean=True)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 9)] == [True, True, False]

@@ -398,6 +398,28 @@ class TestCalls:
         await until(lambda: len(answers.said) == 30)
         assert overlaps == []
 
+    async def test_who_waits_for_a_call_hears_of_it_before_anything_else_is_committed(
+        self, committer, store, answers
+    ) -> None:
+        """A message that came in the very turn in which the call ended was committed first, and a backlog that waited
+        for the call never heard of it."""
+        loop = asyncio.get_running_loop()
+        may_end = threading.Event()
+        heard: list[str] = []
+
+        def work(_: Store) -> None:
+            may_end.wait(10)
+
+        call = committer.call(work)
+        call.add_done_callback(lambda _: heard.append(f"the call, {len(answers.said)} stored"))
+        await turns()
+        committer.soon(lambda: answers.put("a", received()))
+        may_end.set()
+        while len(loop._ready) < 2:  # its end is to be taken up in the same turn as the message
+            pass
+        await until(lambda: answers.said)
+        assert heard == ["the call, 0 stored"]
+
     async def test_its_exception_is_the_callers(self, committer) -> None:
         def work(_: Store) -> None:
             raise StoreError("no such thing")

@@ -596,6 +596,31 @@ class TestBatches:
         await until(lambda: bench.states() == ["held", "delivered", "delivered"])
         assert [[d.id for d in call] for call in bench.sink.calls] == [[1, 2, 3], [2, 3]]
 
+    async def test_a_try_behind_a_failed_one_is_on_record(self, bench) -> None:
+        """The receiver may have it: after a start nothing else says so."""
+        policy = Policy(first_s=600, most_s=600)
+        bench.make(ScriptedSink(DOWN, SILENT, AE, DOWN, max_batch=4), policy=policy, window=10)
+        await bench.feed(4)
+        bench.make(bench.sink, policy=policy, window=10)
+        bench.start()
+        await until(lambda: bench.rows()[2].attempts)
+        await bench.committer.drained()
+        assert [(row.state, row.attempts, row.code) for row in bench.rows()] == [
+            ("queued", 1, "unreachable"),
+            ("queued", 1, "unanswered"),
+            ("queued", 1, "AE"),
+            ("queued", 0, ""),
+        ]
+
+    async def test_a_lane_that_stands_still_knows_at_what_after_its_queue_changed(self, bench) -> None:
+        bench.make(ScriptedSink(AE), policy=Policy(on_refused="stop"))
+        bench.start()
+        await bench.feed(2)
+        await until(lambda: bench.lane.state == "stopped")
+        bench.lane.reread(go_on=False)
+        await turns()
+        assert (bench.lane.state, bench.lane.head) == ("stopped", 1)
+
 
 class TestEnd:
     async def test_a_drained_lane_finishes_what_it_sends_and_begins_nothing(self, bench) -> None:

@@ -118,9 +118,10 @@ class MemoryStore:
             self._new_windows.clear()
             if not self._was_clean:
                 for (channel, destination), window in self._rows.lanes.items():
-                    queue = self._rows.queue(channel, destination)
-                    is_keyed = self._rows.orders.get((channel, destination), ("", 0))[0] != ""
-                    for row in queue if is_keyed else queue[:window]:
+                    if self._rows.orders.get((channel, destination), ("", 0))[0]:
+                        self._rows.doubts[channel, destination] = (self._last_delivery, self._clock.now_us())
+                        continue
+                    for row in self._rows.queue(channel, destination)[:window]:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
 
@@ -415,6 +416,8 @@ class MemoryStore:
             at_us = 0 if to == "queued" else self._clock.now_us()
             for row in moving:
                 self._keep_last_attempt(row)
+                if to == "queued":
+                    self._rows.mark_overtaken(row)
                 row.stored = replace(
                     row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
                 )

@@ -106,6 +106,8 @@ class MemoryOperations:
             else:
                 at_us = 0 if to == "queued" else now_us
                 self._keep_last_attempt(row)
+                if to == "queued":
+                    self._rows.mark_overtaken(row)
                 row.stored = replace(
                     stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=change.note, answer=b""
                 )

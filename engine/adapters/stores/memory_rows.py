@@ -58,6 +58,8 @@ class MemoryRows:
     sequences: dict[tuple[ChannelName, str], int] = field(default_factory=dict)
     orders: dict[LaneKey, tuple[str, DeliveryId]] = field(default_factory=dict)
     """What a lane is ordered by, and the first delivery that was stored under it."""
+    doubts: dict[LaneKey, tuple[int, int]] = field(default_factory=dict)
+    """Of a lane with keys: what had an id up to this one, and was queued at this time, may have been sent."""
     versions: list[tuple[ChannelName, dict[str, bytes]]] = field(default_factory=list)
     pauses: dict[LaneKey, Pause] = field(default_factory=dict)
     audit: list[AuditRow] = field(default_factory=list)
@@ -68,6 +70,13 @@ class MemoryRows:
         wanted = (channel, destination, "queued")
         rows = self.deliveries.values()
         return [row for row in rows if (row.stored.channel, row.stored.destination, row.stored.state) == wanted]
+
+    def mark_overtaken(self, by: DeliveryRow) -> None:
+        """Before one is queued again: what may be under way now is, after a kill, not among the first any more."""
+        lane = (by.stored.channel, by.stored.destination)
+        behind = [row for row in self.queue(*lane) if row.stored.id > by.stored.id]
+        for row in behind[: self.lanes[lane]]:
+            row.stored = replace(row.stored, maybe_sent=True)
 
     def body(self, row: DeliveryRow) -> bytes | None:
         return self.messages[row.stored.seq].raw if row.stored.body is None else row.stored.body
@@ -87,7 +96,7 @@ class MemoryRows:
             row.received_at_us,
             stored.attempts,
             stored.next_at_us,
-            stored.maybe_sent,
+            stored.maybe_sent or stored.id <= self.doubts.get((stored.channel, stored.destination), (0, 0))[0],
             stored.since_us,
             row.counted_from,
             row.redirects,
@@ -119,10 +128,14 @@ class MemoryRows:
         return rows
 
     def shown(self, row: DeliveryRow, bodies: bool) -> StoredDelivery:
+        stored = row.stored
+        upto, at_us = self.doubts.get((stored.channel, stored.destination), (0, 0))
+        if stored.id <= upto and (not stored.done_at_us or stored.done_at_us >= at_us):
+            stored = replace(stored, maybe_sent=True)
         if not bodies:
-            return replace(row.stored, body=None)
+            return replace(stored, body=None)
         body = self.body(row)
-        return replace(row.stored, body=body, note=row.stored.note if body is not None else DAMAGED_NOTE)
+        return replace(stored, body=body, note=stored.note if body is not None else DAMAGED_NOTE)
 
 
 def check_storable(intake: Intake) -> None:

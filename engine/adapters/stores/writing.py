@@ -434,6 +434,7 @@ class Writing:
         self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
         if to == "queued":
             self._db.execute(self._sql["count_anew"], {"id": id_})
+            self._db.execute(self._sql["mark_overtaken"], {"id": id_})
 
     def last_deliveries(self, seq: MessageSeq) -> list[Any]:
         """The newest delivery of each lane of a message: (lane, destination, body id, crc, channel, received, state,

@@ -4,14 +4,16 @@ import contextlib
 import shutil
 import sqlite3
 from datetime import UTC, datetime
+from zlib import crc32
 
 import pytest
 
 from engine.adapters.stores import schema
+from engine.adapters.stores.codes import lane_salt
 from engine.adapters.stores.health import check
 from engine.adapters.stores.schema import APPLICATION_ID, Migration, back_up, copies_of, load_migrations, migrate
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.model.envelope import Batch
+from engine.model.envelope import Batch, DraftDelivery
 from engine.ports.store import StoreError, StoreTooNew
 from engine.testing.store_contract import EPR, FIRST, LAB, intake
 
@@ -207,6 +209,29 @@ def test_a_delivery_that_the_index_of_the_queue_lost_is_found_again(open_store, 
     assert caplog.text == ""
 
 
+def test_a_delivery_that_the_index_of_keys_lost_is_found_again(open_store, path, caplog):
+    store, connection = open_store()
+    given = [intake() for _ in range(50)]
+    for number, one in enumerate(given):
+        one.deliveries = [DraftDelivery(EPR, None, f"patient-{number:02}", number == 3)]
+    store.commit(Batch(given))
+    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'delivery_of_key'").fetchone()[0]
+    store.close()
+    content = bytearray(path.read_bytes())
+    at = content.index(b"patient-07", (page - 1) * 4096, page * 4096)
+    content[at] ^= 0x02
+    path.write_bytes(content)
+    store.open()
+    queries = store.queries()
+    assert [row.id for row in queries.queued_of_key(LAB, EPR, "patient-07", FIRST, 10)] == [8]
+    queries.close()
+    assert "built anew" in caplog.text and "patient" not in caplog.text
+    caplog.clear()
+    store.close()
+    store.open()
+    assert caplog.text == ""
+
+
 def test_a_big_store_is_looked_through_by_its_steering_tables(open_store, path):
     store, connection = open_store()
     store.commit(Batch([intake(EPR)]))
@@ -259,3 +284,29 @@ def test_a_store_of_the_first_schema_is_brought_up_with_what_is_in_it(path):
     assert len(store.queued(LAB, EPR, FIRST, 10)) == 1
     store.close()
     assert [copy.name.partition(".schema-")[2][:2] for copy in copies_of(path)] == ["1."]
+
+
+def test_a_store_without_keys_gets_them_and_what_waits_in_it_has_none(path):
+    """From the schema before lanes had keys: what waits is of another order, and goes first."""
+    path.parent.mkdir()
+    old = sqlite3.connect(path, isolation_level=None)
+    migrate(old, path, load_migrations()[:3])
+    old.execute("INSERT INTO channel (id, name) VALUES (1, 'lab')")
+    old.execute("INSERT INTO lane (id, channel, destination) VALUES (1, 1, 'epr')")
+    old.execute("INSERT INTO body (id, bytes) VALUES (1, x'4142')")
+    old.execute(
+        "INSERT INTO message VALUES (1, x'00', 1, 1, 1, '', '', 'ADT^A01', 'C', x'00', 1, 'AA', '', 1, ?, x'')",
+        (crc32(b"AB"),),
+    )
+    old.execute(
+        "INSERT INTO delivery VALUES (7, 1, 1, 0, 0, 0, 0, '', '', 0, NULL, ?, x'')", (crc32(b"AB") ^ lane_salt(1),)
+    )
+    old.close()
+    store = SqliteStore(path)
+    store.open()
+    (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+    assert (waiting.id, waiting.body, waiting.key, waiting.urgent) == (7, b"AB", None, False)
+    assert store.lane_window(LAB, EPR, 1, "PID-3.1") == 8
+    assert store.commit(Batch([intake(EPR)])).deliveries[0][0].key == ""
+    store.close()
+    assert [copy.name.partition(".schema-")[2][:2] for copy in copies_of(path)] == ["3."]

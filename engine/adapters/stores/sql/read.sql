@@ -40,7 +40,8 @@ ORDER BY d.id LIMIT :limit;
 
 -- name: queued_rows
 SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
-  (SELECT min(e.id) FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0)
+  (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
+    ORDER BY e.id LIMIT 1)
 FROM delivery d INDEXED BY delivery_queued
 WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
                 WHERE c.name = :channel AND l.destination = :destination)
@@ -49,7 +50,8 @@ ORDER BY d.id LIMIT :limit;
 
 -- name: queued_of_key
 SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
-  (SELECT min(e.id) FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0)
+  (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
+    ORDER BY e.id LIMIT 1)
 FROM delivery d INDEXED BY delivery_of_key
 WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
                 WHERE c.name = :channel AND l.destination = :destination)
@@ -58,7 +60,8 @@ ORDER BY d.id LIMIT :limit;
 
 -- name: queued_urgent
 SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
-  (SELECT min(e.id) FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0)
+  (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
+    ORDER BY e.id LIMIT 1)
 FROM delivery d INDEXED BY delivery_urgent
 WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
                 WHERE c.name = :channel AND l.destination = :destination)
@@ -67,7 +70,8 @@ ORDER BY d.id LIMIT :limit;
 
 -- name: queued_waiting
 SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
-  (SELECT min(e.id) FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0)
+  (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
+    ORDER BY e.id LIMIT 1)
 FROM delivery d INDEXED BY delivery_waiting
 WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
                 WHERE c.name = :channel AND l.destination = :destination)

@@ -149,6 +149,12 @@ WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER B
 UPDATE delivery SET maybe_sent = 1 WHERE id IN (
   SELECT id FROM delivery WHERE lane = :lane AND state = 0 ORDER BY id LIMIT :window);
 
+-- name: mark_overtaken
+-- One that is queued again goes before what may be under way now, which after a kill is then not among the first.
+UPDATE delivery SET maybe_sent = 1 WHERE id IN (
+  SELECT d.id FROM delivery o JOIN lane l ON l.id = o.lane JOIN delivery d ON d.lane = l.id AND d.state = 0 AND d.id > o.id
+  WHERE o.id = :id AND o.state <> 0 ORDER BY d.id LIMIT (SELECT l.window FROM delivery o JOIN lane l ON l.id = o.lane WHERE o.id = :id));
+
 -- name: doubt_lane
 -- A lane with keys: nobody can tell which of what is queued was under way.
 UPDATE lane SET doubt_upto = :upto, doubt_at_us = :at_us WHERE id = :lane;

@@ -10,8 +10,9 @@ ALTER TABLE lane ADD COLUMN keyed_from INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE lane ADD COLUMN doubt_upto INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE lane ADD COLUMN doubt_at_us INTEGER NOT NULL DEFAULT 0;
 
--- The first of a key, and what is behind it. Nothing of it is kept for lanes without keys.
-CREATE INDEX delivery_of_key ON delivery (lane, key) WHERE state = 0 AND key IS NOT NULL;
+-- The first of a key, and what is behind it. Nothing of it is kept for lanes without keys. `state` is in these
+-- indexes only so that they can be read without their rows.
+CREATE INDEX delivery_of_key ON delivery (lane, key, state) WHERE state = 0 AND key IS NOT NULL;
 -- What was tried and waits for its time: of a lane with keys, one for each key that is held up.
-CREATE INDEX delivery_waiting ON delivery (lane, next_at_us) WHERE state = 0 AND next_at_us > 0;
-CREATE INDEX delivery_urgent ON delivery (lane) WHERE state = 0 AND urgent = 1;
+CREATE INDEX delivery_waiting ON delivery (lane, state, next_at_us) WHERE state = 0 AND next_at_us > 0;
+CREATE INDEX delivery_urgent ON delivery (lane, state, urgent) WHERE state = 0 AND urgent = 1;
