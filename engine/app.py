@@ -142,9 +142,8 @@ class Engine:
         self.control = EngineControl(assembly.channels, committer, self._queries, self._clock)
         operator = self.control.operator
         operator.load_pauses(self._store.pauses())
-        operator.keep_past(
-            PastChannels(self._queries, self._kinds, worker_limits(self._settings.workers), self._substituted)
-        )
+        self._keep_past()
+        self.control.leaving = assembly.leaving
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         committer.on_redirected = offering(assembly.channels)
@@ -156,6 +155,10 @@ class Engine:
         path = self._site.folder / self._settings.store_path
         path.parent.mkdir(parents=True, exist_ok=True)
         return SqliteStore(path, clock=self._clock)
+
+    def _keep_past(self) -> None:
+        limits = worker_limits(self._settings.workers)
+        self.control.operator.keep_past(PastChannels(self._queries, self._kinds, limits, self._substituted))
 
     def _substituted(self, channel: ChannelName) -> Mapping[str, str]:
         """What the `${...}` of a channel stand for now."""
@@ -240,6 +243,7 @@ class Engine:
         kept = {name: getattr(settings, name) for name in NOT_LIVE}
         self._site, self._settings = site, site.site.model_copy(update=kept)
         self.control.listening = self._assembly.listening
+        self._keep_past()
         limits = self._settings.limits
         self._lookout.change(limits.free_disk, limits.low_disk)
         keeping = self.control.keeping
@@ -283,8 +287,10 @@ class Engine:
         )
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
-        show_hours(self._channels, self.meter, self._clock)
-        show_depths(depths, self._channels, self.meter)
+        assert self._assembly is not None
+        channels = {channel.name: channel for channel in self._assembly.everyone}
+        show_hours(channels, self.meter, self._clock)
+        show_depths(depths, channels, self.meter)
 
     def _show_room(self, has_room: bool) -> None:
         assert self._assembly is not None
@@ -330,6 +336,7 @@ class Engine:
         self.control.not_ready = "the engine is stopping"
         allowed = self._settings.shutdown if deadline_s is None else deadline_s
         deadline = self._clock.monotonic() + allowed
+        log.info("stopping: what is in hand has %g s", allowed)
 
         def left() -> float:
             return max(0.05, deadline - self._clock.monotonic())

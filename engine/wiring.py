@@ -55,13 +55,13 @@ class StepTimer:
 
 
 def connections_possible() -> int:
-    """How many connections leave enough file descriptors for the store, the sinks and a shell (reliability.md C8)."""
+    """How many connections leave enough descriptors for the store, the sinks and the admin port (reliability.md C8)."""
     try:
         import resource
     except ImportError:  # not on Windows, which has no such limit
         return 1_000_000
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(8, soft * 9 // 10 - 32) if soft != resource.RLIM_INFINITY else 1_000_000
+    return max(8, soft * 9 // 10 - 64) if soft != resource.RLIM_INFINITY else 1_000_000
 
 
 def in_words(error: OSError) -> str:

@@ -9,19 +9,22 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
 from engine.adapters.control_socket import listen_privately, peer_name
+from engine.adapters.timed_http import TimedH11
 from engine.ports.control import Control
 
 log = logging.getLogger("segmill.admin")
 
-MAX_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 32
+ACCEPTS_A_TURN: Final = 32
+"""asyncio accepts as many at once, before any of them can be turned away."""
+HEAD_TIMEOUT_S: Final = 10.0
 STOP_DEADLINE_S: Final = 5.0
 
 
@@ -156,7 +159,7 @@ class _Server(uvicorn.Server):
             await self._leaving.wait()
 
 
-class _NamedPeer(H11Protocol):
+class _NamedPeer(TimedH11):
     """HTTP over the control socket, where the client of a request is the user at the other end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
@@ -168,10 +171,14 @@ class _NamedPeer(H11Protocol):
 
 def _server(routes: list[Route]) -> _Server:
     """Uvicorn without logs of its own, sockets and signals being ours."""
+
+    def protocol(*args: Any, **kwargs: Any) -> _NamedPeer:
+        return _NamedPeer(HEAD_TIMEOUT_S, *args, most_connections=MAX_CONNECTIONS, **kwargs)
+
     return _Server(
         uvicorn.Config(
             application(routes),
-            http=_NamedPeer,
+            http=protocol,  # type: ignore[arg-type]  # it makes a protocol, which is all that is asked of it
             ws="none",
             lifespan="off",
             log_config=None,
@@ -180,7 +187,8 @@ def _server(routes: list[Route]) -> _Server:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=MAX_CONNECTIONS + 1,
+            backlog=ACCEPTS_A_TURN,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=1,
         )

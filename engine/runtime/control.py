@@ -46,6 +46,8 @@ class EngineControl:
         self.operator = Operator(channels, committer, queries, clock)
         self.keeping: Retention | None = None
         self.reloading: Reloading | None = None
+        self.leaving: Mapping[ChannelName, RunningChannel] = {}
+        """Channels that the files no longer have, while they owe something; they listen nowhere."""
         self.not_ready = "the engine is starting"
         """Why intake is closed; '' while it is open."""
 
@@ -80,7 +82,7 @@ class EngineControl:
         depths = {(d.channel, d.destination): d for d in found}
         blocked_by = await asyncio.to_thread(self._blocked_by, found)
         rows: list[ChannelStatus] = []
-        for name, channel in self._channels.items():
+        for name, channel in {**self._channels, **self.leaving}.items():
             port = self.listening.get(name)
             lanes: list[LaneStatus] = []
             for destination, lane in (channel.lanes | channel.leaving).items():

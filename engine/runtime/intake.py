@@ -66,6 +66,7 @@ class Receiver:
         clock: Clock,
         batches: BatchFields | None = None,
     ) -> None:
+        self._channels: Sequence[RunningChannel] = channels
         self.serve(channels)
         self._committer = committer
         self._queries = queries
@@ -75,18 +76,17 @@ class Receiver:
         self._batches = Batches(self, BatchSettings.of(batches or BatchFields()), self._fallback, clock)
         self._run_id = clock.random_bytes(4).hex().upper()
         self._receive_prefix = clock.random_bytes(8)
-        self._count = 0
-        self._since_timed = 0
+        self._count = self._since_timed = 0
         self._on_the_way: dict[tuple[Key, bytes], Waiting] = recent.on_the_way
         self.has_room = True
         """False while the store's disk is nearly full: refused, so that there is room to record deliveries."""
 
     def serve(self, channels: Sequence[RunningChannel] | None = None) -> None:
         """From the next block on: these, at least one, as they are now; without any, those that it had."""
-        self._channels = list(self._channels if channels is None else channels)
+        self._channels = self._channels if channels is None else list(channels)
         self._joining = [channel for channel in self._channels if channel.joins_fragments]
         self._first = self._channels[0]
-        self._fallback = self._first.compiled.fallback_charset
+        self._fallback: str = self._first.compiled.fallback_charset
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Receiver:
                 waiting.ends_numbered(None)
             raise
 
-    def _takers(self, message: Message, fragment: Fragment) -> list[RunningChannel]:
+    def _takers(self, message: Message, fragment: Fragment) -> Sequence[RunningChannel]:
         """The one channel that has the fragments before this one, else all."""
         sender = sender_of(message)
         for channel in self._joining:
@@ -264,13 +264,11 @@ class Receiver:
         async def work() -> None:
             channel = waiting.channel
             if not channel.ack_when_stored and not await channel.backlog.caught_up():
-                self._forget(waiting)  # the engine stops
-                return
+                return self._forget(waiting)  # the engine stops
             with channel.turn() as version:
                 waiting.record.version = version  # the files may be others than when it came
-                result = (
-                    Result.received() if channel.ack_when_stored else await channel.process(waiting.record.raw, now)
-                )
+                raw = waiting.record.raw
+                result = Result.received() if channel.ack_when_stored else await channel.process(raw, now)
                 try:
                     self._finish(waiting, message, result, findings, now)
                 except BaseException:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,11 +109,12 @@ class LoggedDisk:
             )
         self._cleanup.callback(self._end_fuse)
         try:
+            wait = threading.Event()
             until = time.monotonic() + 30
             while not file.exists():
                 if self._process.poll() is not None or time.monotonic() > until:
                     cannot(self._rig, f"nbdfuse does not start here: {self._said.read_text()[-300:]}")
-                time.sleep(0.01)
+                wait.wait(0.01)
             self._device = run("losetup", "-f", "--show", file)
             self._cleanup.callback(run, "losetup", "-d", self._device)
             fresh = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"

@@ -3,8 +3,8 @@
     engine_under_test.py SITE [STAGE:N] [--mutant NAME]
     engine_under_test.py --serve          orders on stdin, one a line: see `tests.faults.nursery`
 
-A stage is a place between two lines of the engine; at its N-th passing the process kills itself with SIGKILL. Of the
-stages that begin with `mid-`, but `mid-send`, N counts the instructions of SQLite's machine.
+A stage is a place between two lines of the engine; at its N-th passing the process kills itself with SIGKILL. Of
+`mid-commit`, `mid-purge` and `mid-migration`, N counts the instructions of SQLite's machine.
 A mutant is the engine with one promise broken on purpose: a rig is trusted only when it catches them.
 """
 
@@ -25,17 +25,19 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.app import run_site
 from engine.model.envelope import Delivery
 from engine.model.outcome import Outcome
-from engine.ports.store import StoreFull
 from engine.pipeline.registry import load_kinds, load_steps
+from engine.pipeline.steps import set as set_step
+from engine.ports.store import StoreFull
 from engine.runtime import intake, retention
 from engine.runtime.connection import Connection, Reply
-from tests.faults import mutants
+from tests.faults import mutants, transitions
 
 MOST_PASSES = {
     "before-recovery": 1,
     "after-recovery": 1,
     "start": 1,
     "received": 120,
+    "mid-transform": 120,
     "before-commit": 120,
     "mid-commit": 20_000,
     "after-commit": 120,
@@ -117,13 +119,26 @@ def arm(fuse: Fuse) -> None:
         ("mid-commit", lambda store, *_: store._db.connection),
     )
     around(SqliteStore, "checkpoint", "before-checkpoint", "after-checkpoint")
-    around(
-        Pruning, "prune", "before-purge", "after-purge", ("mid-purge", lambda pruning, *_: pruning._db.connection)
-    )
+    around(Pruning, "prune", "before-purge", "after-purge", ("mid-purge", lambda pruning, *_: pruning._db.connection))
     around(SqliteStore, "give_back", "before-room-is-given-back", None)
     around(intake.Receiver, "take", "received", None)
     around(Reply, "settle", "before-ack", None)
     around(Connection, "_flush", None, "after-ack")
+
+    alone = set_step._alone
+
+    def in_the_middle(writer: Any) -> Any:
+        """A step has changed the message; the pipeline has not ended."""
+        write = alone(writer)
+
+        def dying(*words: Any) -> Any:
+            stop = write(*words)
+            fuse("mid-transform")
+            return stop
+
+        return dying
+
+    set_step._alone = in_the_middle
 
     send = MllpSink.send
 
@@ -167,6 +182,17 @@ def note_full(report: Path) -> None:
         module.StoreFull = Noted  # type: ignore[misc]
 
 
+def die_in_move(path: Path, move: Any, at: int) -> None:
+    """One move of a state, and death at the `at`-th instruction of it, or right after it (0)."""
+    store = SqliteStore(path)
+    store.open()
+    assert store._db is not None
+    if at:
+        store._db.connection.set_progress_handler(Fuse("", at).burn, 1)
+    transitions.carry_out(store, move)
+    die()
+
+
 def run(order: dict[str, Any]) -> int:
     """Carry out one order: `site`, and whatever is to go wrong in it."""
     if death := order.get("death"):
@@ -189,6 +215,8 @@ def run(order: dict[str, Any]) -> int:
         store.open()
         store.close()
         return 0
+    if order.get("move"):
+        die_in_move(Path(order["site"]), tuple(order["move"]), order["die_in_move"])
     return asyncio.run(run_site(Path(order["site"])))
 
 

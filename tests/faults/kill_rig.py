@@ -149,6 +149,8 @@ class Rig:
 
     channel = CHANNEL
     settings = "admin: off\n"
+    labelled = 0.5
+    """How many of the deaths are at a stage and not at any moment."""
 
     def __init__(
         self,
@@ -225,9 +227,9 @@ class Rig:
         return False
 
     async def _cycle(self) -> None:
-        """One life: half of them end at a label, half at a random moment."""
+        """One life, to its end at a label or at a random moment."""
         stage = "any moment"
-        if self.random.random() < 0.5:
+        if self.random.random() < self.labelled:
             stage = self.random.choice(self.stages)
             process = await self._start(f"{stage}:{self.random.randint(1, MOST_PASSES[stage])}")
             try:

@@ -1,16 +1,21 @@
 """The engine with one promise broken on purpose (reliability.md R1m): a rig that does not catch them proves nothing."""
 
 import asyncio
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from engine.adapters.sinks import folder
+from engine.adapters.stores import faults
 from engine.adapters.stores.connection import WriteConnection
+from engine.adapters.stores.place import StoreLock
 from engine.adapters.stores.writing import Writing
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered
-from engine.runtime import intake, lane
+from engine.ports.store import StoreFull
+from engine.runtime import intake, lane, queue_window
 from tests.faults.reload_mutants import RELOAD_MUTANTS
 
 
@@ -25,11 +30,10 @@ def ack_before_commit() -> None:
 
 
 def done_before_receivers_ack() -> None:
-    async def hasty(self: Any, batch: list[Delivery]) -> None:
-        for delivery in batch:
-            self._settle(delivery, Delivered())
+    async def hasty(self: Any, sink: Any, batch: list[Delivery]) -> None:
+        self._settle(batch, [Delivered()] * len(batch), 0.0)
         await asyncio.sleep(0.002)
-        await self._sink.send(batch)
+        await sink.send(batch)
 
     lane.Lane._send = hasty  # type: ignore[method-assign]
 
@@ -37,22 +41,19 @@ def done_before_receivers_ack() -> None:
 def lane_overtaking() -> None:
     """What is tried again goes to the end of the queue, and the next one first."""
 
-    def behind(self: Any, batch: list[Delivery]) -> None:
-        for delivery in batch:
-            self._ready.append(delivery)
-            self._ready_bytes += len(delivery.body)
+    def behind(self: Any, batch: Sequence[Delivery], back: Sequence[Delivery]) -> None:
+        self._in_hand = frozenset()
+        for delivery in back:
+            self._append(delivery)
 
-    lane.Lane._put_back = behind  # type: ignore[method-assign]
+    queue_window.FifoWindow.settled = behind  # type: ignore[method-assign]
 
 
 def lost_wake_up() -> None:
     """A lane that waits is not told of what comes."""
-    offer = lane.Lane.offer
 
     def silently(self: Any, delivery: Delivery) -> None:
-        wake, self._wake = self._wake, asyncio.Event()
-        offer(self, delivery)
-        self._wake = wake
+        self._window.offer(delivery)
 
     lane.Lane.offer = silently  # type: ignore[method-assign]
 
@@ -88,6 +89,36 @@ def normal_sync() -> None:
     WriteConnection.set_up = hasty  # type: ignore[method-assign]
 
 
+def goes_on_after_a_failed_sync() -> None:
+    """A failed sync is taken for a no: the batch is refused, and the next one is accepted."""
+    not_kept = faults.not_kept
+
+    def trusting(error: Exception, *, committing: bool) -> Exception | None:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_FSYNC:
+            return StoreFull("a mutant's guess")
+        return not_kept(error, committing=committing)
+
+    faults.not_kept = trusting  # type: ignore[assignment]
+
+
+def no_transaction() -> None:
+    """Every statement is durable by itself."""
+
+    @contextmanager
+    def at_once(self: Any) -> Iterator[None]:
+        yield
+
+    WriteConnection.transaction = at_once  # type: ignore[method-assign]
+
+
+def no_lock() -> None:
+    StoreLock.acquire = lambda self: None  # type: ignore[method-assign]
+
+
+def never_looks() -> None:
+    WriteConnection.check_place = lambda self: None  # type: ignore[method-assign]
+
+
 def no_folder_sync() -> None:
     def lazily(self: Any) -> None:
         self._to_sync.clear()
@@ -104,6 +135,10 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "nothing-marked": nothing_marked,
     "normal-sync": normal_sync,
     "no-folder-sync": no_folder_sync,
+    "goes-on-after-a-failed-sync": goes_on_after_a_failed_sync,
+    "no-transaction": no_transaction,
+    "no-lock": no_lock,
+    "never-looks": never_looks,
     **RELOAD_MUTANTS,
 }
 

@@ -35,7 +35,7 @@ def get_ready():
     log = builtins.open(path, "wb", buffering=1 << 20)  # noqa: SIM115 - for as long as nbdkit lives
 
 
-def open(readonly):  # noqa: A001 - nbdkit's name for it
+def open(readonly):
     return 1
 
 

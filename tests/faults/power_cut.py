@@ -135,7 +135,9 @@ class States:
             return self._log[operation.at : operation.at + operation.length]
         return bytes(operation.length)
 
-    def _kept(self, operation: Operation, kept: Kept, chance: random.Random) -> Iterator[tuple[int, bytes | memoryview]]:
+    def _kept(
+        self, operation: Operation, kept: Kept, chance: random.Random
+    ) -> Iterator[tuple[int, bytes | memoryview]]:
         """What of an unflushed write reached the disk."""
         if operation.kind == "F" or kept == "none":
             return

@@ -126,9 +126,7 @@ async def test_R4_a_store_that_cannot_be_made_for_want_of_inodes_says_so_and_sta
 
 
 @pytest.mark.fault
-async def test_R4_a_file_system_that_gives_up_ends_the_engine_and_loses_nothing(
-    tmp_path: Path, ledger: Ledger
-) -> None:
+async def test_R4_a_file_system_that_gives_up_ends_the_engine_and_loses_nothing(tmp_path: Path, ledger: Ledger) -> None:
     """ext4 shuts itself down under the engine, as it does after an error of its journal: read-only at once."""
     with small_ext4("R4", tmp_path / "disk", 64) as disk:
         image = disk.with_name(f"{disk.name}.img")

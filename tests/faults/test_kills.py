@@ -53,18 +53,20 @@ async def test_batches_and_fragments_in_100_kills(tmp_path: Path, ledger: Ledger
         ("done-before-receivers-ack", Rig, "lost", "received", 6),
         ("lost-wake-up", Rig, "lost", "received", 2),
         ("lane-overtaking", FanOutRig, "out_of_order", "received", 6),
-        ("window-off-by-one", Rig, "unmarked", "after-receivers-ack", 12),
+        ("window-off-by-one", Rig, "unmarked", "after-receivers-ack", 20),
         ("nothing-marked", Rig, "unmarked", "after-receivers-ack", 6),
     ],
 )
 async def test_R1m_the_rig_catches_an_engine_with_one_promise_broken(
     tmp_path: Path, ledger: Ledger, mutant: str, rig: type[Rig], wrong: str, stage: str, kills: int
 ) -> None:
-    """Within so few kills that each of them is in every run; half of them are at the stage where the promise matters.
+    """Within so few kills that each of them is in every run; all are at the stage where the promise matters.
 
     Of the other mutants of R1m, `normal-sync` and `no-folder-sync` are caught by test_power_cuts.py.
     """
-    verdict = await rig(tmp_path / "site", seed=8, mutant=mutant, stages=(stage,)).run(cycles=kills)
+    broken = rig(tmp_path / "site", seed=8, mutant=mutant, stages=(stage,))
+    broken.labelled = 1.0
+    verdict = await broken.run(cycles=kills)
     caught = len(getattr(verdict, wrong))
     ledger.write("R1m", f"mutant {mutant}", kills=verdict.cycles, **{wrong: caught})
     assert caught, str(verdict)

@@ -1,4 +1,4 @@
-"""kill -9 while the schema is brought up to date (reliability.md P6): the next start finishes it, and nothing is gone."""
+"""kill -9 while the schema is brought up to date (reliability.md P6): the next start finishes it, nothing is gone."""
 
 import random
 import shutil

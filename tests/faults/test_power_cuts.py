@@ -43,7 +43,7 @@ destinations:
     file: {{folder: {out}, name: "{{MSH-10}}.hl7"}}
 """
 SENDERS = 4
-EMPTY = Path("/dev/shm")  # noqa: S108 - the images are read by root alone, and made anew
+EMPTY = Path("/dev/shm")
 
 
 @dataclass

@@ -18,8 +18,12 @@ TRIES = 50
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Every file's name and content."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
+    """Every file's name and content; but for the shared memory, in which the first engine notes who reads."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.endswith("-shm")
+    }
 
 
 async def test_R20_a_second_engine_is_refused_and_changes_nothing(tmp_path: Path, ledger: Ledger) -> None:
@@ -50,7 +54,9 @@ async def test_R20_a_second_engine_is_refused_and_changes_nothing(tmp_path: Path
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p"])
 async def test_R20_a_network_file_system_is_refused(tmp_path: Path, ledger: Ledger, kind: str) -> None:
     mounts = tmp_path / "mountinfo"
-    mounts.write_text(f"22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n40 22 0:35 / {tmp_path} rw - {kind} host:/x rw\n")
+    mounts.write_text(
+        f"22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n40 22 0:35 / {tmp_path} rw - {kind} host:/x rw\n"
+    )
     site = OneSite(tmp_path / "site")
     async with site:
         engine = await site.nursery.start(site.folder, mounts=str(mounts))
@@ -104,3 +110,15 @@ async def test_D8_an_engine_whose_store_is_taken_away_ends_and_loses_nothing(
         await site.end_well(kills=1)
         what = f"store taken away, {way.__name__.replace('_', ' ')}, {'busy' if busy else 'idle'}"
         ledger.write("D8", what, acknowledged=len(site.load.acknowledged), lost=len(site.verdict.lost))
+
+
+async def test_R1m_an_engine_without_a_lock_and_one_that_never_looks_are_caught(tmp_path: Path, ledger: Ledger) -> None:
+    async with OneSite(tmp_path / "site") as site, Nursery(tmp_path / "second.log") as others:
+        first = await site.start(mutant="never-looks")
+        await site.more(20)
+        second = await others.start(site.folder, mutant="no-lock")
+        assert await second.wait() != EXIT_STORE_IN_USE
+        move(site.data / "segmill.db")
+        await site.more(60)
+        assert first.returncode is None
+    ledger.write("R1m", "mutants no-lock, never-looks", caught=2)

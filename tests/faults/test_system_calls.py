@@ -55,8 +55,8 @@ class Points(Rig):
     channel = CHANNEL
     settings = "admin: off\nlimits: {free_disk: 0, low_disk: 0}\n"
 
-    def __init__(self, folder: Path, library: Path, found: Found) -> None:
-        super().__init__(folder, seed=0)
+    def __init__(self, folder: Path, library: Path, found: Found, mutant: str | None = None) -> None:
+        super().__init__(folder, seed=0, mutant=mutant)
         self.nursery = Nursery(folder.parent / f"{folder.name}.log", preload=library)
         self.found = found
         self.report = folder.parent / f"{folder.name}.report"
@@ -64,7 +64,7 @@ class Points(Rig):
 
     async def _engine(self, point: Point | None) -> EngineProcess:
         asked = point and shim.order(point.call, point.error, point.number, self.report, path=str(self.data))
-        return await self.nursery.start(self.folder, system_call=asked)
+        return await self.nursery.start(self.folder, system_call=asked, mutant=self.mutant if point else None)
 
     async def each(self, points: Sequence[Point]) -> None:
         self.write_site()
@@ -164,6 +164,18 @@ def points_of(seen: dict[str, int], most: int, errors: Sequence[str] = ERRORS) -
     ]
 
 
+def sample(points: Sequence[Point], count: int, chance: random.Random) -> list[Point]:
+    """A third at the writes of messages, a third at syncs, the rest at anything."""
+    writes = [point for point in points if point.call == "pwrite" and point.number > 100]
+    syncs = [point for point in points if point.call == "fdatasync"]
+    third = count // 3
+    return [
+        *chance.sample(writes, third),
+        *chance.sample(syncs, third),
+        *chance.sample(list(points), count - 2 * third),
+    ]
+
+
 async def run_points(folder: Path, library: Path, points: Sequence[Point], at_once: int) -> Found:
     found = Found()
     rigs = []
@@ -185,14 +197,14 @@ def tell(ledger: Ledger, what: str, found: Found) -> None:
 
 @pytest.mark.timeout(300)
 async def test_R3_a_fault_at_a_system_call_of_the_store_loses_nothing(tmp_path: Path, ledger: Ledger) -> None:
-    """A sample of all faults up to the fortieth call of each kind, spread evenly over calls and errors."""
+    """A sample of all faults at any call that a start and sixty messages make, each kind of call with its share."""
     library = shim.build("R3", tmp_path)
     site = tmp_path / "counting"
     site.mkdir()
     seen = await Points(site, library, Found()).counts(60)
-    every = points_of(seen, 40)
-    points = random.Random(3).sample(every, min(80, len(every)))
-    found = await run_points(tmp_path, library, points, at_once=1)
+    every = points_of(seen, 1000)
+    points = sample(every, 54, random.Random(3))
+    found = await run_points(tmp_path, library, points, at_once=2)
     tell(ledger, f"a fault at a system call, {len(points)} of {len(every)}", found)
     assert not found.wrong, "\n".join(found.wrong)
     assert found.fired >= len(points) * 3 // 4, found
@@ -201,13 +213,29 @@ async def test_R3_a_fault_at_a_system_call_of_the_store_loses_nothing(tmp_path: 
 @pytest.mark.fault
 @pytest.mark.timeout(3600)
 async def test_R3_a_fault_at_every_system_call_of_the_store_loses_nothing(tmp_path: Path, ledger: Ledger) -> None:
-    """EIO, ENOSPC, EINTR, a short write, and the others at a tenth of the calls, up to the 400th of each kind."""
+    """EIO, ENOSPC, EINTR and short writes at each call up to the 100th and each fourth up to the 400th; at each tenth
+    that only reads; and the other errors at a tenth of all."""
     library = shim.build("R3", tmp_path)
     site = tmp_path / "counting"
     site.mkdir()
     most = int(os.environ.get("SEGMILL_CALLS", "400"))
     seen = await Points(site, library, Found()).counts(40 + 2 * most)
-    points = points_of(seen, most, ERRORS[:4]) + points_of(seen, most, ERRORS[4:])[::10]
+    points = [point for point in points_of(seen, most, ERRORS[:4]) if point.number <= 100 or point.number % 4 == 0]
+    points = [point for point in points if point.call != "pread" or point.number % 10 == 1]
+    points += points_of(seen, most, ERRORS[4:])[::10]
     found = await run_points(tmp_path, library, points, at_once=2)
     tell(ledger, "a fault at every system call, long", found)
     assert not found.wrong, "\n".join(found.wrong[:40])
+
+
+@pytest.mark.timeout(180)
+async def test_R1m_failing_calls_catch_an_engine_that_goes_on_after_a_failed_sync(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    found = Found()
+    site = tmp_path / "site"
+    site.mkdir()
+    mutant = Points(site, shim.build("R3", tmp_path), found, mutant="goes-on-after-a-failed-sync")
+    await mutant.each([Point("fdatasync", "EIO", number) for number in (24, 31)])
+    ledger.write("R1m", "mutant goes-on-after-a-failed-sync", faults=found.points, wrong=len(found.wrong))
+    assert any("a positive answer after a failed sync" in wrong for wrong in found.wrong), found.wrong

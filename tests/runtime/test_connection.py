@@ -1,6 +1,7 @@
 """A port and its connections: every block answered in its order, every peer bounded in bytes, time and number."""
 
 import asyncio
+import errno
 import gc
 import inspect
 import logging
@@ -15,6 +16,7 @@ import trustme
 from engine.adapters.metrics_numbers import CONNECTION_EVENTS
 from engine.mllp.framing import BlockWarning, FaultCode
 from engine.runtime import connection as connection_module
+from engine.runtime import door
 from engine.runtime import listener as module
 from tests.runtime.parts import turns, until
 from tests.runtime.wires import HeldIntake, Wire, block, listening
@@ -420,6 +422,58 @@ class TestWhoMayConnect:
             for wire in (two, four):
                 await wire.send(b"a")
                 assert await wire.answer() == b"a"
+
+    async def test_who_may_not_is_turned_away_before_a_byte_of_it_is_read(self, intake, authority) -> None:
+        """Also before the handshake of TLS: an address is known without it (C9)."""
+        for tls in (None, TestTls().server(authority)):
+            async with listening(intake, allow=module.allow_list(["127.0.0.1"]), tls=tls) as port:
+                stranger = await port.wire(local_addr=("127.0.0.2", 0))
+                assert await stranger.rest() == b""
+                assert port.meter.events("refused_address") == 1
+                assert port.meter.events("accepted") == port.meter.events("refused_tls") == 0
+                assert port.listener.connection_count == 0
+        assert intake.taken == []
+
+    async def test_a_handshake_takes_a_place_and_gives_it_back(self, intake, authority) -> None:
+        async with listening(intake, max_connections=2, tls=TestTls().server(authority)) as port:
+            one, two = await port.wire(), await port.wire()  # they say nothing
+            three = await port.wire()
+            assert await three.rest() == b""
+            assert port.meter.events("refused_limit") == 1
+            await one.raw(b"GET / HTTP/1.1\r\n\r\n")
+            two.reset()
+            await until(lambda: port.meter.events("refused_tls") == 2)
+            wire = await port.wire(ssl=TestTls().client(authority), server_hostname="localhost")
+            await wire.send(b"a")
+            assert await wire.answer() == b"a"
+
+    async def test_a_port_says_once_that_no_descriptor_is_left_and_goes_on(self, intake, monkeypatch, caplog) -> None:
+        monkeypatch.setattr(door, "REST_S", 0.001)
+        async with listening(intake) as port:
+            loop = asyncio.get_running_loop()
+            accept = loop.sock_accept
+            fails = [
+                OSError(errno.EMFILE, "too many"),
+                OSError(errno.ECONNABORTED, "gone"),
+                OSError(errno.ENFILE, "too many"),
+            ]
+
+            async def failing(plain):
+                if fails:
+                    raise fails.pop(0)
+                return await accept(plain)
+
+            monkeypatch.setattr(loop, "sock_accept", failing)
+            with caplog.at_level(logging.WARNING):
+                first = await port.wire()  # taken by the accept that was under way
+                second = await port.wire()
+                for wire in (first, second):
+                    await wire.send(b"a")
+                    assert await wire.answer() == b"a"
+            assert port.meter.events("no_descriptor") == 2
+            assert [record.getMessage() for record in caplog.records] == [
+                "port port: no file descriptor is left for another connection"
+            ]
 
     async def test_a_noisy_peer_is_logged_once_and_counted_always(self, intake, caplog) -> None:
         async with listening(intake, max_message_bytes=1000) as port:

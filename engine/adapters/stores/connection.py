@@ -10,6 +10,7 @@ Invariants:
 - nothing is called committed that went into files which are no longer the store (`settle`, then StoreGone).
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,10 @@ from pathlib import Path
 
 from engine.adapters.stores import faults
 from engine.adapters.stores.place import Place, refusal_of_writes
+from engine.adapters.stores.wal import damage_behind
 from engine.ports.store import CommitUnknown, StoreError, StoreFull, StoreGone
+
+log = logging.getLogger("segmill.store")
 
 PAGE_BYTES = 4096
 FRAME_BYTES = 24 + PAGE_BYTES
@@ -54,6 +58,7 @@ class WriteConnection:
         self._wal: FileIO | None = None
         self._salt = b""
         self._checkpointed = 0
+        self._frames = 0
         try:
             self.connection = connect(
                 path,
@@ -70,10 +75,10 @@ class WriteConnection:
     def set_up(self) -> None:
         """Write-ahead log, a sync at every commit, checkpoints only when we say so."""
         run = self.connection.execute
-        run(f"PRAGMA page_size = {PAGE_BYTES}")
-        run(
-            "PRAGMA auto_vacuum = INCREMENTAL"
-        )  # counts in a file that is made now; free pages are given back on demand
+        if run("PRAGMA page_count").fetchone()[0] == 0:
+            # Both count in a file that is made now; in another the second would write, before anybody has looked at it.
+            run(f"PRAGMA page_size = {PAGE_BYTES}")
+            run("PRAGMA auto_vacuum = INCREMENTAL")  # free pages are given back on demand
         mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreError(f"{self.path}: the file system cannot carry a write-ahead log (journal mode {mode})")
@@ -203,15 +208,25 @@ class WriteConnection:
                 return False
             raise self._break(exc) from exc
         self._checkpointed = moved
+        self._frames = max(frames, 0)
         self._salt = self._read_salt(16)
         return bool(not busy and frames == moved)
 
     def recover(self) -> None:
         """Move all of the log that an earlier process left into the file, synced, and empty it.
 
-        A reader in the way is waited for shortly; what it still needs then stays in the log.
+        A reader in the way is waited for shortly; what it still needs then stays in the log. A log that ends in
+        damage is reported: what is behind it is gone, and SQLite says nothing of it (reliability.md D7).
         """
         self.connection.execute(f"PRAGMA busy_timeout = {RECOVERY_WAIT_MS}")
+        self.checkpoint("PASSIVE")
+        if damage := damage_behind(Path(f"{self.path}-wal"), self._frames):
+            log.error(
+                "%s-wal was not read to its end: %s. After a power failure this is what had not been written yet; "
+                "else compare the newest messages with their senders, and check the disk",
+                self.path,
+                damage,
+            )
         self.checkpoint("TRUNCATE")
         self.connection.execute(f"PRAGMA busy_timeout = {round(self.busy_timeout_s * 1000)}")
 
