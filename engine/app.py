@@ -336,6 +336,7 @@ class Engine:
         self.control.not_ready = "the engine is stopping"
         allowed = self._settings.shutdown if deadline_s is None else deadline_s
         deadline = self._clock.monotonic() + allowed
+        log.info("stopping: what is in hand has %g s", allowed)
 
         def left() -> float:
             return max(0.05, deadline - self._clock.monotonic())

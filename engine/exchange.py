@@ -31,6 +31,7 @@ from engine.assembly import (
 )
 from engine.config.changes import LISTEN, SiteState, is_same_destination, listen_change
 from engine.config.site import LoadedChannel
+from engine.exit_codes import UNREACHABLE
 from engine.failures import EngineFailed
 from engine.leaving import Leaving
 from engine.model.ids import ChannelName, DestinationName
@@ -42,12 +43,10 @@ from engine.runtime.lane import Lane
 from engine.runtime.listener import Listener
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import RunningSource, shared_places
-from engine.wiring import order_of
+from engine.wiring import in_words, order_of
 
 SETTLE_S = 5.0
 """How long a reload waits for what ends by itself, before it reports that as pending."""
-
-Handed = Mapping[PortPlace, Sequence[socket.socket]]
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +75,7 @@ class Exchange:
         self._lanes: list[Lane] = []
         self._next: dict[ChannelName, _Next] = {}
         self._ports: dict[PortPlace, OpenPort] = {}
+        self._handed: dict[PortPlace, Sequence[socket.socket]] = {}
         self._late: set[PortPlace] = set()
         self._certificates: dict[PortPlace, ssl.SSLContext] = {}
         self._sources: dict[tuple[str, str], OpenSource] = {}
@@ -160,6 +160,13 @@ class Exchange:
                 await self._take(port, place, wanted)
             elif listen_change(there.channels[0], sharing[0], same_files=True) != "none":
                 self._ports[place] = self._assembly.port(sharing, channels)
+                try:
+                    self._handed[place] = there.listener.hand_over()
+                except OSError as error:  # no file descriptor is left
+                    first = sharing[0].name
+                    raise EngineFailed(
+                        f"channel {first}: its port cannot be handed on: {in_words(error)}", UNREACHABLE
+                    ) from error
             elif not self._same_files(LISTEN, there.channels[0], sharing[0]):
                 tls = port_settings(sharing).tls
                 if tls is not None:
@@ -187,6 +194,9 @@ class Exchange:
         """Let go of all that was made; nothing that runs was touched."""
         for port in self._ports.values():
             port.listener.abort_all()
+        for sockets in self._handed.values():
+            for held in sockets:
+                held.close()
         for opened in self._sources.values():
             opened.source.abort_all()
         for edition in self._editions:
@@ -195,6 +205,7 @@ class Exchange:
         for lane in self._lanes:
             lane.drain()
             await lane.run()  # which does nothing but close its sink
+            self._assembly.windows.pop(lane, None)
         self._assembly.wanted_again.clear()
 
     # -- the exchange ---------------------------------------------------------------------------
@@ -202,35 +213,32 @@ class Exchange:
     async def carry_out(self) -> None:
         """Work by the new files from now on. `failures` says what could not be done all the same."""
         async with self._assembly.lanes_stay.alone():
-            handed = self._exchange()
+            self._exchange()
         failures = self.failures
         for place, port in self._ports.items():
             try:
                 if place in self._late:
                     await self._assembly.listen(port, place)
-                elif place in handed:
-                    port.address = await port.listener.start(handed[place])
+                elif place in self._handed:
+                    port.address = await port.listener.start(self._handed[place])
                 else:
-                    await port.listener.accept()
+                    port.listener.accept()
             except (EngineFailed, OSError) as error:
                 failures.append(error.sentence if isinstance(error, EngineFailed) else f"port {place[1]}: {error}")
                 del self._assembly.ports[place]  # the next reload tries again
         for place, tls in self._certificates.items():
-            await self._assembly.ports[place].listener.renew_tls(tls)
+            self._assembly.ports[place].listener.renew_tls(tls)
         await self._exchange_sources(failures)
 
-    def _exchange(self) -> Handed:
+    def _exchange(self) -> None:
         """All in one turn of the loop, so that no message sees half of it."""
         assembly = self._assembly
         assembly.settings = self._after.settings
         assembly.wanted_again.clear()
         wanted = ports_of(self._after.site.channels)
-        handed: dict[PortPlace, Sequence[socket.socket]] = {}
         closing: list[asyncio.Task[None]] = []
         for place, port in list(assembly.ports.items()):
             if place not in wanted or place in self._ports:
-                if place in wanted:
-                    handed[place] = port.listener.hand_over()
                 port.listener.stop_reading()
                 closing.append(self._close(port.listener))
                 del assembly.ports[place]
@@ -257,7 +265,6 @@ class Exchange:
         if max((channel.duplicates_window_us for channel in assembly.channels.values()), default=0) > longest:
             assembly.recent.is_complete = False  # what came longer ago is not in it: the store is asked
             self._spawn(self._remember(), "remember")
-        return handed
 
     def _adopt(self, following: _Next) -> None:
         assembly, channel, loaded = self._assembly, following.channel, following.loaded

@@ -86,6 +86,9 @@ class Reloader:
         except BaseException:
             await exchange.give_up()
             raise
+        if self.is_stopping:
+            await exchange.give_up()
+            return STOPPING
         # A task of its own: whoever asked may go, and a defect half-way ends the engine, which is safe at any time.
         work = self._assembly.tasks.spawn(exchange.carry_out(), "reload")
         await asyncio.wait({work})

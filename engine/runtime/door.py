@@ -41,28 +41,25 @@ class Door:
         judge: Callable[[str], Callable[[socket.socket], Enter] | None],
         none_left: Callable[[], None],
     ) -> None:
-        self.name = name
+        self._name = name
         self._sockets = list(sockets)
         self._judge = judge
         self._none_left = none_left
         self._tasks = Tasks(self._failed)
         self._accepting: list[asyncio.Task[None]] = []
-        # In dicts, for their order: what is done to all of them is done in the same order in each run.
         self._coming: dict[asyncio.Task[None], None] = {}
         self._not_begun: dict[socket.socket, None] = {}
 
-    def sockets(self) -> list[socket.socket]:
-        """The sockets once more, for another door: whoever knocks while this one closes waits there."""
-        return [plain.dup() for plain in self._sockets]
-
     def open(self) -> None:
-        """Listen. A second call does nothing."""
-        if self._accepting:
-            return
+        """Listen."""
         for plain in self._sockets:
             plain.setblocking(False)
             plain.listen(BACKLOG)
-            self._accepting.append(self._tasks.spawn(self._accept(plain), f"accept {self.name}"))
+            self._accepting.append(self._tasks.spawn(self._accept(plain), f"accept {self._name}"))
+
+    def hand_over(self) -> list[socket.socket]:
+        """The sockets once more, for another door: what comes while this one closes waits there."""
+        return [plain.dup() for plain in self._sockets]
 
     def close(self) -> None:
         """Accept no more; what is in its handshake is let go."""
@@ -91,19 +88,19 @@ class Door:
                 plain.close()
             else:
                 self._not_begun[plain] = None
-                task = self._tasks.spawn(self._enter(plain, enter), f"enter {self.name}")
+                task = self._tasks.spawn(self._enter(plain, enter), f"enter {self._name}")
                 self._coming[task] = None
                 task.add_done_callback(self._came)
             this_turn += 1
             if this_turn % ACCEPTS_A_TURN == 0:
                 await asyncio.sleep(0)
 
+    def _came(self, task: "asyncio.Task[None]") -> None:
+        self._coming.pop(task, None)
+
     async def _enter(self, plain: socket.socket, enter: Callable[[socket.socket], Enter]) -> None:
         self._not_begun.pop(plain, None)
         await enter(plain)
 
-    def _came(self, task: "asyncio.Task[None]") -> None:
-        self._coming.pop(task, None)
-
     def _failed(self, task: str, error: BaseException) -> None:
-        log.error("port %s: %s failed: %s", self.name, task, describe(error))
+        log.error("port %s: %s failed: %s", self._name, task, describe(error))

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -95,7 +96,6 @@ class Listener:
         self._spoken_to: dict[Connection, None] = {}
         self._door: Door | None = None
         self._none_left_at: float | None = None
-        self._is_listening = False
         self._stopping = False
         self._sweeps = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -109,34 +109,35 @@ class Listener:
         `handed`: listen on these, which another listener had (`hand_over`), and bind nothing. Not `accept`: the
         address is taken, and nobody can connect yet; `accept` follows.
         """
-        loop = asyncio.get_running_loop()
-        sockets = list(handed)
-        if not sockets:
-            server = await loop.create_server(
-                asyncio.Protocol, self.settings.host, self.settings.port, reuse_address=True, start_serving=False
-            )
-            # asyncio has found and bound the addresses; who comes in is our own affair.
-            sockets = [plain.dup() for plain in server.sockets]
-            server.close()
+        sockets = list(handed) or await self._bind()
         self._door = Door(self.settings.name, sockets, self._judge, self._none_left)
-        if accept or handed:
-            self._door.open()
-        self._is_listening = True
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
         bound = sockets[0].getsockname()
+        if accept:
+            self._door.open()
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self.address = f"{bound[0]}:{bound[1]}"
         return str(bound[0]), int(bound[1])
 
-    async def accept(self) -> None:
-        """Let them come, after `start` without."""
-        if self._door is not None:
-            self._door.open()
+    async def _bind(self) -> list[socket.socket]:
+        """asyncio finds and binds the addresses; who comes in is our own affair."""
+        host, port = self.settings.host, self.settings.port
+        server = await asyncio.get_running_loop().create_server(
+            asyncio.Protocol, host, port, reuse_address=True, start_serving=False
+        )
+        sockets = [socket.socket(fileno=os.dup(bound.fileno())) for bound in server.sockets]
+        server.close()
+        return sockets
+
+    def accept(self) -> None:
+        """Let them come, after `start` without. Raises OSError."""
+        assert self._door is not None
+        self._door.open()
 
     def hand_over(self) -> list[socket.socket]:
         """The sockets that it listens on, once more, for another listener: whoever connects meanwhile waits there."""
-        return self._door.sockets() if self._door is not None else []
+        return self._door.hand_over() if self._door is not None else []
 
-    async def renew_tls(self, tls: ssl.SSLContext) -> None:
+    def renew_tls(self, tls: ssl.SSLContext) -> None:
         """New connections are made with `tls`; those there are stay as they are."""
         self.settings = replace(self.settings, tls=tls)
 
@@ -146,16 +147,13 @@ class Listener:
             self._meter.connections(self.settings.name, 0)
             self.settings = replace(self.settings, name=name)
             self._meter.connections(name, len(self._connections))
-            if self._door is not None:
-                self._door.name = name
 
     def stop_reading(self) -> None:
         """Accept no more and read no more; what is in hand is still answered."""
-        if not self._is_listening:
+        if self._door is None:
             return
         self._stopping = True
-        if self._door is not None:
-            self._door.close()
+        self._door.close()
         if not self._connections:
             self._empty.set()
         for connection in list(self._connections):
@@ -163,7 +161,7 @@ class Listener:
 
     async def stop(self, deadline_s: float) -> None:
         """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
-        if not self._is_listening:
+        if self._door is None:
             return
         self.stop_reading()
         try:
@@ -245,8 +243,8 @@ class Listener:
             log.error("port %s: no file descriptor is left for another connection", self.settings.name)
 
     def admit(self, connection: Connection) -> bool:
-        """A connection has come in, and may stay: it has its place since the door, or must get one now."""
-        if self._stopping or (connection not in self._entering and not self._has_place(connection)):
+        """A connection has come in, and may stay unless the port stops: it has been judged at the door."""
+        if self._stopping:
             return False
         self._entering.discard(connection)
         self.room.admit(connection)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.faults.ledger import Ledger
 from tests.faults.one_site import OneSite
 
+ROOM = "limits: {free_disk: 0, low_disk: 0}\n"
 LIMIT_S = 10.0
 """`shutdown`, as it is when nobody says otherwise."""
 
@@ -77,31 +79,46 @@ async def test_R6_catches_a_stop_that_does_not_record_what_lanes_have_learned(tm
         await stop_often(tmp_path, 8, seed=66, mutant="stop-without-records")
 
 
-class HangingSite(OneSite):
-    """Its receiver takes a message and says nothing, on its first connections."""
+def silence(site: OneSite) -> tuple[asyncio.Event, list[str]]:
+    """Its receiver takes messages and says nothing until the event is set; what it was asked."""
+    speaks = asyncio.Event()
+    well = site.receiver.code_for
+    asked: list[str] = []
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, settings="limits: {free_disk: 0, low_disk: 0}\nshutdown: 1s\n")
+    def quiet(control_id: str, connection: int) -> str | None:
+        asked.append(control_id)
+        return well(control_id, connection) if speaks.is_set() else None
+
+    site.receiver.code_for = quiet
+    return speaks, asked
 
 
 @pytest.mark.timeout(120)
 async def test_R6_a_stop_does_not_wait_for_a_receiver_that_hangs_and_what_it_may_have_is_marked(tmp_path: Path) -> None:
-    async with HangingSite(tmp_path / "site") as site:
-        silent = asyncio.Event()
-        well = site.receiver.code_for
-        asked: list[str] = []
-
-        def quiet(control_id: str, connection: int) -> str | None:
-            asked.append(control_id)
-            return None if not silent.is_set() else well(control_id, connection)
-
-        site.receiver.code_for = quiet
+    async with OneSite(tmp_path / "site", settings=f"{ROOM}shutdown: 1s\n") as site:
+        speaks, asked = silence(site)
         engine = await site.start()
         await site.more(5)
         await site.until(lambda: bool(asked))
         engine.terminate()
         assert await engine.wait() == 0
         assert "stop: cut off after 1 s: deliver rig/receiver" in engine.errors()
-        silent.set()
+        speaks.set()
+        await site.start()
+        await site.end_well(kills=1)
+
+
+@pytest.mark.timeout(120)
+async def test_R6_a_second_signal_ends_the_process_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with OneSite(tmp_path / "site", settings=f"{ROOM}shutdown: 10m\n") as site:
+        speaks, asked = silence(site)
+        engine = await site.start()
+        await site.more(5)
+        await site.until(lambda: bool(asked))
+        engine.terminate()
+        await site.until(lambda: "stopping: what is in hand has 600 s" in engine.errors())
+        engine.terminate()
+        assert await engine.wait() == -signal.SIGTERM
+        speaks.set()
         await site.start()
         await site.end_well(kills=1)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.model.envelope import Delivery, DeliveryResult, DraftDelivery, Intake
+from engine.model.envelope import Batch, Delivery, DeliveryResult, DraftDelivery, Intake
 from engine.model.ids import DeliveryId, MessageSeq
 from engine.model.outcome import Delivered
 from engine.ports.store import StoreBusy
@@ -427,3 +427,21 @@ class CountedQueue:
     def queued_delivery(self, *args):
         self.bodies += 1
         return self._queries.queued_delivery(*args)
+
+
+async def test_what_was_read_with_its_key_beside_its_own_commit_is_sent_once(bench, monkeypatch) -> None:
+    """On a slow disk a row is there before its commit has ended, and so before the lane is told of it."""
+    monkeypatch.setattr(module, "PER_KEY", 2)
+    gate = bench.receiver.hold("k")
+    bench.make(lanes=1)
+    await bench.feed("k", "k", "k")  # the third is left in the store, to be read with its key
+    await until(lambda: bench.receiver.sent)
+    committed = bench.store.commit(Batch([keyed("k")]))  # durable, and its end is yet to be told
+    for sent in (2, 3):
+        gate.set()
+        gate = bench.receiver.hold("k")
+        await until(lambda sent=sent: len(bench.receiver.sent) == sent)
+    bench._stored(MessageSeq(4), committed.deliveries[0])
+    gate.set()
+    await bench.all_delivered()
+    assert [delivery.id for delivery in bench.receiver.sent] == [1, 2, 3, 4]

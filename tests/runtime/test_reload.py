@@ -113,9 +113,17 @@ class TestABadFile:
         port = server.sockets[0].getsockname()[1]
         async with site.running():
             wire = await site.wire()
-            write(site, "adt", channel(port=f"{{port: {port}}}"))
+            write(site, "adt", channel(port=f"{{port: {port}}}", destinations="{out: {kept: {}, window: 2}}"))
+            write(site, "orm", channel(accept="ORM^*", port="{port: 0, idle_timeout: 1h}"))
+            other = await site.wire("orm")
+            lane = lane_of(site)
             report = await reload(site)
             assert (report.outcome, report.exit_code) == ("rejected", 69)
+            for way in (other, await site.wire("orm")):
+                await way.send(orm(control_id="O1"))
+                assert codes([await way.answer()]) == ["AA"], "a port that was to change is as it was"
+            assert lane_of(site) is lane and set(site.engine._assembly.windows) >= {lane}
+            assert len(site.engine._assembly.windows) == 2
             assert f"cannot listen on 127.0.0.1:{port}" in report.sentence
             assert await exchange(wire, "A1") == "AA"
             server.close()

@@ -71,6 +71,8 @@ def _mutants(first: int, most: int) -> int:
 
 def _progress(whole: Tally) -> None:
     print(f"{whole.histories:,} histories, {len(whole.failures)} violations", file=sys.stderr)
+    for seed, breach in whole.failures[-1:]:
+        print(f"the last one: seed {seed}: {breach}", file=sys.stderr)
 
 
 if __name__ == "__main__":

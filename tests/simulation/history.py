@@ -6,6 +6,7 @@ again, and everything that was promised must come about by itself.
 """
 
 import asyncio
+import gc
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ from tests.simulation.peers import (
 )
 from tests.simulation.sites import SITES, Site, kinds, site
 
+ACTIONS = (
+    "release", "resend", "reprocess", "discard", "retry", "hold", "skip", "redirect", "pause", "resume",
+)  # fmt: skip
 MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
@@ -59,6 +63,8 @@ class Swarm:
     """Steps of the engine's process until it is killed, one for each run."""
     stops: int
     controls: int
+    actions: list[str]
+    """What people do in it."""
     downs: int
     faults: Faults
     weather: Weather
@@ -134,6 +140,7 @@ def draw_swarm(rng: Random) -> Swarm:
         crashes,
         rng.choice((0, 0, 0, 1, 2)),
         rng.choice((0, 0, 2, 6, 15)),
+        rng.sample(ACTIONS, rng.choice((1, 2, 4, len(ACTIONS)))),
         rng.choice((0, 0, 1, 3)),
         faults,
         weather,
@@ -145,11 +152,9 @@ def draw_swarm(rng: Random) -> Swarm:
     )
 
 
-def draw_order(rng: Random, model: Model, site: Site) -> Order:
+def draw_order(rng: Random, actions: list[str], model: Model, site: Site) -> Order:
     """What a person asks for, wisely or not."""
-    action: Any = rng.choice(
-        ("release", "release", "resend", "reprocess", "discard", "retry", "hold", "skip", "redirect", "pause", "resume")
-    )
+    action: Any = rng.choice(actions)
     key = By(key=f"key {rng.randrange(4)}") if rng.random() < 0.2 else By()
     rows = list(model.by_seq.values())
     if action in ("release", "resend", "reprocess", "discard") and (
@@ -346,7 +351,7 @@ class History:
         if engine is None or process is None or not rows or not hasattr(engine, "control"):
             return
         rng = self.rng
-        order = draw_order(rng, self.model, self.site)
+        order = draw_order(rng, self.swarm.actions, self.model, self.site)
         self.loop.note("-- a person: %s", order)
         self.loop.spawn(process, self._act(engine, order), "person")
 
@@ -464,7 +469,20 @@ class History:
 
 
 def run(seed: int, *, trace: bool = False, sqlite: bool = False) -> Outcome:
-    """One history. Within `simulated()`."""
+    """One history. Within `simulated()`.
+
+    What it leaves behind is collected after it: a collection in its midst would come at a moment of its own.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        return _run(seed, trace=trace, sqlite=sqlite)
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _run(seed: int, *, trace: bool, sqlite: bool) -> Outcome:
     if not sqlite:
         return History(seed, trace=trace).run()
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
