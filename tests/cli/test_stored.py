@@ -144,7 +144,7 @@ def test_a_held_message_goes_through_its_channel_again_and_says_why_it_is_held_s
     said = segmill("release", "3", "--site", busy.folder)
     assert said.code == 1
     assert "left alone: message 3, it is held again: E214" in said.err
-    assert "start it again, then release again" in said.err
+    assert "segmill reload, then release again" in said.err
 
 
 def test_after_the_table_was_mended_and_the_engine_started_again_it_goes_out(segmill, busy, run_site_with):

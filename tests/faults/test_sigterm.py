@@ -32,6 +32,12 @@ async def stop_often(folder: Path, count: int, seed: int, mutant: str | None = N
             assert ended == 0, f"it ended with {ended}: {engine.errors()}"
         await site.start(mutant=mutant)
         await site.more(1)
+        await site.load.stop()
+        wanted = set(site.load.acknowledged)
+        # Lives this short leave much to deliver: as long as something comes, it goes on.
+        while not wanted <= set(site.receiver.accepted):
+            so_far = len(site.receiver.accepted)
+            await site.until(lambda: len(site.receiver.accepted) > so_far)  # noqa: B023
         await site.end_well()
     return site, took
 
