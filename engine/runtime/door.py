@@ -47,8 +47,8 @@ class Door:
         self._none_left = none_left
         self._tasks = Tasks(self._failed)
         self._accepting: list[asyncio.Task[None]] = []
-        self._coming: set[asyncio.Task[None]] = set()
-        self._not_begun: set[socket.socket] = set()
+        self._coming: dict[asyncio.Task[None], None] = {}
+        self._not_begun: dict[socket.socket, None] = {}
 
     def open(self) -> None:
         """Listen."""
@@ -87,16 +87,19 @@ class Door:
             if enter is None:
                 plain.close()
             else:
-                self._not_begun.add(plain)
+                self._not_begun[plain] = None
                 task = self._tasks.spawn(self._enter(plain, enter), f"enter {self._name}")
-                self._coming.add(task)
-                task.add_done_callback(self._coming.discard)
+                self._coming[task] = None
+                task.add_done_callback(self._came)
             this_turn += 1
             if this_turn % ACCEPTS_A_TURN == 0:
                 await asyncio.sleep(0)
 
+    def _came(self, task: "asyncio.Task[None]") -> None:
+        self._coming.pop(task, None)
+
     async def _enter(self, plain: socket.socket, enter: Callable[[socket.socket], Enter]) -> None:
-        self._not_begun.discard(plain)
+        self._not_begun.pop(plain, None)
         await enter(plain)
 
     def _failed(self, task: str, error: BaseException) -> None:

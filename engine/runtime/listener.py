@@ -93,7 +93,7 @@ class Listener:
         self._watched: dict[Connection, None] = {}
         self._empty = asyncio.Event()
         self._entering: set[Connection] = set()
-        self._spoken_to: set[Connection] = set()
+        self._spoken_to: dict[Connection, None] = {}
         self._door: Door | None = None
         self._none_left_at: float | None = None
         self._stopping = False
@@ -307,7 +307,11 @@ class Listener:
         """A connection ended."""
         self.count_ignored(connection)
         self._watched.pop(connection, None)
+<<<<<<< HEAD
         self._spoken_to.discard(connection)
+=======
+        self._spoken_to.pop(connection, None)
+>>>>>>> net-rigs
         if connection in self._connections:
             del self._connections[connection]
             if not self._connections:
@@ -333,7 +337,7 @@ class Listener:
 
     def spoken_to(self, connection: Connection) -> None:
         """An answer is on its way: whether its sender is still there is looked at until it has come through."""
-        self._spoken_to.add(connection)
+        self._spoken_to[connection] = None
 
     def watch(self, connection: Connection) -> None:
         """Look at this connection's clocks from now on."""
@@ -385,7 +389,7 @@ class Listener:
             self.vanished(connection)
             connection.abort()
         elif not is_on_its_way:
-            self._spoken_to.discard(connection)
+            self._spoken_to.pop(connection, None)
 
     def _event(self, connection: Connection, event: str, text: str) -> None:
         """Count always; log once per peer address and kind, so that a noisy peer cannot fill the disk."""

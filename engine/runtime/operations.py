@@ -215,7 +215,7 @@ class Operator:
         members = order.deliveries
         places = await asyncio.to_thread(self._places, members)
         if order.to is not None:
-            for channel in {channel for channel, _ in places.lanes}:
+            for channel in dict.fromkeys(channel for channel, _ in places.lanes):
                 running = self._channels.get(channel)
                 if running is None or order.to not in running.lanes:
                     raise OrderRefused(f"channel {channel} has no destination {order.to}", is_temporary=False)

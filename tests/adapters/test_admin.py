@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engine.adapters import admin_app
+from engine.adapters import admin, admin_app
 from engine.adapters.admin import AdminServer, AdminUnavailable
 from engine.adapters.control_client import AskFailed, ControlClient, NotRunning
 from engine.adapters.control_socket import connect
@@ -469,3 +469,46 @@ def test_stopping_on_the_loops_own_thread_does_not_hang(tmp_path):
         server.stop()
 
     asyncio.run(run())
+
+
+class TestSlowClients:
+    """More than there are places, and none says what it wants (reliability.md E7)."""
+
+    def test_a_client_that_asks_at_once_gets_in_beside_those_that_do_not(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(admin, "MAX_CONNECTIONS", 4)
+        rig = Rig(tmp_path)
+        slow = []
+        try:
+            for number in range(12):
+                slow.append(socket.create_connection(rig.server.address, timeout=10))
+                if number % 2:
+                    slow[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+                assert rig.http("GET", "/livez")[0] == 200
+            ended = 0
+            for plain in slow:
+                plain.settimeout(0.2)
+                try:
+                    ended += plain.recv(1) == b""
+                except ConnectionResetError:
+                    ended += 1
+                except TimeoutError:
+                    pass  # it still has its place
+            assert ended >= len(slow) - 4
+        finally:
+            for plain in slow:
+                plain.close()
+            rig.close()
+
+    def test_the_head_of_a_request_has_its_time(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(admin, "HEAD_TIMEOUT_S", 0.05)
+        rig = Rig(tmp_path)
+        try:
+            with socket.create_connection(rig.server.address, timeout=30) as plain:
+                plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+                try:
+                    assert plain.recv(1) == b""
+                except ConnectionResetError:
+                    pass
+            assert rig.http("GET", "/livez")[0] == 200
+        finally:
+            rig.close()

@@ -102,8 +102,8 @@ def counted() -> None:
         seen["recent"] += len(found[0])
         return found
 
-    async def telling(self: Any) -> Any:
-        address = await start(self)
+    async def telling(self: Any, *args: Any, **options: Any) -> Any:
+        address = await start(self, *args, **options)
         print(f"read before listening: {seen['queued']} queued, {seen['recent']} known", file=sys.stderr, flush=True)
         return address
 

@@ -37,6 +37,7 @@ WAYS: Sequence[tuple[list[str], int]] = ((YES, 76), (NO, 8), (SILENT, 3), (WRONG
 SAID_AT_ONCE = frozenset({"AA", "CA", "CA+AA", "CA+AE", "no-cr", "twice", "release-2", "AA-close"})
 """Said whole and at once: a message that got one of these has no reason to come again."""
 
+MORE_THAN_A_READ = 64 * 1024
 MAY_BE_YES = frozenset(way.partition(":")[0] for way in YES) | {"sip", "stale-first"}
 """Whole messages that get their own yes, if it comes in time; before it, `stale-first` says AA of another message,
 which is in order where that one got CA alone."""
@@ -123,6 +124,8 @@ class HostilePeer(ReceivingPeer):
                 self._owed[link] = name
         if kind in SAID_AT_ONCE:
             self._said.add(name)
+        if kind == "early" and len(payload) > MORE_THAN_A_READ:
+            self.accepted.add(name)  # it said so before it had read all, and the engine had handed all of it over
         if kind in MAY_BE_YES and behaviour.delay_s < ACK_TIMEOUT_S:
             self.accepted.add(name)
         return behaviour

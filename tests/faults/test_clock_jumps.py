@@ -171,13 +171,13 @@ async def test_R13_a_clock_that_jumps_hastens_nothing_delays_nothing_and_forgets
 
 @pytest.mark.timeout(120)
 async def test_R13_the_rig_finds_an_engine_that_forgets_by_any_clock(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match=r"forgotten|lost|acknowledged"):
+    with pytest.raises(AssertionError, match=r"^(forgotten|acknowledged and not delivered)"):
         seen = await jumping(tmp_path, "trusts-any-clock")
         assert seen.forgotten == 0, "forgotten"
 
 
 @pytest.mark.timeout(120)
 async def test_R13_the_rig_finds_an_engine_whose_waits_go_by_the_wall_clock(tmp_path: Path) -> None:
-    with pytest.raises((AssertionError, TimeoutError)):
+    with pytest.raises((AssertionError, TimeoutError), match=r"^(early|$)"):
         seen = await jumping(tmp_path, "waits-by-the-wall-clock", patience_s=15)
         assert seen.fourth_attempt_after_s >= 0.9 * DUE_S, "early"

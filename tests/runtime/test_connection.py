@@ -6,6 +6,7 @@ import gc
 import inspect
 import logging
 import re
+import socket
 import ssl
 import tracemalloc
 from typing import get_args
@@ -383,6 +384,49 @@ class TestEnds:
             await until(lambda: port.meter.counts["empty blocks",] == 2)
             assert port.meter.counts["ignored bytes",] == 8
         assert (port.meter.counts["ignored bytes",], port.meter.counts["empty blocks",]) == (8, 2)
+
+
+class TestGone:
+    """Peers that vanish without a word; that the kernel notices them is shown in tests/faults/test_half_open.py."""
+
+    @pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system has no TCP_KEEPIDLE")
+    async def test_a_quiet_sender_is_probed_and_a_slow_reader_is_not_given_up_by_the_kernel(self, intake) -> None:
+        async with listening(intake) as port:
+            await port.wire()
+            (connection,) = await connections(port)
+            plain = connection._transport.get_extra_info("socket")
+            tcp = socket.IPPROTO_TCP
+            assert plain.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle, every = plain.getsockopt(tcp, socket.TCP_KEEPIDLE), plain.getsockopt(tcp, socket.TCP_KEEPINTVL)
+            assert idle + every * plain.getsockopt(tcp, socket.TCP_KEEPCNT) <= 15
+            assert plain.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 0, "it has a minute (C3)"
+
+    async def test_whether_an_answer_comes_through_is_looked_at_until_it_has(self, intake, swift, monkeypatch) -> None:
+        state = (True, 0.0)
+        monkeypatch.setattr(connection_module, "outstanding", lambda plain: state)
+        monkeypatch.setattr(module, "COUNT_EVERY", 1)
+        async with listening(intake) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            assert await wire.answer() == b"a"
+            (connection,) = await connections(port)
+            await until(lambda: port.listener._sweeps > 3)
+            assert connection in port.listener._spoken_to and port.meter.events("vanished") == 0
+            state = (False, 0.0)
+            await until(lambda: not port.listener._spoken_to)
+            await wire.send(b"b")
+            assert await wire.answer() == b"b"
+            state = (True, module.UNHEARD_S)
+            await until(lambda: port.listener.connection_count == 0)
+            assert port.meter.events("vanished") == 1 and not port.listener._spoken_to
+
+    async def test_what_the_kernel_gave_up_is_counted_as_vanished(self, intake) -> None:
+        async with listening(intake) as port:
+            await port.wire()
+            (connection,) = await connections(port)
+            connection._transport._fatal_error(TimeoutError(errno.ETIMEDOUT, "timed out"))
+            await until(lambda: port.listener.connection_count == 0)
+            assert port.meter.events("vanished") == 1
 
 
 class TestWhoMayConnect:

@@ -33,9 +33,11 @@ from engine.ports.store import Store
 from engine.runtime.committer import Committer
 from engine.runtime.intake import Receiver
 from engine.runtime.lane import Lane
+from engine.runtime.listener import Listener
 from engine.runtime.retention import Ages, ages
 from tests.runtime.parts import CountingMeter
 from tests.simulation.disk import Disk, Executor
+from tests.simulation.loop import OWNER
 from tests.simulation.model import Model
 from tests.simulation.sites import Site
 
@@ -93,6 +95,11 @@ def set_memory(most: int) -> None:
 def _model() -> Model:
     """Of the history that runs now."""
     return asyncio.get_running_loop().model  # type: ignore[attr-defined, no-any-return]
+
+
+async def _bind(self: Listener) -> list[Any]:
+    network = asyncio.get_running_loop().network  # type: ignore[attr-defined]
+    return [network.bind(OWNER.get(), self.settings.host, self.settings.port)]
 
 
 def _executor(*args: Any, **options: Any) -> Executor:
@@ -153,6 +160,7 @@ def _taps() -> Iterator[Any]:
 
 def _doors() -> Iterator[Any]:
     steady = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+    yield patch.object(Listener, "_bind", _bind)
     yield patch.object(engine.runtime.committer, "ThreadPoolExecutor", _executor)
     yield patch.object(engine.runtime.committer, "LOOK_BACK", 4)
     yield patch.object(engine.assembly, "compile_channel", _compile)

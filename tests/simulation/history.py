@@ -6,6 +6,7 @@ again, and everything that was promised must come about by itself.
 """
 
 import asyncio
+import gc
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -468,7 +469,20 @@ class History:
 
 
 def run(seed: int, *, trace: bool = False, sqlite: bool = False) -> Outcome:
-    """One history. Within `simulated()`."""
+    """One history. Within `simulated()`.
+
+    What it leaves behind is collected after it: a collection in its midst would come at a moment of its own.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        return _run(seed, trace=trace, sqlite=sqlite)
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _run(seed: int, *, trace: bool, sqlite: bool) -> Outcome:
     if not sqlite:
         return History(seed, trace=trace).run()
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None

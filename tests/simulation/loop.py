@@ -58,8 +58,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.trace = trace
         self.defects: list[str] = []
         self.on_killed: Callable[[Process], None] = lambda process: None
-        self.create_server_: Callable[..., Any] = _no_network
-        self.create_connection_: Callable[..., Any] = _no_network
+        self.network: Any = None
         self._random = rng.random
         self._most_tick_us = most_tick_us
         self._active: list[Process] = []
@@ -140,11 +139,14 @@ class Loop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Exceptions that nobody asked for: those of the futures of the dead are of no interest."""
 
-    async def create_server(self, *args: Any, **options: Any) -> Any:
-        return await self.create_server_(*args, **options)
+    async def create_connection(self, factory: Callable[[], Any], host: str, port: int, **options: Any) -> Any:
+        return await self.network.connect(OWNER.get(), factory, host, port)
 
-    async def create_connection(self, *args: Any, **options: Any) -> Any:
-        return await self.create_connection_(*args, **options)
+    async def sock_accept(self, sock: Any) -> Any:
+        return await sock.accepted()
+
+    async def connect_accepted_socket(self, factory: Callable[[], Any], sock: Any, **options: Any) -> Any:  # type: ignore[override]
+        return sock.enter(factory)
 
     # -- what a history asks of it --------------------------------------------------------------
 
@@ -291,10 +293,6 @@ def _place(error: BaseException) -> str:
         trace = trace.tb_next
     where = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
     return f"{type(error).__name__}: {error}{where}"
-
-
-async def _no_network(*args: Any, **options: Any) -> Any:
-    raise OSError("there is no network here")
 
 
 class Clock:

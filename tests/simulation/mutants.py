@@ -28,7 +28,19 @@ Mutant = Callable[[], AbstractContextManager[None]]
 
 MUTANTS: dict[str, Mutant] = {}
 
-FOUND_AT: dict[str, int] = {}
+FOUND_AT: dict[str, int] = {
+    "late ACK credited": 17,
+    "lost wake-up between two looks": 53,
+    "reread takes up what is in hand": 0,
+    "duplicate window too long by one": 0,
+    "a resend does not wait for the first one's commit": 16,
+    "resends are not known after a start": 5,
+    "an unknown outcome taken for a no": 30,
+    "answers out of order": 45,
+    "tries behind a failed one are not recorded": 83,
+    "what a release overtakes is not marked": 267,
+    "a paused lane goes on after a start": 49,
+}
 """The first seed that found a mutant, when that was last looked for: where to begin."""
 
 

@@ -6,6 +6,7 @@ takes with it what its peer has not read; a peer that does not read fills its wi
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -28,25 +29,74 @@ class Weather:
 class Port:
     """What listens at an address. `mood`: open, refusing, or silent."""
 
-    def __init__(self, process: Process, factory: Callable[[], Any]) -> None:
+    def __init__(self, process: Process, takes: "Callable[[], Any] | BoundSocket") -> None:
         self.process = process
-        self.factory = factory
+        self.takes = takes
         self.mood = "open"
 
 
-class Server:
-    """As much of asyncio.Server as a listener uses."""
+class BoundSocket:
+    """As much of a listening socket as the engine's door uses: a place in the network, and who waits before it."""
 
-    def __init__(self, network: "Network", address: tuple[str, int]) -> None:
+    def __init__(self, network: "Network", process: Process, address: tuple[str, int]) -> None:
         self._network = network
+        self._process = process
         self._address = address
-        self.sockets = [self]
+        self._waiting: deque[End] = deque()
+        self._came = asyncio.Event()
+        self._is_closed = False
 
     def getsockname(self) -> tuple[str, int]:
         return self._address
 
+    def setblocking(self, flag: bool) -> None:
+        """It never blocks."""
+
+    def fileno(self) -> int:
+        return -1 if self._is_closed else 3
+
+    def listen(self, backlog: int) -> None:
+        self._network.ports[self._address] = Port(self._process, self)
+
+    def came(self, end: "End") -> None:
+        """A connection is made, and waits to be accepted."""
+        if self._is_closed:
+            end.die()
+            return
+        self._waiting.append(end)
+        self._came.set()
+
+    async def accepted(self) -> tuple["Incoming", tuple[str, int]]:
+        while not self._waiting:
+            self._came.clear()
+            await self._came.wait()
+        end = self._waiting.popleft()
+        return Incoming(end), end.get_extra_info("peername")
+
     def close(self) -> None:
-        self._network.ports.pop(self._address, None)
+        if not self._is_closed:
+            self._is_closed = True
+            self._network.ports.pop(self._address, None)
+            while self._waiting:
+                self._waiting.popleft().die()
+
+
+class Incoming:
+    """A connection that was accepted and has no protocol yet."""
+
+    def __init__(self, end: "End") -> None:
+        self._end = end
+        self._has_begun = False
+
+    def enter(self, factory: Callable[[], Any]) -> tuple["End", Any]:
+        self._has_begun = True
+        self._end.accept(factory)
+        return self._end, self._end.protocol
+
+    def close(self) -> None:
+        """Turned away."""
+        if not self._has_begun:
+            self._end.die()
 
 
 class Network:
@@ -59,27 +109,17 @@ class Network:
         self._random = rng.random
         self._ends: dict[Process, dict[End, None]] = {}
         self._connections = 0
-        loop.create_server_ = self._create_server
-        loop.create_connection_ = self._create_connection
+        loop.network = self
 
     def listen(self, process: Process, host: str, port: int, factory: Callable[[], Any]) -> Port:
         found = self.ports[host, port] = Port(process, factory)
         return found
 
-    async def _create_server(self, factory: Callable[[], Any], host: str, port: int, **options: Any) -> Server:
-        from tests.simulation.loop import OWNER
-
+    def bind(self, process: Process, host: str, port: int) -> BoundSocket:
+        """Raises OSError where somebody else has the address."""
         if (host, port) in self.ports:
             raise OSError(98, "Address already in use")
-        self.listen(OWNER.get(), host, port, factory)
-        return Server(self, (host, port))
-
-    async def _create_connection(
-        self, factory: Callable[[], Any], host: str, port: int, **options: Any
-    ) -> tuple["End", Any]:
-        from tests.simulation.loop import OWNER
-
-        return await self.connect(OWNER.get(), factory, host, port)
+        return BoundSocket(self, process, (host, port))
 
     async def connect(self, process: Process, factory: Callable[[], Any], host: str, port: int) -> tuple["End", Any]:
         """From `process` to what listens there. Raises ConnectionRefusedError."""
@@ -98,7 +138,10 @@ class Network:
         near.peer, far.peer = far, near
         self.added(far)
         near.protocol = factory()
-        self.loop.at(self.loop.now_us, there.process, far.accept, there.factory)
+        if isinstance(there.takes, BoundSocket):
+            self.loop.at(self.loop.now_us, there.process, there.takes.came, far)
+        else:
+            self.loop.at(self.loop.now_us, there.process, far.accept, there.takes)
         near.start()
         return near, near.protocol
 
@@ -167,12 +210,15 @@ class End(asyncio.Transport):
             return
         self.protocol = factory()
         self.start()
+        if self._held or self._held_end:
+            self.network.loop.call_soon(self._read_held)
 
     def die(self) -> None:
         """Its process is gone."""
         if self.is_lost:
             return
         self.is_lost = self._is_closing = True
+        self.network.removed(self)
         if self._held or self.network.chance(self.network.weather.resets):
             self._to_peer(self.peer.arrive_reset, overtakes=True)
         else:
@@ -323,10 +369,10 @@ class End(asyncio.Transport):
         """The peer will send no more."""
         if self.is_lost or self._is_closing:
             return
-        if self._held or self._is_paused:
+        if self._held or self._is_paused or self.protocol is None:
             self._held_end = True
             return
-        if self.protocol is None or not self.protocol.eof_received():
+        if not self.protocol.eof_received():
             self.close()
 
     def arrive_reset(self) -> None:
