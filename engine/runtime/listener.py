@@ -307,11 +307,7 @@ class Listener:
         """A connection ended."""
         self.count_ignored(connection)
         self._watched.pop(connection, None)
-<<<<<<< HEAD
-        self._spoken_to.discard(connection)
-=======
         self._spoken_to.pop(connection, None)
->>>>>>> net-rigs
         if connection in self._connections:
             del self._connections[connection]
             if not self._connections:
