@@ -5,6 +5,7 @@ Of its own parts only the admin port is left out. Taps tell the model what goes 
 
 import asyncio
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -180,7 +181,9 @@ def simulated() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with ExitStack() as stack:
+        with ExitStack() as stack, warnings.catch_warnings():
+            # What a killed engine had only just called is never awaited: that is what being killed means.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             for door in (*_doors(), *_taps()):
                 stack.enter_context(door)
             yield

@@ -45,6 +45,15 @@ class Process:
         self.context.run(OWNER.set, self)
 
 
+class NumberedTask(asyncio.Task[Any]):
+    """A task whose place in a set is not its place in memory: asyncio's own groups keep their tasks in sets."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 class Stuck(Exception):
     """Too many steps, or nothing left that could ever happen."""
 
@@ -64,6 +73,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._active: list[Process] = []
         self._timers: list[tuple[int, float, int, asyncio.Handle]] = []
         self._count = 0
+        self._tasks = 0
         self._doomed: Process | None = None
         self.world = Process("world")
 
@@ -105,7 +115,10 @@ class Loop(asyncio.AbstractEventLoop):
     def create_task(
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> "asyncio.Task[T]":
-        task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks += 1
+        NumberedTask.number = self._tasks  # it is registered by its hash while it is made
+        task = NumberedTask(coro, loop=self, name=name, context=context)
+        task.number = self._tasks
         owner = (context or copy_context())[OWNER]
         owner.tasks.append(task)
         if len(owner.tasks) > 64:

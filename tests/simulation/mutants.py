@@ -31,7 +31,7 @@ MUTANTS: dict[str, Mutant] = {}
 FOUND_AT: dict[str, int] = {
     "late ACK credited": 17,
     "lost wake-up between two looks": 53,
-    "reread takes up what is in hand": 0,
+    "reread takes up what is in hand": 1995,
     "duplicate window too long by one": 0,
     "a resend does not wait for the first one's commit": 16,
     "resends are not known after a start": 5,

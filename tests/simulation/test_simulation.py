@@ -23,7 +23,7 @@ SHORT = 240
 SQLITE_SHORT = 12
 LONG = 100_000
 SQLITE_LONG = 2_000
-MOST = 1_500
+MOST = 3_000
 """In so many histories each mutant is found, wherever they begin."""
 NEAR = 40
 
