@@ -14,7 +14,7 @@ from engine.model.envelope import Delivery, Reprocessed
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
 from engine.model.states import IllegalMove
-from engine.pipeline.answer import APP_ACK, AnswerSettings
+from engine.pipeline.answer import AnswerSettings
 from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.run import Result
 from engine.pipeline.step import Timer
@@ -176,11 +176,6 @@ class RunningChannel:
         Fragments, a process of the channel's, and after a reload that changed `ack`, what was answered when stored.
         """
         return len(self.line) > 0 or (self.backlog.is_pending and not self.ack_when_stored)
-
-    @property
-    def all_but_app_acks(self) -> Sequence[DestinationName] | None:
-        """Where a person's resend goes: everywhere (None), but the acknowledgement of its sender is not repeated."""
-        return None if self.app_ack is None else [name for name in self.lanes if name != APP_ACK]
 
     def lane(self, destination: DestinationName) -> Lane | None:
         """The lane of a destination, also of one that is leaving."""
