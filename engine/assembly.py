@@ -342,9 +342,13 @@ class Assembly:
         )
         lane.keyed_since(first)
 
-    def start_lane(self, lane: Lane, after: Lane | None = None) -> None:
-        """Let it deliver; behind `after`, which had its deliveries until now, once nothing of that is in hand."""
-        work = lane.run() if after is None else self._succeed(after, lane)
+    def start_lane(self, lane: Lane, after: Lane | None = None, *, is_open: bool = True) -> None:
+        """Let it deliver; behind `after`, which had its deliveries until now, once nothing of that is in hand.
+
+        Not `is_open`: the store has yet to be told of it.
+        """
+        work = lane.run() if after is None and is_open else self._succeed(after, lane)
+        lane.predecessor = after
         task = self.lane_tasks[lane] = self.tasks.spawn(work, f"deliver {lane.name}", partial(self._lane_failed, lane))
         task.add_done_callback(lambda _: self._forget(lane))
 
@@ -358,9 +362,11 @@ class Assembly:
         self.lane_tasks.pop(lane, None)
         self.windows.pop(lane, None)
 
-    async def _succeed(self, before: Lane, lane: Lane) -> None:
+    async def _succeed(self, before: Lane | None, lane: Lane) -> None:
         """What the one before had in hand ends first, on stable storage: else it would go twice, or out of order."""
-        await self.ended(before)
+        if before is not None:
+            await self.ended(before)
+        lane.predecessor = None
         await self.open_window(lane)
         await lane.run()
 
