@@ -286,7 +286,7 @@ class Exchange:
             for name, lane in following.lanes.items():
                 predecessor = channel.lanes.get(name) or channel.leaving.pop(name, None)
                 channel.lanes[name] = lane
-                assembly.start_lane(lane, after=predecessor, is_open=lane in following.opened)
+                assembly.start_lane(lane, after=predecessor, is_open=lane in following.opened, before=before)
                 if predecessor is not None and (task := assembly.lane_tasks.get(predecessor)) is not None:
                     self._ends.append(task)
             wanted = destinations_of(loaded)

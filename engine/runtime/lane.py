@@ -108,7 +108,9 @@ class Lane:
             return "paused"
         if self._stopped_at is not None:
             return "stopped"
-        return "sending" if self._in_hand else self._rests
+        if self._in_hand or (self.predecessor is not None and self.predecessor.state == "sending"):
+            return "sending"
+        return self._rests
 
     @property
     def is_stopped(self) -> bool:

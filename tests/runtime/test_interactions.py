@@ -14,7 +14,8 @@ from engine.ports.control import Order
 from engine.ports.operations import By
 from engine.runtime.channels import RunningChannel
 from engine.runtime.lane import Lane
-from tests.runtime.engines import SiteUnderTest, channel
+from engine.testing.messages import adt
+from tests.runtime.engines import SiteUnderTest, channel, codes, isolate
 from tests.runtime.keyed import Bench
 from tests.runtime.parts import owned_tasks, turns, until
 from tests.runtime.test_reload import exchange, queued, reload, remove, write
@@ -216,6 +217,28 @@ class TestWantedAgain:
 
 
 class TestKeys:
+    async def test_what_is_in_a_process_when_the_order_changes_goes_before_the_new_keys(
+        self, tmp_path
+    ) -> None:
+        site = site_of(tmp_path, ALONE)
+        async with site.running():
+            wire, other = await site.wire(), await site.wire()
+            pipeline = isolate(site)
+            pipeline.gate.clear()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: pipeline.taken)
+            write(site, "adt", channel(destinations="{out: {kept: {}, order_by: PID-3.1}}"))
+            assert (await reload(site)).outcome == "taken"
+            await asyncio.sleep(0.1)  # a lane that did not wait for it would have begun
+            pipeline.gate.set()
+            assert codes([await wire.answer()]) == ["AA"]
+            assert await exchange(other, "A2") == "AA"
+            sink = site.kept.sinks["adt/out"]
+            await site.delivered("adt/out", 2)
+            (first,), (second,) = sink.calls
+            assert first.id < site.running_channel().lanes[OUT].settings.keyed_from
+            assert (first.key, bool(second.key)) == (None, True)
+
     @pytest.mark.parametrize("window", [1, 8])
     async def test_a_key_that_both_orders_have_goes_on_behind_what_the_old_one_ended(self, bench, window) -> None:
         bench.make(start=False, order_by="PID-3.1")
