@@ -58,7 +58,8 @@ class Leaving:
         assembly = self._assembly
         if ports:
             await asyncio.wait(ports)
-        end_fragments(channel, assembly.committer)
+        if assembly.leaving.get(channel.name) is channel:
+            end_fragments(channel, assembly.committer)
         while assembly.leaving.get(channel.name) is channel:
             if not await self._owes(channel):
                 async with assembly.lanes_stay.alone():  # nobody is about to put something into it

@@ -198,6 +198,26 @@ class TestWantedAgain:
             assert await exchange(await site.wire(), "A2") == "AA"
             assert len(await site.delivered("adt/out", 2)) == 2
 
+    async def test_a_channel_that_is_back_before_its_port_has_closed_joins_fragments(self, tmp_path) -> None:
+        site = site_of(tmp_path, channel(more="fragments: {dsc: join}"))
+        async with site.running() as engine:
+            wire = await site.wire()
+            pipeline = isolate(site)
+            pipeline.gate.clear()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: pipeline.taken)
+            text = (site.folder / "channels/adt/channel.yaml").read_text()
+            remove(site, "adt")
+            assert (await reload(site)).outcome == "taken"
+            assert engine._assembly.closing, "what it has in hand is still to be answered"
+            write(site, "adt", text)
+            assert (await reload(site)).outcome == "taken"
+            pipeline.gate.set()
+            assert codes([await wire.answer()]) == ["AA"]
+            await until(lambda: not engine._assembly.closing)
+            await turns(100)
+            assert site.running_channel().joins_fragments
+
     async def test_a_destination_that_closed_meanwhile_is_opened_with_its_new_order(
         self, tmp_path, about_to_close
     ) -> None:
