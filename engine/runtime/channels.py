@@ -55,9 +55,13 @@ class Edition:
 
 
 class Turns:
-    """Messages that are between their pipeline and the store, by one state of the channel's files."""
+    """Messages that are between their pipeline and the store, by one state of the channel's files.
 
-    def __init__(self) -> None:
+    `before`: those by the state before it, of which some may still be there.
+    """
+
+    def __init__(self, before: "Turns | None" = None) -> None:
+        self._before = before
         self._count = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -73,8 +77,17 @@ class Turns:
         if not self._count:
             self._quiet.set()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether none is left, nor of any state before."""
+        if self._before is not None and self._before.is_over:
+            self._before = None
+        return self._before is None and self._quiet.is_set()
+
     async def over(self) -> None:
-        """Wait until none is left."""
+        """Wait until none is left, nor of any state before."""
+        if self._before is not None:
+            await self._before.over()
         await self._quiet.wait()
 
 
@@ -142,7 +155,7 @@ class RunningChannel:
         self.isolated = edition.isolated
         self.drift = edition.drift
         before = getattr(self, "_turns", None) or Turns()
-        self._turns = Turns()
+        self._turns = Turns(None if before.is_over else before)
         return before
 
     @contextmanager

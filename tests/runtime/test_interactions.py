@@ -23,6 +23,7 @@ from tests.runtime.test_reload import exchange, queued, reload, remove, write
 ADT = ChannelName("adt")
 OUT = DestinationName("out")
 SPARE = DestinationName("spare")
+STEPS = "steps: [{set: {MSH-5: NEW}}]"
 AE = Refused("AE")
 BY = By("tester", "because")
 ON = channel(destinations="{out: {kept: {}, on_refused: redirect(spare)}, spare: {kept: {}}}")
@@ -81,6 +82,45 @@ class TestRedirects:
             await site.delivered("adt/spare", 1)
             await until(lambda: not site.running_channel().leaving)
             assert queued(site) == queued(site, "spare") == 0
+
+
+class TestSeveralReloads:
+    async def test_a_destination_stays_for_a_message_that_is_in_a_process_since_the_reload_before_the_last(
+        self, tmp_path
+    ) -> None:
+        site = site_of(tmp_path, BESIDE)
+        async with site.running():
+            wire = await site.wire()
+            pipeline = isolate(site)
+            pipeline.gate.clear()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: pipeline.taken)
+            write(site, "adt", channel(destinations="{out: {kept: {}}, spare: {kept: {}}}", steps=STEPS))
+            assert (await reload(site)).outcome == "taken"
+            write(site, "adt", channel(destinations="{spare: {kept: {}}}", routes="[{to: spare}]"))
+            assert (await reload(site)).outcome == "taken"
+            await asyncio.sleep(0.1)  # some looks at what waits
+            pipeline.gate.set()
+            assert codes([await wire.answer()]) == ["AA"]
+            await site.delivered("adt/out", 1)
+            await until(lambda: not site.running_channel().leaving)
+
+    async def test_what_waited_for_a_destination_that_was_renamed_can_be_moved_after_a_restart(self, tmp_path) -> None:
+        site = site_of(tmp_path, BESIDE)
+        async with site.running() as engine:
+            await engine.control.operate(Order("pause", BY, lanes=[(ADT, OUT)]))
+            wire = await site.wire()
+            for number in range(5):
+                assert await exchange(wire, f"A{number}") == "AA"
+            write(site, "adt", channel(destinations="{new: {kept: {}}}", routes="[{to: new}]"))
+            assert (await reload(site)).outcome == "taken"
+        async with site.running() as engine:
+            queries = site.store.queries()
+            planned = [(d.id, d.state) for m in site.messages() for d in queries.deliveries(m.seq)]
+            order = Order("redirect", BY, deliveries=planned, to=DestinationName("new"))
+            assert (await engine.control.operate(order)).deliveries == 5
+            bodies = await site.delivered("adt/new", 5)
+            assert [body.split(b"|")[9] for body in bodies] == [b"A0", b"A1", b"A2", b"A3", b"A4"]
 
 
 class TestOrders:
@@ -237,9 +277,7 @@ class TestWantedAgain:
 
 
 class TestKeys:
-    async def test_what_is_in_a_process_when_the_order_changes_goes_before_the_new_keys(
-        self, tmp_path
-    ) -> None:
+    async def test_what_is_in_a_process_when_the_order_changes_goes_before_the_new_keys(self, tmp_path) -> None:
         site = site_of(tmp_path, ALONE)
         async with site.running():
             wire, other = await site.wire(), await site.wire()
