@@ -149,6 +149,8 @@ class Change:
     edited: Intake | None = None
     pauses: Sequence[Pause] = ()
     resumes: Sequence[Pause] = ()
+    lanes: Sequence[str] = ()
+    """The destinations and intakes that it is about, as people name them."""
     read: Sequence[MessageSeq] = ()
     progress: Progress | None = None
     report: ActionReport = NOTHING_DONE

@@ -172,10 +172,11 @@ class Operator:
             places.append((channel, lane))
         by = order.by
         meant = [Pause(name, destination, 0, by.actor, by.reason) for name, destination in order.lanes]
-        named = replace(by, scope=by.scope or ", ".join(_place(p) for p in meant))
+        names = [_place(pause) for pause in meant]
         change = Change(
-            named,
+            replace(by, scope=by.scope or ", ".join(names)),
             order.action,
+            lanes=names,
             pauses=meant if order.action == "pause" else (),
             resumes=meant if order.action == "resume" else (),
             progress=_finished(progress, 1),
