@@ -9,6 +9,7 @@ import click
 from engine.cli.command import json_option, member
 from engine.cli.output import columns, count, emit, printable, say, styled, utc_time
 from engine.cli.queue import LIST, SUBCOMMANDS
+from engine.cli.queueing import require_lane
 from engine.cli.selection import utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
 from engine.model.audit import ranges
@@ -25,15 +26,17 @@ HEADERS = ("channel", "destination", "state", "queued", "held", "oldest", "head"
 def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_json: bool) -> int:
     """Show what waits for each destination, and why.
 
-    Of the engine that runs: the state of each destination (idle, sending, waiting, stopped for a person, down, paused),
-    how many deliveries are queued and held, how old the oldest is, the message that goes next and how often it was
+    Of the engine that runs: the state of each destination (idle, sending, waiting, stopped for a person, down, paused,
+    failed), how many deliveries are queued and held, how old the oldest is, the message that goes next and how often it was
     tried, what the last attempt came to, and where order_by is set, how many keys are held up by a delivery that waits
-    for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped, down or
-    paused.
+    for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped, down,
+    paused or failed.
     """
     from engine.cli.engine_access import RunningEngine
 
     status = RunningEngine(whereabouts(site, data).data).status()
+    for name in channels:
+        require_lane(status["channels"], name, None)
     now = utc_now()
     found = [one for one in status["channels"] if not channels or one["channel"] in channels]
     stands_still = False
@@ -62,7 +65,7 @@ def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_
     if rows:
         click.echo(columns(HEADERS, rows, right=("queued", "held", "oldest", "head", "attempts")))
     elif not as_json:
-        say("There is no such channel in the engine that runs." if channels else "No destination.")
+        say("No destination.")
     return int(stands_still)
 
 

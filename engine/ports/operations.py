@@ -65,6 +65,8 @@ class ActionReport:
     left: tuple[tuple[MessageSeq, str], ...] = ()
     more_left: int = 0
     made: tuple[MessageSeq, ...] = ()
+    done_before: bool = field(default=False, compare=False)
+    """All of it was done under this key at another time, and nothing now."""
 
     def plus(self, other: "ActionReport") -> "ActionReport":
         """Both together."""

@@ -20,6 +20,7 @@ def paused(segmill, running):
     assert said.code == 0
     for number in (1, 2, 3):
         running.send_only("adt", messages.adt(control_id=f"A{number}", mrn=f"{number}{number}{number}"))
+    running.settled(but=("ris",))
     return running
 
 
@@ -78,7 +79,18 @@ def test_a_paused_intake_is_told_to_its_senders(segmill, running):
         (["pause"], 2, "Missing argument"),
         (["pause", "nowhere"], 2, "no channel 'nowhere' runs"),
         (["pause", "adt/"], 2, "write CHANNEL/DESTINATION"),
-        (["pause", "adt/nowhere"], 1, "there is no adt/nowhere"),
+        (["pause", "adt/nowhere"], 2, "there is no destination adt/nowhere; there is archive, ris"),
+        (["pause", "nowhere", "--intake"], 2, "no channel 'nowhere' runs"),
+        (["list", "nowhere"], 2, "no channel 'nowhere' runs; there is adt, orders, results"),
+        (["retry", "adt/nowhere"], 2, "there is no destination adt/nowhere"),
+        (["hold", "adt/nowhere", "--plan"], 2, "there is no destination adt/nowhere"),
+        (["hold", "--channel", "nowhere", "--yes"], 2, "no channel 'nowhere' runs"),
+        (
+            ["hold", "1", "--destination", "nowhere"],
+            2,
+            "there is no destination nowhere; there is adt/archive, adt/ris",
+        ),
+        (["redirect", "adt/ris", "--to", "nowhere", "--plan"], 2, "there is no destination adt/nowhere"),
         (["pause", "adt/ris", "--intake"], 2, "--intake is of a channel"),
         (["resume"], 2, "say --all"),
         (["resume", "adt", "--all"], 2, "say --all"),
@@ -91,13 +103,24 @@ def test_a_paused_intake_is_told_to_its_senders(segmill, running):
         (["hold", "--state", "held", "--channel", "adt"], 2, "queued"),
         (["skip", "adt/ris", "--yes"], 2, "say why"),
         (["redirect", "adt/ris", "--yes"], 2, "--to"),
-        (["redirect", "adt/ris", "--to", "nowhere", "--yes"], 1, "no destination nowhere"),
+        (["redirect", "adt/ris", "--to", "nowhere", "--yes"], 2, "there is no destination adt/nowhere"),
+        (["redirect", "adt/ris", "--to", "ris", "--yes"], 1, "nothing was done"),
     ],
 )
 def test_what_is_not_understood_says_what_would_be_and_does_nothing(segmill, paused, words, code, told):
     said = segmill("queue", *words, "--site", paused.folder)
     assert (said.code, told in said.err) == (code, True), said.err
     assert states(segmill, paused) == ["queued"] * 3
+
+
+def test_where_nothing_is_meant_it_says_why(segmill, paused):
+    said = segmill("queue", "release", "1", "--destination", "archive", "--site", paused.folder)
+    assert said.code == 0
+    assert "it is for those that are failed or held" in said.err
+    assert "message 1: queued (to ris), delivered (to archive)" in said.err
+    paused.send_only("results", messages.oru(observations=[messages.Observation("FERR", "Ferritin", "88")]))
+    said = segmill("queue", "skip", "4", "--reason", "x", "--site", paused.folder)
+    assert "message 4 itself is held: segmill release 4" in said.err
 
 
 # -- hold, release, skip, redirect, retry ----------------------------------------------------------------
@@ -171,9 +194,20 @@ def test_a_destination_that_is_down_is_tried_now(segmill, site, run_site_with):
     running = run_site_with(site, "AR", "AA")
     running.send("adt", messages.adt())
     assert queue_of(segmill, running)["attempts"] == 1
-    assert segmill("queue", "retry", "adt/ris", "--site", site).code == 0
+    said = segmill("queue", "retry", "adt/ris", "--site", site)
+    assert (said.code, "adt/ris tries again (it was waiting: the receiver answered AR" in said.err) == (0, True), (
+        said.err
+    )
     running.settled()
     assert states(segmill, running) == ["delivered"]
+
+
+def test_what_a_retry_does_not_end_is_said(segmill, paused):
+    said = segmill("queue", "retry", "adt/ris", "--site", paused.folder)
+    assert "adt/ris is paused: nothing is tried until segmill queue resume adt/ris" in said.err
+    assert "nothing waits for adt/archive" in segmill("queue", "retry", "adt/archive", "--site", paused.folder).err
+    said = segmill("queue", "retry", "adt/ris", "--json", "--site", paused.folder)
+    assert (said.json["lanes"], said.json["was"], said.json["queued"]) == (["adt/ris"], "paused", 3)
 
 
 def test_one_delivery_is_tried_now(segmill, site, run_site_with):
@@ -197,6 +231,7 @@ def test_the_same_key_again_does_nothing_more(segmill, paused):
     for _ in range(2):
         said = segmill("replay", "1", "--to", "ris", "--key", "ticket-4711", "--yes", "--json", "--site", paused.folder)
         assert (said.code, said.json["deliveries"], said.json["key"]) == (0, 1, "ticket-4711")
+    assert said.json["done_before"] is True
     paused.settled()
     assert paused.peer.messages == 4
     said = segmill("replay", "2", "--key", "ticket-4711", "--yes", "--site", paused.folder)
