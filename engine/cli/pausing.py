@@ -52,9 +52,8 @@ def pause_or_resume(
     else:
         say(f"{'paused' if action == 'pause' else 'goes on'}: {', '.join(shown)}")
         if action == "pause" and not intake:
-            say(
-                f"What comes for {count(len(meant), 'destination')} waits until: segmill queue resume {' '.join(places)}"
-            )
+            waits = f"What comes for {count(len(meant), 'destination')} waits"
+            say(f"{waits} until: segmill queue resume {' '.join(places)}")
     return 0
 
 

@@ -27,10 +27,10 @@ def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_
     """Show what waits for each destination, and why.
 
     Of the engine that runs: the state of each destination (idle, sending, waiting, stopped for a person, down, paused,
-    failed), how many deliveries are queued and held, how old the oldest is, the message that goes next and how often it was
-    tried, what the last attempt came to, and where order_by is set, how many keys are held up by a delivery that waits
-    for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped, down,
-    paused or failed.
+    failed), how many deliveries are queued and held, how old the oldest is, the message that goes next and how often it
+    was tried, what the last attempt came to, and where order_by is set, how many keys are held up by a delivery that
+    waits for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped,
+    down, paused or failed.
     """
     from engine.cli.engine_access import RunningEngine
 

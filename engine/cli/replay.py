@@ -176,7 +176,8 @@ class _Run:
             raise misuse(f"the bytes of message {message.seq} are no longer kept")
         new_id = None if keep_id else f"E{self._key[:15].upper()}"
         raw = edited_message(stored.raw, file, edits, new_id=new_id)
-        if raw == stored.raw:
+        # A new control id alone is no edit: what was typed is there already, or the file was saved as it came.
+        if stored.raw in (raw, edited_message(stored.raw, file, edits, new_id=None)):
             raise misuse("nothing is different in it; to send the same bytes again: segmill replay SEQ")
         found = body_changes(stored.raw, raw)
         if self._show_values:

@@ -225,6 +225,16 @@ def test_of_one_destination_alone_held_ones_are_released(segmill, paused):
     assert states(segmill, paused) == ["queued"] * 3
 
 
+def test_a_destination_can_be_named_as_its_sisters_name_it(segmill, paused):
+    segmill("queue", "hold", "1-3", "--destination", "ris", "--site", paused.folder)
+    said = segmill("queue", "release", "adt/ris", "--site", paused.folder)
+    assert (said.code, "--yes" in said.err) == (2, True), "it is about many: nobody is here to ask"
+    for words in (["1", "adt/ris"], ["adt/ris", "--channel", "adt"], ["adt/"]):
+        assert segmill("queue", "release", *words, "--yes", "--site", paused.folder).code == 2
+    said = segmill("queue", "release", "adt/ris", "--yes", "--json", "--site", paused.folder)
+    assert (said.code, said.json["deliveries"]) == (0, 3)
+
+
 def test_the_same_key_again_does_nothing_more(segmill, paused):
     segmill("queue", "resume", "--all", "--site", paused.folder)
     paused.settled()
