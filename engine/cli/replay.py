@@ -42,7 +42,7 @@ class _Version(click.ParamType[Any]):
     "segmill replay --channel adt --since 2h --to archive --plan",
     "segmill replay --state filtered --reprocess --yes",
     "segmill replay 1 --reprocess --as-of received --plan",
-    "segmill replay 1 --set PID-8=F --reason 'sex corrected by the ward' --yes",
+    "segmill replay 1 --set PID-8=M --reason 'sex corrected by the ward' --yes",
 )
 @click.argument("seqs", nargs=-1, metavar="[SEQ]...")
 @search_options
@@ -253,8 +253,11 @@ class _Run:
 def _plan_resend(queries: "StoreQueries", messages: Sequence["StoredMessage"], destinations: Sequence[str]) -> Plan:
     plan = Plan("resend", f"Send {count(len(messages), 'message')} again?", "destination", len(messages))
     for message in messages:
+        if message.state == "rejected":
+            plan.counted[message.channel, "(rejected: left alone)"] += 1
+            continue
         before = dict.fromkeys(d.destination for d in queries.deliveries(message.seq) if d.state != "redirected")
-        for destination in destinations or before or ("(was never sent)",):
+        for destination in destinations or before or ("(never sent: left alone)",):
             plan.counted[message.channel, destination] += 1
     plan.first = [MessageSeq(message.seq) for message in messages[:5]]
     return plan
