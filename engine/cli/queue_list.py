@@ -1,5 +1,6 @@
 """`segmill queue list`: what waits for each destination, since when, and what it waits for."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from engine.cli.output import columns, count, emit, printable, say, styled, utc_
 from engine.cli.queue import LIST, SUBCOMMANDS
 from engine.cli.queueing import require_lane
 from engine.cli.selection import utc_now
-from engine.cli.sites import data_option, site_option, whereabouts
+from engine.cli.sites import Whereabouts, data_option, site_option, whereabouts
 from engine.model.audit import ranges
 
 COLOURS = {"failed": "red", "stopped": "red", "down": "red", "paused": "yellow", "waiting": "cyan"}
@@ -34,7 +35,8 @@ def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_
     """
     from engine.cli.engine_access import RunningEngine
 
-    status = RunningEngine(whereabouts(site, data).data).status()
+    place = whereabouts(site, data)
+    status = RunningEngine(place.data).status()
     for name in channels:
         require_lane(status["channels"], name, None)
     now = utc_now()
@@ -66,7 +68,24 @@ def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_
         click.echo(columns(HEADERS, rows, right=("queued", "held", "oldest", "head", "attempts")))
     elif not as_json:
         say("No destination.")
+    if not as_json:
+        _tell_held(place, [one["channel"] for one in found])
     return int(stands_still)
+
+
+def _tell_held(place: Whereabouts, channels: Sequence[str]) -> None:
+    """Messages that are held as a whole are in no destination's queue, and wait for a person all the same."""
+    from engine.cli.stores import open_queries
+
+    if not place.store.is_file():
+        return
+    with open_queries(place.store) as queries:
+        counts = queries.counts()
+    for channel in channels:
+        if held := sum(number for (name, state), number in counts.items() if (name, state) == (channel, "held")):
+            where = f"segmill messages --channel {channel} --state held"
+            waits = "is held and waits" if held == 1 else "are held and wait"
+            say(f"{count(held, 'message')} of {channel} {waits} for a person: {where}")
 
 
 def _row(lane: dict[str, Any], now: datetime) -> tuple[str, ...]:
