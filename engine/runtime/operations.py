@@ -140,9 +140,12 @@ class Operator:
             key = order.by.key
             progress = await self._committer.call(lambda store: store.progress(key))
             if progress is not None and progress.digest != digest:
-                raise OrderRefused("this key was used for something else", is_temporary=False)
+                raise OrderRefused(
+                    "this key was used for something else, or for other messages; nothing was done: take another --key",
+                    is_temporary=False,
+                )
             if progress is not None and progress.is_finished:
-                return progress.report
+                return replace(progress.report, done_before=True)
             progress = progress or Progress(key, order.action, digest)
         async with self.lanes_stay.shared():
             if order.lanes:
@@ -172,10 +175,11 @@ class Operator:
             places.append((channel, lane))
         by = order.by
         meant = [Pause(name, destination, 0, by.actor, by.reason) for name, destination in order.lanes]
-        named = replace(by, scope=by.scope or ", ".join(_place(p) for p in meant))
+        names = [_place(pause) for pause in meant]
         change = Change(
-            named,
+            replace(by, scope=by.scope or ", ".join(names)),
             order.action,
+            lanes=names,
             pauses=meant if order.action == "pause" else (),
             resumes=meant if order.action == "resume" else (),
             progress=_finished(progress, 1),

@@ -114,6 +114,16 @@ class OperationContract:
         (waiting,) = store.queued(LAB, EPR, FIRST, 10)
         assert (waiting.next_at_us, waiting.attempts) == (0, 3)
 
+    def test_no_attempt_is_listed_without_its_time(self, store: Store, queries: StoreQueries) -> None:
+        """Of a receiver that is down only the first is kept; a person's move must not list the newest as of 1970."""
+        ((delivery,),) = store.commit(Batch([intake(EPR)])).deliveries
+        for number in (1, 2, 3):
+            store.commit(Batch(results=[result(delivery, "queued", attempts=number, code="unreachable")]))
+        _act(store, "hold", [(delivery.id, "queued")])
+        _act(store, "release", [(delivery.id, "held")])
+        _act(store, "redirect", [(delivery.id, "queued")], to=RIS)
+        assert [(a.number, a.at_us > 0) for a in queries.attempts(delivery.seq)] == [(1, True)]
+
     def test_a_redirected_delivery_goes_on_as_a_new_one_behind_what_waits_there(
         self, store: Store, queries: StoreQueries
     ) -> None:

@@ -58,9 +58,9 @@ class DeliveryRow:
             ]
 
     def keep_last_attempt(self) -> None:
-        """Before a person's move: `stored` is to say what the person did."""
+        """Before a person's move: `stored` is to say what the person did. One that is queued has no time of an end."""
         stored = self.stored
-        if stored.attempts and stored.code:
+        if stored.attempts and stored.code and stored.done_at_us:
             self._keep(stored.attempts, stored.done_at_us, stored.code, stored.note, stored.answer)
 
     def _keep(self, number: int, at_us: int, code: str, note: str, answer: bytes) -> None:
