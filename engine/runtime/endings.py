@@ -199,6 +199,7 @@ class Endings:
         result = DeliveryResult(
             delivery.id, "queued", delivery.attempts, self._clock.now_us(), code="unreachable", note=outcome.note
         )
+        result.maybe_sent = delivery.maybe_sent
         return self._carry_out(step, delivery, outcome, result, is_first=False, more=more)
 
     def _down_s(self) -> float:

@@ -14,9 +14,10 @@ from engine.ports.control import Order
 from engine.ports.operations import By
 from engine.runtime.channels import RunningChannel
 from engine.runtime.lane import Lane
+from engine.runtime.policy import Action, Policy
 from engine.testing.messages import adt
 from tests.runtime.engines import SiteUnderTest, channel, codes, isolate
-from tests.runtime.keyed import Bench
+from tests.runtime.keyed import DOWN, Bench
 from tests.runtime.parts import owned_tasks, turns, until
 from tests.runtime.test_reload import exchange, queued, reload, remove, write
 
@@ -274,6 +275,23 @@ class TestWantedAgain:
             assert await exchange(await site.wire(), "A2") == "AA"
             await site.delivered("adt/out", 2)
             assert site.running_channel().lanes[OUT].settings.keyed_from > 1, "the store knows of its order"
+
+
+class TestMarks:
+    async def test_what_a_crash_left_in_doubt_stays_marked_when_it_is_passed_on_untried(self, bench, store) -> None:
+        to_spare = Policy(on_unreachable=Action("redirect", to=SPARE), first_s=600, most_s=600)
+        bench.make(start=False)
+        await bench.feed("A", "B", "C")
+        store.crash()
+        store.open()
+        bench.receiver.answer = lambda _: DOWN
+        bench.make(lanes=1, policy=to_spare)
+        await until(lambda: sum(row.state == "redirected" for row in bench.rows()) == 3)
+        assert len(bench.receiver.sent) < 3, "the others are passed on"
+        bench.clock.ahead_s += 1
+        store.crash()
+        store.open()
+        assert [row.maybe_sent for row in bench.rows() if row.state == "redirected"] == [True, True, True]
 
 
 class TestKeys:

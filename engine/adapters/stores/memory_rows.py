@@ -100,6 +100,10 @@ class MemoryRows:
         for row in behind[: self.lanes[lane]]:
             row.stored = replace(row.stored, maybe_sent=True)
 
+    def in_doubt(self, stored: StoredDelivery) -> bool:
+        """Of one that is queued: whether it was when a lane with keys was cut short."""
+        return stored.id <= self.doubts.get((stored.channel, stored.destination), (0, 0))[0]
+
     def body(self, row: DeliveryRow) -> bytes | None:
         return self.messages[row.stored.seq].raw if row.stored.body is None else row.stored.body
 
@@ -118,7 +122,7 @@ class MemoryRows:
             row.received_at_us,
             stored.attempts,
             stored.next_at_us,
-            stored.maybe_sent or stored.id <= self.doubts.get((stored.channel, stored.destination), (0, 0))[0],
+            stored.maybe_sent or self.in_doubt(stored),
             stored.since_us,
             row.counted_from,
             row.redirects,

@@ -58,6 +58,11 @@ SELECT id, attempts, done_at_us, code, note, answer FROM delivery
 WHERE id = :id AND attempts > 0 AND code <> '' AND done_at_us > 0
 ON CONFLICT (delivery, number) DO NOTHING;
 
+-- name: keep_doubt
+-- As above: only what is queued is known to be in doubt (`doubt_lane`), and the next unclean stop sets that anew.
+UPDATE delivery SET maybe_sent = 1
+WHERE id = :id AND +state = 0 AND id <= (SELECT l.doubt_upto FROM lane l WHERE l.id = delivery.lane);
+
 -- name: count_from
 INSERT INTO delivery_more (delivery, since_us, counted_from) VALUES (:delivery, :since_us, :counted_from)
 ON CONFLICT (delivery) DO UPDATE SET since_us = excluded.since_us, counted_from = excluded.counted_from;
