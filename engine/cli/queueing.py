@@ -251,6 +251,18 @@ def _say_why_none(queries: "StoreQueries", wanted: Wanted, act: "Act") -> None:
         say(f"  message {seq}: {', '.join(told)}")
 
 
+def _tell_stopped(engine: "RunningEngine", wanted: Wanted) -> None:
+    """Where a destination stands still for a person, its message is queued, not held: what starts it again."""
+    try:
+        channels = engine.status()["channels"]
+    except Failure:
+        return
+    for lane in (lane for one in channels for lane in one["lanes"] if lane["state"] == "stopped"):
+        if wanted.destination in (None, lane["destination"]) and wanted.search.channel in (None, lane["channel"]):
+            name = f"{lane['channel']}/{lane['destination']}"
+            say(f"  {name} stands still at message {lane['head']}: segmill queue retry {name} tries that again")
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless `yes`. With nobody at a terminal to ask, raises a misuse."""
     if yes:
@@ -331,6 +343,8 @@ def carry_out(
         planned.show(as_json=as_json)
         if not planned.members and not as_json:
             _say_why_none(queries, wanted, act)
+            if act == "release":
+                _tell_stopped(engine, wanted)
         return 0
     engine.status()
     if asks and not options["yes"]:

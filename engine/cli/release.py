@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 )
 @click.argument("seqs", nargs=-1, metavar="[SEQ|CHANNEL/DESTINATION]...")
 @search_options
-@click.option("--all", "everything", is_flag=True, help="Everything that is held and that the search finds.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Everything that is held and that the search finds; with --state failed, what was given up.",
+)
 @click.option("--discard", metavar="REASON", help="Give it up instead; the reason is kept with it.")
 @destination_option
 @order_options
@@ -90,6 +95,9 @@ def command(
         if destination is not None:
             from engine.cli.queueing import Wanted, carry_out
 
+            if everything and not wanted.states:
+                # What somebody gave up, or a policy did, goes on by its number or by --state failed: not with "all".
+                wanted = replace(wanted, states=("held",))
             meant = Wanted(tuple(numbers), wanted, destination)
             options = {"reason": reason, "key": key, "plan": plan, "yes": yes}
             return carry_out(

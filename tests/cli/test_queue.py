@@ -235,6 +235,32 @@ def test_a_destination_can_be_named_as_its_sisters_name_it(segmill, paused):
     assert (said.code, said.json["deliveries"]) == (0, 3)
 
 
+def test_what_was_given_up_does_not_come_back_with_all(segmill, paused):
+    words = ("--destination", "ris", "--reason", "sent by hand", "--yes")
+    assert segmill("queue", "skip", "1", *words, "--site", paused.folder).code == 0
+    segmill("queue", "hold", "2", "--destination", "ris", "--site", paused.folder)
+    said = segmill("queue", "release", "adt/ris", "--yes", "--json", "--site", paused.folder)
+    assert (said.code, said.json["deliveries"]) == (0, 1)
+    assert states(segmill, paused) == ["failed", "queued", "queued"]
+    said = segmill("queue", "release", "adt/ris", "--state", "failed", "--yes", "--json", "--site", paused.folder)
+    assert (said.code, said.json["deliveries"]) == (0, 1)
+    assert states(segmill, paused) == ["queued"] * 3
+
+
+def test_a_release_of_what_stands_still_says_what_starts_it(segmill, site, run_site_with):
+    file = site / "channels" / "adt" / "channel.yaml"
+    file.write_text(file.read_text().replace("on_refused: hold", "on_refused: stop"))
+    running = run_site_with(site, "AE", "AA")
+    running.send("adt", messages.adt())
+    said = segmill("queue", "release", "adt/ris", "--yes", "--site", site)
+    assert (said.code, "adt/ris stands still at message 1: segmill queue retry adt/ris" in said.err) == (0, True), (
+        said.err
+    )
+    assert segmill("queue", "retry", "adt/ris", "--site", site).code == 0
+    running.settled()
+    assert states(segmill, running) == ["delivered"]
+
+
 def test_the_same_key_again_does_nothing_more(segmill, paused):
     segmill("queue", "resume", "--all", "--site", paused.folder)
     paused.settled()
