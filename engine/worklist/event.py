@@ -7,7 +7,7 @@ against what is stored (`lifecycle`), in the transaction that records the delive
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.worklist.item import Attributes, EntityId, ItemKey, OrderKeys, Problem, UidOrigin
+from engine.worklist.item import NO_ID, Attributes, EntityId, ItemKey, OrderKeys, Problem, UidOrigin
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,7 +53,7 @@ class Order:
     names_steps: bool
     at: str
     location: str
-    visit: EntityId = EntityId("")
+    visit: EntityId = NO_ID
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,7 +78,7 @@ class Pair:
     patient: Patient
     prior: EntityId
     location: str
-    visit: EntityId = EntityId("")
+    visit: EntityId = NO_ID
 
 
 @dataclass(slots=True, frozen=True)
@@ -88,7 +88,7 @@ class PatientEvent:
     action: PatientAction
     pairs: tuple[Pair, ...]
     at: str
-    visit: EntityId = EntityId("")
+    visit: EntityId = NO_ID
     location: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
 

@@ -1,7 +1,7 @@
 """A worklist item: one scheduled procedure step, with all that a modality may ask of it (dicom.md section 1.1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 Attributes = Mapping[str, "Values"]
@@ -48,6 +48,9 @@ class EntityId:
         return bool(self.id)
 
 
+NO_ID: Final = EntityId("")
+
+
 @dataclass(slots=True, frozen=True, order=True)
 class ItemKey:
     """What identifies an item: its study and its step in it."""
@@ -61,9 +64,9 @@ class OrderKeys:
     """Every number that an order may be found by, as far as a message carries it, in the order they are tried."""
 
     study_uid: str = ""
-    placer: EntityId = EntityId("")
-    filler: EntityId = EntityId("")
-    accession: EntityId = EntityId("")
+    placer: EntityId = NO_ID
+    filler: EntityId = NO_ID
+    accession: EntityId = NO_ID
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,7 +87,7 @@ class Item:
     status: Status = "SCHEDULED"
     is_held: bool = False
     ordered_at: str = ""
-    visit: EntityId = EntityId("")
+    visit: EntityId = NO_ID
     revision: int = 0
 
     @property
@@ -139,8 +142,9 @@ class Problem:
     is_refusal: bool = True
 
 
-@dataclass(slots=True, frozen=True)
 class Problems(Exception):
-    """A message that cannot become worklist items; at least one of them is a refusal."""
+    """A message that cannot become worklist items; at least one of `found` is a refusal."""
 
-    found: tuple[Problem, ...] = field(default_factory=tuple)
+    def __init__(self, found: tuple[Problem, ...]) -> None:
+        super().__init__(", ".join(problem.code for problem in found))
+        self.found = found
