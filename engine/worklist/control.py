@@ -27,6 +27,12 @@ BUILDS: Final[frozenset[Action]] = frozenset({"create", "replace"})
 
 _CANCELED: Final[Mapping[str, Action]] = {"": "cancel", "CA": "cancel", "DC": "cancel"}
 
+NOTHING: Final = (
+    *("SN", "NA", "OK", "UA", "UC", "UD", "UF", "UH", "UM", "UN", "UR", "UX", "CN", "CR", "DE", "DF", "DR", "FU", "HR"),
+    *("LI", "NR", "OF", "OP", "OR", "PA", "PR", "PY", "RE", "RF", "RQ", "RR", "SR", "SS", "UF", "XR"),
+)
+"""Responses, requests of other kinds, links: table 0119 has them, and a worklist has nothing to do."""
+
 DEFAULT: Final[Mapping[str, Mapping[str, Action]]] = {
     "NW": {"": "create", "SC": "create", "IP": "create"},
     "XO": {"": "replace", "SC": "replace", "CM": "complete", "IP": "start", "CA": "cancel", "DC": "discontinue"},
@@ -50,12 +56,9 @@ DEFAULT: Final[Mapping[str, Mapping[str, Action]]] = {
     "OH": {"": "hold", "HD": "hold"},
     "RL": {"": "release", "SC": "release", "IP": "release"},
     "OE": {"": "release", "SC": "release", "IP": "release"},
+    "RO": {"": "create", "SC": "create", "IP": "create"},
     # A number is asked for, or this is an answer: nothing to schedule.
-    **dict.fromkeys(
-        ("SN", "NA", "OK", "UA", "UC", "UD", "UF", "UH", "UM", "UN", "UR", "UX"),
-        {"": "none"},
-    ),
-    **dict.fromkeys(("CR", "DR", "FU", "HR", "OF", "OP", "OR", "PA", "PR", "RE", "RO", "RQ", "XR"), {"": "none"}),
+    **{control: {"": "none"} for control in NOTHING},
 }
 """By ORC-1, then ORC-5; a status that is not listed stands for '' in controls that only have ''."""
 
