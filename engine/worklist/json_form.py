@@ -62,15 +62,7 @@ def load_event(body: bytes) -> Event:
         if made["event"] == "order":
             orders = tuple(_load_order(order) for order in made["orders"])
             return OrderEvent(_load_patient(made["patient"]), orders, _load_warnings(made))
-        pairs = tuple(
-            Pair(
-                _load_patient(pair["patient"]),
-                _load_id(pair.get("prior")),
-                pair["location"],
-                _load_id(pair.get("visit")),
-            )
-            for pair in made["pairs"]
-        )
+        pairs = tuple(map(_load_pair, made["pairs"]))
         return PatientEvent(
             cast(PatientAction, made["event"]),
             pairs,
@@ -81,6 +73,11 @@ def load_event(body: bytes) -> Event:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotAnEvent(f"no worklist event: {type(error).__name__}") from None
+
+
+def _load_pair(made: Mapping[str, Any]) -> Pair:
+    visit, prior = _load_id(made.get("visit")), _load_id(made.get("prior"))
+    return Pair(_load_patient(made["patient"]), prior, made["location"], visit)
 
 
 def _order_event(event: OrderEvent) -> dict[str, Any]:
@@ -204,7 +201,7 @@ def _name(value: Mapping[str, str]) -> str:
     return "=".join(value.get(group, "") for group in _GROUPS).rstrip("=")
 
 
-def _level(sequence: str) -> str:
+def _level(sequence: str) -> Level:
     if not sequence:
         return "item"
     if sequence == SPS:

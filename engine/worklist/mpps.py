@@ -1,7 +1,8 @@
 """Modality Performed Procedure Step: what a scanner says that it does, and what becomes of the items (dicom.md 1.9).
 
-PS3.4 annex F. A performed step is made IN PROGRESS, and ends COMPLETED or DISCONTINUED; nothing moves it after that. It may name
-several scheduled steps, and several performed steps may name one: that one is completed when none of them is in progress.
+PS3.4 annex F. A performed step is made IN PROGRESS, and ends COMPLETED or DISCONTINUED; nothing moves it after that. It
+may name several scheduled steps, and several performed steps may name one: that one is completed when none of them is
+in progress.
 """
 
 from collections.abc import Sequence
