@@ -8,7 +8,17 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from engine.worklist.attributes import CODE_SEQUENCES, ISSUER_SEQUENCES, ITEM, PARTS, SPS, STEP, Attribute, attribute_in
+from engine.worklist.attributes import (
+    CODE_SEQUENCES,
+    ISSUER_SEQUENCES,
+    ITEM,
+    PARTS,
+    SPS,
+    STEP,
+    Attribute,
+    Level,
+    attribute_in,
+)
 from engine.worklist.event import Event, Order, OrderEvent, Pair, Patient, PatientAction, PatientEvent, Step
 from engine.worklist.item import Attributes, EntityId, ItemKey, OrderKeys, Problem, UidOrigin
 
