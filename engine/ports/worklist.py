@@ -1,0 +1,80 @@
+"""What a worklist server asks of the engine: items to answer with, a log for its queries, performed steps to keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.worklist.item import Attributes, Item
+from engine.worklist.matching import Query
+
+
+@dataclass(slots=True, frozen=True)
+class Shelved:
+    """An item with its DICOM elements as they were encoded when it was written."""
+
+    item: Item
+    encoded: bytes
+
+
+class WorklistReader(Protocol):
+    """A view of what is stored, for one thread. Read-only: a query can never hold up the engine."""
+
+    def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
+        """Items that a query may match, by start: all that do match are among them, where these are not `most`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class WorklistShelf(Protocol):
+    """Where readers come from. May be called from any thread."""
+
+    def reader(self) -> WorklistReader: ...
+
+
+@dataclass(slots=True, frozen=True)
+class QueryRecord:
+    """One C-FIND as it is told to people: keys and their number of answers, never a value of an answer.
+
+    `keys`: what was asked, by keyword, as text; values of patient keys only where the site logs them. `without`: how
+    many there would be without each key. `status`: the DIMSE status that ended it. `seconds`: to the last answer.
+    """
+
+    at_us: int
+    calling: str
+    called: str
+    peer: str
+    keys: Attributes
+    answers: int
+    without: dict[str, int] = field(default_factory=dict)
+    unmatched: tuple[str, ...] = ()
+    status: int = 0x0000
+    seconds: float = 0.0
+    is_cut: bool = False
+    rewritten: int = 0
+
+
+class QueryLog(Protocol):
+    """Where queries are told. May be called from any thread; never raises."""
+
+    def queried(self, record: QueryRecord) -> None: ...
+
+    def refused(self, calling: str, called: str, peer: str, why: str) -> None:
+        """An association that was not accepted."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class MppsReply:
+    """What an N-CREATE or N-SET is answered."""
+
+    status: int
+    text: str = ""
+
+
+class PerformedSteps(Protocol):
+    """Where performed procedure steps are kept. Called from server threads; durable when it returns."""
+
+    def created(self, uid: str, attributes: Attributes, peer: str, calling: str) -> MppsReply: ...
+
+    def changed(self, uid: str, attributes: Attributes, peer: str, calling: str) -> MppsReply: ...
