@@ -1,0 +1,116 @@
+-- Worklists. Columns of an item always in this order, as engine/adapters/stores/worklist.py reads them.
+
+-- name: insert_worklist
+INSERT OR IGNORE INTO worklist (name) VALUES (?)
+
+-- name: worklist_id
+SELECT id FROM worklist WHERE name = ?
+
+-- name: items_by_study
+SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ?
+
+-- name: items_by_placer
+SELECT * FROM worklist_item WHERE worklist = ? AND placer = ? AND placer <> ''
+
+-- name: items_by_filler
+SELECT * FROM worklist_item WHERE worklist = ? AND filler = ? AND filler <> ''
+
+-- name: items_by_accession
+SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> ''
+
+-- name: items_by_patient
+SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? AND patient_issuer = ?
+
+-- name: item
+SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ? AND step_id = ?
+
+-- name: survivor
+SELECT survivor, survivor_issuer FROM worklist_alias WHERE patient = ? AND issuer = ?
+
+-- name: patient
+SELECT attributes, from_adt, at FROM worklist_patient WHERE patient = ? AND issuer = ?
+
+-- name: tombstone
+SELECT at, issuer FROM worklist_tombstone WHERE kind = ? AND number = ? AND step_id IN ('', ?)
+
+-- name: put_item
+INSERT INTO worklist_item (
+  worklist, study_uid, step_id, status, is_held, patient, patient_issuer, placer, placer_issuer, filler, filler_issuer,
+  accession, accession_issuer, visit, visit_issuer, starts_at, ordered_at, uid_origin, revision, changed_at_us,
+  attributes, encoded, crc
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+RETURNING id
+
+-- name: change_item
+-- Only while nobody else changed it: the decision was made on this revision.
+UPDATE worklist_item SET
+  status = :status, is_held = :is_held, patient = :patient, patient_issuer = :patient_issuer, placer = :placer,
+  placer_issuer = :placer_issuer, filler = :filler, filler_issuer = :filler_issuer, accession = :accession,
+  accession_issuer = :accession_issuer, visit = :visit, visit_issuer = :visit_issuer, starts_at = :starts_at,
+  ordered_at = :ordered_at, uid_origin = :uid_origin, revision = revision + 1, changed_at_us = :changed_at_us,
+  attributes = :attributes, encoded = :encoded, crc = :crc
+WHERE worklist = :worklist AND study_uid = :study_uid AND step_id = :step_id AND revision = :revision
+RETURNING id
+
+-- name: drop_stations
+DELETE FROM worklist_station WHERE item = ?
+
+-- name: put_station
+INSERT OR IGNORE INTO worklist_station (ae, starts_at, item) VALUES (?, ?, ?)
+
+-- name: drop_item
+DELETE FROM worklist_item WHERE worklist = ? AND study_uid = ? AND step_id = ? AND revision = ? RETURNING id
+
+-- name: put_history
+INSERT INTO worklist_history (worklist, study_uid, step_id, at_us, seq, who, what, status)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: put_patient
+INSERT INTO worklist_patient (patient, issuer, attributes, from_adt, at, changed_at_us) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (patient, issuer) DO UPDATE SET
+  attributes = excluded.attributes, from_adt = excluded.from_adt, at = excluded.at,
+  changed_at_us = excluded.changed_at_us
+
+-- name: put_alias
+INSERT INTO worklist_alias (patient, issuer, survivor, survivor_issuer, at_us) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (patient, issuer) DO UPDATE SET
+  survivor = excluded.survivor, survivor_issuer = excluded.survivor_issuer, at_us = excluded.at_us
+
+-- name: put_tombstone
+INSERT INTO worklist_tombstone (kind, number, issuer, step_id, at, at_us) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (kind, number, issuer, step_id) DO UPDATE SET at = max(at, excluded.at), at_us = excluded.at_us
+
+-- name: candidates_of_study
+SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ? ORDER BY starts_at LIMIT ?
+
+-- name: candidates_of_accession
+SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> '' ORDER BY starts_at LIMIT ?
+
+-- name: candidates_of_patient
+SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? ORDER BY starts_at LIMIT ?
+
+-- name: candidates_of_station
+SELECT worklist_item.* FROM worklist_station
+JOIN worklist_item ON worklist_item.id = worklist_station.item
+WHERE ae = ? AND worklist_station.starts_at BETWEEN ? AND ? AND worklist = ?
+ORDER BY worklist_station.starts_at LIMIT ?
+
+-- name: candidates_shown
+SELECT * FROM worklist_item
+WHERE worklist = ? AND starts_at BETWEEN ? AND ? AND status <= 2 AND is_held = 0
+ORDER BY starts_at LIMIT ?
+
+-- name: candidates_all
+SELECT * FROM worklist_item WHERE worklist = ? AND starts_at BETWEEN ? AND ? ORDER BY starts_at LIMIT ?
+
+-- name: history
+SELECT at_us, seq, who, what, status FROM worklist_history
+WHERE worklist = ? AND study_uid = ? AND step_id = ? ORDER BY id
+
+-- name: counts
+SELECT worklist.name, status, count(*), sum(is_held) FROM worklist_item
+JOIN worklist ON worklist.id = worklist_item.worklist GROUP BY 1, 2
+
+-- name: aged
+SELECT study_uid, step_id, worklist FROM worklist_item
+WHERE status = ? AND changed_at_us < ? ORDER BY changed_at_us LIMIT ?
