@@ -36,10 +36,10 @@ CREATE TABLE worklist_item (
   UNIQUE (worklist, study_uid, step_id)
 );
 
-CREATE INDEX worklist_item_by_placer ON worklist_item (placer) WHERE placer <> '';
-CREATE INDEX worklist_item_by_filler ON worklist_item (filler) WHERE filler <> '';
-CREATE INDEX worklist_item_by_accession ON worklist_item (accession) WHERE accession <> '';
-CREATE INDEX worklist_item_by_patient ON worklist_item (patient);
+CREATE INDEX worklist_item_by_placer ON worklist_item (worklist, placer) WHERE placer <> '';
+CREATE INDEX worklist_item_by_filler ON worklist_item (worklist, filler) WHERE filler <> '';
+CREATE INDEX worklist_item_by_accession ON worklist_item (worklist, accession) WHERE accession <> '';
+CREATE INDEX worklist_item_by_patient ON worklist_item (worklist, patient);
 CREATE INDEX worklist_item_by_start ON worklist_item (worklist, starts_at);
 CREATE INDEX worklist_item_shown ON worklist_item (worklist, starts_at) WHERE status <= 2 AND is_held = 0;
 CREATE INDEX worklist_item_by_status ON worklist_item (status, changed_at_us);

@@ -1,0 +1,313 @@
+"""Worklists in SQLite: what a decision looks up, what it changes, and what a query may find.
+
+Changes are written in the transaction that records the delivery they came with (`WorklistRows.apply`). Each names the
+revision of the item that it was decided on; where that is gone, `Stale` takes the whole transaction back, and the
+decision is made anew.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+from zlib import crc32
+
+from engine.adapters.stores.statements import load_statements
+from engine.ports.worklist import Shelved
+from engine.worklist.attributes import SPS
+from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
+from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, texts
+from engine.worklist.json_form import from_dicom_json, to_dicom_json
+from engine.worklist.matching import Query
+
+Execute = Callable[..., sqlite3.Cursor]
+Encode = Callable[[Item], bytes]
+
+CODES: Final = {status: code for code, status in enumerate(STATUSES)}
+_LAST: Final = "~"
+"""Sorts behind every time."""
+_START_DATE: Final = "ScheduledProcedureStepStartDate"
+
+
+class Stale(Exception):
+    """Another change of an item came between a decision and its commit."""
+
+
+class WorklistReading:
+    """What is looked up, on any connection. One worklist by its name."""
+
+    def __init__(self, execute: Execute, worklist: str) -> None:
+        self._execute = execute
+        self._sql = _SQL
+        found = execute(_SQL["worklist_id"], (worklist,)).fetchone()
+        self._id = found[0] if found is not None else 0
+
+    # -- changes.Known --------------------------------------------------------------------------
+
+    def by_study(self, uid: str) -> Sequence[Item]:
+        return self._items("items_by_study", uid)
+
+    def by_placer(self, number: str) -> Sequence[Item]:
+        return self._items("items_by_placer", number)
+
+    def by_filler(self, number: str) -> Sequence[Item]:
+        return self._items("items_by_filler", number)
+
+    def by_accession(self, number: str) -> Sequence[Item]:
+        return self._items("items_by_accession", number)
+
+    def by_patient(self, patient: EntityId) -> Sequence[Item]:
+        return self._items("items_by_patient", patient.id, patient.issuer)
+
+    def survivor(self, patient: EntityId) -> EntityId:
+        for _ in range(100):  # a chain is as long as there were merges; a ring, which no decision makes, ends here
+            found = self._execute(self._sql["survivor"], (patient.id, patient.issuer)).fetchone()
+            if found is None:
+                break
+            patient = EntityId(*found)
+        return patient
+
+    def demographics(self, patient: EntityId) -> Demographics | None:
+        found = self._execute(self._sql["patient"], (patient.id, patient.issuer)).fetchone()
+        if found is None:
+            return None
+        return Demographics(from_dicom_json(json.loads(found[0])), bool(found[1]), found[2])
+
+    def tombstone(self, keys: OrderKeys, step_id: str) -> str | None:
+        for kind, number in _numbers(keys):
+            for at, issuer in self._execute(self._sql["tombstone"], (kind, number.id, step_id)):
+                if not issuer or not number.issuer or issuer == number.issuer:
+                    return str(at)
+        return None
+
+    def _items(self, statement: str, *values: str) -> list[Item]:
+        return [item_of(row) for row in self._execute(self._sql[statement], (self._id, *values))]
+
+    # -- queries --------------------------------------------------------------------------------
+
+    def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
+        """As WorklistReader.candidates: by the key that leaves fewest, of those that have an index."""
+        shelved: list[Shelved] = []
+        for row in self._candidate_rows(query, most):
+            if crc32(row[21].encode() + row[22]) == row[23]:
+                shelved.append(Shelved(item_of(row), row[22]))
+        return shelved
+
+    def _candidate_rows(self, query: Query, most: int) -> Iterator[Any]:
+        asked = query.requested
+        inner = next((part for part in asked.get(SPS, ()) if isinstance(part, Mapping)), {})
+        for statement, keyword in (
+            ("candidates_of_study", "StudyInstanceUID"),
+            ("candidates_of_accession", "AccessionNumber"),
+            ("candidates_of_patient", "PatientID"),
+        ):
+            value = _single(asked, keyword)
+            if value:
+                return self._execute(self._sql[statement], (self._id, value, most))
+        low, high = _days(texts(inner, _START_DATE))
+        station = _single(inner, "ScheduledStationAETitle")
+        if station:
+            return self._execute(self._sql["candidates_of_station"], (station, low, high, self._id, most))
+        which = "candidates_all" if query.names_status else "candidates_shown"
+        return self._execute(self._sql[which], (self._id, low, high, most))
+
+    def item(self, key: ItemKey) -> Item | None:
+        """One item, whatever its status."""
+        row = self._execute(self._sql["item"], (self._id, key.study_uid, key.step_id)).fetchone()
+        return item_of(row) if row is not None else None
+
+    def history(self, key: ItemKey) -> list[tuple[int, int, str, str, str]]:
+        """What happened to an item: when (us), by which message, by whom, what, and its status afterwards."""
+        rows = self._execute(self._sql["history"], (self._id, key.study_uid, key.step_id))
+        return [(at, seq, who, what, STATUSES[status]) for at, seq, who, what, status in rows]
+
+
+class WorklistRows:
+    """What is written, within a transaction of somebody else's."""
+
+    def __init__(self, execute: Execute, encode: Encode) -> None:
+        self._execute = execute
+        self._encode = encode
+        self._ids: dict[str, int] = {}
+
+    def apply(self, worklist: str, changes: Sequence[Change], *, at_us: int, seq: int, who: str = "") -> None:
+        """Write all of them. Raises Stale where an item is not as it was when they were decided."""
+        list_id = self._worklist(worklist)
+        for change in changes:
+            match change:
+                case Put(item=item, before=None, what=what):
+                    self._insert(list_id, item, at_us)
+                    self._note(list_id, item, at_us, seq, who, what)
+                case Put(item=item, before=before, what=what):
+                    assert before is not None
+                    self._change(list_id, item, at_us)
+                    self._note(list_id, item, at_us, seq, who, what)
+                case Drop(item=item, what=what):
+                    self._drop(list_id, item)
+                    self._note(list_id, item, at_us, seq, who, what)
+                case Bury(keys=keys, step_id=step_id, at=at):
+                    for kind, number in _numbers(keys):
+                        values = (kind, number.id, number.issuer, step_id, at, at_us)
+                        self._execute(_SQL["put_tombstone"], values)
+                case Merge(prior=prior, survivor=survivor):
+                    alias = (prior.id, prior.issuer, survivor.id, survivor.issuer, at_us)
+                    self._execute(_SQL["put_alias"], alias)
+                case Know(patient=patient, demographics=known):
+                    said = (_json(known.attributes), known.from_adt, known.at)
+                    self._execute(_SQL["put_patient"], (patient.id, patient.issuer, *said, at_us))
+
+    def _worklist(self, name: str) -> int:
+        found = self._ids.get(name)
+        if found is None:
+            self._execute(_SQL["insert_worklist"], (name,))
+            # Not kept: the transaction may be taken back.
+            found = int(self._execute(_SQL["worklist_id"], (name,)).fetchone()[0])
+        return found
+
+    def _insert(self, worklist: int, item: Item, at_us: int) -> None:
+        values = self._values(worklist, item, at_us)
+        try:
+            (id_,) = self._execute(_SQL["put_item"], tuple(values.values())).fetchone()
+        except sqlite3.IntegrityError:
+            raise Stale(f"the step is there already: {item.key.study_uid}") from None
+        self._stations(id_, item)
+
+    def _change(self, worklist: int, item: Item, at_us: int) -> None:
+        found = self._execute(_SQL["change_item"], self._values(worklist, item, at_us)).fetchone()
+        if found is None:
+            raise Stale(f"the step is not as it was: {item.key.study_uid}")
+        self._execute(_SQL["drop_stations"], (found[0],))
+        self._stations(found[0], item)
+
+    def _drop(self, worklist: int, item: Item) -> None:
+        values = (worklist, item.key.study_uid, item.key.step_id, item.revision)
+        # Its stations first: they refer to it.
+        row = self._execute(_SQL["item"], values[:3]).fetchone()
+        if row is None or row[19] != item.revision:
+            raise Stale(f"the step is not as it was: {item.key.study_uid}")
+        self._execute(_SQL["drop_stations"], (row[0],))
+        self._execute(_SQL["drop_item"], values)
+
+    def _stations(self, id_: int, item: Item) -> None:
+        for ae in item.stations:
+            self._execute(_SQL["put_station"], (ae, item.starts_at, id_))
+
+    def _note(self, worklist: int, item: Item, at_us: int, seq: int, who: str, what: str) -> None:
+        key = item.key
+        values = (worklist, key.study_uid, key.step_id, at_us, seq, who, what, CODES[item.status])
+        self._execute(_SQL["put_history"], values)
+
+    def _values(self, worklist: int, item: Item, at_us: int) -> dict[str, object]:
+        attributes, encoded = _json(item.attributes), self._encode(item)
+        keys = item.keys
+        return {
+            "worklist": worklist,
+            "study_uid": item.key.study_uid,
+            "step_id": item.key.step_id,
+            "status": CODES[item.status],
+            "is_held": item.is_held,
+            "patient": item.patient.id,
+            "patient_issuer": item.patient.issuer,
+            "placer": keys.placer.id,
+            "placer_issuer": keys.placer.issuer,
+            "filler": keys.filler.id,
+            "filler_issuer": keys.filler.issuer,
+            "accession": keys.accession.id,
+            "accession_issuer": keys.accession.issuer,
+            "visit": item.visit.id,
+            "visit_issuer": item.visit.issuer,
+            "starts_at": item.starts_at,
+            "ordered_at": item.ordered_at,
+            "uid_origin": item.uid_origin,
+            "revision": item.revision,
+            "changed_at_us": at_us,
+            "attributes": attributes,
+            "encoded": encoded,
+            "crc": crc32(attributes.encode() + encoded),
+        }
+
+
+def item_of(row: Sequence[Any]) -> Item:
+    """An item of a row of worklist_item."""
+    key = ItemKey(row[2], row[3])
+    keys = OrderKeys(row[2], EntityId(row[8], row[9]), EntityId(row[10], row[11]), EntityId(row[12], row[13]))
+    return Item(
+        key,
+        EntityId(row[6], row[7]),
+        keys,
+        _Lazy(row[21]),
+        row[16],
+        row[18],
+        STATUSES[row[4]],
+        bool(row[5]),
+        row[17],
+        EntityId(row[14], row[15]),
+        row[19],
+    )
+
+
+class _Lazy(Mapping[str, Any]):
+    """Attributes that are read from their JSON when the first is asked for: many items are only counted."""
+
+    __slots__ = ("_made", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._made: Attributes | None = None
+
+    def _read(self) -> Attributes:
+        if self._made is None:
+            self._made = from_dicom_json(json.loads(self._text))
+        return self._made
+
+    def __getitem__(self, key: str) -> Any:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and dict(self._read()) == dict(other)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._text)} characters of attributes>"
+
+
+def _numbers(keys: OrderKeys) -> Iterator[tuple[str, EntityId]]:
+    if keys.study_uid:
+        yield "study", EntityId(keys.study_uid)
+    for kind, number in (("placer", keys.placer), ("filler", keys.filler), ("accession", keys.accession)):
+        if number:
+            yield kind, number
+
+
+def _json(attributes: Attributes) -> str:
+    return json.dumps(to_dicom_json(attributes), ensure_ascii=False, separators=(",", ":"))
+
+
+def _single(attributes: Attributes, keyword: str) -> str:
+    """The one value of a key that is matched as it stands; '' where it is a list or has wildcards."""
+    values = [value.strip(" ") for value in texts(attributes, keyword)]
+    if len(values) != 1 or "*" in values[0] or "?" in values[0]:
+        return ""
+    return values[0]
+
+
+def _days(values: Sequence[str]) -> tuple[str, str]:
+    """Bounds on the start that no match of a date key is outside of."""
+    if len(values) != 1:
+        return "", _LAST
+    low, mark, high = values[0].strip(" ").replace(".", "").partition("-")
+    if not low.strip(" *") and not high.strip(" *"):
+        return "", _LAST
+    if not mark:
+        high = low
+    return low.strip(" "), (high.strip(" ") + _LAST if high.strip(" ") else _LAST)
+
+
+_SQL: Final = load_statements("worklist.sql")
