@@ -81,13 +81,13 @@ INSERT INTO worklist_tombstone (kind, number, issuer, step_id, at, at_us) VALUES
 ON CONFLICT (kind, number, issuer, step_id) DO UPDATE SET at = max(at, excluded.at), at_us = excluded.at_us
 
 -- name: candidates_of_study
-SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ? ORDER BY starts_at LIMIT ?
+SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ? ORDER BY +starts_at LIMIT ?
 
 -- name: candidates_of_accession
-SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> '' ORDER BY starts_at LIMIT ?
+SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> '' ORDER BY +starts_at LIMIT ?
 
 -- name: candidates_of_patient
-SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? ORDER BY starts_at LIMIT ?
+SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? ORDER BY +starts_at LIMIT ?
 
 -- name: candidates_of_station
 SELECT worklist_item.* FROM worklist_station
