@@ -12,8 +12,8 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak fuzz fuzz-short \
-        check clean
+.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak simulate \
+        fuzz fuzz-short check clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -94,6 +94,11 @@ faults: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	$(PYTEST) -q -s -m 'soak or fault' -p no:xdist --timeout 7200 tests
+
+# Whole engines on a loop without a clock, their histories drawn from numbers: engine/docs/adr/0017-simulation.md.
+simulate: $(VENV)/.installed-test
+	$(BIN)/python -m tests.simulation --histories 100000 --processes $(JOBS)
+	$(BIN)/python -m tests.simulation --histories 2000 --processes $(JOBS) --sqlite
 
 # Ten minutes, or one. Where atheris cannot be had (it is built for Linux and macOS), it says so and is no failure.
 fuzz: $(VENV)/.installed-fuzz

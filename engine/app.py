@@ -10,80 +10,45 @@ import gc
 import logging
 import os
 import signal
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
-from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.config.entries import Destination
-from engine.config.finding import ConfigFinding
-from engine.config.fragments import Batches
+from engine.assembly import Assembly
+from engine.config.changes import NOT_LIVE, read_state
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
-from engine.config.site import LoadedChannel, LoadedSite, load_site
-from engine.model.ids import ChannelName, DestinationName
-from engine.pipeline.answer import APP_ACK, AnswerSettings
-from engine.pipeline.compile import compile_channel
-from engine.pipeline.registry import load_kinds, load_steps
+from engine.config.site import LoadedSite, load_site
+from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
+from engine.failures import ConfigurationError, EngineFailed
+from engine.model.ids import ChannelName
+from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.source import SourceUnavailable
-from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreInUse
-from engine.runtime.answers import DeliveredAnswers
-from engine.runtime.app_acks import AppAcks
+from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew
+from engine.reloading import Reloader
+from engine.runtime.allocator import keep_large_blocks_apart
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
-from engine.runtime.drift import channel_drift
-from engine.runtime.fragments import start_fragments
-from engine.runtime.inlet import TellingReceiver
 from engine.runtime.intake import Receiver
-from engine.runtime.lane import Lane, LaneSettings
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
-from engine.runtime.recent import Recent
-from engine.runtime.retention import Retention, ages
-from engine.runtime.room import Room
-from engine.runtime.sequence import SequenceNumbers
-from engine.runtime.sources import MakeReceiver, RunningSource, shared_places
+from engine.runtime.past import PastChannels
+from engine.runtime.retention import Ages, Retention, ages
+from engine.runtime.sources import RunningSource
+from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
-from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
-from engine.wiring import StepTimer, back_to_the_sender, connections_possible, in_words, listener_settings, policy_of
+from engine.wiring import in_words, offering, show_depths, show_hours, worker_limits
+
+__all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
 
 log = logging.getLogger("segmill")
 
-EXIT_OK = 0
-EXIT_CONFIGURATION = 78
-EXIT_STORE_IN_USE = 75
-EXIT_CANNOT_LISTEN = 69
-EXIT_STORE_FAILED = 74
-EXIT_DEFECT = 70
-
 NO_ROOM = "the store's disk is nearly full: messages are refused, deliveries go on"
-LOAD_SLICE = 500
-MOST_REMEMBERED_IDS = 200_000
-
-
-class EngineFailed(Exception):
-    """The engine cannot start, or cannot go on. `sentence` is for people, `exit_code` for the supervisor."""
-
-    def __init__(self, sentence: str, exit_code: int) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-        self.exit_code = exit_code
-
-
-class ConfigurationError(EngineFailed):
-    """The site's files have errors; `findings` says all of them."""
-
-    def __init__(self, findings: list[ConfigFinding]) -> None:
-        errors = sum(finding.is_error for finding in findings)
-        super().__init__(f"the site has {errors} error(s): segmill check shows them", EXIT_CONFIGURATION)
-        self.findings = findings
 
 
 class Engine:
@@ -96,7 +61,9 @@ class Engine:
         meter: PrometheusMeter | None = None,
         clock: Clock | None = None,
         kinds: Kinds | None = None,
+        reread: Callable[[], LoadedSite] | None = None,
     ) -> None:
+        """`reread`: the site as its files say at a reload, which is for its folder as it stands if not given."""
         if not site.is_valid or site.site is None:
             raise ConfigurationError(site.findings)
         self._site = site
@@ -104,17 +71,14 @@ class Engine:
         self._kinds = kinds or load_kinds()
         self._clock = clock or SystemClock()
         self.meter = meter or PrometheusMeter()
-        self.addresses: dict[str, tuple[str, int]] = {}
-        """Where each channel listens."""
-        self._channels: dict[ChannelName, RunningChannel] = {}
-        self._listeners: list[Listener | RunningSource] = []
-        self._receivers: list[Receiver] = []
+        self._reread = reread or (lambda: load_site(site.folder, self._kinds, os.environ))
+        self._assembly: Assembly | None = None
+        self._reloader: Reloader | None = None
+        self._is_to_reload = False
         self._admin: AdminServer | None = None
         self._failed: EngineFailed | None = None
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._lane_tasks: list[asyncio.Task[None]] = []
-        self._line_tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._committer: Committer | None = None
 
@@ -125,38 +89,68 @@ class Engine:
         self._tasks = Tasks(self._task_failed)
         self._data = self._site.folder / self._settings.data
         try:
-            committer = self._open_store()
-            await self._open_channels(committer)
+            assembly = self._open_store()
+            await assembly.open_channels(self._site.channels)
+            self._report_orphans()
             await self._lookout.look()
-            await self._open_ports(committer)
+            assembly.has_room = self._lookout.has_room
+            await assembly.open_ports(self._site.channels)
+            self.control.listening = assembly.listening
+            self._reloader = await self._make_reloader(assembly)
+            self.control.reloading = self._reloader
+            self._start_admin()
         except StoreError as error:
             await self._abandon()
-            raise EngineFailed(str(error), EXIT_STORE_FAILED) from error
+            raise EngineFailed(str(error), STORE_FAILED) from error
         except BaseException:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
-        self.control.keeping = self._make_retention()
+        self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
+        self.control.keeping = Retention(*self._to_keep(self._site), assembly.committer, self._clock, self.meter)
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
+        if self._is_to_reload:
+            self.reload_soon()  # the files were read before that was asked
 
-    def _open_store(self) -> Committer:
+    def _open_store(self) -> Assembly:
         try:
             self._data.mkdir(parents=True, exist_ok=True)
             self._store = self._make_store()
             self._store.open()
         except StoreInUse as error:
-            raise EngineFailed(str(error), EXIT_STORE_IN_USE) from error
+            raise EngineFailed(str(error), TRY_AGAIN) from error
+        except StoreTooNew as error:
+            raise EngineFailed(str(error), CONFIGURATION) from error
         except OSError as error:
             sentence = f"the data folder {error.filename or self._data} cannot be made: {in_words(error)}"
-            raise EngineFailed(sentence, EXIT_STORE_FAILED) from error
+            raise EngineFailed(sentence, STORE_FAILED) from error
         self._queries = self._store.queries()
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
-        self.control = EngineControl(self._channels, committer, self._queries)
-        return committer
+        assembly = self._assembly = Assembly(
+            self._site.folder,
+            self._settings,
+            self._kinds,
+            self._clock,
+            self.meter,
+            committer,
+            self._queries,
+            self._tasks,
+        )
+        self.control = EngineControl(assembly.channels, committer, self._queries, self._clock)
+        operator = self.control.operator
+        operator.load_pauses(self._store.pauses())
+        self._keep_past()
+        self.control.leaving = assembly.leaving
+        self.control.failed_lanes = assembly.failed_lanes
+        assembly.apply_pauses = operator.apply_pauses
+        operator.lanes_stay = assembly.lanes_stay
+        operator.leaving = assembly.leaving
+        committer.on_redirected = offering(assembly.channels)
+        return assembly
 
     def _make_store(self) -> Store:
         if self._settings.store_kind == "memory":
@@ -165,93 +159,13 @@ class Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
         return SqliteStore(path, clock=self._clock)
 
-    async def _open_channels(self, committer: Committer) -> None:
-        for loaded in self._site.channels:
-            try:
-                channel = self._open_channel(loaded, committer)
-            except ConfigError as error:
-                raise EngineFailed(f"channel {loaded.name}: {error}", EXIT_CONFIGURATION) from error
-            self._channels[channel.name] = channel
-        self._report_orphans()
-        await self._start_workers()
-        for channel in self._channels.values():
-            self._line_tasks.append(self._tasks.spawn(channel.line.run(), f"line {channel.name}"))
-            self._line_tasks.append(self._tasks.spawn(channel.backlog.run(), f"backlog {channel.name}"))
-            for lane in channel.lanes.values():
-                self._lane_tasks.append(self._tasks.spawn(lane.run(), f"deliver {lane.name}"))
-            await start_fragments(channel, committer, self._queries, self._clock, self._tasks)
+    def _keep_past(self) -> None:
+        limits = worker_limits(self._settings.workers)
+        self.control.operator.keep_past(PastChannels(self._queries, self._kinds, limits, self._substituted))
 
-    def _open_channel(self, loaded: LoadedChannel, committer: Committer) -> RunningChannel:
-        compiled = compile_channel(loaded, load_steps())
-        version = self._store.channel_version(loaded.name, loaded.files)
-        ack = loaded.file.ack
-        lanes = [
-            self._open_lane(loaded, name, destination, committer)
-            for name, destination in loaded.file.destinations.items()
-        ]
-        if ack.connect_back is not None:
-            lanes.append(self._open_lane(loaded, APP_ACK, back_to_the_sender(ack.connect_back), committer))
-        isolated = None
-        if compiled.isolated:
-            workers = self._settings.workers
-            isolated = Worker(loaded, WorkerLimits(deadline_s=workers.deadline, memory_bytes=workers.memory))
-        meter = self.meter.channel(loaded.name)
-        asked = loaded.file.validation
-        profile = loaded.profiles.get(asked.profile) if asked is not None else None
-        answers = AnswerSettings.of(ack)
-        channel = RunningChannel(
-            compiled,
-            version,
-            answers,
-            lanes,
-            meter,
-            ack_when_stored=ack.when == "stored",
-            duplicates_window_us=int(loaded.file.duplicates.window * 1_000_000),
-            isolated=isolated,
-            committer=committer,
-            timer=StepTimer(self._clock, meter),
-            drift=channel_drift(loaded.name, profile, meter, wanted=asked is not None and asked.drift),
-        )
-        if answers.waits_for:
-            channel.delivered = DeliveredAnswers(
-                channel.name,
-                compiled.fallback_charset,
-                answers,
-                ack.timeout,
-                committer=committer,
-                queries=self._queries,
-                clock=self._clock,
-                meter=meter,
-            )
-            channel.lanes[answers.waits_for].watch(channel.delivered)
-        if ack.connect_back is not None:
-            channel.app_ack = AppAcks(channel.name, committer, self._queries, channel.offer)
-        if loaded.file.sequence == "on":
-            channel.sequences = SequenceNumbers(self._store.last_sequences(loaded.name))
-        return channel
-
-    async def _start_workers(self) -> None:
-        """Own code that does not load is told of now, and no message waits for a process to start."""
-        channels = [channel for channel in self._channels.values() if channel.isolated is not None]
-        starts = [channel.isolated.start() for channel in channels if channel.isolated is not None]
-        for channel, end in zip(channels, await asyncio.gather(*starts, return_exceptions=True), strict=True):
-            if isinstance(end, WorkerFailed):
-                raise EngineFailed(f"channel {channel.name}: {end}", EXIT_CONFIGURATION) from end
-            if end is not None:
-                raise end
-
-    def _open_lane(self, loaded: LoadedChannel, name: str, destination: Destination, committer: Committer) -> Lane:
-        sink = self._kinds.sinks[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
-            destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=self._clock
-        )
-        settings = LaneSettings(
-            loaded.name, DestinationName(name), policy_of(destination.policy), destination.policy.window
-        )
-        # A sink that takes several at a time has a batch beyond the window in doubt when the engine dies.
-        in_doubt = settings.window + sink.max_batch - 1
-        self._store.lane_window(settings.channel, settings.destination, in_doubt)
-        meter = self.meter.lane(loaded.name, name)
-        return Lane(settings, sink, self._queries, committer, self._clock, meter)
+    def _substituted(self, channel: ChannelName) -> Mapping[str, str]:
+        """What the `${...}` of a channel stand for now."""
+        return next((loaded.substituted for loaded in self._site.channels if loaded.name == channel), {})
 
     def _report_orphans(self) -> None:
         """What waits for a destination that no file names any more stays in the store, and is said at the start."""
@@ -273,91 +187,6 @@ class Engine:
                     name,
                 )
 
-    async def _open_ports(self, committer: Committer) -> None:
-        now_us = self._clock.now_us()
-        longest = max((c.duplicates_window_us for c in self._channels.values()), default=0)
-        recent = Recent(*self._store.recent_ids(now_us - longest, MOST_REMEMBERED_IDS)) if longest else Recent((), True)
-        room = self._make_room(committer)
-        listening: dict[ChannelName, Listener | RunningSource] = {}
-        for (host, port), names in self._ports().items():
-            channels = [self._channels[name] for name in names]
-            first = next(c for c in self._site.channels if c.name == names[0])
-            mllp = first.file.listen.mllp
-            assert mllp is not None, "_ports has MLLP alone"
-            receiver = Receiver(channels, committer, self._queries, recent, self._clock, mllp.batch)
-            receiver.has_room = self._lookout.has_room
-            try:
-                settings = listener_settings(mllp, first.folder, "+".join(names))
-            except ConfigError as error:
-                raise EngineFailed(f"channel {names[0]}: {error}", EXIT_CONFIGURATION) from error
-            listener = Listener(settings, receiver, self._clock, self.meter, committer.soon, room)
-            try:
-                address = await listener.start()
-            except OSError as error:
-                reason = in_words(error)
-                place = f"{host}:{port}" if port > 0 else f"a free port of {host}"
-                raise EngineFailed(
-                    f"channel {names[0]} cannot listen on {place}: {reason}", EXIT_CANNOT_LISTEN
-                ) from error
-            self._listeners.append(listener)
-            self._receivers.append(receiver)
-            for name in names:
-                self.addresses[name] = address
-                listening[name] = listener
-
-        def telling(channels: Sequence[RunningChannel], batches: Batches) -> TellingReceiver:
-            return TellingReceiver(channels, committer, self._queries, recent, self._clock, batches)
-
-        listening.update(await self._open_sources(telling, room))
-        self.control.listening = listening
-        self._start_admin()
-
-    async def _open_sources(self, receiver: MakeReceiver, room: Room) -> dict[ChannelName, RunningSource]:
-        """Whatever is not an MLLP port, after all of those."""
-        opened: dict[ChannelName, RunningSource] = {}
-        site = self._site.folder
-        for shared in shared_places(self._site.channels):
-            first = shared.channels[0].name
-            kind = self._kinds.sources[shared.source]
-            try:
-                source = RunningSource(
-                    shared, kind, self._channels, receiver, room, self._clock, self.meter, site, self._tasks
-                )
-                self._listeners.append(source)
-                for made in source.receivers:
-                    made.has_room = self._lookout.has_room
-                    self._receivers.append(made)
-                await source.start()
-            except ConfigError as error:
-                raise EngineFailed(f"channel {first}: {error}", EXIT_CONFIGURATION) from error
-            except SourceUnavailable as error:
-                raise EngineFailed(f"channel {first}: {error}", EXIT_CANNOT_LISTEN) from error
-            opened |= dict.fromkeys((channel.name for channel in shared.channels), source)
-        return opened
-
-    def _make_room(self, committer: Committer) -> Room:
-        """The bounds of all ports together. The largest message a port takes must fit, and one behind it."""
-        limits = self._settings.limits
-        largest = max((channel.file.listen.max_message for channel in self._site.channels), default=0)
-        return Room(
-            min(limits.connections, connections_possible()),
-            max(limits.intake_memory, 2 * largest),
-            lambda: committer.waiting_bytes,
-        )
-
-    def _ports(self) -> dict[tuple[str, int], list[ChannelName]]:
-        """Channels by the MLLP port they share, in order of their names; each port 0 is a port of its own."""
-        ports: dict[tuple[str, int], list[ChannelName]] = defaultdict(list)
-        free = 0
-        for loaded in self._site.channels:
-            mllp = loaded.file.listen.mllp
-            if mllp is None:
-                continue
-            if mllp.port == 0:
-                free -= 1
-            ports[mllp.host, mllp.port or free].append(loaded.name)
-        return ports
-
     def _start_admin(self) -> None:
         admin = self._settings.admin
         self._admin = AdminServer(
@@ -371,7 +200,24 @@ class Engine:
         try:
             self._admin.start()
         except AdminUnavailable as error:
-            raise EngineFailed(str(error), EXIT_CANNOT_LISTEN) from error
+            raise EngineFailed(str(error), UNREACHABLE) from error
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where each channel listens."""
+        return self._assembly.addresses if self._assembly is not None else {}
+
+    @property
+    def _channels(self) -> dict[ChannelName, RunningChannel]:
+        return self._assembly.channels if self._assembly is not None else {}
+
+    @property
+    def _listeners(self) -> list[Listener | RunningSource]:
+        return self._assembly.listeners if self._assembly is not None else []
+
+    @property
+    def _receivers(self) -> list[Receiver]:
+        return self._assembly.receivers if self._assembly is not None else []
 
     @property
     def admin_address(self) -> tuple[str, int] | None:
@@ -380,15 +226,56 @@ class Engine:
 
     # -- while it runs --------------------------------------------------------------------------
 
-    def _make_retention(self) -> Retention:
-        """For every channel the store knows, also those that the site's files no longer have."""
-        assert self._committer is not None
-        site = self._settings.retention
+    def _to_keep(self, loaded: LoadedSite) -> tuple[dict[ChannelName, Ages], int]:
+        """How long, for every channel the store knows, also those that the site's files no longer have; how much."""
+        assert loaded.site is not None
+        site = loaded.site.retention
         kept = {name: ages((site.bodies, site.messages), 0.0) for name, _ in self._queries.counts()}
-        for loaded in self._site.channels:
-            own = loaded.file.retention or site
-            kept[loaded.name] = ages((own.bodies, own.messages), loaded.file.duplicates.window)
-        return Retention(kept, site.size, self._committer, self._clock, self.meter)
+        for channel in loaded.channels:
+            own = channel.file.retention or site
+            kept[channel.name] = ages((own.bodies, own.messages), channel.file.duplicates.window)
+        return kept, site.size
+
+    async def _make_reloader(self, assembly: Assembly) -> Reloader:
+        return Reloader(assembly, await asyncio.to_thread(read_state, self._site), self._reread, self._take_up)
+
+    def _take_up(self, site: LoadedSite) -> None:
+        """What of the site's own settings is not the assembly's, after a reload."""
+        assert site.site is not None and self._assembly is not None
+        settings = self._settings
+        kept = {name: getattr(settings, name) for name in NOT_LIVE}
+        self._site, self._settings = site, site.site.model_copy(update=kept)
+        self.control.listening = self._assembly.listening
+        self._keep_past()
+        limits = self._settings.limits
+        self._lookout.change(limits.free_disk, limits.low_disk)
+        keeping = self.control.keeping
+        assert keeping is not None
+        was_on = keeping.is_on
+        keeping.change(*self._to_keep(site))
+        if keeping.is_on and not was_on:
+            self._tasks.spawn(keeping.run(), "forget")
+
+    def watch(self) -> None:
+        """Take up what the files say after each change of them."""
+        from engine.watching import watch  # a compiled library that few ask for
+
+        watch(self._site.folder, self.reload_soon, self._tasks)
+
+    def reload_soon(self) -> None:
+        """Take up what the files say, behind a start or reload that is under way; what comes of it is in the log."""
+        reloader = self._reloader
+        if reloader is None:
+            self._is_to_reload = True
+            return
+
+        async def reload() -> None:
+            try:
+                await reloader.reload(wait=True)
+            except Exception as error:  # noqa: BLE001 - before anything was exchanged: what runs goes on
+                log.error("the files could not be taken up, and all runs as before: %s", describe(error))
+
+        self._tasks.spawn(reload(), "reload")
 
     def _make_lookout(self) -> Lookout:
         is_file = self._settings.store_kind == "sqlite"
@@ -403,12 +290,14 @@ class Engine:
         )
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
-        for depth in depths:
-            if depth.channel in self._channels:
-                meter = self.meter.lane(depth.channel, depth.destination)
-                meter.depth(depth.queued, depth.held, depth.oldest_us)
+        assert self._assembly is not None
+        channels = {channel.name: channel for channel in self._assembly.everyone}
+        show_hours(channels, self.meter, self._clock)
+        show_depths(depths, channels, self.meter)
 
     def _show_room(self, has_room: bool) -> None:
+        assert self._assembly is not None
+        self._assembly.has_room = has_room
         for receiver in self._receivers:
             receiver.has_room = has_room
         if not self._stopping:
@@ -416,16 +305,17 @@ class Engine:
 
     def _store_failed(self, error: BaseException) -> None:
         """A commit's outcome is unknown: say nothing more to anybody, and end for the supervisor."""
-        kind = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        unknown = "the outcome of a commit is unknown" if isinstance(error, CommitUnknown) else describe(error)
+        kind = str(error) if isinstance(error, StoreGone) else unknown
         log.critical("the store failed (%s); the engine ends so that a new start can find out", kind)
         for listener in self._listeners:
             listener.abort_all()
-        self._fail(EngineFailed(f"the store failed: {kind}", EXIT_STORE_FAILED))
+        self._fail(EngineFailed(f"the store failed: {kind}", STORE_FAILED))
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         """A task of ours died: a defect. Ending is safe at any time, and going on without it is not."""
         log.critical("task '%s' failed: %s; the engine ends", name, describe(error))
-        self._fail(EngineFailed(f"task '{name}' failed: {describe(error)}", EXIT_DEFECT))
+        self._fail(EngineFailed(f"task '{name}' failed: {describe(error)}", DEFECT))
 
     def _fail(self, failure: EngineFailed) -> None:
         self._failed = self._failed or failure
@@ -449,22 +339,36 @@ class Engine:
         self.control.not_ready = "the engine is stopping"
         allowed = self._settings.shutdown if deadline_s is None else deadline_s
         deadline = self._clock.monotonic() + allowed
+        log.info("stopping: what is in hand has %g s", allowed)
 
         def left() -> float:
             return max(0.05, deadline - self._clock.monotonic())
 
-        if self._committer is not None and not self._committer.dead:
-            for channel in self._channels.values():
+        if self._reloader is not None:
+            await _within(self._reloader.ended(), left() / 2, "the reload under way")
+        if self._committer is not None and not self._committer.dead and self._assembly is not None:
+            everyone = self._assembly.everyone
+            for channel in everyone:
                 channel.backlog.drain()  # what waits there is in the store, and answered
             await asyncio.gather(*(listener.stop(left() / 2) for listener in self._listeners))
-            for channel in self._channels.values():
+            for channel in everyone:
                 channel.line.drain()
-                for lane in channel.lanes.values():
-                    lane.drain()
-            ends = [*self._lane_tasks, *self._line_tasks]
+            for lane in list(self._assembly.lane_tasks):
+                lane.drain()
+            ends = [
+                *self._assembly.lane_tasks.values(),
+                *(task for tasks in self._assembly.line_tasks.values() for task in tasks),
+            ]
             if ends:
                 # A part is kept back: what is cut off then is still to be recorded.
-                await asyncio.wait(ends, timeout=max(0.05, left() - allowed / 5))
+                _, late = await asyncio.wait(ends, timeout=max(0.05, left() - allowed / 5))
+                if late:
+                    names = ", ".join(sorted(task.get_name() for task in late))
+                    log.warning(
+                        "stop: cut off after %g s: %s; what may have been sent is marked, and goes again",
+                        allowed,
+                        names,
+                    )
         await self._abandon(left())
         log.info("stopped")
         self._ended.set()
@@ -477,11 +381,11 @@ class Engine:
         for listener in self._listeners:
             listener.abort_all()
         await self._tasks.cancel_all()
-        for channel in self._channels.values():
+        everyone = self._assembly.everyone if self._assembly is not None else ()
+        for channel in everyone:
             if channel.delivered is not None:
                 channel.delivered.close()
-            if channel.isolated is not None:
-                await channel.isolated.close()
+        await asyncio.gather(*(c.isolated.close() for c in everyone if c.isolated is not None))
         if self._committer is not None:
             committer, self._committer = self._committer, None
             is_all_recorded = await self._recorded(committer, record_s)
@@ -489,7 +393,9 @@ class Engine:
             await asyncio.to_thread(committer.close)
             self._queries.close()
             if not has_failed:
-                self._store.close(clean=is_all_recorded)
+                # What a lane that died had in hand may have been sent: the next start marks it so.
+                lanes_failed = self._assembly is not None and bool(self._assembly.failed_lanes)
+                self._store.close(clean=is_all_recorded and not lanes_failed)
 
     async def _recorded(self, committer: Committer, within_s: float) -> bool:
         try:
@@ -505,33 +411,44 @@ def load(folder: Path, environment: Mapping[str, str] | None = None) -> LoadedSi
     return load_site(folder, load_kinds(), os.environ if environment is None else environment)
 
 
-async def run_site(folder: Path, *, data: Path | None = None) -> int:
+async def run_site(folder: Path, *, data: Path | None = None, watch: bool = False) -> int:
     """Run a site until SIGTERM or SIGINT, or until it fails; the process's exit code.
+
+    SIGHUP takes up what the files say, and `watch` does so after each change of them.
 
     A second signal ends the process at once, which is safe at any time: what was acknowledged is stored.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    site = load(folder)
-    if data is not None and site.site is not None:
-        site = moved(site, data)
+
+    def read() -> LoadedSite:
+        found = load(folder)
+        return moved(found, data) if data is not None and found.site is not None else found
+
+    site = read()
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
     def on_signal() -> None:
-        if asked.is_set():
-            os._exit(EXIT_OK)
         asked.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # by the system then: also where the loop waits for a disk that hangs
 
     # Before the start: whoever reads "started" may ask for the stop at once, and gets an orderly one.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        engine = Engine(site)
+        engine = Engine(site, reread=read)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, engine.reload_soon)
         await engine.start()
     except EngineFailed as failure:
         log.error("%s", failure.sentence)
         return failure.exit_code
     tune_collector()
+    keep_large_blocks_apart()
+    if watch:
+        engine.watch()
     waits = [loop.create_task(engine.wait_closed()), loop.create_task(asked.wait())]  # both end below
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -543,7 +460,15 @@ async def run_site(folder: Path, *, data: Path | None = None) -> int:
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
-    return EXIT_OK
+    return GOOD
+
+
+async def _within(work: Coroutine[object, object, None], seconds: float, what: str) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        log.warning("stop: not waited for any longer: %s", what)
 
 
 def tune_collector() -> None:

@@ -1,18 +1,45 @@
 """What the files of a site say, as the parts of the runtime want it."""
 
 import os
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
+from typing import cast
 
+from engine.adapters.errors import ConfigError
 from engine.adapters.tls import listen_context
+from engine.config.actions import ActionText
+from engine.config.actions import Rules as RuleTexts
 from engine.config.answers import ConnectBack
 from engine.config.entries import DeliveryPolicy, Destination
+from engine.config.expression import compile_value
+from engine.config.hours import OpenHours, Timetable
+from engine.config.isolate import Isolate, Workers
+from engine.config.kinds import Kinds
 from engine.config.listen import ListenMllp
-from engine.ports.clock import Clock
-from engine.ports.meter import ChannelMeter
+from engine.config.site import LoadedChannel
+from engine.model.envelope import Delivery, DraftDelivery
+from engine.model.ids import ChannelName, DeliveryId, DestinationName
+from engine.pipeline.compile import CompiledChannel
+from engine.pipeline.outputs import CannotRewrite
+from engine.ports.clock import Clock, from_us
+from engine.ports.meter import ChannelMeter, Meter
+from engine.ports.sink import Sink
+from engine.ports.store import LaneDepth
+from engine.runtime.channels import RunningChannel
+from engine.runtime.circuit import Circuit
 from engine.runtime.connection import Connection
+from engine.runtime.endings import CannotTakeOver, LaneSettings, Redirecting
+from engine.runtime.gate import Hours
+from engine.runtime.lane import Lane
 from engine.runtime.listener import ListenerSettings
-from engine.runtime.policy import Policy
+from engine.runtime.policy import Action, Policy, Refusal, Rules, backoff
 from engine.runtime.release2 import CommittingConnection, StrictConnection
+from engine.runtime.tasks import describe
+from engine.runtime.worker import WorkerLimits
+
+MOST_SILENCES = 2
+"""Where other keys can go on, so many in a row without an answer make a destination down."""
 
 
 class StepTimer:
@@ -30,13 +57,13 @@ class StepTimer:
 
 
 def connections_possible() -> int:
-    """How many connections leave enough file descriptors for the store, the sinks and a shell (reliability.md C8)."""
+    """How many connections leave enough descriptors for the store, the sinks and the admin port (reliability.md C8)."""
     try:
         import resource
     except ImportError:  # not on Windows, which has no such limit
         return 1_000_000
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(8, soft * 9 // 10 - 32) if soft != resource.RLIM_INFINITY else 1_000_000
+    return max(8, soft * 9 // 10 - 64) if soft != resource.RLIM_INFINITY else 1_000_000
 
 
 def in_words(error: OSError) -> str:
@@ -50,15 +77,149 @@ def policy_of(policy: DeliveryPolicy) -> Policy:
     """A destination's choices as its lane needs them."""
     retry = policy.retry
     return Policy(
-        on_refused=policy.on_refused,
-        on_rejected=policy.on_rejected,
-        on_unanswered=policy.on_unanswered,
+        on_refused=_rules(policy.on_refused, "hold"),
+        on_rejected=_rules(policy.on_rejected, "retry"),
+        on_unanswered=_action(policy.on_unanswered),
+        on_unreachable=_action(policy.on_unreachable),
+        on_unsendable=_action(policy.on_unsendable),
         first_s=retry.first,
         most_s=retry.most,
         jitter=retry.jitter,
         most_attempts=retry.limit_attempts or 0,
         most_age_s=retry.limit_s or 0.0,
     )
+
+
+def _action(text: ActionText) -> Action:
+    return Action(
+        cast(Refusal, text.kind),
+        most_attempts=text.limit_attempts or 0,
+        most_age_s=text.limit_s or 0.0,
+        then=cast(Refusal, text.then),
+        to=DestinationName(text.destination) if text.destination else None,
+    )
+
+
+def _rules(rules: RuleTexts, otherwise: Refusal) -> Rules:
+    """`otherwise`: what the key says where nothing is written."""
+    default = _action(rules.otherwise) if rules.otherwise is not None else Action(otherwise)
+    return Rules(default, {code: _action(text) for code, text in rules.by_code.items()})
+
+
+def timetable_of(hours: OpenHours | None, site_zone: str | None) -> Timetable | None:
+    """When a destination is open, in its own time zone, the site's, or UTC."""
+    return None if hours is None else Timetable(hours.hours, str(hours.zone or site_zone or "UTC"))
+
+
+def open_sinks(kinds: Kinds, loaded: LoadedChannel, name: str, destination: Destination, clock: Clock) -> list[Sink]:
+    """The sinks of a destination, one for each of its connections."""
+    kind = kinds.sinks[destination.sink]
+    try:
+        return [
+            kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+                destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock
+            )
+            for _ in range(destination.policy.lanes)
+        ]
+    except ConfigError:
+        raise
+    except Exception as error:
+        # Somebody's plug-in: told like any other mistake in a channel, with the place and never the text.
+        raise ConfigError(f"destination {name} cannot be set up: {describe(error)}") from error
+
+
+def in_doubt(policy: DeliveryPolicy, sinks: Sequence[Sink]) -> int:
+    """How many deliveries may have been sent and not recorded when the engine dies.
+
+    Nothing is sent while `window` ends are not recorded, and each connection has one call's worth on its way.
+    """
+    return policy.window - 1 + sum(sink.max_batch for sink in sinks)
+
+
+def order_of(loaded: LoadedChannel, policy: DeliveryPolicy) -> str:
+    """What makes the keys of a destination: the expression, and the tables that it looks into; '' for no keys."""
+    if policy.order_by is None:
+        return ""
+    tables = compile_value(str(policy.order_by), tables=loaded.tables).tables
+    return "; ".join([str(policy.order_by), *(f"{name} {blake2b(loaded.files[name]).hexdigest()}" for name in tables)])
+
+
+def lane_settings(
+    compiled: CompiledChannel, name: str, policy: DeliveryPolicy, site_zone: str | None, keyed_from: DeliveryId
+) -> LaneSettings:
+    """A destination of a channel, as its lane needs it. `keyed_from`: as the store said of its order."""
+    return LaneSettings(
+        compiled.name,
+        DestinationName(name),
+        policy_of(policy),
+        policy.window,
+        is_keyed=policy.order_by is not None,
+        keyed_from=keyed_from,
+        per_s=policy.rate or 0.0,
+        table=timetable_of(policy.open, site_zone),
+        redirected=redirecting(compiled),
+    )
+
+
+def guard(lane: Lane, clock: Clock) -> None:
+    """One circuit for all connections of a destination, and its hours before it."""
+    policy, table = lane.settings.policy, lane.settings.table
+
+    def backoff_s(failures: int) -> float:
+        return backoff(policy, failures, int.from_bytes(clock.random_bytes(2)) / 65536)
+
+    circuit = Circuit(backoff_s, patience=MOST_SILENCES if lane.settings.is_keyed else 1)
+    lane.guard(circuit if table is None else Hours(table, circuit, clock), circuit)
+
+
+def offering(channels: Mapping[ChannelName, RunningChannel]) -> Callable[[Sequence[Delivery]], None]:
+    """Gives deliveries that took over from others to their lanes."""
+
+    def offer(deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if (channel := channels.get(delivery.channel)) is not None:
+                channel.offer([delivery])
+
+    return offer
+
+
+def show_depths(depths: Sequence[LaneDepth], channels: Mapping[ChannelName, RunningChannel], meter: Meter) -> None:
+    """How much waits, to the metrics."""
+    for depth in depths:
+        channel = channels.get(depth.channel)
+        if channel is None:
+            continue
+        numbers = meter.lane(depth.channel, depth.destination)
+        numbers.depth(depth.queued, depth.held, depth.oldest_us)
+        lane = channel.lanes.get(depth.destination)
+        if lane is not None and lane.settings.is_keyed:
+            numbers.blocked_keys(depth.blocked)
+
+
+def show_hours(channels: Mapping[ChannelName, RunningChannel], meter: Meter, clock: Clock) -> None:
+    """Which destinations are open now, to the metrics."""
+    now = from_us(clock.now_us())
+    for channel in channels.values():
+        for name, lane in channel.lanes.items():
+            if lane.settings.table is not None:
+                meter.lane(channel.name, name).open(lane.settings.table.is_open(now))
+
+
+def redirecting(compiled: CompiledChannel) -> Redirecting:
+    """What a destination of this channel gets when it takes over from another."""
+
+    def redirected(delivery: Delivery, to: DestinationName) -> DraftDelivery:
+        try:
+            return compiled.for_another(delivery.body, delivery.destination, to)
+        except CannotRewrite as error:
+            raise CannotTakeOver(error.reason) from None
+
+    return redirected
+
+
+def worker_limits(workers: Workers, own: Isolate | None = None) -> WorkerLimits:
+    """What one message may take in a process of its channel's: as the site says, but for what the channel does."""
+    return WorkerLimits(workers.deadline, workers.timeout, workers.memory, workers.output).but(own)
 
 
 def back_to_the_sender(connect_back: ConnectBack) -> Destination:

@@ -27,6 +27,13 @@ def test_the_unit_runs_commands_that_there_are(unit):
     assert command in known
 
 
+def test_a_reload_of_the_unit_is_a_command_that_there_is(unit):
+    program, command, site = shlex.split(unit["Service"]["ExecReload"])
+    assert program.endswith("/segmill")
+    assert command in segmill.list_commands(click.Context(segmill))
+    assert site == shlex.split(unit["Service"]["ExecStart"])[-1]
+
+
 def test_a_broken_configuration_is_not_started_again_and_again(unit):
     from engine.cli.exits import CONFIGURATION
 

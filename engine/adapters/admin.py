@@ -9,18 +9,22 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.routing import Route
 
 from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
-from engine.adapters.control_socket import listen_privately
+from engine.adapters.control_socket import listen_privately, peer_name
+from engine.adapters.timed_http import TimedH11
 from engine.ports.control import Control
 
 log = logging.getLogger("segmill.admin")
 
-MAX_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 32
+ACCEPTS_A_TURN: Final = 32
+"""asyncio accepts as many at once, before any of them can be turned away."""
+HEAD_TIMEOUT_S: Final = 10.0
 STOP_DEADLINE_S: Final = 5.0
 
 
@@ -120,8 +124,14 @@ class AdminServer:
         self._servers.clear()
         path = self._socket_path
         # Only our own: another engine may have taken the name over since.
-        if path is not None and self._socket_inode and path.exists() and path.stat().st_ino == self._socket_inode:
-            path.unlink()
+        if path is not None and self._socket_inode:
+            try:
+                if path.stat().st_ino == self._socket_inode:
+                    path.unlink()
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # a disk that became read-only must not spoil the stop of all else
+                log.warning("%s stays behind: %s", path, error.strerror)
         self._socket_inode = 0
 
 
@@ -149,12 +159,26 @@ class _Server(uvicorn.Server):
             await self._leaving.wait()
 
 
+class _NamedPeer(TimedH11):
+    """HTTP over the control socket, where the client of a request is the user at the other end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family == getattr(socket, "AF_UNIX", None):
+            self.client = (peer_name(connection), 0)
+
+
 def _server(routes: list[Route]) -> _Server:
     """Uvicorn without logs of its own, sockets and signals being ours."""
+
+    def protocol(*args: Any, **kwargs: Any) -> _NamedPeer:
+        return _NamedPeer(HEAD_TIMEOUT_S, *args, most_connections=MAX_CONNECTIONS, **kwargs)
+
     return _Server(
         uvicorn.Config(
             application(routes),
-            http="h11",
+            http=protocol,  # type: ignore[arg-type]  # it makes a protocol, which is all that is asked of it
             ws="none",
             lifespan="off",
             log_config=None,
@@ -163,7 +187,8 @@ def _server(routes: list[Route]) -> _Server:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=MAX_CONNECTIONS + 1,
+            backlog=ACCEPTS_A_TURN,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=1,
         )

@@ -5,13 +5,14 @@ Everything runs in the admin thread; questions to the engine cross over to its l
 """
 
 import asyncio
+import base64
 import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
 from traceback import format_tb
-from typing import Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from starlette.applications import Starlette
@@ -21,18 +22,24 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine import __version__
-from engine.model.ids import DestinationName, MessageSeq
-from engine.ports.control import ActionReport, Control
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState
+from engine.ports.control import Action, ActionReport, By, Control, Order, OrderRefused
 from engine.ports.store import CommitUnknown, StoreError
 
 log = logging.getLogger("segmill.admin")
 
 SCHEMA: Final = 1
 MAX_BODY_BYTES: Final = 1 << 20
+MAX_ORDER_BYTES: Final = 64 << 20
+"""An order may hold an edited message."""
 MAX_SEQS: Final = 10_000
+MAX_MEMBERS: Final = 2_000_000
+UNKNOWN: Final = "somebody on this machine"
 READY_TIMEOUT_S: Final = 2.0
 STATUS_TIMEOUT_S: Final = 10.0
 ACTION_TIMEOUT_S: Final = 60.0
+RELOAD_TIMEOUT_S: Final = 60.0
 STALLED_AFTER_S: Final = 30.0
 """A disk may stall for seconds and the engine only waits (reliability.md D5): killing it would not help."""
 
@@ -129,7 +136,8 @@ def probe_routes(renderer: Renderer, control: Control, calls: EngineCalls) -> li
             is_ready, why_not = await calls.ask(control.ready(), READY_TIMEOUT_S)
         except EngineSilent:
             is_ready, why_not = False, f"the engine's loop did not answer within {READY_TIMEOUT_S:g} s"
-        return PlainTextResponse("ready\n" if is_ready else f"{why_not}\n", 200 if is_ready else 503)
+        told = f"ready; {why_not}" if is_ready and why_not else "ready" if is_ready else why_not
+        return PlainTextResponse(f"{told}\n", 200 if is_ready else 503)
 
     return [
         Route("/metrics", _guarded(metrics)),
@@ -142,7 +150,15 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class SeqsBody(_Body):
+class AskedBody(_Body):
+    """How an action is put on record: why, what was asked for in words, and the key of the run, if it has one."""
+
+    reason: str = Field(default="", max_length=500)
+    scope: str = Field(default="", max_length=4000)
+    key: str = Field(default="", max_length=64)
+
+
+class SeqsBody(AskedBody):
     """Which stored messages an action is about."""
 
     seqs: list[PositiveInt] = Field(min_length=1, max_length=MAX_SEQS)
@@ -160,11 +176,30 @@ class DiscardBody(SeqsBody):
     reason: str = Field(min_length=1, max_length=500)
 
 
-BodyT = TypeVar("BodyT", bound=SeqsBody)
+Span = PositiveInt | Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+"""A number, or the first and the last of some that follow one another."""
+
+
+class OrderBody(AskedBody):
+    """What was planned: `ports.control.Order`. `deliveries`: those that were in each state. `raw`: Base64."""
+
+    action: Action
+    deliveries: dict[DeliveryState, list[Span]] = Field(default={})
+    messages: list[Span] = Field(default=[])
+    lanes: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(default=[], max_length=10_000)
+    destinations: list[str] | None = Field(default=None, min_length=1, max_length=1000)
+    to: str | None = Field(default=None, min_length=1)
+    as_of: PositiveInt | Literal["received"] | None = None
+    raw: str = ""
+
+
+BodyT = TypeVar("BodyT", bound=AskedBody)
 
 
 def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
-    """GET /v1/status and /v1/retention (a POST to it confirms); POST /v1/release, resend, reprocess and discard."""
+    """GET /v1/status, /v1/plan, /v1/paused and /v1/retention (a POST to it confirms); POST /v1/reload, release,
+    resend, reprocess, discard and order.
+    """
 
     async def status(request: Request) -> Response:
         is_ready, why_not = await calls.ask(control.ready(), READY_TIMEOUT_S)
@@ -183,30 +218,54 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         found = await calls.ask(control.retention(confirm=request.method == "POST"), READY_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, **asdict(found)})
 
+    async def plan(request: Request) -> Response:
+        return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.plan(), RELOAD_TIMEOUT_S))})
+
+    async def reload(request: Request) -> Response:
+        return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.reload(), RELOAD_TIMEOUT_S))})
+
     async def release(request: Request) -> Response:
         body = await _read(request, SeqsBody)
-        return _report(await calls.ask(control.release(_seqs(body)), ACTION_TIMEOUT_S))
+        return _report(await calls.ask(control.release(_seqs(body), _by(request, body)), ACTION_TIMEOUT_S))
 
     async def resend(request: Request) -> Response:
         body = await _read(request, ResendBody)
         names = None if body.destinations is None else [DestinationName(name) for name in body.destinations]
-        return _report(await calls.ask(control.resend(_seqs(body), names), ACTION_TIMEOUT_S))
+        return _report(await calls.ask(control.resend(_seqs(body), names, _by(request, body)), ACTION_TIMEOUT_S))
 
     async def reprocess(request: Request) -> Response:
         body = await _read(request, SeqsBody)
-        return _report(await calls.ask(control.reprocess(_seqs(body)), ACTION_TIMEOUT_S))
+        return _report(await calls.ask(control.reprocess(_seqs(body), _by(request, body)), ACTION_TIMEOUT_S))
 
     async def discard(request: Request) -> Response:
         body = await _read(request, DiscardBody)
-        return _report(await calls.ask(control.discard(_seqs(body), body.reason), ACTION_TIMEOUT_S))
+        asked = control.discard(_seqs(body), body.reason, _by(request, body))
+        return _report(await calls.ask(asked, ACTION_TIMEOUT_S))
+
+    async def order(request: Request) -> Response:
+        body = await _read(request, OrderBody, MAX_ORDER_BYTES)
+        try:
+            return _report(await calls.ask(control.operate(_order(request, body)), ACTION_TIMEOUT_S))
+        except EngineSilent:
+            if not body.key or not calls.is_alive():
+                raise
+            return JSONResponse({"schema": SCHEMA, "running": True}, 202)
+
+    async def paused(request: Request) -> Response:
+        found = await calls.ask(control.paused(), READY_TIMEOUT_S)
+        return JSONResponse({"schema": SCHEMA, "paused": [asdict(pause) for pause in found]})
 
     return [
         Route("/v1/status", _guarded(status)),
         Route("/v1/retention", _guarded(retention), methods=["GET", "POST"]),
+        Route("/v1/plan", _guarded(plan)),
+        Route("/v1/reload", _guarded(reload), methods=["POST"]),
         Route("/v1/release", _guarded(release), methods=["POST"]),
         Route("/v1/resend", _guarded(resend), methods=["POST"]),
         Route("/v1/reprocess", _guarded(reprocess), methods=["POST"]),
         Route("/v1/discard", _guarded(discard), methods=["POST"]),
+        Route("/v1/order", _guarded(order), methods=["POST"]),
+        Route("/v1/paused", _guarded(paused)),
     ]
 
 
@@ -220,6 +279,40 @@ def application(routes: Sequence[Route]) -> Starlette:
     return Starlette(routes=list(routes), exception_handlers={HTTPException: as_json})
 
 
+def _by(request: Request, body: AskedBody) -> By:
+    """Who asks: the process at the other end of the socket, as the system knows it, whatever it says of itself."""
+    return By(request.client.host if request.client is not None else UNKNOWN, body.reason, body.scope, body.key)
+
+
+def _order(request: Request, body: OrderBody) -> Order:
+    """The order. Raises HTTPException 400 for Base64 that is none, and 413 for more members than anybody plans."""
+    try:
+        raw = base64.b64decode(body.raw, validate=True)
+    except ValueError:
+        raise HTTPException(400, "raw: it is not Base64") from None
+    return Order(
+        body.action,
+        _by(request, body),
+        [(DeliveryId(id_), state) for state, spans in body.deliveries.items() for id_ in _numbers(spans)],
+        [MessageSeq(seq) for seq in _numbers(body.messages)],
+        [(ChannelName(channel), DestinationName(destination)) for channel, destination in body.lanes],
+        None if body.destinations is None else [DestinationName(name) for name in body.destinations],
+        None if body.to is None else DestinationName(body.to),
+        body.as_of if body.as_of is None or body.as_of == "received" else VersionId(body.as_of),
+        raw,
+    )
+
+
+def _numbers(spans: Sequence[int | list[int]]) -> list[int]:
+    found: list[int] = []
+    for span in spans:
+        first, last = span if isinstance(span, list) else (span, span)
+        if last < first or len(found) + last - first >= MAX_MEMBERS:
+            raise HTTPException(413 if last >= first else 400, f"at most {MAX_MEMBERS} members, spans upwards")
+        found.extend(range(first, last + 1))
+    return found
+
+
 def _seqs(body: SeqsBody) -> list[MessageSeq]:
     return [MessageSeq(seq) for seq in body.seqs]
 
@@ -231,19 +324,21 @@ def _report(report: ActionReport) -> Response:
             "messages": report.messages,
             "deliveries": report.deliveries,
             "left": [{"seq": seq, "reason": reason} for seq, reason in report.left],
+            "more_left": report.more_left,
+            "made": list(report.made),
         }
     )
 
 
-async def _read(request: Request, model: type[BodyT]) -> BodyT:
+async def _read(request: Request, model: type[BodyT], most_bytes: int = MAX_BODY_BYTES) -> BodyT:
     """The request's JSON as `model`. Raises HTTPException 413, 415 or 400; what was sent is not repeated."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "the body must be application/json")
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
-        if len(received) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body has more than {MAX_BODY_BYTES} bytes", {"connection": "close"})
+        if len(received) > most_bytes:
+            raise HTTPException(413, f"the body has more than {most_bytes} bytes", {"connection": "close"})
     try:
         return model.model_validate(json.loads(received))
     except ValidationError as exc:
@@ -271,6 +366,8 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             raise
         except EngineSilent as exc:
             return _error(503, str(exc))
+        except OrderRefused as exc:
+            return _error(409 if exc.is_temporary else 422, exc.sentence)
         except CommitUnknown as exc:
             return _error(500, str(exc))
         except StoreError as exc:

@@ -61,5 +61,5 @@ class ControlClient:
         if not isinstance(answer, dict):
             raise AskFailed("the engine's answer is not understood", is_temporary=False)
         if response.status >= 400:
-            raise AskFailed(str(answer.get("error", response.reason)), is_temporary=response.status == 503)
+            raise AskFailed(str(answer.get("error", response.reason)), is_temporary=response.status in (409, 503))
         return answer

@@ -5,8 +5,10 @@ data folder as that user could read the store anyway, so no password stands betw
 """
 
 import os
+import pwd
 import socket
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +56,22 @@ def connect(path: Path, timeout_s: float) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def peer_name(connection: socket.socket) -> str:
+    """Who is at the other end, as the system knows: `alice (uid 1000)`. Only its user and root can connect.
+
+    Where the system does not say (SO_PEERCRED is Linux's), it is the user that this process runs as.
+    """
+    if hasattr(socket, "SO_PEERCRED"):
+        _, uid, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    else:
+        uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a user of a container that the system's files do not name
+        name = "nobody known"
+    return f"{name} (uid {uid})"
 
 
 def is_answered(path: Path) -> bool:

@@ -162,7 +162,17 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
         "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
         labels=["channel", "evidence"],
     )
+    workers = CounterMetricFamily(
+        "segmill_worker_events",
+        "What happened to the process of a channel that has one: started, not-started, late (the engine ended it), "
+        "ended (by itself).",
+        labels=["channel", "event"],
+    )
+    paused = GaugeMetricFamily(
+        "segmill_intake_paused", "1 while a person has paused the channel's intake.", labels=by_channel
+    )
     for name, numbers in channels.items():
+        paused.add_metric((name,), int(numbers.is_intake_paused))
         received.add_metric((name,), numbers.total)
         size.add_metric((name,), numbers.size_bytes)
         last.add_metric((name,), numbers.last_received_s)
@@ -181,7 +191,24 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
             drifts.add_metric((name, sender, place), count)
         for evidence, count in numbers.charsets.values.items():
             charsets.add_metric((name, evidence), count)
-    yield from (received, size, last, outcomes, ack_codes, ack_seconds, steps, findings, breaches, drifts, charsets)
+        if any(numbers.workers.values.values()):
+            for event, count in numbers.workers.values.items():
+                workers.add_metric((name, event), count)
+    yield from (
+        received,
+        size,
+        last,
+        outcomes,
+        ack_codes,
+        ack_seconds,
+        steps,
+        findings,
+        breaches,
+        drifts,
+        charsets,
+        paused,
+        workers,
+    )
 
 
 def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:
@@ -199,9 +226,24 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         labels=by_lane,
     )
     connected = GaugeMetricFamily(
-        "segmill_destination_connected", "1 while the destination is connected.", labels=by_lane
+        "segmill_destination_connected", "0 while the destination is down, and 1 otherwise.", labels=by_lane
+    )
+    is_open = GaugeMetricFamily(
+        "segmill_destination_open", "0 outside of the destination's hours, and 1 otherwise.", labels=by_lane
+    )
+    redirects = CounterMetricFamily(
+        "segmill_redirected_deliveries",
+        "Deliveries that the destination's policy gave to another destination.",
+        labels=by_lane,
+    )
+    paused = GaugeMetricFamily("segmill_queue_paused", "1 while a person has paused the destination.", labels=by_lane)
+    blocked = GaugeMetricFamily(
+        "segmill_blocked_keys",
+        "Keys of order_by that are held up by a delivery that waits for its next attempt.",
+        labels=by_lane,
     )
     for key, numbers in lanes.items():
+        paused.add_metric(key, int(numbers.is_paused))
         for outcome, count in numbers.outcomes.values.items():
             outcomes.add_metric((*key, outcome), count)
         _add(seconds, key, numbers.seconds)
@@ -211,7 +253,10 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         oldest_us = numbers.oldest_us
         oldest.add_metric(key, max(0.0, now_s - oldest_us / 1e6) if oldest_us else 0.0)
         connected.add_metric(key, int(numbers.is_connected))
-    yield from (outcomes, seconds, depth, oldest, connected)
+        is_open.add_metric(key, int(numbers.is_open))
+        redirects.add_metric(key, numbers.redirects)
+        blocked.add_metric(key, numbers.blocked)
+    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, paused, blocked)
 
 
 def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:

@@ -26,6 +26,9 @@ CONNECTION_EVENTS: Final = (
     "accepted",
     "refused_address",
     "refused_limit",
+    "refused_tls",
+    "no_descriptor",
+    "vanished",
     "idle",
     "midframe",
     "unread",
@@ -56,6 +59,7 @@ MODES: Final = {"error": "reject", "warning": "warn", "information": "observe"}
 MAX_RULES: Final = 1000
 """How many rules of one channel's profile and standard get a series of their own."""
 CHARSET_EVIDENCE: Final = ("declared", "broken", "utf-8", "windows-1252", "fallback")
+WORKER_EVENTS: Final = ("started", "not-started", "late", "ended")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
@@ -116,11 +120,13 @@ class ChannelNumbers:
         "charsets",
         "drifts",
         "findings",
+        "is_intake_paused",
         "last_received_s",
         "outcomes",
         "size_bytes",
         "steps",
         "total",
+        "workers",
     )
 
     def __init__(self) -> None:
@@ -135,6 +141,8 @@ class ChannelNumbers:
         self.breaches: dict[tuple[str, str], int] = {}
         self.drifts: dict[tuple[str, str], int] = {}
         self.charsets = Counts(CHARSET_EVIDENCE)
+        self.workers = Counts(WORKER_EVENTS)
+        self.is_intake_paused = False
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1
@@ -174,11 +182,28 @@ class ChannelNumbers:
     def charset(self, evidence: str) -> None:
         self.charsets.add(evidence)
 
+    def worker(self, event: str) -> None:
+        self.workers.add(event)
+
+    def intake_paused(self, paused: bool) -> None:
+        self.is_intake_paused = paused
+
 
 class LaneNumbers:
     """The counters of one destination: `ports.meter.LaneMeter`."""
 
-    __slots__ = ("held", "is_connected", "oldest_us", "outcomes", "queued", "seconds")
+    __slots__ = (
+        "blocked",
+        "held",
+        "is_connected",
+        "is_open",
+        "is_paused",
+        "oldest_us",
+        "outcomes",
+        "queued",
+        "redirects",
+        "seconds",
+    )
 
     def __init__(self) -> None:
         self.outcomes = Counts(ATTEMPT_OUTCOMES)
@@ -186,7 +211,11 @@ class LaneNumbers:
         self.queued = 0
         self.held = 0
         self.oldest_us = 0
-        self.is_connected = False
+        self.blocked = 0
+        self.is_connected = True
+        self.is_open = True
+        self.is_paused = False
+        self.redirects = 0
 
     def attempt(self, outcome: str, seconds: float) -> None:
         self.outcomes.add(outcome)
@@ -199,6 +228,18 @@ class LaneNumbers:
 
     def connected(self, up: bool) -> None:
         self.is_connected = up
+
+    def open(self, is_open: bool) -> None:
+        self.is_open = is_open
+
+    def redirected(self) -> None:
+        self.redirects += 1
+
+    def paused(self, paused: bool) -> None:
+        self.is_paused = paused
+
+    def blocked_keys(self, count: int) -> None:
+        self.blocked = count
 
 
 class ListenerNumbers:

@@ -18,6 +18,7 @@ from typing import cast
 
 from engine.hl7.ack import Ack, read_ack
 from engine.mllp.exchange import Accepted, Answered, Broken, Committed, Event, Exchange, Foreign, Late
+from engine.ports.gone import bound_unheard, is_tcp, keep_alive
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,7 +30,6 @@ End = Answered[Ack] | Foreign[Ack] | Broken
 
 _READ_BUFFER_BYTES = 16 * 1024
 _SLICE_BYTES = 64 * 1024
-KEEPALIVE_S = 3
 
 
 class ConnectFailed(Exception):
@@ -191,8 +191,11 @@ class MllpConnection(asyncio.BufferedProtocol):
         # pause_writing then means "not all of it is on its way", resume_writing "now it is".
         self._transport.set_write_buffer_limits(high=1, low=0)
         plain = transport.get_extra_info("socket")
-        if plain is not None and plain.family in (socket.AF_INET, socket.AF_INET6):
-            _tune(plain, self._target.write_timeout_s)
+        if plain is not None and is_tcp(plain):
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(plain)
+            # What the receiver has not taken by then, it does not take: a vanished one and one that hangs (S8, S11).
+            bound_unheard(plain, self._target.write_timeout_s)
         if plain is not None and hasattr(select, "poll"):  # Windows has none
             self._poll = select.poll()
             self._poll.register(plain.fileno(), select.POLLIN)
@@ -356,18 +359,3 @@ def explain(error: Exception, target: Target, *, while_connecting: bool = False)
     if isinstance(error, OSError) and error.strerror:
         return f"no connection to {target}: {error.strerror}"
     return f"no connection to {target}: {type(error).__name__}"
-
-
-def _tune(plain: socket.socket, write_timeout_s: float) -> None:
-    """Small messages at once; a receiver that vanished is noticed within 15 s, idle or not (S11)."""
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_S),
-        ("TCP_KEEPINTVL", KEEPALIVE_S),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", int(write_timeout_s * 1000)),
-    ):
-        option = getattr(socket, name, None)  # not every system has all of them
-        if option is not None:
-            plain.setsockopt(socket.IPPROTO_TCP, option, value)

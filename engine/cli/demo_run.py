@@ -26,7 +26,7 @@ from engine.cli.output import columns, duration, emit, printable, say, styled
 from engine.cli.sites import SITE_FILE
 from engine.cli.stores import open_queries
 from engine.config.entries import Destination
-from engine.config.site import load_site
+from engine.config.site import LoadedSite, load_site
 from engine.model.finding import load_findings
 from engine.pipeline.registry import load_kinds
 from engine.testing.peers import ReceivingPeer
@@ -143,12 +143,16 @@ class _Demo:
             "SEGMILL_EPR_HOST": "127.0.0.1",
             "SEGMILL_ARCHIVE": ARCHIVE,
         }
-        site = load_site(self._folder, load_kinds(), {**os.environ, **own})
+
+        def read() -> LoadedSite:
+            return load_site(self._folder, load_kinds(), {**os.environ, **own})
+
+        site = read()
         if not site.is_valid:
             show([finding for finding in site.findings if finding.is_error], self._folder)
             raise Failure(CONFIGURATION, f"the site in {self._shown} has errors", "Mend them, or remove the folder.")
         self._destinations = {channel.name: channel.file.destinations for channel in site.channels}
-        return Engine(site)
+        return Engine(site, reread=read)
 
     async def _feed(self, engine: Engine) -> dict[str, SendReport]:
         """Every channel's messages at once, each over a connection of its own, in order."""
@@ -275,7 +279,7 @@ class _Demo:
         if held and held["code"] == "E214":
             table = self._shown / "channels" / "results" / "tables" / "codes.csv"
             click.echo(f"{'release':<9} add the row {UNKNOWN_CODE},N0099-9,Ferritin to {table},")
-            click.echo(f"{'':<9} stop the demo and start it again, as tables are read at the start; then")
+            click.echo(f"{'':<9} segmill reload {self._shown}")
             click.echo(f"{'':<9} segmill release {held['seq']} --site {self._shown}")
 
     def _stopped_short(self) -> list[dict[str, Any]]:

@@ -21,8 +21,27 @@ class RunningEngine:
     def status(self) -> dict[str, Any]:
         return self._ask(None, "/v1/status")
 
+    def plan(self) -> dict[str, Any]:
+        return self._ask(None, "/v1/plan")
+
+    def reload(self) -> dict[str, Any]:
+        return self._ask({}, "/v1/reload")
+
     def retention(self, *, confirm: bool) -> dict[str, Any]:
         return self._ask({} if confirm else None, "/v1/retention")
+
+    def order(self, action: str, **order: Any) -> "Done":
+        """Have something done, as it was planned; asks again, with its key, while it is under way."""
+        while True:
+            answer = self._ask({"action": action, **order}, "/v1/order")
+            if not answer.get("running"):
+                done = Done()
+                done.add(answer)
+                return done
+
+    def paused(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask(None, "/v1/paused")["paused"]
+        return found
 
     def act(self, action: str, seqs: Sequence[int], **more: Any) -> "Done":
         """Do `action` (release, resend, reprocess, discard) to `seqs`, in order, a batch at a time."""
@@ -55,8 +74,12 @@ class Done:
         self.messages = 0
         self.deliveries = 0
         self.left: list[tuple[int, str]] = []
+        self.more_left = 0
+        self.made: list[int] = []
 
     def add(self, answer: dict[str, Any]) -> None:
         self.messages += answer["messages"]
         self.deliveries += answer["deliveries"]
         self.left += [(row["seq"], row["reason"]) for row in answer["left"]]
+        self.more_left += answer["more_left"]
+        self.made += answer["made"]

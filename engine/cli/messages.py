@@ -1,6 +1,7 @@
 """`segmill messages`: what came in, what became of it, and what one message holds."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,21 +12,23 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from engine.cli.command import json_option, misuse, subcommand
+from engine.cli.exits import FINDINGS
 from engine.cli.output import columns, count, emit, local_time, printable, say, styled, utc_time
+from engine.cli.reading import note_reading
 from engine.cli.selection import make_search, matching, parse_seqs, search_options, utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
 from engine.model.finding import load_findings
 from engine.model.states import MESSAGE_STATES
 
 if TYPE_CHECKING:
-    from engine.ports.store import StoredDelivery, StoredMessage, StoreQueries
+    from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage, StoreQueries
 
 _SEGMENT_START: Final = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9\s]|$)")
 _SHOWN: Final = frozenset((2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16, 17, 18))
 """Fields of MSH that hold nothing of a patient: not MSH-8 (security), and none that a site may have added."""
 
 HEADERS: Final = ("seq", "received", "channel", "type", "control id", "sender", "state", "ack", "deliveries")
-COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued": "cyan"}
+COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued": "cyan", "redirected": "magenta"}
 
 
 @subcommand(
@@ -39,6 +42,7 @@ COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued"
 @search_options
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, the newest.")
 @click.option("--show-values", is_flag=True, help="Show what stands in the fields: patient data. Masked otherwise.")
+@click.option("--raw", is_flag=True, help="Write the bytes of one message as they came, and nothing else.")
 @click.option("--summary", is_flag=True, help="Only how many there are in each channel, and what waits where.")
 @site_option
 @data_option
@@ -47,6 +51,7 @@ def command(
     seq: str | None,
     limit: int,
     show_values: bool,
+    raw: bool,
     summary: bool,
     site: Path | None,
     data: Path | None,
@@ -56,12 +61,16 @@ def command(
     """Search the stored messages, or show one.
 
     Newest first. With the number of a message (the first column), shows that one with its deliveries. Reads the
-    store beside the engine, whether it runs or not.
+    store beside the engine, whether it runs or not. While it runs, --show-values and --raw are put on record (segmill
+    audit).
     """
     from engine.cli.stores import open_queries
 
     wanted = make_search(**search, now=utc_now())
-    with open_queries(whereabouts(site, data).store) as queries:
+    place = whereabouts(site, data)
+    if raw and (seq is None or as_json):
+        raise misuse("--raw writes the bytes of one message: segmill messages SEQ --raw")
+    with open_queries(place.store) as queries:
         if summary:
             if seq is not None or not wanted.is_empty:
                 raise misuse("--summary is about everything that is stored")
@@ -69,7 +78,12 @@ def command(
         if seq is not None:
             if not wanted.is_empty:
                 raise misuse("give the number of one message, or a search, not both")
-            return _show_one(queries, seq, show_values=show_values, as_json=as_json)
+            message = _one(queries, seq)
+            if show_values or raw:
+                note_reading(place, [message.seq], "messages --raw" if raw else "messages --show-values")
+            if raw:
+                return _write_raw(message)
+            return _show_one(queries, message, show_values=show_values, as_json=as_json)
         rows = []
         for message in islice(matching(queries, wanted), limit):
             deliveries = queries.deliveries(message.seq)
@@ -173,24 +187,50 @@ def _as_json(message: "StoredMessage", deliveries: Any) -> dict[str, Any]:
     }
 
 
-def _show_one(queries: "StoreQueries", seq: str, *, show_values: bool, as_json: bool) -> int:
+def _one(queries: "StoreQueries", seq: str) -> "StoredMessage":
     (number,) = numbers if len(numbers := parse_seqs([seq])) == 1 else (None,)
     message = None if number is None else queries.message(number)
     if message is None:
         raise misuse(f"there is no message {seq}")
+    return message
+
+
+def _write_raw(message: "StoredMessage") -> int:
+    if message.raw is None:
+        say(f"The bytes of message {message.seq} are no longer kept.")
+        return FINDINGS
+    sys.stdout.flush()
+    sys.stdout.buffer.write(message.raw)
+    return 0
+
+
+def _show_one(queries: "StoreQueries", message: "StoredMessage", *, show_values: bool, as_json: bool) -> int:
     deliveries = queries.deliveries(message.seq, bodies=True)
+    attempts = queries.attempts(message.seq)
+    links = queries.links(message.seq)
     if as_json:
-        record = _as_json(message, deliveries)
+        record = _as_json(message, deliveries) | {"origin": links.origin, "edited": list(links.edited)}
+        for row, delivery in zip(record["deliveries"], deliveries, strict=True):
+            row["took_over_from"] = delivery.origin
+            row["earlier_attempts"] = [
+                _attempt(a, show_values=show_values) for a in attempts if a.delivery_id == delivery.id
+            ]
         if show_values:
             record["raw"] = _decoded(message.raw)
             record["ack"] = _decoded(message.ack)
             for row, delivery in zip(record["deliveries"], deliveries, strict=True):
                 row["body"] = _decoded(delivery.body if delivery.body is not None else message.raw)
                 row["answer"] = _decoded(delivery.answer)
+                row["key"] = delivery.key if delivery.key is None else printable(delivery.key)
         emit(record)
         return 0
     _print_head(message)
+    if links.origin is not None:
+        click.echo(f"edited from message {links.origin}, and not received from a sender")
+    if links.edited:
+        click.echo(f"edited and sent as message {', '.join(map(str, links.edited))}")
     _print_deliveries(message, deliveries, show_values=show_values)
+    _print_attempts(deliveries, attempts, show_values=show_values)
     _print_body("message as received", message.raw, show_values=show_values)
     if message.ack:
         # Our own answers hold no field values (model.finding), so there is nothing to mask in them.
@@ -208,7 +248,7 @@ def _print_head(message: "StoredMessage") -> None:
     click.echo(
         f"received {local_time(message.received_at_us)} by channel {message.channel} "
         f"from {printable(message.sender) or '(no name)'} at {printable(message.peer)}, "
-        f"answered {message.ack_code or 'with nothing'}"
+        f"answered {message.ack_code or 'with nothing'}, version {message.version}"
     )
     for finding in load_findings(message.findings):
         place = " ".join(part for part in (finding.step and f"step {finding.step},", finding.location) if part)
@@ -232,8 +272,44 @@ def _print_deliveries(message: "StoredMessage", deliveries: Any, *, show_values:
     ]
     click.echo(columns(("destination", "state", "attempts", "done", "code", "note"), rows, right=("attempts",)))
     for d in deliveries:
+        if show_values and d.key is not None:
+            click.echo(f"order of the delivery to {d.destination}: {printable(d.key) or '(empty)'}")
         if show_values and d.body is not None and d.body != message.raw:
             _print_body(f"delivery to {d.destination}", d.body, show_values=True)
+
+
+def _attempt(attempt: "StoredAttempt", *, show_values: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "number": attempt.number,
+        "at": utc_time(attempt.at_us),
+        "code": attempt.code,
+        "note": attempt.note,
+    }
+    return row | {"answer": _decoded(attempt.answer)} if show_values else row
+
+
+def _print_attempts(
+    deliveries: "Sequence[StoredDelivery]", attempts: "Sequence[StoredAttempt]", *, show_values: bool
+) -> None:
+    """Attempts that did not end their delivery, as far as they are kept; with values, what the receiver answered."""
+    if attempts:
+        click.echo(styled("\nearlier attempts", bold=True))
+        names = {delivery.id: delivery.destination for delivery in deliveries}
+        rows = [
+            (printable(names[a.delivery_id]), str(a.number), local_time(a.at_us), printable(a.code), printable(a.note))
+            for a in attempts
+        ]
+        click.echo(columns(("destination", "number", "at", "code", "note"), rows, right=("number",)))
+    if not show_values:
+        return
+    for delivery in deliveries:
+        for attempt in attempts:
+            if attempt.delivery_id == delivery.id and attempt.answer:
+                _print_body(
+                    f"answer of {delivery.destination} to attempt {attempt.number}", attempt.answer, show_values=True
+                )
+        if delivery.answer:
+            _print_body(f"answer of {delivery.destination}", delivery.answer, show_values=True)
 
 
 def _print_body(title: str, raw: bytes | None, *, show_values: bool) -> None:

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.actions import Plan, report
+from engine.cli.actions import Plan
 from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.output import count
+from engine.cli.queueing import (
+    confirm,
+    destination_option,
+    new_key,
+    order_options,
+    report,
+    scope_words,
+    spans,
+    unchanged,
+)
 from engine.cli.selection import Search, chosen, make_search, matching, parse_seqs, search_options, utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
 from engine.model.ids import ChannelName
@@ -28,8 +38,8 @@ if TYPE_CHECKING:
 @search_options
 @click.option("--all", "everything", is_flag=True, help="Everything that is held and that the search finds.")
 @click.option("--discard", metavar="REASON", help="Give it up instead; the reason is kept with it.")
-@click.option("--plan", is_flag=True, help="Only show what would be done.")
-@click.option("--yes", is_flag=True, help="Do not ask, with --all or --discard.")
+@destination_option
+@order_options
 @site_option
 @data_option
 @json_option("the plan or the outcome")
@@ -37,6 +47,9 @@ def command(
     seqs: tuple[str, ...],
     everything: bool,
     discard: str | None,
+    destination: str | None,
+    reason: str,
+    key: str | None,
     plan: bool,
     yes: bool,
     site: Path | None,
@@ -46,8 +59,8 @@ def command(
 ) -> int:
     """Let held messages and deliveries go on.
 
-    A held message goes through its channel as the engine read it when it started: correct the channel or its table,
-    start the engine again, then release. A held or failed delivery is queued again, and a destination that stands
+    A held message goes through its channel as the engine has read it: correct the channel or its table, segmill
+    reload, then release. A held or failed delivery is queued again, and a destination that stands
     still tries again. Name messages by number (20-25 is a range), or say --all, with a search or without.
     """
     from engine.cli.engine_access import RunningEngine
@@ -57,26 +70,45 @@ def command(
     numbers = parse_seqs(seqs)
     if bool(numbers) == everything or (numbers and not wanted.is_empty):
         raise misuse("name messages by number, or say --all (with --where, --channel, --since ... if you like)")
+    if discard is not None and destination is not None:
+        raise misuse("to give up what waits for one destination: segmill queue skip --destination NAME")
     place = whereabouts(site, data)
     engine = RunningEngine(place.data)
     status = engine.status()
+    scope = scope_words((*seqs, "--all") if everything else seqs, destination, (), search)
+
     with open_queries(place.store) as queries:
-        if everything:
+        if destination is not None:
+            from engine.cli.queueing import Wanted, carry_out
+
+            meant = Wanted(tuple(numbers), wanted, destination)
+            options = {"reason": reason, "key": key, "plan": plan, "yes": yes}
+            return carry_out(
+                engine, queries, meant, "release", verb="Release", done="released", scope=scope, options=options,
+                as_json=as_json, asks=everything,
+            )  # fmt: skip
+
+        def select() -> list["StoredMessage"]:
+            if not everything:
+                return chosen(queries, numbers, wanted, None)
             found = chosen(queries, (), replace(wanted, states=wanted.states or ("held",)), None)
-            if not wanted.states:
-                found = _with_stopped(queries, found, wanted, status["channels"])
-        else:
-            found = chosen(queries, numbers, wanted, None)
+            return found if wanted.states else _with_stopped(queries, found, wanted, status["channels"])
+
+        found = select()
         planned = _plan(queries, found, discard)
-    if plan or not found:
-        planned.show(as_json=as_json)
-        return 0
-    if everything or discard is not None:
-        planned.confirm(yes=yes, as_json=as_json)
-    found_seqs = [message.seq for message in found]
-    if discard is not None:
-        return report(engine.act("discard", found_seqs, reason=discard), "given up", as_json=as_json)
-    return report(engine.act("release", found_seqs), "released", as_json=as_json)
+        if plan or not found:
+            planned.show(as_json=as_json)
+            return 0
+        if (everything or discard is not None) and not yes:
+            if not as_json:
+                planned.show(as_json=False)
+            confirm(planned.question, yes=False)
+            unchanged([(m.seq, m.state) for m in found], [(m.seq, m.state) for m in select()])
+    run = new_key(key)
+    action = "release" if discard is None else "discard"
+    members = spans([message.seq for message in found])
+    done = engine.order(action, messages=members, key=run, reason=discard or reason, scope=scope)
+    return report(done, "released" if discard is None else "given up", run, as_json=as_json)
 
 
 def _with_stopped(
@@ -106,6 +138,7 @@ def _plan(queries: "StoreQueries", messages: Sequence["StoredMessage"], discard:
         f"{verb} {count(len(messages), 'message')}?",
         "what",
         len(messages),
+        first=[message.seq for message in messages[:5]],
     )
     for message in messages:
         if message.state == "held":

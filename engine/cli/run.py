@@ -23,12 +23,14 @@ from engine.cli.sites import find_site, require_site, site_argument
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep the store and the control socket in this folder instead.",
 )
+@click.option("--watch", is_flag=True, help="Reload after each change of the site's files, for whoever writes them.")
 @click.option("--json", "as_json", is_flag=True, help="Log lines as JSON, on standard error as always.")
-def command(site: Path | None, data: Path | None, as_json: bool) -> int:
+def command(site: Path | None, data: Path | None, watch: bool, as_json: bool) -> int:
     """Run the engine.
 
     Checks the site, opens its ports and runs until SIGTERM or Ctrl-C; then answers and stores what is in hand, and
-    ends with 0. Logs start, stop and what changes to standard error, nothing for a message that goes well.
+    ends with 0; a second signal ends it at once. SIGHUP reloads the files, as `segmill reload` does. Logs start, stop
+    and what changes to standard error, nothing for a message that goes well.
     """
     folder = find_site(site)
     require_site(folder)
@@ -38,7 +40,7 @@ def command(site: Path | None, data: Path | None, as_json: bool) -> int:
         handler = logging.StreamHandler()
         handler.setFormatter(JsonLines())
         logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return _run_loop()(run_site(folder, data=data))
+    return _run_loop()(run_site(folder, data=data, watch=watch))
 
 
 def _run_loop() -> Callable[[Coroutine[Any, Any, int]], int]:

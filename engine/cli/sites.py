@@ -96,10 +96,10 @@ class Whereabouts:
     store: Path
 
 
-def whereabouts(site: Path | None, data: Path | None) -> Whereabouts:
+def whereabouts(site: Path | None, data: Path | None, *, needs_store: bool = True) -> Whereabouts:
     """Where the engine of a site keeps its store and control socket; errors in channel files do not matter here.
 
-    `data` names the folder in so many words, as `segmill run --data` does.
+    `data` names the folder in so many words, as `segmill run --data` does. Not `needs_store`: one in memory will do.
     """
     if data is not None:
         return Whereabouts(data, data / STORE_FILE)
@@ -111,6 +111,6 @@ def whereabouts(site: Path | None, data: Path | None) -> Whereabouts:
             f"{folder / SITE_FILE} has errors, so its data folder is not known",
             f"See them: segmill check {folder}. Or name the folder: --data DIR",
         )
-    if settings.store_kind == "memory":
+    if settings.store_kind == "memory" and needs_store:
         raise Failure(MISUSE, f"{folder / SITE_FILE} keeps messages in memory only: nothing is stored to look at")
     return Whereabouts(folder / settings.data, folder / settings.store_path)

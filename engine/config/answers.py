@@ -77,10 +77,15 @@ class ConnectBack:
             raise BadValue("must say where to connect", "such as {host: his.local, port: 2580}", code="E104")
         if "mllp" not in reading.kinds.sinks:
             raise BadValue("needs the mllp destination, which is not installed", code="E103")
-        own, around = part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later, "accept_ack"})
+        own, around = part(value, {*DeliveryPolicy.known_keys(), "accept_ack"})
         policy_part, common_part = part(around, {"accept_ack"})
         policy = validate(policy_part, DeliveryPolicy, reading)
         common = validate(common_part, ConnectBackCommon, reading)
+        for name in ("order_by", "lanes", "priority"):
+            if (key := around.key(name)) is not None:
+                place = key.position() or value.node.position
+                reading.findings.append(at(place, "E101", f"unknown key '{name}'", "answers go in one order"))
+                return None
         if "answer" in own:
             key = own.key("answer")
             place = (key.position() if key is not None else None) or value.node.position

@@ -11,6 +11,7 @@ from engine.config.base import ConfigModel, did_you_mean
 from engine.config.entries import NAME_PATTERN, Destination, StepEntry, check_name
 from engine.config.finding import BadValue
 from engine.config.fragments import Fragments
+from engine.config.isolate import IsolateField
 from engine.config.listen import Listen
 from engine.config.node import SourceText
 from engine.config.retention import Retention
@@ -227,6 +228,9 @@ class ChannelFile(ConfigModel):
     retention: Retention | None = Field(
         default=None, description="How long this channel's messages are kept, in place of what the site says"
     )
+    isolate: IsolateField = Field(
+        default=None, description="A process of its own for the steps, which python steps have in any case"
+    )
     steps: tuple[StepEntry, ...] = Field(default=(), description="What happens to a message, in order")
     routes: tuple[Route, ...] = Field(default=(), description="Where a message goes; it may take several")
     destinations: dict[Annotated[str, AfterValidator(_named)], Destination] = Field(
@@ -237,7 +241,7 @@ class ChannelFile(ConfigModel):
     later: ClassVar[Mapping[str, str]] = {
         "worklist": "this version has no worklist",
         "keys": "messages are found by control id in this version",
-        "order_by": "every destination is one lane, in order of receipt",
+        "order_by": "order is kept for each destination: write it there",
     }
 
     def accepts_type(self, message_code: str, trigger_event: str) -> bool:

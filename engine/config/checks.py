@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.config.actions import ActionText
 from engine.config.answers import AckWhen
 from engine.config.base import ConfigModel, did_you_mean, nearest
 from engine.config.channel import ChannelFile
@@ -21,6 +22,7 @@ from engine.config.table import Table
 from engine.config.types import (
     ConditionText,
     DestinationText,
+    ExpressionText,
     FileText,
     FunctionText,
     PathText,
@@ -65,7 +67,7 @@ def check_texts(texts: Texts, tables: Mapping[str, Table], files: ChannelFiles, 
     """What is wrong with expressions, paths, and the files and functions that are named."""
     findings: list[ConfigFinding] = []
     for text, focus in texts:
-        if isinstance(text, ConditionText | ValueText | PathText):
+        if isinstance(text, ConditionText | ExpressionText | ValueText | PathText):
             findings += _compiled(text, focus, tables)
         elif isinstance(text, FunctionText):
             findings += _function(text, files, shown)
@@ -78,6 +80,7 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
     """Routes and destinations beside each other. `data` is the whole channel file."""
     destinations = data.value("destinations")
     named = [text for text, _ in texts if isinstance(text, DestinationText)]
+    taking_over = {text.destination for text, _ in texts if isinstance(text, ActionText)}
     if not isinstance(destinations, SourceDict):
         if destinations is not None or nearest("destinations", data):
             return []  # the finding is that there are none, or that the key is misspelt
@@ -101,7 +104,7 @@ def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
     return findings + [
         at(_place(name), "W141", f"no route goes to '{name.shown}'", "add a route, or remove the destination")
         for name in destinations
-        if name not in named and name not in meant and name not in misnamed
+        if name not in named and name not in taking_over and name not in meant and name not in misnamed
     ]
 
 
@@ -119,12 +122,14 @@ def check_options(channel: ChannelFile, places: Mapping[tuple[str | int, ...], P
 
 
 def _is_unknown(text: SourceText, destinations: SourceDict) -> bool:
-    return isinstance(text, AckWhen) and text.destination != "" and destinations.key(text.destination) is None
+    return (
+        isinstance(text, AckWhen | ActionText) and text.destination != "" and destinations.key(text.destination) is None
+    )
 
 
 def _no_destination(text: SourceText, destinations: SourceDict) -> ConfigFinding:
-    """Of delivered(x), where there is no x."""
-    assert isinstance(text, AckWhen)
+    """Of delivered(x) or redirect(x), where there is no x."""
+    assert isinstance(text, AckWhen | ActionText)
     place = _place(text, text.destination_column, len(text.destination))
     hint = did_you_mean(text.destination, destinations)
     return at(place, "E140", f"no destination is named '{text.destination}'", hint)
@@ -142,6 +147,10 @@ def _compiled(text: SourceText, focus: str | None, tables: Mapping[str, Table]) 
         elif isinstance(text, ValueText):
             if text.is_expression:
                 compile_value(text.expression, focus=focus, tables=tables)
+        elif isinstance(text, ExpressionText):
+            if compile_value(str(text), focus=focus, tables=tables).constant is not None:
+                hint = "name a place, such as PID-3.1; without it every message keeps its place"
+                return [at(_place(text), "E149", f"'{text.shown}' is the same for every message", hint)]
         else:
             compile_path(str(text), focus=focus)
     except ExpressionError as exc:

@@ -43,9 +43,37 @@ CHANNEL: Final[Stories] = MappingProxyType(
         ),
         "E140": Story(
             "a route to a destination that does not exist",
-            "Every route goes to a name under destinations of the same channel.",
+            "Every route goes to a name under destinations of the same channel, and so does redirect(x).",
             "Correct the name, or add the destination.",
             "routes: [{to: riss}]",
+        ),
+        "E180": Story(
+            "redirects that go in a circle",
+            "A destination's policy may have another one take over what does not arrive, and that one a third. If "
+            "the last gives them back to the first, a message that nobody takes would go round for ever.",
+            "Let the last of them hold or skip what does not arrive there.",
+            "on_unreachable: redirect(spare)      # and spare redirects here",
+        ),
+        "E181": Story(
+            "a redirect to a destination that cannot be given the message",
+            "What takes over gets what the first was to get. HL7 is written anew for another charset or format; "
+            "JSON and XML stay what they are, and the other destination asks for, or can carry, something else.",
+            "Give both destinations the same format.",
+            "format: json",
+        ),
+        "E182": Story(
+            "a redirect where somebody waits for this very destination",
+            "With ack.when delivered(x) senders are told what x answered, and an application acknowledgement goes "
+            "to its sender alone: nothing can take over from these.",
+            "Take hold, skip or retry there.",
+            "ack: {when: delivered(ris)}      # and ris redirects",
+        ),
+        "W183": Story(
+            "hours of a destination without a time zone",
+            "Neither 'open' names a zone, nor does the site's time_zone: the hours are read in UTC, which moves "
+            "against the clock on the wall twice a year in most places.",
+            "Write time_zone in segmill.yaml, such as Europe/Berlin; UTC where that is meant.",
+            "open: 22:00-06:00",
         ),
         "W141": Story(
             "a destination that no route goes to",
@@ -98,6 +126,21 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "as a message.",
             "Give duplicates a window, or take another port.",
             "ack: {when: delivered(ris)}, duplicates: off",
+        ),
+        "E148": Story(
+            "several messages at once, and nothing that says which may overtake which",
+            "A destination keeps one order over all messages. Several connections (lanes), or messages that go first "
+            "(priority), would break it, unless order_by says within what order must be kept: the messages of one "
+            "patient, of one order. A folder has one writer, so a file destination has no lanes at all.",
+            "Add order_by: PID-3.1, or what else must stay in order. Where nothing must, order_by: MSH-10 makes each "
+            "message a key of its own.",
+            "epr: {mllp: {host: epr.local, port: 2575}, lanes: 4}",
+        ),
+        "E149": Story(
+            "an order_by that is the same for every message",
+            "With one key for all, one message at a time is sent, whatever lanes says, and nothing goes first.",
+            "Name a place of the message without quotes, or leave order_by out.",
+            'order_by: "PID-3.1"   # in the file: order_by: \'"PID-3.1"\'',
         ),
         "W148": Story(
             "a folder under channels/ that is no channel",

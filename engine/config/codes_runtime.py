@@ -6,7 +6,7 @@ from typing import Final
 from engine.config.story import Stories, Story
 
 _RELEASE = (
-    "Correct the cause. A changed channel, table or steps.py is read when the engine starts: start it again. "
+    "Correct the cause. After a change of a channel, table or steps.py: segmill reload. "
     "Then: segmill release SEQ, and the message goes through the channel as it is then."
 )
 
@@ -29,6 +29,14 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "a step cannot write a value where it was told to",
             "The place does not exist and cannot be made, or the value does not fit there: the finding names the path.",
             f"Correct the path in the step, or guard the step with a 'when'. {_RELEASE}",
+        ),
+        "E204": Story(
+            "a message with more to go over than its steps may",
+            "Steps run on the one loop that all channels share, so what a message costs there is counted, and has a "
+            "bound: some hundred thousand segments gone over by 'each', or places that a '*' stands for. The count is "
+            "of the message and the steps alone, so it is the same on every machine.",
+            "Where such messages are to be expected, give the channel a process of its own, with a deadline instead: "
+            "isolate: process. Where they are not, ask their sender what they are. " + _RELEASE,
         ),
         "E210": Story(
             "a required field is missing",
@@ -75,8 +83,10 @@ RUNTIME: Final[Stories] = MappingProxyType(
         ),
         "E220": Story(
             "the channel's own code took too long",
-            "The function did not come to an end within the deadline (workers: {deadline: ...} in segmill.yaml). "
-            "Its process was ended, the message was tried once more, and is held.",
+            "The channel's process used more processor time for the message than deadline allows, or was not done "
+            "within timeout by the clock: workers of segmill.yaml, isolate of the channel, or deadline of the step. "
+            "Its process was ended, the message was tried once more in a new one, and is held. A busy machine alone "
+            "does not do that, as waiting for a processor uses none.",
             "Find what loops or waits: segmill try CHANNEL FILE. " + _RELEASE,
         ),
         "E221": Story(
@@ -84,6 +94,12 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "It crashed, used more memory than allowed, or answered with more than is read. The message was tried "
             "once more, and is held.",
             "Run the message with 'segmill try'. " + _RELEASE,
+        ),
+        "E223": Story(
+            "more came of a message than may",
+            "What the steps made of the message is longer, for all its destinations together, than output of workers, "
+            "or of the channel's isolate, allows. The message is held.",
+            "Find what grows: segmill try CHANNEL FILE. Where so much is right, raise output. " + _RELEASE,
         ),
         "E222": Story(
             "the channel's own code does not load",
@@ -107,6 +123,15 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "This sender has sent another message with the same MSH-10 before, within the channel's duplicates "
             "window. It is not the same message again, so it was processed.",
             "The sender must not use an id twice: a real resend could not be told from a new message for sure.",
+        ),
+        "W232": Story(
+            "a sender starts its control ids again",
+            "Several messages of this sender had a control id (MSH-10) that it used before within the duplicates "
+            "window, with other content: most likely its counter was restarted. Each is processed and delivered, as it "
+            "is another message. Three in an hour are marked with E232, then this one; the others of the hour are only "
+            "counted, in segmill_findings_total with code E232.",
+            "Nothing, if the sender was restarted. If it gives the same control id to different messages all the time, "
+            "its maker should mend that: an answer then does not say which message it is for.",
         ),
         "E233": Story(
             "a message that cannot be read",
@@ -228,6 +253,18 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "MSH-13 is 0, by which a sender asks which number is due, or -1, by which it starts its numbers anew. It "
             "was answered, and there is nothing to process.",
             "Nothing.",
+        ),
+        "I241": Story(
+            "edited by a person",
+            "A person changed a stored message and sent the changed one (segmill replay SEQ --edited FILE). It is a "
+            "message of its own, was not received from a sender, and is linked to the one it was made of.",
+            "Nothing. 'segmill messages SEQ' shows the links both ways, 'segmill audit' who did it and why.",
+        ),
+        "E249": Story(
+            "the channel's intake is paused",
+            "A person paused the intake of this channel (segmill queue pause CHANNEL --intake). Senders are told AR "
+            "or CE with 207 and keep their messages. What was stored before is answered as it was; deliveries go on.",
+            "When the reason is gone: segmill queue resume CHANNEL --intake.",
         ),
         "E250": Story(
             "stored bytes that do not match their checksum",

@@ -3,19 +3,21 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, Final, Self
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema, core_schema
 
+from engine.config.actions import ActionText, NoRetryText, RefusedRules, RejectedRules, Rules, one
 from engine.config.base import ConfigModel, Reading, did_you_mean, keys_hint
 from engine.config.charsets import TargetCharset, Unencodable
 from engine.config.finding import BadValue, ConfigFinding, Position, at
-from engine.config.kinds import forms_of
+from engine.config.hours import OpenField
+from engine.config.kinds import forms_of, takes_lanes
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
-from engine.config.types import ConditionText, SegmentText
-from engine.config.units import DURATION_PATTERN, Duration, Percent, parse_duration
+from engine.config.types import ConditionText, ExpressionText, SegmentText
+from engine.config.units import DURATION_PATTERN, Duration, Percent, Rate, parse_duration
 from engine.hl7.convert import Form
 
 LATER_STEPS: Final[Mapping[str, str]] = {
@@ -139,7 +141,8 @@ class Retry(ConfigModel):
     """When a delivery that did not arrive is tried again: after `first`, then twice as long each time, up to `most`.
 
     Each wait is shortened by up to `jitter`. `limit` is when the delivery is given to a person
-    (held): `none`, a number of attempts, or a time since the first.
+    (held): `none`, a number of attempts, or a time since the first. A person's release begins anew, a restart does
+    not; time in which the destination is closed does not count.
     """
 
     first: Duration = Field(default=1.0, description="The first wait")
@@ -180,13 +183,24 @@ class Retry(ConfigModel):
         return None if self.limit == "none" or self.limit.isdigit() else parse_duration(self.limit)
 
 
+WITHOUT_ORDER: Final = (
+    "say what must stay in order, such as order_by: PID-3.1; where nothing must, order_by: MSH-10 makes each message "
+    "a key of its own"
+)
+
+
 class DeliveryPolicy(ConfigModel):
     """What every destination may have beside its sink.
 
-    `on_refused`: an answer about the content, AE or CR: the same message comes to the same end.
-    `on_rejected`: AR or CE, which may be about anything else and may pass later. For both: `hold` sets the message
-    aside for a person and goes on with the next; `retry` sends it again, later; `skip` gives it up;
-    `stop` lets the lane stand still until a person releases it. `on_unanswered`: sent, and no answer came.
+    `on_refused`: an answer about the content, AE or CR, or an AR or CE whose ERR code speaks of it (100 to 104, 198,
+    200 to 205): the same message comes to the same end. `on_rejected`: any other AR or CE, which may pass later.
+    `on_unanswered`: sent, and no answer came. `on_unreachable`: no connection, so it was not sent. `on_unsendable`:
+    the message cannot go this way at all. Each is an action: `hold` sets the message aside for a person and goes on
+    with the next; `retry` sends it again, later, by `retry`; `retry(3)` and `retry(2h)` have a limit of their own,
+    after which it is held, or as `retry(2h) then skip` says; `skip` gives it up; `stop` lets the lane stand still
+    until a person releases it; `redirect(x)` has destination x take over. The first two may say it by code, where an
+    ERR code goes before AE and its like: `{"204, 205": skip, AE: retry(3), otherwise: hold}`.
+    `open`: hours in which anything is sent; outside of them messages wait.
     `window`: how many completion marks may be unsynced, which is how many duplicates a power cut can cause
     (reliability.md section 0 item 7; hl7.md item 19).
     `charset`: what the receiver reads, by its name in HL7 table 0211. Messages are written in it, and MSH-18 and
@@ -195,19 +209,33 @@ class DeliveryPolicy(ConfigModel):
     of UTF-8 as `\\X..\\`, `replace(?)` writes another text for each; both are told by a finding.
     `format`: what messages are written as: `hl7`, `json` or `xml`, the latter two in UTF-8. Without it, HL7, or what
     a `convert` step says.
+    `order_by`: order is kept among the messages for which this expression gives the same, in place of over all.
+    `lanes`: so many connections, over which the keys are spread. `priority`: messages that this is true of go before
+    those of other keys. `rate`: how many messages may be sent in a time, over all connections.
     """
 
-    on_refused: Literal["hold", "retry", "skip", "stop"] = Field(
-        default="hold", description="What AE and CR of the receiver come to"
+    on_refused: RefusedRules = Field(default=one("hold"), description="What AE and CR of the receiver come to")
+    on_rejected: RejectedRules = Field(default=one("retry"), description="What AR and CE of the receiver come to")
+    on_unanswered: ActionText = Field(default=ActionText("retry"), description="What no answer in time comes to")
+    on_unreachable: ActionText = Field(
+        default=ActionText("retry"), description="What a receiver that cannot be reached comes to"
     )
-    on_rejected: Literal["hold", "retry", "skip", "stop"] = Field(
-        default="retry", description="What AR and CE of the receiver come to"
+    on_unsendable: NoRetryText = Field(
+        default=NoRetryText("hold"), description="What a message comes to that cannot go this way"
     )
-    on_unanswered: Literal["retry", "hold"] = Field(default="retry", description="What no answer in time comes to")
     retry: Retry = Field(default_factory=Retry, description="When it is tried again")
+    open: OpenField = Field(default=None, description="When it is sent to; without it always")
     window: int = Field(
         default=1, ge=1, le=1000, description="How many deliveries may be repeated after a power cut, for speed"
     )
+    order_by: ExpressionText | None = Field(
+        default=None, description="Keep order among messages with the same value of this, such as PID-3.1"
+    )
+    lanes: int = Field(default=1, ge=1, le=64, description="Connections over which the keys of order_by are spread")
+    priority: ConditionText | None = Field(
+        default=None, description="Messages that this is true of go before those of other keys"
+    )
+    rate: Rate | None = Field(default=None, description="How many messages may be sent in a time: 50/s, 10/m, 1000/h")
     charset: TargetCharset | None = Field(
         default=None, description="What the receiver reads: a name of table 0211, such as 8859/1 or UNICODE UTF-8"
     )
@@ -217,11 +245,22 @@ class DeliveryPolicy(ConfigModel):
     format: Form | None = Field(
         default=None, description="hl7, json or xml; without it hl7, or what a convert step says"
     )
-    later: ClassVar[Mapping[str, str]] = {
-        "order_by": "every destination is one lane, in order of receipt",
-        "lanes": "every destination is one lane, in order of receipt",
-        "rate": "a destination is sent to as fast as it answers",
-    }
+
+    @field_validator("lanes", "priority")
+    @classmethod
+    def _needs_a_key(cls, value: object, info: ValidationInfo) -> object:
+        if value in (1, None) or info.data.get("order_by", value) is not None:
+            return value  # where order_by itself is at fault, that is said once
+        if info.field_name == "lanes":
+            raise BadValue("would break the order of messages", WITHOUT_ORDER, code="E148")
+        raise BadValue("would let messages overtake each other", WITHOUT_ORDER, code="E148")
+
+    @property
+    def actions(self) -> tuple[tuple[str, ActionText], ...]:
+        """Every action that may be taken, with the key it stands under."""
+        rules: list[tuple[str, Rules]] = [("on_refused", self.on_refused), ("on_rejected", self.on_rejected)]
+        alone = [(key, getattr(self, key)) for key in ("on_unanswered", "on_unreachable", "on_unsendable")]
+        return (*((key, action) for key, rule in rules for action in rule.actions), *alone)
 
     @field_validator("format")
     @classmethod
@@ -267,7 +306,7 @@ class Destination:
     def _read_mapping(cls, value: SourceDict, reading: Reading) -> "Self | None":
         kinds = reading.kinds.sinks
         named = [key for key in value if key in kinds]
-        own, policy_data = part(value, {*DeliveryPolicy.known_keys(), *DeliveryPolicy.later})
+        own, policy_data = part(value, set(DeliveryPolicy.known_keys()))
         extra = [key for key in own if key not in named[:1]]
         policy = validate(policy_data, DeliveryPolicy, reading)
         owner = value.owner
@@ -288,6 +327,11 @@ class Destination:
             return None
         options = validate(value[named[0]], kinds[named[0]].model, reading)
         if options is None or policy is None or extra:
+            return None
+        if policy.lanes > 1 and not takes_lanes(kinds[named[0]]):
+            key = value.key("lanes") or named[0]
+            message = f"'{named[0]}' has one connection"
+            reading.findings.append(at(key.position() or place, "E148", message, "leave out lanes; order_by may stay"))
             return None
         if policy.format is not None and policy.format not in forms_of(kinds[named[0]], options):
             key = value.key("format") or named[0]

@@ -14,7 +14,7 @@ STEP = "convert"
 
 def check_forms(file: ChannelFile, kinds: Kinds) -> list[ConfigFinding]:
     """Destinations that would get from a `convert` step what they cannot carry."""
-    asked = {form for step in _all_steps(file.steps) if (form := getattr(step.options, "form", None)) is not None}
+    asked = forms_asked(file)
     if not asked:
         return []
     findings = []
@@ -22,6 +22,11 @@ def check_forms(file: ChannelFile, kinds: Kinds) -> list[ConfigFinding]:
         if destination.policy.format is None and destination.policy.charset is None:
             findings += [_refused(destination, form) for form in sorted(asked - _carried(destination, kinds))]
     return findings
+
+
+def forms_asked(file: ChannelFile) -> set[Form]:
+    """What `convert` steps may make of a message."""
+    return {form for step in _all_steps(file.steps) if (form := getattr(step.options, "form", None)) is not None}
 
 
 def _carried(destination: Destination, kinds: Kinds) -> set[Form]:

@@ -17,6 +17,7 @@ every step may have (`when`, `name`), unless the model has a field of that name 
 
 How a sink is read: the model is validated against what stands under the sink's key in a destination.
 A sink that cannot carry messages in every form (HL7, JSON, XML) has a method `forms(options)` that gives those it can.
+One that cannot be opened several times for one destination (`lanes`) has `several_connections = False`.
 How a sink is read: the model is validated against what stands under the sink's key in a destination. A source
 likewise, with what stands under its key in `listen`; its model is a `ListenOptions`.
 A model is a `ConfigModel`; the types of `engine.config.types` make each value known to the linter.
@@ -70,6 +71,11 @@ def forms_of(kind: SinkKind, options: ConfigModel) -> Sequence[Form]:
     """The forms that a sink with these options can carry."""
     forms = getattr(kind, "forms", None)
     return FORMS if forms is None else forms(options)
+
+
+def takes_lanes(kind: SinkKind) -> bool:
+    """Whether a destination of this kind may have several connections."""
+    return bool(getattr(kind, "several_connections", True))
 
 
 @dataclass(slots=True, frozen=True)

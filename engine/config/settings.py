@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from engine.config.base import ConfigModel
 from engine.config.finding import BadValue
+from engine.config.hours import ZoneText
+from engine.config.isolate import Workers
 from engine.config.listen import is_loopback
 from engine.config.retention import SiteRetention
 from engine.config.types import FolderText
@@ -60,13 +62,6 @@ class Limits(ConfigModel):
     )
 
 
-class Workers(ConfigModel):
-    """The processes that run channels with python steps, one for each such channel."""
-
-    deadline: Duration = Field(default=2.0, ge=0.1, le=60, description="How long one message may take")
-    memory: Size = Field(default=512 * 1024**2, ge=64 * 1024**2, description="Address space of one process")
-
-
 class SiteSettings(ConfigModel):
     """segmill.yaml: the site."""
 
@@ -79,8 +74,11 @@ class SiteSettings(ConfigModel):
         WithJsonSchema({"anyOf": [{"const": "off"}, AdminPort.model_json_schema()]}),
     ] = Field(default_factory=AdminPort, description="Metrics and probes over TCP, or off")
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
+    time_zone: ZoneText | None = Field(
+        default=None, description="The time zone of `open` hours, such as Europe/Berlin; without it UTC"
+    )
     limits: Limits = Field(default_factory=Limits, description="Bounds of the whole engine")
-    workers: Workers = Field(default_factory=Workers, description="Processes for python steps")
+    workers: Workers = Field(default_factory=Workers, description="Processes for python steps and isolated channels")
     retention: SiteRetention = Field(
         default_factory=SiteRetention, description="How long messages are kept; without it for ever"
     )

@@ -20,6 +20,7 @@ from engine.config.lint import Neighbour, check_neighbours
 from engine.config.node import SourceDict, SourceList, position_of
 from engine.config.profile_load import LoadedProfile, load_profile
 from engine.config.reading import Model, to_data, validate
+from engine.config.redirects import check_redirects
 from engine.config.settings import SiteSettings
 from engine.config.source import decode, load_yaml
 from engine.config.substitute import Origin, Substitution
@@ -89,8 +90,22 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
         if channel is not None:
             channels.append(channel)
             origins += channel.origins
+    if settings is not None and settings.time_zone is None:
+        findings += [finding for channel in channels for finding in _hours_without_zone(channel)]
     findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])
     return LoadedSite(folder, settings, channels, sorted(findings, key=lambda f: f.sort_key), tuple(origins))
+
+
+def _hours_without_zone(channel: LoadedChannel) -> list[ConfigFinding]:
+    """Hours that are read in UTC because nobody says otherwise, which few people mean."""
+    findings = []
+    for name, destination in channel.file.destinations.items():
+        hours = destination.policy.open
+        if hours is not None and hours.zone is None:
+            place = hours.hours[0].position() or Position(channel.shown, 1, 1)
+            hint = "write time_zone: Europe/Berlin, or whichever is yours, in segmill.yaml; UTC where that is meant"
+            findings.append(at(place, "W183", f"the hours of '{name}' are in UTC: no time zone is given", hint))
+    return findings
 
 
 def load_channel(
@@ -125,6 +140,7 @@ def load_channel(
     if read.model is not None:
         findings += check_options(read.model, positions(read.data))
         findings += check_forms(read.model, kinds)
+        findings += check_redirects(read.model, kinds)
         findings += check_answers(read.model, positions(read.data), shown)
     if read.model is None or any(finding.is_error for finding in findings):
         return None, findings

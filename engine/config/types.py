@@ -58,6 +58,13 @@ class ConditionText(MarkedText):
     json_schema = {"type": "string", "description": 'A condition, such as PV1-2 in ["I", "O"]'}  # noqa: RUF012
 
 
+class ExpressionText(MarkedText):
+    """An expression that gives a text: `PID-3.1`, `upper(PV1-3.1)`. No `=` before it, as it can be nothing else."""
+
+    __slots__ = ()
+    json_schema = {"type": "string", "description": "An expression, such as PID-3.1"}  # noqa: RUF012
+
+
 class ValueText(MarkedText):
     """Text as it stands, or an expression after `=`."""
 

@@ -17,6 +17,8 @@ BYTES: Final = {
     "MiB": 1024**2,
     "GiB": 1024**3,
 }
+RATE_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+RATE_PATTERN: Final = r"^[0-9]{1,9} ?/ ?(s|m|h)$"
 DURATION_PATTERN: Final = r"^(0|[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d))$"
 SIZE_PATTERN: Final = r"^[0-9]+(\.[0-9]+)? ?(B|KB|MB|GB|KiB|MiB|GiB)?$"
 PERCENT_PATTERN: Final = r"^[0-9]{1,3}%$"
@@ -64,6 +66,19 @@ def parse_percent(text: str) -> float:
     return int(text[:-1]) / 100
 
 
+def parse_rate(text: str) -> float:
+    """Messages a second of `50/s`, `10/m` or `1000/h`. Raises BadValue."""
+    found = re.fullmatch(r"([0-9]{1,9}) ?/ ?([A-Za-z]+)", text)
+    if found is None:
+        raise BadValue(f"'{text}' is not a rate", "write a number and a time: 50/s, 10/m or 1000/h", code="E106")
+    number, unit = found.groups()
+    if unit not in RATE_UNITS:
+        raise BadValue(f"'{unit}' is not a unit of a rate", "units: s, m, h", code="E106", offset=found.start(2))
+    if int(number) == 0:
+        raise BadValue("a rate of nothing would send nothing", "such as 50/s; leave out rate for no limit", code="E106")
+    return int(number) / RATE_UNITS[unit]
+
+
 def format_duration(seconds: float) -> str:
     """The shortest text with a whole number that `parse_duration` reads as these seconds: `1m` for 60."""
     if seconds == 0:
@@ -88,6 +103,10 @@ def _duration(value: object) -> object:
 
 def _size(value: object) -> object:
     return parse_size(value) if isinstance(value, str) else value
+
+
+def _rate(value: object) -> object:
+    return parse_rate(value) if isinstance(value, str) else value
 
 
 def _percent(value: object) -> object:
@@ -121,6 +140,13 @@ Size = Annotated[
     ),
 ]
 """Bytes as an int; in files a text with its unit, or a number of bytes."""
+
+Rate = Annotated[
+    float,
+    BeforeValidator(_rate),
+    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "description": "A rate: 50/s, 10/m, 1000/h"}),
+]
+"""Messages a second as a float; in files a text with its unit."""
 
 Percent = Annotated[
     float,

@@ -33,6 +33,7 @@ class Charset(NamedTuple):
     evidence: Evidence
 
 
+_LARGE_BYTES = 1 << 20
 _UTF_8 = ("utf_8",)
 _JAPANESE = ("iso2022_jp", "iso2022_jp_2", "iso2022_jp_ext")
 _LATIN_1 = ("iso8859_1",)
@@ -239,7 +240,15 @@ def _fallback(name: str) -> str:
 
 def _is_valid(body: bytes, codec: str) -> bool:
     try:
-        decoded(body, codec)
+        if len(body) >= _LARGE_BYTES and is_transparent(codec):
+            # Piece by piece: the text of a large body is not wanted here, and may take four times its size.
+            decoder = codecs.getincrementaldecoder(codec)("strict")
+            view = memoryview(body)
+            for at in range(0, len(body), _LARGE_BYTES):
+                decoder.decode(view[at : at + _LARGE_BYTES])
+            decoder.decode(b"", final=True)
+        else:
+            decoded(body, codec)
     except UnicodeDecodeError:
         return False
     return True

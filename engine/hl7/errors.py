@@ -59,6 +59,10 @@ class UnreadableMessage(Hl7Error):
         self.hl7_code = hl7_code
 
 
+class TooMuchWork(Hl7Error):
+    """A message's steps have spent what one message may cost the process that all channels share."""
+
+
 class PathError(Hl7Error):
     """A path text that cannot be understood. `column` is 0-based in that text."""
 

@@ -220,7 +220,7 @@ class Assembly(Generic[Part]):
     """Puts fragments into sets, by sender and pointer. A `Part` is what the caller needs of each to join them."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self._open: dict[tuple[str, str], OpenSet[Part]] = {}
 
     def __len__(self) -> int:
@@ -238,7 +238,7 @@ class Assembly(Generic[Part]):
 
     def place(self, sender: str, fragment: Fragment) -> OpenSet[Part] | None:
         """The set it belongs to, None for a new one; nothing is changed. Raises Misplaced."""
-        bounds = self._bounds
+        bounds = self.bounds
         if fragment.size_bytes > bounds.most_bytes:
             raise Misplaced("too much", f"a message in fragments may have {bounds.most_bytes} bytes")
         if fragment.is_first:

@@ -4,21 +4,33 @@ byte for byte as it came (spec items 41, 44, 45, 48).
 A message is a list of segments: texts as they came, and lists of fields for those that were edited. A text's fields
 are split when first asked for. Lists are shared between copies and with whoever asked, so an edit puts a new one in
 the place of the old; only a list made by an edit of this very message, since it was copied last, is edited further.
+
+Work is counted, not timed: what goes over many segments takes its count from `allowance`, so that the same message
+comes to the same end on every machine (reliability.md E2).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from engine.hl7.batch import split_batch
-from engine.hl7.charset import Charset, decide, declared_codecs, is_transparent, text_of
+from engine.hl7.charset import KEEP_BYTES, Charset, decide, declared_codecs, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
-from engine.hl7.errors import EditError, Notice, UnencodableText
+from engine.hl7.errors import EditError, Notice, TooMuchWork, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
-from engine.hl7.output import encode_segments, encode_strictly, encode_whole, segment_name, segment_text
+from engine.hl7.output import (
+    encode_in_parts,
+    encode_segments,
+    encode_strictly,
+    encode_whole,
+    segment_name,
+    segment_text,
+)
 from engine.hl7.path import compile_path
 
 __all__ = ["Message", "split_batch"]
 
+MOST_WORK = 10_000_000
+"""What one copy of a message may cost. A unit is about 50 to 100 ns, so this is a second at the most."""
 _LARGE_BYTES = 1 << 20
 _HEAD_SEGMENTS = 16
 _STANDARD_START = "MSH|^~\\&|"
@@ -43,9 +55,11 @@ class Message:
         "_header",
         "_notices",
         "_originals",
+        "_places",
         "_segments",
         "_starts",
         "_warnings",
+        "allowance",
         "delimiters",
         "edited",
         "focus",
@@ -56,6 +70,8 @@ class Message:
 
     raw: bytes
     """The bytes as they were received."""
+    allowance: int
+    """What is left of `MOST_WORK`; below 0, `spend` raises. Each copy begins with all of it."""
     delimiters: Delimiters
     focus: int | None
     is_changed: bool
@@ -72,6 +88,7 @@ class Message:
     # Shared by copies, as long as their segments stand at the same places:
     _fields: dict[int, list[str]]  # of texts, split
     _firsts: dict[str, int]  # where the first segment of a name stands
+    _places: dict[str, list[int]]  # where all segments of a name stand
     _starts: list[str] | None  # the first four characters of each segment: name and separator
     _originals: list[bytes | None] | None  # received bytes, for charsets that are not transparent
     _charset: Charset | None
@@ -88,6 +105,7 @@ class Message:
         """
         self = cls()
         self.raw = raw
+        self.allowance = MOST_WORK
         self.focus = None
         self.is_changed = False
         self.heads = {}
@@ -97,8 +115,9 @@ class Message:
         self._notices = ()
         self._fields = {}
         self._firsts = {}
+        self._places = {}
         self._body = raw
-        texts = _plain_texts(raw)
+        texts = _plain_texts_of_large(raw) if _is_document(raw) else _plain_texts(raw)
         if texts is None:
             texts = self._read_slowly(raw)
         if texts[0].startswith(_STANDARD_START):
@@ -106,7 +125,8 @@ class Message:
         else:
             self.delimiters, notices = read_delimiters(texts[0])
             self._notices += notices
-        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None
+        # Of a document every segment is cut now, so that its text is there once, whoever edits a copy.
+        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None and not _is_document(raw)
         if not texts[-1]:
             texts.pop()
             self._has_tail = False
@@ -126,6 +146,8 @@ class Message:
             # A large message is decoded by segments, so that one '€' does not double the size of all its text.
             if len(body) < _LARGE_BYTES:
                 return text_of(body, codec).split("\r", _HEAD_SEGMENTS)
+            if _is_document(body):
+                return [str(piece, codec, KEEP_BYTES) for piece in _pieces(body)]
             return [text_of(piece, codec) for piece in body.split(b"\r")]
         pieces = body.split(b"\r")  # CR is never part of a longer character
         self._originals = list(pieces if pieces[-1] else pieces[:-1])
@@ -162,7 +184,8 @@ class Message:
     @property
     def raw_header(self) -> bytes:
         """The first segment as received."""
-        return self._body.partition(b"\r")[0]
+        end = self._body.find(b"\r")
+        return self._body if end < 0 else self._body[:end]  # not partition: it copies the rest, too
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
@@ -189,6 +212,12 @@ class Message:
             return False
         return self.raw.find(b"\rMSH|") < 0
 
+    def for_its_answer(self) -> "Message":
+        """What an answer needs of this: itself, or of a large one the header alone, which keeps nothing large alive."""
+        if len(self.raw) < _LARGE_BYTES:
+            return self
+        return Message.parse(self.raw_header + b"\r", fallback=self._fallback)
+
     def __len__(self) -> int:
         """The number of segments."""
         return len(self._all())
@@ -199,10 +228,23 @@ class Message:
         return [segment_name(segment, field) for segment in self._all()]
 
     def indexes(self, name: str) -> list[int]:
-        """Where the segments of that name stand, in order."""
+        """Where the segments of that name stand, in order. Not to be changed."""
+        found = self._places.get(name)
+        if found is None:
+            found = self._places[name] = self._find_all(name)
+        return found
+
+    def spend(self, units: int) -> None:
+        """Take from the allowance. Raises TooMuchWork when there is none left."""
+        self.allowance -= units
+        if self.allowance < 0:
+            raise TooMuchWork
+
+    def _find_all(self, name: str) -> list[int]:
+        segments = self._all()
+        self.allowance -= len(segments)
         if len(name) != 3:
             return [i for i, n in enumerate(self.names()) if n == name]
-        segments = self._all()
         field = self.delimiters.field
         starts = self._starts
         if starts is None:
@@ -227,9 +269,12 @@ class Message:
         for index, segment in enumerate(self._segments):
             if isinstance(segment, str):
                 if segment.startswith(name) and (segment.startswith(start) or segment == name):
+                    self.allowance -= index
                     return index
             elif segment[0] == name:
+                self.allowance -= index
                 return index
+        self.allowance -= len(self._segments)
         if self._has_tail and f"\r{name}" in self._segments[-1] and (found := self.indexes(name)):
             return found[0]
         return -1
@@ -326,7 +371,9 @@ class Message:
             raise EditError("the text is no single segment", "")
         if not 1 <= index <= len(self):
             raise EditError("a segment can stand only after the header", name)
-        self._all().insert(index, text)
+        segments = self._all()
+        self.allowance -= len(segments) >> 4
+        segments.insert(index, text)
         if self._originals is not None:
             self._originals.insert(index, None)
         if self.focus is not None and self.focus >= index:
@@ -336,6 +383,7 @@ class Message:
     def delete_segments(self, indexes: Iterable[int]) -> None:
         """Remove segments. The focus stays on its segment, or becomes None with it. Raises EditError for the header."""
         segments = self._all()
+        self.allowance -= len(segments)
         gone = sorted({i for i in indexes if 0 <= i < len(segments)})
         if not gone:
             return
@@ -359,6 +407,7 @@ class Message:
         self._starts = None
         self._fields = {}
         self._firsts = {}
+        self._places = {}
         for name in names:
             self.heads.pop(name, None)
             self.edited.discard(name)
@@ -367,6 +416,7 @@ class Message:
         """A message of its own that shares all text with this one."""
         new = Message()
         new.raw = self.raw
+        new.allowance = MOST_WORK
         new.delimiters = self.delimiters
         new.focus = self.focus
         new.is_changed = self.is_changed
@@ -380,6 +430,7 @@ class Message:
         new._has_tail = self._has_tail
         new._fields = self._fields
         new._firsts = self._firsts
+        new._places = self._places
         new._starts = self._starts
         new._originals = None if self._originals is None else self._originals.copy()
         new._charset = self._charset
@@ -398,6 +449,10 @@ class Message:
             return self._body if self._body.endswith(b"\r") else self._body + b"\r"
         codec = None if self._segments[0] is self._header else self._codec_by_edited_header()
         field = self.delimiters.field
+        if codec is None and self._originals is None and _is_document(self.raw):
+            written = encode_in_parts(self._all(), self.codec, field)
+            if written is not None:
+                return written
         if codec is None and self._originals is None:
             texts = [s if isinstance(s, str) else segment_text(s, field) for s in self._segments]
             if not self._has_tail or not texts[-1].endswith("\r"):
@@ -450,6 +505,28 @@ def _plain_texts(raw: bytes) -> list[str] | None:
     except UnicodeDecodeError:
         return None
     return None if "\n" in text or "\x1b" in text else text.split("\r", _HEAD_SEGMENTS)
+
+
+def _is_document(raw: bytes) -> bool:
+    """Large by a few large segments: one copy more or less of those counts, one step more a segment does not."""
+    return len(raw) >= _LARGE_BYTES and raw.count(b"\r") < len(raw) >> 10
+
+
+def _plain_texts_of_large(raw: bytes) -> list[str] | None:
+    """As `_plain_texts`, but all segments, each decoded from where it stands: no other copy is made on the way."""
+    if not raw.startswith(b"MSH|") or not raw.isascii() or b"\n" in raw or b"\x1b" in raw:
+        return None
+    return [str(piece, "ascii") for piece in _pieces(raw)]
+
+
+def _pieces(body: bytes) -> Iterator[memoryview]:
+    """The segments where they stand: `split` would have all of them there once more."""
+    view = memoryview(body)
+    at = 0
+    while (end := body.find(b"\r", at)) >= 0:
+        yield view[at:end]
+        at = end + 1
+    yield view[at:]
 
 
 def _without(items: list[_T], gone: list[int]) -> list[_T]:

@@ -7,11 +7,13 @@ segment keeps the bytes that it came with, and an edited one is decoded again to
 
 import re
 from collections.abc import Sequence
+from io import BytesIO
 
 from engine.hl7.charset import KEEP_BYTES, encoded, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 
+_PART_CHARS = 1 << 21
 _SURROGATE = re.compile("[\udc80-\udcff]")
 
 
@@ -46,6 +48,31 @@ def encode_whole(text: str, codec: str) -> bytes | None:
     if text.isascii() and codec in ("ascii", "utf_8"):
         return text.encode()
     return _encode(text, codec, KEEP_BYTES) if is_transparent(codec) else None
+
+
+def encode_in_parts(segments: Sequence[str | list[str]], codec: str, field: str) -> bytes | None:
+    """The bytes of a large message, written piece by piece: neither its text nor a segment's is there once more.
+
+    None when a character is not in the set or the set is not transparent.
+    """
+    if not is_transparent(codec):
+        return None
+    out = BytesIO()
+    between = encoded(field, codec, "strict")
+    for segment in segments:
+        parts = [segment] if isinstance(segment, str) else segment
+        if parts[0] in HEADERS and parts is segment:
+            parts = [parts[0], *parts[2:]]
+        for number, part in enumerate(parts):
+            if number:
+                out.write(between)
+            for at in range(0, len(part), _PART_CHARS):
+                written = _encode(part[at : at + _PART_CHARS], codec, KEEP_BYTES)
+                if written is None:
+                    return None
+                out.write(written)
+        out.write(b"\r")
+    return out.getvalue()
 
 
 def encode_segments(

@@ -56,7 +56,7 @@ def raw_getter_of(spec: Spec, *, focused: bool) -> Getter:
 
 
 def matching_segments(spec: Spec, message: "Message", *, focused: bool) -> list[int]:
-    """The indexes of the segments that the first part of `spec` matches, in order."""
+    """The indexes of the segments that the first part of `spec` matches, in order. Not to be changed."""
     if focused and message.focus is not None:
         return [message.focus]
     found = message.indexes(spec.segment)
@@ -64,6 +64,7 @@ def matching_segments(spec: Spec, message: "Message", *, focused: bool) -> list[
         case Nth(number):
             return found[number - 1 : number]
         case Where() as where:
+            message.allowance -= 16 * len(found)
             return [i for i in found if segment_matches(where, message, i)]
         case _:
             return found
@@ -119,7 +120,8 @@ def raw_matches(
     found: list[str] = []
     indexes = matching_segments(spec, message, focused=focused)
     if first and not isinstance(spec.segment_selector, Every):
-        del indexes[1:]
+        indexes = indexes[:1]
+    message.allowance -= 16 * len(indexes)
     for index in indexes:
         if not spec.field:
             found.append(message.segment(index))

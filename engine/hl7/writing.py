@@ -173,6 +173,7 @@ def delete(spec: Spec, message: "Message", location: str, *, focused: bool) -> i
             raise EditError("a message cannot be without its header", location)
         message.delete_segments(found)
         return len(found)
+    message.allowance -= 16 * len(found)
     return sum(_delete_in_segment(spec, message, index) for index in found)
 
 
@@ -221,8 +222,11 @@ def _each_target(spec: Spec, message: "Message", focused: bool, text: str, write
     """Apply `write` to the segments that an edit concerns, made first if they are missing."""
     match spec.segment_selector:
         case Every():
-            return sum(write(index) for index in message.indexes(spec.segment))
+            found = message.indexes(spec.segment)
+            message.allowance -= 16 * len(found)
+            return sum(write(index) for index in found)
         case Where() as where:
+            message.allowance -= 16 * len(message.indexes(spec.segment))
             for index in message.indexes(spec.segment):
                 if segment_matches(where, message, index):
                     return write(index)
@@ -239,6 +243,7 @@ def _each_target(spec: Spec, message: "Message", focused: bool, text: str, write
             return 0
         for _ in range(number - len(found)):
             message.insert_segment(len(message), spec.segment)
+        message.spend(0)
         return write(len(message) - 1)
     return write(found[number - 1])
 

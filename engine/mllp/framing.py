@@ -359,4 +359,4 @@ def encode(payload: bytes) -> bytes:
     """
     if VT in payload or FS in payload:
         raise PayloadError("the message holds a start-of-block or end-of-block character (0x0B, 0x1C)")
-    return VT + payload + END
+    return b"".join((VT, payload, END))  # not added up: a large one would be there three times for a moment

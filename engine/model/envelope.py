@@ -14,10 +14,17 @@ from engine.model.states import DeliveryState, MessageState
 
 @dataclass(slots=True)
 class DraftDelivery:
-    """A delivery that is about to be committed. `body` None: the message's bytes as they were received."""
+    """A delivery that is about to be committed. `body` None: the message's bytes as they were received.
+
+    `key`: order is kept among the deliveries of one destination that have the same; None where the destination keeps
+    one order over all. It may be a patient's number: never in a log, a metric or a finding. `urgent`: goes before
+    those of other keys that are not.
+    """
 
     destination: DestinationName
     body: bytes | None
+    key: str | None = None
+    urgent: bool = False
 
 
 @dataclass(slots=True)
@@ -42,7 +49,8 @@ class Intake:
     `message_type`: `ADT^A01`. `control_id`: MSH-10. `body_hash`: 16 bytes of BLAKE2b over `raw`.
     `raw`: the bytes as received, without the MLLP frame. `ack`: the answer's bytes, b'' where none is due.
     `findings`: JSON of `dump_findings`. `sequence`: MSH-13 that the sender's link stands at with this message, -1
-    where it starts anew; None: the message says nothing of it.
+    where it starts anew; None: the message says nothing of it. `origin`: the message that a person edited to make
+    this one, which then was not received from anybody.
     """
 
     receive_id: bytes
@@ -62,6 +70,7 @@ class Intake:
     deliveries: Sequence[DraftDelivery] = ()
     parts: Parts | None = None
     sequence: int | None = None
+    origin: MessageSeq | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +94,9 @@ class DeliveryResult:
 
     `ack_code` and `ack`: what the message's sender is told by it, where its answer waited for this delivery.
     They replace the stored answer, but for an AA: nobody is told no after a yes.
+    `since_us`: this attempt is the first that counts against the limits of retries, and was made then; 0: it is not.
+    `redirect`, with the state `redirected` and no other: the delivery that takes over, queued in the same
+    transaction; its `body` None are the bytes of the one that it takes over from. `maybe_sent`: as the delivery has it.
     """
 
     delivery_id: DeliveryId
@@ -97,6 +109,9 @@ class DeliveryResult:
     answer: bytes = b""
     ack_code: str = ""
     ack: bytes = b""
+    since_us: int = 0
+    redirect: DraftDelivery | None = None
+    maybe_sent: bool = False
 
 
 @dataclass(slots=True)
@@ -127,6 +142,9 @@ class Delivery:
 
     `attempts`: how many were recorded. `maybe_sent`: an earlier run of the engine may have sent it
     without recording the answer, so this attempt may be a duplicate at the receiver.
+    `since_us`: the first attempt that counts against the limits of retries, 0 before it; `counted_from`: how many
+    attempts came before that one. `redirects`: how often the message went on from one destination to the next
+    until it came to this one.
     """
 
     id: DeliveryId
@@ -138,18 +156,25 @@ class Delivery:
     attempts: int = 0
     next_at_us: int = 0
     maybe_sent: bool = False
+    since_us: int = 0
+    counted_from: int = 0
+    redirects: int = 0
+    key: str | None = None
+    urgent: bool = False
 
 
 @dataclass(slots=True)
 class Committed:
     """What the store gave the members of a batch: sequence numbers of the intakes, in order, and new deliveries.
 
-    `deliveries[i]` belong to `intakes[i]`; `released[i]` to `reprocessed[i]`; all in order.
+    `deliveries[i]` belong to `intakes[i]`; `released[i]` to `reprocessed[i]`; all in order. `redirected`: those that
+    took over from others. Ids grow from the first of these lists to the last.
     """
 
     seqs: list[MessageSeq]
     deliveries: list[list[Delivery]]
     released: list[list[Delivery]]
+    redirected: list[Delivery] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -19,16 +19,20 @@ A delivery::
     queued  --AA, file written-->    delivered
     queued  --retry-->               queued      (attempts + 1, not before next_at)
     queued  --refused-->             held | failed
+    queued  --by policy-->           redirected  (a new delivery to another destination is queued with it)
+    queued  --hold, skip-->          held | failed  (a person's word, when its lane has let go of it)
     held    --release-->             queued
-    held    --discard-->             failed
-    failed  --resend-->              queued
+    held    --discard, skip-->       failed
+    failed  --release-->             queued
+    queued, held, failed --redirect--> redirected  (a person's word; a new delivery is queued with it)
     delivered --resend-->            (never moves: a resend is a new delivery, linked by its message)
+    redirected                       (never moves: the delivery that took over has the message)
 """
 
 from typing import Literal, get_args
 
 MessageState = Literal["received", "processed", "filtered", "held", "rejected", "discarded", "waiting", "joined"]
-DeliveryState = Literal["queued", "delivered", "held", "failed"]
+DeliveryState = Literal["queued", "delivered", "held", "failed", "redirected"]
 
 MESSAGE_STATES: tuple[MessageState, ...] = get_args(MessageState)
 DELIVERY_STATES: tuple[DeliveryState, ...] = get_args(DeliveryState)
@@ -45,10 +49,11 @@ MESSAGE_MOVES: dict[MessageState, frozenset[MessageState]] = {
 }
 
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
-    "queued": frozenset({"queued", "delivered", "held", "failed"}),
-    "held": frozenset({"queued", "failed"}),
-    "failed": frozenset({"queued"}),
+    "queued": frozenset({"queued", "delivered", "held", "failed", "redirected"}),
+    "held": frozenset({"queued", "failed", "redirected"}),
+    "failed": frozenset({"queued", "redirected"}),
     "delivered": frozenset(),
+    "redirected": frozenset(),
 }
 
 

@@ -10,23 +10,26 @@ from datetime import datetime
 from engine.config.channel import AcceptPattern, ChannelFile
 from engine.config.charsets import target
 from engine.config.entries import StepEntry
-from engine.config.expression import Condition, ExpressionError, ValueTooLong, compile_condition
+from engine.config.expression import Condition, ExpressionError, ValueTooLong, compile_condition, compile_value
 from engine.config.files import CHANNEL_FILE
 from engine.config.finding import BadValue, ConfigFinding
 from engine.config.site import LoadedChannel
-from engine.hl7.errors import PathError, UnencodableText
+from engine.hl7.errors import PathError, TooMuchWork, UnencodableText
 from engine.hl7.fragments import without_additions
 from engine.hl7.message import Message
+from engine.hl7.path import Path
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
-from engine.pipeline.outputs import Targets, deliveries_of, forms_of
+from engine.pipeline.keys import Keyings, key_again, keyings_of, with_keys
+from engine.pipeline.outputs import Targets, deliveries_of, for_another, forms_of
 from engine.pipeline.own_code import OwnCode
 from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
-from engine.pipeline.run import Placed, Result, in_order
+from engine.pipeline.run import MOST_FINDINGS, Placed, Result, bounded, in_order
 from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer
 from engine.pipeline.trace import Trace, Tracer
+from engine.pipeline.work import UNBOUNDED
 
 MOST_TYPES_REMEMBERED = 256
 
@@ -51,6 +54,7 @@ class CompiledChannel:
         steps: Sequence[Placed],
         routes: Sequence[Way],
         sender: Condition | None,
+        keyings: Keyings,
         *,
         isolated: bool,
         runs_own_code: bool,
@@ -58,7 +62,7 @@ class CompiledChannel:
         self.file = file
         self.name = name
         self.isolated = isolated
-        """Whether steps of the site's own code are among its steps, so that it runs in a worker process."""
+        """Whether it runs in a worker process: steps of the site's own code are among its steps, or it says so."""
         self.fallback_charset: str = file.charset.fallback
         self.strict_charset: bool = file.charset.strict
         self._targets: Targets = {
@@ -68,6 +72,7 @@ class CompiledChannel:
         }
         self._joins_additions = file.fragments.add == "join"
         self._forms = forms_of(file)
+        self._keyings = keyings
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
@@ -92,7 +97,7 @@ class CompiledChannel:
             return False
         try:
             return self._sender is None or self._sender(message)
-        except ValueTooLong:
+        except (ValueTooLong, TooMuchWork):
             return False  # a header longer than any real one is nobody's
 
     def accepts_type(self, message: Message) -> bool:
@@ -128,6 +133,8 @@ class CompiledChannel:
             return self._leave(message, run, None)
         self._check_place()
         work = message.copy()
+        if self.isolated:
+            work.allowance = UNBOUNDED
         return self._leave(work, run, self._steps(work, run))
 
     def trace(self, message: Message, now: datetime, *, clock: Callable[[], float] | None = None) -> Trace:
@@ -137,6 +144,8 @@ class CompiledChannel:
         if self._joins_additions:
             message = without_additions(message)
         work = message.copy()
+        if self.isolated:
+            work.allowance = UNBOUNDED
         stop: Stop | None = None
         if self._steps is not None:
             self._check_place()
@@ -149,6 +158,12 @@ class CompiledChannel:
             raise RuntimeError(f"channel {self.name} has python steps and runs in its worker process only")
 
     def _leave(self, message: Message, run: Run, stop: Stop | None) -> Result:
+        result = self._left(message, run, stop)
+        if len(result.findings) > MOST_FINDINGS:
+            result.findings = bounded(result.findings)
+        return result
+
+    def _left(self, message: Message, run: Run, stop: Stop | None) -> Result:
         """What the steps left of a message goes to its destinations."""
         if stop is None:
             destinations = self._choose(message)
@@ -160,7 +175,19 @@ class CompiledChannel:
                 stop = Stop("filtered", (NO_ROUTE,))
         return Result(stop.kind, [], (*run.findings, *stop.findings))
 
+    def for_another(self, body: bytes, before: DestinationName, to: DestinationName) -> DraftDelivery:
+        """What `to` gets when it takes a delivery over from `before`. Raises CannotRewrite."""
+        made = for_another(body, self.fallback_charset, before, to, self._targets, self._forms)
+        keying = self._keyings.get(to)
+        if keying is None:
+            return DraftDelivery(to, made)
+        return DraftDelivery(to, made, *key_again(body, self.fallback_charset, before, keying))
+
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
+        result = self._written(message, run, destinations)
+        return with_keys(message, result, self._keyings) if self._keyings else result
+
+    def _written(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
         if self._targets or self._forms or run.form != "hl7":
             return deliveries_of(message, run, destinations, self._targets, self._forms)
         try:
@@ -174,15 +201,20 @@ class CompiledChannel:
 
 
 def compile_channel(
-    loaded: LoadedChannel, steps: Mapping[str, StepKind], *, runs_own_code: bool = False
+    loaded: LoadedChannel,
+    steps: Mapping[str, StepKind],
+    *,
+    runs_own_code: bool = False,
+    at_step: Callable[[int], None] | None = None,
 ) -> CompiledChannel:
     """The channel as closures. `steps` are the kinds there are, as `registry.load_steps` gives them.
 
     `runs_own_code` True executes the channel's own Python files, now and for every message: for the worker
-    process and for the terminal of the person who wrote them. Raises ChannelError.
+    process and for the terminal of the person who wrote them; `at_step` is told which of its python steps is at
+    hand, from 1, and with 0 that none is. Raises ChannelError.
     """
     file = loaded.file
-    compiler = _Compiler(loaded, steps, runs_own_code)
+    compiler = _Compiler(loaded, steps, runs_own_code, at_step)
     placed = [*compiler.validation(), *compiler.sequence(file.steps, "", None)]
     return CompiledChannel(
         file,
@@ -190,7 +222,8 @@ def compile_channel(
         placed,
         compiler.routes(file),
         compiler.condition(file.condition) if file.condition is not None else None,
-        isolated=any(step.own_file for step in placed),
+        compiler.keyings(file),
+        isolated=file.isolate is not None or any(step.own_file for step in placed),
         runs_own_code=runs_own_code,
     )
 
@@ -198,14 +231,25 @@ def compile_channel(
 class _Compiler:
     """Compiles one channel's steps, with what is nested in them, and its routes."""
 
-    def __init__(self, loaded: LoadedChannel, kinds: Mapping[str, StepKind], runs_own_code: bool) -> None:
+    def __init__(
+        self,
+        loaded: LoadedChannel,
+        kinds: Mapping[str, StepKind],
+        runs_own_code: bool,
+        at_step: Callable[[int], None] | None,
+    ) -> None:
         self._loaded = loaded
         self._kinds = kinds
-        self._own_code = OwnCode(loaded.name, loaded.files) if runs_own_code else None
+        self._own_code = OwnCode(loaded.name, loaded.files, at_step) if runs_own_code else None
 
-    def sequence(self, entries: Sequence[StepEntry], prefix: str, focus: str | None) -> list[Placed]:
-        """The steps in order; `prefix` is the number of the step they are nested in, such as `4.`."""
-        return [self._step(entry, f"{prefix}{n}", focus) for n, entry in enumerate(entries, 1)]
+    def sequence(
+        self, entries: Sequence[StepEntry], prefix: str, focus: str | None, around: set[Path] | None = None
+    ) -> list[Placed]:
+        """The steps in order; `prefix` is the number of the step they are nested in, such as `4.`.
+
+        `around` takes what they read, for that step.
+        """
+        return [self._step(entry, f"{prefix}{n}", focus, around) for n, entry in enumerate(entries, 1)]
 
     def validation(self) -> list[Placed]:
         """What messages are held against before the steps."""
@@ -229,10 +273,25 @@ class _Compiler:
             for route in file.routes
         ]
 
-    def _step(self, entry: StepEntry, number: str, focus: str | None) -> Placed:
+    def keyings(self, file: ChannelFile) -> Keyings:
+        """What orders the messages of each destination that says so."""
+        tables = self._loaded.tables
+        return keyings_of(
+            [
+                (
+                    name,
+                    compile_value(str(policy.order_by), tables=tables) if policy.order_by is not None else None,
+                    self.condition(policy.priority) if policy.priority is not None else None,
+                )
+                for name, policy in ((name, destination.policy) for name, destination in file.destinations.items())
+            ]
+        )
+
+    def _step(self, entry: StepEntry, number: str, focus: str | None, around: set[Path] | None) -> Placed:
         kind = self._kinds[entry.kind]
         title = entry.name or f"{entry.kind} {kind.title(entry.options)}"
         label = f"{number} {_cut(title)}, {entry.file.rpartition('/')[2]}:{entry.line}"
+        reads: set[Path] = set()
         scope = CompileScope(
             channel=self._loaded.name,
             label=label,
@@ -241,7 +300,8 @@ class _Compiler:
             focus=focus,
             own_code=self._own_code,
             profiles=self._loaded.profiles,
-            nest=lambda entries, segment: in_order(self.sequence(entries, f"{number}.", segment)),
+            nest=lambda entries, segment: in_order(self.sequence(entries, f"{number}.", segment, reads)),
+            reads=reads,
         )
         try:
             call = kind.compile(entry.options, scope)
@@ -252,6 +312,8 @@ class _Compiler:
                 getattr(error, "code", "E107"), entry.file, entry.line, entry.column, 1, error.message, hint
             )
             raise ChannelError(finding) from error
+        if around is not None:
+            around |= reads
         return Placed(label, call, condition, getattr(entry.options, "own_file", ""))
 
 

@@ -17,6 +17,19 @@ LINK: Final = Finding("W239", "information", "a message of the sequence number p
 """MSH-13 is 0 or -1: the sender asks where its link stands, or starts it anew (hl7.md item 64)."""
 
 
+NOT_NOW: Final = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
+PAUSED: Final = Finding("E249", "error", "this channel takes no messages now; send it again later", hl7_code="207")
+"""A person has paused its intake."""
+
+IDS_START_AGAIN: Final = Finding(
+    "W232",
+    "warning",
+    "this sender uses its control ids again with other content, as after a restart of its counter; what follows within "
+    "the hour is processed and counted, and not marked one by one",
+    "MSH-10",
+)
+
+
 def oversize(size_bytes: int, limit_bytes: int) -> Finding:
     """Of a block that is longer than its port takes (hl7.md item 8)."""
     text = f"the message has {size_bytes} bytes and this port takes at most {limit_bytes}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.config.channel import ChannelFile
 from engine.hl7.convert import ConversionError, Form, convert
-from engine.hl7.errors import UnencodableText
+from engine.hl7.errors import UnencodableText, UnreadableMessage
 from engine.hl7.message import Message
 from engine.hl7.recode import Recoded, Target, recode
 from engine.model.envelope import DraftDelivery
@@ -49,6 +49,36 @@ def deliveries_of(
         if finding is not None:
             run.findings.append(finding)
     return Result("processed", [DraftDelivery(to, bodies[asked[to]]) for to in destinations], tuple(run.findings))
+
+
+class CannotRewrite(Exception):
+    """A delivery's bytes cannot be given to another destination. The reason names places, never what is in them."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def for_another(
+    body: bytes, fallback: str, before: DestinationName, to: DestinationName, targets: Targets, forms: Forms
+) -> bytes | None:
+    """The bytes for `to` of what `before` was to get; None: the same ones. Raises CannotRewrite.
+
+    They are written anew only where the two differ in what their settings say, and then from what `before` was to
+    get: the steps and routes have had their say, and are not asked again.
+    """
+    target, form = targets.get(to), forms.get(to)
+    if form is None or (targets.get(before), forms.get(before)) == (target, form):
+        return None
+    try:
+        made, _ = _body(Message.parse(body, fallback=fallback), to, target, form)
+    except UnreadableMessage:
+        raise CannotRewrite(f"what {before} was to get is no HL7") from None
+    except UnencodableText as error:
+        raise CannotRewrite(f"{error.location or 'it'} cannot be written in its character set") from None
+    except ConversionError as error:
+        raise CannotRewrite(f"{error.location or 'it'} cannot be written as {form.upper()}: {error.reason}") from None
+    return None if made == body else made
 
 
 def _body(message: Message, names: str, target: Target | None, form: Form) -> tuple[bytes, Finding | None]:

@@ -21,10 +21,12 @@ class OwnCode:
     is installed.
     """
 
-    def __init__(self, channel: str, files: Mapping[str, bytes]) -> None:
+    def __init__(self, channel: str, files: Mapping[str, bytes], at_step: Callable[[int], None] | None = None) -> None:
         self._channel = channel
         self._files = files
         self._modules: dict[str, ModuleType] = {}
+        self._at_step = at_step
+        self._steps = 0
         self._words = OwnWords(content for name, content in files.items() if name.endswith(".py"))
 
     def function(self, file: str, name: str) -> Callable[..., object]:
@@ -42,6 +44,24 @@ class OwnCode:
                 raise
 
         return speaking_its_own_words
+
+    def step(self, file: str, name: str) -> Callable[..., object]:
+        """The function of one more step; `at_step` is told when it begins, and with 0 when it has ended."""
+        call = self.function(file, name)
+        at_step = self._at_step
+        if at_step is None:
+            return call
+        self._steps += 1
+        number = self._steps
+
+        def told(*arguments: object) -> object:
+            at_step(number)
+            try:
+                return call(*arguments)
+            finally:
+                at_step(0)
+
+        return told
 
     def _module(self, file: str) -> ModuleType:
         if file in self._modules:

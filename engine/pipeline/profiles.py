@@ -17,6 +17,7 @@ from engine.hl7.validate import STANDARD_RULES, Validation, Validator
 from engine.model.finding import Finding, Severity
 from engine.pipeline.step import CompiledStep, Run, Stop
 from engine.pipeline.stops import StopKind
+from engine.pipeline.work import HELD
 
 MOST_FINDINGS: Final = 100
 """Of one message, those that reject before all others; W281 says how many more there were."""
@@ -60,10 +61,13 @@ class ProfileCheck:
         self._held = by_profile
 
     def __call__(self, message: Message) -> Verdict:
-        """What the message's profile finds in it. A rule's condition may raise ValueTooLong, and nothing else."""
+        """What the message's profile finds in it. A rule's condition may raise ValueTooLong; TooMuchWork is the
+        only other exception.
+        """
         profile = self._profiles.choose(message)
         if profile is None:
             return NOTHING
+        message.spend(HELD * len(message))
         held = self._held[id(profile)]
         validation = held.validator.validate(message)
         if not validation.violations:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from traceback import walk_tb
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from engine.config.expression import Condition
-from engine.hl7.errors import EditError
+from engine.hl7.errors import EditError, TooMuchWork
 from engine.hl7.message import Message
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
@@ -29,6 +29,20 @@ class Result:
     def received(cls) -> "Result":
         """Of a message that is stored first and processed later (`ack: {when: stored}`)."""
         return cls("received")
+
+
+TOO_MUCH: Final = "the message has more to go over than its steps may; a channel with isolate: process may go over more"
+MOST_FINDINGS: Final = 500
+"""Of one message; a rule may be broken in each of a hundred thousand segments, and nobody reads them all."""
+
+
+def bounded(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The first ones, errors before all others, and how many more there were."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    others = [finding for finding in findings if finding.severity != "error"]
+    kept = [*errors, *others][: MOST_FINDINGS - 1]
+    text = f"{len(findings) - len(kept)} more findings of the same message are not kept"
+    return (*kept, Finding("W281", "warning", text))
 
 
 class Placed(NamedTuple):
@@ -110,6 +124,8 @@ def _observed_step(step: Placed, message: Message, run: Run) -> Stop | None:
 
 def failed(label: str, error: Exception, own_file: str = "") -> Stop:
     """Held, because a step raised. The finding has the place and the kind of exception: its text may hold values."""
+    if isinstance(error, TooMuchWork):
+        return Stop("held", (Finding("E204", "error", TOO_MUCH, step=label),))
     if isinstance(error, EditError):
         finding = Finding("E203", "error", f"cannot write: {error.reason}", error.location, "", label)
         return Stop("held", (finding,))

@@ -128,6 +128,8 @@ class CompileScope:
     own_code: OwnCode | None
     nest: Nest
     profiles: Mapping[str, LoadedProfile] = field(default_factory=dict)
+    reads: set[Path] = field(default_factory=set)
+    """What was compiled here and in the steps inside, beyond the segment in focus: what a round of `each` may cost."""
 
     def focused(self, segment: str) -> "CompileScope":
         """The same with `focus` on a segment."""
@@ -135,15 +137,21 @@ class CompileScope:
 
     def path(self, text: str) -> Path:
         """The path, relative to the focus. Raises PathError."""
-        return compile_path(str(text), focus=self.focus)
+        path = compile_path(str(text), focus=self.focus)
+        self.reads.add(path)
+        return path
 
     def condition(self, text: str) -> Condition:
         """The condition. Raises ExpressionError."""
-        return compile_condition(str(text), focus=self.focus, tables=self.tables)
+        condition = compile_condition(str(text), focus=self.focus, tables=self.tables)
+        self.reads.update(condition.paths)
+        return condition
 
     def value(self, text: str) -> Value:
         """The value of an expression, without its `=`. Raises ExpressionError."""
-        return compile_value(str(text), focus=self.focus, tables=self.tables)
+        value = compile_value(str(text), focus=self.focus, tables=self.tables)
+        self.reads.update(value.paths)
+        return value
 
     def table(self, name: str) -> Table:
         """A code table of the channel."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.config.expression import Condition, Explained, ValueTooLong
+from engine.hl7.errors import TooMuchWork
 from engine.hl7.message import Message
 from engine.model.finding import Finding
 from engine.pipeline.compare import Change, changes
@@ -143,6 +144,6 @@ def _route(way: Way, final: Message, stop: Stop | None) -> RouteTrace:
 def _tested(condition: Condition, message: Message) -> Tested:
     try:
         return Tested(condition.source, condition(message), tuple(condition.explain(message)))
-    except ValueTooLong:
+    except (ValueTooLong, TooMuchWork):
         # The run itself comes upon it too, and holds the message with a finding.
         return Tested(condition.source, False, ())

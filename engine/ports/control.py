@@ -2,14 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState
+from engine.ports.operations import ENGINE, ActionReport, By, Pause
+from engine.ports.reload import ReloadReport
+
+__all__ = [
+    "ActionReport",
+    "By",
+    "ChannelStatus",
+    "Control",
+    "LaneStatus",
+    "Order",
+    "OrderRefused",
+    "RetentionReport",
+    "SenderStatus",
+]
 
 
 @dataclass(slots=True, frozen=True)
 class LaneStatus:
-    """One lane now. `state`: idle, sending, waiting (for its time), stopped (for a person), down (no peer)."""
+    """One lane now. `state`: idle, sending, waiting (for its time), stopped (for a person), down (no peer), paused,
+    failed (a defect of ours: it stands still until the engine is started again).
+
+    `head`: the message that is to go next, as far as it is in memory. `paused_by`: who paused it, and why.
+    `blocked`: how many keys of `order_by` are held up by a delivery that waits for its next attempt, and
+    `blocked_by` the messages of the first of them, by the time they wait for.
+    """
 
     channel: ChannelName
     destination: DestinationName
@@ -19,6 +40,10 @@ class LaneStatus:
     oldest_us: int
     attempts: int
     last_note: str
+    head: MessageSeq | None = None
+    paused_by: str = ""
+    blocked: int = 0
+    blocked_by: tuple[MessageSeq, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,15 +65,45 @@ class ChannelStatus:
     outcomes: dict[str, int]
     lanes: tuple[LaneStatus, ...]
     senders: tuple[SenderStatus, ...] = ()
+    version: int = 0
+    """The recorded state of its files that it runs with (VersionId)."""
+    intake_paused_by: str = ""
+    """Who paused its intake, and why; '' while it takes messages."""
+
+
+Action = Literal[
+    "pause", "resume", "retry", "hold", "release", "skip", "redirect", "resend", "reprocess", "discard", "edit", "read"
+]
+
+
+class OrderRefused(Exception):
+    """Nothing was done, for a reason that the sentence tells. `is_temporary`: the same may pass another time."""
+
+    def __init__(self, sentence: str, *, is_temporary: bool) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.is_temporary = is_temporary
 
 
 @dataclass(slots=True, frozen=True)
-class ActionReport:
-    """What an action did: how many messages and deliveries it moved, and what it left alone with the reason."""
+class Order:
+    """What somebody wants done, as it was planned.
 
-    messages: int
-    deliveries: int
-    left: tuple[tuple[MessageSeq, str], ...] = ()
+    Its members are `deliveries`, each with the state that it had in the plan, or `messages`, or `lanes` (a
+    destination, or INTAKE for a channel's intake). `destinations`: where a resend goes; None: where it went. `to`:
+    where deliveries are redirected. `as_of`: with which version of its channel a message is processed again; None: as
+    it is now; "received": as it was when each was received. `raw`: an edited message.
+    """
+
+    action: Action
+    by: By = ENGINE
+    deliveries: Sequence[tuple[DeliveryId, DeliveryState]] = ()
+    messages: Sequence[MessageSeq] = ()
+    lanes: Sequence[tuple[ChannelName, DestinationName]] = ()
+    destinations: Sequence[DestinationName] | None = None
+    to: DestinationName | None = None
+    as_of: VersionId | Literal["received"] | None = None
+    raw: bytes = b""
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,25 +123,47 @@ class Control(Protocol):
     async def status(self) -> Sequence[ChannelStatus]: ...
 
     async def ready(self) -> tuple[bool, str]:
-        """Whether intake is open, and the sentence that says why not."""
+        """Whether intake is open, and the sentence that says why not; if it is, what a person has paused."""
+        ...
+
+    async def plan(self) -> ReloadReport:
+        """What a reload would do now; nothing is touched."""
+        ...
+
+    async def reload(self) -> ReloadReport:
+        """Take up what the site's files say, all of it or nothing."""
         ...
 
     async def retention(self, *, confirm: bool) -> RetentionReport:
         """How it stands; `confirm`: the clock is right, go on."""
         ...
 
-    async def release(self, seqs: Sequence[MessageSeq]) -> ActionReport:
+    async def operate(self, order: Order) -> ActionReport:
+        """Carry out what was planned, in slices, each durable with its record.
+
+        The same key again answers with the first report, or goes on where a run that was cut off had come to. Raises
+        OrderRefused, with nothing done, where a member has changed since the plan.
+        """
+        ...
+
+    async def paused(self) -> Sequence[Pause]:
+        """What a person has paused."""
+        ...
+
+    async def release(self, seqs: Sequence[MessageSeq], by: By = ENGINE) -> ActionReport:
         """Held messages go through their channel as it is now; held and failed deliveries are queued again."""
         ...
 
-    async def resend(self, seqs: Sequence[MessageSeq], destinations: Sequence[DestinationName] | None) -> ActionReport:
+    async def resend(
+        self, seqs: Sequence[MessageSeq], destinations: Sequence[DestinationName] | None, by: By = ENGINE
+    ) -> ActionReport:
         """The same bytes again, as new deliveries."""
         ...
 
-    async def reprocess(self, seqs: Sequence[MessageSeq]) -> ActionReport:
+    async def reprocess(self, seqs: Sequence[MessageSeq], by: By = ENGINE) -> ActionReport:
         """Processed, filtered and held messages go through their channel as it is now."""
         ...
 
-    async def discard(self, seqs: Sequence[MessageSeq], reason: str) -> ActionReport:
+    async def discard(self, seqs: Sequence[MessageSeq], reason: str, by: By = ENGINE) -> ActionReport:
         """Held messages and held deliveries are given up."""
         ...

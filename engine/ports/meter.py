@@ -26,8 +26,16 @@ class ChannelMeter(Protocol):
         """How many senders drift at a place now; `sender` is one that the profile names, or `other`."""
         ...
 
+    def worker(self, event: str) -> None:
+        """What happened to the channel's process: started, not-started, late (it was ended) or ended (by itself)."""
+        ...
+
     def charset(self, evidence: str) -> None:
         """How a message beyond plain ASCII was read: declared, broken, utf-8, windows-1252 or fallback."""
+        ...
+
+    def intake_paused(self, paused: bool) -> None:
+        """Whether a person has paused the channel's intake."""
         ...
 
 
@@ -38,7 +46,25 @@ class LaneMeter(Protocol):
 
     def depth(self, queued: int, held: int, oldest_us: int) -> None: ...
 
-    def connected(self, up: bool) -> None: ...
+    def blocked_keys(self, count: int) -> None:
+        """How many keys are held up by a delivery that waits for its next attempt."""
+        ...
+
+    def connected(self, up: bool) -> None:
+        """False while the destination is down."""
+        ...
+
+    def open(self, is_open: bool) -> None:
+        """False outside of the hours that the destination has."""
+        ...
+
+    def redirected(self) -> None:
+        """One more message that another destination takes over."""
+        ...
+
+    def paused(self, paused: bool) -> None:
+        """Whether a person has paused the destination."""
+        ...
 
 
 class Meter(Protocol):

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.operations import OperationQueries, OperationStore
 
 
 class StoreError(Exception):
@@ -28,8 +29,17 @@ class CommitUnknown(StoreError):
     """
 
 
+class StoreGone(CommitUnknown):
+    """The store is not where it was opened: moved, replaced or deleted (reliability.md D8). What was acknowledged
+    until now is in what was moved away; nothing more may be."""
+
+
 class StoreInUse(StoreError):
     """Another engine has this store open."""
+
+
+class StoreTooNew(StoreError):
+    """A newer engine has written this store; it was not touched."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,7 +69,8 @@ class StoredMessage:
 class StoredDelivery:
     """One delivery of a message, with its last attempt.
 
-    `body` None as `raw` of StoredMessage; where the bytes do not match, `note` says so.
+    `body` None as `raw` of StoredMessage; where the bytes do not match, `note` says so. `origin`: the delivery that
+    this one took over from, when it was redirected.
     """
 
     id: DeliveryId
@@ -75,6 +86,42 @@ class StoredDelivery:
     maybe_sent: bool
     body: bytes | None
     answer: bytes = b""
+    since_us: int = 0
+    origin: DeliveryId | None = None
+    key: str | None = None
+    urgent: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class QueuedRow:
+    """A queued delivery of a lane with keys, without its bytes.
+
+    `first`: the id of the oldest queued delivery of the same key in this lane; None where it has no key.
+    """
+
+    id: DeliveryId
+    seq: MessageSeq
+    key: str | None
+    urgent: bool
+    attempts: int
+    next_at_us: int
+    first: DeliveryId | None
+
+
+@dataclass(slots=True, frozen=True)
+class StoredAttempt:
+    """An attempt that did not end its delivery; the one that did is in the delivery itself.
+
+    Not every one is kept: of a long row the first and the last few, and of those that could not reach the receiver,
+    one after the other, the first.
+    """
+
+    delivery_id: DeliveryId
+    number: int
+    at_us: int
+    code: str
+    note: str
+    answer: bytes
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,31 +151,39 @@ class Pruned:
 
 @dataclass(slots=True, frozen=True)
 class LaneDepth:
-    """How much waits in one lane. `oldest_us`: when the oldest queued message was received, 0 where none waits."""
+    """How much waits in one lane. `oldest_us`: when the oldest queued message was received, 0 where none waits.
+
+    `blocked`: how many were tried and wait for their time; in a lane with keys, so many keys are held up.
+    """
 
     channel: ChannelName
     destination: DestinationName
     queued: int
     held: int
     oldest_us: int
+    blocked: int = 0
 
 
-class Store(Protocol):
+class Store(OperationStore, Protocol):
     """The writer's side. Called by one thread at a time; `commit` may block for as long as the disk does."""
 
     def open(self) -> None:
         """Lock, check, recover, migrate. Raises StoreInUse or StoreError with a sentence for people.
 
         After an unclean stop, the deliveries that may have been sent unrecorded (the first
-        `window` queued ones of each lane) are marked `maybe_sent`.
+        `window` queued ones of each lane, all queued ones of a lane with keys) are marked `maybe_sent`.
         """
         ...
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """Record how many deliveries of this lane may be sent and not yet recorded, before the lane starts.
 
         Durable. The largest number of a run is what counts after it ended uncleanly; a lane that never
-        said a number counts as 1.
+        said a number counts as 1. `order_by`: what the keys of its deliveries are made by, '' where it keeps one
+        order. Then nobody can tell which of what is queued was under way when a run ends uncleanly, and all of it
+        is marked. Returns the first id of those deliveries that were stored since the lane has this order.
         """
         ...
 
@@ -152,7 +207,8 @@ class Store(Protocol):
 
         An intake whose `receive_id` is already stored is not stored again: it is answered with the
         first one's seq and those of its deliveries that are still queued. Raises StoreFull or StoreBusy
-        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows and
+        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows (also for
+        `redirected` without a delivery that takes over, and the other way about) and
         ValueError for a value that no store can hold (a lone surrogate, a number past 64 bits): then
         nothing of the batch was kept, and the batch without its culprit may be tried again.
         """
@@ -212,8 +268,18 @@ class Store(Protocol):
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """Queue the same bytes again (resend): new deliveries with the bodies of the last ones, durable.
 
-        None: every destination the message was delivered to. A destination it never had gives nothing.
+        None: every destination the message was delivered to, and not those that were passed over for another. A
+        destination it never had gives nothing.
         StoreError, and nothing queued, when the bytes are gone or do not match their checksum.
+        """
+        ...
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """A person's move, durable: each becomes `redirected`, and the delivery that takes over is queued, all or none.
+
+        `body` None of one that takes over: the bytes of the one before. Those already redirected are left as they
+        are. The new deliveries in order, but for those whose bytes are damaged: these are held. IllegalMove if one
+        is neither held nor failed: its lane may be sending it; hold it first.
         """
         ...
 
@@ -256,7 +322,7 @@ class Store(Protocol):
         ...
 
 
-class StoreQueries(Protocol):
+class StoreQueries(OperationQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
     `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that
@@ -274,9 +340,41 @@ class StoreQueries(Protocol):
         most_bytes: int | None = None,
     ) -> Sequence[Delivery]: ...
 
+    def queued_rows(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """Queued deliveries of one lane with id > after, oldest first."""
+        ...
+
+    def queued_of_key(
+        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """Those of one key."""
+        ...
+
+    def queued_urgent(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """Those that are urgent."""
+        ...
+
+    def queued_waiting(
+        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
+    ) -> Sequence[QueuedRow]:
+        """Those that wait for a time later than `after_us` (0: for any time), the earliest time first."""
+        ...
+
+    def queued_delivery(self, id_: DeliveryId) -> Delivery | None:
+        """One queued delivery; None when it is not queued any more, or its bytes do not match their checksum."""
+        ...
+
     def message(self, seq: MessageSeq) -> StoredMessage | None: ...
 
     def deliveries(self, seq: MessageSeq, bodies: bool = False) -> Sequence[StoredDelivery]: ...
+
+    def attempts(self, seq: MessageSeq) -> Sequence[StoredAttempt]:
+        """Those of a message's deliveries that are kept, by delivery and number."""
+        ...
 
     def messages(
         self,

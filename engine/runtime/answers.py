@@ -85,9 +85,9 @@ class DeliveredAnswers:
     ) -> None:
         self.destination: DestinationName = settings.waits_for
         self._channel = channel
-        self._fallback = fallback_charset
-        self._settings = settings
-        self._timeout_s = timeout_s
+        self.change(fallback_charset, settings, timeout_s)
+        self.is_retired = False
+        """Whether the channel's files no longer say so: only those that wait already are told."""
         self._committer = committer
         self._queries = queries
         self._clock = clock
@@ -96,8 +96,14 @@ class DeliveredAnswers:
         self._count = 0
         self._waiting: dict[MessageSeq, _Waiting] = {}  # in the order of their deadlines
         self._ended: dict[DeliveryId, tuple[MessageSeq, str, bytes]] = {}
-        self._held: set[Connection] = set()
+        self._held: dict[Connection, None] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+
+    def change(self, fallback_charset: str, settings: AnswerSettings, timeout_s: float) -> None:
+        """From the next message on."""
+        self._fallback = fallback_charset
+        self._settings = settings
+        self._timeout_s = timeout_s
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -149,7 +155,7 @@ class DeliveredAnswers:
                 self._meter.acknowledged("CA", self._clock.monotonic() - reply.started)
         waiting.replies.append((reply, has_first))
         if len(self._waiting) >= MOST_WAITING and reply.sender not in self._held:
-            self._held.add(reply.sender)
+            self._held[reply.sender] = None
             reply.sender.hold()
 
     # -- what the lane calls --------------------------------------------------------------------
@@ -157,6 +163,8 @@ class DeliveredAnswers:
     def ending(self, delivery: Delivery, outcome: Outcome, result: DeliveryResult) -> bool:
         """A delivery has come to its end: put what the sender is told into its record. True: somebody waits."""
         waiting = self._waiting.get(delivery.seq)
+        if waiting is None and self.is_retired:
+            return False
         try:
             found = (waiting.message, waiting.accept) if waiting is not None else self._stored(delivery.seq)
         except StoreError as error:
@@ -315,7 +323,7 @@ class DeliveredAnswers:
 
     def _let_go(self) -> None:
         if self._held and len(self._waiting) <= MOST_WAITING // 2:
-            held, self._held = self._held, set()
+            held, self._held = self._held, {}
             for sender in held:
                 sender.let_go()
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from engine.model.ids import MessageSeq
 from engine.ports.store import CommitUnknown, StoredMessage, StoreError
+from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.channel")
 
@@ -41,11 +42,24 @@ class Backlog:
         self._last = MessageSeq(0)
         self._behind = True
         self._wake = asyncio.Event()
+        self._none_left = asyncio.Event()
+        self._none_left.set()
         self._draining = False
 
     def __len__(self) -> int:
         """How many are in memory."""
         return len(self._ready)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something waits here, or may wait in the store."""
+        return not self._none_left.is_set()
+
+    async def caught_up(self) -> bool:
+        """Wait until nothing waits any more. False: it was drained before that."""
+        while self.is_pending and not self._draining:
+            await self._none_left.wait()
+        return not self.is_pending
 
     def offer(self, seq: MessageSeq, raw: bytes, received_at_us: int) -> None:
         """A message was stored and acknowledged. Called in the order of the commits."""
@@ -53,6 +67,7 @@ class Backlog:
             return
         if len(self._ready) >= MOST_IN_MEMORY or self._ready_bytes > MOST_BYTES_IN_MEMORY:
             self._behind = True
+            self._none_left.clear()
             return
         self._append(seq, raw, received_at_us)
         self._wake.set()
@@ -61,18 +76,27 @@ class Backlog:
         """End behind the message at hand."""
         self._draining = True
         self._wake.set()
+        if self.is_pending:  # those who wait for it look again
+            self._none_left.set()
+            self._none_left.clear()
 
     async def run(self) -> None:
         """Work off what comes, until drained."""
+        self._none_left.clear()  # the last run may have left some
         while not self._draining:
             if self._ready:
                 seq, raw, received_at_us = self._ready.popleft()
                 self._ready_bytes -= len(raw)
-                await self._process(seq, raw, received_at_us)
+                try:
+                    await self._process(seq, raw, received_at_us)
+                except Exception as error:  # noqa: BLE001 - the edge of a channel: its neighbours keep running
+                    # It stays as it was received, and the next start reads it again.
+                    log.error("channel %s: message %d failed: %s", self._name, seq, describe(error))
             elif self._behind:
                 await self._load()
             else:
                 self._wake.clear()
+                self._none_left.set()
                 await self._wake.wait()
 
     async def _load(self) -> None:
@@ -93,5 +117,6 @@ class Backlog:
 
     def _append(self, seq: MessageSeq, raw: bytes, received_at_us: int) -> None:
         self._last = seq
+        self._none_left.clear()
         self._ready.append((seq, raw, received_at_us))
         self._ready_bytes += len(raw)

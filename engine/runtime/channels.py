@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,6 +41,43 @@ MOST_IN_LINE = 2000
 """Messages of one channel that wait for their turn in memory; past that its senders are not read from."""
 
 
+@dataclass(slots=True, frozen=True)
+class Edition:
+    """A channel by one state of its files: what a reload exchanges between two messages."""
+
+    compiled: CompiledChannel
+    version: VersionId
+    answers: AnswerSettings
+    ack_when_stored: bool
+    duplicates_window_us: int
+    isolated: "Isolated | None"
+    drift: ChannelDrift | None
+
+
+class Turns:
+    """Messages that are between their pipeline and the store, by one state of the channel's files."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def begin(self) -> None:
+        """One more."""
+        self._count += 1
+        self._quiet.clear()
+
+    def end(self) -> None:
+        """One less."""
+        self._count -= 1
+        if not self._count:
+            self._quiet.set()
+
+    async def over(self) -> None:
+        """Wait until none is left."""
+        await self._quiet.wait()
+
+
 class Isolated(Protocol):
     """Runs a channel's pipeline outside the engine's process."""
 
@@ -69,21 +107,19 @@ class RunningChannel:
         drift: ChannelDrift | None = None,
     ) -> None:
         self.name: ChannelName = compiled.name
-        self.compiled = compiled
-        self.version = version
-        self.answers = answers
+        self.adopt(
+            Edition(compiled, version, answers, ack_when_stored, duplicates_window_us, isolated, drift),
+        )
+        self.leaving: dict[DestinationName, Lane] = {}
+        """Of destinations that the files no longer have, while something waits in them."""
         self.lanes: dict[DestinationName, Lane] = {lane.settings.destination: lane for lane in lanes}
         self.meter = meter
         self.senders = Senders(meter)
-        self.ack_when_stored = ack_when_stored
-        self.duplicates_window_us = duplicates_window_us
-        self.isolated = isolated
         self.received = 0
         self.outcomes: dict[str, int] = {}
         self.line = Line(self.name)
         self.backlog = Backlog(self.name, self._unprocessed, self._process_stored)
         self.timer = timer
-        self.drift = drift
         self.fragments: FragmentKeeper | None = None
         """Where the channel joins messages that come in fragments."""
         self.delivered: DeliveredAnswers | None = None
@@ -92,7 +128,41 @@ class RunningChannel:
         """The links of senders that number their messages, where the channel says so."""
         self.app_ack: AppAcks | None = None
         """Application acknowledgements over a connection of our own, where the channel says so."""
+        self.is_intake_paused = False
+        """By a person: its senders are told to send again later."""
         self._committer = committer
+
+    def adopt(self, edition: Edition) -> Turns:
+        """From the next message on, work by these files; those in hand by the ones before, until theirs are over."""
+        self.compiled = edition.compiled
+        self.version = edition.version
+        self.answers = edition.answers
+        self.ack_when_stored = edition.ack_when_stored
+        self.duplicates_window_us = edition.duplicates_window_us
+        self.isolated = edition.isolated
+        self.drift = edition.drift
+        before = getattr(self, "_turns", None) or Turns()
+        self._turns = Turns()
+        return before
+
+    @contextmanager
+    def turn(self) -> Iterator[VersionId]:
+        """Around a run of the pipeline that others may come between, up to its record; gives the version it is by."""
+        turns = self._turns
+        turns.begin()
+        try:
+            yield self.version
+        finally:
+            turns.end()
+
+    async def quiet(self) -> None:
+        """Wait until no message is between its pipeline and the store."""
+        await self._turns.over()
+
+    @property
+    def joins_fragments(self) -> bool:
+        """Whether messages that come in fragments are joined here."""
+        return self.fragments is not None and not self.fragments.is_ending
 
     @property
     def answers_at_once(self) -> bool:
@@ -101,13 +171,20 @@ class RunningChannel:
 
     @property
     def is_in_turn(self) -> bool:
-        """Whether fragments are at work, so that what comes behind them must wait for its turn."""
-        return self.fragments is not None and len(self.line) > 0
+        """Whether something is at work that what comes behind it must not overtake.
+
+        Fragments, a process of the channel's, and after a reload that changed `ack`, what was answered when stored.
+        """
+        return len(self.line) > 0 or (self.backlog.is_pending and not self.ack_when_stored)
 
     @property
     def all_but_app_acks(self) -> Sequence[DestinationName] | None:
         """Where a person's resend goes: everywhere (None), but the acknowledgement of its sender is not repeated."""
         return None if self.app_ack is None else [name for name in self.lanes if name != APP_ACK]
+
+    def lane(self, destination: DestinationName) -> Lane | None:
+        """The lane of a destination, also of one that is leaving."""
+        return self.lanes.get(destination) or self.leaving.get(destination)
 
     def count(self, outcome: str) -> None:
         """One more message of this outcome."""
@@ -124,7 +201,7 @@ class RunningChannel:
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Committed deliveries to their lanes."""
         for delivery in deliveries:
-            lane = self.lanes.get(delivery.destination)
+            lane = self.lane(delivery.destination)
             if lane is not None:
                 lane.offer(delivery)
 
@@ -146,22 +223,23 @@ class RunningChannel:
 
     async def _process_stored(self, seq: MessageSeq, raw: bytes, received_at_us: int) -> None:
         """A message was acknowledged when stored, and now it is its turn."""
-        result = kept(await self.process(raw, from_us(received_at_us)))
-        deliveries = await self._durably(seq, result)
+        with self.turn() as version:
+            result = kept(await self.process(raw, from_us(received_at_us)))
+            deliveries = await self._durably(seq, result, version)
         if deliveries is None:
             return
         self.count(result.state)
         self.count_findings(result.findings)
         self.offer(deliveries)
 
-    async def _durably(self, seq: MessageSeq, result: Result) -> Sequence[Delivery] | None:
+    async def _durably(self, seq: MessageSeq, result: Result, version: VersionId) -> Sequence[Delivery] | None:
         """Record the run; while the store has no room, wait: nothing behind this message may overtake it.
 
         None when it cannot be recorded: it stays as it was received, for the next start.
         """
         while True:
             try:
-                return await self._committer.reprocess(self.reprocessed(seq, result))
+                return await self._committer.reprocess(self.reprocessed(seq, result, version))
             except (StoreFull, StoreBusy):
                 await asyncio.sleep(STORE_RETRY_S)
             except CommitUnknown:
@@ -170,11 +248,9 @@ class RunningChannel:
                 log.error("channel %s: message %d could not be recorded: %s", self.name, seq, describe(error))
                 return None
 
-    def reprocessed(self, seq: MessageSeq, result: Result) -> Reprocessed:
-        """The record of a stored message's run through this channel."""
-        return Reprocessed(
-            seq, self.name, self.version, result.state, dump_findings(result.findings), result.deliveries
-        )
+    def reprocessed(self, seq: MessageSeq, result: Result, version: VersionId) -> Reprocessed:
+        """The record of a stored message's run through this channel, as `turn` gave its version."""
+        return Reprocessed(seq, self.name, version, result.state, dump_findings(result.findings), result.deliveries)
 
 
 def kept(result: Result) -> Result:
@@ -193,6 +269,16 @@ class Waiter(Protocol):
     def let_go(self) -> None: ...
 
 
+class Nobody:
+    """Stands for a sender where nobody waits."""
+
+    def hold(self) -> None:
+        """Nothing is read from nobody."""
+
+    def let_go(self) -> None:
+        """Nor is it ever again."""
+
+
 class Line:
     """Work of one channel that is done one piece after the other, in the order it came.
 
@@ -203,7 +289,7 @@ class Line:
     def __init__(self, name: str) -> None:
         self._name = name
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
-        self._held: set[Waiter] = set()
+        self._held: dict[Waiter, None] = {}
         self._wake = asyncio.Event()
         self._draining = False
         self._busy = False
@@ -216,7 +302,7 @@ class Line:
         self._waiting.append(work)
         self._wake.set()
         if len(self._waiting) >= MOST_IN_LINE and sender not in self._held:
-            self._held.add(sender)
+            self._held[sender] = None
             sender.hold()
 
     async def run(self) -> None:
@@ -228,7 +314,7 @@ class Line:
                 continue
             work = self._waiting.popleft()
             if self._held and len(self._waiting) <= MOST_IN_LINE // 2:
-                held, self._held = self._held, set()
+                held, self._held = self._held, {}
                 for sender in held:
                     sender.let_go()
             self._busy = True

@@ -7,6 +7,7 @@ ACK leaves from such a callback. Completions of deliveries ride along.
 Invariants:
 
 - one commit, checkpoint or store call at a time; a commit waits for one call at most, a call for one commit;
+- who waits for the future of a call or a commit has heard of its end before the next commit begins;
 - a callback `done` runs exactly once, after the commit; or `refused` runs exactly once;
 - results of deliveries are never dropped: a full or busy store keeps them for the next commit;
 - after CommitUnknown nothing is said to anybody any more: `on_fatal` is called and the process
@@ -41,6 +42,8 @@ Recorded = Callable[[], None]
 
 MOST_INTAKES = 512
 MOST_BYTES = 32 * 1024 * 1024
+LARGE_BYTES = 1 << 20
+"""So much is committed off the loop, however quick the disk: SQLite needs some 3 ms a megabyte."""
 
 TO_THREAD_S = 0.003
 """Commits that take longer than this on average move to the writer thread, and one of SLOW_ONCE_S does at once."""
@@ -74,7 +77,7 @@ class Committer:
         self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         self._results: list[tuple[DeliveryResult, Recorded | None]] = []
         self._calls: list[Callable[[], None]] = []
-        self._asked: set[asyncio.Future[Any]] = set()
+        self._asked: dict[asyncio.Future[Any], None] = {}
         self._after: list[Callable[[], None]] = []
         self._busy = False
         self._settling = False
@@ -94,6 +97,8 @@ class Committer:
         self._dead = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.on_redirected: Callable[[Sequence[Delivery]], None] | None = None
+        """Given the deliveries that took over from others, in the order of their ids, after their commit."""
 
     # -- what the others call -------------------------------------------------------------------
 
@@ -145,6 +150,26 @@ class Committer:
         elif self._later is None:
             self._later = self._loop.call_later(RESULTS_WAIT_S, self._schedule)
 
+    def flushed(self) -> "asyncio.Future[None]":
+        """Ends when every result that was recorded so far is on stable storage."""
+        ended: asyncio.Future[None] = self._question()
+        if ended.done():
+            return ended
+        if not self._results:
+            ended.set_result(None)  # those of a commit at hand are there before any call that is made now
+            return ended
+        result, recorded = self._results[-1]
+
+        def done() -> None:
+            if recorded is not None:
+                recorded()
+            if not ended.done():
+                ended.set_result(None)
+
+        self._results[-1] = (result, done)
+        self.hurry()
+        return ended
+
     def hurry(self) -> None:
         """Somebody now waits for results that were not urgent."""
         if not self._ticking and self._results:
@@ -175,7 +200,6 @@ class Committer:
                 self._loop.call_soon_threadsafe(settle, finished)
 
             def settle(finished: "Future[T]") -> None:
-                self._busy = False
                 error = finished.exception()
                 if isinstance(error, CommitUnknown):
                     self._die(error)
@@ -184,7 +208,7 @@ class Committer:
                         answer.set_exception(error)
                     else:
                         answer.set_result(finished.result())
-                self._go_on()
+                self._loop.call_soon(self._free)
 
             running.add_done_callback(ended)
 
@@ -200,9 +224,12 @@ class Committer:
         if self._dead:
             question.set_exception(CommitUnknown("the store is gone"))
         else:
-            self._asked.add(question)
-            question.add_done_callback(self._asked.discard)
+            self._asked[question] = None
+            question.add_done_callback(self._answered)
         return question
+
+    def _answered(self, question: "asyncio.Future[Any]") -> None:
+        self._asked.pop(question, None)
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing runs."""
@@ -212,6 +239,42 @@ class Committer:
                 return
             self._idle.clear()
             await self._idle.wait()
+
+    async def settled(self) -> None:
+        """Wait until all that was given to it before this call is committed or refused, whatever comes behind it.
+
+        Raises CommitUnknown when the store is gone.
+        """
+        ends: list[asyncio.Future[None]] = []
+
+        def noticed(end: asyncio.Future[None], tell: Callable[..., None] | None) -> Callable[..., None]:
+            def told(*of: object) -> None:
+                try:
+                    if tell is not None:
+                        tell(*of)
+                finally:
+                    if not end.done():
+                        end.set_result(None)
+
+            return told
+
+        # Each kind is committed in the order it came in, so the last one of each tells of all before it.
+        if self._intakes:
+            intake, done, refused = self._intakes[-1]
+            ends.append(end := self._question())
+            self._intakes[-1] = (intake, noticed(end, done), noticed(end, refused))
+        if self._reprocessed:
+            item, done, refused = self._reprocessed[-1]
+            ends.append(end := self._question())
+            self._reprocessed[-1] = (item, noticed(end, done), noticed(end, refused))
+        if self._results:
+            result, recorded = self._results[-1]
+            ends.append(end := self._question())
+            self._results[-1] = (result, noticed(end, recorded))
+        self.hurry()
+        for end in ends:
+            await end
+        await self.call(lambda store: None)  # behind a commit that runs
 
     def close(self) -> None:
         """Let go of the writer thread, once it has finished what it does. Blocks."""
@@ -269,6 +332,7 @@ class Committer:
         self._called_last = False
         reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         intakes = self._intakes
+        is_large = self._intake_bytes >= LARGE_BYTES
         if self._results_alone:
             intakes = []
         elif len(intakes) > MOST_INTAKES or self._intake_bytes > MOST_BYTES:
@@ -288,7 +352,7 @@ class Committer:
             return
         work = _Work(batch, intakes, reprocessed, results)
         started = self._clock.monotonic()
-        if self._in_thread:
+        if self._in_thread or is_large:
             self._busy = True
             running = self._thread.submit(self._timed_commit, batch)
             running.add_done_callback(
@@ -299,12 +363,11 @@ class Committer:
         try:
             committed = self._store.commit(batch)
         except Exception as error:  # noqa: BLE001 - the edge of the store: every kind is answered in _failed
-            self._busy = False
             self._failed(work, error)
         else:
-            self._busy = False
             self._succeeded(work, committed, self._clock.monotonic() - started)
-        self._go_on()
+        finally:
+            self._ended(work)
 
     def _first_slice(self) -> list[tuple[Intake, Done, Refused]]:
         taken = size = 0
@@ -320,12 +383,29 @@ class Committer:
         return self._store.commit(batch), self._clock.monotonic() - started
 
     def _thread_ended(self, work: "_Work", finished: "Future[tuple[Committed, float]]") -> None:
-        self._busy = False
         error = finished.exception()
-        if error is not None:
-            self._failed(work, error)
+        try:
+            if error is not None:
+                self._failed(work, error)
+            else:
+                self._succeeded(work, *finished.result())
+        finally:
+            self._ended(work)
+
+    def _ended(self, work: "_Work") -> None:
+        """Free for the next commit, as soon as all have heard of this one.
+
+        Those who wait for a future hear on the loop's next turn. A commit that a turn before had been asked for must
+        not come in between: lanes and backlogs take what they are offered in the order of the commits, and would not
+        take what comes behind its successors.
+        """
+        if work.reprocessed or work.results:
+            self._loop.call_soon(self._free)
         else:
-            self._succeeded(work, *finished.result())
+            self._free()
+
+    def _free(self) -> None:
+        self._busy = False
         self._go_on()
 
     def _succeeded(self, work: "_Work", committed: Committed, took: float) -> None:
@@ -343,6 +423,10 @@ class Committer:
         for result in work.results:
             if result[1] is not None:
                 result[1]()
+        if committed.redirected and self.on_redirected is not None:
+            # Behind those that were released: their futures come true on the loop's next turn, and a lane takes
+            # what it is offered in the order of the ids.
+            self._loop.call_soon(self.on_redirected, committed.redirected)
         self._run_after()
 
     def _refuse(self, work: "_Work", error: Exception) -> None:

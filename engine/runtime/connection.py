@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, assert_never, cast
 
 from engine.mllp.framing import Block, BlockDecoder, CommitByte, Fault, Item, Oversize
+from engine.ports.gone import is_tcp, keep_alive, outstanding
 
 if TYPE_CHECKING:
     from engine.runtime.listener import Listener
@@ -136,6 +137,10 @@ class Connection(asyncio.BufferedProtocol):
         if not self._listener.admit(self):
             self.closing = True
             self._transport.abort()
+            return
+        plain = transport.get_extra_info("socket")
+        if plain is not None and is_tcp(plain):
+            keep_alive(plain)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # One buffer for all connections of the loop: asyncio fills it and hands it over in one call.
@@ -188,6 +193,8 @@ class Connection(asyncio.BufferedProtocol):
             self._finish_decoder()
         self.closing = True
         self._has_partial(0)
+        if isinstance(exc, TimeoutError):
+            self._listener.vanished(self)
         self._listener.gone(self)
         self._transport = None
 
@@ -273,6 +280,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if out:
             self._write(out[0] if len(out) == 1 else b"".join(out))
+            self._listener.spoken_to(self)
         if self._paused:
             self._resume_if_low()
         if self.closing and not replies and not self.owed:
@@ -342,6 +350,11 @@ class Connection(asyncio.BufferedProtocol):
     def write_blocked_since(self) -> float:
         """Since when the peer does not read its answers, 0 while it does."""
         return self._write_blocked_at
+
+    def outstanding(self) -> tuple[bool, float]:
+        """Whether an answer is on its way, and for how many seconds its sender has not answered what was sent again."""
+        plain = self._transport.get_extra_info("socket") if self._transport is not None else None
+        return outstanding(plain) if plain is not None and is_tcp(plain) and plain.fileno() >= 0 else (False, 0.0)
 
     @property
     def unanswered(self) -> int:

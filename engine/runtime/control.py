@@ -1,25 +1,23 @@
 """What people and tools ask of the running engine, carried out on its loop (ports.control)."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
-from engine.model.envelope import Delivery, Reprocessed
-from engine.model.finding import Finding, dump_findings, load_findings
-from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
-from engine.model.states import DeliveryState, IllegalMove
-from engine.ports.clock import from_us
-from engine.ports.control import ActionReport, ChannelStatus, LaneStatus, RetentionReport
-from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
-from engine.runtime.channels import RunningChannel, kept
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.ports.clock import Clock
+from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order, RetentionReport
+from engine.ports.operations import ENGINE, INTAKE, Pause
+from engine.ports.reload import Reloading, ReloadReport
+from engine.ports.store import LaneDepth, StoreQueries
+from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
-from engine.runtime.lane import Lane
+from engine.runtime.operations import Operator
 from engine.runtime.retention import Retention
 
-T = TypeVar("T")
-
-NO_SUCH = "there is no such message"
+MOST_BLOCKED_SHOWN = 20
+NOT_YET = ReloadReport("busy", "the engine is starting", exit_code=75)
 
 
 class Listening(Protocol):
@@ -40,26 +38,61 @@ class EngineControl:
         channels: Mapping[ChannelName, RunningChannel],
         committer: Committer,
         queries: StoreQueries,
+        clock: Clock,
     ) -> None:
         self._channels = channels
         self.listening: Mapping[ChannelName, Listening] = {}
-        self._committer = committer
         self._queries = queries
+        self.operator = Operator(channels, committer, queries, clock)
         self.keeping: Retention | None = None
+        self.reloading: Reloading | None = None
+        self.leaving: Mapping[ChannelName, RunningChannel] = {}
+        """Channels that the files no longer have, while they owe something; they listen nowhere."""
+        self.failed_lanes: Sequence[str] = ()
+        """Lanes whose task died. Intake is open all the same, and what comes for them waits."""
         self.not_ready = "the engine is starting"
         """Why intake is closed; '' while it is open."""
 
     async def ready(self) -> tuple[bool, str]:
-        return not self.not_ready, self.not_ready
+        """Ready all the same while something is paused: that is a person's will, and nothing a restart would mend."""
+        if self.not_ready:
+            return False, self.not_ready
+        told: list[str] = []
+        if self.failed_lanes:
+            told.append(f"failed, and to be started again: {', '.join(self.failed_lanes)}")
+        if pauses := self.operator.pauses:
+            places = (f"{p.channel}/{p.destination}" if p.destination else f"{p.channel} (intake)" for p in pauses)
+            told.append(f"paused: {', '.join(places)}")
+        return True, "; ".join(told)
+
+    async def plan(self) -> ReloadReport:
+        return await self.reloading.plan() if self.reloading is not None else NOT_YET
+
+    async def reload(self) -> ReloadReport:
+        return await self.reloading.reload() if self.reloading is not None else NOT_YET
+
+    def _blocked_by(
+        self, depths: Sequence[LaneDepth]
+    ) -> dict[tuple[ChannelName, DestinationName], tuple[MessageSeq, ...]]:
+        """The messages that hold up a key each, of the lanes that have keys: the first few."""
+        found: dict[tuple[ChannelName, DestinationName], tuple[MessageSeq, ...]] = {}
+        for depth in depths:
+            channel = self._channels.get(depth.channel)
+            lane = None if channel is None else channel.lanes.get(depth.destination)
+            if lane is not None and lane.settings.is_keyed and depth.blocked:
+                rows = self._queries.queued_waiting(depth.channel, depth.destination, 0, MOST_BLOCKED_SHOWN)
+                found[depth.channel, depth.destination] = tuple(row.seq for row in rows)
+        return found
 
     async def status(self) -> Sequence[ChannelStatus]:
         found = await asyncio.to_thread(self._queries.depths)  # a queue of a million takes a while to count
         depths = {(d.channel, d.destination): d for d in found}
+        blocked_by = await asyncio.to_thread(self._blocked_by, found)
         rows: list[ChannelStatus] = []
-        for name, channel in self._channels.items():
-            port = self.listening[name]
+        for name, channel in {**self._channels, **self.leaving}.items():
+            port = self.listening.get(name)
             lanes: list[LaneStatus] = []
-            for destination, lane in channel.lanes.items():
+            for destination, lane in (channel.lanes | channel.leaving).items():
                 depth = depths.get((name, destination))
                 lanes.append(
                     LaneStatus(
@@ -71,17 +104,23 @@ class EngineControl:
                         depth.oldest_us if depth else 0,
                         lane.attempts,
                         lane.last_note,
+                        lane.head,
+                        self._paused_by(name, destination),
+                        depth.blocked if depth and lane.settings.is_keyed else 0,
+                        blocked_by.get((name, destination), ()),
                     )
                 )
             rows.append(
                 ChannelStatus(
                     name,
-                    port.address,
-                    port.connection_count,
+                    port.address if port is not None else "",
+                    port.connection_count if port is not None else 0,
                     channel.received,
                     dict(channel.outcomes),
                     tuple(lanes),
                     channel.senders.status(),
+                    channel.version,
+                    self._paused_by(name, INTAKE),
                 )
             )
         return rows
@@ -93,181 +132,28 @@ class EngineControl:
             self.keeping.confirm()
         return self.keeping.status()
 
-    async def release(self, seqs: Sequence[MessageSeq]) -> ActionReport:
-        report = _Report()
-        for seq in seqs:
-            message = self._queries.message(seq)
-            if message is None:
-                report.leave(seq, NO_SUCH)
-            elif message.state == "held":
-                await self._run_again(message, report)
-            else:
-                await self._move_deliveries(message, ("held", "failed"), "queued", "released", report)
-        return report.made()
+    async def operate(self, order: Order) -> ActionReport:
+        return await self.operator.operate(order)
 
-    async def reprocess(self, seqs: Sequence[MessageSeq]) -> ActionReport:
-        report = _Report()
-        for seq in seqs:
-            message = self._queries.message(seq)
-            if message is None:
-                report.leave(seq, NO_SUCH)
-            elif message.state not in ("processed", "filtered", "held"):
-                report.leave(seq, f"a {message.state} message is not processed again")
-            else:
-                await self._run_again(message, report)
-        return report.made()
+    async def paused(self) -> Sequence[Pause]:
+        return self.operator.pauses
 
-    async def resend(self, seqs: Sequence[MessageSeq], destinations: Sequence[DestinationName] | None) -> ActionReport:
-        report = _Report()
-        for seq in seqs:
-            message = self._queries.message(seq)
-            if message is None:
-                report.leave(seq, NO_SUCH)
-                continue
-            channel = self._channels.get(message.channel)
-            if channel is None:
-                report.leave(seq, f"its channel {message.channel} does not run")
-            elif unknown := [d for d in destinations or () if d not in channel.lanes]:
-                report.leave(seq, f"channel {channel.name} has no destination {', '.join(unknown)}")
-            else:
-                work = partial(_add_deliveries, seq=seq, destinations=destinations or channel.all_but_app_acks)
-                added = await _through(self._committer.call(work), channel.offer, seq, report)
-                if added is None:
-                    continue
-                if added:
-                    report.moved(1, len(added))
-                else:
-                    report.leave(seq, "it was never delivered there")
-        return report.made()
+    async def release(self, seqs: Sequence[MessageSeq], by: By = ENGINE) -> ActionReport:
+        return await self.operator.operate(Order("release", by, messages=seqs))
 
-    async def discard(self, seqs: Sequence[MessageSeq], reason: str) -> ActionReport:
-        report = _Report()
-        note = Finding("I240", "information", f"discarded: {reason}")
-        for seq in seqs:
-            message = self._queries.message(seq)
-            if message is None:
-                report.leave(seq, NO_SUCH)
-            elif message.state == "held":
-                findings = dump_findings((*load_findings(message.findings), note))
-                item = Reprocessed(seq, message.channel, message.version, "discarded", findings)
-                if await self._recorded(item, lambda _: None, report) is not None:
-                    report.moved(1, 0)
-            else:
-                await self._move_deliveries(message, ("held",), "failed", note.text, report)
-        return report.made()
+    async def reprocess(self, seqs: Sequence[MessageSeq], by: By = ENGINE) -> ActionReport:
+        return await self.operator.operate(Order("reprocess", by, messages=seqs))
 
-    # -- parts of the above ---------------------------------------------------------------------
+    async def resend(
+        self, seqs: Sequence[MessageSeq], destinations: Sequence[DestinationName] | None, by: By = ENGINE
+    ) -> ActionReport:
+        return await self.operator.operate(Order("resend", by, messages=seqs, destinations=destinations))
 
-    async def _run_again(self, message: StoredMessage, report: "_Report") -> None:
-        """Through the channel as it is now; what comes out is queued behind what waits."""
-        channel = self._channels.get(message.channel)
-        if channel is None:
-            report.leave(message.seq, f"its channel {message.channel} does not run")
-        elif message.raw is None:
-            report.leave(message.seq, "its bytes are no longer kept")
-        else:
-            result = kept(await channel.process(message.raw, from_us(message.received_at_us)))
-            deliveries = await self._recorded(channel.reprocessed(message.seq, result), channel.offer, report)
-            if deliveries is None:
-                return
-            if result.state == "held":
-                reasons = "; ".join(f"{f.code} {f.text}" for f in result.findings) or "no reason was given"
-                report.leave(message.seq, f"it is held again: {reasons}")
-            else:
-                report.moved(1, len(deliveries))
+    async def discard(self, seqs: Sequence[MessageSeq], reason: str, by: By = ENGINE) -> ActionReport:
+        return await self.operator.operate(Order("discard", replace(by, reason=reason), messages=seqs))
 
-    async def _recorded(
-        self, item: Reprocessed, offer: Callable[[Sequence[Delivery]], None], report: "_Report"
-    ) -> Sequence[Delivery] | None:
-        return await _through(self._committer.reprocess(item), offer, item.seq, report)
-
-    async def _move_deliveries(
-        self,
-        message: StoredMessage,
-        of: tuple[DeliveryState, ...],
-        to: DeliveryState,
-        note: str,
-        report: "_Report",
-    ) -> None:
-        found = [d for d in self._queries.deliveries(message.seq, bodies=to == "queued") if d.state in of]
-        if to == "queued" and any(d.body is None for d in found):
-            report.leave(message.seq, "its bytes are no longer kept, or not what they were")
-            return
-        channel = self._channels.get(message.channel)
-        lanes = [] if channel is None else [lane for d in found if (lane := channel.lanes.get(d.destination))]
-        if found:
-
-            def reread(_: int) -> None:
-                for lane in dict.fromkeys(lanes):
-                    lane.reread()
-
-            work = partial(_move, ids=[d.id for d in found], to=to, note=note)
-            moved = await _through(self._committer.call(work), reread, message.seq, report)
-            if moved is not None:
-                report.moved(0, moved)
-        elif channel is not None and to == "queued" and (stopped := self._stopped_at(channel, message.seq)):
-            for lane in stopped:
-                lane.retry_now()
-            report.moved(0, len(stopped))
-        else:
-            report.leave(message.seq, f"it is {message.state}, and none of its deliveries is {' or '.join(of)}")
-
-    def _stopped_at(self, channel: RunningChannel, seq: MessageSeq) -> list[Lane]:
-        """Lanes that stand still with this message at their head: a release lets them try again."""
-        return [lane for lane in channel.lanes.values() if lane.state == "stopped" and lane.head == seq]
-
-
-class _Report:
-    """Gathers what an action did."""
-
-    def __init__(self) -> None:
-        self._messages = 0
-        self._deliveries = 0
-        self._left: list[tuple[MessageSeq, str]] = []
-
-    def moved(self, messages: int, deliveries: int) -> None:
-        self._messages += messages
-        self._deliveries += deliveries
-
-    def leave(self, seq: MessageSeq, why: str) -> None:
-        self._left.append((seq, why))
-
-    def made(self) -> ActionReport:
-        return ActionReport(self._messages, self._deliveries, tuple(self._left))
-
-
-async def _through(
-    future: "asyncio.Future[T]", then: Callable[[T], None], seq: MessageSeq, report: _Report
-) -> T | None:
-    """What the store answers, or None after saying in the report why it did not do it.
-
-    `then` follows in the same turn of the loop, before anything else is committed, and though whoever asked
-    may have gone: a lane that does not hear of a delivery would leave it behind.
-    """
-
-    def ended(done: "asyncio.Future[T]") -> None:
-        if not done.cancelled() and done.exception() is None:
-            then(done.result())
-
-    future.add_done_callback(ended)
-    try:
-        return await asyncio.shield(future)
-    except IllegalMove:
-        report.leave(seq, "somebody else changed it just now")
-    except (StoreFull, StoreBusy):
-        report.leave(seq, "the store has no room for it now")
-    except CommitUnknown:
-        raise
-    except StoreError as error:
-        report.leave(seq, str(error))
-    return None
-
-
-def _add_deliveries(
-    store: Store, *, seq: MessageSeq, destinations: Sequence[DestinationName] | None
-) -> Sequence[Delivery]:
-    return store.add_deliveries(seq, destinations)
-
-
-def _move(store: Store, *, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
-    return store.move_deliveries(ids, to, note)
+    def _paused_by(self, channel: ChannelName, destination: DestinationName) -> str:
+        pause = self.operator.pause_of(channel, destination)
+        if pause is None:
+            return ""
+        return f"{pause.actor}: {pause.reason}" if pause.reason else pause.actor

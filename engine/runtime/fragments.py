@@ -23,8 +23,9 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,7 +36,7 @@ from engine.hl7.message import Message
 from engine.mllp.framing import END, VT
 from engine.model.envelope import Delivery, Intake, Known, Parts, Reprocessed
 from engine.model.finding import Finding, dump_findings, load_findings
-from engine.model.ids import MessageSeq
+from engine.model.ids import MessageSeq, VersionId
 from engine.model.states import IllegalMove, MessageState
 from engine.pipeline import entry
 from engine.pipeline.answer import NOTHING, Answer
@@ -52,10 +53,10 @@ from engine.pipeline.fragments import (
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
-from engine.runtime.channels import RunningChannel
+from engine.runtime.channels import Nobody, RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.received import control_id_of, framed, type_of
-from engine.runtime.tasks import Tasks, describe, in_turn
+from engine.runtime.tasks import describe, in_turn
 
 if TYPE_CHECKING:
     from engine.runtime.batch import BatchMember
@@ -117,6 +118,8 @@ class FragmentKeeper:
     ) -> None:
         self._channel = channel
         self._settings = settings
+        self.is_ending = False
+        """Whether the channel no longer joins: what is in line is still done."""
         self._committer = committer
         self._queries = queries
         self._clock = clock
@@ -137,11 +140,27 @@ class FragmentKeeper:
     async def load(self) -> None:
         """Take up what the last run left, before any sender is listened to; the time-outs begin anew."""
         after = MessageSeq(0)
-        while found := await self._committer.call(partial(_waiting, self._channel, after)):
+        while found := await self._committer.call(partial(waiting_parts, self._channel, after)):
             for stored in found:
                 await self._take_up(stored)
             after = found[-1].seq
         self._look_in_turn()
+
+    def change(self, settings: Continuation) -> None:
+        """From the next fragment on."""
+        self._settings = settings
+        self._assembly.bounds = bounds_of(settings)
+        self.is_ending = False
+
+    def end(self, ended: Callable[[], Awaitable[None]]) -> None:
+        """Join nothing more, and have `ended` when what is in line is done, unless the files say otherwise by then."""
+        self.is_ending = True
+
+        async def last() -> None:
+            if self.is_ending:
+                await ended()
+
+        self._channel.line.add(last, Nobody())
 
     async def _take_up(self, stored: StoredMessage) -> None:
         raw = stored.raw
@@ -172,7 +191,7 @@ class FragmentKeeper:
 
     async def run(self) -> None:
         """Look after open sets and complete ones, as long as there are any. Ends by being cancelled."""
-        while True:
+        while self._channel.fragments is self:
             await self._has_open.wait()
             if not self._assembly and not self._complete and not self._displaced:
                 self._has_open.clear()
@@ -413,8 +432,22 @@ class FragmentKeeper:
         now = from_us(last.received_at_us)
         channel = self._channel
         joined = whole.joined
-        result = Result.received() if channel.ack_when_stored else await channel.process(joined.raw, now)
-        result = settled(joined, result, channel.answers)
+        with channel.turn() as version:
+            result = Result.received() if channel.ack_when_stored else await channel.process(joined.raw, now)
+            result = settled(joined, result, channel.answers)
+            await self._finish_with(result, version, complete, whole, now, reply, desk)
+
+    async def _finish_with(
+        self,
+        result: Result,
+        version: VersionId,
+        complete: OpenSet[StoredPart],
+        whole: "_Read",
+        now: datetime,
+        reply: "Reply | BatchMember | None",
+        desk: Desk | None,
+    ) -> None:
+        channel, joined, last = self._channel, whole.joined, complete.parts[-1]
         accepted = Answer(last.ack_code, last.ack) if last.ack else NOTHING
         answer = answer_whole(
             whole.last,
@@ -428,6 +461,7 @@ class FragmentKeeper:
         )
         findings = (joined_from(len(complete.parts)), *entry.notices(joined), *result.findings)
         record = self._record(complete, whole, result, findings)
+        record.version = version
         own = answer.payload[len(accepted.payload) :].removeprefix(END + VT) if accepted.payload else answer.payload
         record.ack_code, record.ack = answer.code, own
         if answer.apart:
@@ -561,40 +595,6 @@ class _Read:
     joined: Message
 
 
-class Nobody:
-    """Stands for a sender where nobody waits."""
-
-    def hold(self) -> None:
-        """Nothing is read from nobody."""
-
-    def let_go(self) -> None:
-        """Nor is it ever again."""
-
-
-async def start_fragments(
-    channel: RunningChannel, committer: Committer, queries: StoreQueries, clock: Clock, tasks: Tasks
-) -> None:
-    """Have the channel join fragments, if it does, and take up what the last run left; before its port opens."""
-    continuation = channel.compiled.file.fragments.dsc
-    if continuation is None:
-        await hold_left_over(channel, committer)
-        return
-    keeper = channel.fragments = FragmentKeeper(channel, continuation, committer, queries, clock)
-    await keeper.load()
-    tasks.spawn(keeper.run(), f"fragments {channel.name}")
-
-
-async def hold_left_over(channel: RunningChannel, committer: Committer) -> None:
-    """Fragments that wait in the store of a channel that no longer joins them: a person sees to them."""
-    finding = Finding("E262", "error", "the channel no longer joins messages in fragments (fragments: {dsc: join})")
-    after = MessageSeq(0)
-    while found := await committer.call(partial(_waiting, channel, after)):
-        for stored in found:
-            findings = dump_findings((*load_findings(stored.findings), finding))
-            await committer.reprocess(Reprocessed(stored.seq, stored.channel, channel.version, "held", findings))
-        log.warning("channel %s: %d fragments are held, as it no longer joins them", channel.name, len(found))
-        after = found[-1].seq
-
-
-def _waiting(channel: RunningChannel, after: MessageSeq, store: Store) -> Sequence[StoredMessage]:
+def waiting_parts(channel: RunningChannel, after: MessageSeq, store: Store) -> Sequence[StoredMessage]:
+    """The oldest fragments that wait in the store after this one."""
     return store.waiting(channel.name, after, LOAD_LIMIT)

@@ -38,7 +38,7 @@ from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Reply
 from engine.runtime.received import control_id_of, framed, read_or_none, record_of, sender_of, type_of
-from engine.runtime.recent import Key, Recent
+from engine.runtime.recent import Key, Recent, Reuse
 from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 from engine.runtime.tasks import describe
 from engine.runtime.waiting import AnyReply, Waiting
@@ -64,22 +64,27 @@ class Receiver:
         clock: Clock,
         batches: BatchFields | None = None,
     ) -> None:
-        self._channels = list(channels)
-        self._joining = [channel for channel in channels if channel.fragments is not None]
-        self._first = channels[0]
-        self._fallback = channels[0].compiled.fallback_charset
+        self._channels: Sequence[RunningChannel] = channels
+        self.serve(channels)
         self._committer = committer
         self._queries = queries
         self._recent = recent
+        self._reuse = Reuse()
         self._clock = clock
         self._batches = Batches(self, BatchSettings.of(batches or BatchFields()), self._fallback, clock)
         self._run_id = clock.random_bytes(4).hex().upper()
         self._receive_prefix = clock.random_bytes(8)
-        self._count = 0
-        self._since_timed = 0
-        self._on_the_way: dict[tuple[Key, bytes], Waiting] = {}
+        self._count = self._since_timed = 0
+        self._on_the_way: dict[tuple[Key, bytes], Waiting] = recent.on_the_way
         self.has_room = True
         """False while the store's disk is nearly full: refused, so that there is room to record deliveries."""
+
+    def serve(self, channels: Sequence[RunningChannel] | None = None) -> None:
+        """From the next block on: these, at least one, as they are now; without any, those that it had."""
+        self._channels = self._channels if channels is None else list(channels)
+        self._joining = [channel for channel in self._channels if channel.joins_fragments]
+        self._first = self._channels[0]
+        self._fallback: str = self._first.compiled.fallback_charset
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -131,6 +136,11 @@ class Receiver:
                 break
         else:
             self._unclaimed(raw, message, reply, now_us, now)
+            return
+        if channel.is_intake_paused:
+            # As where there is no room, so that its sender keeps the message; what is stored is answered as it was.
+            if not self._is_stored(message, raw, reply, now_us):
+                self.not_stored(channel, message, [reply], entry.PAUSED)
             return
         if channel.compiled.fallback_charset != self._fallback and message.charset.evidence == "fallback":
             message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
@@ -212,7 +222,7 @@ class Receiver:
                 waiting.ends_numbered(None)
             raise
 
-    def _takers(self, message: Message, fragment: Fragment) -> list[RunningChannel]:
+    def _takers(self, message: Message, fragment: Fragment) -> Sequence[RunningChannel]:
         """The one channel that has the fragments before this one, else all."""
         sender = sender_of(message)
         for channel in self._joining:
@@ -242,8 +252,10 @@ class Receiver:
         record.deliveries = result.deliveries
         if answer.apart:
             record.deliveries = [*result.deliveries, *answer.deliveries]
-        waiting.message = message
+        waiting.message = message.for_its_answer()
         waiting.answer = answer
+        if answer.is_first:
+            waiting.later = channel.delivered
         self._committer.put(record, waiting.committed, waiting.refused)
 
     def _in_turn(self, waiting: Waiting, message: Message, findings: tuple[Finding, ...], now: datetime) -> None:
@@ -251,12 +263,17 @@ class Receiver:
 
         async def work() -> None:
             channel = waiting.channel
-            result = Result.received() if channel.ack_when_stored else await channel.process(waiting.record.raw, now)
-            try:
-                self._finish(waiting, message, result, findings, now)
-            except BaseException:
-                self._forget(waiting)
-                raise
+            if not channel.ack_when_stored and not await channel.backlog.caught_up():
+                return self._forget(waiting)  # the engine stops
+            with channel.turn() as version:
+                waiting.record.version = version  # the files may be others than when it came
+                raw = waiting.record.raw
+                result = Result.received() if channel.ack_when_stored else await channel.process(raw, now)
+                try:
+                    self._finish(waiting, message, result, findings, now)
+                except BaseException:
+                    self._forget(waiting)
+                    raise
 
         waiting.channel.line.add(work, waiting.reply.sender)
 
@@ -295,7 +312,10 @@ class Receiver:
                 return None
         if not same_id:
             return ()
-        return (entry.id_used_again(same_id[0].seq),)
+        told = self._reuse.again(key, same_id[0].seq, now_us)
+        if not told:
+            channel.meter.finding("E232")
+        return told
 
     # -- numbered messages ----------------------------------------------------------------------
 
@@ -500,7 +520,7 @@ class Receiver:
 
     def _answer_later(self, waiting: Waiting, seq: MessageSeq) -> None:
         """The message is stored, and what its sender is told is for a destination to say."""
-        later = waiting.channel.delivered
+        later = waiting.later
         assert later is not None and waiting.message is not None, "only such a channel gives such an answer"
         if waiting.key is not None:
             del self._on_the_way[waiting.key, waiting.body_hash]
@@ -516,14 +536,19 @@ class Receiver:
             waiting.ends_numbered(None)
         self.not_stored(waiting.channel, waiting.message, [waiting.reply, *waiting.also])
 
-    def not_stored(self, channel: RunningChannel, message: Message | None, replies: Sequence[AnyReply]) -> None:
-        """What a sender is told when the store has no room; also of a fragment."""
+    def not_stored(
+        self,
+        channel: RunningChannel,
+        message: Message | None,
+        replies: Sequence[AnyReply],
+        finding: Finding = entry.NOT_NOW,
+    ) -> None:
+        """What a sender is told when the store has no room; also of a fragment, and while the intake is paused."""
         channel.count("refused")
         if channel.answers.on_store_failure == "close":
             for reply in replies:
                 reply.drop()
             return
-        finding = Finding("E237", "error", "the message cannot be stored now; send it again later", hl7_code="207")
         kind: Decision = "error" if channel.answers.on_store_failure == "AE" else "reject"
         now = from_us(self._clock.now_us())
         answer = refuse(message, [finding], kind, channel.answers, now, self.next_id)

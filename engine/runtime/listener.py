@@ -3,15 +3,18 @@
 import asyncio
 import ipaddress
 import logging
+import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from engine.mllp.framing import WARNING_TEXTS, Block, BlockDecoder, Fault, Oversize
 from engine.ports.clock import Clock
 from engine.ports.meter import Meter
 from engine.runtime.connection import UNREAD_ANSWERS_S, Connection, Reply
+from engine.runtime.door import Door, Enter
 from engine.runtime.room import Room
 from engine.runtime.tasks import describe
 
@@ -23,7 +26,10 @@ READ_BUFFER_BYTES = 256 * 1024
 SWEEP_S = 0.25
 COUNT_EVERY = 20
 """At every n-th sweep the decoders of all connections are asked what they passed over."""
-ACCEPT_BACKLOG = 512
+HANDSHAKE_S = 15
+UNHEARD_S = 6.0
+"""With what a look every `SWEEP_S * COUNT_EVERY` adds, a peer that vanished is noticed within 15 s."""
+NONE_LEFT_EVERY_S = 60.0
 LINGER_S = 0.5
 """How long a peer that we close on may go on sending, so that it gets to read our last answers."""
 
@@ -82,10 +88,14 @@ class Listener:
         self.most_in_hand_bytes = max(2 * settings.max_message_bytes, 8 * 1024 * 1024)
         self.address = ""
         self._view = memoryview(bytearray(READ_BUFFER_BYTES))
-        self._connections: set[Connection] = set()
-        self._watched: set[Connection] = set()
+        # In dicts, for their order: what is done to all of them is done in the same order in each run.
+        self._connections: dict[Connection, None] = {}
+        self._watched: dict[Connection, None] = {}
         self._empty = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._entering: set[Connection] = set()
+        self._spoken_to: dict[Connection, None] = {}
+        self._door: Door | None = None
+        self._none_left_at: float | None = None
         self._stopping = False
         self._sweeps = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -93,33 +103,67 @@ class Listener:
 
     # -- life -----------------------------------------------------------------------------------
 
-    async def start(self) -> tuple[str, int]:
-        """Bind and listen; the address in use (port 0: a free one). Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: self.settings.connection(self, self._view),
-            self.settings.host,
-            self.settings.port,
-            ssl=self.settings.tls,
-            ssl_handshake_timeout=15 if self.settings.tls else None,
-            backlog=ACCEPT_BACKLOG,
-            reuse_address=True,
-        )
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        bound = self._server.sockets[0].getsockname()
+    async def start(self, handed: Sequence[socket.socket] = (), *, accept: bool = True) -> tuple[str, int]:
+        """Bind and listen; the address in use (port 0: a free one). Raises OSError.
+
+        `handed`: listen on these, which another listener had (`hand_over`), and bind nothing. Not `accept`: the
+        address is taken, and nobody can connect yet; `accept` follows.
+        """
+        sockets = list(handed) or await self._bind()
+        self._door = Door(self.settings.name, sockets, self._judge, self._none_left)
+        bound = sockets[0].getsockname()
+        if accept:
+            self._door.open()
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self.address = f"{bound[0]}:{bound[1]}"
         return str(bound[0]), int(bound[1])
 
-    async def stop(self, deadline_s: float) -> None:
-        """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
-        if self._server is None:
+    async def _bind(self) -> list[socket.socket]:
+        """asyncio finds and binds the addresses; who comes in is our own affair."""
+        host, port = self.settings.host, self.settings.port
+        server = await asyncio.get_running_loop().create_server(
+            asyncio.Protocol, host, port, reuse_address=True, start_serving=False
+        )
+        sockets = [socket.socket(fileno=os.dup(bound.fileno())) for bound in server.sockets]
+        server.close()
+        return sockets
+
+    def accept(self) -> None:
+        """Let them come, after `start` without. Raises OSError."""
+        assert self._door is not None
+        self._door.open()
+
+    def hand_over(self) -> list[socket.socket]:
+        """The sockets that it listens on, once more, for another listener: whoever connects meanwhile waits there."""
+        return self._door.hand_over() if self._door is not None else []
+
+    def renew_tls(self, tls: ssl.SSLContext) -> None:
+        """New connections are made with `tls`; those there are stay as they are."""
+        self.settings = replace(self.settings, tls=tls)
+
+    def rename(self, name: str) -> None:
+        """The channels that share the port are others now."""
+        if name != self.settings.name:
+            self._meter.connections(self.settings.name, 0)
+            self.settings = replace(self.settings, name=name)
+            self._meter.connections(name, len(self._connections))
+
+    def stop_reading(self) -> None:
+        """Accept no more and read no more; what is in hand is still answered."""
+        if self._door is None:
             return
         self._stopping = True
-        self._server.close()
+        self._door.close()
         if not self._connections:
             self._empty.set()
         for connection in list(self._connections):
             connection.close_when_answered()
+
+    async def stop(self, deadline_s: float) -> None:
+        """Accept no more, answer what is in hand, close; what is not answered by the deadline is cut off."""
+        if self._door is None:
+            return
+        self.stop_reading()
         try:
             async with asyncio.timeout(deadline_s):
                 await self._empty.wait()
@@ -132,8 +176,8 @@ class Listener:
 
     def abort_all(self) -> None:
         """Close everything at once, without a word (the outcome of a commit is unknown)."""
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            self._door.close()
         for connection in list(self._connections):
             connection.abort()
         if self._sweeper is not None:
@@ -150,20 +194,61 @@ class Listener:
         """A decoder with this port's bounds."""
         return BlockDecoder(max_payload_bytes=self.settings.max_message_bytes, lenient_fs=self.settings.lenient_fs)
 
-    def admit(self, connection: Connection) -> bool:
-        """Whether this peer may stay: the allow-list first, then the limit (reliability.md C8, C9)."""
-        if self._stopping:
-            return False
+    def _judge(self, peer: str) -> Callable[[socket.socket], Enter] | None:
+        """Whether this peer may come in: the allow-list first, then the limits (reliability.md C8, C9)."""
+        connection = self.settings.connection(self, self._view)
+        connection.peer = peer
+        if not self._has_place(connection):
+            return None
+
+        async def enter(plain: socket.socket) -> None:
+            try:
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: connection,
+                    plain,
+                    ssl=self.settings.tls,
+                    ssl_handshake_timeout=HANDSHAKE_S if self.settings.tls else None,
+                )
+            except OSError as error:  # ssl.SSLError among them
+                if self.settings.tls is not None:
+                    reason = getattr(error, "reason", None) or type(error).__name__
+                    self._event(connection, "refused_tls", f"the TLS handshake failed ({reason})")
+            finally:
+                if connection in self._entering:
+                    self._entering.discard(connection)
+                    self.room.leave(connection)
+
+        return enter
+
+    def _has_place(self, connection: Connection) -> bool:
+        """It is kept for the connection then, until that is admitted or gone."""
         if self.settings.allow and not self._allowed(connection.peer):
             self._event(connection, "refused_address", "an address that `allow` does not name")
             return False
-        if len(self._connections) >= self.settings.max_connections:
+        if len(self._connections) + len(self._entering) >= self.settings.max_connections:
             self._event(connection, "refused_limit", f"more than {self.settings.max_connections} connections")
             return False
-        if not self.room.admit(connection):
+        if not self.room.reserve(connection):
             self._event(connection, "refused_limit", f"more than {self.room.most_connections} connections on all ports")
             return False
-        self._connections.add(connection)
+        self._entering.add(connection)
+        return True
+
+    def _none_left(self) -> None:
+        """The system has no file descriptor for one more; said once a minute."""
+        self._meter.connection_event(self.settings.name, "no_descriptor")
+        now = self.now()
+        if self._none_left_at is None or now - self._none_left_at >= NONE_LEFT_EVERY_S:
+            self._none_left_at = now
+            log.error("port %s: no file descriptor is left for another connection", self.settings.name)
+
+    def admit(self, connection: Connection) -> bool:
+        """A connection has come in, and may stay unless the port stops: it has been judged at the door."""
+        if self._stopping:
+            return False
+        self._entering.discard(connection)
+        self.room.admit(connection)
+        self._connections[connection] = None
         self._empty.clear()
         self._meter.connection_event(self.settings.name, "accepted")
         self._meter.connections(self.settings.name, len(self._connections))
@@ -221,9 +306,10 @@ class Listener:
     def gone(self, connection: Connection) -> None:
         """A connection ended."""
         self.count_ignored(connection)
-        self._watched.discard(connection)
+        self._watched.pop(connection, None)
+        self._spoken_to.pop(connection, None)
         if connection in self._connections:
-            self._connections.discard(connection)
+            del self._connections[connection]
             if not self._connections:
                 self._empty.set()
             self._meter.connections(self.settings.name, len(self._connections))
@@ -241,9 +327,17 @@ class Listener:
         self._event(connection, "crowded", "too many unfinished blocks at a time; this one is to be sent again")
         connection.abort()
 
+    def vanished(self, connection: Connection) -> None:
+        """The peer's machine answers no more, and never said goodbye (reliability.md R11)."""
+        self._event(connection, "vanished", "the connection's other end answers no more")
+
+    def spoken_to(self, connection: Connection) -> None:
+        """An answer is on its way: whether its sender is still there is looked at until it has come through."""
+        self._spoken_to[connection] = None
+
     def watch(self, connection: Connection) -> None:
         """Look at this connection's clocks from now on."""
-        self._watched.add(connection)
+        self._watched[connection] = None
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -256,6 +350,8 @@ class Listener:
         if self._sweeps % COUNT_EVERY == 0:
             for connection in self._connections:
                 self.count_ignored(connection)
+            for connection in list(self._spoken_to):
+                self._listen_for(connection)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _look_at(self, connection: Connection, now: float) -> None:
@@ -281,7 +377,15 @@ class Listener:
             self._event(connection, "idle", f"nothing came for {settings.idle_timeout_s:g} s")
             connection.close_when_answered()
         elif not (settings.idle_timeout_s or connection.mid_block_since or connection.write_blocked_since):
-            self._watched.discard(connection)
+            self._watched.pop(connection, None)
+
+    def _listen_for(self, connection: Connection) -> None:
+        is_on_its_way, unheard_s = connection.outstanding()
+        if unheard_s >= UNHEARD_S:
+            self.vanished(connection)
+            connection.abort()
+        elif not is_on_its_way:
+            self._spoken_to.pop(connection, None)
 
     def _event(self, connection: Connection, event: str, text: str) -> None:
         """Count always; log once per peer address and kind, so that a noisy peer cannot fill the disk."""

@@ -54,6 +54,11 @@ class Lookout:
         self._count_at = 0.0
         self._is_blind = False
 
+    def change(self, least_free_bytes: int, low_bytes: int) -> None:
+        """Other bounds, from the next look on."""
+        self._least_free_bytes = least_free_bytes
+        self._low_bytes = low_bytes
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:

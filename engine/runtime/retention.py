@@ -71,8 +71,7 @@ class Retention:
         clock: Clock,
         meter: RetentionMeter,
     ) -> None:
-        self._ages = {channel: kept for channel, kept in ages.items() if not kept.keeps_all}
-        self._most_bytes = most_bytes
+        self.change(ages, most_bytes)
         self._committer = committer
         self._clock = clock
         self._meter = meter
@@ -86,6 +85,11 @@ class Retention:
         self._bodies = 0
         self._messages = 0
         self._last_pass_us = 0
+
+    def change(self, ages: Mapping[ChannelName, Ages], most_bytes: int) -> None:
+        """From the next pass on."""
+        self._ages = {channel: kept for channel, kept in ages.items() if not kept.keeps_all}
+        self._most_bytes = most_bytes
 
     @property
     def is_on(self) -> bool:
@@ -111,7 +115,7 @@ class Retention:
             wait_s = PASS_EVERY_S
             if is_compared:
                 self._watch_clock()
-            if not self._paused:
+            if self.is_on and not self._paused:
                 try:
                     if not is_compared:
                         self._compare_with(await self._committer.call(lambda store: store.last_pruned_us()))
@@ -134,7 +138,7 @@ class Retention:
             self._after.clear()
             self._whole_at = started + WHOLE_PASS_EVERY_S
         before = self._bodies, self._messages
-        for channel, kept in self._ages.items():
+        for channel, kept in list(self._ages.items()):
             await self._forget(channel, kept)
         await self._keep_size()
         while await self._committer.call(lambda store: store.give_back(GIVE_BACK_BYTES)):

@@ -52,20 +52,30 @@ class Room:
         self.partial_bytes = 0
         self.is_full = False
         self._waiting = waiting
-        self._occupants: set[Occupant] = set()
+        self._occupants: dict[Occupant, None] = {}
+        self._coming: set[Occupant] = set()
+
+    def reserve(self, occupant: Occupant) -> bool:
+        """Whether there is a place for one that is still to come in, which is then kept for it until it leaves."""
+        if len(self._occupants) + len(self._coming) >= self.most_connections:
+            return False
+        self._coming.add(occupant)
+        return True
 
     def admit(self, occupant: Occupant) -> bool:
         """Whether there is a place for one more connection, which then has it."""
-        if len(self._occupants) >= self.most_connections:
+        if occupant not in self._coming and not self.reserve(occupant):
             return False
-        self._occupants.add(occupant)
+        self._coming.discard(occupant)
+        self._occupants[occupant] = None
         if self.is_full:
             occupant.hold()
         return True
 
     def leave(self, occupant: Occupant) -> None:
         """It is gone, with what it held."""
-        self._occupants.discard(occupant)
+        self._coming.discard(occupant)
+        self._occupants.pop(occupant, None)
         self.look()
 
     def look(self) -> None:

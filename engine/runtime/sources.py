@@ -93,6 +93,16 @@ class RunningSource:
         context = Context(self.name, site, shared.channels[0].folder, NamedMeter(meter, self.name), clock)
         self._source: Source = cast(SourceKind, kind).open(places, context)
 
+    def hold(self) -> None:
+        """Let it bring nothing yet."""
+        for inlet in self._inlets:
+            inlet.gate.hold()
+
+    def let_go(self) -> None:
+        """Now it may."""
+        for inlet in self._inlets:
+            inlet.gate.let_go()
+
     async def start(self) -> None:
         """Open it, and keep it running. Raises SourceUnavailable."""
         await self._source.start()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from engine.ports.store import CommitUnknown
@@ -18,20 +19,25 @@ class Tasks:
     """
 
     def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], None] = {}
         self._on_failure = on_failure
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start `work` under this owner."""
+    def spawn(
+        self, work: Coroutine[Any, Any, None], name: str, on_failure: Callable[[BaseException], None] | None = None
+    ) -> asyncio.Task[None]:
+        """Start `work` under this owner; `on_failure` is told in place of the owner's, where others can do without."""
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
+        self._running[task] = None
+        task.add_done_callback(partial(self._ended, on_failure))
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+    def _ended(self, on_failure: Callable[[BaseException], None] | None, task: asyncio.Task[Any]) -> None:
+        self._running.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_failure(task.get_name(), error)
+            if on_failure is not None:
+                on_failure(error)
+            else:
+                self._on_failure(task.get_name(), error)
 
     async def cancel_all(self) -> None:
         """Cancel what still runs and wait for its end; exceptions were reported as they came."""

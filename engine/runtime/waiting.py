@@ -7,10 +7,12 @@ from engine.model.envelope import Delivery
 from engine.model.envelope import Intake as Received
 from engine.model.ids import MessageSeq
 from engine.pipeline.answer import Answer
+from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.batch import BatchMember
 from engine.runtime.channels import RunningChannel
 from engine.runtime.connection import Reply
 from engine.runtime.recent import Key
+from engine.runtime.sequence import SequenceNumbers
 
 AnyReply = Reply | BatchMember
 
@@ -34,7 +36,9 @@ class Waiting:
         "channel",
         "is_numbered",
         "key",
+        "later",
         "message",
+        "numbers",
         "record",
         "reply",
     )
@@ -53,18 +57,22 @@ class Waiting:
         self.also: list[AnyReply] = []
         self.message: Message | None = None
         self.is_numbered = False
+        self.numbers: SequenceNumbers | None = None
+        self.later: DeliveredAnswers | None = None
+        """Who gives the application's answer, where a destination does; as the channel's files said then."""
 
     def starts_numbered(self) -> None:
         """Others of its sender wait for its end."""
-        assert self.channel.sequences is not None
+        self.numbers = self.channel.sequences
+        assert self.numbers is not None
         self.is_numbered = True
-        self.channel.sequences.begin(self.record.sender)
+        self.numbers.begin(self.record.sender)
 
     def ends_numbered(self, number: int | None) -> None:
         """It is stored, and the link stands at `number`; None: where it stood before."""
-        assert self.channel.sequences is not None
+        assert self.numbers is not None
         self.is_numbered = False
-        self.channel.sequences.ended(self.record.sender, number)
+        self.numbers.ended(self.record.sender, number)
 
     def committed(self, seq: MessageSeq, deliveries: list[Delivery]) -> None:
         self._receiver.committed(self, seq, deliveries)

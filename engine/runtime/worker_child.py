@@ -5,6 +5,7 @@ engine loaded, and then answers one message at a time. Limits are set before any
 Frames both ways: two big-endian 32-bit lengths, a JSON text, then bytes that the JSON describes.
 """
 
+import _thread
 import json
 import os
 import resource
@@ -26,8 +27,12 @@ from engine.model.finding import Finding
 from engine.pipeline.compile import ChannelError, CompiledChannel, compile_channel
 from engine.pipeline.registry import load_steps
 from engine.pipeline.run import Result
+from engine.runtime.confine import confine
+from engine.runtime.deadline import write_whereabouts
 
 LENGTHS: Final = struct.Struct(">II")
+MOST_TEXT_BYTES: Final = 1 << 20
+"""Of what is said about a message: findings above all, and those are bounded in number."""
 CPU_SLACK_S: Final = 2
 """Whole seconds of processor time beyond the deadline, after which the kernel ends us if the engine has not."""
 
@@ -47,10 +52,11 @@ def main() -> None:
     while (job := read_frame(source)) is not None:
         _allow_cpu(about["deadline_s"])
         about_job, raw = job
-        result = _run(channel, raw, about_job["now_us"])
+        result = _run(channel, raw, about_job["now_us"], about["output_bytes"])
         described, bodies = describe(result)
-        # What ran out of memory may have kept some of it: answer, and let a new process go on.
-        is_spent = any("MemoryError" in finding.text for finding in result.findings)
+        # What ran out of memory may have kept some of it, and a thread that was left behind goes on taking processor
+        # time, which the next message would be blamed for: answer, and let a new process go on.
+        is_spent = _thread._count() > 0 or any("MemoryError" in finding.text for finding in result.findings)
         write_frame(target, {**described, "last": is_spent}, bodies)
         if is_spent:
             return
@@ -58,12 +64,19 @@ def main() -> None:
 
 def frame(about: Mapping[str, Any], contents: Sequence[bytes]) -> bytes:
     """One frame; its bytes are `contents` one after the other."""
+    return b"".join((head(about, contents), *contents))
+
+
+def head(about: Mapping[str, Any], contents: Sequence[bytes]) -> bytes:
+    """A frame without its contents, which are to follow: joined, a large message would be there once more."""
     text = json.dumps(about, separators=(",", ":")).encode()
-    return b"".join((LENGTHS.pack(len(text), sum(map(len, contents))), text, *contents))
+    return LENGTHS.pack(len(text), sum(map(len, contents))) + text
 
 
 def write_frame(target: BinaryIO, about: Mapping[str, Any], contents: Sequence[bytes]) -> None:
-    target.write(frame(about, contents))
+    target.write(head(about, contents))
+    for content in contents:
+        target.write(content)
     target.flush()
 
 
@@ -83,15 +96,15 @@ def describe(result: Result) -> tuple[dict[str, Any], list[bytes]]:
     """A result as JSON and the bytes of its bodies, each once."""
     bodies: list[bytes] = []
     places: dict[int, int] = {}
-    deliveries: list[tuple[str, int]] = []
+    deliveries: list[tuple[str, int, str | None, bool]] = []
     for delivery in result.deliveries:
         if delivery.body is None:
-            deliveries.append((delivery.destination, -1))
+            deliveries.append((delivery.destination, -1, delivery.key, delivery.urgent))
             continue
         if id(delivery.body) not in places:
             places[id(delivery.body)] = len(bodies)
             bodies.append(delivery.body)
-        deliveries.append((delivery.destination, places[id(delivery.body)]))
+        deliveries.append((delivery.destination, places[id(delivery.body)], delivery.key, delivery.urgent))
     return {
         "state": result.state,
         "deliveries": deliveries,
@@ -114,7 +127,7 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
 def _set_limits(memory_bytes: int) -> None:
     """No core file, since it would hold a patient's data; no children; so much memory more than there is now."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    confine()
     if sys.platform == "linux":
         with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - not a file of anybody's
             used = int(statm.read().split()[0]) * resource.getpagesize()
@@ -156,14 +169,20 @@ def _load(about: Any, content: bytes) -> tuple[CompiledChannel | None, str]:
         first = next(finding for finding in findings if finding.is_error)
         return None, f"{first.file}:{first.line} {first.code} {first.message}"
     try:
-        return compile_channel(loaded, steps, runs_own_code=True), ""
+        place = about["whereabouts"]
+        return compile_channel(loaded, steps, runs_own_code=True, at_step=lambda n: write_whereabouts(place, n)), ""
     except ChannelError as error:
         return None, error.finding.message
 
 
-def _run(channel: CompiledChannel, raw: bytes, now_us: int) -> Result:
+def _run(channel: CompiledChannel, raw: bytes, now_us: int, most_bytes: int) -> Result:
     try:
         message = Message.parse(raw, fallback=channel.fallback_charset)
     except UnreadableMessage as error:
         return Result("held", [], (Finding("E233", "error", error.reason, hl7_code=error.hl7_code),))
-    return channel.run(message, datetime.fromtimestamp(now_us / 1_000_000, UTC))
+    result = channel.run(message, datetime.fromtimestamp(now_us / 1_000_000, UTC))
+    made = {id(d.body): len(d.body) for d in result.deliveries if d.body is not None}
+    if sum(made.values()) > most_bytes:
+        text = f"the steps made {sum(made.values())} bytes of the message, and {most_bytes} are allowed"
+        return Result("held", [], (Finding("E223", "error", text),))
+    return result

@@ -45,6 +45,9 @@ Kind = Literal[
     "AA-close",
     "early",
     "stall",
+    "sip",
+    "cut",
+    "cut-reset",
     "release-2",
 ]
 
@@ -78,6 +81,9 @@ KINDS: dict[Kind, str] = {
     "AA-close": "answer AA and close",
     "early": "answer AA at the start of the message, before its end",
     "stall": "stop reading in the middle of the first message",
+    "sip": "read one byte a second (sip:0.1: ten), and answer AA if that comes to an end",
+    "cut": "close in the middle of the message",
+    "cut-reset": "reset the connection in the middle of the message",
     "release-2": "answer with the commit byte of MLLP Release 2, then AA",
 }
 assert set(KINDS) == set(get_args(Kind))
@@ -88,7 +94,7 @@ HUGE_BYTES = 1_000_000_000
 
 @dataclass(slots=True, frozen=True)
 class Behaviour:
-    """How one message is answered. `delay_s` is for late, split and slow."""
+    """How one message is answered. `delay_s` is for late, split, slow and sip."""
 
     kind: Kind
     delay_s: float = 0.0
@@ -99,7 +105,7 @@ def parse_behaviour(text: str, seconds: Callable[[str], float] = float) -> Behav
     name, colon, delay = text.partition(":")
     if name not in KINDS:
         raise ValueError(f"'{name}' is not a way to answer; known: {', '.join(KINDS)}")
-    default = {"late": 1.0, "split": 0.05, "slow": 0.001}.get(name, 0.0)
+    default = {"late": 1.0, "split": 0.05, "slow": 0.001, "sip": 1.0}.get(name, 0.0)
     return Behaviour(name, seconds(delay) if colon else default)
 
 
@@ -243,15 +249,24 @@ class ReceivingPeer:
     def _behaviour(self) -> Behaviour:
         return self.script[min(self.messages, len(self.script) - 1)]
 
-    def _note(self, payload: bytes) -> Behaviour:
-        behaviour = self._behaviour()
-        self.messages += 1
-        self.counts[behaviour.kind] += 1
+    def _note(self, payload: bytes, link: "_Link", settled: Behaviour | None = None) -> Behaviour:
+        """A message has come whole, over `link`; how it is to be answered, where that was not settled before."""
+        behaviour = settled or self._behaviour()
+        if settled is None:
+            self._next()
         if self._keep:
             self.received.append(payload)
         if self._on_message is not None:
             self._on_message(payload, behaviour)
         return behaviour
+
+    def _next(self) -> None:
+        """The script goes on: its behaviour has been met, by a message or by the start of one."""
+        self.counts[self._behaviour().kind] += 1
+        self.messages += 1
+
+    def _broken_off(self) -> None:
+        """A sender went away in the middle of a message; a script stays where it is."""
 
     def _happened(self) -> None:
         if not self._waiters:
@@ -276,14 +291,18 @@ class _Link(asyncio.BufferedProtocol):
         self._view = memoryview(bytearray(64 * 1024))
         self._decoder = BlockDecoder(peer.max_payload_bytes)
         self._transport: asyncio.Transport | None = None
-        self._before = b""
+        self._last = self._before = b""
+        self._sips: Behaviour | None = None
         self._unsent = 0
+        self.number = 0
+        """Of the peer's connections, in the order in which they came."""
         self._timers: set[asyncio.TimerHandle] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._peer._open.add(self)
         self._peer.connections_seen += 1
+        self.number = self._peer.connections_seen
         self._peer._happened()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -291,20 +310,28 @@ class _Link(asyncio.BufferedProtocol):
         self._peer._open.discard(self)
         if self._decoder.mid_block:
             self._peer.counts["truncated"] += 1
+            self._peer._broken_off()
         for timer in self._timers:
             timer.cancel()
         self._peer._happened()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view
+        return self._view[:1] if self._sips or self._peer._behaviour().kind == "sip" else self._view
 
     def buffer_updated(self, nbytes: int) -> None:
+        behaviour = self._peer._behaviour()
+        if self._sips is None and behaviour.kind == "sip":
+            self._sips = behaviour  # for this message, however long it takes; the script goes on for other connections
+            self._peer._next()
+        elif self._sips is None and self._is_cut(behaviour):
+            return
         items = self._decoder.feed(self._view[:nbytes])
         if self._decoder.awaits_cr:
             items += self._decoder.finish()
         for item in items:
             if isinstance(item, Block):
-                self._answer(item.payload, self._peer._note(item.payload))
+                sipped, self._sips = self._sips, None
+                self._answer(item.payload, self._peer._note(item.payload, self, sipped))
             elif isinstance(item, Oversize):
                 self._peer.counts["oversize"] += 1
             elif isinstance(item, Fault):
@@ -313,7 +340,7 @@ class _Link(asyncio.BufferedProtocol):
             elif isinstance(item, CommitByte):
                 self._peer.counts["commit"] += 1
         if not items and self._decoder.mid_block:
-            self._during(self._peer._behaviour())
+            self._during(self._sips or self._peer._behaviour())
         self._peer._happened()
 
     def resume_writing(self) -> None:
@@ -365,12 +392,33 @@ class _Link(asyncio.BufferedProtocol):
             self._write(encode(build_ack(header, b"AA", header[10], self._peer.messages)))
         elif behaviour.kind == "stall" and self._transport is not None:
             self._transport.pause_reading()
+        elif behaviour.kind == "sip" and self._transport is not None:
+            self._transport.pause_reading()
+            self._later(behaviour.delay_s, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _is_cut(self, behaviour: Behaviour) -> bool:
+        """Whether this is the end: what was read is not looked at, and the message is no message."""
+        if behaviour.kind not in ("cut", "cut-reset") or self._transport is None or self._transport.is_closing():
+            return False
+        self._peer._next()
+        if behaviour.kind == "cut":
+            self.close()
+        else:
+            self._reset()
+        self._peer._happened()
+        return True
 
     def _answer(self, payload: bytes, behaviour: Behaviour) -> None:
         peer = self._peer
         header = read_header(payload)
-        own, before, number = header[10], self._before, peer.messages
-        self._before = own
+        own, number = header[10], peer.messages
+        if own != self._last:  # sent again, it is not the message before itself
+            self._before, self._last = self._last, own
+        before = self._before
 
         def ack(code: bytes = b"AA", control_id: bytes = own) -> bytes:
             answer = build_ack(header, code, control_id, number)
@@ -429,8 +477,10 @@ class _Link(asyncio.BufferedProtocol):
                 self.close()
             case "release-2":
                 self._write(encode(b"\x06") + ack())
-            case "none" | "stall" | "early":
+            case "none" | "stall" | "early" | "cut" | "cut-reset":
                 pass
+            case "sip":
+                self._write(ack())
 
     def _reset(self) -> None:
         """RST instead of FIN: linger of zero seconds, then close."""

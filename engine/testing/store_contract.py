@@ -33,12 +33,14 @@ from engine.model.states import (
     IllegalMove,
     MessageState,
 )
-from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoreError, StoreInUse, StoreQueries
+from engine.ports.operations import By, Change
+from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoredAttempt, StoreError, StoreInUse, StoreQueries
 
 LAB = ChannelName("lab")
 ADT = ChannelName("adt")
 EPR = DestinationName("epr")
 RIS = DestinationName("ris")
+SPARE = DestinationName("spare")
 T0 = 1_700_000_000_000_000
 HOUR_US = 3_600_000_000
 FIRST = DeliveryId(0)
@@ -87,6 +89,8 @@ def intake(
 def result(delivery: Delivery | DeliveryId, state: DeliveryState = "delivered", **given: Any) -> DeliveryResult:
     """An attempt's end."""
     id_ = delivery.id if isinstance(delivery, Delivery) else delivery
+    if state == "redirected":
+        given.setdefault("redirect", DraftDelivery(SPARE, None))
     return DeliveryResult(id_, state, **{"attempts": 1, "at_us": T0 + 1, **given})
 
 
@@ -251,7 +255,7 @@ class StoreContract:
             delivery, state, attempts=2, at_us=T0 + 5, next_at_us=T0 + 9, code="AE", note="busy", answer=b"MSA"
         )
         store.commit(Batch(results=[ended]))
-        (row,) = queries.deliveries(MessageSeq(1))
+        row = queries.deliveries(MessageSeq(1))[0]
         assert (row.state, row.attempts, row.next_at_us) == (state, 2, T0 + 9)
         assert (row.code, row.note, row.answer) == ("AE", "busy", b"MSA")
         assert row.done_at_us == (0 if state == "queued" else T0 + 5)
@@ -266,7 +270,8 @@ class StoreContract:
         store.commit(Batch(results=[result(delivery, before)]))
         with pytest.raises(IllegalMove):
             store.commit(Batch(results=[result(delivery, after)]))
-        assert [row.state for row in queries.deliveries(MessageSeq(1))] == [before]
+        taken_over = ["queued"] if before == "redirected" else []
+        assert [row.state for row in queries.deliveries(MessageSeq(1))] == [before, *taken_over]
 
     def test_two_attempts_of_one_delivery_may_end_in_one_commit(self, store: Store, queries: StoreQueries) -> None:
         ((first,), (second,)) = store.commit(Batch([intake(EPR), intake(EPR)])).deliveries
@@ -383,6 +388,172 @@ class StoreContract:
 
     # -- lanes ----------------------------------------------------------------------------------
 
+    # -- to another destination -----------------------------------------------------------------
+
+    @pytest.mark.parametrize("body", [None, b"written anew"])
+    def test_a_redirect_ends_one_delivery_and_queues_the_other_in_one_commit(
+        self, body: bytes | None, bench: StoreBench
+    ) -> None:
+        (made, _) = bench.store.commit(Batch([intake(EPR, bodies=(b"as epr reads it",)), intake(EPR)])).deliveries
+        ended = result(made[0], "redirected", code="AR", note="no", answer=b"MSA", redirect=DraftDelivery(RIS, body))
+        committed = bench.store.commit(Batch([intake(RIS)], results=[ended]))
+        (other,) = committed.redirected
+        assert other.id > committed.deliveries[0][0].id, "a lane takes what it is given in the order of the ids"
+        assert (other.seq, other.channel, other.destination) == (made[0].seq, LAB, RIS)
+        assert (other.body, other.redirects) == (body or b"as epr reads it", 1)
+        store = bench.restart(clean=True)
+        assert [d.id for d in store.queued(LAB, EPR, FIRST, 10)] == [2]
+        assert store.queued(LAB, RIS, FIRST, 10)[-1] == other
+        queries = store.queries()
+        before, after = queries.deliveries(made[0].seq, bodies=True)
+        assert (before.state, before.code, before.answer, before.done_at_us) == ("redirected", "AR", b"MSA", T0 + 1)
+        assert (after.state, after.origin, after.body) == ("queued", before.id, other.body)
+        queries.close()
+
+    def test_a_redirect_that_fails_leaves_both_as_they_were(self, store: Store, queries: StoreQueries) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        good = result(made[0], "redirected")
+        for batch in (Batch(results=[good, result(made[0])]), Batch(results=[good, good])):
+            with pytest.raises(IllegalMove):
+                store.commit(batch)
+            (row,) = queries.deliveries(made[0].seq)
+            assert row.state == "queued"
+            assert store.queued(LAB, SPARE, FIRST, 10) == []
+
+    def test_never_both_and_never_neither(self, store: Store, queries: StoreQueries) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        for state, to in (("redirected", None), ("delivered", RIS), ("held", RIS), ("queued", RIS)):
+            redirect = None if to is None else DraftDelivery(to, None)
+            with pytest.raises(IllegalMove):
+                store.commit(Batch(results=[DeliveryResult(made[0].id, state, 1, T0, redirect=redirect)]))  # type: ignore[arg-type]
+        assert [row.state for row in queries.deliveries(made[0].seq)] == ["queued"]
+
+    def test_how_often_a_message_went_on_is_counted_over_a_crash(self, bench: StoreBench) -> None:
+        (made,) = bench.store.commit(Batch([intake(EPR)])).deliveries
+        (second,) = bench.store.commit(Batch(results=[result(made[0], "redirected")])).redirected
+        store = bench.restart(clean=False)
+        (waiting,) = store.queued(LAB, SPARE, FIRST, 10)
+        assert (waiting.id, waiting.redirects, waiting.maybe_sent) == (second.id, 1, True)
+        to = DraftDelivery(RIS, None)
+        (third,) = store.commit(Batch(results=[result(waiting, "redirected", redirect=to)])).redirected
+        assert third.redirects == 2
+
+    def test_damaged_bytes_are_held_where_they_were_to_go(self, bench: StoreBench) -> None:
+        (made,) = bench.store.commit(Batch([intake(EPR)])).deliveries
+        bench.damage(made[0].seq)
+        store = bench.restart(clean=True)
+        committed = store.commit(Batch(results=[result(made[0], "redirected")]))
+        assert committed.redirected == []
+        queries = store.queries()
+        assert [row.state for row in queries.deliveries(made[0].seq)] == ["redirected", "held"]
+        queries.close()
+
+    def test_a_person_redirects_what_no_lane_has_in_hand(self, store: Store, queries: StoreQueries) -> None:
+        made = [d for (d,) in store.commit(Batch([intake(EPR) for _ in range(4)])).deliveries]
+        held = result(made[0], "held", code="AE 204", note="no", answer=b"MSA|AE")
+        store.commit(Batch(results=[held, result(made[1], "failed"), result(made[2])]))
+        to = DraftDelivery(RIS, None)
+        for id_ in (made[2].id, made[3].id, DeliveryId(99)):
+            with pytest.raises(IllegalMove):
+                store.redirect_deliveries([(made[0].id, to), (id_, to)], "by anna")
+        assert store.queued(LAB, RIS, FIRST, 10) == [], "all or none"
+        added = store.redirect_deliveries([(made[0].id, to), (made[1].id, DraftDelivery(SPARE, b"x"))], "by anna")
+        assert [(d.seq, d.destination, d.redirects) for d in added] == [(1, RIS, 1), (2, SPARE, 1)]
+        assert [d.body for d in added] == [made[0].body, b"x"]
+        before, after = queries.deliveries(MessageSeq(1))
+        assert (before.state, before.note, before.code) == ("redirected", "by anna", "")
+        assert (after.origin, after.state) == (before.id, "queued")
+        assert queries.attempts(MessageSeq(1)) == [StoredAttempt(made[0].id, 1, T0 + 1, "AE 204", "no", b"MSA|AE")]
+        assert store.redirect_deliveries([(made[0].id, to)], "again") == [], "asked twice, done once"
+        assert seqs_of(queries, delivery_states=["redirected"]) == [2, 1]
+
+    def test_a_redirected_delivery_is_finished_and_forgotten_with_its_message(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        retried = result(made[0], "queued", code="AR", answer=b"MSA", since_us=T0 + 1)
+        (other,) = store.commit(Batch(results=[retried, result(made[0], "redirected", attempts=2)])).redirected
+        order = Prune(None, T0 + HOUR_US, 0, MessageSeq(0), 100)
+        assert store.prune(order).bodies == 0, "the other one waits"
+        store.commit(Batch(results=[result(other)]))
+        assert store.prune(order).bodies == 1
+        assert [attempt.answer for attempt in queries.attempts(made[0].seq)] == [b""]
+        assert store.prune(Prune(None, 0, T0 + HOUR_US, MessageSeq(0), 100)).messages == 1
+        assert queries.attempts(made[0].seq) == []
+
+    def test_a_resend_to_all_leaves_out_where_it_did_not_go(self, store: Store) -> None:
+        (made,) = store.commit(Batch([intake(EPR, RIS)])).deliveries
+        store.commit(Batch(results=[result(made[0], "redirected"), result(made[1])]))
+        assert [d.destination for d in store.add_deliveries(made[0].seq, None)] == [RIS, SPARE]
+        assert [d.destination for d in store.add_deliveries(made[0].seq, [EPR])] == [EPR]
+
+    # -- attempts -------------------------------------------------------------------------------
+
+    def test_a_delivery_that_arrives_at_once_has_its_answer_and_no_further_attempt(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        store.commit(Batch(results=[result(made[0], code="delivered", answer=b"MSA|AA|C1")]))
+        assert [row.answer for row in queries.deliveries(made[0].seq)] == [b"MSA|AA|C1"]
+        assert queries.attempts(made[0].seq) == []
+
+    def test_every_attempt_keeps_its_answer(self, bench: StoreBench) -> None:
+        (made,) = bench.store.commit(Batch([intake(EPR)])).deliveries
+        ends = [
+            result(made[0], "queued", attempts=n, at_us=T0 + n, code="AR", note=f"n{n}", answer=b"MSA|AR|%d" % n)
+            for n in (1, 2)
+        ]
+        bench.store.commit(Batch(results=ends[:1]))
+        bench.store.commit(Batch(results=[ends[1], result(made[0], attempts=3, answer=b"MSA|AA")]))
+        queries = bench.restart(clean=False).queries()
+        assert queries.attempts(made[0].seq) == [
+            StoredAttempt(made[0].id, 1, T0 + 1, "AR", "n1", b"MSA|AR|1"),
+            StoredAttempt(made[0].id, 2, T0 + 2, "AR", "n2", b"MSA|AR|2"),
+        ]
+        assert [(row.attempts, row.answer) for row in queries.deliveries(made[0].seq)] == [(3, b"MSA|AA")]
+        queries.close()
+
+    def test_a_receiver_that_cannot_be_reached_for_a_week_leaves_few_rows(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        codes = [*["unreachable"] * 50, "AR", *["unreachable"] * 50]
+        for number, code in enumerate(codes, 1):
+            store.commit(Batch(results=[result(made[0], "queued", attempts=number, code=code)]))
+        assert [(a.number, a.code) for a in queries.attempts(made[0].seq)] == [
+            (1, "unreachable"),
+            (51, "AR"),
+            (52, "unreachable"),
+        ]
+
+    def test_of_many_attempts_the_first_and_the_last_are_kept(self, store: Store, queries: StoreQueries) -> None:
+        (made,) = store.commit(Batch([intake(EPR)])).deliveries
+        for number in range(1, 101):
+            store.commit(Batch(results=[result(made[0], "queued", attempts=number, code="AR")]))
+        kept = [attempt.number for attempt in queries.attempts(made[0].seq)]
+        assert kept == [1, 2, 3, 4, 5, *range(86, 101)]
+
+    def test_since_when_a_delivery_is_tried_outlives_a_crash_and_a_release_begins_anew(self, bench: StoreBench) -> None:
+        (made,) = bench.store.commit(Batch([intake(EPR)])).deliveries
+        first = result(made[0], "queued", attempts=1, at_us=T0 + 5, code="AR", since_us=T0 + 5)
+        second = result(made[0], "queued", attempts=2, at_us=T0 + 9, code="AR")
+        bench.store.commit(Batch(results=[first, second]))
+        store = bench.restart(clean=False)
+        (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+        assert (waiting.attempts, waiting.since_us, waiting.counted_from) == (2, T0 + 5, 0)
+        store.commit(Batch(results=[result(made[0], "held", attempts=3, at_us=T0 + 10, code="AR")]))
+        store.move_deliveries([made[0].id], "queued", "released")
+        (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+        assert (waiting.attempts, waiting.since_us, waiting.counted_from) == (3, 0, 0)
+        store.commit(Batch(results=[result(made[0], "queued", attempts=4, at_us=T0 + 20, since_us=T0 + 20)]))
+        (waiting,) = store.queued(LAB, EPR, FIRST, 10)
+        assert (waiting.attempts, waiting.since_us, waiting.counted_from) == (4, T0 + 20, 3)
+        queries = store.queries()
+        assert [attempt.number for attempt in queries.attempts(made[0].seq)] == [1, 2, 3, 4]
+        queries.close()
+
+    # -- lanes ----------------------------------------------------------------------------------
+
     def test_a_lane_reads_its_queue_in_order_and_in_slices(self, store: Store) -> None:
         store.commit(Batch([intake(EPR, RIS) for _ in range(5)] + [intake(EPR, channel=ADT)]))
         first = store.queued(LAB, EPR, FIRST, 2)
@@ -450,6 +621,19 @@ class StoreContract:
         queries = store.queries()
         assert [row.maybe_sent for row in queries.deliveries(MessageSeq(2))] == [True, False]
         queries.close()
+
+    @pytest.mark.parametrize("how", ["moved", "operated"])
+    def test_what_a_release_overtakes_may_have_been_under_way_at_a_crash(self, how: str, bench: StoreBench) -> None:
+        """The released one is then the first of its lane, and the one that its lane had in hand is not."""
+        bench.store.lane_window(LAB, EPR, 1)
+        ((held,), *_) = bench.store.commit(Batch([intake(EPR) for _ in range(4)])).deliveries
+        bench.store.commit(Batch(results=[result(held, "held")]))
+        if how == "moved":
+            bench.store.move_deliveries([held.id], "queued", "released")
+        else:
+            bench.store.operate(Change(By("anna"), "release", "release", [(held.id, "held")]))
+        store = bench.restart(clean=False)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 10)] == [True, True, False, False]
 
     def test_after_a_crash_the_window_that_counts_is_that_of_the_run_that_crashed(self, bench: StoreBench) -> None:
         bench.store.lane_window(LAB, EPR, 9)
@@ -927,3 +1111,107 @@ class StoreContract:
         assert [(m.seq, m.raw) for m in queries.messages(bodies=True)] == before
         store.commit(Batch([intake(EPR)]))
         assert len(seqs_of(queries)) == len(before) + 1
+
+    # -- lanes with keys ------------------------------------------------------------------------
+
+    @staticmethod
+    def keyed(*deliveries: tuple[str | None, bool], **given: Any) -> Intake:
+        """An intake with deliveries to EPR, of (key, urgent) each."""
+        made = intake(**given)
+        made.deliveries = [DraftDelivery(EPR, None, key, urgent) for key, urgent in deliveries]
+        return made
+
+    def test_a_delivery_keeps_its_key_and_its_urgency(self, store: Store, queries: StoreQueries) -> None:
+        committed = store.commit(Batch([self.keyed(("P1", False), ("P2", True), (None, False), ("", False))]))
+        kept = [("P1", False), ("P2", True), (None, False), ("", False)]
+        assert [(d.key, d.urgent) for d in committed.deliveries[0]] == kept
+        assert [(d.key, d.urgent) for d in store.queued(LAB, EPR, FIRST, 9)] == kept
+        assert [(d.key, d.urgent) for d in queries.deliveries(MessageSeq(1))] == kept
+        assert [(r.key, r.urgent) for r in queries.queued_rows(LAB, EPR, FIRST, 9)] == kept
+        assert [queries.queued_delivery(d.id) for d in committed.deliveries[0]] == list(committed.deliveries[0])
+
+    def test_a_repeated_intake_and_a_resend_have_the_key_of_the_first(self, store: Store) -> None:
+        given = self.keyed(("P1", True))
+        store.commit(Batch([given]))
+        (again,) = store.commit(Batch([given])).deliveries[0]
+        (resent,) = store.add_deliveries(MessageSeq(1), None)
+        assert [(d.id, d.key, d.urgent) for d in (again, resent)] == [(1, "P1", True), (2, "P1", True)]
+
+    def test_what_waits_is_read_in_order_by_key_by_urgency_and_by_time(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        keys = [("A", False), ("B", False), ("A", True), ("B", False), ("C", True)]
+        made = [store.commit(Batch([self.keyed(key)])).deliveries[0][0] for key in keys]
+        store.commit(Batch([intake(RIS), intake(EPR, channel=ADT)]))
+        waits = {made[0].id: T0 + 50, made[1].id: T0 + 20}
+        store.commit(Batch(results=[result(id_, "queued", next_at_us=at) for id_, at in waits.items()]))
+        rows = queries.queued_rows(LAB, EPR, FIRST, 9)
+        assert [(r.id, r.seq, r.first) for r in rows] == [(1, 1, 1), (2, 2, 2), (3, 3, 1), (4, 4, 2), (5, 5, 5)]
+        assert [(r.attempts, r.next_at_us) for r in rows[:3]] == [(1, T0 + 50), (1, T0 + 20), (0, 0)]
+        assert [r.id for r in queries.queued_rows(LAB, EPR, made[1].id, 2)] == [3, 4]
+        assert [r.id for r in queries.queued_of_key(LAB, EPR, "A", FIRST, 9)] == [1, 3]
+        assert [r.id for r in queries.queued_of_key(LAB, EPR, "A", made[0].id, 9)] == [3]
+        assert [r.id for r in queries.queued_of_key(LAB, EPR, "B", FIRST, 1)] == [2]
+        assert queries.queued_of_key(LAB, EPR, "D", FIRST, 9) == []
+        assert [r.id for r in queries.queued_urgent(LAB, EPR, FIRST, 9)] == [3, 5]
+        assert [r.id for r in queries.queued_urgent(LAB, EPR, made[2].id, 9)] == [5]
+        assert [r.id for r in queries.queued_waiting(LAB, EPR, 0, 9)] == [2, 1]
+        assert [r.id for r in queries.queued_waiting(LAB, EPR, T0 + 20, 9)] == [1]
+        assert [d.blocked for d in queries.depths() if (d.channel, d.destination) == (LAB, EPR)] == [2]
+        store.commit(Batch(results=[result(made[0])]))
+        assert [(r.id, r.first) for r in queries.queued_of_key(LAB, EPR, "A", FIRST, 9)] == [(3, 3)]
+        assert queries.queued_delivery(made[0].id) is None
+
+    def test_an_order_holds_from_the_first_delivery_after_it_was_set(self, bench: StoreBench) -> None:
+        store = bench.store
+        assert store.lane_window(LAB, EPR, 1) == 0
+        store.commit(Batch([self.keyed(("A", False), ("B", False))]))
+        assert store.lane_window(LAB, EPR, 1, "PID-3.1") == 3
+        store.commit(Batch([self.keyed(("A", False))]))
+        assert store.lane_window(LAB, EPR, 2, "PID-3.1") == 3
+        store = bench.restart(clean=True)
+        assert store.lane_window(LAB, EPR, 1, "PID-3.1") == 3
+        assert store.lane_window(LAB, EPR, 1, "PID-18") == 4
+        assert store.lane_window(LAB, EPR, 1) == 4
+
+    def test_in_a_lane_with_keys_what_has_none_has_the_empty_one(self, bench: StoreBench) -> None:
+        store = bench.store
+        store.commit(Batch([intake(EPR)]))
+        store.lane_window(LAB, EPR, 1, "PID-3.1")
+        made = store.commit(Batch([intake(EPR)])).deliveries[0]
+        resent = store.add_deliveries(MessageSeq(1), None)
+        assert [d.key for d in (*made, *resent)] == ["", ""]
+        store = bench.restart(clean=True)
+        store.commit(Batch([intake(EPR)]))
+        assert [d.key for d in store.queued(LAB, EPR, FIRST, 9)] == [None, "", "", ""]
+        store.lane_window(LAB, EPR, 1)
+        assert store.commit(Batch([intake(EPR)])).deliveries[0][0].key is None
+
+    def test_after_a_crash_all_that_waits_in_a_lane_with_keys_may_have_been_sent(self, bench: StoreBench) -> None:
+        """Nobody can tell which key was under way; what came since, and what was through, is not suspected."""
+        store = bench.store
+        store.lane_window(LAB, EPR, 3, "PID-3.1")
+        made = store.commit(Batch([self.keyed(("A", False)) for _ in range(4)])).deliveries
+        store.commit(Batch(results=[result(made[0][0], at_us=T0 + 1)]))
+        store = bench.restart(clean=False)
+        store.lane_window(LAB, EPR, 3, "PID-3.1")
+        store.commit(Batch([self.keyed(("A", False))]))
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 9)] == [True, True, True, False]
+        queries = store.queries()
+        assert [queries.deliveries(MessageSeq(seq))[0].maybe_sent for seq in range(1, 6)] == [
+            False,
+            True,
+            True,
+            True,
+            False,
+        ]
+        suspected = queries.queued_delivery(made[1][0].id)
+        assert suspected is not None and suspected.maybe_sent
+        queries.close()
+        store.commit(Batch(results=[result(made[1][0], maybe_sent=True)]))
+        store = bench.restart(clean=True)
+        assert [d.maybe_sent for d in store.queued(LAB, EPR, FIRST, 9)] == [True, True, False]
+        store = bench.restart(clean=False)
+        queries = store.queries()
+        assert [queries.deliveries(MessageSeq(seq))[0].maybe_sent for seq in (1, 2, 3)] == [False, True, True]
+        queries.close()

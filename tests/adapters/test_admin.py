@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import pwd
 import socket
 import stat
 import threading
@@ -14,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from engine.adapters import admin_app
+from engine.adapters import admin, admin_app
 from engine.adapters.admin import AdminServer, AdminUnavailable
 from engine.adapters.control_client import AskFailed, ControlClient, NotRunning
 from engine.adapters.control_socket import connect
 from engine.adapters.metrics import PrometheusMeter
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
-from engine.ports.control import ActionReport, ChannelStatus, LaneStatus
+from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order, OrderRefused
+from engine.ports.operations import Pause
 from engine.ports.store import StoreBusy
 
 
@@ -32,6 +34,7 @@ class StandIn:
         self.readiness = (True, "")
         self.failure: Exception | None = None
         self.blocker: asyncio.Event | None = None
+        self.by: list[By] = []
 
     async def _answer(self, *asked: Any) -> ActionReport:
         self.asked.append(asked)
@@ -48,17 +51,28 @@ class StandIn:
     async def ready(self) -> tuple[bool, str]:
         return self.readiness
 
-    async def release(self, seqs: Any) -> ActionReport:
+    async def release(self, seqs: Any, by: By) -> ActionReport:
+        self.by.append(by)
         return await self._answer("release", list(seqs))
 
-    async def resend(self, seqs: Any, destinations: Any) -> ActionReport:
+    async def resend(self, seqs: Any, destinations: Any, by: By) -> ActionReport:
+        self.by.append(by)
         return await self._answer("resend", list(seqs), destinations)
 
-    async def reprocess(self, seqs: Any) -> ActionReport:
+    async def reprocess(self, seqs: Any, by: By) -> ActionReport:
+        self.by.append(by)
         return await self._answer("reprocess", list(seqs))
 
-    async def discard(self, seqs: Any, reason: str) -> ActionReport:
+    async def discard(self, seqs: Any, reason: str, by: By) -> ActionReport:
+        self.by.append(by)
         return await self._answer("discard", list(seqs), reason)
+
+    async def operate(self, order: Order) -> ActionReport:
+        self.by.append(order.by)
+        return await self._answer("order", order)
+
+    async def paused(self) -> list[Pause]:
+        return [Pause(ChannelName("adt"), DestinationName("ris"), 1, "alice (uid 1000)", "RIS is moved")]
 
 
 class Rig:
@@ -177,7 +191,14 @@ def test_status_tells_channels_and_lanes(rig):
 
 def test_actions_reach_the_engine_and_report_what_they_moved(rig):
     report = rig.client.post("/v1/release", {"seqs": [5, 7]})
-    assert report == {"schema": 1, "messages": 2, "deliveries": 3, "left": [{"seq": 7, "reason": "it is rejected"}]}
+    assert report == {
+        "schema": 1,
+        "messages": 2,
+        "deliveries": 3,
+        "left": [{"seq": 7, "reason": "it is rejected"}],
+        "more_left": 0,
+        "made": [],
+    }
     rig.client.post("/v1/resend", {"seqs": [5], "destinations": ["ris"]})
     rig.client.post("/v1/resend", {"seqs": [5]})
     rig.client.post("/v1/reprocess", {"seqs": [5]})
@@ -189,6 +210,94 @@ def test_actions_reach_the_engine_and_report_what_they_moved(rig):
         ("reprocess", [5]),
         ("discard", [5], "sent by mistake"),
     ]
+
+
+def test_who_asks_is_who_the_system_says_is_at_the_other_end(rig):
+    """Whatever the request says of itself: SO_PEERCRED of the socket."""
+    me = f"{pwd.getpwuid(os.getuid()).pw_name} (uid {os.getuid()})"
+    rig.client.post("/v1/release", {"seqs": [5], "reason": "why", "scope": "5", "key": "k"})
+    status, _ = rig.raw(
+        "POST",
+        "/v1/order",
+        json.dumps({"action": "read", "messages": [1]}),
+        **{"content-type": "application/json", "x-forwarded-for": "mallory", "x-actor": "mallory"},
+    )
+    assert status == 200
+    assert rig.control.by == [By(me, "why", "5", "k"), By(me)]
+    told = rig.raw(
+        "POST",
+        "/v1/order",
+        json.dumps({"action": "read", "messages": [1], "actor": "mallory"}),
+        **{"content-type": "application/json"},
+    )
+    assert told[0] == 400
+
+
+def test_an_order_comes_as_it_was_planned(rig):
+    rig.client.post(
+        "/v1/order",
+        {
+            "action": "redirect",
+            "deliveries": {"queued": [3, [5, 7]], "held": [9]},
+            "to": "ris",
+            "key": "k",
+        },
+    )
+    rig.client.post("/v1/order", {"action": "edit", "messages": [4], "raw": "TVNI", "lanes": [["adt", "ris"]]})
+    rig.client.post("/v1/order", {"action": "reprocess", "messages": [[1, 3]], "as_of": "received"})
+    first, second, third = (asked[1] for asked in rig.control.asked)
+    assert (first.action, first.to) == ("redirect", "ris")
+    assert first.deliveries == [(3, "queued"), (5, "queued"), (6, "queued"), (7, "queued"), (9, "held")]
+    assert (second.messages, second.raw, second.lanes) == ([4], b"MSH", [("adt", "ris")])
+    assert (third.messages, third.as_of) == ([1, 2, 3], "received")
+    assert rig.client.get("/v1/paused")["paused"][0]["reason"] == "RIS is moved"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"action": "explode"},
+        {"action": "hold", "deliveries": {"sent": [1]}},
+        {"action": "hold", "deliveries": {"queued": [[5, 3]]}},
+        {"action": "hold", "deliveries": {"queued": [[1, 2, 3]]}},
+        {"action": "hold", "deliveries": {"queued": [0]}},
+        {"action": "edit", "raw": "no base64!"},
+        {"action": "pause", "lanes": [["adt"]]},
+        {"action": "reprocess", "as_of": "lately"},
+        {"action": "hold", "key": "k" * 65},
+    ],
+)
+def test_an_order_that_is_not_understood_does_nothing(rig, body):
+    status, answer = rig.raw("POST", "/v1/order", json.dumps(body), **{"content-type": "application/json"})
+    assert (status, bool(answer["error"])) == (400, True)
+    assert rig.control.asked == []
+
+
+def test_more_members_than_anybody_plans_are_refused_before_they_are_counted_out(rig):
+    body = json.dumps({"action": "hold", "deliveries": {"queued": [[1, 10**12]]}})
+    assert rig.raw("POST", "/v1/order", body, **{"content-type": "application/json"})[0] == 413
+
+
+@pytest.mark.parametrize(("is_temporary", "status"), [(True, 409), (False, 422)])
+def test_an_order_that_is_refused_says_why_and_whether_to_try_again(rig, is_temporary, status):
+    rig.control.failure = OrderRefused("2 of 3 have changed", is_temporary=is_temporary)
+    body = json.dumps({"action": "hold", "deliveries": {"queued": [1]}})
+    found, answer = rig.raw("POST", "/v1/order", body, **{"content-type": "application/json"})
+    assert (found, answer["error"]) == (status, "2 of 3 have changed")
+    with pytest.raises(AskFailed) as failed:
+        rig.client.post("/v1/order", {"action": "hold"})
+    assert failed.value.is_temporary is is_temporary
+
+
+def test_an_order_that_takes_long_is_asked_for_again_under_its_key(rig, monkeypatch):
+    monkeypatch.setattr(admin_app, "ACTION_TIMEOUT_S", 0.05)
+    rig.control.blocker = asyncio.Event()
+    body = {"action": "hold", "deliveries": {"queued": [1]}}
+    assert rig.client.post("/v1/order", {**body, "key": "k"}) == {"schema": 1, "running": True}
+    with pytest.raises(AskFailed, match="may still do") as failed:
+        rig.client.post("/v1/order", body)
+    assert failed.value.is_temporary
+    rig.loop.call_soon_threadsafe(rig.control.blocker.set)
 
 
 @pytest.mark.parametrize(
@@ -360,3 +469,46 @@ def test_stopping_on_the_loops_own_thread_does_not_hang(tmp_path):
         server.stop()
 
     asyncio.run(run())
+
+
+class TestSlowClients:
+    """More than there are places, and none says what it wants (reliability.md E7)."""
+
+    def test_a_client_that_asks_at_once_gets_in_beside_those_that_do_not(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(admin, "MAX_CONNECTIONS", 4)
+        rig = Rig(tmp_path)
+        slow = []
+        try:
+            for number in range(12):
+                slow.append(socket.create_connection(rig.server.address, timeout=10))
+                if number % 2:
+                    slow[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+                assert rig.http("GET", "/livez")[0] == 200
+            ended = 0
+            for plain in slow:
+                plain.settimeout(0.2)
+                try:
+                    ended += plain.recv(1) == b""
+                except ConnectionResetError:
+                    ended += 1
+                except TimeoutError:
+                    pass  # it still has its place
+            assert ended >= len(slow) - 4
+        finally:
+            for plain in slow:
+                plain.close()
+            rig.close()
+
+    def test_the_head_of_a_request_has_its_time(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(admin, "HEAD_TIMEOUT_S", 0.05)
+        rig = Rig(tmp_path)
+        try:
+            with socket.create_connection(rig.server.address, timeout=30) as plain:
+                plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+                try:
+                    assert plain.recv(1) == b""
+                except ConnectionResetError:
+                    pass
+            assert rig.http("GET", "/livez")[0] == 200
+        finally:
+            rig.close()

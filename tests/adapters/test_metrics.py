@@ -42,7 +42,9 @@ def busy(meter: PrometheusMeter) -> PrometheusMeter:
     lane = meter.lane("adt", "ris")
     lane.attempt("delivered", 0.004)
     lane.depth(3, 1, 940_000_000)
-    lane.connected(True)
+    lane.connected(False)
+    lane.open(False)
+    lane.redirected()
     meter.commit(0.0009, 17)
     meter.connections("0.0.0.0:2575", 4)
     meter.connection_event("0.0.0.0:2575", "accepted")
@@ -70,7 +72,9 @@ def test_everything_the_runtime_counts_is_on_the_page(meter):
     assert value(meter, "segmill_queue_depth", channel="adt", destination="ris", state="queued") == 3
     assert value(meter, "segmill_queue_depth", channel="adt", destination="ris", state="held") == 1
     assert value(meter, "segmill_queue_oldest_seconds", channel="adt", destination="ris") == 60
-    assert value(meter, "segmill_destination_connected", channel="adt", destination="ris") == 1
+    assert value(meter, "segmill_destination_connected", channel="adt", destination="ris") == 0
+    assert value(meter, "segmill_destination_open", channel="adt", destination="ris") == 0
+    assert value(meter, "segmill_redirected_deliveries_total", channel="adt", destination="ris") == 1
     assert value(meter, "segmill_commit_seconds_count") == 1
     assert value(meter, "segmill_commit_messages_sum") == 17
     assert value(meter, "segmill_connections", listener="0.0.0.0:2575") == 4
@@ -91,6 +95,15 @@ def test_a_configured_channel_shows_zeros_before_its_first_message(meter):
     assert value(meter, "segmill_deliveries_total", channel="adt", destination="ris", outcome="refused") == 0
     assert value(meter, "segmill_queue_depth", channel="adt", destination="ris", state="held") == 0
     assert value(meter, "segmill_queue_oldest_seconds", channel="adt", destination="ris") == 0
+    assert value(meter, "segmill_redirected_deliveries_total", channel="adt", destination="ris") == 0
+
+
+def test_a_destination_counts_as_connected_and_open_until_the_opposite_is_known(meter):
+    """An alert on 0 must not go off for one that was never down, nor for one that nothing was sent to yet."""
+    lane = meter.lane("adt", "ris")
+    lane.attempt("delivered", 0.004)
+    assert value(meter, "segmill_destination_connected", channel="adt", destination="ris") == 1
+    assert value(meter, "segmill_destination_open", channel="adt", destination="ris") == 1
 
 
 def test_a_reload_that_asks_for_the_same_channel_keeps_its_counts(meter):

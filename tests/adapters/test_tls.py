@@ -70,7 +70,7 @@ def test_key_and_certificate_may_be_one_file(write, tmp_path):
 def test_an_idle_connection_does_not_cost_a_quarter_of_a_megabyte(write):
     certificate, key = write("own")
     server_context(certificate=certificate, key=key)
-    assert asyncio.sslproto.SSLProtocol.max_size == 16 * 1024
+    assert asyncio.sslproto.SSLProtocol.max_size == 8 * 1024
 
 
 def test_each_file_that_cannot_be_used_is_named_with_the_reason(write, ca, tmp_path):

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from engine.adapters.mllp_connection import Target
 from engine.adapters.sender import Sender, SendReport
 from engine.app import Engine
 from engine.cli.main import run
-from engine.config.site import load_site
+from engine.config.site import LoadedSite, load_site
 from engine.pipeline.registry import load_kinds
 from engine.testing.peers import ReceivingPeer
 
@@ -97,7 +97,11 @@ class RunningSite:
         async with ReceivingPeer(*self._answers) as self.peer:
             ports = dict.fromkeys(("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT"), "0")
             receivers = dict.fromkeys(("SEGMILL_RIS_PORT", "SEGMILL_EPR_PORT"), str(self.peer.address[1]))
-            self.engine = Engine(load_site(self.folder, load_kinds(), {**ports, **receivers}))
+
+            def read() -> LoadedSite:
+                return load_site(self.folder, load_kinds(), {**ports, **receivers})
+
+            self.engine = Engine(read(), reread=read)
             await self.engine.start()
             self._ready.set()
             await self._stop.wait()
@@ -109,18 +113,31 @@ class RunningSite:
     def send(self, channel: str, *messages: bytes) -> SendReport:
         """Send, and wait until nothing is queued any more but what stands still."""
 
-        async def work() -> SendReport:
-            report = await Sender(Target(*self.engine.addresses[channel]), messages).run()
+        report = self.send_only(channel, *messages)
+        self.settled()
+        return report
+
+    def send_only(self, channel: str, *messages: bytes) -> SendReport:
+        """Send, and wait for the answers only."""
+        work = Sender(Target(*self.engine.addresses[channel]), messages).run()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def settled(self, but: Sequence[str] = ()) -> None:
+        """Wait until nothing is queued any more but what stands still, and but for these destinations."""
+
+        async def work() -> None:
             async with asyncio.timeout(20):
                 while any(
-                    lane.queued and lane.state not in ("stopped", "waiting")
+                    lane.queued
+                    and lane.state != "stopped"
+                    and not (lane.state in ("waiting", "down") and lane.attempts)
+                    and lane.destination not in but
                     for status in await self.engine.control.status()
                     for lane in status.lanes
                 ):
                     await asyncio.sleep(0.005)
-            return report
 
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(60)
+        asyncio.run_coroutine_threadsafe(work(), self._loop).result(60)
 
     def stop(self) -> None:
         if self._thread.is_alive():

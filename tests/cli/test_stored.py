@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -130,6 +131,16 @@ def test_where_nothing_ever_ran_it_says_so(segmill, site):
     assert "segmill run" in said.err
 
 
+def test_a_store_of_an_earlier_version_is_said(segmill, busy):
+    busy.stop()
+    with closing(sqlite3.connect(busy.folder / "data" / "segmill.db")) as db:
+        db.execute("DROP TABLE link")
+        db.execute("PRAGMA user_version = 5")
+        db.commit()
+    said = segmill("messages", "1", "--site", busy.folder)
+    assert (said.code, "earlier Segmill" in said.err, "segmill run" in said.err) == (74, True, True)
+
+
 def test_the_summary_counts_by_channel_and_by_what_waits(segmill, busy):
     said = segmill("messages", "--site", busy.folder, "--summary", "--json").json
     assert said["messages"]["adt"] == {"processed": 2, "rejected": 1}
@@ -144,7 +155,7 @@ def test_a_held_message_goes_through_its_channel_again_and_says_why_it_is_held_s
     said = segmill("release", "3", "--site", busy.folder)
     assert said.code == 1
     assert "left alone: message 3, it is held again: E214" in said.err
-    assert "start it again, then release again" in said.err
+    assert "segmill reload, then release again" in said.err
 
 
 def test_after_the_table_was_mended_and_the_engine_started_again_it_goes_out(segmill, busy, run_site_with):
@@ -298,3 +309,41 @@ def test_a_file_that_is_no_store_is_called_what_it_is(segmill, tmp_path):
 )
 def test_of_a_line_without_values_only_the_shape_is_shown(line, shown):
     assert masked(line) == shown
+
+
+def test_attempts_are_listed_and_what_was_answered_only_with_values(segmill, site, run_site_with):
+    """An answer may repeat what is in the message."""
+    file = site / "channels" / "adt" / "channel.yaml"
+    text = file.read_text()
+    assert "    on_refused: hold " in text
+    file.write_text(text.replace("    on_refused: hold ", "    retry: {first: 10ms}\n    on_refused: retry(3) "))
+    busy = run_site_with(site, "AE", "AE", "AA")
+    busy.send("adt", messages.adt(control_id="A1"))
+    deadline = time.monotonic() + 30
+    while [d["state"] for d in segmill("messages", "--site", site, "1", "--json").json["deliveries"]] != [
+        "delivered"
+    ] * 2:
+        assert time.monotonic() < deadline
+    said = segmill("messages", "--site", site, "1")
+    rows = [line.split() for line in said.out.splitlines() if line.startswith("ris")]
+    assert [(row[1], row[4:6]) for row in rows[1:]] == [("1", ["AE", "207"]), ("2", ["AE", "207"])]
+    assert "MSA|AE|A1" not in said.out
+    shown = segmill("messages", "--site", site, "1", "--show-values").out
+    assert [line for line in shown.splitlines() if line.startswith("answer of")] == [
+        "answer of ris to attempt 1",
+        "answer of ris to attempt 2",
+        "answer of ris",
+    ]
+    assert shown.count("MSA|AE|A1") == 2
+    masked, whole = (
+        segmill("messages", "--site", site, "1", "--json", *words).json["deliveries"]
+        for words in ([], ["--show-values"])
+    )
+    (ris,) = [row for row in masked if row["destination"] == "ris"]
+    assert [(a["number"], a["code"], "answer" in a) for a in ris["earlier_attempts"]] == [
+        (1, "AE 207", False),
+        (2, "AE 207", False),
+    ]
+    (ris,) = [row for row in whole if row["destination"] == "ris"]
+    assert [("MSA|AE|A1" in a["answer"]) for a in ris["earlier_attempts"]] == [True, True]
+    assert "MSA|AA|A1" in ris["answer"]

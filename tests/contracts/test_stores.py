@@ -10,6 +10,7 @@ from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.ids import MessageSeq
 from engine.ports.store import Store
+from engine.testing.operation_contract import OperationContract
 from engine.testing.store_contract import StoreContract
 
 
@@ -94,6 +95,20 @@ class MemoryBench:
 
 
 class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
+
+
+class TestOperationsOfSqliteStore(OperationContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.close()
+
+
+class TestOperationsOfMemoryStore(OperationContract):
     @pytest.fixture
     def bench(self):
         return MemoryBench()

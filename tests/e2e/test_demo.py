@@ -124,10 +124,10 @@ def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
     process, lines = start_and_read(tmp_path, "segmill release")
     try:
         metrics = next(line.split()[1] for line in lines if line.startswith("metrics"))
-        suggested = [found[1] for line in lines if (found := re.search(r"(segmill .*)", line))]
+        suggested = [found[1] for line in lines if (found := re.search(r"(?:^|  )(segmill .*)", line))]
         with urllib.request.urlopen(metrics) as page:
             assert b'segmill_messages_received_total{channel="adt"} 120.0' in page.read()
-        *tries, release = suggested
+        *tries, reload, release = suggested
         assert len(tries) == 5
         for command in tries:
             done = segmill(tmp_path, *command.split()[1:])
@@ -142,9 +142,10 @@ def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
             table.write(row[1] + "\n")
         early = segmill(tmp_path, *release.split()[1:])
         assert early.returncode == 1
-        assert "start it again, then release again" in early.stderr
-        end(process)
-        process, _ = start_and_read(tmp_path, "segmill send")
+        assert "segmill reload, then release again" in early.stderr
+        taken = segmill(tmp_path, *reload.split()[1:])
+        assert taken.returncode == 0, taken.stderr
+        assert "results changed: tables/codes.csv" in taken.stdout
         done = segmill(tmp_path, *release.split()[1:])
         assert done.returncode == 0, done.stderr
         assert "released: 1 message, 2 deliveries" in done.stderr

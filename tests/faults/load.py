@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.testing.peers import ReceivingPeer
-from tests.faults.kill_rig import free_port
+from tests.faults.receivers import free_port
 
 SCRIPT = Path(__file__).with_name("failing_engine.py")
 END = b"\x1c\r"

@@ -5,7 +5,8 @@ import contextlib
 import re
 
 from engine.testing.fragments import cut_message
-from tests.faults.kill_rig import CHANNEL, END, Rig, frame
+from tests.faults.kill_rig import CHANNEL, Rig, frame
+from tests.faults.receivers import END
 
 IN_A_BATCH = 12
 FRAGMENTS = 3
@@ -40,6 +41,7 @@ class PartsRig(Rig):
     async def _send(self, sender: int) -> None:
         number = 0
         while not self._stop:
+            await self._go.wait()
             if sender % 2:
                 await self._until_answered(batch(sender, number), IN_A_BATCH, f"S{sender}N{number}")
                 self._acknowledge(sender, range(number, number + IN_A_BATCH))

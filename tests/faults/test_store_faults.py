@@ -1,11 +1,11 @@
-"""The disk fails under load: nothing is promised that is not kept, nothing acknowledged is lost (D2, D3, D6)."""
+"""The disk fails under load: nothing is promised that is not kept, nothing acknowledged is lost (D2, D3, D6).
+
+Of full disks see test_full_disk.py, of every system call test_system_calls.py.
+"""
 
 import asyncio
-import os
 import shutil
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,51 +47,6 @@ async def test_after_an_unknown_outcome_the_engine_ends_and_a_new_start_finds_ou
         await load.until_delivered()
         assert await load.stop(engine) == 0
         load.judge(most_repeats=1)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB, which can be made larger."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def grow(disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=128m", str(disk)], check=True)
-
-
-@pytest.mark.parametrize("watermark", ["0", "20MB"])
-async def test_a_full_disk_refuses_delivers_and_goes_on_when_there_is_room(
-    tmp_path: Path, small_disk: Path, watermark: str
-) -> None:
-    """With the watermark there is room left for results; without it SQLite itself runs into the end of the disk.
-
-    The disk is looked at once a second, so the watermark is more than this load writes in that time.
-    """
-    async with Load(tmp_path / "site", size=4000, data=small_disk / "data") as load:
-        load.write_site(f"limits: {{free_disk: {watermark}}}\n")
-        engine = await load.start()
-        load.send()
-        await load.until(lambda: load.answers["AR"] >= 30)
-        assert load.answers["AA"] > 20
-        if watermark != "0":
-            await load.until(lambda: set(load.acknowledged) <= set(load.delivered()))
-        assert engine.returncode is None, "a full disk ended the engine"
-        grow(small_disk)
-        before = load.answers["AA"]
-        await load.until(lambda: load.answers["AA"] > before + 50, within_s=8)
-        await load.until_delivered()
-        assert await load.stop(engine) == 0
-        load.judge()
 
 
 @pytest.mark.fault

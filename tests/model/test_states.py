@@ -81,6 +81,6 @@ def test_every_state_keeps_its_number_in_the_file():
         "waiting": 6,
         "joined": 7,
     }
-    assert DELIVERY_CODES == {"queued": 0, "delivered": 1, "held": 2, "failed": 3}
+    assert DELIVERY_CODES == {"queued": 0, "delivered": 1, "held": 2, "failed": 3, "redirected": 4}
     assert set(MESSAGE_OF.values()) == set(MESSAGE_STATES)
     assert set(DELIVERY_OF.values()) == set(DELIVERY_STATES)

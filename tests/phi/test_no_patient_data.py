@@ -396,7 +396,7 @@ async def test_no_value_of_a_message_is_found_outside_the_store(
                     seen.add(page, await asyncio.to_thread(lambda url=url: urllib.request.urlopen(url).read()))
                 client = ControlClient(site / "data")
                 seen.add("status", json.dumps(await asyncio.to_thread(client.get, "/v1/status")))
-                states = await commands(seen, capsys, site)
+                states = await commands(seen, capsys, site, mail.marker())
                 assert {"processed", "held", "rejected", "filtered"} <= states
                 shown = await asyncio.to_thread(
                     printed, capsys, ["messages", "1", "--show-values", "--site", str(site)]
@@ -411,7 +411,7 @@ async def test_no_value_of_a_message_is_found_outside_the_store(
     assert not seen.leaks, "\n".join(seen.leaks)
 
 
-async def commands(seen: Seen, capsys: pytest.CaptureFixture[str], site: Path) -> set[str]:
+async def commands(seen: Seen, capsys: pytest.CaptureFixture[str], site: Path, secret: str) -> set[str]:
     """What the commands say of all that is stored; returns the states that were met."""
 
     async def say(*words: str) -> str:
@@ -429,6 +429,27 @@ async def commands(seen: Seen, capsys: pytest.CaptureFixture[str], site: Path) -
     await say("release", *held)
     await say("release", "--all", "--plan")
     await say("replay", "1", "--yes")
+    by_value = ("--where", f'PID-5.1 != "{secret}"', "--channel", "all", "--reason", "asked for", "--yes")
+    await say("queue", "pause", "all", "--reason", "asked for")
+    await say("replay", *[str(message["seq"]) for message in listed if message["state"] == "processed"][:5], "--yes")
+    await say("queue", "list")
+    for action in (["hold"], ["release"], ["retry"], ["redirect", "--to", "folder"], ["skip"]):
+        words = ["queue", *action, *by_value] if action != ["release"] else ["release", "--all", *by_value]
+        said = await asyncio.to_thread(printed, capsys, [*words, "--site", str(site)])
+        seen.add(f"queue {action[0]}", said)
+    processed = [str(message["seq"]) for message in listed if message["state"] == "processed"][:3]
+    await say("replay", *processed, "--reprocess", "--plan")
+    await say("replay", *processed, "--reprocess", "--as-of", "received", "--plan", "--json")
+    await say("replay", *processed, "--reprocess", "--yes")
+    edit = ["replay", processed[0], "--set", f"PID-5.1={secret}", "--yes"]
+    seen.add("replay edited", await asyncio.to_thread(printed, capsys, [*edit, "--site", str(site)]))
+    await say("queue", "resume", "--all")
+    audit = await say("audit", "--limit", "1000")
+    assert {"hold", "release", "retry", "redirect", "skip", "resend", "reprocess", "edit"} <= set(audit.split())
+    await say("audit", "--limit", "1000", "--json")
+    await say("audit", "--verify")
+    shown = await asyncio.to_thread(printed, capsys, ["audit", "--show-values", "--site", str(site)])
+    assert secret in shown, "what was asked for stands in the audit, and there alone"
     await say("messages", "--limit", "1000", "--json")
     await say("test")
     seen.add("check", await asyncio.to_thread(printed, capsys, ["check", str(site), "--env"]))

@@ -115,6 +115,8 @@ class CountingMeter:
     def drift(self, sender: str, place: str, count: int) -> None:
         self.counts["drift", sender, place] = count
 
+    def worker(self, event: str) -> None: ...
+
     def charset(self, evidence: str) -> None:
         self.counts["charset", evidence] += 1
 
@@ -123,6 +125,21 @@ class CountingMeter:
 
     def depth(self, queued: int, held: int, oldest_us: int) -> None:
         self.counts["depth",] += 1
+
+    def open(self, is_open: bool) -> None:
+        self.counts["open", is_open] += 1
+
+    def redirected(self) -> None:
+        self.counts["redirected",] += 1
+
+    def paused(self, paused: bool) -> None:
+        self.counts["paused", paused] += 1
+
+    def intake_paused(self, paused: bool) -> None:
+        self.counts["intake paused", paused] += 1
+
+    def blocked_keys(self, count: int) -> None:
+        self.counts["blocked keys",] = count
 
     def connected(self, up: bool) -> None:
         self.counts["connected", up] += 1

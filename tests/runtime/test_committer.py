@@ -398,6 +398,28 @@ class TestCalls:
         await until(lambda: len(answers.said) == 30)
         assert overlaps == []
 
+    async def test_who_waits_for_a_call_hears_of_it_before_anything_else_is_committed(
+        self, committer, store, answers
+    ) -> None:
+        """A message that came in the very turn in which the call ended was committed first, and a backlog that waited
+        for the call never heard of it."""
+        loop = asyncio.get_running_loop()
+        may_end = threading.Event()
+        heard: list[str] = []
+
+        def work(_: Store) -> None:
+            may_end.wait(10)
+
+        call = committer.call(work)
+        call.add_done_callback(lambda _: heard.append(f"the call, {len(answers.said)} stored"))
+        await turns()
+        committer.soon(lambda: answers.put("a", received()))
+        may_end.set()
+        while len(loop._ready) < 2:  # its end is to be taken up in the same turn as the message
+            pass
+        await until(lambda: answers.said)
+        assert heard == ["the call, 0 stored"]
+
     async def test_its_exception_is_the_callers(self, committer) -> None:
         def work(_: Store) -> None:
             raise StoreError("no such thing")
@@ -577,3 +599,34 @@ class TestEnd:
         answers.put("b", received())
         await turns(50)
         assert len(store.batches) == 2
+
+
+class TestSettled:
+    async def test_it_waits_for_all_that_was_given_before_and_not_for_what_comes_behind(
+        self, committer, store, answers
+    ) -> None:
+        await stored(answers)
+        await slow_disk(committer, store)
+        said: list[str] = []
+        with store.commits_held():
+            answers.put("a", received())
+            await until(lambda: len(store.batches) == 3)
+            answers.put("b", received())
+            committer.record(delivered(1), lambda: said.append("recorded"), urgent=False)
+            settled = asyncio.get_running_loop().create_task(committer.settled())
+            await turns()
+            assert not settled.done()
+        await asyncio.wait_for(settled, 10)
+        assert [name for name, _ in answers.said[-2:]] == ["a", "b"] and said == ["recorded"]
+
+    async def test_what_is_refused_is_settled_too(self, committer, store, answers) -> None:
+        store.fail_next(StoreFull("full"))
+        answers.put("a", received())
+        await asyncio.wait_for(committer.settled(), 10)
+        assert answers.said == [("a", "StoreFull")]
+
+    async def test_a_store_that_is_gone_says_so(self, committer, store, answers) -> None:
+        store.fail_next(CommitUnknown("gone"))
+        answers.put("a", received())
+        with pytest.raises(CommitUnknown):
+            await asyncio.wait_for(committer.settled(), 10)

@@ -1,10 +1,12 @@
 """A port and its connections: every block answered in its order, every peer bounded in bytes, time and number."""
 
 import asyncio
+import errno
 import gc
 import inspect
 import logging
 import re
+import socket
 import ssl
 import tracemalloc
 from typing import get_args
@@ -15,6 +17,7 @@ import trustme
 from engine.adapters.metrics_numbers import CONNECTION_EVENTS
 from engine.mllp.framing import BlockWarning, FaultCode
 from engine.runtime import connection as connection_module
+from engine.runtime import door
 from engine.runtime import listener as module
 from tests.runtime.parts import turns, until
 from tests.runtime.wires import HeldIntake, Wire, block, listening
@@ -383,6 +386,49 @@ class TestEnds:
         assert (port.meter.counts["ignored bytes",], port.meter.counts["empty blocks",]) == (8, 2)
 
 
+class TestGone:
+    """Peers that vanish without a word; that the kernel notices them is shown in tests/faults/test_half_open.py."""
+
+    @pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system has no TCP_KEEPIDLE")
+    async def test_a_quiet_sender_is_probed_and_a_slow_reader_is_not_given_up_by_the_kernel(self, intake) -> None:
+        async with listening(intake) as port:
+            await port.wire()
+            (connection,) = await connections(port)
+            plain = connection._transport.get_extra_info("socket")
+            tcp = socket.IPPROTO_TCP
+            assert plain.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle, every = plain.getsockopt(tcp, socket.TCP_KEEPIDLE), plain.getsockopt(tcp, socket.TCP_KEEPINTVL)
+            assert idle + every * plain.getsockopt(tcp, socket.TCP_KEEPCNT) <= 15
+            assert plain.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 0, "it has a minute (C3)"
+
+    async def test_whether_an_answer_comes_through_is_looked_at_until_it_has(self, intake, swift, monkeypatch) -> None:
+        state = (True, 0.0)
+        monkeypatch.setattr(connection_module, "outstanding", lambda plain: state)
+        monkeypatch.setattr(module, "COUNT_EVERY", 1)
+        async with listening(intake) as port:
+            wire = await port.wire()
+            await wire.send(b"a")
+            assert await wire.answer() == b"a"
+            (connection,) = await connections(port)
+            await until(lambda: port.listener._sweeps > 3)
+            assert connection in port.listener._spoken_to and port.meter.events("vanished") == 0
+            state = (False, 0.0)
+            await until(lambda: not port.listener._spoken_to)
+            await wire.send(b"b")
+            assert await wire.answer() == b"b"
+            state = (True, module.UNHEARD_S)
+            await until(lambda: port.listener.connection_count == 0)
+            assert port.meter.events("vanished") == 1 and not port.listener._spoken_to
+
+    async def test_what_the_kernel_gave_up_is_counted_as_vanished(self, intake) -> None:
+        async with listening(intake) as port:
+            await port.wire()
+            (connection,) = await connections(port)
+            connection._transport._fatal_error(TimeoutError(errno.ETIMEDOUT, "timed out"))
+            await until(lambda: port.listener.connection_count == 0)
+            assert port.meter.events("vanished") == 1
+
+
 class TestWhoMayConnect:
     @pytest.mark.parametrize(
         ("allow", "may"),
@@ -420,6 +466,58 @@ class TestWhoMayConnect:
             for wire in (two, four):
                 await wire.send(b"a")
                 assert await wire.answer() == b"a"
+
+    async def test_who_may_not_is_turned_away_before_a_byte_of_it_is_read(self, intake, authority) -> None:
+        """Also before the handshake of TLS: an address is known without it (C9)."""
+        for tls in (None, TestTls().server(authority)):
+            async with listening(intake, allow=module.allow_list(["127.0.0.1"]), tls=tls) as port:
+                stranger = await port.wire(local_addr=("127.0.0.2", 0))
+                assert await stranger.rest() == b""
+                assert port.meter.events("refused_address") == 1
+                assert port.meter.events("accepted") == port.meter.events("refused_tls") == 0
+                assert port.listener.connection_count == 0
+        assert intake.taken == []
+
+    async def test_a_handshake_takes_a_place_and_gives_it_back(self, intake, authority) -> None:
+        async with listening(intake, max_connections=2, tls=TestTls().server(authority)) as port:
+            one, two = await port.wire(), await port.wire()  # they say nothing
+            three = await port.wire()
+            assert await three.rest() == b""
+            assert port.meter.events("refused_limit") == 1
+            await one.raw(b"GET / HTTP/1.1\r\n\r\n")
+            two.reset()
+            await until(lambda: port.meter.events("refused_tls") == 2)
+            wire = await port.wire(ssl=TestTls().client(authority), server_hostname="localhost")
+            await wire.send(b"a")
+            assert await wire.answer() == b"a"
+
+    async def test_a_port_says_once_that_no_descriptor_is_left_and_goes_on(self, intake, monkeypatch, caplog) -> None:
+        monkeypatch.setattr(door, "REST_S", 0.001)
+        async with listening(intake) as port:
+            loop = asyncio.get_running_loop()
+            accept = loop.sock_accept
+            fails = [
+                OSError(errno.EMFILE, "too many"),
+                OSError(errno.ECONNABORTED, "gone"),
+                OSError(errno.ENFILE, "too many"),
+            ]
+
+            async def failing(plain):
+                if fails:
+                    raise fails.pop(0)
+                return await accept(plain)
+
+            monkeypatch.setattr(loop, "sock_accept", failing)
+            with caplog.at_level(logging.WARNING):
+                first = await port.wire()  # taken by the accept that was under way
+                second = await port.wire()
+                for wire in (first, second):
+                    await wire.send(b"a")
+                    assert await wire.answer() == b"a"
+            assert port.meter.events("no_descriptor") == 2
+            assert [record.getMessage() for record in caplog.records] == [
+                "port port: no file descriptor is left for another connection"
+            ]
 
     async def test_a_noisy_peer_is_logged_once_and_counted_always(self, intake, caplog) -> None:
         async with listening(intake, max_message_bytes=1000) as port:

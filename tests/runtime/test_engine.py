@@ -15,10 +15,11 @@ import pytest
 
 from engine import app
 from engine.app import ConfigurationError, Engine, EngineFailed, load_site
-from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
 from engine.ports.store import StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
+from engine.runtime.policy import Action, Rules
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
 from tests.runtime.parts import ScriptedSink, turns, until
 from tests.runtime.wires import Wire
@@ -51,11 +52,11 @@ class TestStart:
         seen: list[tuple[bool, bool]] = []
         start = app.Listener.start
 
-        async def watched(self):
+        async def watched(self, *how, **options):
             engine = site.engine
             tasks = {task.get_name() for task in asyncio.all_tasks()}
             seen.append(("deliver adt/out" in tasks, engine.control.not_ready != ""))
-            return await start(self)
+            return await start(self, *how, **options)
 
         monkeypatch.setattr(app.Listener, "start", watched)
         async with site.running() as engine:
@@ -189,7 +190,8 @@ class TestSettings:
             (lane,) = site.running_channel().lanes.values()
             policy = lane.settings.policy
             assert lane.settings.window == 7
-            assert (policy.on_refused, policy.on_rejected, policy.on_unanswered) == ("skip", "stop", "hold")
+            assert (policy.on_refused, policy.on_rejected) == (Rules(Action("skip")), Rules(Action("stop")))
+            assert (policy.on_unanswered, policy.on_unreachable) == (Action("hold"), Action("retry"))
             assert (policy.first_s, policy.most_s, policy.jitter, policy.most_attempts) == (2.0, 9.0, 0.5, 5)
 
     async def test_what_may_be_repeated_after_a_crash_counts_a_batch_of_the_sink(self, site, monkeypatch) -> None:
@@ -198,9 +200,9 @@ class TestSettings:
         told: list[tuple[str, str, int]] = []
         lane_window = site.store.lane_window
 
-        def watched(name: ChannelName, destination: DestinationName, window: int) -> None:
+        def watched(name: ChannelName, destination: DestinationName, window: int, order_by: str = "") -> DeliveryId:
             told.append((name, destination, window))
-            lane_window(name, destination, window)
+            return lane_window(name, destination, window, order_by)
 
         monkeypatch.setattr(site.store, "lane_window", watched)
         async with site.running():
@@ -560,9 +562,7 @@ class TestControl:
             def full(*_: object) -> None:
                 raise StoreFull("no room left")
 
-            monkeypatch.setattr(site.store, "move_deliveries", full)
-            monkeypatch.setattr(site.store, "add_deliveries", full)
-            site.store.fail_next(StoreFull("no room left"))
+            monkeypatch.setattr(site.store, "operate", full)
             for report in (
                 await engine.control.discard(seqs(2), "not wanted"),
                 await engine.control.release(seqs(1)),
@@ -595,14 +595,14 @@ class TestControl:
             await send(site, adt(control_id="A1", patient_class="O"))
             await site.delivered("adt/out", 1)
             begun, go_on = threading.Event(), threading.Event()
-            add = site.store.add_deliveries
+            operate = site.store.operate
 
             def slow(*args):
                 begun.set()
                 go_on.wait(5)
-                return add(*args)
+                return operate(*args)
 
-            monkeypatch.setattr(site.store, "add_deliveries", slow)
+            monkeypatch.setattr(site.store, "operate", slow)
             asking = asyncio.get_running_loop().create_task(engine.control.resend(seqs(1), None))
             await until(begun.is_set)
             asking.cancel()

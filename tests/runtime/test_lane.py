@@ -13,7 +13,8 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.store import StoreBusy, StoredDelivery, StoreFull
 from engine.runtime import committer as committer_module
-from engine.runtime import lane as module
+from engine.runtime import endings
+from engine.runtime import queue_window as module
 from engine.runtime.committer import Committer
 from engine.runtime.lane import Lane, LaneSettings, QueueReader
 from engine.runtime.policy import Policy
@@ -305,7 +306,7 @@ class TestOutcomes:
         await bench.feed(1)
         await until(lambda: bench.states() == ["held"])
         (row,) = bench.rows()
-        assert row.code == "AE 102" and len(row.answer) == module.MOST_ANSWER_BYTES and len(row.note) <= 300
+        assert row.code == "AE 102" and len(row.answer) == endings.MOST_ANSWER_BYTES and len(row.note) <= 300
 
     @pytest.mark.parametrize("error", [KeyError("a defect of the sink"), OSError("disk")])
     async def test_a_sink_that_raises_leaves_its_deliveries_unanswered_and_the_engine_running(
@@ -411,7 +412,7 @@ class TestMemory:
         bench.sink.gate.clear()
         bench.start()
         await bench.feed(60)
-        assert len(bench.lane._ready) <= 10
+        assert len(bench.lane._window._ready) <= 10
         bench.sink.gate.set()
         await bench.feed(20)
         await bench.all_delivered(80)
@@ -594,6 +595,52 @@ class TestBatches:
         bench.start()
         await until(lambda: bench.states() == ["held", "delivered", "delivered"])
         assert [[d.id for d in call] for call in bench.sink.calls] == [[1, 2, 3], [2, 3]]
+
+    async def test_a_try_behind_a_failed_one_is_on_record(self, bench) -> None:
+        """The receiver may have it: after a start nothing else says so."""
+        policy = Policy(first_s=600, most_s=600)
+        bench.make(ScriptedSink(DOWN, SILENT, AE, DOWN, max_batch=4), policy=policy, window=10)
+        await bench.feed(4)
+        bench.make(bench.sink, policy=policy, window=10)
+        bench.start()
+        await until(lambda: bench.rows()[2].attempts)
+        await bench.committer.drained()
+        assert [(row.state, row.attempts, row.code) for row in bench.rows()] == [
+            ("queued", 1, "unreachable"),
+            ("queued", 1, "unanswered"),
+            ("queued", 1, "AE"),
+            ("queued", 0, ""),
+        ]
+
+    async def test_a_lane_that_stands_still_knows_at_what_after_its_queue_changed(self, bench) -> None:
+        bench.make(ScriptedSink(AE), policy=Policy(on_refused="stop"))
+        bench.start()
+        await bench.feed(2)
+        await until(lambda: bench.lane.state == "stopped")
+        bench.lane.reread(go_on=False)
+        await turns()
+        assert (bench.lane.state, bench.lane.head) == ("stopped", 1)
+
+
+class TestRate:
+    @pytest.mark.parametrize("max_batch", [1, 5])
+    async def test_no_more_leave_than_the_rate_allows(self, bench, max_batch) -> None:
+        """A batch leaves whole, and what follows it waits for as long as all of it takes."""
+        await bench.feed(15)
+        bench.sink = ScriptedSink(max_batch=max_batch)
+        told = LaneSettings(LAB, EPR, AT_ONCE, 20, per_s=10.0)
+        bench.lane = Lane(told, bench.sink, bench.queries, bench.committer, bench.clock, bench.meter)
+        began = bench.clock.monotonic()
+        bench.start()
+        await until(lambda: bench.sink.sent)
+        while len(bench.sink.sent) < 15:
+            await turns(20)
+            passed = bench.clock.monotonic() - began
+            assert len(bench.sink.sent) <= 10 * (passed + 0.1) + max_batch
+            bench.clock.ahead_s += 0.02
+            bench.lane.retry_now()  # looks at the clock anew
+        await bench.all_delivered(15)
+        assert bench.sink.sent == list(range(1, 16))
 
 
 class TestEnd:

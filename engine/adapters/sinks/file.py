@@ -74,6 +74,8 @@ class FileSink:
 
     name: ClassVar[str] = "file"
     model: ClassVar[type[FileSinkSettings]] = FileSinkSettings
+    several_connections: ClassVar[bool] = False
+    """Unfinished files are told apart by their lane, and removed by it."""
 
     def __init__(self, folder: DurableFolder, settings: FileSinkSettings) -> None:
         batch = settings.batch

@@ -36,6 +36,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from engine.adapters.http_charset import MEDIA_TYPE, MEDIA_TYPES, as_stored, charset_name, codec_of, text_codec
+from engine.adapters.timed_http import TimedH11
 from engine.adapters.tls import listen_context
 from engine.config.finding import BadValue
 from engine.config.fragments import Batches
@@ -423,8 +424,8 @@ class _Server(uvicorn.Server):
 
 
 def _server(application: Starlette, settings: HttpSourceSettings, tls: Any) -> _Server:
-    def protocol(*args: Any, **kwargs: Any) -> "_TimedH11":
-        return _TimedH11(settings.read_timeout, *args, **kwargs)
+    def protocol(*args: Any, **kwargs: Any) -> TimedH11:
+        return TimedH11(settings.read_timeout, *args, **kwargs)
 
     config = uvicorn.Config(
         application,
@@ -444,42 +445,3 @@ def _server(application: Starlette, settings: HttpSourceSettings, tls: Any) -> _
     config.load()
     config.ssl = tls
     return _Server(config)
-
-
-class _TimedH11(H11Protocol):
-    """Uvicorn's protocol, with a bound on how long the head of a request may take."""
-
-    def __init__(self, head_timeout_s: float, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._head_timeout_s = head_timeout_s
-        self._head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch_head()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._stop_watching()
-
-    def _watch_head(self) -> None:
-        """Running while a head has begun, or the first is awaited, and no request is in hand."""
-        is_in_request = self.cycle is not None and not self.cycle.response_complete
-        has_begun = self.cycle is None or bool(self.conn.trailing_data[0])
-        if is_in_request or not has_begun:
-            self._stop_watching()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self._head_timeout_s, self._too_slow)
-
-    def _stop_watching(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _too_slow(self) -> None:
-        self._head_timer = None
-        self.transport.abort()

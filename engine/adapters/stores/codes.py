@@ -19,7 +19,7 @@ MESSAGE_CODES: dict[MessageState, int] = {
     "waiting": 6,
     "joined": 7,
 }
-DELIVERY_CODES: dict[DeliveryState, int] = {"queued": 0, "delivered": 1, "held": 2, "failed": 3}
+DELIVERY_CODES: dict[DeliveryState, int] = {"queued": 0, "delivered": 1, "held": 2, "failed": 3, "redirected": 4}
 
 MESSAGE_OF = {code: state for state, code in MESSAGE_CODES.items()}
 DELIVERY_OF = {code: state for state, code in DELIVERY_CODES.items()}
@@ -29,7 +29,15 @@ PERSONAL_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     "failed": frozenset({"held"}),
 }
 """Where a person may take a delivery from, by where to. A subset of DELIVERY_MOVES: a queued one is
-the lane's, which may be sending it at this moment."""
+the lane's, which may be sending it at this moment. (`redirected` is not among them: it is not a move alone.)"""
+
+REDIRECTED_FROM: frozenset[DeliveryState] = frozenset({"held", "failed"})
+"""What a person may send to another destination; as for PERSONAL_MOVES, nothing that its lane may be sending."""
+
+FIRST_ATTEMPTS = 5
+LAST_ATTEMPTS = 15
+"""So many attempts of one delivery are kept from its beginning, and so many from its end: a destination that is down
+for a week must not fill the disk."""
 
 DAMAGED_NOTE = "the stored bytes do not match their checksum"
 GONE_NOTE = "the stored bytes are gone"

@@ -34,10 +34,11 @@ class Numbers:
 
 @dataclass(slots=True)
 class Names:
-    """What channels and lanes are called in rows."""
+    """What channels and lanes are called in rows; `keyed`: the ids of lanes whose deliveries all have a key."""
 
     channels: dict[ChannelName, int] = field(default_factory=dict)
     lanes: dict[tuple[ChannelName, DestinationName], Lane] = field(default_factory=dict)
+    keyed: set[int] = field(default_factory=set)
 
 
 class Draft:
@@ -50,11 +51,13 @@ class Draft:
         self.channels: list[object] = []
         self.lanes: list[object] = []
         self.messages: list[object] = []
-        self.bodies: list[object] = []
+        self.bodies: list[int | bytes] = []
+        self.most_body_bytes = 0
         self.deliveries: list[object] = []
         self.hours: list[object] = []
         self.tally: Counter[tuple[int, int]] = Counter()
         self.sequences: dict[tuple[int, str], int] = {}
+        self.links: list[object] = []
         self._names = names
 
     def channel(self, name: ChannelName) -> int:
@@ -88,6 +91,8 @@ class Draft:
         crc = crc32(raw)
         received_at_us = intake.received_at_us
         self.bodies += (numbers.body, raw)
+        if len(raw) > self.most_body_bytes:
+            self.most_body_bytes = len(raw)
         self.messages += (
             seq,
             intake.receive_id,
@@ -113,6 +118,8 @@ class Draft:
         self.receive_ids[intake.receive_id] = seq
         if intake.sequence is not None:
             self.sequences[channel, intake.sender] = intake.sequence
+        if intake.origin is not None:
+            self.links += (seq, intake.origin)
         if not intake.deliveries:
             return seq, []
         return seq, self.add_deliveries(seq, intake.channel, received_at_us, intake.deliveries, raw, crc)
@@ -131,6 +138,7 @@ class Draft:
         `raw` None: the message's own bytes are damaged or gone. A delivery that needs them is held.
         """
         numbers = self.numbers
+        keyed = self._names.keyed
         made: list[Delivery] = []
         shared: dict[int, tuple[int | None, int]] = {id(raw): (None, raw_crc)}
         for draft in drafts:
@@ -138,20 +146,70 @@ class Draft:
             lane, salt = self.lane(channel, draft.destination)
             numbers.delivery += 1
             if body is None:
-                self.deliveries += (numbers.delivery, seq, lane, DELIVERY_CODES["held"], None, 0, DAMAGED_NOTE)
+                held = DELIVERY_CODES["held"]
+                self.deliveries += (
+                    numbers.delivery,
+                    seq,
+                    lane,
+                    held,
+                    None,
+                    0,
+                    DAMAGED_NOTE,
+                    draft.key,
+                    draft.urgent,
+                )
                 continue
             known = shared.get(id(body))
             if known is None:
                 numbers.body += 1
                 self.bodies += (numbers.body, body)
+                self.most_body_bytes = max(self.most_body_bytes, len(body))
                 known = shared[id(body)] = (numbers.body, crc32(body))
-            self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "")
+            key, urgent = draft.key, draft.urgent
+            if key is None and keyed and lane in keyed:
+                key = ""
+            self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent)
             delivery_id = DeliveryId(numbers.delivery)
-            made.append(Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us))
+            made.append(
+                Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, key=key, urgent=urgent)
+            )
         return made
 
-    def add_resend(self, seq: MessageSeq, lane: int, body: int | None, crc: int) -> DeliveryId:
-        """A row of a new delivery with the bytes of an earlier one of the same lane."""
+    def add_redirect(
+        self,
+        seq: MessageSeq,
+        lane: Lane,
+        takes_over: DraftDelivery,
+        body_id: int | None,
+        crc: int,
+        *,
+        damaged: bool,
+    ) -> DeliveryId:
+        """A row of a delivery that takes over from another: with its own body, or with the stored one of that other.
+
+        `crc`: of the stored bytes. Where these are damaged, the new one is held.
+        """
+        numbers = self.numbers
+        if takes_over.body is not None:
+            numbers.body += 1
+            self.bodies += (numbers.body, takes_over.body)
+            body_id, crc, damaged = numbers.body, crc32(takes_over.body), False
+        numbers.delivery += 1
+        state = DELIVERY_CODES["held" if damaged else "queued"]
+        note = DAMAGED_NOTE if damaged else ""
+        key, urgent = self.key_in(lane[0], takes_over.key), takes_over.urgent
+        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note, key, urgent)
+        return DeliveryId(numbers.delivery)
+
+    def key_in(self, lane: int, key: str | None) -> str | None:
+        """The key of a delivery in this lane: in one with keys, what has none has the empty one."""
+        return "" if key is None and lane in self._names.keyed else key
+
+    def add_resend(
+        self, seq: MessageSeq, lane: int, body: int | None, crc: int, key: str | None, urgent: bool
+    ) -> DeliveryId:
+        """A row of a new delivery with the bytes, the key and the urgency of an earlier one of the same lane."""
         self.numbers.delivery += 1
-        self.deliveries += (self.numbers.delivery, seq, lane, DELIVERY_CODES["queued"], body, crc, "")
+        key = self.key_in(lane, key)
+        self.deliveries += (self.numbers.delivery, seq, lane, DELIVERY_CODES["queued"], body, crc, "", key, urgent)
         return DeliveryId(self.numbers.delivery)

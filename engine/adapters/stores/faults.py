@@ -5,6 +5,8 @@ Certainly nothing was kept, and the connection is good for another try:
 - SQLITE_FULL at any statement, COMMIT included. The log is written frame by frame and its last frame
   alone makes the transaction; FULL comes from a write for which there was no room, so that frame is not
   whole, and recovery ignores what has no whole last frame. (A failing fsync is never FULL but IOERR.)
+- SQLITE_IOERR_WRITE where the disk then takes nothing else either, for want of quota or because it became
+  read-only (asked by `place.refusal_of_writes`): as FULL;
 - SQLITE_BUSY and SQLITE_LOCKED before COMMIT: another process held the lock for the whole time-out.
 - SQLITE_TOOBIG and errors of Python's binding: a value that no store can hold.
 
@@ -49,6 +51,11 @@ def not_kept(error: Exception, *, committing: bool) -> StoreError | ValueError |
     ):
         return ValueError(f"a value that the store cannot hold ({name_of(error)})")
     return None
+
+
+def is_failed_write(error: Exception) -> bool:
+    """Whether a write failed for any reason but a full disk: SQLite calls a used-up quota so, too."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_WRITE
 
 
 def unknown(error: Exception) -> CommitUnknown:

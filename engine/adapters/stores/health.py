@@ -65,11 +65,18 @@ def repair_queue(connection: sqlite3.Connection, path: Path, full_check_bytes: i
         return False
     sql = load_statements("health.sql")
     try:
-        if connection.execute(sql["queued_rows"]).fetchone() == connection.execute(sql["queued_index"]).fetchone():
-            return False
-        connection.execute(sql["rebuild_queued_index"])
+        broken: list[str] = []
+        rows = connection.execute(sql["queued_rows"]).fetchone()
+        if rows[:3] != connection.execute(sql["queued_index"]).fetchone():
+            broken += ["rebuild_queued_index"]
+        if rows[3:] != connection.execute(sql["keyed_index"]).fetchone():
+            broken += ["rebuild_key_index", "rebuild_waiting_index", "rebuild_urgent_index"]
+        for statement in broken:
+            connection.execute(sql[statement])
     except faults.ERRORS as exc:
         raise damaged(path, faults.name_of(exc)) from exc
+    if not broken:
+        return False
     log.error("%s: the index of what is queued did not agree with the rows and was built anew; check the disk", path)
     return True
 

@@ -10,9 +10,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from zlib import crc32
 
-from engine.adapters.stores.codes import DAMAGED_NOTE, KNOWN_LIMIT, PERSONAL_MOVES
+from engine.adapters.stores.codes import (
+    DAMAGED_NOTE,
+    KNOWN_LIMIT,
+    PERSONAL_MOVES,
+    REDIRECTED_FROM,
+)
+from engine.adapters.stores.memory_operations import MemoryOperations
+from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
-from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
+from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -28,7 +35,6 @@ from engine.model.envelope import (
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import (
-    FINISHED,
     DeliveryState,
     IllegalMove,
     MessageState,
@@ -36,7 +42,15 @@ from engine.model.states import (
     check_message_move,
 )
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import CommitUnknown, Prune, Pruned, StoredDelivery, StoredMessage, StoreError, StoreInUse
+from engine.ports.operations import Change, Changed, Pause, Progress
+from engine.ports.store import (
+    CommitUnknown,
+    Prune,
+    Pruned,
+    StoredMessage,
+    StoreError,
+    StoreInUse,
+)
 
 
 class MemoryStore:
@@ -57,6 +71,9 @@ class MemoryStore:
         self._last_seq = 0
         self._last_delivery = 0
         self._pruned_at_us = 0
+        self._operations = MemoryOperations(
+            self._rows, self._commit, self._add_delivery, self._redirect, DeliveryRow.keep_last_attempt
+        )
 
     # -- for tests ------------------------------------------------------------------------------
 
@@ -98,6 +115,9 @@ class MemoryStore:
             self._new_windows.clear()
             if not self._was_clean:
                 for (channel, destination), window in self._rows.lanes.items():
+                    if self._rows.orders.get((channel, destination), ("", 0))[0]:
+                        self._rows.doubts[channel, destination] = (self._last_delivery, self._clock.now_us())
+                        continue
                     for row in self._rows.queue(channel, destination)[:window]:
                         row.stored = replace(row.stored, maybe_sent=True)
             self._was_clean = False
@@ -113,11 +133,18 @@ class MemoryStore:
         """A reader of this store."""
         return MemoryQueries(self._rows, self.known, self.queued)
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """As Store.lane_window."""
         with self._opened():
             key = (channel, destination)
             self._rows.lanes[key] = self._new_windows[key] = max(window, self._new_windows.get(key, 0))
+            before, first = self._rows.orders.get(key, ("", DeliveryId(0)))
+            if before != order_by:
+                first = DeliveryId(self._last_delivery + 1)
+            self._rows.orders[key] = (order_by, first)
+            return first
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
         """As Store.channel_version."""
@@ -167,6 +194,8 @@ class MemoryStore:
             committed.released.append(self._add_deliveries(message, item.channel, item.deliveries))
         for result in batch.results:
             self._record(result)
+            if result.redirect is not None:
+                committed.redirected += self._redirect(result.delivery_id, result.redirect)
         self._since_checkpoint += len(batch.intakes)
         return committed
 
@@ -190,6 +219,8 @@ class MemoryStore:
         self._receive_ids[intake.receive_id] = seq
         if intake.sequence is not None:
             self._rows.sequences[intake.channel, intake.sender] = intake.sequence
+        if intake.origin is not None:
+            self._rows.origins[seq] = intake.origin
         return self._add_deliveries(row, intake.channel, intake.deliveries)
 
     def _check_parts(self, batch: Batch) -> None:
@@ -221,7 +252,7 @@ class MemoryStore:
     def _add_deliveries(self, row: Row, channel: ChannelName, drafts: Sequence[DraftDelivery]) -> list[Delivery]:
         made = []
         for draft in drafts:
-            added = self._add_delivery(row, channel, draft.destination, draft.body)
+            added = self._add_delivery(row, channel, draft.destination, draft.body, draft.key, draft.urgent)
             if (delivery := self._rows.delivery(added)) is not None:
                 made.append(delivery)
             else:
@@ -229,16 +260,16 @@ class MemoryStore:
         return made
 
     def _add_delivery(
-        self, row: Row, channel: ChannelName, destination: DestinationName, body: bytes | None
+        self,
+        row: Row,
+        channel: ChannelName,
+        destination: DestinationName,
+        body: bytes | None,
+        key: str | None,
+        urgent: bool,
     ) -> DeliveryRow:
-        seq = row.stored.seq
         self._last_delivery += 1
-        id_ = DeliveryId(self._last_delivery)
-        self._rows.lanes.setdefault((channel, destination), 1)
-        stored = StoredDelivery(id_, seq, channel, destination, "queued", 0, 0, 0, "", "", False, body)
-        self._rows.deliveries[id_] = added = DeliveryRow(stored, row.stored.received_at_us)
-        self._rows.of_message.setdefault(seq, []).append(id_)
-        return added
+        return self._rows.add_delivery(DeliveryId(self._last_delivery), row, (channel, destination), body, key, urgent)
 
     def _checked_moves(self, items: Sequence[Reprocessed]) -> list[tuple[Reprocessed, Row]]:
         states: dict[MessageSeq, MessageState] = {}
@@ -261,12 +292,20 @@ class MemoryStore:
             if before != "queued":
                 raise IllegalMove(f"delivery {result.delivery_id} is {before}: it cannot become {result.state}")
             check_delivery_move(before, result.state)
+            if (result.redirect is not None) != (result.state == "redirected"):
+                raise IllegalMove(f"delivery {result.delivery_id} cannot be {result.state}: one takes over, or none")
             states[result.delivery_id] = result.state
 
     def _record(self, result: DeliveryResult) -> None:
         row = self._rows.deliveries[result.delivery_id]
+        since_us = result.since_us if result.state == "queued" else 0
+        if result.state == "queued":
+            row.keep_attempt(result)
+        if since_us:
+            row.counted_from = result.attempts - 1
         row.stored = replace(
             row.stored,
+            since_us=since_us or row.stored.since_us,
             state=result.state,
             attempts=result.attempts,
             next_at_us=result.next_at_us,
@@ -274,9 +313,45 @@ class MemoryStore:
             code=result.code,
             note=result.note,
             answer=result.answer,
+            maybe_sent=row.stored.maybe_sent or (result.maybe_sent and result.state != "queued"),
         )
         if result.ack_code:
             self._amend(AckUpdate(row.stored.seq, result.ack_code, result.ack))
+
+    def _redirect(self, id_: DeliveryId, to: DraftDelivery) -> list[Delivery]:
+        before = self._rows.deliveries[id_]
+        message = self._rows.messages[before.stored.seq]
+        body = before.stored.body if to.body is None else to.body
+        added = self._add_delivery(message, before.stored.channel, to.destination, body, to.key, to.urgent)
+        added.stored = replace(added.stored, origin=id_)
+        added.redirects = before.redirects + 1
+        if (delivery := self._rows.delivery(added)) is not None:
+            return [delivery]
+        added.stored = replace(added.stored, state="held", note=DAMAGED_NOTE)
+        return []
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """As Store.redirect_deliveries."""
+        with self._opened():
+            going = []
+            for id_, to in dict(orders).items():
+                row = self._rows.deliveries.get(id_)
+                if row is None:
+                    raise IllegalMove(f"delivery {id_} is not in the store")
+                if row.stored.state == "redirected":
+                    continue
+                if row.stored.state not in REDIRECTED_FROM:
+                    raise IllegalMove(f"delivery {id_} is {row.stored.state}: nobody but its lane can redirect it")
+                going.append((row, to))
+            added: list[Delivery] = []
+            at_us = self._clock.now_us()
+            for row, to in going:
+                added += self._redirect(row.stored.id, to)
+                row.keep_last_attempt()
+                row.stored = replace(
+                    row.stored, state="redirected", next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
+                )
+            return added
 
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
         """As Store.amend_acks."""
@@ -316,7 +391,15 @@ class MemoryStore:
                 moving.append(row)
             at_us = 0 if to == "queued" else self._clock.now_us()
             for row in moving:
-                row.stored = replace(row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note)
+                row.keep_last_attempt()
+                if to == "queued":
+                    self._rows.mark_overtaken(row)
+                row.stored = replace(
+                    row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
+                )
+                if to == "queued":
+                    row.stored = replace(row.stored, since_us=0)
+                    row.counted_from = 0
             return len(moving)
 
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
@@ -327,50 +410,55 @@ class MemoryStore:
                 row = self._rows.deliveries[id_]
                 last.pop((row.stored.channel, row.stored.destination), None)
                 last[row.stored.channel, row.stored.destination] = row
-            wanted = {key: row for key, row in last.items() if destinations is None or key[1] in destinations}
+            wanted = {
+                key: row
+                for key, row in last.items()
+                if (row.stored.state != "redirected" if destinations is None else key[1] in destinations)
+            }
             for (_, destination), row in wanted.items():
                 if self._rows.body(row) is None:
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {DAMAGED_NOTE}")
             message = self._rows.messages.get(seq)
-            added = [self._add_delivery(message, *key, row.stored.body) for key, row in wanted.items() if message]
+            added = [
+                self._add_delivery(message, *lane, row.stored.body, row.stored.key, row.stored.urgent)
+                for lane, row in wanted.items()
+                if message is not None
+            ]
             return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
+
+    # -- what people do -------------------------------------------------------------------------
+
+    def operate(self, change: Change) -> Changed:
+        """As OperationStore.operate; fails as a commit does."""
+        self._may_commit.wait()
+        with self._opened():
+            if not self._failures:
+                return self._operations.operate(change, self._clock.now_us())
+            error, kept = self._failures.pop(0)
+            if kept:
+                self._operations.operate(change, self._clock.now_us())
+            if isinstance(error, CommitUnknown):
+                self._broken = str(error)
+            raise error
+
+    def progress(self, key: str) -> Progress | None:
+        """As OperationStore.progress."""
+        with self._opened():
+            return self._rows.progress.get(key)
+
+    def pauses(self) -> Sequence[Pause]:
+        """As OperationStore.pauses."""
+        with self._opened():
+            return [self._rows.pauses[key] for key in sorted(self._rows.pauses)]
 
     # -- forgetting -----------------------------------------------------------------------------
 
     def prune(self, order: Prune) -> Pruned:
         """As Store.prune."""
         with self._opened():
-            end = max(self._rows.messages, default=MessageSeq(0))
-            upto = min(order.after + order.span, end)
-            before = max(order.bodies_before_us, order.messages_before_us)
-            meant = [
-                (seq, row)
-                for seq, row in self._rows.messages.items()
-                if order.after < seq <= upto
-                and row.stored.received_at_us < before
-                and order.channel in (None, row.stored.channel)
-                and self._is_finished(row)
-            ]
-            bodies = messages = 0
-            for seq, row in meant:
-                ids = self._rows.of_message.get(seq, [])
-                if row.stored.received_at_us < order.messages_before_us:
-                    del self._rows.messages[seq]
-                    self._rows.of_message.pop(seq, None)
-                    for id_ in ids:
-                        del self._rows.deliveries[id_]
-                    messages += 1
-                elif row.stored.raw is not None:
-                    row.stored = replace(row.stored, raw=None)
-                    for delivery in (self._rows.deliveries[id_] for id_ in ids):
-                        delivery.stored = replace(delivery.stored, body=None, answer=b"")
-                    bodies += 1
+            pruned = pruned_rows(self._rows, order)
             self._pruned_at_us = self._clock.now_us()
-            return Pruned(bodies, messages, None if upto >= end else MessageSeq(upto))
-
-    def _is_finished(self, row: Row) -> bool:
-        deliveries = (self._rows.deliveries[id_] for id_ in self._rows.of_message.get(row.stored.seq, ()))
-        return row.stored.state in FINISHED and not any(d.stored.state in ("queued", "held") for d in deliveries)
+            return pruned
 
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""
@@ -487,9 +575,3 @@ class MemoryStore:
             if not self._is_open:
                 raise StoreError("the store is not open")
             yield
-
-
-def check_storable(intake: Intake) -> None:
-    """ValueError for text that SQLite could not hold, so that a test with this store finds it, too."""
-    for text in (intake.sender, intake.peer, intake.message_type, intake.control_id, intake.findings):
-        text.encode("utf-8")

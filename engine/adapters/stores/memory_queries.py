@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from engine.adapters.stores.memory_rows import MemoryRows, Row
+from engine.model.audit import START, AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
-from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage
+from engine.ports.operations import AuditHead, Links, Pause
+from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 
 
 class MemoryQueries:
@@ -39,6 +41,44 @@ class MemoryQueries:
         """As Store.queued."""
         return self._queued(channel, destination, after, limit, most_bytes)
 
+    def queued_rows(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_rows."""
+        with self._rows.lock:
+            return [row for row in self._rows.queued_rows(channel, destination) if row.id > after][:limit]
+
+    def queued_of_key(
+        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_of_key."""
+        with self._rows.lock:
+            rows = self._rows.queued_rows(channel, destination)
+            return [row for row in rows if row.key == key and row.id > after][:limit]
+
+    def queued_urgent(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_urgent."""
+        with self._rows.lock:
+            rows = self._rows.queued_rows(channel, destination)
+            return [row for row in rows if row.urgent and row.id > after][:limit]
+
+    def queued_waiting(
+        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_waiting."""
+        with self._rows.lock:
+            rows = self._rows.queued_rows(channel, destination)
+            waiting = [row for row in rows if row.next_at_us > max(0, after_us)]
+            return sorted(waiting, key=lambda row: (row.next_at_us, row.id))[:limit]
+
+    def queued_delivery(self, id_: DeliveryId) -> Delivery | None:
+        """As StoreQueries.queued_delivery."""
+        with self._rows.lock:
+            row = self._rows.deliveries.get(id_)
+            return self._rows.delivery(row) if row is not None else None
+
     def message(self, seq: MessageSeq) -> StoredMessage | None:
         """One message with its bytes."""
         with self._rows.lock:
@@ -50,6 +90,12 @@ class MemoryQueries:
         with self._rows.lock:
             rows = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
             return [self._rows.shown(row, bodies) for row in rows]
+
+    def attempts(self, seq: MessageSeq) -> Sequence[StoredAttempt]:
+        """As StoreQueries.attempts."""
+        with self._rows.lock:
+            rows = [self._rows.deliveries[id_] for id_ in self._rows.of_message.get(seq, ())]
+            return [attempt for row in rows for attempt in row.attempts]
 
     def messages(
         self,
@@ -99,7 +145,8 @@ class MemoryQueries:
                     for row in self._rows.deliveries.values()
                 )
                 oldest_us = queue[0].received_at_us if queue else 0
-                depths.append(LaneDepth(channel, destination, len(queue), held, oldest_us))
+                blocked = sum(row.stored.next_at_us > 0 for row in queue)
+                depths.append(LaneDepth(channel, destination, len(queue), held, oldest_us, blocked))
             return depths
 
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
@@ -111,6 +158,41 @@ class MemoryQueries:
         """The files of one recorded state of a channel, by path."""
         versions = self._rows.versions
         return dict(versions[version - 1][1]) if 0 < version <= len(versions) else None
+
+    def delivery_states(
+        self, ids: Sequence[DeliveryId]
+    ) -> dict[DeliveryId, tuple[DeliveryState, MessageSeq, ChannelName, DestinationName]]:
+        """As OperationQueries.delivery_states."""
+        with self._rows.lock:
+            found = [self._rows.deliveries[id_].stored for id_ in ids if id_ in self._rows.deliveries]
+            return {d.id: (d.state, d.seq, d.channel, d.destination) for d in found}
+
+    def audit(self, after: int = 0, limit: int = 1000) -> Sequence[AuditRow]:
+        """As OperationQueries.audit."""
+        with self._rows.lock:
+            return [row for row in self._rows.audit if row.id > after][:limit]
+
+    def audit_head(self) -> AuditHead:
+        """As OperationQueries.audit_head."""
+        with self._rows.lock:
+            audit = self._rows.audit
+            return AuditHead(audit[-1].id, audit[-1].hash) if audit else AuditHead(0, START)
+
+    def paused(self) -> Sequence[Pause]:
+        """As OperationQueries.paused."""
+        with self._rows.lock:
+            return [self._rows.pauses[key] for key in sorted(self._rows.pauses)]
+
+    def links(self, seq: MessageSeq) -> Links:
+        """As OperationQueries.links."""
+        with self._rows.lock:
+            origins = self._rows.origins
+            return Links(origins.get(seq), [made for made, origin in origins.items() if origin == seq])
+
+    def last_version(self, channel: ChannelName) -> VersionId | None:
+        """As OperationQueries.last_version."""
+        found = [n for n, (of, _) in enumerate(self._rows.versions, 1) if of == channel]
+        return VersionId(found[-1]) if found else None
 
     def close(self) -> None:
         """Nothing is held."""

@@ -42,9 +42,9 @@ class Pruning:
         try:
             with self._db.transaction():
                 self._forget_bodies([row[0] for row in found], [row[3] for row in found if row[3] is not None])
-                for name in ("empty_messages", "empty_deliveries"):
+                for name in ("empty_messages", "empty_attempts", "empty_deliveries"):
                     self._rows[name].run(self._db.execute, [row[0] for row in emptied])
-                for name in ("delete_deliveries", "delete_messages"):
+                for name in ("delete_attempts", "delete_more", "delete_deliveries", "delete_links", "delete_messages"):
                     self._rows[name].run(self._db.execute, [row[0] for row in gone])
                 also(Counter((channel, state) for _, channel, state, _, _ in gone))
         finally:

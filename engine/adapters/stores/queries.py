@@ -16,11 +16,14 @@ from typing import NamedTuple
 from engine.adapters.stores import faults
 from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S
-from engine.adapters.stores.reading import PAGE_ROWS, Reading
+from engine.adapters.stores.operations import OperationReading
+from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
+from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
-from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage, StoreError
+from engine.ports.operations import AuditHead, Links, Pause
+from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
 
 CACHE_KIB = 2 * 1024
 PAGE_BYTES = 8 * 1024 * 1024
@@ -51,6 +54,7 @@ class SqliteQueries:
         self._path = path
         self._on_damage = on_damage
         self._reading = Reading()
+        self._operations = OperationReading()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
 
@@ -63,6 +67,11 @@ class SqliteQueries:
         """Its deliveries, oldest first."""
         with self._reader() as db:
             return self._reading.deliveries(db, seq, bodies=bodies)
+
+    def attempts(self, seq: MessageSeq) -> Sequence[StoredAttempt]:
+        """As StoreQueries.attempts."""
+        with self._reader() as db:
+            return self._reading.attempts(db, seq)
 
     def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
         """As Store.known."""
@@ -84,6 +93,44 @@ class SqliteQueries:
             for id_, note in bad:
                 self._on_damage(id_, note)
         return good
+
+    def queued_rows(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_rows."""
+        return self._queued_rows("queued_rows", channel, destination, limit, after=after)
+
+    def queued_of_key(
+        self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_of_key."""
+        return self._queued_rows("queued_of_key", channel, destination, limit, key=key, after=after)
+
+    def queued_urgent(
+        self, channel: ChannelName, destination: DestinationName, after: DeliveryId, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_urgent."""
+        return self._queued_rows("queued_urgent", channel, destination, limit, after=after)
+
+    def queued_waiting(
+        self, channel: ChannelName, destination: DestinationName, after_us: int, limit: int
+    ) -> Sequence[QueuedRow]:
+        """As StoreQueries.queued_waiting."""
+        return self._queued_rows("queued_waiting", channel, destination, limit, after_us=after_us)
+
+    def _queued_rows(
+        self, which: QueuedRows, channel: ChannelName, destination: DestinationName, limit: int, **given: object
+    ) -> Sequence[QueuedRow]:
+        with self._reader() as db:
+            return self._reading.queued_rows(db, which, channel=channel, destination=destination, limit=limit, **given)
+
+    def queued_delivery(self, id_: DeliveryId) -> Delivery | None:
+        """As StoreQueries.queued_delivery; a damaged one is reported to `on_damage`."""
+        with self._reader() as db:
+            found, fault = self._reading.queued_delivery(db, id_)
+        if fault and self._on_damage is not None:
+            self._on_damage(id_, fault)
+        return found
 
     def messages(
         self,
@@ -134,6 +181,40 @@ class SqliteQueries:
                 return None
             return dict(db.execute(self._reading.sql["version_files"], (version,)).fetchall())
 
+    # -- what people did ------------------------------------------------------------------------
+
+    def delivery_states(
+        self, ids: Sequence[DeliveryId]
+    ) -> dict[DeliveryId, tuple[DeliveryState, MessageSeq, ChannelName, DestinationName]]:
+        """As OperationQueries.delivery_states."""
+        with self._reader() as db:
+            return self._operations.states(db, ids)
+
+    def audit(self, after: int = 0, limit: int = 1000) -> Sequence[AuditRow]:
+        """As OperationQueries.audit."""
+        with self._reader() as db:
+            return self._operations.audit(db, after, limit)
+
+    def audit_head(self) -> AuditHead:
+        """As OperationQueries.audit_head."""
+        with self._reader() as db:
+            return self._operations.head(db)
+
+    def paused(self) -> Sequence[Pause]:
+        """As OperationQueries.paused."""
+        with self._reader() as db:
+            return self._operations.pauses(db)
+
+    def links(self, seq: MessageSeq) -> Links:
+        """As OperationQueries.links."""
+        with self._reader() as db:
+            return self._operations.links(db, seq)
+
+    def last_version(self, channel: ChannelName) -> VersionId | None:
+        """As OperationQueries.last_version."""
+        with self._reader() as db:
+            return self._operations.last_version(db, channel)
+
     def close(self) -> None:
         """Let go of the connections; one in use goes when its query ends."""
         self._closed = True
@@ -174,6 +255,8 @@ class SqliteQueries:
             for state in (DELIVERY_CODES["held"], DELIVERY_CODES["failed"]):
                 if filters.delivery_states & (1 << state):
                     found.update(row[0] for row in db.execute(sql["seqs_with_aside"], limit | {"state": state}))
+            if filters.delivery_states & (1 << DELIVERY_CODES["redirected"]):
+                found.update(row[0] for row in db.execute(sql["seqs_redirected"], limit))
             if len(found) <= FEW:
                 return {seq for seq in found if lowest < seq < highest}
         return None

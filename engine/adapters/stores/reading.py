@@ -22,7 +22,9 @@ from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Delivery, Known
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
-from engine.ports.store import LaneDepth, StoredDelivery, StoredMessage
+from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
+
+QueuedRows = Literal["queued_rows", "queued_of_key", "queued_urgent", "queued_waiting"]
 
 DAMAGED = Finding("E250", "error", DAMAGED_NOTE)
 
@@ -82,9 +84,13 @@ class Reading:
     ) -> tuple[list[tuple[ChannelName, str, str]], bool]:
         """As Store.recent_ids."""
         lowest = self.lowest_seq(db, since_us)
-        found = db.execute(
-            self.sql["recent_ids"], {"lowest": lowest, "since_us": since_us, "limit": limit + 1}
-        ).fetchall()
+        rows = db.execute(self.sql["recent_ids"], {"lowest": lowest, "since_us": since_us, "limit": limit + 1})
+        known: dict[str, str] = {}
+        """Few senders send it all: 200,000 rows with a text each for channel and sender are 25 MB more."""
+        found = [
+            (ChannelName(known.setdefault(channel, channel)), known.setdefault(sender, sender), control_id)
+            for channel, sender, control_id in rows
+        ]
         return found[:limit], len(found) <= limit
 
     def queued(
@@ -103,18 +109,42 @@ class Reading:
         rows = db.execute(
             self.sql["queued"], {"channel": channel, "destination": destination, "after": after, "limit": -1}
         )
-        for id_, seq, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body in rows:
+        for id_, seq, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *more in rows:
             if fault := fault_of(body, lane, crc):
                 bad.append((id_, fault))
                 continue
-            good.append(
-                Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent))
-            )
+            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+            delivery.key, delivery.urgent = key, bool(urgent)
+            if more[0] is not None:
+                delivery.since_us, delivery.counted_from, delivery.redirects = more
+            good.append(delivery)
             size += len(body)
             if len(good) >= limit or (most_bytes is not None and size >= most_bytes):
                 break
         rows.close()
         return good, bad
+
+    def queued_rows(self, db: sqlite3.Connection, which: QueuedRows, **given: object) -> list[QueuedRow]:
+        """Rows of a lane with keys, as StoreQueries has them."""
+        return [
+            QueuedRow(id_, seq, key, bool(urgent), attempts, next_at_us, first)
+            for id_, seq, key, urgent, attempts, next_at_us, first in db.execute(self.sql[which], given)
+        ]
+
+    def queued_delivery(self, db: sqlite3.Connection, id_: DeliveryId) -> tuple[Delivery | None, str]:
+        """As StoreQueries.queued_delivery, and what is wrong with its bytes."""
+        row = db.execute(self.sql["queued_delivery"], (id_,)).fetchone()
+        if row is None:
+            return None, ""
+        (_, seq, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *rest) = row
+        channel, destination, *more = rest
+        if fault := fault_of(body, lane, crc):
+            return None, fault
+        found = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+        found.key, found.urgent = key, bool(urgent)
+        if more[0] is not None:
+            found.since_us, found.counted_from, found.redirects = more
+        return found, ""
 
     def unfinished(
         self,
@@ -178,6 +208,10 @@ class Reading:
                 lane,
                 answer,
                 body,
+                key,
+                urgent,
+                since_us,
+                origin,
             ) = row
             if body is not None and (fault := fault_of(body, lane, crc)):
                 body, note = None, fault
@@ -196,19 +230,29 @@ class Reading:
                     bool(maybe_sent),
                     body,
                     answer,
+                    since_us,
+                    origin,
+                    key,
+                    bool(urgent),
                 )
             )
         return found
+
+    def attempts(self, db: sqlite3.Connection, seq: MessageSeq) -> list[StoredAttempt]:
+        """As StoreQueries.attempts."""
+        return [StoredAttempt(*row) for row in db.execute(self.sql["attempts"], (seq,))]
 
     def depths(self, db: sqlite3.Connection) -> list[LaneDepth]:
         """Every lane that was ever used, by name; walks what waits, never what is done."""
         queued = {lane: (count, first) for lane, count, first in db.execute(self.sql["queued_depths"])}
         held = dict(db.execute(self.sql["held_depths"]).fetchall())
+        waiting = dict(db.execute(self.sql["waiting_depths"]).fetchall())
         depths = []
         for lane, channel, destination in db.execute(self.sql["lane_names"]).fetchall():
             count, first = queued.get(lane, (0, None))
             oldest_us = 0
             if first is not None:
                 oldest_us = db.execute(self.sql["received_at_of_delivery"], (first,)).fetchone()[0]
-            depths.append(LaneDepth(channel, destination, count, held.get(lane, 0), oldest_us))
+            blocked = waiting.get(lane, 0)
+            depths.append(LaneDepth(channel, destination, count, held.get(lane, 0), oldest_us, blocked))
         return depths

@@ -21,15 +21,17 @@ from typing import Literal, TypeVar
 
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
-from engine.adapters.stores.place import StoreLock, refuse_network_file_system
+from engine.adapters.stores.operations import OperationReading, Operations
+from engine.adapters.stores.place import StoreLock, refuse_network_file_system, sync_folder
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
 from engine.adapters.stores.writing import Writing
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, Known, Reprocessed
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
+from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
 
 T = TypeVar("T")
@@ -76,6 +78,8 @@ class SqliteStore:
         self._warm: FileIO | None = None
         self._writing: Writing | None = None
         self._pruning: Pruning | None = None
+        self._operations: Operations | None = None
+        self._operation_reading = OperationReading()
         self._windows: dict[tuple[ChannelName, DestinationName], int] = {}
         self._damaged: deque[tuple[DeliveryId, str]] = deque()
 
@@ -96,6 +100,7 @@ class SqliteStore:
         self._lock.acquire()
         db: WriteConnection | None = None
         try:
+            schema.refuse_newer(self.path, schema.load_migrations()[-1].number)
             self._make_private()
             self._warm = health.read_through(self.path, self._full_check_bytes)
             db = WriteConnection(self.path, busy_timeout_s=self._busy_timeout_s, connect=self._connect)
@@ -134,8 +139,11 @@ class SqliteStore:
         writing = Writing(db, self._clock)
         writing.load()
         writing.start_run()
+        sync_folder(self.path.parent)
+        db.settle()
         self._writing = writing
         self._pruning = Pruning(db, self._reading)
+        self._operations = Operations(db, writing, self._clock)
         self._windows.clear()
         self._damaged.clear()
 
@@ -173,11 +181,14 @@ class SqliteStore:
             self._damaged.popleft()
         return committed
 
-    def lane_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
+    def lane_window(
+        self, channel: ChannelName, destination: DestinationName, window: int, order_by: str = ""
+    ) -> DeliveryId:
         """As Store.lane_window: the first number of a run replaces that of the run before."""
         most = max(window, self._windows.get((channel, destination), 0))
-        self._open_writing().set_window(channel, destination, most)
+        first = self._open_writing().set_window(channel, destination, most, order_by)
         self._windows[channel, destination] = most
+        return first
 
     def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
         """As Store.channel_version: content-addressed, so the same files have the same id at any time."""
@@ -194,6 +205,26 @@ class SqliteStore:
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """As Store.add_deliveries."""
         return self._open_writing().add_deliveries(seq, destinations)
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
+        """As Store.redirect_deliveries."""
+        return self._open_writing().redirect_deliveries(orders, note)
+
+    # -- what people do -------------------------------------------------------------------------
+
+    def operate(self, change: Change) -> Changed:
+        """As OperationStore.operate."""
+        self._open_db()
+        assert self._operations is not None
+        return self._operations.operate(change)
+
+    def progress(self, key: str) -> Progress | None:
+        """As OperationStore.progress."""
+        return self._read(lambda db: self._operation_reading.progress(db, key))
+
+    def pauses(self) -> Sequence[Pause]:
+        """As OperationStore.pauses."""
+        return self._read(self._operation_reading.pauses)
 
     # -- forgetting -----------------------------------------------------------------------------
 
@@ -293,6 +324,11 @@ class SqliteStore:
     def checkpoint(self) -> None:
         """As Store.checkpoint: PASSIVE, so it waits for nobody; what a reader still needs is left for another time."""
         self._open_db().checkpoint("PASSIVE")
+
+    def check_place(self) -> None:
+        """Raise StoreGone if the store's files are not those that were opened (reliability.md D8). From any thread."""
+        if self._db is not None:
+            self._db.check_place()
 
     def _open_db(self) -> WriteConnection:
         if self._db is None:

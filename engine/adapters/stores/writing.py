@@ -7,16 +7,20 @@ is written. IllegalMove takes the whole transaction back.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from zlib import crc32
 
 from engine.adapters.stores.codes import (
     DELIVERY_CODES,
     DELIVERY_OF,
+    FIRST_ATTEMPTS,
+    LAST_ATTEMPTS,
     MESSAGE_CODES,
     MESSAGE_OF,
     PERSONAL_MOVES,
     RECENT_RECEIVE_IDS,
+    REDIRECTED_FROM,
     lane_salt,
 )
 from engine.adapters.stores.connection import WriteConnection
@@ -24,12 +28,24 @@ from engine.adapters.stores.draft import Draft, Names, Numbers
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.envelope import (
+    AckUpdate,
+    Batch,
+    Committed,
+    Delivery,
+    DeliveryResult,
+    DraftDelivery,
+    Intake,
+    Reprocessed,
+)
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, IllegalMove, check_delivery_move, check_message_move
 from engine.ports.clock import Clock
 from engine.ports.store import Prune, Pruned, StoreError
+
+LARGE_BYTES = 1 << 20
+T = TypeVar("T")
 
 
 class NotQueued(Exception):
@@ -63,8 +79,9 @@ class Writing:
         hour = execute(self._sql["last_hour"]).fetchone()
         self._numbers.hour = -1 if hour is None else hour[0]
         channels = {name: id_ for id_, name in execute(self._sql["channels"])}
-        lanes = {(channel, destination): id_ for id_, channel, destination, _ in execute(self._sql["lanes"])}
-        self._names = Names(channels, {key: (id_, lane_salt(id_)) for key, id_ in lanes.items()})
+        lanes = {(channel, destination): id_ for id_, channel, destination, *_ in execute(self._sql["lanes"])}
+        keyed = {id_ for id_, *_, order_by in execute(self._sql["lanes"]) if order_by}
+        self._names = Names(channels, {key: (id_, lane_salt(id_)) for key, id_ in lanes.items()}, keyed)
         self._recent = dict(execute(self._sql["recent_receive_ids"], (RECENT_RECEIVE_IDS,)).fetchall())
 
     def start_run(self) -> None:
@@ -72,8 +89,12 @@ class Writing:
         running = self._db.execute(self._sql["get_meta"], ("running",)).fetchone()
         with self._db.transaction():
             if running is not None and running[0]:
-                for lane, _, _, window in self._db.execute(self._sql["lanes"]).fetchall():
-                    self._db.execute(self._sql["mark_maybe_sent"], {"lane": lane, "window": window})
+                doubt = {"upto": self._numbers.delivery, "at_us": self._clock.now_us()}
+                for lane, _, _, window, order_by in self._db.execute(self._sql["lanes"]).fetchall():
+                    if order_by:
+                        self._db.execute(self._sql["doubt_lane"], {"lane": lane, **doubt})
+                    else:
+                        self._db.execute(self._sql["mark_maybe_sent"], {"lane": lane, "window": window})
             self._db.execute(self._sql["set_meta"], ("running", 1))
 
     def end_run(self) -> None:
@@ -81,14 +102,21 @@ class Writing:
         with self._db.transaction():
             self._note_ids(running=0)
 
-    def set_window(self, channel: ChannelName, destination: DestinationName, window: int) -> None:
-        """How many deliveries of this lane may be sent and not recorded from now on."""
+    def set_window(self, channel: ChannelName, destination: DestinationName, window: int, order_by: str) -> DeliveryId:
+        """As Store.lane_window, `window` being the largest number of this run."""
         draft = Draft(self._numbers, self._names)
         lane = draft.lane(channel, destination)[0]
         with self._db.transaction():
             self._insert(draft)
             self._db.execute(self._sql["set_window"], {"lane": lane, "window": window})
+            before, keyed_from = self._db.execute(self._sql["lane_order"], (lane,)).fetchone()
+            if before != order_by:
+                keyed_from = self._numbers.delivery + 1
+                order = {"lane": lane, "order_by": order_by, "keyed_from": keyed_from}
+                self._db.execute(self._sql["set_lane_order"], order)
         self._adopt(draft)
+        (self._names.keyed.add if order_by else self._names.keyed.discard)(lane)
+        return DeliveryId(keyed_from)
 
     def channel_version(
         self, channel: ChannelName, whole: bytes, hashes: Mapping[str, bytes], files: Mapping[str, bytes]
@@ -110,6 +138,15 @@ class Writing:
         assert version is not None
         return VersionId(version)
 
+    def within(self, work: Callable[[Draft], T]) -> T:
+        """One transaction: what `work` does, and the rows it drafts."""
+        draft = Draft(self._numbers, self._names)
+        with self._db.transaction():
+            made = work(draft)
+            self._insert(draft)
+        self._adopt(draft)
+        return made
+
     # -- the hot path ---------------------------------------------------------------------------
 
     def commit(self, batch: Batch, damaged: Sequence[tuple[DeliveryId, str]] = ()) -> Committed:
@@ -120,9 +157,9 @@ class Writing:
         try:
             with self._db.transaction():
                 if batch.reprocessed:
-                    committed.released = self._reprocess(batch.reprocessed, draft)
+                    committed.released = self.reprocess(batch.reprocessed, draft)
                 if batch.results:
-                    self._record(batch.results)
+                    committed.redirected = self._record(batch.results, draft)
                 for at in joined:
                     self._move_parts(batch.intakes[at], draft)
                 self._insert(draft)
@@ -166,7 +203,7 @@ class Writing:
         if draft.messages:
             rows["insert_message"].run(execute, draft.messages)
         if draft.bodies:
-            rows["insert_body"].run(execute, draft.bodies)
+            self._insert_bodies(draft)
         if draft.deliveries:
             rows["insert_delivery"].run(execute, draft.deliveries)
         if draft.hours:
@@ -175,6 +212,24 @@ class Writing:
             rows["add_to_tally"].run(execute, [part for (c, s), n in draft.tally.items() for part in (c, s, n)])
         if draft.sequences:
             rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
+        if draft.links:
+            rows["insert_link"].run(execute, draft.links)
+
+    def _insert_bodies(self, draft: Draft) -> None:
+        """Large ones are written into their room piece by piece: bound to a statement, SQLite would copy them twice."""
+        bodies = draft.bodies
+        if draft.most_body_bytes >= LARGE_BYTES:
+            small: list[int | bytes] = []
+            for id_, body in zip(bodies[::2], bodies[1::2], strict=True):
+                assert isinstance(id_, int) and isinstance(body, bytes), "they stand by turns"
+                if len(body) < LARGE_BYTES:
+                    small += (id_, body)
+                else:
+                    self._db.execute(self._sql["insert_room_for_body"], (id_, len(body)))
+                    self._db.write_blob("body", "bytes", id_, body)
+            bodies = small
+        if bodies:
+            self._rows["insert_body"].run(self._db.execute, bodies)
 
     def _adopt(self, draft: Draft) -> None:
         """It is on disk: its numbers and names are the store's now."""
@@ -189,25 +244,31 @@ class Writing:
         """What of a repeated intake waits for its lanes."""
         found = []
         for row in self._db.execute(self._sql["queued_of_message"], (seq,)):
-            (id_, destination, attempts, next_at_us, maybe_sent, crc, lane, received_at_us, body) = row
-            if not fault_of(body, lane, crc):
-                found.append(
-                    Delivery(
-                        id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(maybe_sent)
-                    )
-                )
+            (id_, destination, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *more) = row
+            if fault_of(body, lane, crc):
+                continue
+            delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
+            delivery.key, delivery.urgent = key, bool(urgent)
+            if more[0] is not None:
+                delivery.since_us, delivery.counted_from, delivery.redirects = more
+            found.append(delivery)
         return found
 
     # -- moves ----------------------------------------------------------------------------------
 
-    def _record(self, results: Sequence[DeliveryResult]) -> None:
-        """Attempts' ends; two of one delivery are written one after the other."""
+    def _record(self, results: Sequence[DeliveryResult], draft: Draft) -> list[Delivery]:
+        """Attempts' ends; two of one delivery are written one after the other. Gives those that take over."""
+        redirected: list[Delivery] = []
         rounds = [results]
         if len({result.delivery_id for result in results}) < len(results):
             rounds = in_rounds(results)
         for each in rounds:
             values: list[object] = []
             for r in each:
+                if r.state == "queued":
+                    self._keep_attempt(r)
+                elif r.redirect is not None or r.state == "redirected":
+                    redirected += self.redirect(r.delivery_id, r.state, r.redirect, draft)
                 values += (
                     r.delivery_id,
                     DELIVERY_CODES[r.state],
@@ -221,9 +282,70 @@ class Writing:
             if self._rows["record_results"].run(self._db.execute, values) != len(each):
                 raise NotQueued
             for r in each:
+                if r.maybe_sent and r.state != "queued":
+                    # In a lane with keys only what is queued is known to be so (`doubt_lane`): now the row has it.
+                    self._db.execute(self._sql["mark_sent"], (r.delivery_id,))
                 if r.ack_code:
                     told = {"delivery": r.delivery_id, "ack_code": r.ack_code, "ack": r.ack}
                     self._db.execute(self._sql["amend_ack_of_delivery"], told)
+        return redirected
+
+    def _keep_attempt(self, result: DeliveryResult) -> None:
+        """An attempt that did not end its delivery; to be called before its result is written."""
+        execute, sql = self._db.execute, self._sql
+        if result.redirect is not None:
+            raise IllegalMove(f"delivery {result.delivery_id} cannot stay queued and be redirected")
+        number = result.attempts
+        row = {"delivery": result.delivery_id, "number": number, "at_us": result.at_us, "code": result.code}
+        execute(sql["keep_attempt"], row | {"note": result.note, "answer": result.answer})
+        if number > FIRST_ATTEMPTS + LAST_ATTEMPTS:
+            bounds = {"first": FIRST_ATTEMPTS, "last": LAST_ATTEMPTS}
+            execute(sql["thin_attempts"], {"delivery": result.delivery_id} | bounds)
+        if result.since_us:
+            since = {"delivery": result.delivery_id, "since_us": result.since_us, "counted_from": number - 1}
+            execute(sql["count_from"], since)
+
+    def redirect(self, id_: DeliveryId, state: DeliveryState, to: DraftDelivery | None, draft: Draft) -> list[Delivery]:
+        """Queue the delivery that takes over from `id_`, in the transaction that says so of `id_`."""
+        if to is None or state != "redirected":
+            raise IllegalMove(f"delivery {id_} cannot be {state} {'without' if to is None else 'beside'} another")
+        row = self._db.execute(self._sql["delivery_to_redirect"], (id_,)).fetchone()
+        if row is None:
+            raise IllegalMove(f"delivery {id_} is not in the store")
+        (seq, lane, body_id, crc, channel, received_at_us, redirects, _, stored) = row
+        damaged = to.body is None and bool(fault_of(stored, lane, crc))
+        target = draft.lane(channel, to.destination)
+        made = draft.add_redirect(seq, target, to, body_id, crc ^ lane_salt(lane), damaged=damaged)
+        more = {"delivery": made, "origin": id_, "redirects": redirects + 1}
+        self._db.execute(self._sql["insert_redirect"], more)
+        if damaged:
+            return []
+        body = stored if to.body is None else to.body
+        taken = Delivery(made, seq, channel, to.destination, body, received_at_us, redirects=redirects + 1)
+        taken.key, taken.urgent = draft.key_in(target[0], to.key), to.urgent
+        return [taken]
+
+    def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> list[Delivery]:
+        """As Store.redirect_deliveries."""
+        draft = Draft(self._numbers, self._names)
+        added: list[Delivery] = []
+        at_us = self._clock.now_us()
+        with self._db.transaction():
+            for id_, to in dict(orders).items():
+                before = self._delivery_states([id_]).get(id_)
+                if before == "redirected":
+                    continue
+                if before is None:
+                    raise IllegalMove(f"delivery {id_} is not in the store")
+                if before not in REDIRECTED_FROM:
+                    raise IllegalMove(f"delivery {id_} is {before}: nobody but its lane can make it redirected")
+                check_delivery_move(before, "redirected")
+                added += self.redirect(id_, "redirected", to, draft)
+                self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
+                self._db.execute(self._sql["redirect_delivery"], {"id": id_, "at_us": at_us, "note": note})
+            self._insert(draft)
+        self._adopt(draft)
+        return added
 
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
         """As Store.amend_acks."""
@@ -254,7 +376,7 @@ class Writing:
             states[result.delivery_id] = result.state
         return IllegalMove("a delivery changed its state between two statements")
 
-    def _reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
+    def reprocess(self, items: Sequence[Reprocessed], draft: Draft) -> list[list[Delivery]]:
         """Check and write the moves of messages, and draft their new deliveries."""
         wanted = list({item.seq for item in items})
         found = {row[0]: row for row in self._rows["messages_to_move"].fetch(self._db.execute, wanted)}
@@ -319,12 +441,25 @@ class Writing:
                 if before not in sources:
                     raise IllegalMove(f"delivery {id_} is {before}: nobody but its lane can make it {to}")
                 check_delivery_move(before, to)
+                self.before_move(id_, to)
                 self._db.execute(
                     self._sql["move_delivery"],
                     {"id": id_, "state": DELIVERY_CODES[to], "at_us": done_at_us, "note": note},
                 )
                 moved += 1
         return moved
+
+    def before_move(self, id_: DeliveryId, to: DeliveryState) -> None:
+        """A person is about to move it: its last attempt is kept apart, and one that is queued is counted anew."""
+        self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
+        if to == "queued":
+            self._db.execute(self._sql["count_anew"], {"id": id_})
+            self._db.execute(self._sql["mark_overtaken"], {"id": id_})
+
+    def last_deliveries(self, seq: MessageSeq) -> list[Any]:
+        """The newest delivery of each lane of a message: (lane, destination, body id, crc, channel, received, state,
+        bytes, key, urgent)."""
+        return self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall()
 
     def _delivery_states(self, ids: Sequence[DeliveryId]) -> dict[DeliveryId, DeliveryState]:
         rows = self._rows["delivery_states"].fetch(self._db.execute, list(dict.fromkeys(ids)))
@@ -335,14 +470,15 @@ class Writing:
         draft = Draft(self._numbers, self._names)
         added: list[Delivery] = []
         with self._db.transaction():
-            for row in self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall():
-                (lane, destination, body_id, crc, channel, received_at_us, body) = row
-                if destinations is not None and destination not in destinations:
+            for row in self.last_deliveries(seq):
+                (lane, destination, body_id, crc, channel, received_at_us, state, body, key, urgent) = row
+                if destination not in destinations if destinations is not None else DELIVERY_OF[state] == "redirected":
                     continue
                 if fault := fault_of(body, lane, crc):
                     raise StoreError(f"message {seq} cannot be sent to {destination} again: {fault}")
-                id_ = draft.add_resend(seq, lane, body_id, crc)
-                added.append(Delivery(id_, seq, channel, destination, body, received_at_us))
+                key, urgent = draft.key_in(lane, key), bool(urgent)
+                id_ = draft.add_resend(seq, lane, body_id, crc, key, urgent)
+                added.append(Delivery(id_, seq, channel, destination, body, received_at_us, key=key, urgent=urgent))
             self._insert(draft)
         self._adopt(draft)
         return added

@@ -41,7 +41,7 @@ What things mean
 
 The text is compiled through Python's own compiler, from syntax nodes that only this package makes; constant parts
 are worked out beforehand. `compile_condition` and `compile_value` raise ExpressionError and nothing else.
-What they return may raise ValueTooLong and nothing else.
+What they return may raise ValueTooLong, and TooMuchWork of `engine.hl7.errors`, and nothing else.
 """
 
 from engine.config.expression.compile import Condition, Value, compile_condition, compile_value

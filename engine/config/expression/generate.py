@@ -20,6 +20,7 @@ from engine.config.expression import reading
 from engine.config.expression.functions import COUNTS, FUNCTIONS, IMPLEMENTATIONS, number_text, to_number
 from engine.config.table import Table
 from engine.hl7 import NULL
+from engine.hl7.message import Message
 
 _ALLOWED = frozenset(
     {
@@ -107,6 +108,8 @@ class _Generator:
             case n.TextTest():
                 left, right = self._text(node.left, scope), self._text(node.right, scope)
                 if node.op == "contains":
+                    if scope.level > _level(node.left) and not isinstance(node.left, n.Text):
+                        return self._call(_contains_counted, _name(_MESSAGE), left, right)
                     return ast.Compare(right, [ast.In()], [left])
                 return self._call(str.startswith if node.op == "starts with" else str.endswith, left, right)
             case n.Is():
@@ -201,8 +204,10 @@ class _Generator:
                 return self._call(look, key, default)
             case name:
                 kinds = FUNCTIONS[name].kinds(len(node.arguments))
+                is_again = scope.level > 0  # once a round, perhaps of a long text that is the same in each
                 return self._call(
-                    IMPLEMENTATIONS[name],
+                    _COUNTED[name] if is_again else IMPLEMENTATIONS[name],
+                    *((_name(_MESSAGE),) if is_again else ()),
                     *(
                         ast.Constant(int(argument.value))
                         if kind in COUNTS and isinstance(argument, n.Number)
@@ -321,6 +326,23 @@ def _lookup(table: Table) -> Callable[[str, str], str]:
         return default if row is None else row.value
 
     return look
+
+
+def _contains_counted(message: Message, text: str, part: str) -> bool:
+    message.spend(1 + (len(text) >> _COUNT_SHIFT))
+    return part in text
+
+
+def _counted(function: Callable[..., str]) -> Callable[..., str]:
+    def call(message: Message, *arguments: str | int) -> str:
+        message.spend(1 + (sum([len(text) for text in arguments if isinstance(text, str)]) >> _COUNT_SHIFT))
+        return function(*arguments)
+
+    return call
+
+
+_COUNT_SHIFT = 5
+_COUNTED = {name: _counted(function) for name, function in IMPLEMENTATIONS.items()}
 
 
 def _within_both(text: str, texts: frozenset[str], numbers: frozenset[Decimal]) -> bool:

@@ -2,7 +2,8 @@
 
 With these, compiling takes time linear in the text. Running takes at most the number of occurrences that one
 quantifier goes over times the length of what each is compared with: nothing loops inside a loop (see `grammar`),
-patterns run on RE2, and functions build no more than `MAX_BUILT_CHARS`.
+patterns run on RE2, and functions build no more than `MAX_BUILT_CHARS`. Where a quantifier's rounds all work on one
+long text, that is taken from the message's allowance (`Message.spend`).
 """
 
 MAX_TEXT_CHARS = 20_000

@@ -14,6 +14,9 @@ from engine.hl7.reading import first_leaf, part_of, repetition_matches
 Fields = list[str]
 """One segment's fields, `fields[n]` being field n; empty for a segment that is not there."""
 
+ROUND = 20
+"""What looking at one more segment takes from the message's allowance."""
+
 FieldReader = Callable[[Fields, Message], str]
 
 
@@ -82,7 +85,9 @@ def occurrences(path: Path) -> Callable[[Message], list[str]]:
 
     def read_all(message: Message) -> list[str]:
         found: list[str] = []
-        for index in path.segments(message):
+        indexes = path.segments(message)
+        message.allowance -= ROUND * len(indexes)
+        for index in indexes:
             found += read(message.fields(index), message)
         return found
 
@@ -93,7 +98,9 @@ def segments(path: Path) -> Callable[[Message], list[Fields]]:
     """The function that gives the field lists of every segment of a path, in order."""
 
     def read_all(message: Message) -> list[Fields]:
-        return [message.fields(index) for index in path.segments(message)]
+        indexes = path.segments(message)
+        message.allowance -= ROUND * len(indexes)
+        return [message.fields(index) for index in indexes]
 
     return read_all
 

@@ -1,5 +1,8 @@
 """`each: OBX`: steps for every segment of one name, with that segment in focus."""
 
+from bisect import bisect_left
+from typing import Final
+
 from pydantic import Field, ValidationInfo, field_validator
 
 from engine.config.base import ConfigModel
@@ -8,11 +11,16 @@ from engine.config.types import ConditionText, SegmentText
 from engine.hl7.message import Message
 from engine.pipeline.checks import refuse_step
 from engine.pipeline.step import CompiledStep, CompileScope, Run, Stop
+from engine.pipeline.work import ROUND, STEP, outside
 
 _WHOLE_MESSAGE = {
     "filter": "it would end the way of the whole message; give `each` a `when` instead",
     "python": "its function gets the whole message; let it go over the segments itself",
 }
+
+
+FEW: Final = 16
+"""Rounds that cannot cost more than a message may, whatever they read."""
 
 
 class EachOptions(ConfigModel):
@@ -50,15 +58,20 @@ class EachStep:
         inside = scope.steps(options.do, segment)
         condition = scope.focused(segment).condition(options.when) if options.when is not None else None
         passes = condition.run if condition is not None else None
+        a_round = ROUND + STEP * len(options.do)
+        beyond = outside(scope.reads)
 
         def go_over(message: Message, run: Run) -> Stop | None:
             outer = message.focus
             stop: Stop | None = None
             done = 0  # how many of the segments still there were gone over
-            for _ in range(len(message.indexes(segment))):
+            rounds = len(message.indexes(segment))
+            cost = a_round if beyond is None or rounds <= FEW else a_round + beyond(message)
+            for _ in range(rounds):
                 found = message.indexes(segment)
                 if done >= len(found):
                     break
+                message.spend(cost)
                 message.focus = found[done]
                 if condition is not None and run.watch is not None:
                     run.watch.tested(condition, message)
@@ -68,7 +81,7 @@ class EachStep:
                         break
                 # The focus follows its segment through edits, and is None when the segment was removed.
                 if message.focus is not None:
-                    done = message.indexes(segment).index(message.focus) + 1
+                    done = bisect_left(message.indexes(segment), message.focus) + 1
             message.focus = outer
             return stop
 

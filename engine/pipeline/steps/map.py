@@ -14,7 +14,7 @@ from engine.config.table import Table
 from engine.config.types import PathText, TablePath
 from engine.hl7 import NULL
 from engine.hl7.message import Message
-from engine.hl7.path import Path, compile_path
+from engine.hl7.path import Path
 from engine.model.finding import Finding
 from engine.pipeline.checks import known_path, refuse
 from engine.pipeline.occurrences import is_many, occurrences, place
@@ -167,7 +167,7 @@ def _translator(path: Path, table: Table, otherwise: Otherwise, scope: CompileSc
 
     def at_all(message: Message, run: Run, missed: list[Finding]) -> None:
         for target in occurrences(path, message):
-            at_one(message, run, missed, target, _leaf_setter(target, compile_path))
+            at_one(message, run, missed, target, _leaf_of(target).set)
 
     return at_all if is_many(path) else at_one
 
@@ -198,8 +198,14 @@ def _leaf_setter(path: Path, compiled: Callable[[str], Path]) -> LeafSetter:
     return write
 
 
+def _leaf_of(path: Path) -> Path:
+    """The same place, down to the first leaf; made from its parts, as there may be one for each segment."""
+    spec = path.spec
+    return Path(path.text, spec._replace(component=spec.component or 1, subcomponent=spec.subcomponent or 1), None)
+
+
 _WHAT_THEN = {
-    "hold": "held; add the row, start the engine again, then release it",
+    "hold": "held; add the row, segmill reload, then release it",
     "reject": "rejected",
     "keep": "kept as it is",
     "default": "the default was written",

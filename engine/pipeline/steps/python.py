@@ -18,10 +18,12 @@ is the time, and what it keeps between messages is lost when its process is star
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
 from engine.config.base import ConfigModel
+from engine.config.isolate import StepDeadline
 from engine.config.table import Table
 from engine.config.types import FunctionText
 from engine.hl7.message import Message
@@ -45,6 +47,10 @@ class PythonOptions(ConfigModel):
     """Call a function of a Python file in the channel's folder."""
 
     function: FunctionText = Field(alias="python", description="file.py:function")
+    deadline: StepDeadline | None = Field(
+        default=None, description="Processor time of this step alone, in place of a share in the message's"
+    )
+    isolate: Literal["process"] = Field(default="process", description="Where it runs; there is no other place")
 
     @property
     def own_file(self) -> str:
@@ -64,7 +70,7 @@ class PythonStep:
     def compile(self, options: PythonOptions, scope: CompileScope) -> CompiledStep:
         if scope.own_code is None:
             return _elsewhere
-        function = scope.own_code.function(options.function.file, options.function.function)
+        function = scope.own_code.step(options.function.file, options.function.function)
 
         def call(message: Message, run: Run) -> Stop | None:
             try:

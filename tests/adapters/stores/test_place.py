@@ -1,5 +1,6 @@
 """Where a store may be, and who may open it (reliability.md D9, R20)."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.adapters.stores.place import NETWORK_FILE_SYSTEMS, StoreLock, file_system_of, refuse_network_file_system
+from engine.adapters.stores.place import (
+    NETWORK_FILE_SYSTEMS,
+    StoreLock,
+    file_system_of,
+    refusal_of_writes,
+    refuse_network_file_system,
+)
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.ports.store import StoreError, StoreInUse
+from engine.model.envelope import Batch
+from engine.ports.store import CommitUnknown, StoreError, StoreGone, StoreInUse
+from engine.testing.store_contract import EPR, intake
 
 MOUNTS = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 40 22 0:35 / /srv rw shared:1 - nfs4 server:/srv rw,vers=4.2
@@ -125,4 +134,53 @@ def test_the_owner_is_this_process_by_its_id(path):
     store = SqliteStore(path)
     store.open()
     assert int(path.with_name("store.db.lock").read_text()) == os.getpid()
+    store.close()
+
+
+@pytest.mark.parametrize(("number", "refuses"), [("ENOSPC", True), ("EDQUOT", True), ("EROFS", True), ("EIO", False)])
+def test_a_disk_that_takes_nothing_is_told_from_one_that_fails(number, refuses, tmp_path, monkeypatch):
+    def write(file, content):
+        raise OSError(getattr(errno, number), "injected")
+
+    monkeypatch.setattr(os, "write", write)
+    assert bool(refusal_of_writes(tmp_path / "store.db")) is refuses
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_what_it_is_given_does_not_refuse(tmp_path):
+    assert refusal_of_writes(tmp_path / "store.db") == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_names_cannot_be_synced_keeps_the_store_closed(path, monkeypatch):
+    """SQLite would go on: the log's name could then be lost with the power, and all commits with it."""
+    monkeypatch.setattr("engine.adapters.stores.sqlite.sync_folder", _fail)
+    with pytest.raises(StoreError, match="Input/output error"):
+        SqliteStore(path).open()
+    monkeypatch.undo()
+    store = SqliteStore(path)
+    store.open()
+    store.close()
+
+
+def _fail(folder):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("name", ["store.db", "store.db-wal"])
+def test_a_store_that_is_taken_away_says_nothing_positive_any_more(name, path):
+    """D8: at the next commit, and when it is asked."""
+    store = SqliteStore(path)
+    store.open()
+    store.commit(Batch([intake(EPR)]))
+    store.check_place()
+    kept = path.with_name("kept")
+    path.with_name(name).rename(kept)
+    with pytest.raises(StoreGone, match="moved, replaced or deleted"):
+        store.commit(Batch([intake(EPR)]))
+    with pytest.raises(StoreGone):
+        store.check_place()
+    with pytest.raises(CommitUnknown):
+        store.commit(Batch([intake(EPR)]))
+    kept.rename(path.with_name(name))
     store.close()

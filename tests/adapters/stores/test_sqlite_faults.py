@@ -68,6 +68,29 @@ def test_no_room_at_any_statement_keeps_nothing_and_stops_nothing(statement, ope
     after.close()
 
 
+@pytest.mark.parametrize("statement", EVERY_STATEMENT)
+@pytest.mark.parametrize("why", ["quota", "read-only"])
+def test_a_write_that_a_quota_or_a_read_only_disk_forbids_keeps_nothing_and_stops_nothing(
+    statement, why, open_store, tmp_path, monkeypatch
+):
+    """D4: SQLite calls it SQLITE_IOERR_WRITE, as it calls a bad disk."""
+    store, connection = open_store()
+    store.commit(Batch([intake(EPR)]))
+    monkeypatch.setattr("engine.adapters.stores.connection.refusal_of_writes", lambda store: why)
+    connection.failure = (statement, sqlite3.SQLITE_IOERR_WRITE, False)
+    batch = Batch([intake(EPR)], results=[result(DeliveryId(1))])
+    with pytest.raises(StoreFull, match=why):
+        store.commit(batch)
+    connection.failure = ("PRAGMA wal_checkpoint", sqlite3.SQLITE_IOERR_WRITE, False)
+    store.checkpoint()
+    assert seqs(store) == [1]
+    assert store.commit(batch).seqs == [2]
+    after = reopened(store, tmp_path)
+    after.open()
+    assert seqs(after) == [1, 2]
+    after.close()
+
+
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_BUSY_RECOVERY])
 @pytest.mark.parametrize("statement", EVERY_STATEMENT[:-1])
 def test_a_lock_that_does_not_come_free_keeps_nothing_and_stops_nothing(statement, code, open_store):

@@ -30,7 +30,7 @@ def test_no_statement_is_put_together_from_values():
     for module in PACKAGE.glob("*.py"):
         for sql in re.findall(r"execute\(\s*f?\"([^\"]+)\"", module.read_text()):
             assert re.match(
-                r"PRAGMA|BEGIN|COMMIT|ROLLBACK|VACUUM INTO \?|SELECT count\(\*\) FROM sqlite_master", sql
+                r"PRAGMA|BEGIN|COMMIT|ROLLBACK|VACUUM INTO \?|SELECT (count\(\*\)|name) FROM sqlite_master", sql
             ), sql
 
 
@@ -61,6 +61,9 @@ def test_a_statement_of_many_rows_takes_each_row_once_and_in_order(rows):
     assert len(taken) <= rows // 32 + 5
 
 
+KEYED = ["queued_rows", "queued_of_key", "queued_urgent", "queued_waiting"]
+
+
 def plan(connection, file, name, **values):
     sql = load_statements(file)[name]
     if RowStatement.takes(sql):
@@ -84,6 +87,13 @@ def plan(connection, file, name, **values):
         ("read.sql", "known", "message_by_control_id (control_id=? AND channel=? AND sender=? AND rowid>?)"),
         ("read.sql", "recent_ids", "SEARCH m USING INTEGER PRIMARY KEY (rowid>?)"),
         ("read.sql", "queued", "SEARCH d USING INDEX delivery_queued (lane=? AND state=? AND rowid>?)"),
+        ("read.sql", "queued_rows", "SEARCH d USING INDEX delivery_queued (lane=? AND state=? AND rowid>?)"),
+        ("read.sql", "queued_rows", "SEARCH e USING COVERING INDEX delivery_of_key (lane=? AND key=? AND state=?)"),
+        ("read.sql", "queued_of_key", "SEARCH d USING INDEX delivery_of_key (lane=? AND key=? AND state=?"),
+        ("read.sql", "queued_urgent", "SEARCH d USING INDEX delivery_urgent (lane=? AND state=?"),
+        ("read.sql", "queued_waiting", "SEARCH d USING INDEX delivery_waiting (lane=? AND state=? AND next_at_us>?)"),
+        ("read.sql", "queued_delivery", "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("read.sql", "waiting_depths", "SCAN delivery USING COVERING INDEX delivery_waiting"),
         ("read.sql", "unprocessed", "SEARCH m USING INDEX message_aside (state=? AND rowid>?)"),
         ("read.sql", "deliveries", "SEARCH d USING INDEX delivery_by_message (seq=?)"),
         ("read.sql", "newest_seqs", "SEARCH m USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
@@ -102,7 +112,7 @@ def test_a_hot_statement_goes_by_its_index(file, name, wanted, open_store):
     assert wanted in plan(connection, file, name)
 
 
-@pytest.mark.parametrize("name", ["queued", "known", "unprocessed", "newest_seqs", "oldest_seqs", "recent_ids"])
+@pytest.mark.parametrize("name", [*KEYED, "queued", "known", "unprocessed", "newest_seqs", "oldest_seqs", "recent_ids"])
 def test_a_page_is_read_in_order_and_never_sorted(name, open_store):
     _, connection = open_store()
     assert "TEMP B-TREE" not in plan(connection, "read.sql", name)

@@ -23,14 +23,20 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch, DraftDelivery, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DELIVERY_STATES, MESSAGE_MOVES, MESSAGE_STATES, IllegalMove
-from engine.testing.store_contract import FIRST, intake, result
+from engine.testing.store_contract import FIRST, SPARE, intake, result
 
 CHANNELS = [ChannelName("adt"), ChannelName("lab")]
 DESTINATIONS = [DestinationName("epr"), DestinationName("ris"), DestinationName("pacs")]
-LANES = [(channel, destination) for channel in CHANNELS for destination in DESTINATIONS]
+LANES = [(channel, destination) for channel in CHANNELS for destination in [*DESTINATIONS, SPARE]]
 
 drafts = st.lists(
-    st.builds(DraftDelivery, st.sampled_from(DESTINATIONS), st.sampled_from([None, b"", b"one", b"two" * 2000])),
+    st.builds(
+        DraftDelivery,
+        st.sampled_from(DESTINATIONS),
+        st.sampled_from([None, b"", b"one", b"two" * 2000]),
+        st.sampled_from([None, "", "A", "B"]),
+        st.booleans(),
+    ),
     min_size=1,
     max_size=3,
 )
@@ -48,7 +54,9 @@ class Lists:
 
     def __init__(self):
         self.messages = []  # [channel, state, raw]
-        self.deliveries = []  # [seq, channel, destination, body, state, maybe_sent]
+        self.deliveries = []  # [seq, channel, destination, body, state, maybe_sent, key, urgent]
+        self.orders = {}
+        self.doubts = {}
         self.by_receive_id = {}
         self.windows = {}
         self.lanes = set()
@@ -57,14 +65,16 @@ class Lists:
         ids = []
         for draft in made:
             body = self.messages[seq - 1][2] if draft.body is None else draft.body
-            self.deliveries.append([seq, channel, draft.destination, body, "queued", False])
-            self.lanes.add((channel, draft.destination))
+            lane = (channel, draft.destination)
+            key = "" if draft.key is None and self.orders.get(lane) else draft.key
+            self.deliveries.append([seq, channel, draft.destination, body, "queued", False, key, draft.urgent])
+            self.lanes.add(lane)
             ids.append(len(self.deliveries))
         return ids
 
     def queue(self, lane):
         return [
-            (id_, row[0], row[3], row[5])
+            (id_, row[0], row[3], row[5] or id_ <= self.doubts.get(lane, 0), row[6], row[7])
             for id_, row in enumerate(self.deliveries, 1)
             if (row[1], row[2]) == lane and row[4] == "queued"
         ]
@@ -129,11 +139,33 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(IllegalMove):
                 self.store.commit(batch)
             return
-        self.store.commit(batch)
+        committed = self.store.commit(batch)
         for row, state in zip(self.lists.deliveries, states, strict=True):
             row[4] = state
         if new:
             self.lists.messages.append([CHANNELS[0], "processed", b"extra"])
+        self.took_over(committed.redirected, [at for at, state in ends if state == "redirected"])
+
+    def took_over(self, made, ended):
+        expected = []
+        for at in ended:
+            seq, channel, _, body, *_ = self.lists.deliveries[at]
+            expected += self.lists.deliver(seq, channel, [DraftDelivery(SPARE, body)])
+        assert [d.id for d in made] == expected
+
+    @rule(chosen=st.lists(places, max_size=3))
+    def redirect(self, chosen):
+        rows = self.lists.deliveries
+        chosen = list(dict.fromkeys(place % len(rows) for place in chosen)) if rows else []
+        orders = [(DeliveryId(at + 1), DraftDelivery(SPARE, None)) for at in chosen]
+        if any(rows[at][4] not in ("held", "failed", "redirected") for at in chosen):
+            with pytest.raises(IllegalMove):
+                self.store.redirect_deliveries(orders, "note")
+            return
+        ended = [at for at in chosen if rows[at][4] != "redirected"]
+        self.took_over(self.store.redirect_deliveries(orders, "note"), ended)
+        for at in ended:
+            rows[at][4] = "redirected"
 
     @rule(place=places, state=st.sampled_from(MESSAGE_STATES), made=drafts)
     def reprocess(self, place, state, made):
@@ -176,13 +208,16 @@ class StoreMachine(RuleBasedStateMachine):
                 last[row[1], row[2]] = row
         made = []
         for (channel, destination), row in last.items():
-            if to is None or destination in to:
-                made += self.lists.deliver(seq, channel, [DraftDelivery(destination, row[3])])
+            if row[4] != "redirected" if to is None else destination in to:
+                made += self.lists.deliver(seq, channel, [DraftDelivery(destination, row[3], row[6], row[7])])
         assert [d.id for d in self.store.add_deliveries(MessageSeq(seq), to)] == made
 
-    @rule(lane=st.sampled_from(LANES), window=st.integers(1, 4))
-    def set_window(self, lane, window):
-        self.store.lane_window(*lane, window)
+    @rule(lane=st.sampled_from(LANES), window=st.integers(1, 4), order_by=st.sampled_from(["", "PID-3.1"]))
+    def set_window(self, lane, window, order_by):
+        first = self.store.lane_window(*lane, window, order_by)
+        if order_by != self.lists.orders.get(lane, ""):
+            assert first == len(self.lists.deliveries) + 1
+        self.lists.orders[lane] = order_by
         self.new_windows[lane] = max(window, self.new_windows.get(lane, 0))
         self.lists.windows[lane] = self.new_windows[lane]
         self.lists.lanes.add(lane)
@@ -199,6 +234,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.new_windows = {}
         if not clean:
             for lane in self.lists.lanes:
+                if self.lists.orders.get(lane):
+                    self.lists.doubts[lane] = len(self.lists.deliveries)
+                    continue
                 for id_, *_ in self.lists.queue(lane)[: self.lists.windows.get(lane, 1)]:
                     self.lists.deliveries[id_ - 1][5] = True
 
@@ -206,7 +244,20 @@ class StoreMachine(RuleBasedStateMachine):
     def lanes_hold_what_waits(self):
         for lane in LANES:
             queued = self.store.queued(*lane, FIRST, 1000)
-            assert [(d.id, d.seq, d.body, d.maybe_sent) for d in queued] == self.lists.queue(lane)
+            expected = self.lists.queue(lane)
+            assert [(d.id, d.seq, d.body, d.maybe_sent, d.key, d.urgent) for d in queued] == expected
+            first = {}
+            for id_, *_, key, _ in expected:
+                first.setdefault(key, id_)
+            rows = self.queries.queued_rows(*lane, FIRST, 1000)
+            assert [(r.id, r.first) for r in rows] == [
+                (id_, first[key] if key is not None else None) for id_, *_, key, _ in expected
+            ]
+            for key in {"", "A", "B"}:
+                of_key = [id_ for id_, *_, own, _ in expected if own == key]
+                assert [r.id for r in self.queries.queued_of_key(*lane, key, FIRST, 1000)] == of_key
+            urgent = [id_ for id_, *_, is_urgent in expected if is_urgent]
+            assert [r.id for r in self.queries.queued_urgent(*lane, FIRST, 1000)] == urgent
 
     @invariant()
     def readers_see_the_same(self):

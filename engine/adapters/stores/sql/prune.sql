@@ -23,8 +23,20 @@ UPDATE message SET body = NULL WHERE seq IN (/*rows*/?/*rows*/);
 -- name: empty_deliveries
 UPDATE delivery SET body = NULL, answer = x'' WHERE seq IN (/*rows*/?/*rows*/);
 
+-- name: empty_attempts
+UPDATE attempt SET answer = x'' WHERE delivery IN (SELECT id FROM delivery WHERE seq IN (/*rows*/?/*rows*/));
+
+-- name: delete_attempts
+DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE seq IN (/*rows*/?/*rows*/));
+
+-- name: delete_more
+DELETE FROM delivery_more WHERE delivery IN (SELECT id FROM delivery WHERE seq IN (/*rows*/?/*rows*/));
+
 -- name: delete_deliveries
 DELETE FROM delivery WHERE seq IN (/*rows*/?/*rows*/);
 
 -- name: delete_messages
 DELETE FROM message WHERE seq IN (/*rows*/?/*rows*/);
+
+-- name: delete_links
+DELETE FROM link WHERE seq IN (/*rows*/?/*rows*/);

@@ -25,13 +25,67 @@ WHERE m.seq >= :lowest AND m.received_at_us >= :since_us
 ORDER BY m.seq DESC LIMIT :limit;
 
 -- name: queued
-SELECT d.id, d.seq, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes
+-- What was queued when a lane with keys was cut short may have been sent, see `doubt_lane`.
+SELECT d.id, d.seq, d.attempts, d.next_at_us,
+  d.maybe_sent OR d.id <= (SELECT l.doubt_upto FROM lane l WHERE l.id = d.lane),
+  d.crc, d.lane, m.received_at_us, b.bytes, d.key, d.urgent, x.since_us, x.counted_from, x.redirects
 FROM delivery d INDEXED BY delivery_queued CROSS JOIN message m ON m.seq = d.seq
-  LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
                 WHERE c.name = :channel AND l.destination = :destination)
   AND d.state = 0 AND d.id > :after
 ORDER BY d.id LIMIT :limit;
+
+-- Rows of lanes with keys, without their bytes: what a lane passes over costs it no more than this.
+
+-- name: queued_rows
+SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
+  (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
+    ORDER BY e.id LIMIT 1)
+FROM delivery d INDEXED BY delivery_queued
+WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
+                WHERE c.name = :channel AND l.destination = :destination)
+  AND d.state = 0 AND d.id > :after
+ORDER BY d.id LIMIT :limit;
+
+-- name: queued_of_key
+SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
+  (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
+    ORDER BY e.id LIMIT 1)
+FROM delivery d INDEXED BY delivery_of_key
+WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
+                WHERE c.name = :channel AND l.destination = :destination)
+  AND d.key = :key AND d.state = 0 AND d.id > :after
+ORDER BY d.id LIMIT :limit;
+
+-- name: queued_urgent
+SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
+  (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
+    ORDER BY e.id LIMIT 1)
+FROM delivery d INDEXED BY delivery_urgent
+WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
+                WHERE c.name = :channel AND l.destination = :destination)
+  AND d.state = 0 AND d.urgent = 1 AND d.id > :after
+ORDER BY d.id LIMIT :limit;
+
+-- name: queued_waiting
+SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
+  (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
+    ORDER BY e.id LIMIT 1)
+FROM delivery d INDEXED BY delivery_waiting
+WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
+                WHERE c.name = :channel AND l.destination = :destination)
+  AND d.state = 0 AND d.next_at_us > 0 AND d.next_at_us > :after_us
+ORDER BY d.next_at_us LIMIT :limit;
+
+-- name: queued_delivery
+SELECT d.id, d.seq, d.attempts, d.next_at_us,
+  d.maybe_sent OR d.id <= l.doubt_upto,
+  d.crc, d.lane, m.received_at_us, b.bytes, d.key, d.urgent, c.name, l.destination, x.since_us, x.counted_from,
+  x.redirects
+FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+WHERE d.id = ? AND +d.state = 0;
 
 -- name: unprocessed
 SELECT m.seq FROM message m INDEXED BY message_aside
@@ -58,10 +112,16 @@ WHERE m.seq = ?;
 
 -- name: deliveries
 SELECT d.id, d.seq, c.name, l.destination, d.state, d.attempts, d.next_at_us, d.done_at_us, d.code, d.note,
-  d.maybe_sent, d.crc, d.lane, d.answer, b.bytes
+  d.maybe_sent OR (d.id <= l.doubt_upto AND (d.done_at_us = 0 OR d.done_at_us >= l.doubt_at_us)),
+  d.crc, d.lane, d.answer, b.bytes, d.key, d.urgent, ifnull(x.since_us, 0), x.origin
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
-  LEFT JOIN body b ON :bodies AND b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON :bodies AND b.id = COALESCE(d.body, m.body)
 WHERE d.seq = :seq ORDER BY d.id;
+
+-- name: attempts
+SELECT a.delivery, a.number, a.at_us, a.code, a.note, a.answer
+FROM delivery d JOIN attempt a ON a.delivery = d.id
+WHERE d.seq = ? ORDER BY a.delivery, a.number;
 
 -- Lists of messages. Where an index knows the few that can match, it gives candidates and `seq_matches`
 -- decides on each; else the newest or oldest are walked. A set of states is a set of bits, 0: no filter.
@@ -106,6 +166,10 @@ SELECT DISTINCT d.seq FROM delivery d INDEXED BY delivery_queued WHERE d.state =
 SELECT DISTINCT d.seq FROM delivery d INDEXED BY delivery_aside
 WHERE (d.state = 2 OR d.state = 3) AND d.state = :state LIMIT :limit;
 
+-- name: seqs_redirected
+SELECT DISTINCT d.seq FROM delivery_more x INDEXED BY delivery_redirected JOIN delivery d ON d.id = x.origin
+WHERE x.origin IS NOT NULL LIMIT :limit;
+
 -- name: seq_matches
 SELECT 1 FROM message m
 WHERE m.seq = :seq
@@ -121,6 +185,9 @@ SELECT lane, count(*), min(id) FROM delivery INDEXED BY delivery_queued WHERE st
 -- name: held_depths
 SELECT lane, count(*) FROM delivery INDEXED BY delivery_aside
 WHERE (state = 2 OR state = 3) AND state = 2 GROUP BY lane;
+
+-- name: waiting_depths
+SELECT lane, count(*) FROM delivery INDEXED BY delivery_waiting WHERE state = 0 AND next_at_us > 0 GROUP BY lane;
 
 -- name: received_at_of_delivery
 SELECT m.received_at_us FROM delivery d JOIN message m ON m.seq = d.seq WHERE d.id = ?;

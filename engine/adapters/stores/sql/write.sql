@@ -8,9 +8,13 @@ VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/;
 -- name: insert_body
 INSERT INTO body (id, bytes) VALUES /*rows*/(?, ?)/*rows*/;
 
+-- name: insert_room_for_body
+INSERT INTO body (id, bytes) VALUES (?, zeroblob(?));
+
 -- name: insert_delivery
-INSERT INTO delivery (id, seq, lane, state, body, crc, note, attempts, next_at_us, done_at_us, code, maybe_sent, answer)
-VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0, x'')/*rows*/;
+INSERT INTO delivery (id, seq, lane, state, body, crc, note, key, urgent, attempts, next_at_us, done_at_us, code,
+  maybe_sent, answer)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0, x'')/*rows*/;
 
 -- name: insert_channel
 INSERT INTO channel (id, name) VALUES /*rows*/(?, ?)/*rows*/;
@@ -33,6 +37,45 @@ UPDATE delivery SET state = v.column2, attempts = v.column3, done_at_us = v.colu
 FROM (VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?)/*rows*/) AS v
 WHERE delivery.id = v.column1 AND +delivery.state = 0;
 
+-- name: keep_attempt
+-- Before `record_results`: the row still holds the attempt before. A destination that is down needs no row each time.
+INSERT INTO attempt (delivery, number, at_us, code, note, answer)
+SELECT :delivery, :number, :at_us, :code, :note, :answer
+WHERE :code <> 'unreachable' OR NOT EXISTS (
+  SELECT 1 FROM delivery WHERE id = :delivery AND code = 'unreachable' AND attempts > 0)
+ON CONFLICT (delivery, number) DO NOTHING;
+
+-- name: thin_attempts
+-- The first few and the last few stay.
+DELETE FROM attempt WHERE delivery = :delivery AND number > :first
+  AND number < (SELECT number FROM attempt WHERE delivery = :delivery ORDER BY number DESC LIMIT 1 OFFSET :last - 1);
+
+-- name: keep_last_attempt
+-- Before a person's move: the row is to say what the person did.
+INSERT INTO attempt (delivery, number, at_us, code, note, answer)
+SELECT id, attempts, done_at_us, code, note, answer FROM delivery WHERE id = :id AND attempts > 0 AND code <> ''
+ON CONFLICT (delivery, number) DO NOTHING;
+
+-- name: count_from
+INSERT INTO delivery_more (delivery, since_us, counted_from) VALUES (:delivery, :since_us, :counted_from)
+ON CONFLICT (delivery) DO UPDATE SET since_us = excluded.since_us, counted_from = excluded.counted_from;
+
+-- name: count_anew
+UPDATE delivery_more SET since_us = 0, counted_from = 0 WHERE delivery = :id AND since_us <> 0;
+
+-- name: insert_redirect
+INSERT INTO delivery_more (delivery, origin, redirects) VALUES (:delivery, :origin, :redirects);
+
+-- name: delivery_to_redirect
+SELECT d.seq, d.lane, d.body, d.crc, c.name, m.received_at_us, ifnull(x.redirects, 0), d.state, b.bytes
+FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+WHERE d.id = ?;
+
+-- name: redirect_delivery
+-- A person's move; an attempt's end is recorded by `record_results`.
+UPDATE delivery SET state = 4, next_at_us = 0, done_at_us = :at_us, code = '', note = :note, answer = x'' WHERE id = :id;
+
 -- name: amend_ack_of_delivery
 -- What the sender is told once a destination has answered. Never a no after a yes.
 UPDATE message SET ack_code = :ack_code, ack = :ack
@@ -50,6 +93,9 @@ UPDATE message SET findings = :findings WHERE seq = :seq;
 -- name: set_sequence
 INSERT INTO sequence (channel, sender, last) VALUES /*rows*/(?, ?, ?)/*rows*/
 ON CONFLICT (channel, sender) DO UPDATE SET last = excluded.last;
+
+-- name: insert_link
+INSERT INTO link (seq, origin) VALUES /*rows*/(?, ?)/*rows*/;
 
 -- name: last_sequences
 SELECT s.sender, s.last FROM sequence s JOIN channel c ON c.id = s.channel WHERE c.name = ? AND s.last >= 0;
@@ -76,7 +122,8 @@ SELECT id, state FROM delivery WHERE id IN (/*rows*/?/*rows*/);
 
 -- name: move_delivery
 -- A person's move; a released one may be tried at once.
-UPDATE delivery SET state = :state, next_at_us = 0, done_at_us = :at_us, code = '', note = :note WHERE id = :id;
+UPDATE delivery SET state = :state, next_at_us = 0, done_at_us = :at_us, code = '', note = :note, answer = x''
+WHERE id = :id;
 
 -- name: quarantine_delivery
 -- Its bytes are not what they were: never sent, shown to a person.
@@ -87,14 +134,16 @@ SELECT bytes FROM body WHERE id = ?;
 
 -- name: queued_of_message
 -- What a repeated intake left waiting.
-SELECT d.id, l.destination, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes
+SELECT d.id, l.destination, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes, d.key,
+  d.urgent, x.since_us, x.counted_from, x.redirects
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN message m ON m.seq = d.seq
-  LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.seq = ? AND +d.state = 0 ORDER BY d.id;
 
 -- name: last_deliveries_of_message
 -- The newest delivery of each lane, whose bytes a resend sends again.
-SELECT d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, b.bytes
+SELECT d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, d.state, b.bytes,
+  d.key, d.urgent
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
   LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER BY d.id;
@@ -103,8 +152,27 @@ WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER B
 UPDATE delivery SET maybe_sent = 1 WHERE id IN (
   SELECT id FROM delivery WHERE lane = :lane AND state = 0 ORDER BY id LIMIT :window);
 
+-- name: mark_sent
+UPDATE delivery SET maybe_sent = 1 WHERE id = ?;
+
+-- name: mark_overtaken
+-- One that is queued again goes before what may be under way now, which after a kill is then not among the first.
+UPDATE delivery SET maybe_sent = 1 WHERE id IN (
+  SELECT d.id FROM delivery o JOIN lane l ON l.id = o.lane JOIN delivery d ON d.lane = l.id AND d.state = 0 AND d.id > o.id
+  WHERE o.id = :id AND o.state <> 0 ORDER BY d.id LIMIT (SELECT l.window FROM delivery o JOIN lane l ON l.id = o.lane WHERE o.id = :id));
+
+-- name: doubt_lane
+-- A lane with keys: nobody can tell which of what is queued was under way.
+UPDATE lane SET doubt_upto = :upto, doubt_at_us = :at_us WHERE id = :lane;
+
+-- name: lane_order
+SELECT order_by, keyed_from FROM lane WHERE id = ?;
+
+-- name: set_lane_order
+UPDATE lane SET order_by = :order_by, keyed_from = :keyed_from WHERE id = :lane;
+
 -- name: lanes
-SELECT lane.id, channel.name, lane.destination, lane.window FROM lane JOIN channel ON channel.id = lane.channel;
+SELECT lane.id, channel.name, lane.destination, lane.window, lane.order_by FROM lane JOIN channel ON channel.id = lane.channel;
 
 -- name: channels
 SELECT id, name FROM channel;

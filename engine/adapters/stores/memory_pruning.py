@@ -1,0 +1,45 @@
+"""Forgetting in a store in memory."""
+
+from dataclasses import replace
+
+from engine.adapters.stores.memory_rows import MemoryRows, Row
+from engine.model.ids import MessageSeq
+from engine.model.states import FINISHED
+from engine.ports.store import Prune, Pruned
+
+
+def pruned_rows(rows: MemoryRows, order: Prune) -> Pruned:
+    """As Store.prune; the caller holds the lock."""
+    end = max(rows.messages, default=MessageSeq(0))
+    upto = min(order.after + order.span, end)
+    before = max(order.bodies_before_us, order.messages_before_us)
+    meant = [
+        (seq, row)
+        for seq, row in rows.messages.items()
+        if order.after < seq <= upto
+        and row.stored.received_at_us < before
+        and order.channel in (None, row.stored.channel)
+        and _is_finished(rows, row)
+    ]
+    bodies = messages = 0
+    for seq, row in meant:
+        ids = rows.of_message.get(seq, [])
+        if row.stored.received_at_us < order.messages_before_us:
+            del rows.messages[seq]
+            rows.of_message.pop(seq, None)
+            rows.origins.pop(seq, None)
+            for id_ in ids:
+                del rows.deliveries[id_]
+            messages += 1
+        elif row.stored.raw is not None:
+            row.stored = replace(row.stored, raw=None)
+            for delivery in (rows.deliveries[id_] for id_ in ids):
+                delivery.stored = replace(delivery.stored, body=None, answer=b"")
+                delivery.attempts = [replace(attempt, answer=b"") for attempt in delivery.attempts]
+            bodies += 1
+    return Pruned(bodies, messages, None if upto >= end else MessageSeq(upto))
+
+
+def _is_finished(rows: MemoryRows, row: Row) -> bool:
+    deliveries = (rows.deliveries[id_] for id_ in rows.of_message.get(row.stored.seq, ()))
+    return row.stored.state in FINISHED and not any(d.stored.state in ("queued", "held") for d in deliveries)

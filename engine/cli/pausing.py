@@ -1,0 +1,66 @@
+"""What `segmill queue pause` and `resume` share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from engine.cli.command import misuse
+from engine.cli.output import count, emit, say
+from engine.cli.queueing import new_key
+from engine.cli.sites import whereabouts
+
+APP_ACK: Final = "app_ack"
+"""The lane of acknowledgements over a connection of our own: paused by its name only."""
+
+
+def pause_or_resume(
+    action: Literal["pause", "resume"],
+    places: Sequence[str],
+    intake: bool,
+    reason: str,
+    key: str | None,
+    site: Path | None,
+    data: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Have it done, and say what was."""
+    from engine.cli.engine_access import RunningEngine
+
+    engine = RunningEngine(whereabouts(site, data).data)
+    status = engine.status()
+    paused = [(pause["channel"], pause["destination"]) for pause in engine.paused()]
+    if not places:
+        lanes = paused
+    elif intake:
+        if any("/" in place for place in places):
+            raise misuse("--intake is of a channel, not of a destination")
+        lanes = [(place, "") for place in places]
+    else:
+        lanes = [lane for place in places for lane in _lanes(place, status["channels"])]
+    meant = [lane for lane in dict.fromkeys(lanes) if (lane in paused) == (action == "resume")]
+    if meant:
+        engine.order(action, lanes=[list(lane) for lane in meant], key=new_key(key), reason=reason)
+    shown = [f"{channel}/{destination}" if destination else f"{channel} (intake)" for channel, destination in meant]
+    if as_json:
+        emit({"action": action, "lanes": shown})
+    elif not meant:
+        say("Nothing of that is paused." if action == "resume" else "All of that is paused already.")
+    else:
+        say(f"{'paused' if action == 'pause' else 'goes on'}: {', '.join(shown)}")
+        if action == "pause" and not intake:
+            say(f"What comes for {count(len(meant), 'destination')} waits until: segmill queue resume")
+    return 0
+
+
+def _lanes(place: str, channels: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    channel, slash, destination = place.partition("/")
+    found = next((one for one in channels if one["channel"] == channel), None)
+    if slash:
+        if not channel or not destination:
+            raise misuse(f"'{place}' is no destination: write CHANNEL/DESTINATION")
+        return [(channel, destination)]  # the engine knows whether there is one
+    if found is None:
+        names = ", ".join(one["channel"] for one in channels)
+        raise misuse(f"no channel '{channel}' runs; there is {names}")
+    return [(channel, lane["destination"]) for lane in found["lanes"] if lane["destination"] != APP_ACK]

@@ -1,0 +1,224 @@
+"""What people do to stored messages and queues: each change with its record, in one transaction."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from engine.model.audit import AuditRow
+from engine.model.envelope import DraftDelivery, Intake, Reprocessed
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.states import DeliveryState
+
+MOST_LEFT: Final = 1000
+"""How many of those left alone a report names; the rest is a number."""
+
+Act = Literal["retry", "hold", "release", "skip", "redirect"]
+
+ACT_FROM: Final[dict[Act, frozenset[DeliveryState]]] = {
+    "retry": frozenset({"queued"}),
+    "hold": frozenset({"queued"}),
+    "release": frozenset({"held", "failed"}),
+    "skip": frozenset({"queued", "held"}),
+    "redirect": frozenset({"queued", "held", "failed"}),
+}
+"""What a person may do to a delivery in which state. A queued one is its lane's: the lane must stand still, and have
+let go of it, before it is moved (`runtime.operations`)."""
+
+ACT_TO: Final[dict[Act, DeliveryState]] = {
+    "retry": "queued",
+    "hold": "held",
+    "release": "queued",
+    "skip": "failed",
+    "redirect": "redirected",
+}
+
+INTAKE: Final = DestinationName("")
+"""In the place of a destination: the channel's intake."""
+
+
+@dataclass(slots=True, frozen=True)
+class By:
+    """Who asks for something, and how it is put on record.
+
+    `key` identifies one run of one command: what was done under it once is not done again. '': each call is its own.
+    """
+
+    actor: str = "the engine"
+    reason: str = ""
+    scope: str = ""
+    key: str = ""
+
+
+ENGINE: Final = By()
+
+
+@dataclass(slots=True, frozen=True)
+class ActionReport:
+    """What an action did: how many messages and deliveries it moved, and what it left alone with the reason.
+
+    `left` names at most MOST_LEFT; `more_left` counts the others. `made`: the messages that are new by it.
+    """
+
+    messages: int = 0
+    deliveries: int = 0
+    left: tuple[tuple[MessageSeq, str], ...] = ()
+    more_left: int = 0
+    made: tuple[MessageSeq, ...] = ()
+
+    def plus(self, other: "ActionReport") -> "ActionReport":
+        """Both together."""
+        left = self.left + other.left
+        return ActionReport(
+            self.messages + other.messages,
+            self.deliveries + other.deliveries,
+            left[:MOST_LEFT],
+            self.more_left + other.more_left + max(0, len(left) - MOST_LEFT),
+            self.made + other.made,
+        )
+
+    def dump(self) -> str:
+        """As JSON, for the store."""
+        return json.dumps([self.messages, self.deliveries, self.left, self.more_left, self.made])
+
+    @staticmethod
+    def load(text: str) -> "ActionReport":
+        """The inverse of `dump`."""
+        messages, deliveries, left, more_left, made = json.loads(text)
+        found = tuple((MessageSeq(seq), why) for seq, why in left)
+        return ActionReport(messages, deliveries, found, more_left, tuple(map(MessageSeq, made)))
+
+
+NOTHING_DONE: Final = ActionReport()
+
+
+@dataclass(slots=True, frozen=True)
+class Progress:
+    """How far the run with `key` has come: `done` of its members were dealt with, in their order.
+
+    `digest` covers what was asked for, so that a key is not taken for another thing.
+    """
+
+    key: str
+    action: str
+    digest: bytes
+    done: int = 0
+    is_finished: bool = False
+    report: ActionReport = NOTHING_DONE
+
+
+@dataclass(slots=True, frozen=True)
+class Pause:
+    """A destination that a person has stopped, or (INTAKE) the intake of a channel."""
+
+    channel: ChannelName
+    destination: DestinationName
+    at_us: int = 0
+    actor: str = ""
+    reason: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Resend:
+    """The same bytes again. `destinations` None: everywhere the message was delivered to."""
+
+    seq: MessageSeq
+    destinations: Sequence[DestinationName] | None
+
+
+@dataclass(slots=True, frozen=True)
+class Change:
+    """One transaction of an operation: what is done, and its record.
+
+    `moves` are deliveries with the state that they had when it was planned; one in another state is left alone. `act`
+    says what is done to them, `to` where they are redirected. `note` stands with them. `progress` is how the run
+    stands when all of this is done, but for its report, to which this change's is added. A change that touches nothing
+    is put on record only where `is_always_recorded`.
+    """
+
+    by: By
+    action: str
+    act: Act | None = None
+    moves: Sequence[tuple[DeliveryId, DeliveryState]] = ()
+    note: str = ""
+    to: DestinationName | None = None
+    takes_over: Mapping[DeliveryId, DraftDelivery] = field(default_factory=dict)
+    """What the other destination gets instead of each that is redirected; the same bytes where none is given."""
+    resends: Sequence[Resend] = ()
+    reprocessed: Sequence[Reprocessed] = ()
+    edited: Intake | None = None
+    pauses: Sequence[Pause] = ()
+    resumes: Sequence[Pause] = ()
+    read: Sequence[MessageSeq] = ()
+    progress: Progress | None = None
+    report: ActionReport = NOTHING_DONE
+    """What is known before: members that were left alone, lanes that are told to go on."""
+    is_always_recorded: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Changed:
+    """What a change did. `report` is this change's own. `touched` are deliveries that moved, with their lanes; `grown`
+    are lanes that have new deliveries, which they read from the store."""
+
+    report: ActionReport
+    touched: Sequence[tuple[DeliveryId, MessageSeq, ChannelName, DestinationName]] = ()
+    grown: Sequence[tuple[ChannelName, DestinationName]] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class AuditHead:
+    """The newest row's id and hash; 0 and START before the first."""
+
+    last: int
+    hash: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class Links:
+    """`origin`: the message that this one was edited from. `edited`: those that were made of this one."""
+
+    origin: MessageSeq | None
+    edited: Sequence[MessageSeq]
+
+
+class OperationStore(Protocol):
+    """The writer's side."""
+
+    def operate(self, change: Change) -> Changed:
+        """Do all of `change` and put it on record, in one transaction, or nothing of it.
+
+        A row of the audit is written with it: what cannot be recorded is not done. Members whose state has changed
+        are left alone, with the reason. Raises as `Store.commit` does.
+        """
+        ...
+
+    def progress(self, key: str) -> Progress | None:
+        """How far the run with this key came; None if nothing of it is stored."""
+        ...
+
+    def pauses(self) -> Sequence[Pause]:
+        """What is paused."""
+        ...
+
+
+class OperationQueries(Protocol):
+    """The reader's side."""
+
+    def delivery_states(
+        self, ids: Sequence[DeliveryId]
+    ) -> "dict[DeliveryId, tuple[DeliveryState, MessageSeq, ChannelName, DestinationName]]": ...
+
+    def audit(self, after: int = 0, limit: int = 1000) -> Sequence[AuditRow]:
+        """Rows with a larger id, oldest first."""
+        ...
+
+    def audit_head(self) -> AuditHead: ...
+
+    def paused(self) -> Sequence[Pause]: ...
+
+    def links(self, seq: MessageSeq) -> Links: ...
+
+    def last_version(self, channel: ChannelName) -> VersionId | None:
+        """The newest recorded state of a channel's files."""
+        ...

@@ -1,0 +1,67 @@
+"""When a channel joins messages in fragments: from its start, from a reload on, and no longer."""
+
+import logging
+from functools import partial
+
+from engine.model.envelope import Reprocessed
+from engine.model.finding import Finding, dump_findings, load_findings
+from engine.model.ids import MessageSeq
+from engine.ports.clock import Clock
+from engine.ports.store import StoreQueries
+from engine.runtime.channels import Nobody, RunningChannel
+from engine.runtime.committer import Committer
+from engine.runtime.fragments import FragmentKeeper, waiting_parts
+from engine.runtime.tasks import Tasks
+
+log = logging.getLogger("segmill.fragments")
+
+
+async def start_fragments(
+    channel: RunningChannel, committer: Committer, queries: StoreQueries, clock: Clock, tasks: Tasks
+) -> None:
+    """Have the channel join fragments, if it does, and take up what the last run left; before its port opens."""
+    continuation = channel.compiled.file.fragments.dsc
+    if continuation is None:
+        await hold_left_over(channel, committer)
+        return
+    keeper = channel.fragments = FragmentKeeper(channel, continuation, committer, queries, clock)
+    await keeper.load()
+    tasks.spawn(keeper.run(), f"fragments {channel.name}")
+
+
+def change_fragments(
+    channel: RunningChannel, committer: Committer, queries: StoreQueries, clock: Clock, tasks: Tasks
+) -> None:
+    """As the channel's files say now, while it runs; what is in line for it is done first."""
+    continuation, keeper = channel.compiled.file.fragments.dsc, channel.fragments
+    if continuation is not None and keeper is not None:
+        keeper.change(continuation)
+    elif continuation is not None:
+        keeper = channel.fragments = FragmentKeeper(channel, continuation, committer, queries, clock)
+        channel.line.add(keeper.load, Nobody())  # before any fragment that comes from now on
+        tasks.spawn(keeper.run(), f"fragments {channel.name}")
+    elif keeper is not None:
+        keeper.end(partial(_ended, channel, committer))
+
+
+async def _ended(channel: RunningChannel, committer: Committer) -> None:
+    await hold_left_over(channel, committer)
+    channel.fragments = None
+
+
+async def hold_left_over(channel: RunningChannel, committer: Committer) -> None:
+    """Fragments that wait in the store of a channel that no longer joins them: a person sees to them."""
+    finding = Finding("E262", "error", "the channel no longer joins messages in fragments (fragments: {dsc: join})")
+    after = MessageSeq(0)
+    while found := await committer.call(partial(waiting_parts, channel, after)):
+        for stored in found:
+            findings = dump_findings((*load_findings(stored.findings), finding))
+            await committer.reprocess(Reprocessed(stored.seq, stored.channel, channel.version, "held", findings))
+        log.warning("channel %s: %d fragments are held, as it no longer joins them", channel.name, len(found))
+        after = found[-1].seq
+
+
+def end_fragments(channel: RunningChannel, committer: Committer) -> None:
+    """The channel leaves: what waits for the rest of its message goes to a person."""
+    if channel.fragments is not None:
+        channel.fragments.end(partial(_ended, channel, committer))

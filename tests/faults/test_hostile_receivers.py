@@ -1,0 +1,139 @@
+"""Receivers that misbehave in all the ways there are, mixed at random: nothing is lost, nothing overtakes, and nothing
+counts as delivered that was not accepted (reliability.md R10, S1 to S12)."""
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.adapters.mllp_connection import MllpConnection
+from engine.adapters.sinks.mllp import MllpSink
+from engine.mllp.exchange import Answered, Broken, Exchange, Foreign
+from engine.model.outcome import Delivered, Outcome
+from tests.faults.hostile_rig import HostileRig, Verdict
+from tests.faults.ledger import Ledger
+
+SEED = int(os.environ.get("SEGMILL_SEED", "20261125"))
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """Destinations that come and go are told of each time, which is not what is looked at here."""
+    logging.getLogger("segmill").setLevel(logging.CRITICAL)
+    yield
+    logging.getLogger("segmill").setLevel(logging.NOTSET)
+
+
+def note(ledger: Ledger, what: str, verdict: Verdict) -> None:
+    ledger.write(
+        "R10",
+        what,
+        seed=verdict.seed,
+        messages=verdict.messages,
+        ways=len(verdict.ways),
+        attempts=sum(verdict.attempts.values()),
+        ports_closed=verdict.closed,
+        bad_certificates=verdict.bad_certificates,
+        delivered=verdict.delivered,
+        lost=len(verdict.lost),
+        falsely_delivered=len(verdict.falsely_delivered),
+        out_of_order=len(verdict.out_of_order),
+        sent_while_an_answer_was_owed=len(verdict.floods),
+        again_after_yes=len(verdict.again_after_yes),
+    )
+
+
+@pytest.mark.timeout(120)
+async def test_R10_nothing_is_lost_reordered_or_falsely_delivered_to_a_hostile_receiver(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    verdict = await HostileRig(tmp_path, SEED, messages=300).run()
+    note(ledger, "hostile receivers, plain and TLS", verdict)
+    assert verdict.is_good, str(verdict)
+    assert verdict.delivered == 600, str(verdict)
+    assert verdict.closed and verdict.bad_certificates and len(verdict.ways) >= 25, str(verdict.ways)
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(3600)
+async def test_R10_nothing_is_lost_in_50_000_deliveries_to_a_hostile_receiver(tmp_path: Path, ledger: Ledger) -> None:
+    verdict = await HostileRig(tmp_path, SEED + 1, messages=25_000).run()
+    note(ledger, "hostile receivers, plain and TLS, long", verdict)
+    assert verdict.is_good, str(verdict)
+    assert verdict.delivered == 50_000, str(verdict)
+
+
+# -- engines with one promise broken: the rig is trusted because it finds them ------------------------
+
+
+def late_answer_credited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is answered counts for what is outstanding, MSA-2 unread."""
+    on_block = Exchange._on_block
+
+    def credulous(self: Exchange[Any], block: Any, unsent_bytes: int) -> Any:
+        event = on_block(self, block, unsent_bytes)
+        if isinstance(event, Foreign):
+            self.is_trusted = True
+            return Answered(event.answer, event.raw)
+        return event
+
+    monkeypatch.setattr(Exchange, "_on_block", credulous)
+
+
+def done_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent is delivered."""
+    outcome_of = MllpSink._outcome
+
+    def hasty(self: MllpSink, end: Any, connection: MllpConnection) -> Outcome:
+        return Delivered() if isinstance(end, Broken) else outcome_of(self, end, connection)
+
+    monkeypatch.setattr(MllpSink, "_outcome", hasty)
+
+
+def flood_on_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time-out the same is sent again on the same connection, and again (Mirth #1314)."""
+    on_timeout = Exchange.on_timeout
+
+    def stays(self: Exchange[Any], *, unsent_bytes: int = 0) -> Any:
+        events = on_timeout(self, unsent_bytes=unsent_bytes)
+        self.is_trusted = True
+        return events
+
+    monkeypatch.setattr(Exchange, "on_timeout", stays)
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new connection and the same message again, while the old connection waits on."""
+    abort = MllpConnection._settle
+
+    def keeps(self: MllpConnection, events: Any) -> None:
+        transport = self._transport
+        if events and isinstance(events[0], Broken) and events[0].code == "timeout":
+            self._transport = None  # left open, and forgotten
+            leaked.append(transport)
+        abort(self, events)
+
+    leaked: list[asyncio.BaseTransport | None] = []
+    monkeypatch.setattr(MllpConnection, "_settle", keeps)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("mutant", "found"),
+    [
+        (late_answer_credited, "falsely_delivered"),
+        (done_before_the_answer, "falsely_delivered"),
+        (flood_on_time_out, "floods"),
+        (impatient, "floods"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+async def test_R10_the_rig_finds_an_engine_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: Any, found: str
+) -> None:
+    mutant(monkeypatch)
+    verdict = await HostileRig(tmp_path, SEED, messages=120).run()
+    assert getattr(verdict, found), str(verdict)

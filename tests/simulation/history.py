@@ -1,0 +1,490 @@
+"""One history: a site, its peers, a disk and a series of engines, all drawn from one number.
+
+The parameters are drawn first, and each history leaves most faults out altogether (swarm testing): what never happens
+in one history makes room for what is rare elsewhere. Then messages come in while things go wrong; then all is well
+again, and everything that was promised must come about by itself.
+"""
+
+import asyncio
+import gc
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from engine.adapters.sinks.mllp import MllpSink
+from engine.app import EngineFailed
+from engine.config.kinds import Kinds
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.ports.control import By, Order, OrderRefused
+from engine.ports.operations import ACT_FROM, INTAKE
+from engine.ports.store import StoreError
+from tests.simulation.disk import Disk, Faults, SqliteDisk
+from tests.simulation.engines import SimulatedEngine, set_memory
+from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
+from tests.simulation.model import Item, Model
+from tests.simulation.network import Network, Weather
+from tests.simulation.peers import (
+    GOOD,
+    GROUP_WAYS,
+    WAYS,
+    AnsweringTap,
+    GroupSink,
+    Habits,
+    Mood,
+    Receiver,
+    Sender,
+    Tap,
+    make_item,
+)
+from tests.simulation.sites import SITES, Site, kinds, site
+
+ACTIONS = (
+    "release", "resend", "reprocess", "discard", "retry", "hold", "skip", "redirect", "pause", "resume",
+)  # fmt: skip
+MOST_STEPS = 1_000_000
+TROUBLE_US = 6_000_000
+"""How long things go wrong, at most, before all is well."""
+REST_US = 60_000_000
+"""How long it may take from then until nothing waits any more."""
+
+
+@dataclass(slots=True)
+class Swarm:
+    """What a history is made of."""
+
+    senders: int
+    messages: int
+    site: int
+    crashes: list[int]
+    """Steps of the engine's process until it is killed, one for each run."""
+    stops: int
+    controls: int
+    actions: list[str]
+    """What people do in it."""
+    downs: int
+    faults: Faults
+    weather: Weather
+    moods: list[Mood]
+    habits: list[Habits]
+    most_tick_us: int
+    in_memory: int
+    """How many deliveries and stored messages the engine keeps in memory; the rest it reads from the store."""
+    prunes: bool
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a history."""
+
+    seed: int
+    breaches: list[str]
+    counts: Counter[str]
+    steps: int
+    virtual_s: float
+    trace: list[str] = field(default_factory=list)
+
+
+def draw_swarm(rng: Random) -> Swarm:
+    """The parameters of one history."""
+
+    def maybe(chance: float, most: float) -> float:
+        return rng.random() * most if rng.random() < chance else 0.0
+
+    number = rng.randrange(SITES)
+    senders = rng.choice((1, 1, 2, 2, 3, 5))
+    targets = site(number).targets
+    faults = Faults(
+        commit_us=rng.choice((300, 800, 3000, 12_000)),
+        stall=maybe(0.3, 0.2),
+        full=maybe(0.25, 0.2),
+        busy=maybe(0.2, 0.15),
+        unknown=maybe(0.2, 0.06),
+        killed=maybe(0.3, 0.1),
+    )
+    weather = Weather(
+        latency_us=rng.choice((100, 400, 3000)),
+        cuts=maybe(0.5, 0.5),
+        window=rng.choice((65_536, 65_536, 150)),
+        resets=rng.random(),
+    )
+    moods = []
+    for target in targets:
+        ways = WAYS if target.port else GROUP_WAYS
+        weights = {"yes": 1.0}
+        if rng.random() < 0.75:
+            for way in rng.sample(ways, rng.choice((1, 1, 2, 3))):
+                weights[way] = rng.random() * rng.choice((0.2, 1.0))
+        moods.append(Mood(weights, rng.choice((500, 5000, 60_000))))
+    habits = [
+        Habits(
+            depth=rng.choice((1, 1, 2, 4, 16)),
+            answer_us=rng.choice((300_000, 1_000_000)),
+            pause_us=rng.choice((2000, 30_000, 300_000)),
+            cuts=maybe(0.4, 0.5),
+            halves=maybe(0.25, 0.2),
+            again=maybe(0.5, 0.6),
+            at_the_edge=maybe(0.6, 1.0),
+            hangs_up=maybe(0.3, 0.4),
+        )
+        for _ in range(senders)
+    ]
+    crashes = [int(rng.random() ** 2 * 3000) for _ in range(rng.choice((0, 0, 1, 1, 2, 4)))]
+    return Swarm(
+        senders,
+        rng.choice((4, 10, 20, 40)),
+        number,
+        crashes,
+        rng.choice((0, 0, 0, 1, 2)),
+        rng.choice((0, 0, 2, 6, 15)),
+        rng.sample(ACTIONS, rng.choice((1, 2, 4, len(ACTIONS)))),
+        rng.choice((0, 0, 1, 3)),
+        faults,
+        weather,
+        moods,
+        habits,
+        rng.choice((8, 20, 100)),
+        rng.choice((1000, 1000, 3, 8)),
+        rng.random() < 0.25,
+    )
+
+
+def draw_order(rng: Random, actions: list[str], model: Model, site: Site) -> Order:
+    """What a person asks for, wisely or not."""
+    action: Any = rng.choice(actions)
+    key = By(key=f"key {rng.randrange(4)}") if rng.random() < 0.2 else By()
+    rows = list(model.by_seq.values())
+    if action in ("release", "resend", "reprocess", "discard") and (
+        (rows and rng.random() < 0.8) or action == "resend"
+    ):
+        if action == "release" and rng.random() < 0.7:
+            aside = {owed.seq for owed in model.owed.values() if owed.state in ACT_FROM["release"]}
+            rows = [row for row in rows if row.seq in aside] or rows
+        seqs = [MessageSeq(row.seq) for row in rng.sample(rows, min(len(rows), rng.choice((1, 1, 3, 10))))]
+        to = None
+        if action == "resend" and rng.random() < 0.5:
+            to = [DestinationName(rng.choice(site.targets).name)]
+        return Order(action, key, messages=seqs, destinations=to)
+    if action in ("pause", "resume", "reprocess", "discard"):
+        action = action if action in ("pause", "resume") else "retry"
+        names = (
+            [INTAKE] if action != "retry" and rng.random() < 0.2 else [DestinationName(rng.choice(site.targets).name)]
+        )
+        return Order(action, key, lanes=[(ChannelName("adt"), name) for name in names])
+    known = [owed for owed in model.owed.values() if owed.state in ACT_FROM[action]]
+    picked = sorted(rng.sample(known, min(len(known), rng.choice((1, 2, 8)))), key=lambda owed: owed.id)
+    redirected = DestinationName(rng.choice(site.targets).name) if action == "redirect" else None
+    return Order(action, key, deliveries=[(owed.id, owed.state) for owed in picked], to=redirected)
+
+
+class History:
+    """Runs one, and says what it came to."""
+
+    def __init__(self, seed: int, *, trace: bool = False, sqlite: Path | None = None) -> None:
+        self.seed = seed
+        self.rng = Random(seed)
+        self.swarm = draw_swarm(self.rng)
+        swarm = self.swarm
+        self.site: Site = site(swarm.site)
+        self.loop = Loop(Random(self.rng.random()), most_tick_us=swarm.most_tick_us, trace=[] if trace else None)
+        self.clock = Clock(self.loop, Random(self.rng.random()))
+        self.model = Model(self.site, self.loop)
+        self.model.wall_ahead_us = self.clock.wall_ahead_us
+        self.model.prunes = swarm.prunes
+        self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)
+        disk_rng = Random(self.rng.random())
+        if sqlite is None:
+            self.disk = Disk(self.loop, disk_rng, self.clock, swarm.faults, self.model)
+        else:
+            self.disk = SqliteDisk(sqlite, self.loop, disk_rng, self.clock, swarm.faults, self.model)
+        self.loop.disk, self.loop.model = self.disk, self.model  # type: ignore[attr-defined]
+        self.loop.on_killed = self._killed
+        self.engine: SimulatedEngine | None = None
+        self.process: Process | None = None
+        self.stop_asked = asyncio.Event()
+        self.is_well = False
+        self.is_over = False
+        self.runs = 0
+        self._groups: dict[str, GroupSink] = {}
+        self._kinds = self._own_kinds()
+        self._receivers = self._make_receivers()
+        self._senders = self._make_senders()
+
+    # -- the parts ------------------------------------------------------------------------------
+
+    def _own_kinds(self) -> Kinds:
+        known = kinds()
+        model = self.model
+
+        def open_mllp(settings: Any, *, folder: Path, lane: str, clock: Any) -> Tap:
+            return AnsweringTap(
+                lane.partition("/")[2], MllpSink.open(settings, folder=folder, lane=lane, clock=clock), model
+            )
+
+        def open_group(settings: Any, *, folder: Path, lane: str, clock: Any) -> Tap:
+            name = lane.partition("/")[2]
+            group = self._groups.get(name)
+            if group is None:
+                rng = Random(f"{self.seed} {name}")
+                group = self._groups[name] = GroupSink(name, settings.at_once, settings.linger, self.loop, model, rng)
+                at = [target.name for target in self.site.targets].index(name)
+                group.mood = GOOD if self.is_well else self.swarm.moods[at]
+            return Tap(name, group, model)
+
+        own = {"mllp": SimpleNamespace(open=open_mllp), "group": SimpleNamespace(open=open_group)}
+        return Kinds(steps=known.steps, sinks={**known.sinks, **own}, sources=known.sources)  # type: ignore[dict-item]
+
+    def _make_receivers(self) -> list[Receiver]:
+        made = []
+        for at, target in enumerate(self.site.targets):
+            if target.port:
+                rng = Random(self.rng.random())
+                receiver = Receiver(target.name, target.port, self.loop, self.network, self.model, rng)
+                receiver.mood = self.swarm.moods[at]
+                made.append(receiver)
+        return made
+
+    def _make_senders(self) -> list[Sender]:
+        made = []
+        for at, habits in enumerate(self.swarm.habits):
+            rng = Random(self.rng.random())
+            name = f"S{at + 1}"
+            items: list[Item] = []
+            for number in range(max(1, self.swarm.messages // self.swarm.senders)):
+                reused = items and rng.random() < 0.05
+                control_id = rng.choice(items).control_id if reused else f"{name}-{number + 1}"
+                item = make_item(self.site, name, control_id, rng, number)
+                item.gives_up = rng.random() < 0.3
+                items.append(item)
+                self.model.items[item.payload] = item
+            made.append(Sender(name, self.loop, self.network, self.model, rng, items, habits))
+        return made
+
+    # -- the engine's process -------------------------------------------------------------------
+
+    def _start_engine(self) -> None:
+        self.runs += 1
+        process = self.process = Process(f"engine {self.runs}")
+        if self.swarm.crashes and not self.is_well:
+            process.left = self.swarm.crashes.pop()
+        self.stop_asked = asyncio.Event()
+        self.loop.note("-- %s starts", process.name)
+        self.loop.spawn(process, self._main(process), process.name)
+
+    async def _main(self, process: Process) -> None:
+        """What `segmill run` does."""
+        self.engine = engine = SimulatedEngine(
+            self.site, self.disk, self.clock, self._kinds, lambda: self.site.loaded, prunes=self.swarm.prunes
+        )
+        try:
+            await engine.start()
+            ended = self.loop.create_task(engine.wait_closed(), name="wait closed")
+            asked = self.loop.create_task(self.stop_asked.wait(), name="stop asked")
+            await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            await engine.stop()
+            await engine.wait_closed()
+            self.loop.note("-- %s has stopped", process.name)
+        except EngineFailed as failure:
+            self.loop.note("-- %s failed: %s", process.name, failure.sentence)
+            if failure.exit_code not in (74,) and not process.is_dead:
+                self.model.breach(f"the engine failed: {failure.sentence}")
+        except Exception as error:
+            if process.is_dead:
+                raise  # it is being buried
+            self.model.breach(f"the engine raised {type(error).__name__}: {error}")
+        self.loop.at(self.loop.now_us, self.loop.world, self.loop.kill, process)
+
+    def _killed(self, process: Process) -> None:
+        if process is not self.process:
+            return
+        self.engine = self.process = None
+        self.model.counts["killed"] += process.was_killed
+        self.network.killed(process)
+        self.disk.died()
+        self.model.run_ended()
+        if not self.is_over:
+            delay_us = 1000 + self.loop.draw_us(400_000)
+            self.loop.at(self.loop.now_us + delay_us, self.loop.world, self._start_engine)
+
+    # -- what goes wrong ------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        rng, loop, swarm = self.rng, self.loop, self.swarm
+
+        def some_time() -> int:
+            return START_US + int(rng.random() ** 2 * TROUBLE_US)
+
+        for _ in range(swarm.stops):
+            loop.at(some_time(), loop.world, self._stop_engine)
+        for _ in range(swarm.controls):
+            loop.at(some_time(), loop.world, self._control)
+        if self._receivers:
+            for _ in range(swarm.downs):
+                receiver = rng.choice(self._receivers)
+                at_us = some_time()
+                loop.at(at_us, loop.world, self._down, receiver, rng.choice(("refusing", "silent", "cut")))
+                loop.at(at_us + int(rng.random() * 2_000_000), loop.world, self._up, receiver)
+        for sender in self._senders:
+            loop.at(START_US + int(rng.random() * 200_000), sender.process, sender.start)
+
+    def _stop_engine(self) -> None:
+        if self.process is not None:
+            self.loop.note("-- SIGTERM")
+            self.loop.at(self.loop.now_us, self.process, self.stop_asked.set)
+
+    def _down(self, receiver: Receiver, how: str) -> None:
+        self.loop.note("receiver %s: %s", receiver.name, how)
+        if how != "cut" and not self.is_well:
+            receiver.port.mood = how
+        receiver.process.context.copy().run(receiver.hang_up)
+
+    def _up(self, receiver: Receiver) -> None:
+        receiver.port.mood = "open"
+
+    def _control(self) -> None:
+        """A person does something to messages, wisely or not."""
+        engine, process, rows = self.engine, self.process, list(self.model.by_seq.values())
+        if engine is None or process is None or not rows or not hasattr(engine, "control"):
+            return
+        rng = self.rng
+        order = draw_order(rng, self.swarm.actions, self.model, self.site)
+        self.loop.note("-- a person: %s", order)
+        self.loop.spawn(process, self._act(engine, order), "person")
+
+    async def _act(self, engine: SimulatedEngine, order: Order) -> None:
+        process = OWNER.get()
+        if not engine._channels or engine._committer is None:
+            return
+        try:
+            await engine.control.operate(order)
+        except OrderRefused as refused:
+            self.loop.note("-- refused: %s", refused.sentence)
+        except StoreError as error:
+            self.loop.note("-- not done: %s", error)
+        except Exception as error:
+            if not process.is_dead:
+                self.model.breach(f"{order.action} raised {type(error).__name__}: {error}")
+
+    # -- and is well again ----------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        """Nothing goes wrong any more."""
+        self.loop.note("-- all is well from now on")
+        self.is_well = True
+        faults = self.swarm.faults
+        faults.stall = faults.full = faults.busy = faults.unknown = faults.killed = 0.0
+        self.swarm.weather.cuts = 0.0
+        for receiver in self._receivers:
+            receiver.mood = GOOD
+            receiver.port.mood = "open"
+        for group in self._groups.values():
+            group.mood = GOOD
+        for sender in self._senders:
+            sender.is_calm = True
+        if self.process is not None:
+            self.process.left = -1
+
+    def _let_go_on(self) -> None:
+        """A person lets go on what stands still for a person."""
+        engine, process = self.engine, self.process
+        if engine is None or process is None:
+            return
+        for channel in engine._channels.values():
+            for lane in channel.lanes.values():
+                if lane.state == "stopped" and lane.head is not None:
+                    self.loop.spawn(process, self._act(engine, Order("release", messages=[lane.head])), "person")
+        if paused := [(pause.channel, pause.destination) for pause in engine.control.operator.pauses]:
+            self.loop.spawn(process, self._act(engine, Order("resume", lanes=paused)), "person")
+
+    async def _direct(self) -> None:
+        """From the beginning to the end."""
+        model = self.model
+        deadline_us = START_US + TROUBLE_US + self.site.window_us * 2
+        while self.loop.now_us < deadline_us and not (all(s.is_done for s in self._senders) and not model.waits()):
+            await asyncio.sleep(0.1)
+        self._heal()
+        deadline_us = self.loop.now_us + REST_US
+        while self.engine is None or not all(s.is_done for s in self._senders) or model.waits():
+            if self.loop.now_us > deadline_us:
+                model.breach(f"all is well, and these still wait: {', '.join(model.waits()[:5])}")
+                break
+            self._let_go_on()
+            await asyncio.sleep(0.1)
+        self.is_over = True
+        if self.process is not None:
+            self._stop_engine()
+            while self.process is not None:
+                await asyncio.sleep(0.05)
+
+    def run(self) -> Outcome:
+        loop, model = self.loop, self.model
+        set_memory(self.swarm.in_memory)
+        loop.at(START_US, loop.world, self._start_engine)
+        self._plan()
+        director = loop.world.context.copy().run(lambda: loop.create_task(self._direct(), name="director"))
+        try:
+            loop.run_while(lambda: not director.done() and not model.breaches and not loop.defects, MOST_STEPS)
+            if director.done() and (error := director.exception()) is not None:
+                raise error
+        except Stuck as stuck:
+            model.breach(f"{stuck}; these wait: {', '.join(model.waits()[:5])}")
+        for defect in loop.defects:
+            model.breach(defect)
+        if model.is_whole:
+            self._compare()
+        for process in (
+            self.process,
+            loop.world,
+            *(s.process for s in self._senders),
+            *(r.process for r in self._receivers),
+        ):
+            if process is not None:
+                process.is_dead = True
+                loop.bury(process)
+        self.disk.remove()
+        model.counts["runs"] = self.runs
+        return Outcome(
+            self.seed, model.breaches, model.counts, loop.steps, (loop.now_us - START_US) / 1e6, loop.trace or []
+        )
+
+    def _compare(self) -> None:
+        """What the model believes, and what the store holds."""
+        store = self.disk.store()
+        store.open()
+        queries = store.queries()
+
+        def stored(seq: int) -> Any:
+            message = queries.message(MessageSeq(seq))
+            if message is None:
+                return None
+            return message.state, [(d.id, d.state) for d in queries.deliveries(MessageSeq(seq))]
+
+        self.model.finish(stored)
+        queries.close()
+        store.close()
+
+
+def run(seed: int, *, trace: bool = False, sqlite: bool = False) -> Outcome:
+    """One history. Within `simulated()`.
+
+    What it leaves behind is collected after it: a collection in its midst would come at a moment of its own.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        return _run(seed, trace=trace, sqlite=sqlite)
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _run(seed: int, *, trace: bool, sqlite: bool) -> Outcome:
+    if not sqlite:
+        return History(seed, trace=trace).run()
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="segmill-simulation-", dir=place) as folder:
+        return History(seed, trace=trace, sqlite=Path(folder)).run()

@@ -1,0 +1,532 @@
+"""What must be true, in plain lists: what was sent, what became durable, what was tried, what arrived.
+
+The model believes four witnesses, none of them the engine's own memory: the disk says what became durable and when,
+senders say what they sent and were answered, receivers say what they got and took, and a tap before each sink says
+what its lane tried and in what order. A breach is a sentence in `breaches`; a history with one has failed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery
+from engine.model.ids import DeliveryId
+from engine.model.outcome import Delivered, Outcome, Unreachable
+from engine.model.states import FINISHED, DeliveryState, MessageState
+from engine.ports.operations import ACT_FROM, ACT_TO, Change, Changed
+from tests.simulation.disk import Read
+from tests.simulation.loop import Loop
+from tests.simulation.sites import Site, Target
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One message as its sender has it. `kind`: good, foreign (no channel's), or junk (no message at all)."""
+
+    kind: str
+    control_id: str
+    payload: bytes
+    state: MessageState
+    """What the channel makes of it."""
+    bodies: list[tuple[str, bytes]]
+    """What leaves for it, once it is processed, in order."""
+    gives_up: bool = False
+    """Its sender takes a no for an answer."""
+    sent: int = 0
+    yes: int = 0
+    no: int = 0
+    unanswered: int = 0
+    refused_at: set[int] = field(default_factory=set)
+    """When those came in that were answered with a no, as what is good can only be when it is not stored."""
+
+    @property
+    def is_settled(self) -> bool:
+        return self.yes > 0 or (self.no > 0 and (self.kind != "good" or self.gives_up))
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A message that is durable."""
+
+    seq: int
+    item: Item
+    peer: str
+    received_at_us: int
+    state: MessageState
+    ack: bytes
+    code: str
+    learned_us: int = 0
+    """When the engine heard that it is durable; 0: it has not."""
+
+
+@dataclass(slots=True, eq=False)
+class Owed:
+    """A delivery that is durable. `is_sure`: no attempt at it lacks its record."""
+
+    id: DeliveryId
+    seq: int
+    to: str
+    body: bytes
+    state: DeliveryState = "queued"
+    is_sure: bool = True
+    attempt: int = 0
+    must_be_marked: bool = False
+    was_aside: bool = False
+    first_got: int = 0
+    key: str = ""
+    """What order is kept within, where its destination has keys."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One destination in all runs of the engine."""
+
+    target: Target
+    queued: dict[DeliveryId, Owed] = field(default_factory=dict)
+    sends: Counter[bytes] = field(default_factory=Counter)
+    got: Counter[bytes] = field(default_factory=Counter)
+    took: Counter[bytes] = field(default_factory=Counter)
+    recorded: Counter[bytes] = field(default_factory=Counter)
+    # Of this run of the engine:
+    tried: set[DeliveryId] = field(default_factory=set)
+    ended: dict[DeliveryId, bool] = field(default_factory=dict)
+    """Ends that the sink reported or a policy made, which are not durable yet; True: delivered."""
+    fresh: set[DeliveryId] = field(default_factory=set)
+    """Durably queued by a person's word, and the lane has not been told."""
+    in_hand: dict[DeliveryId, str] = field(default_factory=dict)
+    """With its key."""
+    calls: int = 0
+    sure: dict[DeliveryId, bool] = field(default_factory=dict)
+    is_paused: bool = False
+
+
+class Model:
+    """Hears all witnesses, and says what cannot be."""
+
+    def __init__(self, site: Site, loop: Loop) -> None:
+        self.site = site
+        self.loop = loop
+        self.items: dict[bytes, Item] = {}
+        self.rows: dict[Item, list[Row]] = {}
+        self.by_seq: dict[int, Row] = {}
+        self.owed: dict[DeliveryId, Owed] = {}
+        self.by_body: dict[tuple[str, bytes], list[Owed]] = {}
+        self.lanes = {target.name: Lane(target) for target in site.targets}
+        self.takes: dict[str, list[tuple[bytes, int]]] = {}
+        """What came in on each connection, by its address, and when."""
+        self.breaches: list[str] = []
+        self.paused: set[str] = set()
+        """Destinations that a person has paused, durably; '' is the intake."""
+        self.prunes = False
+        self.wall_ahead_us = 0
+        self.counts: Counter[str] = Counter()
+        self._got = 0
+
+    def breach(self, text: str) -> None:
+        self.loop.note("BREACH %s", text)
+        self.breaches.append(text)
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.breaches
+
+    # -- the engine's runs ----------------------------------------------------------------------
+
+    def run_ended(self) -> None:
+        """The process is gone. What it had not recorded must be marked when it goes out again."""
+        for lane in self.lanes.values():
+            lane.tried.clear()
+            lane.ended.clear()
+            lane.fresh.clear()
+            lane.in_hand.clear()
+            lane.calls = 0
+            lane.sure.clear()
+            lane.is_paused = lane.target.name in self.paused
+        for owed in self.owed.values():
+            if owed.state == "queued" and not owed.is_sure:
+                owed.must_be_marked = True
+
+    def take(self, peer: str, payload: bytes) -> None:
+        """A whole block came in over this connection."""
+        self.takes.setdefault(peer, []).append((payload, self.loop.now_us + self.wall_ahead_us))
+
+    def recording(self, result: DeliveryResult) -> None:
+        """A lane asks for this to be made durable: an end is one from now on."""
+        owed = self.owed.get(result.delivery_id)
+        if owed is not None and result.state not in ("queued", "delivered"):
+            self.lanes[owed.to].ended[owed.id] = False
+
+    def learned(self, seq: int) -> None:
+        """The engine has heard that this message is durable."""
+        if (row := self.by_seq.get(seq)) is not None:
+            row.learned_us = self.loop.now_us + self.wall_ahead_us
+
+    # -- what is durable ------------------------------------------------------------------------
+
+    def committed(self, batch: Batch, committed: Committed) -> None:
+        for intake, seq, deliveries in zip(batch.intakes, committed.seqs, committed.deliveries, strict=True):
+            if seq in self.by_seq:
+                continue
+            item = self.items.get(intake.raw)
+            if item is None:
+                self.breach(f"message {seq} is stored, and nobody sent it")
+                continue
+            row = Row(seq, item, intake.peer, intake.received_at_us, intake.state, intake.ack, intake.ack_code)
+            self.by_seq[seq] = row
+            self.loop.note(
+                "disk: %s is message %d, %s, deliveries %s", item.control_id, seq, row.state, _ids(deliveries)
+            )
+            if row.state != "rejected":
+                self._check_window(row)
+                self._check_order(row)
+                if row.received_at_us in item.refused_at:
+                    self.breach(f"{item.control_id} was refused, and is stored")
+                self.rows.setdefault(item, []).append(row)
+            expected: MessageState = item.state
+            if expected != "rejected" and self.site.when_stored:
+                expected = "received"
+            self._check_result(row, expected, intake.state, intake.deliveries)
+            self._owe(row, deliveries)
+        for again, deliveries in zip(batch.reprocessed, committed.released, strict=True):
+            row = self.by_seq[again.seq]
+            if row.state == "received":
+                self._check_turn(row)
+            row.state = again.state
+            self.loop.note("disk: message %d is %s, deliveries %s", row.seq, row.state, _ids(deliveries))
+            if again.state != "discarded":
+                self._check_result(row, row.item.state, again.state, again.deliveries)
+            self._owe(row, deliveries)
+        for result in batch.results:
+            owed = self.owed[result.delivery_id]
+            lane = self.lanes[owed.to]
+            self.loop.note("disk: delivery %d to %s is %s (%s)", owed.id, owed.to, result.state, result.code)
+            if result.state == "delivered":
+                lane.recorded[owed.body] += 1
+                if lane.recorded[owed.body] > lane.took[owed.body]:
+                    self.breach(f"delivery {owed.id} is recorded as delivered, and {owed.to} has not taken it")
+            if result.state == "redirected":
+                assert result.redirect is not None, "one takes over"
+                if str(result.redirect.destination) not in lane.target.redirects_to:
+                    self.breach(f"delivery {owed.id} is redirected to {result.redirect.destination}")
+            self._is_now(owed, result.state)
+            if result.attempts >= owed.attempt:
+                owed.is_sure = True
+            if result.state != "queued":
+                lane.ended.pop(owed.id, None)
+
+        for delivery in committed.redirected:
+            self.loop.note("disk: delivery %d to %s takes over", delivery.id, delivery.destination)
+            if delivery.body not in {body for _, body in self.by_seq[delivery.seq].item.bodies}:
+                self.breach(f"delivery {delivery.id} takes over with other bytes")
+            if delivery.id not in self.owed:
+                self._owe_one(self.by_seq[delivery.seq], delivery.id, str(delivery.destination), delivery.body)
+
+    def _check_window(self, row: Row) -> None:
+        window_us = self.site.window_us
+        for before in self.rows.get(row.item, ()):
+            if window_us and 0 <= row.received_at_us - before.received_at_us <= window_us:
+                self.breach(
+                    f"{row.item.control_id} is message {before.seq} and again {row.seq}, "
+                    f"{row.received_at_us - before.received_at_us} us later: within the window"
+                )
+
+    def _check_order(self, row: Row) -> None:
+        """Messages of one connection that are ours are stored in the order they came."""
+        for other in self.by_seq.values():
+            if (
+                other is not row
+                and other.state != "rejected"
+                and other.peer == row.peer
+                and other.seq < row.seq
+                and other.received_at_us > row.received_at_us
+            ):
+                self.breach(f"message {row.seq} came before message {other.seq} on its connection")
+
+    def _check_turn(self, row: Row) -> None:
+        """What was answered when it was stored is processed in the order of receipt."""
+        for seq, other in self.by_seq.items():
+            if seq < row.seq and other.state == "received":
+                self.breach(f"message {row.seq} is processed before message {seq}")
+                return
+
+    def _check_result(
+        self, row: Row, expected: MessageState, state: MessageState, deliveries: Sequence[DraftDelivery]
+    ) -> None:
+        if state != expected:
+            self.breach(f"message {row.seq} is {state}, not {expected}")
+        bodies = row.item.bodies if expected == "processed" else []
+        made = [(str(d.destination), d.body if d.body is not None else row.item.payload) for d in deliveries]
+        if made != bodies:
+            self.breach(f"message {row.seq} goes to {[name for name, _ in made]}, not {[name for name, _ in bodies]}")
+
+    def _owe(self, row: Row, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if delivery.id in self.owed:
+                continue
+            self._owe_one(row, delivery.id, str(delivery.destination), delivery.body)
+
+    def _owe_one(self, row: Row, id_: DeliveryId, to: str, body: bytes) -> Owed:
+        owed = self.owed[id_] = Owed(id_, row.seq, to, body)
+        if self.lanes[to].target.lanes:
+            owed.key = key_of(body)
+        self.by_body.setdefault((to, body), []).append(owed)
+        self.lanes[to].queued[id_] = owed
+        return owed
+
+    def _is_now(self, owed: Owed, state: DeliveryState) -> None:
+        owed.state = state
+        lane = self.lanes[owed.to]
+        if state == "queued":
+            lane.queued[owed.id] = owed
+        else:
+            lane.queued.pop(owed.id, None)
+            owed.was_aside = owed.was_aside or state != "delivered"
+
+    def operated(self, change: Change, changed: Changed, read: Read) -> None:
+        """A person has done something, and it is durable."""
+        for pause in change.pauses:
+            self.loop.note("disk: %s is paused", pause.destination or "the intake")
+            self.paused.add(str(pause.destination))
+        for pause in change.resumes:
+            self.loop.note("disk: %s is resumed", pause.destination or "the intake")
+            self.paused.discard(str(pause.destination))
+        touched = {seq for _, seq, _, _ in changed.touched}
+        again = {item.seq: item for item in change.reprocessed}
+        for seq in sorted(touched | set(again) | {resend.seq for resend in change.resends}):
+            found, row = read(seq), self.by_seq.get(seq)
+            if row is None:
+                self.breach(f"a person has done something to message {seq}, which nobody sent")
+                continue
+            if found is None:
+                if not self.prunes:
+                    self.breach(f"message {seq} is gone")
+                continue
+            row.state, deliveries = found
+            if seq in again and row.state not in (row.item.state, "discarded"):
+                self.breach(f"message {seq} is {row.state} after a person's word, not {row.item.state}")
+            made: list[tuple[str, bytes]] = []
+            for stored in deliveries:
+                owed = self.owed.get(stored.id)
+                if owed is None:
+                    assert stored.body is not None, "it was made a moment ago"
+                    owed = self._owe_one(row, stored.id, str(stored.destination), stored.body)
+                    owed.was_aside = True
+                    self.lanes[owed.to].fresh.add(owed.id)
+                    made.append((owed.to, owed.body))
+                    self.loop.note("disk: a person queues delivery %d of message %d to %s", owed.id, seq, owed.to)
+                elif owed.state != stored.state:
+                    self._moved(change, owed, stored.state)
+            if seq in again and row.state == "processed" and made != row.item.bodies:
+                self.breach(f"message {seq} goes to {[name for name, _ in made]} again")
+            if any(body not in {body for _, body in row.item.bodies} for _, body in made):
+                self.breach(f"message {seq} leaves as something else than it is")
+
+    def _moved(self, change: Change, owed: Owed, to: DeliveryState) -> None:
+        self.loop.note("disk: a person makes delivery %d to %s %s", owed.id, owed.to, to)
+        act = change.act
+        if act is None or to != ACT_TO[act] or owed.state not in ACT_FROM[act]:
+            self.breach(f"delivery {owed.id} goes from {owed.state} to {to} by {change.action}")
+        lane = self.lanes[owed.to]
+        if owed.id in lane.in_hand or owed.id in lane.ended:
+            self.breach(f"delivery {owed.id} is moved to {to} while {owed.to} has it in hand")
+        self._is_now(owed, to)
+        owed.was_aside = True
+        if to == "queued":
+            lane.fresh.add(owed.id)
+            lane.tried.discard(owed.id)
+
+    def told(self, to: str) -> None:
+        """The lane knows that its queue changed."""
+        self.lanes[to].fresh.clear()
+
+    # -- senders --------------------------------------------------------------------------------
+
+    def answered(self, peer: str, at: int, item: Item, code: str, control_id: str, ack: bytes) -> None:
+        """The n-th answer on a connection, to the n-th block that its sender put there."""
+        self.loop.note("answer: %s to %s", code, item.control_id)
+        self.counts[code] += 1
+        if item.kind != "junk" and control_id != item.control_id:
+            self.breach(f"an answer to {control_id} came where one to {item.control_id} was due")
+            return
+        takes = self.takes.get(peer, [])
+        if at >= len(takes) or takes[at][0] != item.payload:
+            self.breach(f"an answer to {item.control_id} came before it was taken")
+            return
+        took_us = takes[at][1]
+        if code == "AA":
+            item.yes += 1
+            self._check_yes(item, took_us, ack)
+        else:
+            item.no += 1
+            if item.kind == "good":
+                item.refused_at.add(took_us)
+                if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
+                    self.breach(f"{item.control_id} is refused, and stored")
+            if item.kind == "good" and b"207" not in ack:
+                self.breach(f"{item.control_id} is refused without a reason")
+
+    def _check_yes(self, item: Item, took_us: int, ack: bytes) -> None:
+        if item.kind != "good":
+            self.breach(f"{item.control_id} is accepted, and nobody could")
+            return
+        rows = self.rows.get(item, [])
+        window_us = self.site.window_us
+        # What is sent again while the first is on its way to the disk has its answer with that one.
+        covering = [
+            row
+            for row in rows
+            if took_us - window_us <= row.received_at_us <= took_us or (row.received_at_us <= took_us <= row.learned_us)
+        ]
+        if not rows:
+            self.breach(f"{item.control_id} is acknowledged and not on stable storage")
+        elif not covering:
+            self.breach(
+                f"{item.control_id}, sent again {took_us - rows[-1].received_at_us} us after it was taken, "
+                "is not processed again: past the window"
+            )
+        elif covering[-1].ack != ack:
+            self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
+
+    # -- lanes and receivers --------------------------------------------------------------------
+
+    def sending(self, to: str, batch: Sequence[Delivery]) -> None:
+        """A lane gives its sink these."""
+        lane = self.lanes[to]
+        self.loop.note("lane %s tries %s", to, _ids(batch))
+        self.counts["tries"] += 1
+        if len(lane.ended) >= lane.target.window:
+            self.breach(
+                f"{to} sends on while {len(lane.ended)} ends are not durable, and its window is {lane.target.window}"
+            )
+        if lane.is_paused:
+            self.breach(f"{to} sends while it is paused")
+        lane.calls += 1
+        if lane.calls > max(1, lane.target.lanes):
+            self.breach(f"{lane.calls} calls of sinks of {to} at a time")
+        before: set[DeliveryId] = set()
+        for delivery in batch:
+            owed = self.owed.get(delivery.id)
+            if owed is None or owed.to != to or owed.body != delivery.body:
+                self.breach(f"{to} is sent what was not accepted for it (delivery {delivery.id})")
+                continue
+            if owed.state != "queued":
+                self.breach(f"delivery {owed.id} is sent to {to}, and is {owed.state}")
+            elif owed.id in lane.ended:
+                self.breach(f"delivery {owed.id} is sent to {to} again, and had come to its end")
+            elif owed.id in before:
+                self.breach(f"delivery {owed.id} is sent to {to} twice in one go")
+            if owed.must_be_marked and not delivery.maybe_sent:
+                self.breach(f"delivery {owed.id} may have been sent to {to} before a crash, and is not marked")
+            owed.must_be_marked = False
+            lane.sure[owed.id] = owed.is_sure
+            owed.is_sure = False
+            owed.attempt = delivery.attempts + 1
+            if owed.key in lane.in_hand.values():
+                self.breach(f"two deliveries of key {owed.key} are sent to {to} at a time")
+            lane.in_hand[owed.id] = owed.key
+            if owed.id not in lane.tried:
+                for id_, other in lane.queued.items():
+                    if other.key != owed.key:
+                        continue
+                    if id_ < owed.id and id_ not in before and id_ not in lane.ended and id_ not in lane.fresh:
+                        self.breach(f"delivery {owed.id} to {to} overtakes {id_}")
+                        break
+            before.add(owed.id)
+            lane.sends[owed.body] += 1
+            if not lane.target.lanes:
+                lane.in_hand.clear()  # of one batch all are in hand
+        lane.tried |= before
+        lane.in_hand |= {delivery.id: self.owed[delivery.id].key for delivery in batch if delivery.id in self.owed}
+
+    def sent(self, to: str, batch: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
+        """What the sink said of it."""
+        lane = self.lanes[to]
+        self.aborted(to, batch)
+        if len(outcomes) != len(batch):
+            return  # nothing of what it says can be believed
+        for delivery, outcome in zip(batch, outcomes, strict=True):
+            self.loop.note("lane %s: delivery %d %s", to, delivery.id, type(outcome).__name__)
+            if isinstance(outcome, Unreachable):
+                self.owed[delivery.id].is_sure = lane.sure[delivery.id]  # nothing of it has left
+            if isinstance(outcome, Delivered):
+                lane.ended[delivery.id] = True
+                if lane.took[delivery.body] < 1:
+                    self.breach(f"delivery {delivery.id} counts as delivered to {to}, which has not taken it")
+
+    def aborted(self, to: str, batch: Sequence[Delivery]) -> None:
+        """The call of the sink has ended, was cut off, or raised."""
+        lane = self.lanes[to]
+        lane.calls -= 1
+        for delivery in batch:
+            lane.in_hand.pop(delivery.id, None)
+
+    def got(self, to: str, body: bytes) -> None:
+        """A receiver got this whole."""
+        lane = self.lanes[to]
+        owed = self.by_body.get((to, body))
+        if owed is None:
+            self.breach(f"{to} got what was not accepted")
+            return
+        self._got += 1
+        lane.got[body] += 1
+        if lane.got[body] > lane.sends[body]:
+            self.breach(f"{to} got delivery {owed[-1].id} more often than it was sent")
+        if not owed[0].first_got:
+            owed[0].first_got = self._got
+
+    def took(self, to: str, body: bytes) -> None:
+        """A receiver has taken this for its own."""
+        self.lanes[to].took[body] += 1
+        self.counts["took"] += 1
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def waits(self) -> list[str]:
+        """What is not done yet, now that nothing stands in its way."""
+        waiting = [f"delivery {id_} to {name}" for name, lane in self.lanes.items() for id_ in lane.queued]
+        waiting += [f"message {row.seq}" for row in self.by_seq.values() if row.state == "received"]
+        waiting += [item.control_id for item in self.items.values() if item.sent and not item.is_settled]
+        return waiting
+
+    def finish(
+        self, stored: Callable[[int], tuple[MessageState, list[tuple[DeliveryId, DeliveryState]]] | None]
+    ) -> None:
+        """Everything is at rest."""
+        for item in self.items.values():
+            if item.no and not item.yes and not item.unanswered and self.rows.get(item):
+                self.breach(f"{item.control_id} was only ever refused, and is stored")
+        for lane in self.lanes.values():
+            if lane.target.port:
+                self._check_arrivals(lane)
+        for row in self.by_seq.values():
+            found = stored(row.seq)
+            if found is None:
+                if not self.prunes or row.state not in FINISHED or self._is_open(row):
+                    self.breach(f"message {row.seq} is gone from the store")
+                continue
+            state, deliveries = found
+            meant = [(owed.id, owed.state) for owed in self.owed.values() if owed.seq == row.seq]
+            if state != row.state or sorted(deliveries) != sorted(meant):
+                self.breach(f"message {row.seq} is {state} {deliveries} in the store, not {row.state} {meant}")
+
+    def _is_open(self, row: Row) -> bool:
+        return any(owed.seq == row.seq and owed.state in ("queued", "held") for owed in self.owed.values())
+
+    def _check_arrivals(self, lane: Lane) -> None:
+        """What no person and no refusal set aside came to its receiver in order."""
+        last: dict[str, int] = {}
+        for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
+            if owed.to != lane.target.name or owed.was_aside or not owed.first_got:
+                continue
+            if owed.first_got < last.get(owed.key, 0):
+                self.breach(f"delivery {owed.id} came to {owed.to} before an earlier one")
+            last[owed.key] = owed.first_got
+
+
+def key_of(body: bytes) -> str:
+    """PID-3 of a message of ours."""
+    return body.partition(b"\rPID|1||")[2].partition(b"|")[0].decode()
+
+
+def _ids(deliveries: Sequence[Delivery]) -> str:
+    return " ".join(f"{d.id}:{d.destination}" + ("*" if d.maybe_sent else "") for d in deliveries) or "-"

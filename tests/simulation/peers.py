@@ -1,0 +1,489 @@
+"""The world around the engine: senders that resend, pipeline, cut and repeat themselves, receivers that misbehave."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from engine.model.envelope import Delivery
+from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
+from tests.simulation.loop import Loop, Process
+from tests.simulation.model import Item, Model
+from tests.simulation.network import End, Network, Port
+from tests.simulation.sites import PORT, Site
+
+VT, END = b"\x0b", b"\x1c\r"
+CHANNEL = "SIM"
+
+
+def framed(payload: bytes) -> bytes:
+    return VT + payload + END
+
+
+def blocks(buffer: bytearray) -> list[bytes]:
+    """Take whole blocks off the front."""
+    found = []
+    while (end := buffer.find(END)) >= 0:
+        start = buffer.find(VT)
+        found.append(bytes(buffer[start + 1 : end]))
+        del buffer[: end + 2]
+    return found
+
+
+def field_of(payload: bytes, segment: bytes, number: int) -> str:
+    """One field as text, '' where it is not there."""
+    for line in payload.split(b"\r"):
+        if line.startswith(segment + b"|"):
+            fields = line.split(b"|")
+            return fields[number].decode("latin-1") if len(fields) > number else ""
+    return ""
+
+
+# -- messages ---------------------------------------------------------------------------------------
+
+
+def make_item(site: Site, sender: str, control_id: str, rng: Random, number: int) -> Item:
+    """A message, and what the channel will make of it."""
+    drawn = rng.random()
+    if drawn < 0.03:
+        payload = b"ZZZ|%s|%d\r" % (sender.encode(), number)
+        return Item("junk", control_id, payload, "rejected", [])
+    if drawn < 0.06:
+        payload = _text(sender, control_id, "ORU^R01", "RCV", "I", "W1", number)
+        return Item("foreign", control_id, payload, "rejected", [])
+    kind = rng.choice("IIIOOX")
+    key = f"K{rng.choice((1, 1, 2, 3, 4, 5))}"
+    ward = rng.choice(("W1", "W1", "W2", "W9"))
+    payload = _text(sender, control_id, "ADT^A01", "RCV", kind, ward, number, key)
+    if kind == "X":
+        return Item("good", control_id, payload, "filtered", [])
+    if site.holds and ward == "W9":
+        return Item("good", control_id, payload, "held", [])
+    mapped = {"W1": "WARD1", "W2": "WARD2"}[ward] if site.holds else ward
+    body = _text(sender, control_id, "ADT^A01", CHANNEL, kind, mapped, number, key)
+    to = [target.name for target in site.targets if kind == "I" or not target.only_inpatients]
+    return Item("good", control_id, payload, "processed", [(name, body) for name in to])
+
+
+def _text(
+    sender: str, control_id: str, kind: str, receiver: str, patient_class: str, ward: str, number: int, key: str = "K0"
+) -> bytes:
+    return (
+        f"MSH|^~\\&|{sender}|F|{receiver}|F|20260102030405||{kind}|{control_id}|P|2.5.1\r"
+        f"EVN|{kind[4:]}|20260102030405\rPID|1||{key}||||||||||||||||N{number}\rPV1|1|{patient_class}|{ward}\r"
+    ).encode()
+
+
+# -- senders ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Habits:
+    """One sender's ways. Chances, times in microseconds."""
+
+    depth: int = 1
+    answer_us: int = 1_500_000
+    pause_us: int = 50_000
+    cuts: float = 0.0
+    halves: float = 0.0
+    again: float = 0.0
+    at_the_edge: float = 0.0
+    hangs_up: float = 0.0
+
+
+class Wire(asyncio.Protocol):
+    """A sender's connection."""
+
+    def __init__(self, sender: "Sender") -> None:
+        self._sender = sender
+        self._buffer = bytearray()
+        self.transport: End = None  # type: ignore[assignment]
+        self.outstanding: deque[Item] = deque()
+        self.answered = 0
+        self.is_lost = False
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        for payload in blocks(self._buffer):
+            self._sender.heard(self, payload)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        self._sender.wake.set()
+
+    def eof_received(self) -> bool:
+        return False
+
+
+class Sender:
+    """Sends its items in order, and each again until it is answered as it wishes."""
+
+    def __init__(
+        self, name: str, loop: Loop, network: Network, model: Model, rng: Random, items: Sequence[Item], habits: Habits
+    ) -> None:
+        self.name = name
+        self.process = Process(name)
+        self.habits = habits
+        self.wake = asyncio.Event()
+        self.is_done = False
+        self.is_calm = False
+        """No more tricks: send what is left, and be answered."""
+        self._loop = loop
+        self._network = network
+        self._model = model
+        self._rng = rng
+        self._items = deque(items)
+        self._repeats: list[tuple[int, Item, bool]] = []
+        """(when, what, exactly then)."""
+        self._wire: Wire | None = None
+        self._not_before_us = 0
+        """After a no: nothing is sent again at once."""
+
+    def start(self) -> None:
+        self._loop.spawn(self.process, self._run(), self.name)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            wire = self._wire
+            if wire is not None and wire.is_lost:
+                self._give_up(wire)
+                continue
+            if self._is_idle():
+                if self.is_calm or not self._repeats:
+                    break
+                await self._sleep(max(1, min(at for at, _, _ in self._repeats) - 2000 - self._loop.now_us))
+            if wire is None:
+                if not await self._connect():
+                    continue
+                wire = self._wire
+                assert wire is not None
+            await self._fill(wire)
+            if wire.is_lost:
+                continue
+            if wire.outstanding:
+                await self._await_answer(wire)
+            elif self._rng.random() < self.habits.hangs_up:
+                wire.transport.close()
+                wire.is_lost = True
+            else:
+                await self._sleep(1 + int(self._rng.random() * self.habits.pause_us))
+        if self._wire is not None:
+            self._wire.transport.close()
+        self.is_done = True
+        self._loop.note("%s is done", self.name)
+
+    def _is_idle(self) -> bool:
+        return not self._items and (self._wire is None or not self._wire.outstanding)
+
+    async def _connect(self) -> bool:
+        address = ("e", PORT)
+        try:
+            async with asyncio.timeout(1.0):
+                _, self._wire = await self._network.connect(self.process, lambda: Wire(self), *address)
+        except (ConnectionRefusedError, TimeoutError):
+            await self._sleep(20_000 + int(self._rng.random() * 200_000))
+            return False
+        return True
+
+    async def _fill(self, wire: Wire) -> None:
+        draw = self._rng.random
+        habits = self.habits
+        await self._due_repeats(wire)
+        if self._not_before_us > self._loop.now_us and not wire.outstanding:
+            await self._sleep(self._not_before_us - self._loop.now_us)
+        while self._items and len(wire.outstanding) < habits.depth and not wire.is_lost:
+            item = self._items.popleft()
+            data = framed(item.payload)
+            wire.outstanding.append(item)
+            item.sent += 1
+            self._loop.note("%s sends %s", self.name, item.control_id)
+            if not self.is_calm and draw() < habits.halves:
+                # Half of it, and then nothing more on this connection.
+                wire.transport.write(data[: 1 + int(draw() * (len(data) - 2))])
+                await self._sleep(1 + int(draw() * 5000))
+                wire.transport.abort()
+                return
+            if draw() < habits.cuts:
+                at = 1 + int(draw() * (len(data) - 1))
+                wire.transport.write(data[:at])
+                await self._sleep(1 + int(draw() * 3000))
+                data = data[at:]
+            wire.transport.write(data)
+            if not self.is_calm and draw() < habits.hangs_up / 2:
+                wire.transport.close()
+                wire.is_lost = True
+
+    async def _due_repeats(self, wire: Wire) -> None:
+        """What is to be sent once more, though it was answered."""
+        due = [repeat for repeat in self._repeats if repeat[0] - 5000 <= self._loop.now_us or self.is_calm]
+        for repeat in due:
+            self._repeats.remove(repeat)
+            at_us, item, exactly = repeat
+            if wire.is_lost:
+                continue
+            if not exactly or self.is_calm:
+                self._items.appendleft(item)
+            elif not wire.outstanding and at_us > self._loop.now_us:
+                self._loop.note("%s sends %s so that it arrives at %d", self.name, item.control_id, at_us)
+                wire.outstanding.append(item)
+                item.sent += 1
+                wire.transport.write_at(framed(item.payload), at_us)
+                await self._sleep(at_us - self._loop.now_us + 1)
+
+    async def _await_answer(self, wire: Wire) -> None:
+        before = wire.answered
+        try:
+            async with asyncio.timeout(self.habits.answer_us / 1e6):
+                while wire.answered == before and not wire.is_lost:
+                    self.wake.clear()
+                    await self.wake.wait()
+        except TimeoutError:
+            wire.transport.abort()
+            wire.is_lost = True
+
+    def _give_up(self, wire: Wire) -> None:
+        """The connection is gone: what is not answered is sent again, in its order."""
+        self._wire = None
+        for item in reversed(wire.outstanding):
+            item.unanswered += 1
+            if not item.is_settled:
+                self._items.appendleft(item)
+        wire.outstanding.clear()
+
+    def heard(self, wire: Wire, payload: bytes) -> None:
+        """An answer came."""
+        if not wire.outstanding:
+            self._model.breach(f"an answer came to {self.name}, which waits for none")
+            return
+        item = wire.outstanding.popleft()
+        code = field_of(payload, b"MSA", 1)
+        peer = wire.transport.peer.get_extra_info("peername")[0]
+        self._model.answered(peer, wire.answered, item, code, field_of(payload, b"MSA", 2), payload)
+        wire.answered += 1
+        self.wake.set()
+        if not item.is_settled:
+            self._items.append(item)
+            self._not_before_us = self._loop.now_us + 20_000 + int(self._rng.random() * 300_000)
+        elif code == "AA" and not self.is_calm and self._rng.random() < self.habits.again:
+            self._repeat(item)
+
+    def _repeat(self, item: Item) -> None:
+        window_us = self._model.site.window_us
+        rows = self._model.rows.get(item)
+        if window_us and rows and self._rng.random() < self.habits.at_the_edge:
+            edge_us = rows[-1].received_at_us - self._model.wall_ahead_us + window_us
+            self._repeats.append((edge_us + self._rng.choice((0, 0, 1)), item, True))
+        else:
+            spread_us = (window_us or 1_000_000) * 1.3
+            self._repeats.append((self._loop.now_us + int(self._rng.random() ** 2 * spread_us), item, False))
+
+    async def _sleep(self, us: int) -> None:
+        await asyncio.sleep(us / 1e6)
+
+
+# -- receivers --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Mood:
+    """How a receiver takes messages: weights of what it may do with each."""
+
+    weights: dict[str, float] = field(default_factory=lambda: {"yes": 1.0})
+    delay_us: int = 2000
+
+    def draw(self, rng: Random) -> str:
+        return rng.choices(list(self.weights), list(self.weights.values()))[0]
+
+
+GOOD = Mood()
+
+WAYS = (
+    "slow",
+    "late",
+    "taken and silent",
+    "silent",
+    "taken and closed",
+    "closed",
+    "refused",
+    "rejected",
+    "other id",
+    "taken and other id",
+    "garbage",
+    "twice",
+    "deaf",
+)
+"""What a receiver over MLLP may do beside saying yes."""
+
+GROUP_WAYS = ("slow", "unreachable", "unanswered", "taken and unanswered", "refused", "rejected", "raises", "too few")
+
+
+class Receiver:
+    """What listens where a destination's messages go."""
+
+    def __init__(self, name: str, port: int, loop: Loop, network: Network, model: Model, rng: Random) -> None:
+        self.name = name
+        self.process = Process(f"receiver {name}")
+        self.mood = GOOD
+        self.loop = loop
+        self.rng = rng
+        self.model = model
+        self.port: Port = network.listen(self.process, "r", port, lambda: ReceiverEnd(self))
+        self.ends: dict[ReceiverEnd, None] = {}
+        self.last_id = ""
+
+    def hang_up(self) -> None:
+        """Every connection, without a word."""
+        for end in list(self.ends):
+            end.transport.abort()
+
+
+class ReceiverEnd(asyncio.Protocol):
+    """One connection to a receiver."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._buffer = bytearray()
+        self.transport: End = None  # type: ignore[assignment]
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self._receiver.ends[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._receiver.ends.pop(self, None)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        for body in blocks(self._buffer):
+            self._message(body)
+
+    def _message(self, body: bytes) -> None:
+        receiver = self._receiver
+        rng, loop = receiver.rng, receiver.loop
+        way = receiver.mood.draw(rng)
+        control_id = field_of(body, b"MSH", 9)
+        loop.note("receiver %s got %s: %s", receiver.name, control_id, way)
+        receiver.model.got(receiver.name, body)
+        last, receiver.last_id = receiver.last_id, control_id
+        if way in ("yes", "slow", "late", "twice") or way.startswith("taken"):
+            receiver.model.took(receiver.name, body)
+        delay_us = loop.draw_us(receiver.mood.delay_us)
+        answer: bytes | None = None
+        match way:
+            case "yes" | "twice" | "slow" | "late":
+                answer = _ack(control_id, "CA" if rng.random() < 0.1 else "AA") * (2 if way == "twice" else 1)
+                if way == "slow":
+                    delay_us = 20_000 + int(rng.random() * 230_000)
+                elif way == "late":
+                    delay_us = 305_000 + int(rng.random() * 700_000)
+            case "refused":
+                answer = _ack(control_id, rng.choice(("AE", "CR")), "103")
+            case "rejected":
+                answer = _ack(control_id, rng.choice(("AR", "CE")), "207")
+            case "other id" | "taken and other id":
+                answer = _ack(last or "NOBODY", "AA") if last != control_id else _ack("NOBODY", "AA")
+            case "garbage":
+                answer = rng.choice((b"what?", framed(b"hello\r"), framed(b"MSH|^~\\&|R\r")))
+            case "closed" | "taken and closed":
+                loop.after(delay_us, self.transport.close)
+            case "deaf":
+                self.transport.pause_reading()
+                loop.after(800_000, self.transport.resume_reading)
+        if answer is not None:
+            loop.after(delay_us, self.transport.write, answer)
+
+
+def _ack(control_id: str, code: str, error: str = "") -> bytes:
+    text = f"MSH|^~\\&|R|F|SIM|F|20260102030405||ACK|A{control_id}|P|2.5.1\rMSA|{code}|{control_id}\r"
+    if error:
+        text += f"ERR|||{error}|E\r"
+    return framed(text.encode())
+
+
+class GroupSink:
+    """A destination that takes several at a time, and says of each what came of it."""
+
+    linger_s: float
+
+    def __init__(self, name: str, at_once: int, linger_s: float, loop: Loop, model: Model, rng: Random) -> None:
+        self.max_batch = at_once
+        self.linger_s = linger_s
+        self.mood = GOOD
+        self._name = name
+        self._loop = loop
+        self._model = model
+        self._rng = rng
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+        rng = self._rng
+        outcomes = []
+        way = "yes"
+        for delivery in deliveries:
+            way = self.mood.draw(rng)
+            outcomes.append(self._one(delivery, way))
+        delay_us = self._loop.draw_us(self.mood.delay_us) + (50_000 if way == "slow" else 0)
+        await asyncio.sleep(delay_us / 1e6)
+        if way == "raises":
+            raise ValueError("a defect of the sink")
+        return outcomes[:-1] if way == "too few" else outcomes
+
+    def _one(self, delivery: Delivery, way: str) -> Outcome:
+        if way != "unreachable":
+            self._model.got(self._name, delivery.body)
+        match way:
+            case "yes" | "slow":
+                self._model.took(self._name, delivery.body)
+                return Delivered()
+            case "unreachable":
+                return Unreachable("it is not there")
+            case "refused":
+                return Refused("AE")
+            case "rejected":
+                return Refused("AR")
+            case "taken and unanswered":
+                self._model.took(self._name, delivery.body)
+        return Unanswered("no word of it")
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Tap:
+    """Before a sink: tells the model what its lane tries."""
+
+    def __init__(self, name: str, inner: Any, model: Model, hook: Callable[[], None] | None = None) -> None:
+        self.max_batch = inner.max_batch
+        self.linger_s = inner.linger_s
+        self._name = name
+        self._inner = inner
+        self._model = model
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+        self._model.sending(self._name, deliveries)
+        try:
+            outcomes: Sequence[Outcome] = await self._inner.send(deliveries)
+        except BaseException:
+            self._model.aborted(self._name, deliveries)
+            raise
+        self._model.sent(self._name, deliveries, outcomes)
+        return outcomes
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class AnsweringTap(Tap):
+    """Before one that can wait for the application's answer."""
+
+    def await_application(self) -> None:
+        self._inner.await_application()
