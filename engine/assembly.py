@@ -323,7 +323,7 @@ class Assembly:
         """A lane that does not run yet. Raises EngineFailed for settings that cannot be used."""
         policy = destination.policy
         try:
-            sinks = open_sinks(self.kinds, loaded, name, destination, self.clock)
+            sinks = open_sinks(self.kinds, loaded, name, destination, self.clock, self.queries)
         except ConfigError as error:
             raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
         of_lane = lane_settings(edition.compiled, name, policy, settings.time_zone, DeliveryId(0))

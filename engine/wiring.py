@@ -25,7 +25,7 @@ from engine.pipeline.outputs import CannotRewrite
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter, Meter
 from engine.ports.sink import Sink
-from engine.ports.store import LaneDepth
+from engine.ports.store import LaneDepth, StoreQueries
 from engine.runtime.channels import RunningChannel
 from engine.runtime.circuit import Circuit
 from engine.runtime.connection import Connection
@@ -111,13 +111,16 @@ def timetable_of(hours: OpenHours | None, site_zone: str | None) -> Timetable | 
     return None if hours is None else Timetable(hours.hours, str(hours.zone or site_zone or "UTC"))
 
 
-def open_sinks(kinds: Kinds, loaded: LoadedChannel, name: str, destination: Destination, clock: Clock) -> list[Sink]:
-    """The sinks of a destination, one for each of its connections."""
+def open_sinks(
+    kinds: Kinds, loaded: LoadedChannel, name: str, destination: Destination, clock: Clock, store: StoreQueries
+) -> list[Sink]:
+    """The sinks of a destination, one for each of its connections. One that `needs_store` may read the engine's."""
     kind = kinds.sinks[destination.sink]
+    more = {"store": store} if getattr(kind, "needs_store", False) else {}
     try:
         return [
             kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
-                destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock
+                destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock, **more
             )
             for _ in range(destination.policy.lanes)
         ]

@@ -26,6 +26,7 @@ from engine.config.source import decode, load_yaml
 from engine.config.substitute import Origin, Substitution
 from engine.config.table import Table
 from engine.config.types import ProfileText
+from engine.config.worklist import WorklistOptions, check_stations
 from engine.model.ids import ChannelName
 
 SITE_FILE: Final = "segmill.yaml"
@@ -139,6 +140,9 @@ def load_channel(
         findings += check_routes(read.data, read.texts)
     if read.model is not None:
         findings += check_options(read.model, positions(read.data))
+        for destination in read.model.destinations.values():
+            if isinstance(destination.options, WorklistOptions):
+                findings += check_stations(destination.options, tables, folder_shown)
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
         findings += check_answers(read.model, positions(read.data), shown)

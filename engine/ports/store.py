@@ -8,6 +8,7 @@ from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDe
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import OperationQueries, OperationStore
+from engine.ports.worklist import WorklistQueries
 
 
 class StoreError(Exception):
@@ -206,9 +207,10 @@ class Store(OperationStore, Protocol):
         """Make all of `batch` durable in one transaction, or none of it.
 
         An intake whose `receive_id` is already stored is not stored again: it is answered with the
-        first one's seq and those of its deliveries that are still queued. Raises StoreFull or StoreBusy
-        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows (also for
-        `redirected` without a delivery that takes over, and the other way about) and
+        first one's seq and those of its deliveries that are still queued. Of a result whose `effects` were decided on
+        what is no longer so, nothing is kept, and it is marked `is_stale`. Raises StoreFull or StoreBusy
+        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows (also for `redirected`
+        without a delivery that takes over, and the other way about) and
         ValueError for a value that no store can hold (a lone surrogate, a number past 64 bits): then
         nothing of the batch was kept, and the batch without its culprit may be tried again.
         """
@@ -322,7 +324,7 @@ class Store(OperationStore, Protocol):
         ...
 
 
-class StoreQueries(OperationQueries, Protocol):
+class StoreQueries(OperationQueries, WorklistQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
     `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that

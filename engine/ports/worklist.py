@@ -1,11 +1,23 @@
 """What a worklist server asks of the engine: items to answer with, a log for its queries, performed steps to keep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from engine.worklist.item import Attributes, Item
+from engine.worklist.changes import Known
+from engine.worklist.item import Attributes, Item, ItemKey, Status
 from engine.worklist.matching import Query
+
+
+class HistoryRow(NamedTuple):
+    """One thing that happened to an item: when, by which message (0: by none), by whom, what, its status afterwards."""
+
+    at_us: int
+    seq: int
+    who: str
+    what: str
+    status: Status
 
 
 @dataclass(slots=True, frozen=True)
@@ -14,6 +26,37 @@ class Shelved:
 
     item: Item
     encoded: bytes
+
+
+class WorklistView(Known, Protocol):
+    """One worklist as it stands at one moment, for one thread and a short while."""
+
+    epoch: int
+    """What was written to the worklist so far; a decision is right only as long as it stays so."""
+
+    def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
+        """As WorklistReader.candidates."""
+        ...
+
+    def item(self, key: ItemKey) -> Item | None:
+        """One item, whatever its status."""
+        ...
+
+    def history(self, key: ItemKey) -> Sequence[HistoryRow]:
+        """What happened to an item, in order."""
+        ...
+
+
+class WorklistQueries(Protocol):
+    """The worklists in a store, for reading; from any thread."""
+
+    def worklist(self, name: str) -> AbstractContextManager[WorklistView]:
+        """One worklist; an empty one where nothing was ever written to it. Raises StoreError."""
+        ...
+
+    def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
+        """How many items there are, by worklist and status."""
+        ...
 
 
 class WorklistReader(Protocol):

@@ -63,7 +63,7 @@ class Lane:
         self._committer = committer
         self._clock = clock
         self._meter = meter
-        self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted)
+        self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted, self._stale)
         self._queue = queue
         self._window = self._make_window()
         self._rate = Rate(settings.per_s) if settings.per_s else None
@@ -244,6 +244,14 @@ class Lane:
         self._window.recorded(delivery_id)
         if full:
             self._wake_all()
+
+    def _stale(self, delivery_id: DeliveryId) -> None:
+        """What was done with this delivery could not be written, as it was decided on what had changed: again, now."""
+        self._ends.unrecorded.discard(delivery_id)
+        self._let_go.set()
+        self._window.recorded(delivery_id)
+        self._window.reread()
+        self._wake_all()
 
     def _noted(self, delivery: Delivery) -> None:
         """A failed attempt is on stable storage."""

@@ -45,11 +45,15 @@ class Known(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Put:
-    """The item as it is from now on; `before` is what it was decided on, None for a new one."""
+    """The item as it is from now on; `before` is what it was decided on, None for a new one.
+
+    `encoded`: its DICOM elements, where somebody has made them already.
+    """
 
     item: Item
     before: Item | None
     what: str
+    encoded: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(slots=True, frozen=True)

@@ -16,6 +16,7 @@ from engine.adapters.stores.codes import (
     PERSONAL_MOVES,
     REDIRECTED_FROM,
 )
+from engine.adapters.stores.effects import changes_of, without_stale
 from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
@@ -34,6 +35,7 @@ from engine.model.envelope import (
 )
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.outcome import Effects
 from engine.model.states import (
     DeliveryState,
     IllegalMove,
@@ -192,12 +194,18 @@ class MemoryStore:
             row = self._rows.messages[item.seq]
             row.stored = replace(row.stored, version=item.version, state=item.state, findings=item.findings)
             committed.released.append(self._add_deliveries(message, item.channel, item.deliveries))
-        for result in batch.results:
+        for result in without_stale(batch.results, self._apply):
             self._record(result)
             if result.redirect is not None:
                 committed.redirected += self._redirect(result.delivery_id, result.redirect)
         self._since_checkpoint += len(batch.intakes)
         return committed
+
+    def _apply(self, effects: Effects, result: DeliveryResult) -> None:
+        seq = self._rows.deliveries[result.delivery_id].stored.seq
+        self._rows.worklists.apply(
+            effects.worklist, changes_of(effects), at_us=result.at_us, seq=seq, who=effects.who, seen=effects.seen
+        )
 
     def _add_intake(self, seq: MessageSeq, intake: Intake) -> list[Delivery]:
         stored = StoredMessage(

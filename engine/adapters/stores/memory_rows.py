@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, FIRST_ATTEMPTS, LAST_ATTEMPTS
+from engine.adapters.stores.memory_worklist import MemoryWorklists
 from engine.adapters.stores.reading import with_damage
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, DeliveryResult, Intake
@@ -87,6 +88,7 @@ class MemoryRows:
     audit: list[AuditRow] = field(default_factory=list)
     progress: dict[str, Progress] = field(default_factory=dict)
     origins: dict[MessageSeq, MessageSeq] = field(default_factory=dict)
+    worklists: MemoryWorklists = field(default_factory=MemoryWorklists)
 
     def queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:
         wanted = (channel, destination, "queued")

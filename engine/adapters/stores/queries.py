@@ -18,12 +18,15 @@ from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
+from engine.adapters.stores.worklist import WorklistReading, counts_of
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
+from engine.ports.worklist import WorklistView
+from engine.worklist.item import Status
 
 CACHE_KIB = 2 * 1024
 PAGE_BYTES = 8 * 1024 * 1024
@@ -304,6 +307,19 @@ class SqliteQueries:
             return 0
         found.append(stored)
         return len(stored.raw or b"")
+
+    # -- worklists ------------------------------------------------------------------------------
+
+    @contextmanager
+    def worklist(self, name: str) -> Iterator[WorklistView]:
+        """As WorklistQueries.worklist."""
+        with self._reader() as db:
+            yield WorklistReading(db.execute, name)
+
+    def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
+        """As WorklistQueries.worklist_counts."""
+        with self._reader() as db:
+            return counts_of(db.execute)
 
     # -- connections ----------------------------------------------------------------------------
 

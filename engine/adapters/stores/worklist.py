@@ -8,14 +8,15 @@ decision is made anew.
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from zlib import crc32
 
 from engine.adapters.stores.statements import load_statements
-from engine.ports.worklist import Shelved
+from engine.ports.worklist import HistoryRow, Shelved
 from engine.worklist.attributes import SPS
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
-from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, texts
+from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
 from engine.worklist.matching import Query
 
@@ -39,7 +40,9 @@ class WorklistReading:
         self._execute = execute
         self._sql = _SQL
         found = execute(_SQL["worklist_id"], (worklist,)).fetchone()
-        self._id = found[0] if found is not None else 0
+        self._id: int = found[0] if found is not None else 0
+        self.epoch: int = found[1] if found is not None else 0
+        """What the worklist was written to so far; a decision is right only as long as it stays so."""
 
     # -- changes.Known --------------------------------------------------------------------------
 
@@ -115,10 +118,15 @@ class WorklistReading:
         row = self._execute(self._sql["item"], (self._id, key.study_uid, key.step_id)).fetchone()
         return item_of(row) if row is not None else None
 
-    def history(self, key: ItemKey) -> list[tuple[int, int, str, str, str]]:
-        """What happened to an item: when (us), by which message, by whom, what, and its status afterwards."""
+    def history(self, key: ItemKey) -> list[HistoryRow]:
+        """What happened to an item, in order."""
         rows = self._execute(self._sql["history"], (self._id, key.study_uid, key.step_id))
-        return [(at, seq, who, what, STATUSES[status]) for at, seq, who, what, status in rows]
+        return [HistoryRow(at, seq, who, what, STATUSES[status]) for at, seq, who, what, status in rows]
+
+
+def counts_of(execute: Execute) -> dict[tuple[str, Status], int]:
+    """How many items there are by worklist and status."""
+    return {(name, STATUSES[status]): count for name, status, count, _ in execute(_SQL["counts"])}
 
 
 class WorklistRows:
@@ -127,22 +135,40 @@ class WorklistRows:
     def __init__(self, execute: Execute, encode: Encode) -> None:
         self._execute = execute
         self._encode = encode
-        self._ids: dict[str, int] = {}
 
-    def apply(self, worklist: str, changes: Sequence[Change], *, at_us: int, seq: int, who: str = "") -> None:
-        """Write all of them. Raises Stale where an item is not as it was when they were decided."""
-        list_id = self._worklist(worklist)
+    def apply(
+        self,
+        worklist: str,
+        changes: Sequence[Change],
+        *,
+        at_us: int,
+        seq: int,
+        who: str = "",
+        seen: int | None = None,
+    ) -> None:
+        """Write all of them. Raises Stale where an item is not as it was when they were decided, or, with `seen`, where
+        anything of the worklist was written since it had that epoch: then nothing may stay of what is written here.
+        """
+        list_id, epoch = self._worklist(worklist)
+        if seen is not None and seen != epoch:
+            raise Stale("the worklist was written to meanwhile")
+        self._execute(_SQL["next_epoch"], (list_id,))
+        # An item that is changed twice here is another revision the second time.
+        revisions: dict[ItemKey, int] = {}
         for change in changes:
             match change:
                 case Put(item=item, before=None, what=what):
-                    self._insert(list_id, item, at_us)
+                    self._insert(list_id, item, at_us, self._encoded(change))
+                    revisions[item.key] = item.revision
                     self._note(list_id, item, at_us, seq, who, what)
                 case Put(item=item, before=before, what=what):
                     assert before is not None
-                    self._change(list_id, item, at_us)
+                    now = replace(item, revision=revisions.get(item.key, item.revision))
+                    self._change(list_id, now, at_us, self._encoded(change))
+                    revisions[item.key] = now.revision + 1
                     self._note(list_id, item, at_us, seq, who, what)
                 case Drop(item=item, what=what):
-                    self._drop(list_id, item)
+                    self._drop(list_id, replace(item, revision=revisions.pop(item.key, item.revision)))
                     self._note(list_id, item, at_us, seq, who, what)
                 case Bury(keys=keys, step_id=step_id, at=at):
                     for kind, number in _numbers(keys):
@@ -155,24 +181,26 @@ class WorklistRows:
                     said = (_json(known.attributes), known.from_adt, known.at)
                     self._execute(_SQL["put_patient"], (patient.id, patient.issuer, *said, at_us))
 
-    def _worklist(self, name: str) -> int:
-        found = self._ids.get(name)
+    def _encoded(self, put: Put) -> bytes:
+        return put.encoded or self._encode(put.item)
+
+    def _worklist(self, name: str) -> tuple[int, int]:
+        found = self._execute(_SQL["worklist_id"], (name,)).fetchone()
         if found is None:
             self._execute(_SQL["insert_worklist"], (name,))
-            # Not kept: the transaction may be taken back.
-            found = int(self._execute(_SQL["worklist_id"], (name,)).fetchone()[0])
-        return found
+            found = self._execute(_SQL["worklist_id"], (name,)).fetchone()
+        return int(found[0]), int(found[1])
 
-    def _insert(self, worklist: int, item: Item, at_us: int) -> None:
-        values = self._values(worklist, item, at_us)
+    def _insert(self, worklist: int, item: Item, at_us: int, encoded: bytes) -> None:
+        values = _values(worklist, item, at_us, encoded)
         try:
             (id_,) = self._execute(_SQL["put_item"], tuple(values.values())).fetchone()
         except sqlite3.IntegrityError:
             raise Stale(f"the step is there already: {item.key.study_uid}") from None
         self._stations(id_, item)
 
-    def _change(self, worklist: int, item: Item, at_us: int) -> None:
-        found = self._execute(_SQL["change_item"], self._values(worklist, item, at_us)).fetchone()
+    def _change(self, worklist: int, item: Item, at_us: int, encoded: bytes) -> None:
+        found = self._execute(_SQL["change_item"], _values(worklist, item, at_us, encoded)).fetchone()
         if found is None:
             raise Stale(f"the step is not as it was: {item.key.study_uid}")
         self._execute(_SQL["drop_stations"], (found[0],))
@@ -196,34 +224,35 @@ class WorklistRows:
         values = (worklist, key.study_uid, key.step_id, at_us, seq, who, what, CODES[item.status])
         self._execute(_SQL["put_history"], values)
 
-    def _values(self, worklist: int, item: Item, at_us: int) -> dict[str, object]:
-        attributes, encoded = _json(item.attributes), self._encode(item)
-        keys = item.keys
-        return {
-            "worklist": worklist,
-            "study_uid": item.key.study_uid,
-            "step_id": item.key.step_id,
-            "status": CODES[item.status],
-            "is_held": item.is_held,
-            "patient": item.patient.id,
-            "patient_issuer": item.patient.issuer,
-            "placer": keys.placer.id,
-            "placer_issuer": keys.placer.issuer,
-            "filler": keys.filler.id,
-            "filler_issuer": keys.filler.issuer,
-            "accession": keys.accession.id,
-            "accession_issuer": keys.accession.issuer,
-            "visit": item.visit.id,
-            "visit_issuer": item.visit.issuer,
-            "starts_at": item.starts_at,
-            "ordered_at": item.ordered_at,
-            "uid_origin": item.uid_origin,
-            "revision": item.revision,
-            "changed_at_us": at_us,
-            "attributes": attributes,
-            "encoded": encoded,
-            "crc": crc32(attributes.encode() + encoded),
-        }
+
+def _values(worklist: int, item: Item, at_us: int, encoded: bytes) -> dict[str, object]:
+    attributes = _json(item.attributes)
+    keys = item.keys
+    return {
+        "worklist": worklist,
+        "study_uid": item.key.study_uid,
+        "step_id": item.key.step_id,
+        "status": CODES[item.status],
+        "is_held": item.is_held,
+        "patient": item.patient.id,
+        "patient_issuer": item.patient.issuer,
+        "placer": keys.placer.id,
+        "placer_issuer": keys.placer.issuer,
+        "filler": keys.filler.id,
+        "filler_issuer": keys.filler.issuer,
+        "accession": keys.accession.id,
+        "accession_issuer": keys.accession.issuer,
+        "visit": item.visit.id,
+        "visit_issuer": item.visit.issuer,
+        "starts_at": item.starts_at,
+        "ordered_at": item.ordered_at,
+        "uid_origin": item.uid_origin,
+        "revision": item.revision,
+        "changed_at_us": at_us,
+        "attributes": attributes,
+        "encoded": encoded,
+        "crc": crc32(attributes.encode() + encoded),
+    }
 
 
 def item_of(row: Sequence[Any]) -> Item:

@@ -1,10 +1,16 @@
 -- Worklists. Columns of an item always in this order, as engine/adapters/stores/worklist.py reads them.
 
 -- name: insert_worklist
-INSERT OR IGNORE INTO worklist (name) VALUES (?)
+INSERT OR IGNORE INTO worklist (name, epoch) VALUES (?, 0)
 
 -- name: worklist_id
-SELECT id FROM worklist WHERE name = ?
+SELECT id, epoch FROM worklist WHERE name = ?
+
+-- name: worklists
+SELECT name FROM worklist ORDER BY name
+
+-- name: next_epoch
+UPDATE worklist SET epoch = epoch + 1 WHERE id = ?
 
 -- name: items_by_study
 SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ?
@@ -114,3 +120,6 @@ JOIN worklist ON worklist.id = worklist_item.worklist GROUP BY 1, 2
 -- name: aged
 SELECT study_uid, step_id, worklist FROM worklist_item
 WHERE status = ? AND changed_at_us < ? ORDER BY changed_at_us LIMIT ?
+
+-- name: seq_of_delivery
+SELECT seq FROM delivery WHERE id = ?

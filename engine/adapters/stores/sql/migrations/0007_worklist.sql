@@ -1,9 +1,11 @@
 -- Modality worklists. Times that orders carry are texts `YYYYMMDDHHMMSS.ffffff`, which sort as they are.
 -- Statuses are numbers, listed in engine/adapters/stores/worklist.py. An issuer is '' where nobody is named.
 
+-- `epoch` counts what was written, so that a decision knows whether anything came between.
 CREATE TABLE worklist (
   id INTEGER PRIMARY KEY,
-  name TEXT NOT NULL UNIQUE
+  name TEXT NOT NULL UNIQUE,
+  epoch INTEGER NOT NULL
 );
 
 -- One scheduled procedure step. `attributes`: DICOM JSON. `encoded`: its elements, ready for answers, null until

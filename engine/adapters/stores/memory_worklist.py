@@ -1,0 +1,149 @@
+"""Worklists in memory: what `engine.adapters.stores.worklist` does in SQLite, by looking at every item."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from engine.adapters.stores.effects import encoded
+from engine.adapters.stores.worklist import Stale
+from engine.ports.worklist import HistoryRow, Shelved
+from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
+from engine.worklist.item import EntityId, Item, ItemKey, OrderKeys, Status
+from engine.worklist.matching import Query
+
+
+@dataclass(slots=True)
+class OneWorklist:
+    """One worklist's items with their elements, and what happened to them."""
+
+    items: dict[ItemKey, Shelved] = field(default_factory=dict)
+    history: dict[ItemKey, list[HistoryRow]] = field(default_factory=dict)
+    epoch: int = 0
+
+
+@dataclass(slots=True)
+class MemoryWorklists:
+    """All of them, and what is known of patients and cancelled orders, whatever worklist they are on."""
+
+    lists: dict[str, OneWorklist] = field(default_factory=dict)
+    aliases: dict[EntityId, EntityId] = field(default_factory=dict)
+    patients: dict[EntityId, Demographics] = field(default_factory=dict)
+    buried: list[Bury] = field(default_factory=list)
+
+    def apply(
+        self, worklist: str, changes: Sequence[Change], *, at_us: int, seq: int, who: str = "", seen: int | None = None
+    ) -> None:
+        """As WorklistRows.apply; everything is checked before anything is changed."""
+        one = self.lists.get(worklist, OneWorklist())
+        if seen is not None and seen != one.epoch:
+            raise Stale("the worklist was written to meanwhile")
+        items = dict(one.items)
+        written: set[ItemKey] = set()
+        notes: list[tuple[ItemKey, HistoryRow]] = []
+        for change in changes:
+            if not isinstance(change, Put | Drop):
+                continue
+            key = change.item.key
+            before = items.get(key)
+            is_new = isinstance(change, Put) and change.before is None
+            if is_new != (before is None) or (
+                before is not None and key not in written and before.item.revision != change.item.revision
+            ):
+                raise Stale(f"the step is not as it was: {key.study_uid}")
+            if isinstance(change, Drop):
+                del items[key]
+            else:
+                revision = before.item.revision + 1 if before is not None else change.item.revision
+                items[key] = Shelved(replace(change.item, revision=revision), change.encoded or encoded(change.item))
+            written.add(key)
+            notes.append((key, HistoryRow(at_us, seq, who, change.what, change.item.status)))
+        self.lists[worklist] = one
+        one.items = items
+        one.epoch += 1
+        for key, note in notes:
+            one.history.setdefault(key, []).append(note)
+        self._know(changes)
+
+    def _know(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            match change:
+                case Bury():
+                    self.buried.append(change)
+                case Merge(prior=prior, survivor=survivor):
+                    self.aliases[prior] = survivor
+                case Know(patient=patient, demographics=demographics):
+                    self.patients[patient] = demographics
+
+
+class MemoryWorklistReading:
+    """As WorklistReading."""
+
+    def __init__(self, worklists: MemoryWorklists, name: str) -> None:
+        self._all = worklists
+        one = worklists.lists.get(name, OneWorklist())
+        self.epoch = one.epoch
+        self._items = dict(one.items)
+        self._history = one.history
+
+    def _where(self, wanted: Callable[[Item], bool]) -> Sequence[Item]:
+        return [shelved.item for shelved in self._items.values() if wanted(shelved.item)]
+
+    def by_study(self, uid: str) -> Sequence[Item]:
+        return self._where(lambda item: item.key.study_uid == uid)
+
+    def by_placer(self, number: str) -> Sequence[Item]:
+        return self._where(lambda item: item.keys.placer.id == number != "")
+
+    def by_filler(self, number: str) -> Sequence[Item]:
+        return self._where(lambda item: item.keys.filler.id == number != "")
+
+    def by_accession(self, number: str) -> Sequence[Item]:
+        return self._where(lambda item: item.keys.accession.id == number != "")
+
+    def by_patient(self, patient: EntityId) -> Sequence[Item]:
+        return self._where(lambda item: item.patient == patient)
+
+    def survivor(self, patient: EntityId) -> EntityId:
+        for _ in range(100):
+            if patient not in self._all.aliases:
+                break
+            patient = self._all.aliases[patient]
+        return patient
+
+    def demographics(self, patient: EntityId) -> Demographics | None:
+        return self._all.patients.get(patient)
+
+    def tombstone(self, keys: OrderKeys, step_id: str) -> str | None:
+        found: list[str] = []
+        for bury in self._all.buried:
+            if bury.step_id not in ("", step_id):
+                continue
+            ids = ((bury.keys.placer, keys.placer), (bury.keys.filler, keys.filler))
+            pairs = (*ids, (bury.keys.accession, keys.accession))
+            is_same = bool(keys.study_uid) and bury.keys.study_uid == keys.study_uid
+            if is_same or any(_is_one(one, other) for one, other in pairs):
+                found.append(bury.at)
+        return max(found) if found else None
+
+    def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
+        shown = [one for one in self._items.values() if query.names_status or one.item.is_shown]
+        return sorted(shown, key=lambda one: one.item.starts_at)[:most]
+
+    def item(self, key: ItemKey) -> Item | None:
+        found = self._items.get(key)
+        return found.item if found is not None else None
+
+    def history(self, key: ItemKey) -> Sequence[HistoryRow]:
+        return list(self._history.get(key, ()))
+
+
+def _is_one(one: EntityId, other: EntityId) -> bool:
+    return bool(one) and one.id == other.id and (one.issuer == other.issuer or not one.issuer or not other.issuer)
+
+
+def counts_of(worklists: MemoryWorklists) -> dict[tuple[str, Status], int]:
+    """How many items there are by worklist and status."""
+    found: dict[tuple[str, Status], int] = {}
+    for name, one in worklists.lists.items():
+        for shelved in one.items.values():
+            found[name, shelved.item.status] = found.get((name, shelved.item.status), 0) + 1
+    return found
