@@ -42,6 +42,7 @@ from engine.runtime.retention import Ages, Retention, ages
 from engine.runtime.sources import RunningSource
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
+from engine.scanners import Scanners
 from engine.wiring import in_words, offering, show_depths, show_hours, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
@@ -76,6 +77,7 @@ class Engine:
         self._reloader: Reloader | None = None
         self._is_to_reload = False
         self._admin: AdminServer | None = None
+        self._scanners: Scanners | None = None
         self._failed: EngineFailed | None = None
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -98,6 +100,7 @@ class Engine:
             self.control.listening = assembly.listening
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
+            await self._start_dicom()
             self._start_admin()
         except StoreError as error:
             await self._abandon()
@@ -186,6 +189,20 @@ class Engine:
                     count,
                     name,
                 )
+
+    async def _start_dicom(self) -> None:
+        """The port for scanners, if the site has one: pydicom and its kin are loaded only then."""
+        options = self._settings.dicom
+        if options is None:
+            return
+        assert self._committer is not None
+        self._scanners = Scanners(options, self._site.folder, self._queries, self._committer, self._clock, self.meter)
+        await self._scanners.start()
+
+    @property
+    def dicom_port(self) -> int | None:
+        """Where scanners connect; None where they cannot."""
+        return self._scanners.port if self._scanners is not None else None
 
     def _start_admin(self) -> None:
         admin = self._settings.admin
@@ -293,6 +310,7 @@ class Engine:
         assert self._assembly is not None
         channels = {channel.name: channel for channel in self._assembly.everyone}
         show_hours(channels, self.meter, self._clock)
+        self.meter.dicom.items = self._queries.worklist_counts()
         show_depths(depths, channels, self.meter)
 
     def _show_room(self, has_room: bool) -> None:
@@ -346,6 +364,8 @@ class Engine:
 
         if self._reloader is not None:
             await _within(self._reloader.ended(), left() / 2, "the reload under way")
+        if self._scanners is not None:
+            await self._scanners.stop()
         if self._committer is not None and not self._committer.dead and self._assembly is not None:
             everyone = self._assembly.everyone
             for channel in everyone:
@@ -378,6 +398,8 @@ class Engine:
         """Let go of everything, whatever state it is in; what was learned is recorded, if that takes no longer."""
         if self._admin is not None:
             await asyncio.to_thread(self._admin.stop)
+        if self._scanners is not None:
+            await self._scanners.stop()
         for listener in self._listeners:
             listener.abort_all()
         await self._tasks.cancel_all()

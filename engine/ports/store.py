@@ -8,7 +8,7 @@ from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDe
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import OperationQueries, OperationStore
-from engine.ports.worklist import WorklistQueries
+from engine.ports.worklist import MppsReply, PerformedOrder, WorklistQueries
 
 
 class StoreError(Exception):
@@ -302,6 +302,13 @@ class Store(OperationStore, Protocol):
 
     def give_back(self, most_bytes: int) -> bool:
         """Return freed room to the file system, so much at a time; whether there is more to return."""
+        ...
+
+    def perform(self, order: PerformedOrder) -> MppsReply:
+        """Keep what a scanner said of a performed step, and move the items that it names; one transaction.
+
+        What it is answered; with another status than success nothing is changed. Raises as `commit` does.
+        """
         ...
 
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:

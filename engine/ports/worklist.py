@@ -115,6 +115,18 @@ class MppsReply:
     text: str = ""
 
 
+@dataclass(slots=True, frozen=True)
+class PerformedOrder:
+    """An N-CREATE (`is_new`) or N-SET of a performed procedure step, for one worklist."""
+
+    worklist: str
+    uid: str
+    attributes: Attributes
+    calling: str
+    at_us: int
+    is_new: bool
+
+
 class PerformedSteps(Protocol):
     """Where performed procedure steps are kept. Called from server threads; durable when it returns."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from engine.worklist.changes import Put
-from engine.worklist.item import STATUS_MOVES, Item, Status
+from engine.worklist.item import STATUS_MOVES, Attributes, Item, Status, items, text
 
 PerformedStatus = Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
 PERFORMED: Final[tuple[PerformedStatus, ...]] = get_args(PerformedStatus)
@@ -58,6 +58,29 @@ class Answer:
     status: int
     text: str = ""
     performed: Performed | None = None
+
+
+def performed_of(uid: str, attributes: Attributes) -> Performed | None:
+    """A performed step by the attributes of an N-CREATE, or of all that is known of it; None without a status.
+
+    Real scanners leave out what is required of them: only the status must be there.
+    """
+    status = text(attributes, "PerformedProcedureStepStatus")
+    known = next((one for one in PERFORMED if one == status), None)
+    if known is None:
+        return None
+    references = tuple(
+        Reference(text(item, "StudyInstanceUID"), text(item, "ScheduledProcedureStepID"), text(item, "AccessionNumber"))
+        for item in items(attributes, "ScheduledStepAttributesSequence")
+    )
+    named = tuple(one for one in dict.fromkeys(references) if one.study_uid or one.accession)
+    return Performed(uid, known, named, text(attributes, "PerformedStationAETitle"), reason_of(attributes))
+
+
+def reason_of(attributes: Attributes) -> tuple[str, str]:
+    """Why it was discontinued, as code value and scheme; empty where nothing says it."""
+    codes = items(attributes, "PerformedProcedureStepDiscontinuationReasonCodeSequence")
+    return (text(codes[0], "CodeValue"), text(codes[0], "CodingSchemeDesignator")) if codes else ("", "")
 
 
 def create(known: Performed | None, new: Performed) -> Answer:

@@ -21,6 +21,8 @@ from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
+from engine.adapters.stores.memory_worklist import MemoryPerformed
+from engine.adapters.stores.performed import perform
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -53,6 +55,7 @@ from engine.ports.store import (
     StoreError,
     StoreInUse,
 )
+from engine.ports.worklist import MppsReply, PerformedOrder
 
 
 class MemoryStore:
@@ -206,6 +209,11 @@ class MemoryStore:
         self._rows.worklists.apply(
             effects.worklist, changes_of(effects), at_us=result.at_us, seq=seq, who=effects.who, seen=effects.seen
         )
+
+    def perform(self, order: PerformedOrder) -> MppsReply:
+        """As Store.perform."""
+        with self._opened():
+            return perform(order, MemoryPerformed(self._rows.worklists, order.worklist))
 
     def _add_intake(self, seq: MessageSeq, intake: Intake) -> list[Delivery]:
         stored = StoredMessage(

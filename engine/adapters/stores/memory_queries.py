@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from engine.adapters.stores.memory_rows import MemoryRows, Row
@@ -83,9 +83,12 @@ class MemoryQueries:
             row = self._rows.deliveries.get(id_)
             return self._rows.delivery(row) if row is not None else None
 
-    @contextmanager
-    def worklist(self, name: str) -> Iterator[WorklistView]:
+    def worklist(self, name: str) -> AbstractContextManager[WorklistView]:
         """As WorklistQueries.worklist."""
+        return self._worklist(name)
+
+    @contextmanager
+    def _worklist(self, name: str) -> Iterator[WorklistView]:
         with self._rows.lock:
             yield MemoryWorklistReading(self._rows.worklists, name)
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from engine.adapters.stores.effects import encoded
 from engine.adapters.stores.worklist import Stale
-from engine.ports.worklist import HistoryRow, Shelved
+from engine.ports.worklist import HistoryRow, PerformedOrder, Shelved
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
-from engine.worklist.item import EntityId, Item, ItemKey, OrderKeys, Status
+from engine.worklist.item import Attributes, EntityId, Item, ItemKey, OrderKeys, Status
 from engine.worklist.matching import Query
+from engine.worklist.mpps import Performed, performed_of
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class MemoryWorklists:
     aliases: dict[EntityId, EntityId] = field(default_factory=dict)
     patients: dict[EntityId, Demographics] = field(default_factory=dict)
     buried: list[Bury] = field(default_factory=list)
+    performed: dict[str, Attributes] = field(default_factory=dict)
 
     def apply(
         self, worklist: str, changes: Sequence[Change], *, at_us: int, seq: int, who: str = "", seen: int | None = None
@@ -134,6 +136,33 @@ class MemoryWorklistReading:
 
     def history(self, key: ItemKey) -> Sequence[HistoryRow]:
         return list(self._history.get(key, ()))
+
+
+class MemoryPerformed:
+    """As SqlitePerformed."""
+
+    def __init__(self, worklists: MemoryWorklists, worklist: str) -> None:
+        self._all = worklists
+        self._worklist = worklist
+        self._reading = MemoryWorklistReading(worklists, worklist)
+
+    def attributes(self, uid: str) -> Attributes | None:
+        return self._all.performed.get(uid)
+
+    def keep(self, performed: Performed, attributes: Attributes, order: PerformedOrder) -> None:
+        self._all.performed[performed.uid] = attributes
+
+    def items(self, study_uid: str, accession: str) -> Sequence[Item]:
+        found = [*self._reading.by_study(study_uid), *self._reading.by_accession(accession)]
+        return list({item.key: item for item in found}.values())
+
+    def naming(self, item: Item) -> Sequence[Performed]:
+        found = (performed_of(uid, attributes) for uid, attributes in self._all.performed.items())
+        return [performed for performed in found if performed is not None]
+
+    def apply(self, changes: Sequence[Change], order: PerformedOrder) -> None:
+        if changes:
+            self._all.apply(self._worklist, changes, at_us=order.at_us, seq=0, who=f"MPPS {order.calling}")
 
 
 def _is_one(one: EntityId, other: EntityId) -> bool:

@@ -8,7 +8,7 @@ starting again from its beginning.
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -310,9 +310,12 @@ class SqliteQueries:
 
     # -- worklists ------------------------------------------------------------------------------
 
-    @contextmanager
-    def worklist(self, name: str) -> Iterator[WorklistView]:
+    def worklist(self, name: str) -> AbstractContextManager[WorklistView]:
         """As WorklistQueries.worklist."""
+        return self._worklist(name)
+
+    @contextmanager
+    def _worklist(self, name: str) -> Iterator[WorklistView]:
         with self._reader() as db:
             yield WorklistReading(db.execute, name)
 

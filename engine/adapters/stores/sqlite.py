@@ -22,6 +22,7 @@ from typing import Literal, TypeVar
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
 from engine.adapters.stores.operations import OperationReading, Operations
+from engine.adapters.stores.performed import SqlitePerformed, perform
 from engine.adapters.stores.place import StoreLock, refuse_network_file_system, sync_folder
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
@@ -33,6 +34,7 @@ from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
+from engine.ports.worklist import MppsReply, PerformedOrder
 
 T = TypeVar("T")
 
@@ -225,6 +227,14 @@ class SqliteStore:
     def pauses(self) -> Sequence[Pause]:
         """As OperationStore.pauses."""
         return self._read(self._operation_reading.pauses)
+
+    # -- scanners -------------------------------------------------------------------------------
+
+    def perform(self, order: PerformedOrder) -> MppsReply:
+        """As Store.perform."""
+        db = self._open_db()
+        with db.transaction():
+            return perform(order, SqlitePerformed(db.execute, order.worklist))
 
     # -- forgetting -----------------------------------------------------------------------------
 

@@ -123,3 +123,27 @@ WHERE status = ? AND changed_at_us < ? ORDER BY changed_at_us LIMIT ?
 
 -- name: seq_of_delivery
 SELECT seq FROM delivery WHERE id = ?
+
+-- name: mpps
+SELECT attributes FROM mpps WHERE uid = ?
+
+-- name: put_mpps
+INSERT INTO mpps (uid, status, calling, station, reason, reason_scheme, created_at_us, changed_at_us, attributes)
+VALUES (:uid, :status, :calling, :station, :reason, :reason_scheme, :at_us, :at_us, :attributes)
+ON CONFLICT (uid) DO UPDATE SET
+  status = excluded.status, reason = excluded.reason, reason_scheme = excluded.reason_scheme,
+  changed_at_us = excluded.changed_at_us, attributes = excluded.attributes
+
+-- name: drop_mpps_references
+DELETE FROM mpps_reference WHERE uid = ?
+
+-- name: put_mpps_reference
+INSERT INTO mpps_reference (uid, study_uid, step_id, accession) VALUES (?, ?, ?, ?)
+
+-- name: mpps_naming
+-- Performed steps that may name an item: by its study, or by its accession number.
+SELECT DISTINCT mpps.uid, mpps.attributes FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
+WHERE mpps_reference.study_uid = ?
+UNION
+SELECT DISTINCT mpps.uid, mpps.attributes FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
+WHERE mpps_reference.accession = ? AND mpps_reference.accession <> ''

@@ -125,3 +125,4 @@ CREATE TABLE mpps_reference (
 
 CREATE INDEX mpps_reference_of ON mpps_reference (uid);
 CREATE INDEX mpps_reference_by_study ON mpps_reference (study_uid, step_id);
+CREATE INDEX mpps_reference_by_accession ON mpps_reference (accession) WHERE accession <> '';
