@@ -12,6 +12,7 @@ from engine.model.ids import MessageSeq
 from engine.ports.store import Store
 from engine.testing.operation_contract import OperationContract
 from engine.testing.store_contract import StoreContract
+from engine.testing.worklist_contract import WorklistContract
 
 
 class SqliteBench:
@@ -109,6 +110,20 @@ class TestOperationsOfSqliteStore(OperationContract):
 
 
 class TestOperationsOfMemoryStore(OperationContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
+
+
+class TestWorklistsOfSqliteStore(WorklistContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.close()
+
+
+class TestWorklistsOfMemoryStore(WorklistContract):
     @pytest.fixture
     def bench(self):
         return MemoryBench()
