@@ -190,7 +190,7 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "Nothing; or send the order anew under another number, if it is wanted after all.",
         ),
         "W423": Story(
-            "a change of an order that was not there",
+            "a change that became a new item",
             "The new order was lost, or was sent before this engine listened. The item was made from the change.",
             "Nothing; where it happens often, ask the sender for what is missing.",
         ),
@@ -200,12 +200,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "Nothing; a sender that changes orders so should send XO.",
         ),
         "W425": Story(
-            "a cancel of an order that is not there",
+            "a cancel that is remembered",
             "It is remembered, so that the order makes no item if it comes later.",
             "Nothing; where it happens often, see whether orders are lost.",
         ),
         "W426": Story(
-            "a change of an order that is not there",
+            "a change of status of an order that is not there",
             "Its numbers are of no order on the worklist. Nothing was changed.",
             "Nothing; where it happens often, see whether orders are lost.",
         ),
@@ -225,12 +225,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "Nothing; or shorten it with a set step in a way that reads better.",
         ),
         "W430": Story(
-            "a step without a station",
+            "a step that no scanner sees as its own",
             "No rule names a machine for it. Scanners that ask for their own list do not see it.",
             "Add a rule under station of the worklist destination.",
         ),
         "W431": Story(
-            "an order that does not say when",
+            "a start that was taken from the message",
             "None of the fields for the start is filled; the time of the message was taken.",
             "Have the sender fill TQ1-7 or ORC-7.4, or give ScheduledProcedureStepStartDate another source.",
         ),

@@ -69,7 +69,7 @@ def deliveries_of(
     asked = {to: (targets.get(to), forms.get(to, run.form)) for to in destinations if to not in own}
     bodies: dict[tuple[Target | None, Form], bytes | None] = {}
     for target, form in dict.fromkeys(asked.values()):
-        names = ", ".join([name for name in destinations if asked[name] == (target, form)])
+        names = ", ".join([name for name, wanted in asked.items() if wanted == (target, form)])
         try:
             body, finding = _body(message, names, target, form)
         except UnencodableText as error:
