@@ -9,7 +9,10 @@ import pytest
 from engine.config.site import load_site
 from engine.hl7.message import Message
 from engine.model.ids import DestinationName
+from engine.pipeline.cases import check_case
+from engine.pipeline.compare import Change
 from engine.pipeline.compile import CompiledChannel, compile_channel
+from engine.pipeline.event_compare import event_changes
 from engine.pipeline.outputs import CannotRewrite
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.pipeline.worklist import path_of
@@ -118,3 +121,39 @@ def test_a_worklist_takes_over_from_nobody_and_nobody_from_it(channel: CompiledC
 )
 def test_places_are_written_as_paths(location: str, path: str) -> None:
     assert path_of(location) == path
+
+
+def event(channel: CompiledChannel, text: str) -> bytes:
+    (body,) = [d.body for d in run(channel, text).deliveries if d.destination == "modalities"]
+    assert body is not None
+    return body
+
+
+def test_two_events_differ_by_attribute(channel: CompiledChannel) -> None:
+    before = event(channel, ORDER)
+    assert event_changes(before, before) == []
+    found = event_changes(before, event(channel, ORDER.replace("CT head", "CT neck").replace("|A1|", "|A2|")))
+    assert found is not None
+    described = Change("orders[1].steps[1].dicom.RequestedProcedureDescription", "CT head", "CT neck")
+    assert {change.path for change in found} >= {"orders[1].keys.accession[1]", described.path}
+    assert described in found
+    assert "orders[1].steps[1].dicom.ScheduledProcedureStepSequence[1].ScheduledProcedureStepDescription" in {
+        change.path for change in found
+    }
+
+
+def test_what_is_no_event_is_not_compared_as_one(channel: CompiledChannel) -> None:
+    made = event(channel, ORDER)
+    for other in (ORDER.encode(), b"{", b'{"a": 1}', b"[]"):
+        assert event_changes(made, other) is None
+
+
+def test_a_case_shows_the_event_and_what_differs_in_it(channel: CompiledChannel) -> None:
+    first = check_case(channel, {"in.hl7": ORDER.replace("\r", "\n").encode()})
+    assert set(first.files) == {"ack.hl7", "out.ris.hl7", "out.modalities.json"}
+    files = {"in.hl7": ORDER.replace("\r", "\n").encode(), **first.files}
+    assert check_case(channel, files).is_good
+    files["out.modalities.json"] = files["out.modalities.json"].replace(b"CT1", b"CT9")
+    (difference,) = check_case(channel, files).differences
+    place = "orders[1].steps[1].dicom.ScheduledProcedureStepSequence[1].ScheduledStationAETitle"
+    assert str(difference) == f'out.modalities.json message 1 {place}: expected "CT9", got "CT1"'
