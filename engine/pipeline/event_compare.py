@@ -1,7 +1,7 @@
 """What differs between two events for a worklist, attribute by attribute: for cases, and for a replay's plan."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from engine.pipeline.compare import Change
@@ -36,7 +36,7 @@ def _changes(place: str, old: object, new: object) -> Iterator[Change]:
         for key in [*old, *(key for key in new if key not in old)]:
             inner = _KEYWORDS.get(key, key)
             yield from _changes(f"{place}.{inner}" if place else inner, old.get(key), new.get(key))
-    elif _is_list(old) and _is_list(new):
+    elif isinstance(old, list) and isinstance(new, list):
         for number in range(max(len(old), len(new))):
             left = old[number] if number < len(old) else None
             right = new[number] if number < len(new) else None
@@ -51,10 +51,6 @@ def _plain(value: object) -> Any:
         values = value.get("Value", [])
         return values[0] if len(values) == 1 and not isinstance(values[0], Mapping) else values
     return value
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _shown(value: object) -> str | None:
