@@ -1,7 +1,8 @@
 """What the files of a site say, as the parts of the runtime want it."""
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import cast
@@ -112,11 +113,20 @@ def timetable_of(hours: OpenHours | None, site_zone: str | None) -> Timetable | 
 
 
 def open_sinks(
-    kinds: Kinds, loaded: LoadedChannel, name: str, destination: Destination, clock: Clock, store: StoreQueries
+    kinds: Kinds,
+    loaded: LoadedChannel,
+    name: str,
+    destination: Destination,
+    clock: Clock,
+    store: StoreQueries,
+    turns: MutableMapping[str, asyncio.Lock],
 ) -> list[Sink]:
-    """The sinks of a destination, one for each of its connections. One that `needs_store` may read the engine's."""
+    """The sinks of a destination, one for each of its connections. One that `needs_store` may read the engine's.
+
+    `turns`: of the lanes that write to one place in the store, by its name.
+    """
     kind = kinds.sinks[destination.sink]
-    more = {"store": store} if getattr(kind, "needs_store", False) else {}
+    more = {"store": store, "turns": turns} if getattr(kind, "needs_store", False) else {}
     try:
         return [
             kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind

@@ -19,7 +19,8 @@ How a sink is read: the model is validated against what stands under the sink's 
 A sink that cannot carry messages in every form (HL7, JSON, XML) has a method `forms(options)` that gives those it can.
 One that cannot be opened several times for one destination (`lanes`) has `several_connections = False`, and one for
 which each end must be on record before the next is tried (`window`) has `each_on_record = True`. One that reads the
-engine's store has `needs_store = True`, and is given its queries as `store`.
+engine's store has `needs_store = True`, and is given its queries as `store`,
+and as `turns` locks by name, for lanes that write to one place in it.
 How a sink is read: the model is validated against what stands under the sink's key in a destination. A source
 likewise, with what stands under its key in `listen`; its model is a `ListenOptions`.
 A model is a `ConfigModel`; the types of `engine.config.types` make each value known to the linter.

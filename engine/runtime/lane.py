@@ -25,7 +25,7 @@ from engine.model.ids import DeliveryId, MessageSeq
 from engine.model.outcome import Delivered, Outcome, Unanswered
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
-from engine.ports.sink import AnsweringSink, Sink
+from engine.ports.sink import AnsweringSink, RecordedSink, Sink
 from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
@@ -59,6 +59,7 @@ class Lane:
     ) -> None:
         self.settings = settings
         self._sinks = (sink, *more)
+        self._told = [one for one in self._sinks if isinstance(one, RecordedSink)]
         self._gate: Gate | None = None
         self._committer = committer
         self._clock = clock
@@ -237,6 +238,8 @@ class Lane:
 
     def _recorded(self, delivery_id: DeliveryId) -> None:
         """Something of this delivery is on stable storage: its end, or a failed attempt."""
+        for sink in self._told:
+            sink.recorded()
         unrecorded = self._ends.unrecorded
         full = len(unrecorded) >= self.settings.window
         unrecorded.discard(delivery_id)
@@ -247,6 +250,8 @@ class Lane:
 
     def _stale(self, delivery_id: DeliveryId) -> None:
         """What was done with this delivery could not be written, as it was decided on what had changed: again, now."""
+        for sink in self._told:
+            sink.recorded()
         self._ends.unrecorded.discard(delivery_id)
         self._let_go.set()
         self._window.recorded(delivery_id)

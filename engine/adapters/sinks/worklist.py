@@ -10,12 +10,13 @@ What an attempt comes to::
     nothing for a worklist                Unsendable, E446
     the store cannot be read              Unreachable
 
-Something else may be written between the decision and its record; then the store takes nothing of it, and the lane
-tries the delivery again at once.
+The lanes of one worklist take turns, from reading to the record: a merge that takes long to decide would else never
+come to its end beside a busy feed of orders. What else writes (a scanner's performed step) may come between; then the
+store takes nothing of the delivery, and the lane tries it again at once.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -53,10 +54,14 @@ class WorklistSink:
     max_batch = 1
     linger_s = 0.0
 
-    def __init__(self, options: WorklistOptions, lane: str, queries: WorklistQueries) -> None:
+    def __init__(
+        self, options: WorklistOptions, lane: str, queries: WorklistQueries, turns: MutableMapping[str, asyncio.Lock]
+    ) -> None:
         from engine.adapters.dicom.encode import Unencodable, encode  # pydicom: only where there is a worklist
 
         self._worklist = options.name
+        self._turn = turns.setdefault(options.name, asyncio.Lock())
+        self._has_turn = False
         self._policy = options.policy
         self._lane = lane
         self._queries = queries
@@ -71,19 +76,42 @@ class WorklistSink:
 
     @classmethod
     def open(
-        cls, options: WorklistOptions, *, folder: Path, lane: str, clock: Clock, store: WorklistQueries
+        cls,
+        options: WorklistOptions,
+        *,
+        folder: Path,
+        lane: str,
+        clock: Clock,
+        store: WorklistQueries,
+        turns: MutableMapping[str, asyncio.Lock],
     ) -> "WorklistSink":
-        """Set up for a lane. `store`: the engine's, for reading."""
-        return cls(options, lane, store)
+        """Set up for a lane. `store`: the engine's, for reading; `turns`: of its worklists, by name."""
+        return cls(options, lane, store, turns)
 
     async def send(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         """Decide on each; nothing is written before its end is recorded."""
         assert len(deliveries) == 1, "each is recorded before the next is decided on"
         run = asyncio.get_running_loop().run_in_executor
-        return [await run(self._thread, self._decide, deliveries[0].body)]
+        await self._turn.acquire()
+        self._has_turn = True
+        waits = False
+        try:
+            outcome = await run(self._thread, self._decide, deliveries[0].body)
+            waits = isinstance(outcome, Delivered) and outcome.effects is not None
+        finally:
+            if not waits:
+                self.recorded()
+        return [outcome]
+
+    def recorded(self) -> None:
+        """What was decided is written, or will not be: another lane's turn."""
+        if self._has_turn:
+            self._has_turn = False
+            self._turn.release()
 
     async def close(self) -> None:
         """Take no more."""
+        self.recorded()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _decide(self, body: bytes) -> Outcome:

@@ -29,7 +29,7 @@ class Desk:
         self.store.open()
         self.queries = self.store.queries()
         self.sink = WorklistSink.open(
-            options, folder=Path(), lane="orders/modalities", clock=SystemClock(), store=self.queries
+            options, folder=Path(), lane="orders/modalities", clock=SystemClock(), store=self.queries, turns={}
         )
 
     async def send(self, body: bytes) -> tuple[Delivery, Outcome]:
@@ -46,6 +46,7 @@ class Desk:
         result.effects = outcome.effects if isinstance(outcome, Delivered) else None
         self.store.commit(Batch(results=[result]))
         assert not result.is_stale
+        self.sink.recorded()
         return outcome
 
 
