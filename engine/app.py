@@ -38,7 +38,7 @@ from engine.runtime.intake import Receiver
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
 from engine.runtime.past import PastChannels
-from engine.runtime.retention import Ages, Retention, ages
+from engine.runtime.retention import Ages, Retention, StepAges, ages
 from engine.runtime.sources import RunningSource
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
@@ -111,6 +111,7 @@ class Engine:
         self._tasks.spawn(self._lookout.run(), "look around")
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         self.control.keeping = Retention(*self._to_keep(self._site), assembly.committer, self._clock, self.meter)
+        self.control.keeping.steps = _step_ages(self._settings)
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
@@ -270,6 +271,7 @@ class Engine:
         assert keeping is not None
         was_on = keeping.is_on
         keeping.change(*self._to_keep(site))
+        keeping.steps = _step_ages(self._settings)
         if keeping.is_on and not was_on:
             self._tasks.spawn(keeping.run(), "forget")
 
@@ -483,6 +485,11 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
     return GOOD
+
+
+def _step_ages(settings: SiteSettings) -> StepAges:
+    kept = settings.retention.worklist
+    return StepAges(kept.ended, kept.open)
 
 
 async def _within(work: Coroutine[object, object, None], seconds: float, what: str) -> None:

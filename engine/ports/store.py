@@ -8,7 +8,7 @@ from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDe
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import OperationQueries, OperationStore
-from engine.ports.worklist import MppsReply, PerformedOrder, WorklistQueries
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder, WorklistQueries
 
 
 class StoreError(Exception):
@@ -289,6 +289,13 @@ class Store(OperationStore, Protocol):
         """Forget what `order` allows, in one transaction; what is forgotten is overwritten, not only unlinked.
 
         No id is given again. Raises as `commit` does.
+        """
+        ...
+
+    def age_worklists(self, aged: Aged) -> int:
+        """Forget steps with their histories, in one transaction, overwritten as `prune` does; how many went.
+
+        Less than `aged.most`: no more are old enough. Raises as `commit` does.
         """
         ...
 

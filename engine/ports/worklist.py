@@ -116,6 +116,19 @@ class MppsReply:
 
 
 @dataclass(slots=True, frozen=True)
+class Aged:
+    """Which steps are old enough to be forgotten, at most `most` of them: 0 or '' for none of the kind.
+
+    `ended_before_us`: those that have ended, last changed before it; with them what is remembered of cancels, and
+    performed steps that have ended. `open_before`: others that start before it, `YYYYMMDDHHMMSS.ffffff`.
+    """
+
+    ended_before_us: int
+    open_before: str
+    most: int
+
+
+@dataclass(slots=True, frozen=True)
 class PerformedOrder:
     """An N-CREATE (`is_new`) or N-SET of a performed procedure step, for one worklist."""
 

@@ -15,7 +15,7 @@ from engine.model.ids import DeliveryId
 from engine.model.outcome import Effects
 from engine.model.states import IllegalMove
 from engine.ports.store import Store, StoreQueries
-from engine.ports.worklist import PerformedOrder
+from engine.ports.worklist import Aged, PerformedOrder
 from engine.testing.store_contract import EPR, LAB, T0, StoreBench, intake, result
 from engine.worklist.attributes import SPS
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
@@ -256,3 +256,36 @@ class WorklistContract:
         assert store.perform(unscheduled).status == 0
         assert store.perform(unscheduled).status == 0x0111
         assert self.status(queries, 1) == "SCHEDULED"
+
+    # -- forgetting -----------------------------------------------------------------------------
+
+    def test_steps_that_are_old_enough_go_with_their_histories(self, store: Store, queries: StoreQueries) -> None:
+        ended, overdue, kept = item(1, "COMPLETED"), item(2), item(3)
+        self.put(store, ended, overdue, kept)
+        assert store.age_worklists(Aged(T0, overdue.starts_at, 9)) == 0
+        assert store.age_worklists(Aged(0, "", 9)) == 0
+        assert store.age_worklists(Aged(T0 + 2, kept.starts_at, 9)) == 2
+        with queries.worklist(MAIN) as view:
+            assert [view.item(one.key) is not None for one in (ended, overdue, kept)] == [False, False, True]
+            assert [len(view.history(one.key)) for one in (ended, overdue, kept)] == [0, 0, 1]
+            assert view.epoch == 2, "what was decided before is to be decided anew"
+        assert self.keys(queries) == [kept.key]
+
+    def test_no_more_go_at_once_than_was_asked_for(self, store: Store, queries: StoreQueries) -> None:
+        self.put(store, *(item(number) for number in range(1, 6)))
+        gone = [store.age_worklists(Aged(0, "29990101", 2)) for _ in range(3)]
+        assert gone == [2, 2, 1]
+        assert queries.worklist_counts() == {}
+
+    def test_cancels_and_performed_steps_go_with_what_has_ended(self, store: Store, queries: StoreQueries) -> None:
+        (delivery,) = self.deliveries(store, 1)
+        keys = OrderKeys(placer=EntityId("P9"))
+        self.done(store, delivery, Bury(keys, "", "20260101"), Put(item(1), None, "created"), seen=0)
+        for uid in ("9.1", "9.2"):
+            store.perform(performed(1, uid=uid))
+        store.perform(performed(1, "COMPLETED", is_new=False))
+        store.age_worklists(Aged(T0 + 6, "", 9))
+        with queries.worklist(MAIN) as view:
+            assert view.tombstone(keys, "S1") is None
+        assert store.perform(performed(1, "COMPLETED", is_new=False)).status == 0x0112
+        assert store.perform(performed(1, "COMPLETED", uid="9.2", is_new=False)).status == 0

@@ -55,7 +55,7 @@ from engine.ports.store import (
     StoreError,
     StoreInUse,
 )
-from engine.ports.worklist import MppsReply, PerformedOrder
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder
 
 
 class MemoryStore:
@@ -214,6 +214,11 @@ class MemoryStore:
         """As Store.perform."""
         with self._opened():
             return perform(order, MemoryPerformed(self._rows.worklists, order.worklist))
+
+    def age_worklists(self, aged: Aged) -> int:
+        """As Store.age_worklists."""
+        with self._opened():
+            return self._rows.worklists.age(aged)
 
     def _add_intake(self, seq: MessageSeq, intake: Intake) -> list[Delivery]:
         stored = StoredMessage(

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from engine.adapters.stores.effects import encoded
 from engine.adapters.stores.worklist import Stale
-from engine.ports.worklist import HistoryRow, PerformedOrder, Shelved
+from engine.ports.worklist import Aged, HistoryRow, PerformedOrder, Shelved
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
-from engine.worklist.item import Attributes, EntityId, Item, ItemKey, OrderKeys, Status
+from engine.worklist.item import TERMINAL, Attributes, EntityId, Item, ItemKey, OrderKeys, Status
 from engine.worklist.matching import Query
 from engine.worklist.mpps import Performed, performed_of
 
@@ -20,6 +20,13 @@ class OneWorklist:
     history: dict[ItemKey, list[HistoryRow]] = field(default_factory=dict)
     epoch: int = 0
 
+    def is_old(self, key: ItemKey, aged: Aged) -> bool:
+        """Whether the item may be forgotten."""
+        item = self.items[key].item
+        if item.status in TERMINAL:
+            return self.history[key][-1].at_us < aged.ended_before_us
+        return item.starts_at < aged.open_before
+
 
 @dataclass(slots=True)
 class MemoryWorklists:
@@ -29,7 +36,9 @@ class MemoryWorklists:
     aliases: dict[EntityId, EntityId] = field(default_factory=dict)
     patients: dict[EntityId, Demographics] = field(default_factory=dict)
     buried: list[Bury] = field(default_factory=list)
+    buried_at: list[int] = field(default_factory=list)
     performed: dict[str, Attributes] = field(default_factory=dict)
+    performed_at: dict[str, int] = field(default_factory=dict)
 
     def apply(
         self, worklist: str, changes: Sequence[Change], *, at_us: int, seq: int, who: str = "", seen: int | None = None
@@ -63,13 +72,35 @@ class MemoryWorklists:
         one.epoch += 1
         for key, note in notes:
             one.history.setdefault(key, []).append(note)
-        self._know(changes)
+        self._know(changes, at_us)
 
-    def _know(self, changes: Sequence[Change]) -> None:
+    def age(self, aged: Aged) -> int:
+        """As Store.age_worklists."""
+        gone = 0
+        if aged.ended_before_us:
+            kept = [
+                (bury, at) for bury, at in zip(self.buried, self.buried_at, strict=True) if at >= aged.ended_before_us
+            ]
+            self.buried, self.buried_at = [bury for bury, _ in kept], [at for _, at in kept]
+            for uid in [uid for uid, at in self.performed_at.items() if at < aged.ended_before_us]:
+                performed = performed_of(uid, self.performed[uid])
+                if performed is not None and performed.status != "IN PROGRESS":
+                    del self.performed[uid], self.performed_at[uid]
+        for one in self.lists.values():
+            old = [key for key in one.items if one.is_old(key, aged)][: aged.most - gone]
+            for key in old:
+                del one.items[key]
+                one.history.pop(key, None)
+            gone += len(old)
+            one.epoch += bool(old)
+        return gone
+
+    def _know(self, changes: Sequence[Change], at_us: int) -> None:
         for change in changes:
             match change:
                 case Bury():
                     self.buried.append(change)
+                    self.buried_at.append(at_us)
                 case Merge(prior=prior, survivor=survivor):
                     self.aliases[prior] = survivor
                 case Know(patient=patient, demographics=demographics):
@@ -151,6 +182,7 @@ class MemoryPerformed:
 
     def keep(self, performed: Performed, attributes: Attributes, order: PerformedOrder) -> None:
         self._all.performed[performed.uid] = attributes
+        self._all.performed_at[performed.uid] = order.at_us
 
     def items(self, study_uid: str, accession: str) -> Sequence[Item]:
         found = [*self._reading.by_study(study_uid), *self._reading.by_accession(accession)]

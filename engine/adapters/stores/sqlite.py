@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from engine.adapters.stores import faults, health, schema
+from engine.adapters.stores.ageing import age_worklists
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
 from engine.adapters.stores.operations import OperationReading, Operations
 from engine.adapters.stores.performed import SqlitePerformed, perform
@@ -34,7 +35,7 @@ from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
-from engine.ports.worklist import MppsReply, PerformedOrder
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder
 
 T = TypeVar("T")
 
@@ -235,6 +236,10 @@ class SqliteStore:
         db = self._open_db()
         with db.transaction():
             return perform(order, SqlitePerformed(db.execute, order.worklist))
+
+    def age_worklists(self, aged: Aged) -> int:
+        """As Store.age_worklists."""
+        return self._read(lambda _: age_worklists(self._open_db(), aged))
 
     # -- forgetting -----------------------------------------------------------------------------
 

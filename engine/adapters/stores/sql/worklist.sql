@@ -6,9 +6,6 @@ INSERT OR IGNORE INTO worklist (name, epoch) VALUES (?, 0)
 -- name: worklist_id
 SELECT id, epoch FROM worklist WHERE name = ?
 
--- name: worklists
-SELECT name FROM worklist ORDER BY name
-
 -- name: next_epoch
 UPDATE worklist SET epoch = epoch + 1 WHERE id = ?
 
@@ -117,9 +114,29 @@ WHERE worklist = ? AND study_uid = ? AND step_id = ? ORDER BY id
 SELECT worklist.name, status, count(*), sum(is_held) FROM worklist_item
 JOIN worklist ON worklist.id = worklist_item.worklist GROUP BY 1, 2
 
--- name: aged
-SELECT study_uid, step_id, worklist FROM worklist_item
+-- name: ended
+SELECT id, worklist, study_uid, step_id FROM worklist_item
 WHERE status = ? AND changed_at_us < ? ORDER BY changed_at_us LIMIT ?
+
+-- name: overdue
+SELECT id, worklist, study_uid, step_id FROM worklist_item
+WHERE status <= 3 AND starts_at < ? ORDER BY id LIMIT ?
+
+-- name: forget_item
+DELETE FROM worklist_item WHERE id = ?
+
+-- name: forget_history
+DELETE FROM worklist_history WHERE worklist = ? AND study_uid = ? AND step_id = ?
+
+-- name: forget_tombstones
+DELETE FROM worklist_tombstone WHERE at_us < ?
+
+-- name: forget_mpps_references
+DELETE FROM mpps_reference
+WHERE uid IN (SELECT uid FROM mpps WHERE status <> 'IN PROGRESS' AND changed_at_us < ?)
+
+-- name: forget_mpps
+DELETE FROM mpps WHERE status <> 'IN PROGRESS' AND changed_at_us < ?
 
 -- name: seq_of_delivery
 SELECT seq FROM delivery WHERE id = ?
