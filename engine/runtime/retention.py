@@ -56,7 +56,7 @@ class Ages:
 
 @dataclass(slots=True, frozen=True)
 class StepAges:
-    """How long steps stay on worklists, in seconds, None for ever: those that ended since then, others since their start."""
+    """How long steps stay on worklists, in seconds; None for ever. `ended` and `open` as the settings have them."""
 
     ended_s: float | None = None
     open_s: float | None = None

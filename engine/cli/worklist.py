@@ -1,0 +1,34 @@
+"""`segmill worklist`: what is on the worklists of scanners, what happened to it, and what a query would find."""
+
+from typing import Final
+
+import click
+
+from engine.cli.command import COMMANDS, Group
+
+SUBCOMMANDS: Final = {
+    "list": "Show the steps on a worklist.",
+    "show": "Show one step with all its attributes.",
+    "history": "Show what happened to one step, and which message did it.",
+    "query": "Show what a scanner would get for these keys, and which key takes what away.",
+}
+LIST: Final = ("segmill worklist list", "segmill worklist list --status COMPLETED --json")
+SHOW: Final = ("segmill worklist show 1.2.826.0.1.3680043.10.999.1.4 SPS500004",)
+HISTORY: Final = ("segmill worklist history 1.2.826.0.1.3680043.10.999.1.4 SPS500004",)
+QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 --calling CT1",)
+
+
+@click.group(
+    "worklist",
+    cls=Group,
+    subcommands=SUBCOMMANDS,
+    examples=(*LIST, *SHOW, *HISTORY, *QUERY),
+    short_help=COMMANDS["worklist"],
+    no_args_is_help=True,
+)
+def command() -> None:
+    """Show what is on the worklists, and what a scanner's query would find.
+
+    Reads the store beside the engine, whether it runs or not. What a patient can be known by is masked; --show-values
+    shows it, and while the engine runs that is put on record (segmill audit).
+    """
