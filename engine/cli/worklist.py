@@ -7,12 +7,12 @@ import click
 from engine.cli.command import COMMANDS, Group
 
 SUBCOMMANDS: Final = {
-    "list": "Show the steps on a worklist.",
+    "list": "Show the steps on a worklist, by their start.",
     "show": "Show one step with all its attributes.",
-    "history": "Show what happened to one step, and which message did it.",
+    "history": "Show what happened to one step, oldest first.",
     "query": "Show what a scanner would get for these keys, and which key takes what away.",
 }
-LIST: Final = ("segmill worklist list", "segmill worklist list --status COMPLETED --json")
+LIST: Final = ("segmill worklist list", "segmill worklist list --all")
 SHOW: Final = ("segmill worklist show 1.2.826.0.1.3680043.10.999.1.4 SPS500004",)
 HISTORY: Final = ("segmill worklist history 1.2.826.0.1.3680043.10.999.1.4 SPS500004",)
 QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 --calling CT1",)

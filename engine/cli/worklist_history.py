@@ -19,9 +19,9 @@ from engine.cli.worklisting import name_option, opened, step_arguments
 @data_option
 @json_option("one object a change")
 def command(study: str, step: str, name: str, site: Path | None, data: Path | None, as_json: bool) -> int:
-    """Show what happened to one step, oldest first: when, by whom, and which message did it (segmill messages SEQ).
+    """Show what happened to one step, oldest first.
 
-    Also of a step that its order does not name any more.
+    When, what, by whom, and which message did it (segmill messages SEQ). Also of a step that its order does not name any more.
     """
     from engine.worklist.item import ItemKey
 

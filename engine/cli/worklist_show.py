@@ -22,7 +22,10 @@ from engine.cli.worklisting import lines, name_option, opened, status, step_argu
 def command(
     study: str, step: str, name: str, show_values: bool, site: Path | None, data: Path | None, as_json: bool
 ) -> int:
-    """Show one step with all its attributes: STUDY is its Study Instance UID, STEP its Scheduled Procedure Step ID."""
+    """Show one step with all its attributes.
+
+    STUDY is its Study Instance UID, STEP its Scheduled Procedure Step ID.
+    """
     notes = "worklist show --show-values" if show_values else ""
     with opened(site, data, name, notes=notes) as view:
         item = step_of(view, study, step)
