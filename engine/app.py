@@ -199,6 +199,9 @@ class Engine:
         assert self._committer is not None
         self._scanners = Scanners(options, self._site.folder, self._queries, self._committer, self._clock, self.meter)
         await self._scanners.start()
+        asked = self._scanners.asked
+        if asked is not None:
+            self.control.queries_asked = lambda: asked.newest
 
     @property
     def dicom_port(self) -> int | None:

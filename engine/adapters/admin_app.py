@@ -197,7 +197,7 @@ BodyT = TypeVar("BodyT", bound=AskedBody)
 
 
 def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
-    """GET /v1/status, /v1/plan, /v1/paused and /v1/retention (a POST to it confirms); POST /v1/reload, release,
+    """GET /v1/status, plan, paused, queries and retention (a POST to the last confirms); POST /v1/reload, release,
     resend, reprocess, discard and order.
     """
 
@@ -217,6 +217,10 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
     async def retention(request: Request) -> Response:
         found = await calls.ask(control.retention(confirm=request.method == "POST"), READY_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, **asdict(found)})
+
+    async def asked(request: Request) -> Response:
+        found = await calls.ask(control.asked(), READY_TIMEOUT_S)
+        return JSONResponse({"schema": SCHEMA, "queries": [asdict(record) for record in found]})
 
     async def plan(request: Request) -> Response:
         return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.plan(), RELOAD_TIMEOUT_S))})
@@ -266,6 +270,7 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         Route("/v1/discard", _guarded(discard), methods=["POST"]),
         Route("/v1/order", _guarded(order), methods=["POST"]),
         Route("/v1/paused", _guarded(paused)),
+        Route("/v1/queries", _guarded(asked)),
     ]
 
 

@@ -30,6 +30,10 @@ class RunningEngine:
     def retention(self, *, confirm: bool) -> dict[str, Any]:
         return self._ask({} if confirm else None, "/v1/retention")
 
+    def queries(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask(None, "/v1/queries")["queries"]
+        return found
+
     def order(self, action: str, **order: Any) -> "Done":
         """Have something done, as it was planned; asks again, with its key, while it is under way."""
         while True:

@@ -10,11 +10,13 @@ SUBCOMMANDS: Final = {
     "list": "Show the steps on a worklist, by their start.",
     "show": "Show one step with all its attributes.",
     "history": "Show what happened to one step, oldest first.",
+    "asked": "Show what scanners asked for, and what they got.",
     "query": "Show what a scanner would get for these keys, and which key takes what away.",
 }
 LIST: Final = ("segmill worklist list", "segmill worklist list --all")
 SHOW: Final = ("segmill worklist show 1.2.826.0.1.3680043.10.999.1.4 SPS500004",)
 HISTORY: Final = ("segmill worklist history 1.2.826.0.1.3680043.10.999.1.4 SPS500004",)
+ASKED: Final = ("segmill worklist asked", "segmill worklist asked --calling CT1")
 QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 --calling CT1",)
 
 
@@ -22,7 +24,7 @@ QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 
     "worklist",
     cls=Group,
     subcommands=SUBCOMMANDS,
-    examples=(*LIST, *SHOW, *HISTORY, *QUERY),
+    examples=(*LIST, *SHOW, *HISTORY, *ASKED, *QUERY),
     short_help=COMMANDS["worklist"],
     no_args_is_help=True,
 )

@@ -21,7 +21,8 @@ from engine.cli.worklisting import name_option, opened, step_arguments
 def command(study: str, step: str, name: str, site: Path | None, data: Path | None, as_json: bool) -> int:
     """Show what happened to one step, oldest first.
 
-    When, what, by whom, and which message did it (segmill messages SEQ). Also of a step that its order does not name any more.
+    When, what, by whom, and which message did it (segmill messages SEQ). Also of a step that its order does not name
+    any more.
     """
     from engine.worklist.item import ItemKey
 

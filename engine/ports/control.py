@@ -8,6 +8,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState
 from engine.ports.operations import ENGINE, ActionReport, By, Pause
 from engine.ports.reload import ReloadReport
+from engine.ports.worklist import QueryRecord
 
 __all__ = [
     "ActionReport",
@@ -136,6 +137,10 @@ class Control(Protocol):
 
     async def retention(self, *, confirm: bool) -> RetentionReport:
         """How it stands; `confirm`: the clock is right, go on."""
+        ...
+
+    async def asked(self) -> Sequence[QueryRecord]:
+        """What scanners asked the worklist for last, oldest first, as far as it is kept."""
         ...
 
     async def operate(self, order: Order) -> ActionReport:

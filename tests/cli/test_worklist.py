@@ -1,5 +1,9 @@
 """`segmill worklist`: what is on it, what happened, and what a scanner would find."""
 
+import logging
+import shutil
+import subprocess
+
 import pytest
 
 from engine.testing.sites import make_site
@@ -109,3 +113,26 @@ def test_a_query_as_a_scanner_that_sees_its_own_only(segmill, scanned):
 @pytest.mark.parametrize("key", ["Modalty=CT", "ScheduledProcedureStepStartDate=2026-01-02x"])
 def test_a_key_that_is_none_is_misuse(segmill, scanned, key):
     assert segmill("worklist", "query", key, "--site", scanned.folder).code == 2
+
+
+def find(scanned, *keys: str) -> None:
+    words = ["findscu", "-W", "-aet", "CT1", "-aec", "SEGMILL", "-k", "PatientName"]
+    words += [part for key in keys for part in ("-k", key)]
+    subprocess.run([*words, "127.0.0.1", str(scanned.engine.dicom_port)], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("findscu") is None, reason="dcmtk's findscu is not installed")
+def test_what_scanners_asked_is_shown_without_patients(segmill, scanned, caplog):
+    caplog.set_level(logging.INFO, "segmill.dicom")
+    find(scanned, "ScheduledProcedureStepSequence[0].Modality=MR", "PatientID=900001")
+    find(scanned, "PatientID=900007")
+    lines = segmill("worklist", "asked", "--json", "--calling", "CT1", "--site", scanned.folder).lines
+    first, second = lines[-2:]
+    assert (first["answers"], first["status"], first["keys"]["Modality"]) == (1, 0, "MR")
+    assert second["answers"] == 0
+    assert second["without"] == {"PatientID": 2}
+    said = segmill("worklist", "asked", "--site", scanned.folder)
+    assert "2 without PatientID" in said.out
+    for told in (said.out, str(lines), caplog.text):
+        assert "90000" not in told
+    assert segmill("worklist", "asked", "--calling", "NOBODY", "--json", "--site", scanned.folder).lines == []

@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from socketserver import BaseServer
 from typing import Any, Final
@@ -40,6 +40,7 @@ from engine.ports.worklist import (
     WorklistReader,
     WorklistShelf,
 )
+from engine.worklist.attributes import SPS
 from engine.worklist.item import Attributes, Item
 from engine.worklist.matching import BadKey, Query, answer, compile_query, find
 
@@ -52,6 +53,8 @@ _config.LOG_RESPONSE_IDENTIFIERS = False
 PENDING, PENDING_UNMATCHED, SUCCESS, CANCELLED = 0xFF00, 0xFF01, 0x0000, 0xFE00
 OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001
 MOST_CANDIDATES: Final = 20_000
+MOST_EXPLAINED: Final = 500
+"""Of a query without an answer, so many items near it are looked at to say which key took them away."""
 SYNTAXES: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
@@ -292,6 +295,10 @@ class WorklistScp:
         hidden = _not_of(told.calling) if caller.own_items_only else None
         found = find(query, (one.item for one in shelved), hidden=hidden)
         told.without, told.unmatched = dict(found.without), query.unmatched
+        if not found.items and query.conditions:
+            # What the store was asked for left out what one key alone takes away: that is looked at now, for the log.
+            near = reader.candidates(_by_date_alone(query), MOST_EXPLAINED)
+            told.without = dict(find(query, (one.item for one in near), hidden=hidden).without)
         pending = PENDING_UNMATCHED if query.has_unmatched else PENDING
         write = self._writer(event, caller, query, identifier, told)
         for item in found.items[: self.settings.most_answers]:
@@ -410,6 +417,13 @@ class _Told:
             self.rewritten,
         )
         self._scp._log.queried(record)
+
+
+def _by_date_alone(query: Query) -> Query:
+    """The query as far as it says when: what a console asks for always, and never is wrong about."""
+    step = next((part for part in query.requested.get(SPS, ()) if isinstance(part, Mapping)), {})
+    dates = {keyword: values for keyword, values in step.items() if keyword == "ScheduledProcedureStepStartDate"}
+    return replace(query, requested={SPS: (dates,)})
 
 
 def _not_of(title: str) -> Callable[[Item], bool]:
