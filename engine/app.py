@@ -153,7 +153,7 @@ class Engine:
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         operator.leaving = assembly.leaving
-        committer.on_redirected = offering(assembly.channels)
+        committer.on_redirected = offering(assembly.channels, assembly.leaving)
         return assembly
 
     def _make_store(self) -> Store:

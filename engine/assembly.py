@@ -32,7 +32,7 @@ from engine.ports.source import SourceUnavailable
 from engine.ports.store import StoreQueries
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.app_acks import AppAcks
-from engine.runtime.channels import Edition, RunningChannel
+from engine.runtime.channels import Edition, RunningChannel, Turns
 from engine.runtime.committer import Committer
 from engine.runtime.drift import channel_drift
 from engine.runtime.inlet import TellingReceiver
@@ -344,9 +344,15 @@ class Assembly:
         )
         lane.keyed_since(first)
 
-    def start_lane(self, lane: Lane, after: Lane | None = None) -> None:
-        """Let it deliver; behind `after`, which had its deliveries until now, once nothing of that is in hand."""
-        work = lane.run() if after is None else self._succeed(after, lane)
+    def start_lane(
+        self, lane: Lane, after: Lane | None = None, *, is_open: bool = True, before: Turns | None = None
+    ) -> None:
+        """Let it deliver; behind `after`, which had its deliveries until now, once nothing of that is in hand.
+
+        Not `is_open`: the store has yet to be told of it. `before`: messages that are still routed by the files before.
+        """
+        work = lane.run() if after is None and is_open else self._succeed(after, lane, before)
+        lane.predecessor = after
         task = self.lane_tasks[lane] = self.tasks.spawn(work, f"deliver {lane.name}", partial(self._lane_failed, lane))
         task.add_done_callback(lambda _: self._forget(lane))
 
@@ -360,9 +366,20 @@ class Assembly:
         self.lane_tasks.pop(lane, None)
         self.windows.pop(lane, None)
 
-    async def _succeed(self, before: Lane, lane: Lane) -> None:
-        """What the one before had in hand ends first, on stable storage: else it would go twice, or out of order."""
-        await self.ended(before)
+    async def _succeed(self, before: Lane | None, lane: Lane, turns: Turns | None) -> None:
+        """What the one before had in hand ends first, on stable storage: else it would go twice, or out of order.
+
+        Where the order changes, what is still routed by the files before is stored first: it has a key of that order,
+        or none, and its place is before all that has one of the new.
+        """
+        order = self.windows[lane][1]
+        changes = before is None or self.windows.get(before, (0, None))[1] != order
+        if before is not None:
+            await self.ended(before)
+        lane.predecessor = None
+        if changes and turns is not None:
+            await turns.over()
+            await self.committer.settled()
         await self.open_window(lane)
         await lane.run()
 

@@ -51,13 +51,14 @@ SETTLE_S = 5.0
 
 @dataclass(slots=True, eq=False)
 class _Next:
-    """What one changed channel gets. `lanes`: those that are new or other ones."""
+    """What one changed channel gets. `lanes`: those that are new or other ones; `opened`: of which the store knows."""
 
     loaded: LoadedChannel
     edition: Edition
     channel: RunningChannel
     is_new: bool
     lanes: dict[DestinationName, Lane] = field(default_factory=dict)
+    opened: set[Lane] = field(default_factory=set)
     sequences: SequenceNumbers | None = None
 
 
@@ -121,6 +122,7 @@ class Exchange:
                 self._lanes.append(lane)
                 if DestinationName(name) not in there.lanes | there.leaving:
                     await assembly.open_window(lane)
+                    following.opened.add(lane)
         if loaded.file.sequence == "on":
             following.sequences = there.sequences or await assembly.sequences(loaded.name)
         return following
@@ -284,7 +286,7 @@ class Exchange:
             for name, lane in following.lanes.items():
                 predecessor = channel.lanes.get(name) or channel.leaving.pop(name, None)
                 channel.lanes[name] = lane
-                assembly.start_lane(lane, after=predecessor)
+                assembly.start_lane(lane, after=predecessor, is_open=lane in following.opened, before=before)
                 if predecessor is not None and (task := assembly.lane_tasks.get(predecessor)) is not None:
                     self._ends.append(task)
             wanted = destinations_of(loaded)

@@ -7,11 +7,11 @@ messages and deliveries stay in the store: they wait for a person, not for us.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.assembly import Assembly
 from engine.model.ids import DeliveryId, DestinationName, MessageSeq
-from engine.ports.store import StoreError
+from engine.ports.store import CommitUnknown, StoreError
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.channels import Isolated, RunningChannel, Turns
 from engine.runtime.joining import end_fragments
@@ -29,33 +29,52 @@ class Leaving:
         self._assembly = assembly
 
     async def lane(self, channel: RunningChannel, name: DestinationName, lane: Lane, before: Turns) -> None:
-        """A destination's lane, when nothing waits in it. `before`: messages that may still be routed to it."""
+        """A destination's lane, when nothing waits in it. `before`: messages that may still be routed to it.
+
+        Nor in other lanes that are leaving, and in those that have only an attempt in hand: it may be sent on to here.
+        """
+        assembly = self._assembly
         await before.over()
-        await self._assembly.committer.settled()
-        while channel.leaving.get(name) is lane and await self._waits(lane):  # noqa: ASYNC110 - the store says so
+        stay = {*channel.lanes.values(), *channel.leaving.values()}
+        for ending in [one for one in assembly.lane_tasks if one.settings.channel == channel.name and one not in stay]:
+            await assembly.ended(ending)
+        await assembly.committer.settled()
+        while channel.leaving.get(name) is lane:
+            if not await self._any_waits(channel.leaving.values()):
+                async with assembly.lanes_stay.alone():  # nobody is about to put something into it
+                    if channel.leaving.get(name) is not lane:
+                        return
+                    if not await self._any_waits([lane]):
+                        del channel.leaving[name]
+                        break
             await asyncio.sleep(LOOK_S)
-        if channel.leaving.get(name) is not lane:
+        else:
             return  # the files have it again, and another lane took over
-        await self._assembly.ended(lane)
-        if channel.leaving.get(name) is lane:
-            del channel.leaving[name]
-            log.info("%s: nothing waits for it any more; it is closed", lane.name)
+        await assembly.ended(lane)
+        log.info("%s: nothing waits for it any more; it is closed", lane.name)
 
     async def channel(self, channel: RunningChannel, ports: Sequence[asyncio.Task[None]]) -> None:
         """A channel: its ports answer what is in hand, and what it accepted goes its way."""
         assembly = self._assembly
         if ports:
             await asyncio.wait(ports)
-        end_fragments(channel, assembly.committer)
-        while assembly.leaving.get(channel.name) is channel and await self._owes(channel):  # noqa: ASYNC110 - the store says so
+        if assembly.leaving.get(channel.name) is channel:
+            end_fragments(channel, assembly.committer)
+        while assembly.leaving.get(channel.name) is channel:
+            if not await self._owes(channel):
+                async with assembly.lanes_stay.alone():  # nobody is about to put something into it
+                    if assembly.leaving.get(channel.name) is not channel:
+                        return
+                    if not await self._any_waits(_lanes_of(channel)) and channel.name not in assembly.wanted_again:
+                        del assembly.leaving[channel.name]
+                        break
             await asyncio.sleep(LOOK_S)
-        if assembly.leaving.get(channel.name) is not channel:
+        else:
             return
-        del assembly.leaving[channel.name]
         channel.line.drain()
         channel.backlog.drain()
         await asyncio.wait(assembly.line_tasks.pop(channel.name))
-        for lane in (*channel.lanes.values(), *channel.leaving.values()):
+        for lane in _lanes_of(channel):
             await assembly.ended(lane)
         if channel.delivered is not None:
             channel.delivered.close()
@@ -90,15 +109,23 @@ class Leaving:
             return True
         await channel.quiet()
         await assembly.committer.settled()
-        lanes = [*channel.lanes.values(), *channel.leaving.values()]
-        return any([await self._waits(lane) for lane in lanes])
+        return await self._any_waits(_lanes_of(channel))
 
-    async def _waits(self, lane: Lane) -> bool:
-        """Whether something is queued for it; what cannot be found out may be."""
-        settings = lane.settings
-        read = self._assembly.queries.queued
+    async def _any_waits(self, lanes: Iterable[Lane]) -> bool:
+        """Whether something is queued for one of them; what cannot be found out may be.
+
+        Asked of all of them between two commits: what one sends on to another must not slip through.
+        """
+        places = [(lane.settings.channel, lane.settings.destination) for lane in lanes]
         try:
-            found = await asyncio.to_thread(read, settings.channel, settings.destination, DeliveryId(0), 1)
+            return await self._assembly.committer.call(
+                lambda store: any(store.queued(*place, DeliveryId(0), 1) for place in places)
+            )
+        except CommitUnknown:
+            raise
         except StoreError:
             return True
-        return bool(found)
+
+
+def _lanes_of(channel: RunningChannel) -> list[Lane]:
+    return [*channel.lanes.values(), *channel.leaving.values()]

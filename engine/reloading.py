@@ -150,7 +150,8 @@ def _tell(report: ReloadReport) -> None:
         log.error("reload: %s", report.sentence)
         for error in report.errors:
             hint = f" ({error.hint})" if error.hint else ""
-            log.error("%s:%d:%d %s %s%s", error.file, error.line, error.column, error.code, error.message, hint)
+            place = f"{error.file}:{error.line}:{error.column}" if error.line else error.file
+            log.error("%s %s %s%s", place, error.code, error.message, hint)
         return
     log.log(logging.WARNING if report.exit_code else logging.INFO, "reload: %s", report.sentence)
     for channel in report.channels:

@@ -22,6 +22,7 @@ LOOK_MS = 1000
 
 def watch(site: Path, changed: Callable[[], None], tasks: Tasks) -> None:
     """Call `changed` after each change, for as long as `tasks` last."""
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts changes; what came of them is ours to say
     root = site / "channels"
     tasks.spawn(_watch(root, lambda path: is_of_a_channel(path.relative_to(root)), changed), "watch channels")
     settings = site / "segmill.yaml"

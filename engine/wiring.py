@@ -185,13 +185,14 @@ def guard(lane: Lane, clock: Clock) -> None:
     lane.guard(circuit if table is None else Hours(table, circuit, clock), circuit)
 
 
-def offering(channels: Mapping[ChannelName, RunningChannel]) -> Callable[[Sequence[Delivery]], None]:
-    """Gives deliveries that took over from others to their lanes."""
+def offering(*running: Mapping[ChannelName, RunningChannel]) -> Callable[[Sequence[Delivery]], None]:
+    """Gives deliveries that took over from others to their lanes, also in channels that are leaving."""
 
     def offer(deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            if (channel := channels.get(delivery.channel)) is not None:
-                channel.offer([delivery])
+            for channels in running:
+                if (channel := channels.get(delivery.channel)) is not None:
+                    channel.offer([delivery])
 
     return offer
 

@@ -331,6 +331,7 @@ def _report(report: ActionReport) -> Response:
             "left": [{"seq": seq, "reason": reason} for seq, reason in report.left],
             "more_left": report.more_left,
             "made": list(report.made),
+            "done_before": report.done_before,
         }
     )
 

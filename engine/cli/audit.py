@@ -32,7 +32,7 @@ MOST_IDS: Final = 60
 @click.option("--action", "actions", multiple=True, metavar="WORD", help="Of this action; may be repeated.")
 @click.option("--actor", metavar="TEXT", help="Of those whose name holds this.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, the newest.")
-@click.option("--verify", is_flag=True, help="Look whether a record was changed or taken away.")
+@click.option("--verify", is_flag=True, help="Look whether a record was changed, put in or taken away.")
 @click.option("--show-values", is_flag=True, help="Show what was asked for: an expression may hold patient data.")
 @site_option
 @data_option
@@ -51,7 +51,7 @@ def command(
     """Show what people did to messages and queues, oldest first.
 
     Who (the user of this machine that asked), what, why, and which messages and deliveries. Each record's hash covers
-    the one before: --verify finds a record that was changed or taken away, and prints the newest hash; keep that
+    the one before: --verify finds one that was changed, put in or taken away, and prints the newest hash; keep that
     elsewhere, and nobody can make the whole record anew unnoticed. Ends with 1 if the record is not whole.
     """
     from engine.cli.stores import open_queries
@@ -85,15 +85,26 @@ def _rows(queries: "StoreQueries") -> Iterator["AuditRow"]:
 def _verify(queries: "StoreQueries", *, as_json: bool) -> int:
     from engine.model.audit import broken_at
 
-    # The head first: what is recorded while we read comes behind it.
+    # The head first: what is recorded while we read comes behind it. What is there without any head was put in.
     head = queries.audit_head()
-    place = broken_at((row for row in _rows(queries) if row.id <= head.last or not head.last), head.last, head.hash)
+    newest = 0
+
+    def until_head() -> "Iterator[AuditRow]":
+        nonlocal newest
+        for row in _rows(queries):
+            newest = row.id
+            if row.id <= head.last:
+                yield row
+
+    place = broken_at(until_head(), head.last, head.hash)
+    if place is None and newest > (last := queries.audit_head().last):
+        place = last + 1
     if as_json:
         emit({"records": head.last, "whole": place is None, "broken_at": place, "hash": head.hash.hex()})
     elif place is None:
-        say(f"{count(head.last, 'record')}, whole. The newest hash: {head.hash.hex()}")
+        click.echo(f"{count(head.last, 'record')}, whole. The newest hash: {head.hash.hex()}")
     else:
-        say(f"the record is not whole: number {place} was changed or taken away")
+        click.echo(f"the record is not whole: number {place} was changed, put in or taken away")
     return 0 if place is None else FINDINGS
 
 

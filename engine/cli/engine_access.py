@@ -36,12 +36,15 @@ class RunningEngine:
 
     def order(self, action: str, **order: Any) -> "Done":
         """Have something done, as it was planned; asks again, with its key, while it is under way."""
+        is_ours = False
         while True:
             answer = self._ask({"action": action, **order}, "/v1/order")
             if not answer.get("running"):
                 done = Done()
                 done.add(answer)
+                done.done_before = bool(answer.get("done_before")) and not is_ours
                 return done
+            is_ours = True  # and may have come to its end between two questions
 
     def paused(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask(None, "/v1/paused")["paused"]
@@ -80,6 +83,7 @@ class Done:
         self.left: list[tuple[int, str]] = []
         self.more_left = 0
         self.made: list[int] = []
+        self.done_before = False
 
     def add(self, answer: dict[str, Any]) -> None:
         self.messages += answer["messages"]

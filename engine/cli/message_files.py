@@ -37,7 +37,12 @@ class FileMessage:
 
 
 def read_messages(
-    names: Sequence[str], *, whole: bool = False, tidy: bool = False, lenient: bool = False
+    names: Sequence[str],
+    *,
+    whole: bool = False,
+    tidy: bool = False,
+    lenient: bool = False,
+    hint: str = "; --raw sends the file as it is",
 ) -> list[FileMessage]:
     """The messages of files, of all files in folders, and of standard input (`-`), in that order.
 
@@ -45,11 +50,11 @@ def read_messages(
     UTF-16 and UTF-32, which only a file can hold, become UTF-8, and JSON and XML become HL7; but of a folder only
     files of HL7 are read. With `whole` it is one message, byte for byte.
     `tidy` raises a misuse, which names the file, for what is none; JSON and XML that are none do so always, unless
-    `lenient` leaves them as they are.
+    `lenient` leaves them as they are. `hint` says what else could be done with it.
     """
     found = []
     for name, content in contents(names):
-        of_file = list(_cut(name, content, whole, tidy, lenient))
+        of_file = list(_cut(name, content, whole, tidy, lenient, hint))
         if not of_file and name in (*names, STDIN_NAME):
             raise misuse(f"there is no message in {name}")
         found += of_file
@@ -106,7 +111,7 @@ def _parts(name: str, content: bytes) -> "list[tuple[bytes, tuple[Finding, ...]]
     return parts
 
 
-def _cut(name: str, content: bytes, whole: bool, tidy: bool, lenient: bool) -> Iterator[FileMessage]:
+def _cut(name: str, content: bytes, whole: bool, tidy: bool, lenient: bool, hint: str) -> Iterator[FileMessage]:
     from engine.hl7.convert import ConversionError, hl7_of
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
@@ -127,8 +132,7 @@ def _cut(name: str, content: bytes, whole: bool, tidy: bool, lenient: bool) -> I
             raise misuse(f"{FileMessage(name, number, len(parts), part).name}: {exc}") from None
         except UnreadableMessage as exc:
             which = FileMessage(name, number, len(parts), part).name
-            hint = "" if why_not_framed(content) else "; --raw sends the file as it is"
-            raise misuse(f"{which}: {exc.reason}{hint}") from None
+            raise misuse(f"{which}: {exc.reason}{'' if why_not_framed(content) else hint}") from None
         yield FileMessage(name, number, len(parts), raw, noted)
 
 

@@ -251,7 +251,7 @@ def _print_head(message: "StoredMessage") -> None:
         f"answered {message.ack_code or 'with nothing'}, version {message.version}"
     )
     for finding in load_findings(message.findings):
-        place = " ".join(part for part in (finding.step and f"step {finding.step},", finding.location) if part)
+        place = ", ".join(part for part in (finding.step and f"step {finding.step}", finding.location) if part)
         click.echo(f"  {styled(finding.code, bold=True)} {printable(f'{place}: ' if place else '')}{finding.text}")
 
 

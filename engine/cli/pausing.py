@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from engine.cli.command import misuse
 from engine.cli.output import count, emit, say
-from engine.cli.queueing import new_key
+from engine.cli.queueing import new_key, require_lane
 from engine.cli.sites import whereabouts
 
 APP_ACK: Final = "app_ack"
@@ -35,9 +35,12 @@ def pause_or_resume(
     elif intake:
         if any("/" in place for place in places):
             raise misuse("--intake is of a channel, not of a destination")
+        for place in places:
+            if (place, "") not in paused:
+                require_lane(status["channels"], place, None)
         lanes = [(place, "") for place in places]
     else:
-        lanes = [lane for place in places for lane in _lanes(place, status["channels"])]
+        lanes = [lane for place in places for lane in _lanes(place, status["channels"], paused)]
     meant = [lane for lane in dict.fromkeys(lanes) if (lane in paused) == (action == "resume")]
     if meant:
         engine.order(action, lanes=[list(lane) for lane in meant], key=new_key(key), reason=reason)
@@ -49,18 +52,19 @@ def pause_or_resume(
     else:
         say(f"{'paused' if action == 'pause' else 'goes on'}: {', '.join(shown)}")
         if action == "pause" and not intake:
-            say(f"What comes for {count(len(meant), 'destination')} waits until: segmill queue resume")
+            waits = f"What comes for {count(len(meant), 'destination')} waits"
+            say(f"{waits} until: segmill queue resume {' '.join(places)}")
     return 0
 
 
-def _lanes(place: str, channels: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+def _lanes(place: str, channels: Sequence[dict[str, Any]], paused: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     channel, slash, destination = place.partition("/")
-    found = next((one for one in channels if one["channel"] == channel), None)
     if slash:
         if not channel or not destination:
             raise misuse(f"'{place}' is no destination: write CHANNEL/DESTINATION")
-        return [(channel, destination)]  # the engine knows whether there is one
-    if found is None:
-        names = ", ".join(one["channel"] for one in channels)
-        raise misuse(f"no channel '{channel}' runs; there is {names}")
+        if (channel, destination) not in paused:  # what is gone from the files may still be paused
+            require_lane(channels, channel, destination)
+        return [(channel, destination)]
+    require_lane(channels, channel, None)
+    found = next(one for one in channels if one["channel"] == channel)
     return [(channel, lane["destination"]) for lane in found["lanes"] if lane["destination"] != APP_ACK]

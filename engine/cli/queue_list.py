@@ -1,5 +1,6 @@
 """`segmill queue list`: what waits for each destination, since when, and what it waits for."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import click
 from engine.cli.command import json_option, member
 from engine.cli.output import columns, count, emit, printable, say, styled, utc_time
 from engine.cli.queue import LIST, SUBCOMMANDS
+from engine.cli.queueing import require_lane
 from engine.cli.selection import utc_now
-from engine.cli.sites import data_option, site_option, whereabouts
+from engine.cli.sites import Whereabouts, data_option, site_option, whereabouts
 from engine.model.audit import ranges
 
 COLOURS = {"failed": "red", "stopped": "red", "down": "red", "paused": "yellow", "waiting": "cyan"}
@@ -25,15 +27,18 @@ HEADERS = ("channel", "destination", "state", "queued", "held", "oldest", "head"
 def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_json: bool) -> int:
     """Show what waits for each destination, and why.
 
-    Of the engine that runs: the state of each destination (idle, sending, waiting, stopped for a person, down, paused),
-    how many deliveries are queued and held, how old the oldest is, the message that goes next and how often it was
-    tried, what the last attempt came to, and where order_by is set, how many keys are held up by a delivery that waits
-    for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped, down or
-    paused.
+    Of the engine that runs: the state of each destination (idle, sending, waiting, stopped for a person, down, paused,
+    failed), how many deliveries are queued and held, how old the oldest is, the message that goes next and how often it
+    was tried, what the last attempt came to, and where order_by is set, how many keys are held up by a delivery that
+    waits for its next attempt, and by which (segmill queue retry tries it at once). Ends with 1 while one is stopped,
+    down, paused or failed.
     """
     from engine.cli.engine_access import RunningEngine
 
-    status = RunningEngine(whereabouts(site, data).data).status()
+    place = whereabouts(site, data)
+    status = RunningEngine(place.data).status()
+    for name in channels:
+        require_lane(status["channels"], name, None)
     now = utc_now()
     found = [one for one in status["channels"] if not channels or one["channel"] in channels]
     stands_still = False
@@ -62,8 +67,25 @@ def command(channels: tuple[str, ...], site: Path | None, data: Path | None, as_
     if rows:
         click.echo(columns(HEADERS, rows, right=("queued", "held", "oldest", "head", "attempts")))
     elif not as_json:
-        say("There is no such channel in the engine that runs." if channels else "No destination.")
+        say("No destination.")
+    if not as_json:
+        _tell_held(place, [one["channel"] for one in found])
     return int(stands_still)
+
+
+def _tell_held(place: Whereabouts, channels: Sequence[str]) -> None:
+    """Messages that are held as a whole are in no destination's queue, and wait for a person all the same."""
+    from engine.cli.stores import open_queries
+
+    if not place.store.is_file():
+        return
+    with open_queries(place.store) as queries:
+        counts = queries.counts()
+    for channel in channels:
+        if held := sum(number for (name, state), number in counts.items() if (name, state) == (channel, "held")):
+            where = f"segmill messages --channel {channel} --state held"
+            waits = "is held and waits" if held == 1 else "are held and wait"
+            say(f"{count(held, 'message')} of {channel} {waits} for a person: {where}")
 
 
 def _row(lane: dict[str, Any], now: datetime) -> tuple[str, ...]:

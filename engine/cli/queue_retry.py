@@ -1,23 +1,27 @@
 """`segmill queue retry`: what waits for its time is tried now."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.cli.command import json_option, member
+from engine.cli.output import emit, printable, say
 from engine.cli.queue import RETRY, SUBCOMMANDS
 from engine.cli.queueing import (
     carry_out,
     destination_option,
     new_key,
     order_options,
-    report,
+    require_lane,
     scope_words,
     wanted_of,
 )
 from engine.cli.selection import Search, make_search, search_options, utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
+
+if TYPE_CHECKING:
+    from engine.cli.engine_access import RunningEngine
 
 
 @member(SUBCOMMANDS["retry"], "retry", *RETRY)
@@ -57,9 +61,7 @@ def command(
     whole = not wanted.is_by_number and wanted.search == Search(channel=wanted.search.channel)
     if whole and not plan and wanted.search.channel is not None and wanted.destination is not None:
         run = new_key(key)
-        lane = [wanted.search.channel, wanted.destination]
-        return report(engine.order("retry", lanes=[lane], key=run, reason=reason, scope=scope), "tries again", run,
-                      as_json=as_json)  # fmt: skip
+        return _whole(engine, wanted.search.channel, wanted.destination, run, reason, scope, as_json=as_json)
     with open_queries(place.store) as queries:
         return carry_out(
             engine,
@@ -73,3 +75,30 @@ def command(
             as_json=as_json,
             asks=False,
         )
+
+
+def _whole(
+    engine: "RunningEngine", channel: str, destination: str, run: str, reason: str, scope: str, *, as_json: bool
+) -> int:
+    """Have a destination end its wait, and say what it stood there for: not all of that ends by this."""
+    channels = engine.status()["channels"]
+    require_lane(channels, channel, destination)
+    (lane,) = (
+        lane
+        for one in channels
+        if one["channel"] == channel
+        for lane in one["lanes"]
+        if lane["destination"] == destination
+    )
+    engine.order("retry", lanes=[[channel, destination]], key=run, reason=reason, scope=scope)
+    name = f"{channel}/{destination}"
+    if as_json:
+        emit({"action": "retry", "lanes": [name], "was": lane["state"], "queued": lane["queued"], "key": run})
+    elif lane["state"] == "paused":
+        say(f"{name} is paused: nothing is tried until segmill queue resume {name}")
+    elif not lane["queued"]:
+        say(f"nothing waits for {name}")
+    else:
+        why = f": {printable(lane['last_note'])}" if lane["last_note"] else ""
+        say(f"{name} tries again (it was {lane['state']}{why})")
+    return 0

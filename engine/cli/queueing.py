@@ -144,7 +144,6 @@ class DeliveryPlan:
             )
             return
         if not self.members:
-            say("No delivery is meant by this.")
             return
         rows = [(*place, str(number)) for place, number in sorted(counted.items())]
         say(columns(("channel", "destination", "state", "count"), rows, right=("count",)))
@@ -200,6 +199,68 @@ def _messages(queries: "StoreQueries", wanted: Wanted, states: tuple[str, ...]) 
             raise misuse(f"there is no message {seq}")
         if wanted.search.channel in (None, message.channel):
             yield message
+
+
+def require_known(engine: "RunningEngine", wanted: Wanted, planned: DeliveryPlan, to: str | None) -> None:
+    """Raises a misuse for a name that is no channel's or destination's, as far as there is an engine to ask.
+
+    What is gone from the files may still have deliveries: so a plan that found some is right to name it.
+    """
+    try:
+        channels = engine.status()["channels"]
+    except Failure:
+        return
+    named = (wanted.search.channel, wanted.destination)
+    if not planned.members and any(named):
+        require_lane(channels, *named)
+    if to is not None:
+        for channel in sorted({str(m.delivery.channel) for m in planned.members}):
+            require_lane(channels, channel, to)
+
+
+def require_lane(channels: Sequence[dict[str, Any]], channel: str | None, destination: str | None) -> None:
+    """Raises a misuse with what there is, where the engine has no such channel, or no such destination in it."""
+    names = [one["channel"] for one in channels]
+    if channel is not None and channel not in names:
+        raise misuse(f"no channel '{channel}' runs; there is {', '.join(names)}")
+    lanes = [
+        (one["channel"], lane["destination"])
+        for one in channels
+        if channel in (None, one["channel"])
+        for lane in one["lanes"]
+    ]
+    if destination is not None and destination not in {name for _, name in lanes}:
+        place = destination if channel is None else f"{channel}/{destination}"
+        there = ", ".join(sorted({f"{one}/{name}" if channel is None else name for one, name in lanes}))
+        raise misuse(f"there is no destination {place}; there is {there}")
+
+
+def _say_why_none(queries: "StoreQueries", wanted: Wanted, act: "Act") -> None:
+    """What this could be done to, and what became of those that were named."""
+    from engine.ports.operations import ACT_FROM
+
+    say(f"No delivery is meant by this: it is for those that are {' or '.join(sorted(ACT_FROM[act]))}.")
+    for seq in wanted.seqs[:FIRST]:
+        message = queries.message(seq)
+        if message is None:
+            continue
+        if message.state == "held":
+            say(f"  message {seq} itself is held: segmill release {seq}, or segmill release {seq} --discard REASON")
+            continue
+        told = [f"{d.state} (to {d.destination})" for d in queries.deliveries(seq)] or ["no deliveries"]
+        say(f"  message {seq}: {', '.join(told)}")
+
+
+def _tell_stopped(engine: "RunningEngine", wanted: Wanted) -> None:
+    """Where a destination stands still for a person, its message is queued, not held: what starts it again."""
+    try:
+        channels = engine.status()["channels"]
+    except Failure:
+        return
+    for lane in (lane for one in channels for lane in one["lanes"] if lane["state"] == "stopped"):
+        if wanted.destination in (None, lane["destination"]) and wanted.search.channel in (None, lane["channel"]):
+            name = f"{lane['channel']}/{lane['destination']}"
+            say(f"  {name} stands still at message {lane['head']}: segmill queue retry {name} tries that again")
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -276,8 +337,14 @@ def carry_out(
 ) -> int:
     """Plan, ask, look again, and have it done. `options` are those of `order_options`; `scope` the command's words."""
     planned = plan(queries, wanted, act, act)
+    if more.get("to") is not None or not planned.members:
+        require_known(engine, wanted, planned, more.get("to"))
     if options["plan"] or not planned.members:
         planned.show(as_json=as_json)
+        if not planned.members and not as_json:
+            _say_why_none(queries, wanted, act)
+            if act == "release":
+                _tell_stopped(engine, wanted)
         return 0
     engine.status()
     if asks and not options["yes"]:
@@ -302,12 +369,16 @@ def report(done: "Done", words: str, key: str, *, as_json: bool) -> int:
                 "more_left": done.more_left,
                 "made": done.made,
                 "key": key,
+                "done_before": done.done_before,
             }
         )
     else:
         parts = [count(done.messages, "message")] if done.messages or not done.deliveries else []
         parts += [count(done.deliveries, "delivery", "deliveries")] if done.deliveries or not done.messages else []
-        say(f"{words}: {', '.join(parts)}")
+        if done.done_before:
+            say(f"Nothing was done now: under the key '{key}' this was done before. What was reported then:")
+        is_nothing = not (done.messages or done.deliveries or done.made)
+        say("nothing was done" if is_nothing else f"{words}: {', '.join(parts)}")
         for seq in done.made:
             say(f"it is message {seq} now")
         for seq, reason in done.left:

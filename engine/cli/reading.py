@@ -25,6 +25,10 @@ def note_reading(place: Whereabouts, seqs: Sequence[int], words: str) -> None:
         RunningEngine(place.data).order("read", messages=spans(sorted(seqs)), scope=words)
     except Failure as failure:
         if failure.exit_code != UNREACHABLE:
-            raise
+            raise Failure(
+                failure.exit_code,
+                f"that you look cannot be put on record, so nothing is shown: {failure.sentence}",
+                failure.hint,
+            ) from None
         if sys.stderr.isatty():
             click.echo("No engine runs here: that you looked is not on record.", err=True)

@@ -19,6 +19,7 @@ from engine.cli.queueing import (
     scope_words,
     spans,
     unchanged,
+    wanted_of,
 )
 from engine.cli.selection import Search, chosen, make_search, matching, parse_seqs, search_options, utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
@@ -34,9 +35,14 @@ if TYPE_CHECKING:
     "segmill release --channel results --all --yes",
     "segmill release 3 --discard 'sent by mistake, HIS was told' --yes",
 )
-@click.argument("seqs", nargs=-1, metavar="[SEQ]...")
+@click.argument("seqs", nargs=-1, metavar="[SEQ|CHANNEL/DESTINATION]...")
 @search_options
-@click.option("--all", "everything", is_flag=True, help="Everything that is held and that the search finds.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Everything that is held and that the search finds; with --state failed, what was given up.",
+)
 @click.option("--discard", metavar="REASON", help="Give it up instead; the reason is kept with it.")
 @destination_option
 @order_options
@@ -61,26 +67,37 @@ def command(
 
     A held message goes through its channel as the engine has read it: correct the channel or its table, segmill
     reload, then release. A held or failed delivery is queued again, and a destination that stands
-    still tries again. Name messages by number (20-25 is a range), or say --all, with a search or without.
+    still tries again. Name messages by number (20-25 is a range), all of a destination as CHANNEL/DESTINATION, or say
+    --all, with a search or without.
     """
     from engine.cli.engine_access import RunningEngine
     from engine.cli.stores import open_queries
 
     wanted = make_search(**search, now=utc_now())
+    scope = scope_words((*seqs, "--all") if everything else seqs, destination, (), search)
+    if any("/" in word for word in seqs):
+        if len(seqs) > 1:
+            raise misuse("name messages by number, or one CHANNEL/DESTINATION, not both")
+        meant = wanted_of(seqs, wanted, destination)
+        wanted, destination, seqs, everything = meant.search, meant.destination, (), True
     numbers = parse_seqs(seqs)
     if bool(numbers) == everything or (numbers and not wanted.is_empty):
-        raise misuse("name messages by number, or say --all (with --where, --channel, --since ... if you like)")
+        raise misuse(
+            "name messages by number, or CHANNEL/DESTINATION, or say --all (with --where, --channel ... if you like)"
+        )
     if discard is not None and destination is not None:
         raise misuse("to give up what waits for one destination: segmill queue skip --destination NAME")
     place = whereabouts(site, data)
     engine = RunningEngine(place.data)
     status = engine.status()
-    scope = scope_words((*seqs, "--all") if everything else seqs, destination, (), search)
 
     with open_queries(place.store) as queries:
         if destination is not None:
             from engine.cli.queueing import Wanted, carry_out
 
+            if everything and not wanted.states:
+                # What somebody gave up, or a policy did, goes on by its number or by --state failed: not with "all".
+                wanted = replace(wanted, states=("held",))
             meant = Wanted(tuple(numbers), wanted, destination)
             options = {"reason": reason, "key": key, "plan": plan, "yes": yes}
             return carry_out(

@@ -42,7 +42,7 @@ class _Version(click.ParamType[Any]):
     "segmill replay --channel adt --since 2h --to archive --plan",
     "segmill replay --state filtered --reprocess --yes",
     "segmill replay 1 --reprocess --as-of received --plan",
-    "segmill replay 1 --set PID-8=F --reason 'sex corrected by the ward' --yes",
+    "segmill replay 1 --set PID-8=M --reason 'sex corrected by the ward' --yes",
 )
 @click.argument("seqs", nargs=-1, metavar="[SEQ]...")
 @search_options
@@ -176,7 +176,8 @@ class _Run:
             raise misuse(f"the bytes of message {message.seq} are no longer kept")
         new_id = None if keep_id else f"E{self._key[:15].upper()}"
         raw = edited_message(stored.raw, file, edits, new_id=new_id)
-        if raw == stored.raw:
+        # A new control id alone is no edit: what was typed is there already, or the file was saved as it came.
+        if stored.raw in (raw, edited_message(stored.raw, file, edits, new_id=None)):
             raise misuse("nothing is different in it; to send the same bytes again: segmill replay SEQ")
         found = body_changes(stored.raw, raw)
         if self._show_values:
@@ -252,8 +253,11 @@ class _Run:
 def _plan_resend(queries: "StoreQueries", messages: Sequence["StoredMessage"], destinations: Sequence[str]) -> Plan:
     plan = Plan("resend", f"Send {count(len(messages), 'message')} again?", "destination", len(messages))
     for message in messages:
+        if message.state == "rejected":
+            plan.counted[message.channel, "(rejected: left alone)"] += 1
+            continue
         before = dict.fromkeys(d.destination for d in queries.deliveries(message.seq) if d.state != "redirected")
-        for destination in destinations or before or ("(was never sent)",):
+        for destination in destinations or before or ("(never sent: left alone)",):
             plan.counted[message.channel, destination] += 1
     plan.first = [MessageSeq(message.seq) for message in messages[:5]]
     return plan

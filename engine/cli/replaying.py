@@ -76,6 +76,7 @@ class Versions:
         return self._made[key]
 
     def _make(self, channel: "ChannelName", version: int) -> "CompiledChannel":
+        from engine.cli.command import misuse
         from engine.cli.own_code import guarded
         from engine.config.site import load_version
         from engine.model.ids import VersionId
@@ -86,12 +87,15 @@ class Versions:
         files = self._queries.version_files(number)
         loaded, findings = load_version(channel, files, load_kinds()) if files else (None, [])
         if loaded is None:
+            if not files:
+                raise misuse(
+                    f"version {version} of channel {channel} is not recorded; segmill messages SEQ shows a message's"
+                )
             codes = ", ".join(sorted({f.code for f in findings if f.is_error}))
             raise Failure(
                 CONFIGURATION,
-                f"version {version} of channel {channel} "
-                + (f"cannot run here ({codes})" if codes else "is not recorded"),
-                "The versions of messages: segmill messages SEQ",
+                f"version {version} of channel {channel} cannot run here ({codes})",
+                "Take another: segmill messages SEQ shows with which a message was processed.",
             )
         return guarded(lambda: compile_channel(loaded, load_steps(), runs_own_code=True))
 
@@ -229,7 +233,7 @@ def edited_message(original: bytes, file: Path | None, edits: Sequence[str], *, 
 
     raw = original
     if file is not None:
-        found = read_messages([str(file)], tidy=True)
+        found = read_messages([str(file)], tidy=True, hint="")
         if len(found) != 1:
             raise misuse(f"{file} holds {len(found)} messages; an edited message is one")
         raw = found[0].raw

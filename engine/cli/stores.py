@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.cli.exits import NOT_ALLOWED, STORE_FAILED, UNREACHABLE, Failure
+from engine.cli.exits import CONFIGURATION, NOT_ALLOWED, STORE_FAILED, UNREACHABLE, Failure
 
 if TYPE_CHECKING:
     from engine.ports.store import StoreQueries
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def open_queries(store: Path) -> Iterator["StoreQueries"]:
     """Queries of the store in the file `store`, whether its engine runs or not."""
     from engine.adapters.stores.queries import SqliteQueries
-    from engine.ports.store import StoreError
+    from engine.adapters.stores.schema import load_migrations, refuse_newer
+    from engine.ports.store import StoreError, StoreTooNew
 
     try:
         exists = store.is_file()
@@ -26,6 +27,10 @@ def open_queries(store: Path) -> Iterator["StoreQueries"]:
         ) from None
     if not exists:
         raise Failure(UNREACHABLE, f"there is no store at {store}", "No engine has run here yet: segmill run SITE")
+    try:
+        refuse_newer(store, load_migrations()[-1].number)
+    except StoreTooNew as exc:
+        raise Failure(CONFIGURATION, str(exc)) from None
     try:
         queries = SqliteQueries(store)
         try:

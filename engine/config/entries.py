@@ -146,7 +146,7 @@ class Retry(ConfigModel):
     """
 
     first: Duration = Field(default=1.0, description="The first wait")
-    most: Duration = Field(default=60.0, description="The longest wait")
+    most: Duration = Field(default=60.0, validate_default=True, description="The longest wait")
     jitter: Percent = Field(default=0.2, description="How much a wait varies, so that lanes do not try in step")
     limit: str = Field(
         default="none",
@@ -170,6 +170,13 @@ class Retry(ConfigModel):
     def _check_wait(cls, value: float) -> float:
         if not 0.01 <= value <= 86400:
             raise BadValue("must be from 10ms to 1d", code="E106")
+        return value
+
+    @field_validator("most")
+    @classmethod
+    def _check_order(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("first", value):
+            raise BadValue("is shorter than the first wait", "such as {first: 5m, most: 30m}", code="E106")
         return value
 
     @property

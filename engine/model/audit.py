@@ -22,7 +22,8 @@ class AuditRow:
     `actor`: who, as the system knows them. `action`: the command's word. `reason`: a person's sentence, or ''.
     `scope`: what was asked for, in words; it may quote an expression with values of messages, and so stands nowhere
     else. `counts`: JSON, what came of it. `ids`: the messages and deliveries that were touched, as ranges
-    (`messages 1-5,9; deliveries 12`). `key`: the idempotency key of the run that it is a part of.
+    (`messages 1-5,9; deliveries 12`), or the destinations and intakes (`adt/ris`). `key`: the idempotency key of the
+    run that it is a part of.
     """
 
     id: int
@@ -68,7 +69,7 @@ def ranges(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
-def ids_text(messages: Sequence[int], deliveries: Sequence[int]) -> str:
-    """What a row says of the messages and deliveries that were touched."""
+def ids_text(messages: Sequence[int], deliveries: Sequence[int], lanes: Sequence[str] = ()) -> str:
+    """What a row says of the messages, deliveries and lanes that were touched."""
     parts = [f"{word} {ranges(ids)}" for word, ids in (("messages", messages), ("deliveries", deliveries)) if ids]
-    return "; ".join(parts)
+    return "; ".join([*parts, *([", ".join(lanes)] if lanes else [])])

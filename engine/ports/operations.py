@@ -65,6 +65,8 @@ class ActionReport:
     left: tuple[tuple[MessageSeq, str], ...] = ()
     more_left: int = 0
     made: tuple[MessageSeq, ...] = ()
+    done_before: bool = field(default=False, compare=False)
+    """All of it was done under this key at another time, and nothing now."""
 
     def plus(self, other: "ActionReport") -> "ActionReport":
         """Both together."""
@@ -149,6 +151,8 @@ class Change:
     edited: Intake | None = None
     pauses: Sequence[Pause] = ()
     resumes: Sequence[Pause] = ()
+    lanes: Sequence[str] = ()
+    """The destinations and intakes that it is about, as people name them."""
     read: Sequence[MessageSeq] = ()
     progress: Progress | None = None
     report: ActionReport = NOTHING_DONE

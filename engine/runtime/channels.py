@@ -14,7 +14,7 @@ from engine.model.envelope import Delivery, Reprocessed
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
 from engine.model.states import IllegalMove
-from engine.pipeline.answer import APP_ACK, AnswerSettings
+from engine.pipeline.answer import AnswerSettings
 from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.run import Result
 from engine.pipeline.step import Timer
@@ -55,9 +55,13 @@ class Edition:
 
 
 class Turns:
-    """Messages that are between their pipeline and the store, by one state of the channel's files."""
+    """Messages that are between their pipeline and the store, by one state of the channel's files.
 
-    def __init__(self) -> None:
+    `before`: those by the state before it, of which some may still be there.
+    """
+
+    def __init__(self, before: "Turns | None" = None) -> None:
+        self._before = before
         self._count = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -73,8 +77,17 @@ class Turns:
         if not self._count:
             self._quiet.set()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether none is left, nor of any state before."""
+        if self._before is not None and self._before.is_over:
+            self._before = None
+        return self._before is None and self._quiet.is_set()
+
     async def over(self) -> None:
-        """Wait until none is left."""
+        """Wait until none is left, nor of any state before."""
+        if self._before is not None:
+            await self._before.over()
         await self._quiet.wait()
 
 
@@ -142,7 +155,7 @@ class RunningChannel:
         self.isolated = edition.isolated
         self.drift = edition.drift
         before = getattr(self, "_turns", None) or Turns()
-        self._turns = Turns()
+        self._turns = Turns(None if before.is_over else before)
         return before
 
     @contextmanager
@@ -176,11 +189,6 @@ class RunningChannel:
         Fragments, a process of the channel's, and after a reload that changed `ack`, what was answered when stored.
         """
         return len(self.line) > 0 or (self.backlog.is_pending and not self.ack_when_stored)
-
-    @property
-    def all_but_app_acks(self) -> Sequence[DestinationName] | None:
-        """Where a person's resend goes: everywhere (None), but the acknowledgement of its sender is not repeated."""
-        return None if self.app_ack is None else [name for name in self.lanes if name != APP_ACK]
 
     def lane(self, destination: DestinationName) -> Lane | None:
         """The lane of a destination, also of one that is leaving."""

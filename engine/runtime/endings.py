@@ -131,6 +131,8 @@ class Endings:
         self.gate: Gate | None = None
         self.circuit: Circuit | None = None
         self.is_down = False
+        self._goes_elsewhere = False
+        """Whether it is in the log that what comes while it is down is given to another."""
         self.last_note = ""
 
     def settle(self, delivery: Delivery, outcome: Outcome, *, more: bool) -> Next:
@@ -204,6 +206,7 @@ class Endings:
         result = DeliveryResult(
             delivery.id, "queued", delivery.attempts, self._clock.now_us(), code="unreachable", note=outcome.note
         )
+        result.maybe_sent = delivery.maybe_sent
         return self._carry_out(step, delivery, outcome, result, is_first=False, more=more)
 
     def _down_s(self) -> float:
@@ -250,6 +253,9 @@ class Endings:
             case Redirect():
                 result.state = "redirected"
                 self._meter.redirected()
+                if self.is_down and not self._goes_elsewhere:
+                    self._goes_elsewhere = True
+                    log.warning("%s is still down: what comes for it goes to %s instead", self._settings.name, step.to)
             case Retry(delay_s=delay_s):
                 # A peer that cannot be reached is no fault of this key: it waits at the gate with all the others.
                 if not (self._settings.is_keyed and isinstance(outcome, Unreachable)):
@@ -335,11 +341,12 @@ class Endings:
                 log.error("%s: the sender of a message cannot be told: %s", self._settings.name, describe(error))
 
     def _note(self, outcome: Outcome) -> None:
-        """Log when the destination goes down and when it is back, and nothing in between."""
+        """Log when the destination goes down and when it is back; in between only that another takes over."""
         self.last_note = "" if isinstance(outcome, Delivered) else outcome.note[:MOST_NOTE]
         down = isinstance(outcome, (Unreachable, Unanswered)) if self.gate is None else self.gate.is_down
         if down != self.is_down:
             self.is_down = down
+            self._goes_elsewhere = False
             self._meter.connected(not down)
             if down:
                 log.warning("%s is down: %s; what comes for it waits", self._settings.name, self.last_note)

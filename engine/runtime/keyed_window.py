@@ -204,9 +204,10 @@ class KeyedWindow:
                 return True
             self._take_up(key, row)
             return True
-        if row.first is not None and row.first < row.id:
-            if row.first in self._damaged:
-                self._bring(row.key, row.first)
+        first = self._first_of(row)
+        if first < row.id:
+            if first in self._damaged:
+                self._bring(row.key, first)
             return True  # else the first is in the store, waits for its time, and brings this one with it
         if not self._has_room():
             return False
@@ -216,6 +217,14 @@ class KeyedWindow:
             return True
         self._take_up(self._add(row.key), row)
         return True
+
+    def _first_of(self, row: QueuedRow) -> DeliveryId:
+        """The first of the row's key in this order: the store may still have one of another order with the same key."""
+        if row.first is None or row.key is None or row.first >= self._settings.keyed_from:
+            return row.first or row.id
+        before = DeliveryId(self._settings.keyed_from - 1)
+        rows = self._queue.queued_of_key(*self._lane, row.key, before, 1)
+        return rows[0].id if rows else row.id
 
     def _admit_old(self, row: QueuedRow) -> bool:
         """One of another order. It waits until nothing of this order is on its way, and then goes in order."""

@@ -78,6 +78,8 @@ class Lane:
         self._still = 0
         self._in_hand: set[DeliveryId] = set()
         self._let_go = asyncio.Event()
+        self.predecessor: Lane | None = None
+        """Who had its deliveries before, while the attempt that it has in hand has not come to its end."""
         self._rests = "idle"
         self._failure = ""
 
@@ -107,7 +109,9 @@ class Lane:
             return "paused"
         if self._stopped_at is not None:
             return "stopped"
-        return "sending" if self._in_hand else self._rests
+        if self._in_hand or (self.predecessor is not None and self.predecessor.state == "sending"):
+            return "sending"
+        return self._rests
 
     @property
     def is_stopped(self) -> bool:
@@ -213,6 +217,8 @@ class Lane:
 
     async def let_go_of(self, ids: Set[DeliveryId]) -> None:
         """Wait until no attempt at one of `ids` is under way, and the ends of those that were are on stable storage."""
+        if self.predecessor is not None:
+            await self.predecessor.let_go_of(ids)
         while not (self._in_hand.isdisjoint(ids) and self._ends.unrecorded.isdisjoint(ids)):
             self._committer.hurry()
             self._let_go.clear()

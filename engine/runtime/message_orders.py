@@ -9,8 +9,9 @@ from typing import Final
 
 from engine.model.envelope import Reprocessed
 from engine.model.finding import Finding, dump_findings, load_findings
-from engine.model.ids import ChannelName, DeliveryId, MessageSeq, VersionId
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
+from engine.pipeline.answer import APP_ACK
 from engine.ports.clock import from_us
 from engine.ports.control import ActionReport, Order, OrderRefused
 from engine.ports.operations import ACT_FROM, Act, Change, Progress, Resend
@@ -93,7 +94,7 @@ class MessageOrders:
                     else:
                         await self._run_again(message, work, pasts)
                 case "resend":
-                    self._resend(message, work)
+                    await self._resend(message, work)
                 case "discard":
                     await self._discard(message, work)
                 case _:
@@ -154,6 +155,11 @@ class MessageOrders:
         found = await asyncio.to_thread(self._queries.deliveries, message.seq, bodies=True)
         waiting = [d for d in found if d.state in ACT_FROM["release"]]
         channel = self._channels.get(message.channel)
+        if gone := [d.destination for d in waiting if channel is None or channel.lane(d.destination) is None]:
+            work.leave(message.seq, no_lane(message.channel, gone[0], channel))
+            waiting = [d for d in waiting if d.destination not in gone]
+            if not waiting:
+                return
         if any(d.body is None for d in waiting):
             work.leave(message.seq, "its bytes are no longer kept, or not what they were")
         elif waiting:
@@ -167,15 +173,28 @@ class MessageOrders:
         else:
             work.leave(message.seq, f"it is {message.state}, and none of its deliveries is held or failed")
 
-    def _resend(self, message: StoredMessage, work: MessageSlice) -> None:
+    async def _resend(self, message: StoredMessage, work: MessageSlice) -> None:
         channel = self._channels.get(message.channel)
         destinations = work.order.destinations
         if channel is None:
             work.leave(message.seq, f"its channel {message.channel} does not run")
         elif unknown := [d for d in destinations or () if d not in channel.lanes]:
             work.leave(message.seq, f"channel {channel.name} has no destination {', '.join(unknown)}")
+        elif destinations:
+            work.resends.append(Resend(message.seq, destinations))
         else:
-            work.resends.append(Resend(message.seq, destinations or channel.all_but_app_acks))
+            await self._resend_everywhere(message, channel, work)
+
+    async def _resend_everywhere(self, message: StoredMessage, channel: RunningChannel, work: MessageSlice) -> None:
+        """Where it was delivered to, as far as the channel still has that; what went on to another goes there alone."""
+        found = await asyncio.to_thread(self._queries.deliveries, message.seq)
+        last = {d.destination: d.state for d in found}
+        wanted = [name for name, state in last.items() if state != "redirected" and name != APP_ACK]
+        there = [name for name in wanted if name in channel.lanes]
+        if gone := [name for name in wanted if name not in channel.lanes]:
+            work.leave(message.seq, no_lane(message.channel, gone[0], channel))
+        if there or not gone:
+            work.resends.append(Resend(message.seq, there))
 
     async def _discard(self, message: StoredMessage, work: MessageSlice) -> None:
         note = Finding("I240", "information", f"discarded: {work.order.by.reason}")
@@ -188,6 +207,11 @@ class MessageOrders:
             work.moves += [(d.id, d.state) for d in waiting]
         else:
             work.leave(message.seq, f"it is {message.state}, and none of its deliveries is held")
+
+
+def no_lane(name: ChannelName, destination: DestinationName, channel: RunningChannel | None) -> str:
+    """Why nothing can be queued there: nobody would send it."""
+    return f"its channel {name} does not run" if channel is None else f"channel {name} has no destination {destination}"
 
 
 def _stopped_at(channel: RunningChannel, seq: MessageSeq) -> list[Lane]:

@@ -42,7 +42,7 @@ from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.edited import Edited, Refusal, reasons
 from engine.runtime.lane import Lane
-from engine.runtime.message_orders import MessageOrders, MessageSlice, Pasts
+from engine.runtime.message_orders import MessageOrders, MessageSlice, Pasts, no_lane
 from engine.runtime.past import PastChannels
 from engine.runtime.turnstile import Turnstile
 
@@ -140,9 +140,12 @@ class Operator:
             key = order.by.key
             progress = await self._committer.call(lambda store: store.progress(key))
             if progress is not None and progress.digest != digest:
-                raise OrderRefused("this key was used for something else", is_temporary=False)
+                raise OrderRefused(
+                    "this key was used for something else, or for other messages; nothing was done: take another --key",
+                    is_temporary=False,
+                )
             if progress is not None and progress.is_finished:
-                return progress.report
+                return replace(progress.report, done_before=True)
             progress = progress or Progress(key, order.action, digest)
         async with self.lanes_stay.shared():
             if order.lanes:
@@ -172,10 +175,11 @@ class Operator:
             places.append((channel, lane))
         by = order.by
         meant = [Pause(name, destination, 0, by.actor, by.reason) for name, destination in order.lanes]
-        named = replace(by, scope=by.scope or ", ".join(_place(p) for p in meant))
+        names = [_place(pause) for pause in meant]
         change = Change(
-            named,
+            replace(by, scope=by.scope or ", ".join(names)),
             order.action,
+            lanes=names,
             pauses=meant if order.action == "pause" else (),
             resumes=meant if order.action == "resume" else (),
             progress=_finished(progress, 1),
@@ -236,6 +240,8 @@ class Operator:
                     part, takes_over, left = await self._for_another(part, order.to, places)
                 at += len(part)
                 refused = {id_ for id_, _ in part if order.to is not None and id_ not in takes_over}
+                if act == "release":
+                    refused, left = self._without_lane(part, places)
                 change = Change(
                     order.by,
                     order.action,
@@ -254,6 +260,18 @@ class Operator:
                     return report.plus(_all_left(seqs, NO_ROOM))
                 report = report.plus(changed.report)
         return report
+
+    def _without_lane(
+        self, part: Sequence[tuple[DeliveryId, DeliveryState]], places: "_Places"
+    ) -> tuple[set[DeliveryId], list[tuple[MessageSeq, str]]]:
+        """Those that nobody would send if they were queued, and why."""
+        left: dict[DeliveryId, tuple[MessageSeq, str]] = {}
+        for id_, _ in part:
+            if id_ in places.of:
+                seq, name, destination = places.of[id_]
+                if self._lane(name, destination) is None:
+                    left[id_] = (seq, no_lane(name, destination, self._channels.get(name)))
+        return set(left), list(left.values())
 
     async def _for_another(
         self,

@@ -114,6 +114,31 @@ class OperationContract:
         (waiting,) = store.queued(LAB, EPR, FIRST, 10)
         assert (waiting.next_at_us, waiting.attempts) == (0, 3)
 
+    def test_no_attempt_is_listed_without_its_time(self, store: Store, queries: StoreQueries) -> None:
+        """Of a receiver that is down only the first is kept; a person's move must not list the newest as of 1970."""
+        ((delivery,),) = store.commit(Batch([intake(EPR)])).deliveries
+        for number in (1, 2, 3):
+            store.commit(Batch(results=[result(delivery, "queued", attempts=number, code="unreachable")]))
+        _act(store, "hold", [(delivery.id, "queued")])
+        _act(store, "release", [(delivery.id, "held")])
+        _act(store, "redirect", [(delivery.id, "queued")], to=RIS)
+        assert [(a.number, a.at_us > 0) for a in queries.attempts(delivery.seq)] == [(1, True)]
+
+    def test_what_a_crash_left_in_doubt_stays_marked_when_a_person_moves_it(self, bench: StoreBench) -> None:
+        """In a lane with keys, whose next unclean stop is about other deliveries."""
+        store = bench.store
+        store.lane_window(LAB, EPR, 3, "PID-3.1")
+        acts: tuple[Act, ...] = ("hold", "skip", "redirect")
+        made = store.commit(Batch([intake(EPR) for _ in acts])).deliveries
+        store = bench.restart(clean=False)
+        for act, (delivery,) in zip(acts, made, strict=True):
+            _act(store, act, [(delivery.id, "queued")], to=RIS if act == "redirect" else None)
+        store = bench.restart(clean=False)
+        queries = store.queries()
+        rows = [queries.deliveries(MessageSeq(seq))[0] for seq in (1, 2, 3)]
+        queries.close()
+        assert [(row.state, row.maybe_sent) for row in rows] == [(ACT_TO[act], True) for act in acts]
+
     def test_a_redirected_delivery_goes_on_as_a_new_one_behind_what_waits_there(
         self, store: Store, queries: StoreQueries
     ) -> None:

@@ -197,6 +197,7 @@ def test_actions_reach_the_engine_and_report_what_they_moved(rig):
         "deliveries": 3,
         "left": [{"seq": 7, "reason": "it is rejected"}],
         "more_left": 0,
+        "done_before": False,
         "made": [],
     }
     rig.client.post("/v1/resend", {"seqs": [5], "destinations": ["ris"]})

@@ -20,6 +20,7 @@ def paused(segmill, running):
     assert said.code == 0
     for number in (1, 2, 3):
         running.send_only("adt", messages.adt(control_id=f"A{number}", mrn=f"{number}{number}{number}"))
+    running.settled(but=("ris",))
     return running
 
 
@@ -78,7 +79,18 @@ def test_a_paused_intake_is_told_to_its_senders(segmill, running):
         (["pause"], 2, "Missing argument"),
         (["pause", "nowhere"], 2, "no channel 'nowhere' runs"),
         (["pause", "adt/"], 2, "write CHANNEL/DESTINATION"),
-        (["pause", "adt/nowhere"], 1, "there is no adt/nowhere"),
+        (["pause", "adt/nowhere"], 2, "there is no destination adt/nowhere; there is archive, ris"),
+        (["pause", "nowhere", "--intake"], 2, "no channel 'nowhere' runs"),
+        (["list", "nowhere"], 2, "no channel 'nowhere' runs; there is adt, orders, results"),
+        (["retry", "adt/nowhere"], 2, "there is no destination adt/nowhere"),
+        (["hold", "adt/nowhere", "--plan"], 2, "there is no destination adt/nowhere"),
+        (["hold", "--channel", "nowhere", "--yes"], 2, "no channel 'nowhere' runs"),
+        (
+            ["hold", "1", "--destination", "nowhere"],
+            2,
+            "there is no destination nowhere; there is adt/archive, adt/ris",
+        ),
+        (["redirect", "adt/ris", "--to", "nowhere", "--plan"], 2, "there is no destination adt/nowhere"),
         (["pause", "adt/ris", "--intake"], 2, "--intake is of a channel"),
         (["resume"], 2, "say --all"),
         (["resume", "adt", "--all"], 2, "say --all"),
@@ -91,13 +103,24 @@ def test_a_paused_intake_is_told_to_its_senders(segmill, running):
         (["hold", "--state", "held", "--channel", "adt"], 2, "queued"),
         (["skip", "adt/ris", "--yes"], 2, "say why"),
         (["redirect", "adt/ris", "--yes"], 2, "--to"),
-        (["redirect", "adt/ris", "--to", "nowhere", "--yes"], 1, "no destination nowhere"),
+        (["redirect", "adt/ris", "--to", "nowhere", "--yes"], 2, "there is no destination adt/nowhere"),
+        (["redirect", "adt/ris", "--to", "ris", "--yes"], 1, "nothing was done"),
     ],
 )
 def test_what_is_not_understood_says_what_would_be_and_does_nothing(segmill, paused, words, code, told):
     said = segmill("queue", *words, "--site", paused.folder)
     assert (said.code, told in said.err) == (code, True), said.err
     assert states(segmill, paused) == ["queued"] * 3
+
+
+def test_where_nothing_is_meant_it_says_why(segmill, paused):
+    said = segmill("queue", "release", "1", "--destination", "archive", "--site", paused.folder)
+    assert said.code == 0
+    assert "it is for those that are failed or held" in said.err
+    assert "message 1: queued (to ris), delivered (to archive)" in said.err
+    paused.send_only("results", messages.oru(observations=[messages.Observation("FERR", "Ferritin", "88")]))
+    said = segmill("queue", "skip", "4", "--reason", "x", "--site", paused.folder)
+    assert "message 4 itself is held: segmill release 4" in said.err
 
 
 # -- hold, release, skip, redirect, retry ----------------------------------------------------------------
@@ -171,9 +194,20 @@ def test_a_destination_that_is_down_is_tried_now(segmill, site, run_site_with):
     running = run_site_with(site, "AR", "AA")
     running.send("adt", messages.adt())
     assert queue_of(segmill, running)["attempts"] == 1
-    assert segmill("queue", "retry", "adt/ris", "--site", site).code == 0
+    said = segmill("queue", "retry", "adt/ris", "--site", site)
+    assert (said.code, "adt/ris tries again (it was waiting: the receiver answered AR" in said.err) == (0, True), (
+        said.err
+    )
     running.settled()
     assert states(segmill, running) == ["delivered"]
+
+
+def test_what_a_retry_does_not_end_is_said(segmill, paused):
+    said = segmill("queue", "retry", "adt/ris", "--site", paused.folder)
+    assert "adt/ris is paused: nothing is tried until segmill queue resume adt/ris" in said.err
+    assert "nothing waits for adt/archive" in segmill("queue", "retry", "adt/archive", "--site", paused.folder).err
+    said = segmill("queue", "retry", "adt/ris", "--json", "--site", paused.folder)
+    assert (said.json["lanes"], said.json["was"], said.json["queued"]) == (["adt/ris"], "paused", 3)
 
 
 def test_one_delivery_is_tried_now(segmill, site, run_site_with):
@@ -191,12 +225,49 @@ def test_of_one_destination_alone_held_ones_are_released(segmill, paused):
     assert states(segmill, paused) == ["queued"] * 3
 
 
+def test_a_destination_can_be_named_as_its_sisters_name_it(segmill, paused):
+    segmill("queue", "hold", "1-3", "--destination", "ris", "--site", paused.folder)
+    said = segmill("queue", "release", "adt/ris", "--site", paused.folder)
+    assert (said.code, "--yes" in said.err) == (2, True), "it is about many: nobody is here to ask"
+    for words in (["1", "adt/ris"], ["adt/ris", "--channel", "adt"], ["adt/"]):
+        assert segmill("queue", "release", *words, "--yes", "--site", paused.folder).code == 2
+    said = segmill("queue", "release", "adt/ris", "--yes", "--json", "--site", paused.folder)
+    assert (said.code, said.json["deliveries"]) == (0, 3)
+
+
+def test_what_was_given_up_does_not_come_back_with_all(segmill, paused):
+    words = ("--destination", "ris", "--reason", "sent by hand", "--yes")
+    assert segmill("queue", "skip", "1", *words, "--site", paused.folder).code == 0
+    segmill("queue", "hold", "2", "--destination", "ris", "--site", paused.folder)
+    said = segmill("queue", "release", "adt/ris", "--yes", "--json", "--site", paused.folder)
+    assert (said.code, said.json["deliveries"]) == (0, 1)
+    assert states(segmill, paused) == ["failed", "queued", "queued"]
+    said = segmill("queue", "release", "adt/ris", "--state", "failed", "--yes", "--json", "--site", paused.folder)
+    assert (said.code, said.json["deliveries"]) == (0, 1)
+    assert states(segmill, paused) == ["queued"] * 3
+
+
+def test_a_release_of_what_stands_still_says_what_starts_it(segmill, site, run_site_with):
+    file = site / "channels" / "adt" / "channel.yaml"
+    file.write_text(file.read_text().replace("on_refused: hold", "on_refused: stop"))
+    running = run_site_with(site, "AE", "AA")
+    running.send("adt", messages.adt())
+    said = segmill("queue", "release", "adt/ris", "--yes", "--site", site)
+    assert (said.code, "adt/ris stands still at message 1: segmill queue retry adt/ris" in said.err) == (0, True), (
+        said.err
+    )
+    assert segmill("queue", "retry", "adt/ris", "--site", site).code == 0
+    running.settled()
+    assert states(segmill, running) == ["delivered"]
+
+
 def test_the_same_key_again_does_nothing_more(segmill, paused):
     segmill("queue", "resume", "--all", "--site", paused.folder)
     paused.settled()
     for _ in range(2):
         said = segmill("replay", "1", "--to", "ris", "--key", "ticket-4711", "--yes", "--json", "--site", paused.folder)
         assert (said.code, said.json["deliveries"], said.json["key"]) == (0, 1, "ticket-4711")
+    assert said.json["done_before"] is True
     paused.settled()
     assert paused.peer.messages == 4
     said = segmill("replay", "2", "--key", "ticket-4711", "--yes", "--site", paused.folder)
@@ -247,6 +318,34 @@ def test_looking_at_values_is_on_record_and_not_shown_where_it_cannot_be(segmill
     assert len(segmill("audit", "--action", "read", "--json", "--site", paused.folder).lines) == 2
 
 
+def test_a_record_put_in_at_the_end_is_noticed(segmill, paused):
+    paused.stop()
+    with closing(sqlite3.connect(paused.folder / "data" / "segmill.db")) as db:
+        db.execute(
+            "INSERT INTO audit SELECT 9, at_us, 'bert', action, reason, scope, counts, ids, run, hash FROM audit"
+        )
+        db.commit()
+    said = segmill("audit", "--verify", "--json", "--site", paused.folder)
+    assert (said.code, said.json["whole"], said.json["broken_at"]) == (1, False, 2)
+
+
+def test_the_newest_hash_can_be_kept_elsewhere(segmill, paused):
+    said = segmill("audit", "--verify", "--site", paused.folder)
+    (row,) = segmill("audit", "--json", "--site", paused.folder).lines
+    assert row["hash"] in said.out, "it is data, to be piped"
+
+
+def test_what_was_paused_is_on_record(segmill, paused):
+    segmill("queue", "pause", "adt", "--intake", "--site", paused.folder)
+    segmill("queue", "retry", "adt/archive", "--site", paused.folder)
+    rows = segmill("audit", "--json", "--site", paused.folder).lines
+    assert [(row["action"], row["ids"]) for row in rows] == [
+        ("pause", "adt/ris"),
+        ("pause", "the intake of adt"),
+        ("retry", "adt/archive"),
+    ]
+
+
 def test_the_record_is_proved_whole_and_a_change_is_noticed(segmill, paused):
     said = segmill("audit", "--verify", "--json", "--site", paused.folder)
     assert (said.code, said.json["whole"], said.json["records"]) == (0, True, 1)
@@ -262,5 +361,5 @@ def test_the_record_is_proved_whole_and_a_change_is_noticed(segmill, paused):
         db.execute("DELETE FROM audit WHERE id = 3")
         db.commit()
     said = segmill("audit", "--verify", "--site", paused.folder)
-    assert (said.code, "number 3 was changed or taken away" in said.err) == (1, True), said.err
+    assert (said.code, "number 3 was changed, put in or taken away" in said.out) == (1, True), said.out
     assert segmill("audit", "--verify", "--since", "2h", "--site", paused.folder).code == 2

@@ -87,6 +87,8 @@ def test_it_is_processed_as_it_was_received_or_as_it_is(segmill, changed):
         (["1", "--set", "PID-8=F", "--reprocess"], "made of one"),
         (["1", "--keep-id"], "--keep-id is for"),
         (["1", "--set", "PID-8=F", "--keep-id"], "nothing is different"),
+        (["1", "--set", "PID-8=F"], "nothing is different"),
+        (["1", "--reprocess", "--as-of", "99", "--plan"], "version 99 of channel adt is not recorded"),
         (["1", "--edited", "nowhere.hl7"], "nowhere.hl7"),
     ],
 )
@@ -123,6 +125,16 @@ def test_its_control_id_can_be_kept(segmill, sent, tmp_path):
     said = segmill("replay", "1", "--edited", file, "--keep-id", "--yes", "--json", "--site", sent.folder)
     assert (said.code, said.json["made"]) == (0, [2])
     assert segmill("messages", "2", "--json", "--site", sent.folder).json["control_id"] == "A1"
+
+
+def test_a_file_that_is_no_edit_is_refused(segmill, sent, tmp_path):
+    file = tmp_path / "edited.hl7"
+    file.write_bytes(segmill("messages", "1", "--raw", "--site", sent.folder).out.encode())
+    said = segmill("replay", "1", "--edited", file, "--yes", "--site", sent.folder)
+    assert (said.code, "nothing is different" in said.err) == (2, True), said.err
+    file.write_text("no message")
+    said = segmill("replay", "1", "--edited", file, "--yes", "--site", sent.folder)
+    assert (said.code, "--raw" in said.err) == (2, False), "which this command does not have"
 
 
 def test_what_is_edited_is_shown_first_and_masked(segmill, sent):

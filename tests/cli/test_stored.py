@@ -141,6 +141,16 @@ def test_a_store_of_an_earlier_version_is_said(segmill, busy):
     assert (said.code, "earlier Segmill" in said.err, "segmill run" in said.err) == (74, True, True)
 
 
+def test_a_store_of_a_newer_version_is_left_alone(segmill, busy):
+    busy.stop()
+    with closing(sqlite3.connect(busy.folder / "data" / "segmill.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+        db.commit()
+    for words in (("messages",), ("audit", "--verify"), ("replay", "1", "--plan")):
+        said = segmill(*words, "--site", busy.folder)
+        assert (said.code, "newer Segmill" in said.err, said.out) == (78, True, "")
+
+
 def test_the_summary_counts_by_channel_and_by_what_waits(segmill, busy):
     said = segmill("messages", "--site", busy.folder, "--summary", "--json").json
     assert said["messages"]["adt"] == {"processed": 2, "rejected": 1}
@@ -252,6 +262,31 @@ def test_the_plan_counts_and_does_nothing(segmill, busy):
     assert {"channel": "adt", "destination": "ris", "count": 2} in said["plan"]
     busy.send("adt")
     assert busy.peer.messages == before
+
+
+def test_the_queue_list_tells_of_held_messages_too(segmill, busy):
+    said = segmill("queue", "list", "--site", busy.folder)
+    where = "segmill messages --channel results --state held"
+    assert f"1 message of results is held and waits for a person: {where}" in said.err
+    assert "for a person" not in segmill("queue", "list", "adt", "--site", busy.folder).err
+    assert len(segmill("queue", "list", "--json", "--site", busy.folder).lines) == 7
+
+
+def test_a_plan_says_what_will_be_left_alone(segmill, busy):
+    said = segmill("replay", "1-4", "--plan", "--json", "--site", busy.folder).json
+    counted = {(row["channel"], row["destination"]): row["count"] for row in said["plan"]}
+    assert counted == {
+        ("adt", "ris"): 2,
+        ("adt", "archive"): 2,
+        ("results", "(never sent: left alone)"): 1,
+        ("adt", "(rejected: left alone)"): 1,
+    }
+
+
+def test_the_place_of_a_finding_reads_as_a_sentence(segmill, busy):
+    said = segmill("messages", "3", "--site", busy.folder).out
+    assert "codes of the record, channel.yaml:48, OBX[1]-3.1: no row" in said
+    assert ",:" not in segmill("messages", "4", "--site", busy.folder).out
 
 
 def test_what_was_never_sent_cannot_be_sent_again(segmill, busy):

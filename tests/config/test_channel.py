@@ -228,6 +228,8 @@ MISTAKES = [
     ("on_refused: stop", "on_refused: wait", 32, 17, 4, "E105", "allowed: hold, retry, skip, stop"),
     ("24h", "1w", 35, 58, 1, "E106", "not a unit of time"),
     ("24h", "soon", 35, 57, 4, "E106", "none, a number of attempts, or a time"),
+    ("first: 500ms, most: 2m", "first: 5m, most: 2m", 35, 30, 2, "E106", "shorter than the first wait"),
+    ("first: 500ms, most: 2m", "first: 5m", 35, 12, 1, "E106", "such as {first: 5m, most: 30m}"),
     ("first: 500ms", "first: 0", 35, 20, 1, "E106", "from 10ms to 1d"),
     ("50%", "50", 35, 45, 2, "E106", "such as 20%"),
     ("window: 32", "window: 0", 36, 13, 1, "E106", "at least 1"),

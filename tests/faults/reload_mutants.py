@@ -14,7 +14,7 @@ def no_handover() -> None:
     """A new lane begins while the old one still has an attempt in hand."""
     start_lane = Assembly.start_lane
 
-    def at_once(self: Any, lane: Any, after: Any = None) -> None:
+    def at_once(self: Any, lane: Any, after: Any = None, **more: Any) -> None:
         if after is not None:
             after.drain()
         start_lane(self, lane)
@@ -25,10 +25,10 @@ def no_handover() -> None:
 def leave_at_once() -> None:
     """What waits for a destination that is removed is not waited for."""
 
-    async def nothing_waits(self: Any, lane: Any) -> bool:
+    async def nothing_waits(self: Any, lanes: Any) -> bool:
         return False
 
-    Leaving._waits = nothing_waits  # type: ignore[method-assign]
+    Leaving._any_waits = nothing_waits  # type: ignore[method-assign]
 
 
 def take_what_is_good() -> None:

@@ -126,7 +126,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (late_answer_credited, "falsely_delivered"),
         (done_before_the_answer, "falsely_delivered"),
-        (flood_on_time_out, "floods"),
+        pytest.param(flood_on_time_out, "floods", marks=pytest.mark.fault),
         (impatient, "floods"),
     ],
     ids=lambda value: getattr(value, "__name__", value),

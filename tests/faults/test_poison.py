@@ -81,6 +81,7 @@ class TestMutants:
         found = await poison_rig.poison(tmp_path, ["OS_EXIT"])
         assert found.longest_stall_ms > 400  # it slept on the loop for longer, on any machine
 
+    @pytest.mark.fault
     async def test_one_that_believes_what_it_is_told(self, tmp_path, monkeypatch):
         def believing(about: dict, content: bytes, loaded: object) -> Result:
             deliveries = [DraftDelivery(DestinationName(name), None) for name, _ in about["deliveries"]]

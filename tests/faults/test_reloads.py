@@ -51,7 +51,7 @@ async def test_R14_200_reloads_under_load(tmp_path: Path, ledger: Ledger) -> Non
         ("no-handover", "receiver", "twice"),
         ("leave-at-once", "leave", "lost"),
         ("take-what-is-good", "", "half"),
-        ("open-every-port-anew", "table", "dropped"),
+        pytest.param("open-every-port-anew", "table", "dropped", marks=pytest.mark.fault),
     ],
 )
 async def test_R14_catches_a_reload_that(tmp_path: Path, mutant: str, change: str, caught: str) -> None:

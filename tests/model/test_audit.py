@@ -79,4 +79,5 @@ def test_ranges_say_the_same_numbers(numbers):
 
 def test_what_was_touched_is_said_in_words():
     assert ids_text([3, 1, 2], [9]) == "messages 1-3; deliveries 9"
+    assert ids_text([], [], ["adt/ris", "the intake of adt"]) == "adt/ris, the intake of adt"
     assert ids_text([], []) == ""

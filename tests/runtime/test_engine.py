@@ -253,16 +253,14 @@ class TestTrouble:
             await engine.stop()
             assert asyncio.get_running_loop().time() - began < 2
 
-    async def test_a_task_that_fails_ends_the_engine_in_good_order(self, site, adt, monkeypatch) -> None:
+    async def test_a_task_that_fails_ends_the_engine_in_good_order(self, site, adt) -> None:
+        async def defect() -> None:
+            raise KeyError("a defect")
+
         async with site.running() as engine:
-            (lane,) = site.running_channel().lanes.values()
-
-            def defect() -> None:
-                raise KeyError("a defect")
-
-            monkeypatch.setattr(lane, "_wait_s", defect)
             await send(site, adt(control_id="A1"))
-            with pytest.raises(EngineFailed, match="deliver adt/out") as failed:
+            engine._tasks.spawn(defect(), "housekeeping")
+            with pytest.raises(EngineFailed, match="housekeeping") as failed:
                 await engine.wait_closed()
             assert failed.value.exit_code == 70
             await engine.stop()

@@ -98,17 +98,17 @@ class Life:
             else:
                 runs[-1].append((action, value))
         for number, run in enumerate(runs, 1):
-            await self._run(run, is_last=number == len(runs))
+            await self._run(run, f"order {number // 2}", is_last=number == len(runs))
         assert self.judge.wrong == []
 
-    async def _run(self, script: Sequence[tuple[str, object]], *, is_last: bool) -> None:
+    async def _run(self, script: Sequence[tuple[str, object]], order_by: str, *, is_last: bool) -> None:
         self.store.open()
         fatal: list[BaseException] = []
         committer = Committer(self.store, self.clock, CountingMeter(), fatal.append)
         async with owned_tasks() as (tasks, failures):
             bench = Bench(self.store, committer, self.clock, tasks)
             bench.receiver, bench.fed = self.judge, self.fed
-            bench.make(self.lanes, QUICK, self.window, max_batch=self.max_batch)
+            bench.make(self.lanes, QUICK, self.window, max_batch=self.max_batch, order_by=order_by)
             clean = None
             for action, value in script:
                 if action == "crash":

@@ -200,7 +200,7 @@ class TestWhileItIsDown:
         await until(lambda: all(pair.rows(n)[-1].state == "delivered" for n in (2, 3)))
         assert pair.states(2) == [(EPR, "delivered")], "it was probed with the next one, and was back"
 
-    async def test_a_queue_of_many_does_not_wait_out_a_limit_each(self, pair) -> None:
+    async def test_a_queue_of_many_does_not_wait_out_a_limit_each(self, pair, caplog) -> None:
         policy = Policy(
             on_unreachable=Action("retry", most_age_s=900.0, then="redirect", to=SPARE),
             first_s=600.0,
@@ -220,6 +220,8 @@ class TestWhileItIsDown:
         untried = [row for n in range(3, 21) for row in pair.rows(n) if row.state == "redirected"]
         assert {(row.attempts, row.code) for row in untried} == {(0, "unreachable")}
         assert all(row.note.startswith("not tried: nobody there") for row in untried)
+        told = [record.message for record in caplog.records if "still down" in record.message]
+        assert told == [f"lab/{EPR} is still down: what comes for it goes to {SPARE} instead"], "once, not for each"
 
     async def test_a_limit_that_ends_otherwise_is_each_messages_own(self, pair) -> None:
         policy = Policy(

@@ -382,7 +382,7 @@ class TestChannels:
             pipeline.gate.set()
             assert len(await site.delivered("adt/out", 3)) == 3
             await until(lambda: not engine._assembly.leaving)
-            assert pipeline.is_closed and site.kept.sinks["adt/out"].is_closed
+            await until(lambda: pipeline.is_closed and site.kept.sinks["adt/out"].is_closed)
 
     async def test_a_channel_that_comes_back_while_it_leaves_is_the_same_one(self, site, monkeypatch) -> None:
         monkeypatch.setattr("engine.leaving.LOOK_S", 0.01)

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import trustme
 
+from engine import reloading
 from engine.hl7.message import Message
 from engine.model.ids import ChannelName, DestinationName
 from engine.model.outcome import Delivered
 from engine.ports.control import Order
 from engine.ports.operations import By
+from engine.ports.reload import FileError, ReloadReport
 from engine.testing.messages import adt
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
 from tests.runtime.parts import SetClock, turns, until
@@ -293,3 +295,9 @@ class TestStop:
             assert engine._assembly.leaving
         assert sink.is_closed
         assert set(site.delivery_states()) == {"queued"}, "its attempt was cut off, and it stays"
+
+
+def test_an_error_without_a_line_is_told_without_one(caplog):
+    error = FileError("E100", "my-site", 0, 0, 0, "there is no folder 'channels' here", "start a site: segmill init")
+    reloading._tell(ReloadReport("rejected", "the site's files have 1 error", errors=(error,), exit_code=78))
+    assert "my-site E100 there is no folder 'channels' here (start a site: segmill init)" in caplog.messages

@@ -132,16 +132,19 @@ class SqliteDisk(Disk):
         shutil.rmtree(before)
 
     def torn(self, batch: Batch) -> None:
-        """The process died inside this commit: a piece of it is in the log, and counts for nothing without its end."""
+        """The process died inside this commit: a piece of it is in the log, and counts for nothing without its end.
+
+        Where the log began anew with it, it is there as a whole.
+        """
         log = self._folder / str(self._run) / "segmill.db-wal"
         before = log.read_bytes() if log.exists() else b""
-        self._store.commit(batch)
+        committed = self._store.commit(batch)
         after = log.read_bytes()
         if len(after) > len(before) and after.startswith(before):
-            keep = len(before) + self.rng.randrange(len(after) - len(before))
-            log.write_bytes(after[:keep])
             with log.open("r+b") as file:
-                file.truncate(keep)
+                file.truncate(len(before) + self.rng.randrange(len(after) - len(before)))
+        else:
+            self.witness.committed(batch, committed)
 
     def remove(self) -> None:
         if self.open_store is not None and not self.open_store.was_closed:

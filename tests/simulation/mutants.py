@@ -38,7 +38,7 @@ FOUND_AT: dict[str, int] = {
     "an unknown outcome taken for a no": 30,
     "answers out of order": 45,
     "tries behind a failed one are not recorded": 83,
-    "what a release overtakes is not marked": 267,
+    "what a release overtakes is not marked": 2179,
     "a paused lane goes on after a start": 49,
 }
 """The first seed that found a mutant, when that was last looked for: where to begin."""

@@ -196,7 +196,9 @@ class Sender:
         draw = self._rng.random
         habits = self.habits
         await self._due_repeats(wire)
-        if self._not_before_us > self._loop.now_us and not wire.outstanding:
+        if self._not_before_us > self._loop.now_us:
+            if wire.outstanding:
+                return
             await self._sleep(self._not_before_us - self._loop.now_us)
         while self._items and len(wire.outstanding) < habits.depth and not wire.is_lost:
             item = self._items.popleft()

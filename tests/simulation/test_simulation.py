@@ -23,8 +23,11 @@ SHORT = 240
 SQLITE_SHORT = 12
 LONG = 100_000
 SQLITE_LONG = 2_000
-MOST = 3_000
-"""In so many histories each mutant is found, wherever they begin."""
+MOST = 400
+"""In so many histories each mutant is found, wherever they begin; but for the rare ones."""
+MOST_RARE = 10_000
+RARE = frozenset({"reread takes up what is in hand", "what a release overtakes is not marked"})
+"""Of these one history in thousands tells: looked for in the long form. The defects have unit tests of their own."""
 NEAR = 40
 
 
@@ -75,11 +78,19 @@ class TestHistories:
 
 
 class TestMutants:
-    @pytest.mark.parametrize("name", MUTANTS)
+    @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in RARE])
     def test_a_mutant_is_found(self, name: str, ledger: Ledger) -> None:
         """Near the seed that is known to find it; where histories have changed since, anywhere."""
         found = first_found(name, FOUND_AT.get(name, 0), NEAR) or first_found(name, 0, MOST)
         assert found is not None, f"not found in {MOST} histories"
+        ledger.write("SIM", f"mutant: {name}", found_at_seed=found[0])
+
+    @pytest.mark.fault
+    @pytest.mark.timeout(3600)
+    @pytest.mark.parametrize("name", sorted(RARE))
+    def test_a_rare_mutant_is_found(self, name: str, ledger: Ledger) -> None:
+        found = first_found(name, FOUND_AT.get(name, 0), NEAR) or first_found(name, 0, MOST_RARE)
+        assert found is not None, f"not found in {MOST_RARE} histories"
         ledger.write("SIM", f"mutant: {name}", found_at_seed=found[0])
 
 

@@ -108,8 +108,16 @@ class MemoryOperations:
                 self._keep_last_attempt(row)
                 if to == "queued":
                     self._rows.mark_overtaken(row)
+                is_marked = stored.maybe_sent or (stored.state == "queued" and self._rows.in_doubt(stored))
                 row.stored = replace(
-                    stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=change.note, answer=b""
+                    stored,
+                    state=to,
+                    next_at_us=0,
+                    done_at_us=at_us,
+                    code="",
+                    note=change.note,
+                    answer=b"",
+                    maybe_sent=is_marked,
                 )
                 if to == "queued":
                     row.stored = replace(row.stored, since_us=0)

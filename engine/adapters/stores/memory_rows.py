@@ -59,9 +59,9 @@ class DeliveryRow:
             ]
 
     def keep_last_attempt(self) -> None:
-        """Before a person's move: `stored` is to say what the person did."""
+        """Before a person's move: `stored` is to say what the person did. One that is queued has no time of an end."""
         stored = self.stored
-        if stored.attempts and stored.code:
+        if stored.attempts and stored.code and stored.done_at_us:
             self._keep(stored.attempts, stored.done_at_us, stored.code, stored.note, stored.answer)
 
     def _keep(self, number: int, at_us: int, code: str, note: str, answer: bytes) -> None:
@@ -102,6 +102,10 @@ class MemoryRows:
         for row in behind[: self.lanes[lane]]:
             row.stored = replace(row.stored, maybe_sent=True)
 
+    def in_doubt(self, stored: StoredDelivery) -> bool:
+        """Of one that is queued: whether it was when a lane with keys was cut short."""
+        return stored.id <= self.doubts.get((stored.channel, stored.destination), (0, 0))[0]
+
     def body(self, row: DeliveryRow) -> bytes | None:
         return self.messages[row.stored.seq].raw if row.stored.body is None else row.stored.body
 
@@ -120,7 +124,7 @@ class MemoryRows:
             row.received_at_us,
             stored.attempts,
             stored.next_at_us,
-            stored.maybe_sent or stored.id <= self.doubts.get((stored.channel, stored.destination), (0, 0))[0],
+            stored.maybe_sent or self.in_doubt(stored),
             stored.since_us,
             row.counted_from,
             row.redirects,

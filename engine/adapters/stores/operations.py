@@ -82,7 +82,7 @@ class Tally:
         if left := len(self.left) + self.more_left:
             counts["left"] = left
         by = change.by
-        ids = ids_text((*self.messages, *self.made, *self.also), [id_ for id_, *_ in self.touched])
+        ids = ids_text((*self.messages, *self.made, *self.also), [id_ for id_, *_ in self.touched], change.lanes)
         told = json.dumps(counts, separators=(",", ":"))
         return AuditRow(id_, at_us, by.actor, change.action, by.reason, by.scope, told, ids, by.key)
 

@@ -455,6 +455,7 @@ class Writing:
     def before_move(self, id_: DeliveryId, to: DeliveryState) -> None:
         """A person is about to move it: its last attempt is kept apart, and one that is queued is counted anew."""
         self._db.execute(self._sql["keep_last_attempt"], {"id": id_})
+        self._db.execute(self._sql["keep_doubt"], {"id": id_})
         if to == "queued":
             self._db.execute(self._sql["count_anew"], {"id": id_})
             self._db.execute(self._sql["mark_overtaken"], {"id": id_})

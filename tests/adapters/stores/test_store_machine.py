@@ -72,6 +72,13 @@ class Lists:
             ids.append(len(self.deliveries))
         return ids
 
+    def overtaken(self, at):
+        """One goes to the front: what may be under way now is marked, as after a kill it is not among the first."""
+        lane = (self.deliveries[at][1], self.deliveries[at][2])
+        behind = [id_ for id_, *_ in self.queue(lane) if id_ > at + 1]
+        for id_ in behind[: self.windows.get(lane, 1)]:
+            self.deliveries[id_ - 1][5] = True
+
     def queue(self, lane):
         return [
             (id_, row[0], row[3], row[5] or id_ <= self.doubts.get(lane, 0), row[6], row[7])
@@ -194,6 +201,8 @@ class StoreMachine(RuleBasedStateMachine):
             return
         assert self.store.move_deliveries(ids, to, "note") == sum(rows[at][4] != to for at in chosen)
         for at in chosen:
+            if to == "queued" and rows[at][4] != to:
+                self.lists.overtaken(at)
             rows[at][4] = to
 
     @rule(place=places, to=st.none() | st.lists(st.sampled_from(DESTINATIONS), max_size=2))

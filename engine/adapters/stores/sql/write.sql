@@ -51,10 +51,17 @@ DELETE FROM attempt WHERE delivery = :delivery AND number > :first
   AND number < (SELECT number FROM attempt WHERE delivery = :delivery ORDER BY number DESC LIMIT 1 OFFSET :last - 1);
 
 -- name: keep_last_attempt
--- Before a person's move: the row is to say what the person did.
+-- Before a person's move: the row is to say what the person did. One that is queued has all that is kept of it in
+-- `attempt` already, and no time in its own row.
 INSERT INTO attempt (delivery, number, at_us, code, note, answer)
-SELECT id, attempts, done_at_us, code, note, answer FROM delivery WHERE id = :id AND attempts > 0 AND code <> ''
+SELECT id, attempts, done_at_us, code, note, answer FROM delivery
+WHERE id = :id AND attempts > 0 AND code <> '' AND done_at_us > 0
 ON CONFLICT (delivery, number) DO NOTHING;
+
+-- name: keep_doubt
+-- As above: only what is queued is known to be in doubt (`doubt_lane`), and the next unclean stop sets that anew.
+UPDATE delivery SET maybe_sent = 1
+WHERE id = :id AND +state = 0 AND id <= (SELECT l.doubt_upto FROM lane l WHERE l.id = delivery.lane);
 
 -- name: count_from
 INSERT INTO delivery_more (delivery, since_us, counted_from) VALUES (:delivery, :since_us, :counted_from)
