@@ -25,6 +25,8 @@ from engine.worklist.mapping import BadRow, MappingTable
 from engine.worklist.stations import MODALITIES, PRIORITIES, StationRule, check_path, is_ae_title
 from engine.worklist.view import spec_of
 
+WORKLIST: Final = "worklist"
+"""The key that such a destination has."""
 GENERATE: Final = "generate"
 MOST_STATION: Final = 16
 """Characters of a station's name and location (VR SH)."""

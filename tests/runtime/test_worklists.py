@@ -1,9 +1,11 @@
 """Worklists while the engine runs: two lanes on one of them, decisions that come too late, and answers that wait."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from engine.failures import EngineFailed
 from engine.model.outcome import Delivered, Effects
 from engine.worklist.item import EntityId
 from tests.runtime.engines import SiteUnderTest, channel, codes
@@ -104,6 +106,42 @@ async def test_a_sender_that_waits_hears_of_the_end_that_was_recorded(tmp_path: 
         assert codes(await wire.answers(1)) == ["AA"]
         assert site.delivery_states() == ["delivered"]
         assert len(site.kept.sinks["adt/out"].sent) == 3
+
+
+async def test_a_channel_with_a_process_of_its_own_feeds_a_worklist_as_well(tmp_path: Path) -> None:
+    isolated = channel(accept="ORM^O01", more="isolate: process", routes="[{to: modalities}]", destinations=WORKLIST)
+    site = SiteUnderTest(tmp_path / "site", {"orders": isolated}, SQLITE)
+    async with site.running() as engine:
+        wire = await site.wire("orders")
+        await wire.send(order(1), order(2).replace(b"||||CT", b"||||NOSUCH"))
+        assert codes(await wire.answers(2)) == ["AA", "AE"]
+        await until(lambda: waiting(site) == 0)
+        assert engine._queries.worklist_counts() == {("main", "SCHEDULED"): 1}
+
+
+async def test_what_was_accepted_before_it_was_looked_at_is_held_where_it_cannot_become_an_item(tmp_path: Path) -> None:
+    stored = channel(accept="ORM^O01", more="ack: {when: stored}", routes="[{to: modalities}]", destinations=WORKLIST)
+    site = SiteUnderTest(tmp_path / "site", {"orders": stored}, SQLITE)
+    async with site.running() as engine:
+        wire = await site.wire("orders")
+        await wire.send(order(1).replace(b"||||CT", b"||||NOSUCH"))
+        assert codes(await wire.answers(1)) == ["AA"]
+        await until(lambda: [one.state for one in engine._queries.messages()] == ["held"])
+
+
+async def test_a_port_for_scanners_that_is_taken_is_named_and_nothing_stays_open(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = SQLITE + f"dicom: {{host: 127.0.0.1, port: {port}}}\n"
+        site = SiteUnderTest(tmp_path / "site", {"adt": channel()}, settings)
+        engine = site.make()
+        with pytest.raises(EngineFailed, match=f"dicom cannot listen on 127.0.0.1:{port}") as failed:
+            await engine.start()
+        assert failed.value.exit_code == 69
+    async with site.running():
+        assert site.engine.dicom_port == port
 
 
 @pytest.fixture

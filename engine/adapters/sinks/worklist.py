@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
-from engine.config.worklist import WorklistOptions
+from engine.config.worklist import WORKLIST, WorklistOptions
 from engine.hl7.convert import Form
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered, Effects, Outcome, Refused, Unreachable, Unsendable
@@ -45,7 +45,7 @@ NOT_AN_EVENT: Final = Problem("E446", "what waits was not written for a worklist
 class WorklistSink:
     """One lane's way into a worklist. Reading, deciding and encoding are done on the sink's own thread."""
 
-    name: ClassVar[str] = "worklist"
+    name: ClassVar[str] = WORKLIST
     model: ClassVar[type[WorklistOptions]] = WorklistOptions
     several_connections: ClassVar[bool] = False
     each_on_record: ClassVar[bool] = True
