@@ -13,7 +13,7 @@ from engine.config.base import ConfigModel, Reading, did_you_mean, keys_hint
 from engine.config.charsets import TargetCharset, Unencodable
 from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.hours import OpenField
-from engine.config.kinds import forms_of, takes_lanes, takes_windows
+from engine.config.kinds import forms_of, takes_lanes, takes_windows, writes_itself
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
 from engine.config.types import ConditionText, ExpressionText, SegmentText
@@ -345,6 +345,11 @@ class Destination:
             key = value.key("window") or named[0]
             message = f"'{named[0]}' must have each end recorded before the next"
             reading.findings.append(at(key.position() or place, "E148", message, "leave out window"))
+            return None
+        if policy.charset is not None and writes_itself(kinds[named[0]]):
+            key = value.key("charset") or named[0]
+            message = f"'{named[0]}' is not written to in HL7"
+            reading.findings.append(at(key.position() or place, "E107", message, "leave out charset"))
             return None
         if policy.format is not None and policy.format not in forms_of(kinds[named[0]], options):
             key = value.key("format") or named[0]

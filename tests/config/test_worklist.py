@@ -62,7 +62,10 @@ def test_a_mistake_is_told_at_its_place(tmp_path, option: str, column: int, code
     assert findings[0].column == column
 
 
-@pytest.mark.parametrize(("beside", "code"), [("window: 4", "E148"), ("format: json", "E107"), ("lanes: 2", "E148")])
+@pytest.mark.parametrize(
+    ("beside", "code"),
+    [("window: 4", "E148"), ("format: json", "E107"), ("lanes: 2", "E148"), ("charset: 8859/1", "E107")],
+)
 def test_what_does_not_go_with_a_worklist_is_told(tmp_path, beside: str, code: str) -> None:
     text = CHANNEL % "name: main" + f"    {beside}\n" + ("    order_by: PID-3.1\n" if "lanes" in beside else "")
     site = load_site(make_site(tmp_path, {"orders": text}), load_kinds(), {})

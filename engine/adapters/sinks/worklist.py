@@ -50,6 +50,7 @@ class WorklistSink:
     several_connections: ClassVar[bool] = False
     each_on_record: ClassVar[bool] = True
     needs_store: ClassVar[bool] = True
+    own_bodies: ClassVar[bool] = True
 
     max_batch = 1
     linger_s = 0.0
