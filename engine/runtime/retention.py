@@ -165,8 +165,12 @@ class Retention:
         if bodies or messages:
             log.info("forgotten: the bytes of %d messages, and %d messages whole", bodies, messages)
 
+    def _judged_us(self) -> int:
+        """The time that was compared with the steady clock: a jump in the middle of a pass is not believed either."""
+        return self._wall_us or self._clock.now_us()
+
     async def _forget(self, channel: ChannelName, kept: Ages) -> None:
-        now_us = self._clock.now_us()
+        now_us = self._judged_us()
         after = self._after.get(channel, MessageSeq(0))
         while True:
             order = Prune(channel, _before(now_us, kept.bodies_s), _before(now_us, kept.messages_s), after, SPAN)
@@ -198,7 +202,7 @@ class Retention:
         """Over the bound, the oldest finished messages of all channels lose their bytes, however old they are."""
         if not self._most_bytes or await self._used() <= self._most_bytes:
             return
-        now_us = self._clock.now_us()
+        now_us = self._judged_us()
         after: MessageSeq | None = MessageSeq(0)
         while after is not None:
             after = (await self._slice(Prune(None, now_us, 0, after, SPAN))).after

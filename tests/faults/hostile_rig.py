@@ -108,6 +108,10 @@ class HostilePeer(ReceivingPeer):
         behaviour = super()._note(payload, link, settled)
         if link.number < self.connections_seen and settled is not None:
             self.stale += 1
+            if settled.kind == "early" and len(payload) > MORE_THAN_A_READ:
+                # Its yes came before its end, and counted; the rest is read only now that the sender has gone on.
+                self.heard[name] += 1
+                self.accepted.add(name)
             return parse_behaviour("none")
         self.heard[name] += 1
         if not self.order or self.order[-1] != name:

@@ -173,3 +173,25 @@ async def test_a_store_that_cannot_be_read_now_ends_nothing(
     await stored(answers, 1)
     async with running(retention(committer, clock, meter, Ages(messages_s=DAY_S))):
         await until(lambda: not raws(store))
+
+
+async def test_a_clock_that_jumps_in_the_middle_of_a_pass_is_not_believed(
+    committer, clock, meter, store, answers, monkeypatch
+) -> None:
+    """Between the look at the clock and the look at what is old: all of a pass goes by the time that was judged."""
+    record = received(raw=b"MSH|")
+    record.received_at_us = clock.now_us()
+    answers.put("1", record)
+    await until(lambda: answers.said)
+    keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+    one_pass = keeper.one_pass
+
+    async def later() -> None:
+        monkeypatch.setattr(keeper, "one_pass", one_pass)
+        clock.wall_ahead_s += 400 * DAY_S
+        await one_pass()
+
+    monkeypatch.setattr(keeper, "one_pass", later)
+    async with running(keeper):
+        await until(lambda: keeper.status().paused)
+    assert raws(store) == [b"MSH|"]
