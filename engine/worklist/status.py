@@ -73,12 +73,16 @@ def status_message(
     if status is None:
         return None
     source = _Source.of(item, order, header.fallback)
-    own = order.message_type if order is not None else ""
-    kind = wanted or next((one for one in STATUS_MESSAGES if one == own), "ORM^O01")
+    kind = wanted if wanted is not None else kind_of(order.message_type if order is not None else "")
     built = _segments(item, source, kind, status, header.at)
     is_ascii = all(line.isascii() for line in built)
     segments = [_msh(source, kind, header, is_ascii), *built]
     return "".join(f"{segment}\r" for segment in segments).encode("utf-8", "replace")
+
+
+def kind_of(message_type: str) -> StatusMessage:
+    """The message for an order of this type."""
+    return next((one for one in STATUS_MESSAGES if one == message_type), "ORM^O01")
 
 
 class _Source:
@@ -98,7 +102,9 @@ class _Source:
             names = message.names()
         except UnreadableMessage:
             return _Source(None, None)
-        shared = {name: [names.index(name)] for name in ("MSH", "PID", "PV1") if name in names}
+        shared: dict[str, Sequence[int]] = {
+            name: [names.index(name)] for name in ("MSH", "PID", "PV1") if name in names
+        }
         views = [View(message, {**shared, **group}) for group in _groups(names)]
         own = [view for view in views if _is_of(view, item)]
         return _Source(View(message, shared), own[0] if own else None)
@@ -134,9 +140,9 @@ class _Source:
         return _written(self._view.repetitions("PV1", 2)), _written(found[:1])
 
 
-def _groups(names: Sequence[str]) -> list[dict[str, list[int]]]:
+def _groups(names: Sequence[str]) -> list[dict[str, Sequence[int]]]:
     """ORC, OBR and IPC that belong together, one for each IPC; an OBR without an ORC of its own has the one before."""
-    found: list[dict[str, list[int]]] = []
+    found: list[dict[str, Sequence[int]]] = []
     orc: list[int] = []
     obr: list[int] = []
     for index, name in enumerate(names):

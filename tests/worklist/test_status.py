@@ -48,7 +48,11 @@ def on_the_list(raw: bytes, number: int = 0) -> Item:
 
 
 def told(
-    item: Item, raw: bytes | None, status: Status = "STARTED", kind: str = "ORM^O01", wanted: StatusMessage | None = None
+    item: Item,
+    raw: bytes | None,
+    status: Status = "STARTED",
+    kind: str = "ORM^O01",
+    wanted: StatusMessage | None = None,
 ) -> Message:
     made = status_message(replace(item, status=status), OrderReceived(kind, raw), HEADER, wanted)
     assert made is not None
@@ -101,7 +105,8 @@ def test_without_the_orders_bytes_the_item_says_it() -> None:
     assert message.get("MSH-3") == "SEGMILL"
     assert (message.get("ORC-2.1"), message.get("ORC-2.2"), message.get("ORC-3.1")) == ("P1", "HIS", "F1")
     assert (message.get("OBR-18.1"), message.get("OBR-18.2")) == ("A1", "RIS")
-    assert message.segment(message.first("OBR")).startswith("OBR|1|P1^HIS|F1^RIS|CTH^CT head^L^P-CTH^CT head plain^PRO|")
+    obr = message.segment(message.first("OBR"))
+    assert obr.startswith("OBR|1|P1^HIS|F1^RIS|CTH^CT head^L^P-CTH^CT head plain^PRO|")
     assert message.segment(message.first("PID")) == "PID|||900001^^^HIS||Muster^Anna^Maria^Jr^Dr^^L||19800203|F"
 
 
@@ -128,8 +133,8 @@ def test_a_set_type_counts_whatever_the_order_was() -> None:
 
 def test_after_a_merge_it_is_the_patient_who_is_left() -> None:
     item = on_the_list(ORM)
-    merged = replace(item, patient=EntityId("900055", "HIS"), attributes={**item.attributes, "PatientName": ("Neu^Eva",)})
-    message = told(merged, ORM)
+    attributes = {**item.attributes, "PatientName": ("Neu^Eva",)}
+    message = told(replace(item, patient=EntityId("900055", "HIS"), attributes=attributes), ORM)
     assert message.fields(message.first("PID"))[3:6] == ["900055^^^HIS", "", "Neu^Eva^^^^^L"]
     assert message.get("ORC-2.1") == "P1"
 
@@ -168,9 +173,7 @@ def test_names_keep_their_three_groups_and_say_their_character_set() -> None:
     named = replace(item, attributes={**item.attributes, "PatientName": ("YAMADA^TARO=山田^太郎=やまだ^たろう",)})
     message = told(named, None)
     assert message.get("MSH-18") == "UNICODE UTF-8"
-    assert message.fields(message.first("PID"))[5] == (
-        "YAMADA^TARO^^^^^L^A~山田^太郎^^^^^L^I~やまだ^たろう^^^^^L^P"
-    )
+    assert message.fields(message.first("PID"))[5] == ("YAMADA^TARO^^^^^L^A~山田^太郎^^^^^L^I~やまだ^たろう^^^^^L^P")
 
 
 def test_delimiters_in_values_are_escaped() -> None:
