@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @member(SUBCOMMANDS["set-status"], "set-status", *SET_STATUS)
 @step_arguments
 @click.argument("to", metavar="STATUS", type=click.Choice(STATUSES, case_sensitive=False))
-@click.option("--force", is_flag=True, help="Also back from where nothing else leads, such as COMPLETED; with --reason.")
+@click.option(
+    "--force", is_flag=True, help="Also back from where nothing else leads, such as COMPLETED; with --reason."
+)
 @name_option
 @order_options
 @site_option

@@ -97,6 +97,12 @@ def check_status(
     return []
 
 
+def without_needless(findings: list[ConfigFinding], options: StatusOptions, shown: str) -> list[ConfigFinding]:
+    """The findings, but that no route goes to its destination. `shown`: the file of its channel."""
+    text = f"no route goes to '{options.to.destination}'"
+    return [one for one in findings if (one.code, one.file, one.message) != ("W141", shown, text)]
+
+
 def _reaches(destination: Destination, channel: ChannelFile) -> bool:
     """Whether it connects to the channel's own port, as far as an address says so."""
     listen = channel.listen.options

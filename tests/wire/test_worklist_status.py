@@ -23,7 +23,7 @@ ORDERS = """\
 listen: {mllp: {port: 0}}
 accept: ['ORM^O01', 'OMG^O19', 'OMI^O23']
 ack: {when: delivered(modalities)}
-routes: [{to: modalities}, {to: ris, when: 'MSH-3 == "NOBODY"'}]
+routes: [{to: modalities}]
 destinations:
   modalities: {worklist: {station: [{when: {Modality: CT}, ae: [CT1]}]}}
   ris: {kept: {}%s}
@@ -298,5 +298,3 @@ async def test_force_needs_a_reason(running: SiteUnderTest) -> None:
         await control.operate(set_status("SCHEDULED", "COMPLETED", 1))
     assert (await control.operate(set_status("SCHEDULED", "COMPLETED", 1, force=True))).steps == 1
     assert status_of(running) == "SCHEDULED"
-
-
