@@ -38,6 +38,6 @@ QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 
 def command() -> None:
     """Show what is on the worklists, and what a scanner's query would find.
 
-    Reads the store beside the engine, whether it runs or not; set-status has the running engine do it. What a patient can be known by is masked; --show-values
-    shows it, and while the engine runs that is put on record (segmill audit).
+    Reads the store beside the engine, whether it runs or not; set-status has the running engine do it. What a patient
+    can be known by is masked; --show-values shows it, and while the engine runs that is put on record (segmill audit).
     """

@@ -125,7 +125,7 @@ async def test_what_is_told_is_a_message_and_a_delivery_like_any_other(running: 
     await perform(running, "IN PROGRESS")
     await running.delivered("orders/ris", 1)
     queries = running.engine._queries
-    message = list(queries.messages(newest_first=True, bodies=True))[0]
+    message = next(iter(queries.messages(newest_first=True, bodies=True)))
     assert (message.channel, message.state, message.sender, message.peer, message.message_type) == (
         "orders",
         "processed",

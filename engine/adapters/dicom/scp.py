@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, evt, service_class
+from pynetdicom import AE, evt, service_class
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityPerformedProcedureStep,
     ModalityWorklistInformationFind,
@@ -31,6 +31,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from engine.adapters.dicom.charsets import UNICODE, charset_of
 from engine.adapters.dicom.encode import Encoded, dataset_of, joined
 from engine.adapters.dicom.keys import Identifier, identifier_of
+from engine.adapters.dicom.quiet import silence
 from engine.ports.worklist import (
     MppsReply,
     PerformedSteps,
@@ -46,9 +47,7 @@ from engine.worklist.matching import BadKey, Query, answer, compile_query, find
 
 log = logging.getLogger("segmill.dicom")
 
-# Patient data in debug logs, and 5 % of the time (dicom.md 4.4).
-_config.LOG_REQUEST_IDENTIFIERS = False
-_config.LOG_RESPONSE_IDENTIFIERS = False
+silence()
 
 PENDING, PENDING_UNMATCHED, SUCCESS, CANCELLED = 0xFF00, 0xFF01, 0x0000, 0xFE00
 OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001
