@@ -1,6 +1,5 @@
 """dcmtk's findscu and echoscu against the worklist server: every rule, in three transfer syntaxes (dicom.md 2)."""
 
-import re
 import shutil
 import socket
 import subprocess
@@ -11,60 +10,13 @@ import pytest
 from pydicom import dcmread
 
 from engine.adapters.dicom.scp import Modality, ScpSettings, WorklistScp
-from engine.worklist.attributes import SPS
-from engine.worklist.item import Attributes, EntityId, Item, ItemKey, OrderKeys, Status
+from engine.worklist.item import Item
 from tests.adapters.dicom.shelf import Log, MemoryShelf
+from tests.wire.worklist_rules import ITEMS, RULES, STEP, Found, Rule, answered, item, put
 
 pytestmark = pytest.mark.skipif(shutil.which("findscu") is None, reason="dcmtk's findscu is not installed")
 
-SYNTAXES = [["-xi"], ["-xe"], ["-xb"]]
-
-
-def item(
-    number: int,
-    name: str = "Muster^Anna",
-    *,
-    aes: tuple[str, ...] = ("CT1",),
-    modality: str = "CT",
-    date: str = "20261015",
-    time: str = "090000",
-    status: Status = "SCHEDULED",
-) -> Item:
-    step: Attributes = {
-        "ScheduledStationAETitle": aes,
-        "Modality": (modality,),
-        "ScheduledProcedureStepStartDate": (date,),
-        "ScheduledProcedureStepStartTime": (time,),
-        "ScheduledProcedureStepID": (f"S{number}",),
-        "ScheduledProcedureStepDescription": ("CT head",),
-        "ScheduledProtocolCodeSequence": (
-            {"CodeValue": ("C1",), "CodingSchemeDesignator": ("L",), "CodeMeaning": ("Head",)},
-        ),
-        "ScheduledPerformingPhysicianName": (),
-    }
-    attributes: Attributes = {
-        "PatientName": (name,),
-        "PatientID": (f"9000{number}",),
-        "AccessionNumber": (f"A{number}",),
-        "StudyInstanceUID": (f"1.2.{number}",),
-        "RequestedProcedureID": (f"R{number}",),
-        "PatientSex": (),
-        "ReferencedStudySequence": (),
-        SPS: (step,),
-    }
-    keys = OrderKeys(f"1.2.{number}", accession=EntityId(f"A{number}"))
-    key = ItemKey(f"1.2.{number}", f"S{number}")
-    starts = date + time.ljust(6, "0") + ".000000"
-    return Item(key, EntityId(f"9000{number}", "HIS"), keys, attributes, starts, "zds", status)
-
-
-ITEMS = [
-    item(1),
-    item(2, "MÜLLER^Eva", aes=("MR1",), modality="MR", date="20261016", time="0900"),
-    item(3, "YAMADA^TARO=山田^太郎=やまだ^たろう", aes=("CT1", "CT2"), date="20261016", time="170000"),
-    item(4, "Muster^Bert", aes=("US1",), modality="US", date="20261017", time="100000"),
-    item(5, "Ended^Otto", status="COMPLETED"),
-]
+SYNTAXES = {"implicit": "-xi", "explicit": "-xe", "big-endian": "-xb"}
 
 
 class Server:
@@ -85,14 +37,8 @@ class Server:
         return (run.stdout + run.stderr).decode("utf-8", "replace")
 
     def numbers(self, *keys: str, syntax: Sequence[str] = ()) -> list[int]:
-        asked = [] if any(key.startswith("AccessionNumber") for key in keys) else ["AccessionNumber"]
-        return answered(self.find(*keys, *asked, syntax=syntax))
-
-
-def answered(text: str) -> list[int]:
-    """The accession numbers of findscu's answers, behind its own request."""
-    _, _, answers = text.partition("Find Response")
-    return [int(number) for number in re.findall(r"\(0008,0050\) SH \[A(\d+)", answers)]
+        wanted = [] if any(key.startswith("AccessionNumber") for key in keys) else ["AccessionNumber"]
+        return answered(self.find(*keys, *wanted, syntax=syntax))
 
 
 @pytest.fixture(scope="module")
@@ -116,47 +62,18 @@ def dumped(file: Path) -> str:
     return run.stdout.decode()
 
 
-STEP = "ScheduledProcedureStepSequence[0]"
-RULES = [
-    ([], [1, 2, 3, 4]),
-    ([f"{STEP}.ScheduledStationAETitle=CT1"], [1, 3]),
-    ([f"{STEP}.ScheduledStationAETitle=CT2"], [3]),
-    ([f"{STEP}.ScheduledStationAETitle=ct1"], []),
-    ([f"{STEP}.Modality=MR"], [2]),
-    ([f"{STEP}.Modality=MR\\US"], [2, 4]),
-    ([f"{STEP}.Modality=CT", f"{STEP}.ScheduledStationAETitle=CT2"], [3]),
-    ([f"{STEP}.Modality=*"], [1, 2, 3, 4]),
-    ([f"{STEP}.Modality="], [1, 2, 3, 4]),
-    ([f"{STEP}.ScheduledProcedureStepStartDate=20261015"], [1]),
-    ([f"{STEP}.ScheduledProcedureStepStartDate=20261016-"], [2, 3, 4]),
-    ([f"{STEP}.ScheduledProcedureStepStartDate=-20261016"], [1, 2, 3]),
-    ([f"{STEP}.ScheduledProcedureStepStartTime=090000"], [1, 2]),
-    (
-        [
-            f"{STEP}.ScheduledProcedureStepStartDate=20261015-20261016",
-            f"{STEP}.ScheduledProcedureStepStartTime=1000-1800",
-        ],
-        [2, 3],
-    ),
-    ([f"{STEP}.ScheduledProcedureStepStatus=COMPLETED"], [5]),
-    (["PatientName=muster*"], [1, 4]),
-    (["PatientName=YAMADA^TARO"], [3]),
-    (["PatientName=M?ster^Anna"], [1]),
-    (["PatientID=90003"], [3]),
-    (["PatientID=9000?"], [1, 2, 3, 4]),
-    (["StudyInstanceUID=1.2.1\\1.2.4"], [1, 4]),
-    (["AccessionNumber=A4"], [4]),
-    (["PatientSex=F"], []),
-    (["PatientComments=zzz"], [1, 2, 3, 4]),
-    (["Modality=MR"], [1, 2, 3, 4]),
-]
+@pytest.fixture(scope="module", params=SYNTAXES.values(), ids=SYNTAXES)
+def found(
+    request: pytest.FixtureRequest, shared: Server, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Rule, Found]:
+    """What all rules come to in one transfer syntax; asked for once."""
+    return put(shared.scp.port, tmp_path_factory.mktemp("queries"), syntax=[request.param])
 
 
 class TestRules:
-    @pytest.mark.parametrize("syntax", SYNTAXES, ids=["implicit", "explicit", "big-endian"])
-    @pytest.mark.parametrize(("keys", "expected"), RULES, ids=[", ".join(keys) or "none" for keys, _ in RULES])
-    def test_what_a_query_finds(self, server: Server, keys: list[str], expected: list[int], syntax: list[str]) -> None:
-        assert server.numbers(*keys, syntax=syntax) == expected
+    @pytest.mark.parametrize("rule", RULES, ids=str)
+    def test_what_a_query_finds(self, found: dict[Rule, Found], rule: Rule) -> None:
+        assert found[rule] == rule.found
 
     def test_keys_in_latin_1_find_names_in_unicode(self, server: Server) -> None:
         key = "PatientName=müller*"
@@ -209,7 +126,7 @@ class TestCallers:
         try:
             assert "Calling AE Title Not Recognized" in server.find("AccessionNumber", calling="XX")
             assert server.log.refusals == [("XX", "SEGMILL", "calling AE title not recognised")]
-            assert server.numbers() == [1, 2, 3, 4]
+            assert server.numbers() == [1, 6, 2, 3, 4]
         finally:
             server.scp.stop()
 
@@ -264,15 +181,15 @@ class TestHostility:
     def test_health_checks_lock_nobody_out(self, server: Server) -> None:
         for _ in range(200):
             socket.create_connection(("127.0.0.1", server.scp.port)).close()
-        assert server.numbers() == [1, 2, 3, 4]
+        assert server.numbers() == [1, 6, 2, 3, 4]
 
     def test_what_is_no_dicom_has_no_association(self, server: Server) -> None:
         with socket.create_connection(("127.0.0.1", server.scp.port), timeout=10) as other:
             other.sendall(b"\x0bMSH|^~\\&|HIS\x1c\r")
             assert other.recv(10) == b""
-        assert server.numbers() == [1, 2, 3, 4]
+        assert server.numbers() == [1, 6, 2, 3, 4]
 
     def test_one_bad_item_does_not_end_the_answer(self, server: Server) -> None:
         bad = server.shelf.shelved[1]
         server.shelf.shelved[1] = type(bad)(bad.item, bad.encoded[:-40])
-        assert server.numbers() == [1, 3, 4]
+        assert server.numbers() == [1, 6, 3, 4]

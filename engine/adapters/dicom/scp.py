@@ -18,6 +18,7 @@ from functools import partial
 from socketserver import BaseServer
 from typing import Any, Final
 
+from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt, service_class
@@ -49,6 +50,8 @@ log = logging.getLogger("segmill.dicom")
 # Patient data in debug logs, and 5 % of the time (dicom.md 4.4).
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
+# What comes in is judged here, key by key; pydicom warns with the value in the text, which may be a patient's.
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 
 PENDING, PENDING_UNMATCHED, SUCCESS, CANCELLED = 0xFF00, 0xFF01, 0x0000, 0xFE00
 OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001
