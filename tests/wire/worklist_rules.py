@@ -16,7 +16,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 from engine.worklist.attributes import SPS
@@ -25,6 +25,12 @@ from engine.worklist.item import Attributes, EntityId, Item, ItemKey, OrderKeys,
 STEP: Final = "ScheduledProcedureStepSequence[0]"
 AE, MODALITY = f"{STEP}.ScheduledStationAETitle", f"{STEP}.Modality"
 DATE, TIME = f"{STEP}.ScheduledProcedureStepStartDate", f"{STEP}.ScheduledProcedureStepStartTime"
+SYNTAXES: Final = {
+    "LittleEndianImplicit": ImplicitVRLittleEndian,
+    "LittleEndianExplicit": ExplicitVRLittleEndian,
+    "BigEndianExplicit": ExplicitVRBigEndian,
+}
+"""By the names that DCMTK gives them."""
 REFUSED: Final = "refused"
 Found = tuple[int, ...] | str
 
@@ -199,13 +205,13 @@ RULES: Final = (
 )
 
 
-def put(port: int, folder: Path, rules: Sequence[Rule] = RULES, syntax: Sequence[str] = ()) -> dict[Rule, Found]:
+def put(port: int, folder: Path, rules: Sequence[Rule] = RULES) -> dict[Rule, Found]:
     """What findscu gets for each of them, one query after the other on one association."""
     files = []
     for number, rule in enumerate(rules):
         files.append(folder / f"query{number:03}.dcm")
         write_part_10(_query(rule), files[-1])
-    command = ["findscu", "-v", "-W", *syntax, "-aet", "CT1", "-aec", "SEGMILL", "127.0.0.1", str(port)]
+    command = ["findscu", "-v", "-W", "-aet", "CT1", "-aec", "SEGMILL", "127.0.0.1", str(port)]
     run = subprocess.run([*command, *map(str, files)], capture_output=True, timeout=300, check=False)
     said = re.split(r"Received Final Find Response \(([^)]*)\)", (run.stdout + run.stderr).decode("utf-8", "replace"))
     ended = list(zip(said[0::2], said[1::2], strict=False))
