@@ -37,7 +37,7 @@ def test_the_shipped_channels_pass(segmill, site):
     said = segmill("check", site)
     assert said.code == 0
     assert said.out == ""
-    assert "3 channels can run: adt, orders, results" in said.err
+    assert "4 channels can run: adt, orders, results, scanners" in said.err
 
 
 def test_every_mistake_is_told_at_once_with_its_place_and_a_caret(segmill, broken):
