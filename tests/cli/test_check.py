@@ -120,6 +120,19 @@ def test_a_folder_that_cannot_be_made_is_told(segmill, tmp_path):
     assert "E161" in said.out
 
 
+def test_a_worklist_needs_nothing_but_its_port_for_scanners(segmill, tmp_path):
+    channel = "listen: {mllp: {port: 0}}\nroutes: [{to: out}]\ndestinations: {out: {worklist: {}}}\n"
+    settings = "admin: off\ndicom: {host: 127.0.0.1, port: %d}\n"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        site = make_site(tmp_path / "site", {"orders": channel}, settings=settings % port)
+        said = segmill("check", site, "--env")
+    assert said.code == 1
+    assert f"E160 the DICOM port 127.0.0.1:{port} cannot be listened on: address already in use" in said.out
+    (site / "segmill.yaml").write_text(settings % 0)
+    assert segmill("check", site, "--env").code == 0
+
+
 def test_an_engine_that_runs_on_the_site_is_not_in_its_own_way(segmill, running):
     said = segmill("check", running.folder, "--env", "--json")
     assert "E160" not in said.out
