@@ -11,7 +11,7 @@ from engine.cli.exits import MEANINGS, MISUSE
 from engine.cli.output import DEBUG, QUIET
 
 COMMANDS: Final = {
-    "demo": "See it work: a running engine, 200 messages, three channels.",
+    "demo": "See it work: a running engine, 250 messages, four channels.",
     "init": "Start a site: a channel with its table and cases.",
     "check": "Find every mistake in a site's files.",
     "test": "Run the cases of a site's channels.",

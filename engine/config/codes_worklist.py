@@ -193,6 +193,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "sender sent it. It goes to its destination past the channel's steps and routes.",
             "Nothing.",
         ),
+        "E450": Story(
+            "an order whose text is not in the character set that it names",
+            "Its bytes are not valid in the set of MSH-18, or that set is one that cannot be read here, so that names "
+            "could only be guessed. No item was made. Text that is valid UTF-8 is taken as such, with W302.",
+            "Have the sender write in MSH-18 what it writes in: segmill try shows how a message was read.",
+        ),
         "W420": Story(
             "a step that has ended, or cannot go back",
             "The message would move a step that is completed, discontinued or cancelled, or one that a scanner has "

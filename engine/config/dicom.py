@@ -17,6 +17,7 @@ CHARSETS: Final = (
     "GB18030",
     "GBK",
     *(f"\\ISO 2022 IR {number}" for number in (87, 159, 149, 58)),
+    "\\ISO 2022 IR 87\\ISO 2022 IR 159",
     "ISO 2022 IR 13\\ISO 2022 IR 87",
 )
 """What (0008,0005) of an answer may be (PS3.3 section C.12.1.1.2)."""

@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol
 
 from engine.model.envelope import Intake
 from engine.model.ids import ChannelName, DestinationName
-from engine.worklist.changes import Known
 from engine.worklist.item import Attributes, Item, ItemKey, Status
 from engine.worklist.matching import Query
+from engine.worklist.overlay import Stored
 from engine.worklist.status import OrderReceived
 
 
@@ -31,11 +31,11 @@ class Shelved:
     encoded: bytes
 
 
-class WorklistView(Known, Protocol):
+class WorklistView(Stored, Protocol):
     """One worklist as it stands at one moment, for one thread and a short while."""
 
     epoch: int
-    """What was written to the worklist so far; a decision is right only as long as it stays so."""
+    """Greater after each thing that was written to the worklist; a decision is right only as long as it stays so."""
 
     def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
         """As WorklistReader.candidates."""

@@ -58,7 +58,14 @@ def test_an_example_that_runs_until_it_is_stopped_works_as_typed(segmill, place,
     monkeypatch.chdir(place.folder)
     words = shlex.split(example)[1:]
     ports = dict.fromkeys(
-        ("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT", "SEGMILL_ADMIN_PORT"), "0"
+        (
+            "SEGMILL_ADT_PORT",
+            "SEGMILL_ORDERS_PORT",
+            "SEGMILL_RESULTS_PORT",
+            "SEGMILL_SCANNERS_PORT",
+            "SEGMILL_ADMIN_PORT",
+        ),
+        "0",
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "engine", *(word.replace("6661", "0") for word in words)],

@@ -19,7 +19,7 @@ from socketserver import BaseServer
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt, service_class
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityPerformedProcedureStep,
@@ -54,7 +54,8 @@ OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001
 MOST_CANDIDATES: Final = 20_000
 MOST_EXPLAINED: Final = 500
 """Of a query without an answer, so many items near it are looked at to say which key took them away."""
-SYNTAXES: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+"""Best first: of what a scanner offers, the server takes one. Big Endian is not stored, but made for each answer."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -88,6 +89,7 @@ class ScpSettings:
     dimse_s: float = 30.0
     tls: ssl.SSLContext | None = None
     logs_patients: bool = False
+    syntaxes: tuple[UID, ...] = SYNTAXES
 
 
 class _Ready(Dataset):
@@ -180,9 +182,9 @@ class WorklistScp:
         ae.network_timeout = settings.network_s
         ae.dimse_timeout = settings.dimse_s
         for sop_class in (Verification, ModalityWorklistInformationFind):
-            ae.add_supported_context(sop_class, list(SYNTAXES))
+            ae.add_supported_context(sop_class, list(settings.syntaxes))
         if self._performed is not None:
-            ae.add_supported_context(ModalityPerformedProcedureStep, list(SYNTAXES))
+            ae.add_supported_context(ModalityPerformedProcedureStep, list(settings.syntaxes))
         handlers: Any = [
             (evt.EVT_C_FIND, self._find),
             (evt.EVT_N_CREATE, self._create),

@@ -207,7 +207,13 @@ class MemoryStore:
     def _apply(self, effects: Effects, result: DeliveryResult) -> None:
         seq = self._rows.deliveries[result.delivery_id].stored.seq
         self._rows.worklists.apply(
-            effects.worklist, changes_of(effects), at_us=result.at_us, seq=seq, who=effects.who, seen=effects.seen
+            effects.worklist,
+            changes_of(effects),
+            at_us=result.at_us,
+            seq=seq,
+            who=effects.who,
+            seen=effects.seen,
+            then=effects.then,
         )
 
     def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:

@@ -9,6 +9,9 @@ SELECT id, epoch FROM worklist WHERE name = ?
 -- name: next_epoch
 UPDATE worklist SET epoch = epoch + 1 WHERE id = ?
 
+-- name: set_epoch
+UPDATE worklist SET epoch = :epoch WHERE id = :id
+
 -- name: items_by_study
 SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ?
 
