@@ -40,6 +40,7 @@ from engine.runtime.lookout import Lookout
 from engine.runtime.past import PastChannels
 from engine.runtime.retention import Ages, Retention, StepAges, ages
 from engine.runtime.sources import RunningSource
+from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.scanners import Scanners
@@ -153,6 +154,7 @@ class Engine:
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         operator.leaving = assembly.leaving
+        self._news = operator.tell = StatusNews(assembly.channels, self._clock, self._settings.time_zone)
         committer.on_redirected = offering(assembly.channels, assembly.leaving)
         return assembly
 
@@ -197,7 +199,9 @@ class Engine:
         if options is None:
             return
         assert self._committer is not None
-        self._scanners = Scanners(options, self._site.folder, self._queries, self._committer, self._clock, self.meter)
+        self._scanners = Scanners(
+            options, self._site.folder, self._queries, self._committer, self._clock, self.meter, self._news
+        )
         await self._scanners.start()
         asked = self._scanners.asked
         if asked is not None:
@@ -268,6 +272,7 @@ class Engine:
         self._site, self._settings = site, site.site.model_copy(update=kept)
         self.control.listening = self._assembly.listening
         self._keep_past()
+        self._news.time_zone = self._settings.time_zone
         limits = self._settings.limits
         self._lookout.change(limits.free_disk, limits.low_disk)
         keeping = self.control.keeping

@@ -15,6 +15,7 @@ from engine.ports.clock import Clock
 from engine.ports.store import StoreQueries
 from engine.ports.worklist import MppsReply, PerformedOrder
 from engine.runtime.committer import Committer
+from engine.runtime.status_news import StatusNews
 from engine.wiring import in_words
 from engine.worklist.item import Attributes
 from engine.worklist.mpps import SUCCESS
@@ -33,10 +34,13 @@ ANSWER_S: Final = 20.0
 class KeptSteps:
     """PerformedSteps that are durable in the store: from the server's threads, by way of the committer."""
 
-    def __init__(self, worklist: str, committer: Committer, clock: Clock, meter: DicomNumbers) -> None:
+    def __init__(
+        self, worklist: str, committer: Committer, clock: Clock, meter: DicomNumbers, news: StatusNews
+    ) -> None:
         self._worklist = worklist
         self._committer = committer
         self._clock = clock
+        self._news = news
         self._meter = meter
         self._loop = asyncio.get_running_loop()
 
@@ -63,7 +67,15 @@ class KeptSteps:
         return reply
 
     async def _in_store(self, order: PerformedOrder) -> MppsReply:
-        return await self._committer.call(lambda store: store.perform(order))
+        future = self._committer.call(lambda store: store.perform(order, self._news))
+
+        def ended(done: "asyncio.Future[MppsReply]") -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._news.stored(done.result().grown)
+
+        # Also where the scanner has gone meanwhile: a lane that does not hear of a delivery would leave it behind.
+        future.add_done_callback(ended)
+        return await asyncio.shield(future)
 
 
 class Scanners:
@@ -77,13 +89,15 @@ class Scanners:
         committer: Committer,
         clock: Clock,
         meter: PrometheusMeter,
+        news: StatusNews,
     ) -> None:
         self._options = options
         self._folder = folder
         self._queries = queries
         self._clock = clock
         self._meter = meter
-        self._steps = KeptSteps(options.worklist, committer, clock, meter.dicom)
+        self._news = news
+        self._steps = KeptSteps(options.worklist, committer, clock, meter.dicom, news)
         self._server: WorklistScp | None = None
         self.asked: Queries | None = None
         """What scanners asked for."""
@@ -95,6 +109,7 @@ class Scanners:
 
     async def start(self) -> None:
         """Listen. Raises EngineFailed."""
+        self._news.follow(self._options.worklist, self._options.status)
         try:
             server, self.asked = await asyncio.to_thread(self._make)
         except ConfigError as error:

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "release": "Let held messages and deliveries go on.",
     "queue": "Show what waits for each destination, and hold, skip, retry, redirect or pause it.",
     "worklist": "Show what is on the worklists, and what a scanner's query would find.",
+    "dicom": "Ask a DICOM server: whether it answers, and what its worklist has.",
     "audit": "Show what people did to messages and queues, oldest first.",
     "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
@@ -56,7 +57,10 @@ OTHER_WORDS: Final = {
     "hold": "queue",
     "log": "audit",
     "mwl": "worklist",
-    "findscu": "worklist",
+    "findscu": "dicom",
+    "echoscu": "dicom",
+    "echo": "dicom",
+    "find": "dicom",
     "receive": "listen",
     "new": "init",
     "create": "init",
@@ -141,7 +145,7 @@ class Group(Command, click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.subcommands:
             return None
-        found = import_module(f"engine.cli.{self.name}_{cmd_name}").command
+        found = import_module(f"engine.cli.{self.name}_{cmd_name.replace('-', '_')}").command
         assert isinstance(found, click.Command)
         return found
 

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 from engine.config.base import ConfigModel, did_you_mean
 from engine.config.finding import BadValue
 from engine.config.listen import ListenTls
+from engine.config.status_back import StatusOptions
 from engine.config.units import Duration
 from engine.worklist.stations import is_ae_title
 
@@ -81,6 +82,9 @@ class DicomOptions(ConfigModel):
         default="accept", description="What becomes of calling AE titles that are not in modalities"
     )
     mpps: bool = Field(default=True, description="Whether performed procedure steps are taken, and move the steps")
+    status: StatusOptions | None = Field(
+        default=None, description="Who is told when a scanner or a person moves a step; without it nobody"
+    )
     tls: ListenTls | None = Field(default=None, description="TLS; without it the port is plain. Files: from the site")
     limits: DicomLimits = Field(default_factory=DicomLimits, description="Bounds")
     query_log: QueryLogOptions = Field(default_factory=QueryLogOptions, description="What is kept of queries")

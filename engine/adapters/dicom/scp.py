@@ -18,10 +18,9 @@ from functools import partial
 from socketserver import BaseServer
 from typing import Any, Final
 
-from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, evt, service_class
+from pynetdicom import AE, evt, service_class
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityPerformedProcedureStep,
     ModalityWorklistInformationFind,
@@ -32,6 +31,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from engine.adapters.dicom.charsets import UNICODE, charset_of
 from engine.adapters.dicom.encode import Encoded, dataset_of, joined
 from engine.adapters.dicom.keys import Identifier, identifier_of
+from engine.adapters.dicom.quiet import silence
 from engine.ports.worklist import (
     MppsReply,
     PerformedSteps,
@@ -47,11 +47,7 @@ from engine.worklist.matching import BadKey, Query, answer, compile_query, find
 
 log = logging.getLogger("segmill.dicom")
 
-# Patient data in debug logs, and 5 % of the time (dicom.md 4.4).
-_config.LOG_REQUEST_IDENTIFIERS = False
-_config.LOG_RESPONSE_IDENTIFIERS = False
-# What comes in is judged here, key by key; pydicom warns with the value in the text, which may be a patient's.
-pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+silence()
 
 PENDING, PENDING_UNMATCHED, SUCCESS, CANCELLED = 0xFF00, 0xFF01, 0x0000, 0xFE00
 OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001

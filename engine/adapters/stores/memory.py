@@ -55,7 +55,7 @@ from engine.ports.store import (
     StoreError,
     StoreInUse,
 )
-from engine.ports.worklist import Aged, MppsReply, PerformedOrder
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
 
 
 class MemoryStore:
@@ -216,10 +216,15 @@ class MemoryStore:
             then=effects.then,
         )
 
-    def perform(self, order: PerformedOrder) -> MppsReply:
+    def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
         """As Store.perform."""
         with self._opened():
-            return perform(order, MemoryPerformed(self._rows.worklists, order.worklist))
+            rows = MemoryPerformed(self._rows.worklists, order.worklist, self._rows.order_received, self._add_one)
+            return perform(order, rows, tell)
+
+    def _add_one(self, intake: Intake) -> tuple[MessageSeq, Sequence[Delivery]]:
+        committed = self._commit(Batch([intake]))
+        return committed.seqs[0], committed.deliveries[0]
 
     def age_worklists(self, aged: Aged) -> int:
         """As Store.age_worklists."""

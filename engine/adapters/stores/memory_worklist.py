@@ -5,12 +5,15 @@ from dataclasses import dataclass, field, replace
 
 from engine.adapters.stores.effects import encoded
 from engine.adapters.stores.worklist import Stale
+from engine.model.envelope import Delivery, Intake
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.worklist import Aged, HistoryRow, PerformedOrder, Shelved
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
 from engine.worklist.item import TERMINAL, Attributes, EntityId, Item, ItemKey, OrderKeys, Status
 from engine.worklist.matching import Query
 from engine.worklist.mpps import Performed, performed_of
 from engine.worklist.overlay import MOST_MERGES, names_the_same
+from engine.worklist.status import STATUS_MESSAGES, OrderReceived
 
 
 @dataclass(slots=True)
@@ -175,13 +178,43 @@ class MemoryWorklistReading:
         return list(self._history.get(key, ()))
 
 
-class MemoryPerformed:
-    """As SqlitePerformed."""
+class MemorySteps:
+    """As SqliteSteps. `message_of`: the type of a stored message, and its bytes as far as they are kept."""
 
-    def __init__(self, worklists: MemoryWorklists, worklist: str) -> None:
+    def __init__(
+        self,
+        worklists: MemoryWorklists,
+        worklist: str,
+        message_of: Callable[[MessageSeq], OrderReceived | None],
+        add: Callable[[Intake], tuple[MessageSeq, Sequence[Delivery]]],
+    ) -> None:
         self._all = worklists
         self._worklist = worklist
         self._reading = MemoryWorklistReading(worklists, worklist)
+        self._message_of = message_of
+        self._add = add
+
+    def item(self, key: ItemKey) -> Item | None:
+        return self._reading.item(key)
+
+    def order_of(self, key: ItemKey) -> OrderReceived | None:
+        for row in reversed(self._reading.history(key)):
+            found = self._message_of(MessageSeq(row.seq)) if row.seq else None
+            if found is not None and found.message_type in STATUS_MESSAGES:
+                return found
+        return None
+
+    def add(self, intake: Intake) -> tuple[MessageSeq, Sequence[tuple[ChannelName, DestinationName]]]:
+        seq, deliveries = self._add(intake)
+        return seq, [(delivery.channel, delivery.destination) for delivery in deliveries]
+
+    def move(self, changes: Sequence[Change], at_us: int, who: str) -> None:
+        if changes:
+            self._all.apply(self._worklist, changes, at_us=at_us, seq=0, who=who)
+
+
+class MemoryPerformed(MemorySteps):
+    """As SqlitePerformed."""
 
     def attributes(self, uid: str) -> Attributes | None:
         return self._all.performed.get(uid)
@@ -197,10 +230,6 @@ class MemoryPerformed:
     def naming(self, item: Item) -> Sequence[Performed]:
         found = (performed_of(uid, attributes) for uid, attributes in self._all.performed.items())
         return [performed for performed in found if performed is not None]
-
-    def apply(self, changes: Sequence[Change], order: PerformedOrder) -> None:
-        if changes:
-            self._all.apply(self._worklist, changes, at_us=order.at_us, seq=0, who=f"MPPS {order.calling}")
 
 
 def counts_of(worklists: MemoryWorklists) -> dict[tuple[str, Status], int]:
