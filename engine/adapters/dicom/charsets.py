@@ -29,7 +29,11 @@ TERMS: Final = (
 
 # pydicom 3.0 takes the Chinese codec for one that writes its own escape sequence, as the Japanese ones do. It does not,
 # and without ESC $ ) A a scanner reads Latin letters (PS3.5 annex K). There is no other door for that.
-pydicom_charset.handled_encodings = tuple(codec for codec in pydicom_charset.handled_encodings if codec != "iso_ir_58")
+setattr(  # noqa: B010 - its type says three codecs
+    pydicom_charset,
+    "handled_encodings",
+    tuple(codec for codec in pydicom_charset.handled_encodings if codec != "iso_ir_58"),
+)
 
 _LETTERS: Final = str.maketrans(
     {"ß": "ss", "Æ": "AE", "æ": "ae", "Ø": "O", "ø": "o", "Œ": "OE", "œ": "oe", "Ł": "L", "ł": "l", "Đ": "D", "đ": "d"}
