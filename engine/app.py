@@ -99,9 +99,9 @@ class Engine:
             assembly.has_room = self._lookout.has_room
             await assembly.open_ports(self._site.channels)
             self.control.listening = assembly.listening
+            await self._start_dicom(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
-            await self._start_dicom()
             self._start_admin()
         except StoreError as error:
             await self._abandon()
@@ -193,19 +193,11 @@ class Engine:
                     name,
                 )
 
-    async def _start_dicom(self) -> None:
+    async def _start_dicom(self, committer: Committer) -> None:
         """The port for scanners, if the site has one: pydicom and its kin are loaded only then."""
-        options = self._settings.dicom
-        if options is None:
-            return
-        assert self._committer is not None
-        self._scanners = Scanners(
-            options, self._site.folder, self._queries, self._committer, self._clock, self.meter, self._news
-        )
-        await self._scanners.start()
-        asked = self._scanners.asked
-        if asked is not None:
-            self.control.queries_asked = lambda: asked.newest
+        self._scanners = Scanners(self._site.folder, self._queries, committer, self._clock, self.meter, self._news)
+        self.control.queries_asked = self._scanners.asked
+        await self._scanners.start(self._settings.dicom)
 
     @property
     def dicom_port(self) -> int | None:
@@ -262,7 +254,9 @@ class Engine:
         return kept, site.size
 
     async def _make_reloader(self, assembly: Assembly) -> Reloader:
-        return Reloader(assembly, await asyncio.to_thread(read_state, self._site), self._reread, self._take_up)
+        assert self._scanners is not None, "they come first"
+        state = await asyncio.to_thread(read_state, self._site)
+        return Reloader(assembly, self._scanners, state, self._reread, self._take_up)
 
     def _take_up(self, site: LoadedSite) -> None:
         """What of the site's own settings is not the assembly's, after a reload."""
