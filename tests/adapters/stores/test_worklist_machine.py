@@ -285,5 +285,5 @@ def _performed(uid: str, status: str, study: str, nth: str, *, is_new: bool) -> 
 
 TestWorklists = Worklists.TestCase
 TestWorklists.settings = settings(
-    max_examples=30, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
