@@ -43,7 +43,7 @@ from engine.runtime.sources import RunningSource
 from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
-from engine.scanners import Scanners
+from engine.scanners import Scanners, WorklistCounts
 from engine.wiring import in_words, offering, show_depths, show_hours, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
@@ -301,7 +301,7 @@ class Engine:
     def _make_lookout(self) -> Lookout:
         is_file = self._settings.store_kind == "sqlite"
         return Lookout(
-            self._queries.depths,
+            WorklistCounts(self._queries, self.meter.dicom).with_depths,
             self._show_depths,
             (self._site.folder / self._settings.store_path).parent if is_file else None,
             self._settings.limits.free_disk,
@@ -314,7 +314,6 @@ class Engine:
         assert self._assembly is not None
         channels = {channel.name: channel for channel in self._assembly.everyone}
         show_hours(channels, self.meter, self._clock)
-        self.meter.dicom.items = self._queries.worklist_counts()
         show_depths(depths, channels, self.meter)
 
     def _show_room(self, has_room: bool) -> None:

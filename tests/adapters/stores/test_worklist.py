@@ -8,6 +8,7 @@ from importlib.resources import files
 import pytest
 
 from engine.adapters.dicom.encode import encode
+from engine.adapters.dicom.keys import identifier_of
 from engine.adapters.stores.worklist import Stale, WorklistReading, WorklistRows
 from engine.worklist.changes import Decision, Policy, Put
 from engine.worklist.event import OrderEvent, PatientEvent
@@ -15,7 +16,7 @@ from engine.worklist.item import EntityId, Item
 from engine.worklist.matching import compile_query, find
 from engine.worklist.orders import decide_order
 from engine.worklist.patients import decide_patient
-from tests.wire.test_worklist_dcmtk import ITEMS, RULES, STEP
+from tests.wire.worklist_rules import ITEMS, REFUSED, RULES, Rule, query_of
 from tests.worklist.shelf import MRN, merge, order, patient, step
 
 LATER = "20260101130000.000000"
@@ -128,20 +129,28 @@ def test_another_worklist_has_items_of_its_own(book: Book) -> None:
 def test_a_damaged_item_is_left_out(book: Book) -> None:
     book.put(ITEMS[0], ITEMS[1])
     book.db.execute("UPDATE worklist_item SET encoded = X'00' WHERE study_uid = '1.2.1'")
-    assert [item.key.study_uid for item in book.items()] == ["1.2.2"]
+    view = book.known
+    assert [one.item.key.study_uid for one in view.candidates(compile_query({}), 9)] == ["1.2.2"]
+    assert view.damaged == 1
 
 
-@pytest.mark.parametrize(("keys", "expected"), RULES, ids=[", ".join(keys) or "none" for keys, _ in RULES])
-def test_candidates_leave_out_nothing_that_matches(book: Book, keys: list[str], expected: list[int]) -> None:
+def test_counting_goes_by_indexes(book: Book) -> None:
+    from engine.adapters.stores.worklist import _SQL
+
+    def plan(statement: str) -> str:
+        return " ".join(row[3] for row in book.db.execute(f"EXPLAIN QUERY PLAN {_SQL[statement]}"))
+
+    assert "worklist_item USING COVERING INDEX worklist_item_by_status" in plan("counts_of_all")
+    assert "worklist_item USING INDEX worklist_item_shown" in plan("without_station")
+    assert "worklist_station USING COVERING INDEX worklist_station_of_item" in plan("without_station")
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.found != REFUSED], ids=str)
+def test_candidates_leave_out_nothing_that_matches(book: Book, rule: Rule) -> None:
     book.put(*ITEMS)
-    outer: dict[str, tuple[str, ...]] = {}
-    inner: dict[str, tuple[str, ...]] = {}
-    for key in keys:
-        name, _, value = key.removeprefix(f"{STEP}.").partition("=")
-        (inner if key.startswith(STEP) else outer)[name] = tuple(value.split("\\")) if value else ()
-    query = compile_query({**outer, "ScheduledProcedureStepSequence": (inner,)})
+    query = compile_query(identifier_of(query_of(rule)).keys)
     found = find(query, [one.item for one in book.known.candidates(query, 100)])
-    assert [int(item.key.step_id[1:]) for item in found.items] == expected
+    assert tuple(int(item.key.step_id[1:]) for item in found.items) == rule.found
 
 
 @pytest.mark.parametrize(
