@@ -38,10 +38,12 @@ from engine.runtime.intake import Receiver
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
 from engine.runtime.past import PastChannels
-from engine.runtime.retention import Ages, Retention, ages
+from engine.runtime.retention import Ages, Retention, StepAges, ages
 from engine.runtime.sources import RunningSource
+from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
+from engine.scanners import Scanners, WorklistCounts
 from engine.wiring import in_words, offering, show_depths, show_hours, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
@@ -76,6 +78,7 @@ class Engine:
         self._reloader: Reloader | None = None
         self._is_to_reload = False
         self._admin: AdminServer | None = None
+        self._scanners: Scanners | None = None
         self._failed: EngineFailed | None = None
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -96,6 +99,7 @@ class Engine:
             assembly.has_room = self._lookout.has_room
             await assembly.open_ports(self._site.channels)
             self.control.listening = assembly.listening
+            await self._start_dicom(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
             self._start_admin()
@@ -108,6 +112,7 @@ class Engine:
         self._tasks.spawn(self._lookout.run(), "look around")
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         self.control.keeping = Retention(*self._to_keep(self._site), assembly.committer, self._clock, self.meter)
+        self.control.keeping.steps = _step_ages(self._settings)
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
@@ -149,6 +154,7 @@ class Engine:
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         operator.leaving = assembly.leaving
+        self._news = operator.tell = StatusNews(assembly.channels, self._clock, self._settings.time_zone)
         committer.on_redirected = offering(assembly.channels, assembly.leaving)
         return assembly
 
@@ -186,6 +192,17 @@ class Engine:
                     count,
                     name,
                 )
+
+    async def _start_dicom(self, committer: Committer) -> None:
+        """The port for scanners, if the site has one: pydicom and its kin are loaded only then."""
+        self._scanners = Scanners(self._site.folder, self._queries, committer, self._clock, self.meter, self._news)
+        self.control.queries_asked = self._scanners.asked
+        await self._scanners.start(self._settings.dicom)
+
+    @property
+    def dicom_port(self) -> int | None:
+        """Where scanners connect; None where they cannot."""
+        return self._scanners.port if self._scanners is not None else None
 
     def _start_admin(self) -> None:
         admin = self._settings.admin
@@ -237,7 +254,9 @@ class Engine:
         return kept, site.size
 
     async def _make_reloader(self, assembly: Assembly) -> Reloader:
-        return Reloader(assembly, await asyncio.to_thread(read_state, self._site), self._reread, self._take_up)
+        assert self._scanners is not None, "they come first"
+        state = await asyncio.to_thread(read_state, self._site)
+        return Reloader(assembly, self._scanners, state, self._reread, self._take_up)
 
     def _take_up(self, site: LoadedSite) -> None:
         """What of the site's own settings is not the assembly's, after a reload."""
@@ -247,12 +266,14 @@ class Engine:
         self._site, self._settings = site, site.site.model_copy(update=kept)
         self.control.listening = self._assembly.listening
         self._keep_past()
+        self._news.time_zone = self._settings.time_zone
         limits = self._settings.limits
         self._lookout.change(limits.free_disk, limits.low_disk)
         keeping = self.control.keeping
         assert keeping is not None
         was_on = keeping.is_on
         keeping.change(*self._to_keep(site))
+        keeping.steps = _step_ages(self._settings)
         if keeping.is_on and not was_on:
             self._tasks.spawn(keeping.run(), "forget")
 
@@ -280,7 +301,7 @@ class Engine:
     def _make_lookout(self) -> Lookout:
         is_file = self._settings.store_kind == "sqlite"
         return Lookout(
-            self._queries.depths,
+            WorklistCounts(self._queries, self.meter.dicom).with_depths,
             self._show_depths,
             (self._site.folder / self._settings.store_path).parent if is_file else None,
             self._settings.limits.free_disk,
@@ -346,6 +367,8 @@ class Engine:
 
         if self._reloader is not None:
             await _within(self._reloader.ended(), left() / 2, "the reload under way")
+        if self._scanners is not None:
+            await self._scanners.stop()
         if self._committer is not None and not self._committer.dead and self._assembly is not None:
             everyone = self._assembly.everyone
             for channel in everyone:
@@ -378,6 +401,8 @@ class Engine:
         """Let go of everything, whatever state it is in; what was learned is recorded, if that takes no longer."""
         if self._admin is not None:
             await asyncio.to_thread(self._admin.stop)
+        if self._scanners is not None:
+            await self._scanners.stop()
         for listener in self._listeners:
             listener.abort_all()
         await self._tasks.cancel_all()
@@ -461,6 +486,11 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
     return GOOD
+
+
+def _step_ages(settings: SiteSettings) -> StepAges:
+    kept = settings.retention.worklist
+    return StepAges(kept.ended, kept.open)
 
 
 async def _within(work: Coroutine[object, object, None], seconds: float, what: str) -> None:

@@ -129,6 +129,8 @@ class Assembly:
         self.apply_pauses: Callable[[RunningChannel], None] = lambda channel: None
         """What people have paused stays so, whatever the files say."""
         self.lanes_stay = Turnstile()
+        self.turns: dict[str, asyncio.Lock] = {}
+        """Of the lanes that write to one worklist, by its name."""
         self.has_room = True
         self.recent = Recent((), True)
         self.room = Room()
@@ -323,7 +325,8 @@ class Assembly:
         """A lane that does not run yet. Raises EngineFailed for settings that cannot be used."""
         policy = destination.policy
         try:
-            sinks = open_sinks(self.kinds, loaded, name, destination, self.clock)
+            refused = self.meter.dicom.refusal
+            sinks = open_sinks(self.kinds, loaded, name, destination, self.clock, self.queries, self.turns, refused)
         except ConfigError as error:
             raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
         of_lane = lane_settings(edition.compiled, name, policy, settings.time_zone, DeliveryId(0))

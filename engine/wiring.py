@@ -1,7 +1,8 @@
 """What the files of a site say, as the parts of the runtime want it."""
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import cast
@@ -25,7 +26,7 @@ from engine.pipeline.outputs import CannotRewrite
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter, Meter
 from engine.ports.sink import Sink
-from engine.ports.store import LaneDepth
+from engine.ports.store import LaneDepth, StoreQueries
 from engine.runtime.channels import RunningChannel
 from engine.runtime.circuit import Circuit
 from engine.runtime.connection import Connection
@@ -111,13 +112,27 @@ def timetable_of(hours: OpenHours | None, site_zone: str | None) -> Timetable | 
     return None if hours is None else Timetable(hours.hours, str(hours.zone or site_zone or "UTC"))
 
 
-def open_sinks(kinds: Kinds, loaded: LoadedChannel, name: str, destination: Destination, clock: Clock) -> list[Sink]:
-    """The sinks of a destination, one for each of its connections."""
+def open_sinks(
+    kinds: Kinds,
+    loaded: LoadedChannel,
+    name: str,
+    destination: Destination,
+    clock: Clock,
+    store: StoreQueries,
+    turns: MutableMapping[str, asyncio.Lock],
+    refused: Callable[[str], None] = lambda code: None,
+) -> list[Sink]:
+    """The sinks of a destination, one for each of its connections. One that `needs_store` may read the engine's.
+
+    `turns`: of the lanes that write to one place in the store, by its name. `refused`: told of the code of each message
+    that such a place refuses.
+    """
     kind = kinds.sinks[destination.sink]
+    more = {"store": store, "turns": turns, "refused": refused} if getattr(kind, "needs_store", False) else {}
     try:
         return [
             kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
-                destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock
+                destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock, **more
             )
             for _ in range(destination.policy.lanes)
         ]
@@ -131,8 +146,11 @@ def open_sinks(kinds: Kinds, loaded: LoadedChannel, name: str, destination: Dest
 def in_doubt(policy: DeliveryPolicy, sinks: Sequence[Sink]) -> int:
     """How many deliveries may have been sent and not recorded when the engine dies.
 
-    Nothing is sent while `window` ends are not recorded, and each connection has one call's worth on its way.
+    Nothing is sent while `window` ends are not recorded, and each connection has one call's worth on its way. What is
+    written with the record of its end is never in doubt.
     """
+    if all(getattr(sink, "needs_store", False) for sink in sinks):
+        return 0
     return policy.window - 1 + sum(sink.max_batch for sink in sinks)
 
 

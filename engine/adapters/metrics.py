@@ -28,6 +28,7 @@ from engine.adapters.metrics_numbers import (
     COMMIT_BOUNDS_MESSAGES,
     COMMIT_BOUNDS_S,
     ChannelNumbers,
+    DicomNumbers,
     Histogram,
     LaneNumbers,
     ListenerNumbers,
@@ -51,6 +52,7 @@ class PrometheusMeter:
         self.pruned_messages = 0
         self.is_retention_paused = False
         self.disk_free_bytes: int | None = None
+        self.dicom = DicomNumbers()
         self.registry = CollectorRegistry()
         self.registry.register(_Collector(self, wall_s))
         ProcessCollector(registry=self.registry)
@@ -118,6 +120,7 @@ class _Collector(Collector):
         _add(commit_messages, (), self._meter.commit_messages)
         yield commit_messages
         yield from _of_room(self._meter)
+        yield from _of_dicom(self._meter.dicom)
         build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
         yield InfoMetricFamily("segmill_build", "What is running.", value=build)
 
@@ -275,6 +278,51 @@ def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "segmill_disk_free_bytes", "What is free on the store's disk.", value=meter.disk_free_bytes
         )
+
+
+def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:
+    items = GaugeMetricFamily(
+        "segmill_worklist_items", "Scheduled steps on the worklists, by status.", labels=["worklist", "status"]
+    )
+    for key, count in numbers.items.items():
+        items.add_metric(key, count)
+    stationless = GaugeMetricFamily(
+        "segmill_worklist_items_without_station",
+        "Steps that are shown and are for no scanner: none that asks for its own list sees them.",
+        labels=["worklist"],
+    )
+    for name in dict.fromkeys(worklist for worklist, _ in numbers.items):
+        stationless.add_metric((name,), numbers.without_station.get(name, 0))
+    refusals = CounterMetricFamily(
+        "segmill_worklist_refusals",
+        "Messages that a worklist refused when it took them, by code: by what is there, or as DICOM cannot hold them.",
+        labels=["code"],
+    )
+    for code, count in numbers.refusals.values.items():
+        refusals.add_metric((code,), count)
+    left_out = CounterMetricFamily(
+        "segmill_dicom_unencodable_items", "Steps left out of answers: damaged, or not to be written as DICOM."
+    )
+    left_out.add_metric((), numbers.left_out_items)
+    queries = CounterMetricFamily("segmill_dicom_queries", "Worklist queries, by how they ended.", labels=["outcome"])
+    for outcome, count in numbers.queries.values.items():
+        queries.add_metric((outcome,), count)
+    seconds = HistogramMetricFamily("segmill_dicom_query_seconds", "Time from a query to its last answer.")
+    _add(seconds, (), numbers.seconds)
+    answers = CounterMetricFamily("segmill_dicom_answers", "Worklist items that scanners were answered with.")
+    answers.add_metric((), numbers.answers)
+    rewritten = CounterMetricFamily(
+        "segmill_dicom_rewritten_answers", "Answers with text that the scanner's character set does not have."
+    )
+    rewritten.add_metric((), numbers.rewritten)
+    refused = CounterMetricFamily("segmill_dicom_refused_associations", "Scanners that were not let in.")
+    refused.add_metric((), numbers.refused)
+    steps = CounterMetricFamily(
+        "segmill_dicom_performed_steps", "Performed procedure steps, begun and changed.", labels=["outcome"]
+    )
+    for outcome, count in numbers.steps.values.items():
+        steps.add_metric((outcome,), count)
+    yield from (items, stationless, refusals, left_out, queries, seconds, answers, rewritten, refused, steps)
 
 
 def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:

@@ -30,6 +30,10 @@ class RunningEngine:
     def retention(self, *, confirm: bool) -> dict[str, Any]:
         return self._ask({} if confirm else None, "/v1/retention")
 
+    def queries(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask(None, "/v1/queries")["queries"]
+        return found
+
     def order(self, action: str, **order: Any) -> "Done":
         """Have something done, as it was planned; asks again, with its key, while it is under way."""
         is_ours = False
@@ -79,6 +83,7 @@ class Done:
         self.left: list[tuple[int, str]] = []
         self.more_left = 0
         self.made: list[int] = []
+        self.steps = 0
         self.done_before = False
 
     def add(self, answer: dict[str, Any]) -> None:
@@ -87,3 +92,4 @@ class Done:
         self.left += [(row["seq"], row["reason"]) for row in answer["left"]]
         self.more_left += answer["more_left"]
         self.made += answer["made"]
+        self.steps += answer["steps"]

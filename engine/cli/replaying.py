@@ -156,12 +156,15 @@ def _differences(queries: "StoreQueries", stored: "StoredMessage", result: "Resu
 
 
 def body_changes(before: bytes, after: bytes) -> "tuple[Change, ...]":
-    """Field by field, where both are HL7; () where they are not."""
+    """Field by field, where both are HL7, or attribute by attribute, where both are for a worklist; else ()."""
     from engine.hl7.convert import form_of
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
     from engine.pipeline.compare import changes
+    from engine.pipeline.event_compare import event_changes
 
+    if (of_events := event_changes(before, after)) is not None:
+        return tuple(of_events)
     if form_of(before) != "hl7" or form_of(after) != "hl7":
         return ()
     try:

@@ -239,7 +239,7 @@ class ChannelFile(ConfigModel):
         json_schema_extra={"propertyNames": {"pattern": NAME_PATTERN}},
     )
     later: ClassVar[Mapping[str, str]] = {
-        "worklist": "this version has no worklist",
+        "worklist": "a worklist is a destination: destinations: {modalities: {worklist: {}}}",
         "keys": "messages are found by control id in this version",
         "order_by": "order is kept for each destination: write it there",
     }

@@ -13,7 +13,7 @@ from engine.config.base import ConfigModel, Reading, did_you_mean, keys_hint
 from engine.config.charsets import TargetCharset, Unencodable
 from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.hours import OpenField
-from engine.config.kinds import forms_of, takes_lanes
+from engine.config.kinds import forms_of, takes_lanes, takes_windows, writes_itself
 from engine.config.node import SourceDict, SourceText
 from engine.config.reading import validate
 from engine.config.types import ConditionText, ExpressionText, SegmentText
@@ -25,8 +25,8 @@ LATER_STEPS: Final[Mapping[str, str]] = {
     "split": "use a 'python' step",
 }
 LATER_SINKS: Final[Mapping[str, str]] = dict.fromkeys(
-    ("worklist", "sftp", "dicom", "kafka", "nats", "amqp", "s3", "fhir"),
-    "destinations of this version are mllp, file, http, database and email",
+    ("sftp", "dicom", "kafka", "nats", "amqp", "s3", "fhir"),
+    "destinations of this version are mllp, file, http, database, email and worklist",
 )
 
 
@@ -285,6 +285,7 @@ def refused_form(place: Position, sink: str, form: Form) -> ConfigFinding:
         "email": "paths in subject and body are read from HL7; leave them out, or take hl7",
         "mllp": "the answer of an MLLP receiver is matched as HL7; write JSON and XML into files",
         "file": "a file with a batch holds HL7; leave out batch, and each message has a file",
+        "worklist": "a worklist reads HL7 and is written to as it needs it; leave out format",
     }.get(sink, "take hl7")
     return at(place, "E107", f"'{sink}' cannot carry messages as {form.upper()} here", hint)
 
@@ -339,6 +340,16 @@ class Destination:
             key = value.key("lanes") or named[0]
             message = f"'{named[0]}' has one connection"
             reading.findings.append(at(key.position() or place, "E148", message, "leave out lanes; order_by may stay"))
+            return None
+        if policy.window > 1 and not takes_windows(kinds[named[0]]):
+            key = value.key("window") or named[0]
+            message = f"'{named[0]}' must have each end recorded before the next"
+            reading.findings.append(at(key.position() or place, "E148", message, "leave out window"))
+            return None
+        if policy.charset is not None and writes_itself(kinds[named[0]]):
+            key = value.key("charset") or named[0]
+            message = f"'{named[0]}' is not written to in HL7"
+            reading.findings.append(at(key.position() or place, "E107", message, "leave out charset"))
             return None
         if policy.format is not None and policy.format not in forms_of(kinds[named[0]], options):
             key = value.key("format") or named[0]

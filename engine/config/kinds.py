@@ -17,7 +17,11 @@ every step may have (`when`, `name`), unless the model has a field of that name 
 
 How a sink is read: the model is validated against what stands under the sink's key in a destination.
 A sink that cannot carry messages in every form (HL7, JSON, XML) has a method `forms(options)` that gives those it can.
-One that cannot be opened several times for one destination (`lanes`) has `several_connections = False`.
+One that cannot be opened several times for one destination (`lanes`) has `several_connections = False`, and one for
+which each end must be on record before the next is tried (`window`) has `each_on_record = True`. One
+that gets no HL7 has `own_bodies = True`. One that reads the
+engine's store has `needs_store = True`, and is given its queries as `store`,
+and as `turns` locks by name, for lanes that write to one place in it.
 How a sink is read: the model is validated against what stands under the sink's key in a destination. A source
 likewise, with what stands under its key in `listen`; its model is a `ListenOptions`.
 A model is a `ConfigModel`; the types of `engine.config.types` make each value known to the linter.
@@ -76,6 +80,16 @@ def forms_of(kind: SinkKind, options: ConfigModel) -> Sequence[Form]:
 def takes_lanes(kind: SinkKind) -> bool:
     """Whether a destination of this kind may have several connections."""
     return bool(getattr(kind, "several_connections", True))
+
+
+def takes_windows(kind: SinkKind) -> bool:
+    """Whether more than one end may be unrecorded at a time."""
+    return not getattr(kind, "each_on_record", False)
+
+
+def writes_itself(kind: SinkKind) -> bool:
+    """Whether what it gets is made for it, and is no HL7 that a character set could be chosen for."""
+    return bool(getattr(kind, "own_bodies", False))
 
 
 @dataclass(slots=True, frozen=True)

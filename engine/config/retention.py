@@ -44,6 +44,17 @@ class Retention(ConfigModel):
         return self
 
 
+class WorklistRetention(ConfigModel):
+    """How long scheduled steps stay on the worklists, with their histories."""
+
+    ended: Age = Field(
+        default=None, description="Steps that were completed, discontinued or cancelled: since their last change"
+    )
+    open: Age = Field(
+        default=None, description="Steps that nobody ended: since their start; where no scanner says what it did"
+    )
+
+
 class SiteRetention(Retention):
     """For all channels that say nothing themselves."""
 
@@ -52,3 +63,4 @@ class SiteRetention(Retention):
         ge=0,
         description="When the store holds more, the oldest finished messages lose their bytes; 0: no such bound",
     )
+    worklist: WorklistRetention = Field(default_factory=WorklistRetention, description="Steps on the worklists")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from engine.config.base import ConfigModel
+from engine.config.dicom import DicomOptions
 from engine.config.finding import BadValue
 from engine.config.hours import ZoneText
 from engine.config.isolate import Workers
@@ -82,6 +83,7 @@ class SiteSettings(ConfigModel):
     retention: SiteRetention = Field(
         default_factory=SiteRetention, description="How long messages are kept; without it for ever"
     )
+    dicom: DicomOptions | None = Field(default=None, description="A DICOM port for scanners; without it none")
     later: ClassVar[Mapping[str, str]] = {
         "console": "this version has no console; metrics and probes are under 'admin'",
         "users": "this version has no users; the control socket is for the user that runs the engine",

@@ -23,9 +23,11 @@ from engine.config.reading import Model, to_data, validate
 from engine.config.redirects import check_redirects
 from engine.config.settings import SiteSettings
 from engine.config.source import decode, load_yaml
+from engine.config.status_back import check_status, without_needless
 from engine.config.substitute import Origin, Substitution
 from engine.config.table import Table
 from engine.config.types import ProfileText
+from engine.config.worklist import WorklistOptions, check_stations
 from engine.model.ids import ChannelName
 
 SITE_FILE: Final = "segmill.yaml"
@@ -93,6 +95,10 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
     if settings is not None and settings.time_zone is None:
         findings += [finding for channel in channels for finding in _hours_without_zone(channel)]
     findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])
+    if settings is not None and settings.dicom is not None and (status := settings.dicom.status) is not None:
+        named = [place.name for place in _channel_folders(folder, [])]
+        findings += check_status(status, settings.dicom.worklist, {c.name: c.file for c in channels}, named)
+        findings = without_needless(findings, status, f"{CHANNELS}/{status.to.channel}/{CHANNEL_FILE}")
     return LoadedSite(folder, settings, channels, sorted(findings, key=lambda f: f.sort_key), tuple(origins))
 
 
@@ -139,6 +145,9 @@ def load_channel(
         findings += check_routes(read.data, read.texts)
     if read.model is not None:
         findings += check_options(read.model, positions(read.data))
+        for destination in read.model.destinations.values():
+            if isinstance(destination.options, WorklistOptions):
+                findings += check_stations(destination.options, tables, folder_shown)
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
         findings += check_answers(read.model, positions(read.data), shown)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.outcome import Effects
 from engine.model.states import DeliveryState, MessageState
 
 
@@ -97,6 +98,8 @@ class DeliveryResult:
     `since_us`: this attempt is the first that counts against the limits of retries, and was made then; 0: it is not.
     `redirect`, with the state `redirected` and no other: the delivery that takes over, queued in the same
     transaction; its `body` None are the bytes of the one that it takes over from. `maybe_sent`: as the delivery has it.
+    `effects`: written in the same transaction. Where they were decided on what is no longer so, nothing of this result
+    is written, the delivery stays queued, and the commit sets `is_stale`.
     """
 
     delivery_id: DeliveryId
@@ -112,6 +115,8 @@ class DeliveryResult:
     since_us: int = 0
     redirect: DraftDelivery | None = None
     maybe_sent: bool = False
+    effects: Effects | None = None
+    is_stale: bool = False
 
 
 @dataclass(slots=True)

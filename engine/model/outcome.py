@@ -1,6 +1,27 @@
 """What one attempt at a delivery came to, in words that every sink shares."""
 
 from dataclasses import dataclass
+from typing import Final
+
+UNDECIDED: Final = -1
+"""An epoch that no worklist has."""
+
+
+@dataclass(slots=True, frozen=True)
+class Effects:
+    """What a delivery does to a worklist in the store, which is written in the transaction that records its end.
+
+    `worklist`: its name. `changes`: of `engine.worklist.changes`, in order; all of them, or the delivery is not done.
+    `seen`: the worklist's epoch that they were decided on; UNDECIDED: none that there is, so that the delivery is
+    tried again. `who`: who did it, as the items' histories say it. `then`: the epoch that they leave behind, None for
+    the next one: what was decided on top of them names it as seen, and is written after them or not at all.
+    """
+
+    worklist: str
+    changes: tuple[object, ...]
+    seen: int
+    who: str = ""
+    then: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -8,11 +29,13 @@ class Delivered:
     """The receiver has it: its own AA or CA with our control id, or the file is on stable storage.
 
     `answer` is the receiver's reply as it came (b'' for files); `note` a short remark for people
-    ('written as x.hl7'), without field values.
+    ('written as x.hl7'), without field values. `effects`: where the receiver is a worklist in the store, it has it
+    once these are written, with the record of the delivery.
     """
 
     answer: bytes = b""
     note: str = ""
+    effects: Effects | None = None
 
 
 @dataclass(slots=True, frozen=True)

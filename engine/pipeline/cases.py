@@ -7,7 +7,8 @@ A case is a folder `channels/<name>/cases/<case>/`::
     ack.hl7                the answers, in order; an empty file where none is due. To a batch: the whole batch
     out.<destination>.hl7  what that destination gets, in order; no file: it must get nothing. `out.app_ack.hl7`:
                            application acknowledgements that go over a connection of our own
-    out.<destination>.json, out.<destination>.xml   the same, of what goes in that form
+    out.<destination>.json, out.<destination>.xml   the same, of what goes in that form; a worklist gets JSON:
+                           the event that it carries out, with the items as DICOM JSON
     findings.txt           `E214 PV1-3.1`, one finding a line, in order; no file: there must be none
 
 Everything but `in` is written by `segmill test --update`, and read by the reviewer. The clock stands at
@@ -51,6 +52,7 @@ from engine.pipeline.entry import (
     undecodable,
     unreadable,
 )
+from engine.pipeline.event_compare import event_changes
 from engine.pipeline.fragments import Joining, Waits, Whole, answer_fragment, answer_whole, joined_from, settled
 from engine.pipeline.run import Result
 
@@ -329,8 +331,9 @@ def _compare_messages(name: str, expected: list[bytes], actual: list[bytes]) -> 
 
 
 def _compare_message(name: str, number: int, expected: bytes, actual: bytes) -> Iterator[Difference]:
+    found = event_changes(expected, actual) or []
     try:
-        found = changes(Message.parse(hl7_of(expected)), Message.parse(hl7_of(actual)))
+        found = found or changes(Message.parse(hl7_of(expected)), Message.parse(hl7_of(actual)))
     except (UnreadableMessage, ConversionError):
         found = []
     for change in found:

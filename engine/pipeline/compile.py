@@ -22,7 +22,7 @@ from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.keys import Keyings, key_again, keyings_of, with_keys
-from engine.pipeline.outputs import Targets, deliveries_of, for_another, forms_of
+from engine.pipeline.outputs import Targets, Writers, deliveries_of, for_another, forms_of, writers_of
 from engine.pipeline.own_code import OwnCode
 from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
@@ -55,6 +55,7 @@ class CompiledChannel:
         routes: Sequence[Way],
         sender: Condition | None,
         keyings: Keyings,
+        writers: Writers,
         *,
         isolated: bool,
         runs_own_code: bool,
@@ -73,6 +74,7 @@ class CompiledChannel:
         self._joins_additions = file.fragments.add == "join"
         self._forms = forms_of(file)
         self._keyings = keyings
+        self._writers = writers
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
@@ -177,19 +179,23 @@ class CompiledChannel:
 
     def for_another(self, body: bytes, before: DestinationName, to: DestinationName) -> DraftDelivery:
         """What `to` gets when it takes a delivery over from `before`. Raises CannotRewrite."""
-        made = for_another(body, self.fallback_charset, before, to, self._targets, self._forms)
+        made = for_another(body, self.fallback_charset, before, to, self._targets, self._forms, self._writers)
         keying = self._keyings.get(to)
         if keying is None:
             return DraftDelivery(to, made)
         return DraftDelivery(to, made, *key_again(body, self.fallback_charset, before, keying))
+
+    def direct(self, message: Message, to: DestinationName, now: datetime) -> Result:
+        """A message of the engine's own, for one destination that is no worklist: no step and no route is asked."""
+        return self._deliver(message, Run(now), [to])
 
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
         result = self._written(message, run, destinations)
         return with_keys(message, result, self._keyings) if self._keyings else result
 
     def _written(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
-        if self._targets or self._forms or run.form != "hl7":
-            return deliveries_of(message, run, destinations, self._targets, self._forms)
+        if self._targets or self._forms or self._writers or run.form != "hl7":
+            return deliveries_of(message, run, destinations, self._targets, self._forms, self._writers)
         try:
             body: bytes | None = message.to_bytes()
         except UnencodableText as error:
@@ -223,6 +229,7 @@ def compile_channel(
         compiler.routes(file),
         compiler.condition(file.condition) if file.condition is not None else None,
         compiler.keyings(file),
+        writers_of(loaded.name, file, loaded.tables),
         isolated=file.isolate is not None or any(step.own_file for step in placed),
         runs_own_code=runs_own_code,
     )

@@ -3,21 +3,37 @@
 from collections.abc import Mapping, Sequence
 
 from engine.config.channel import ChannelFile
+from engine.config.table import Table
+from engine.config.worklist import WorklistOptions
 from engine.hl7.convert import ConversionError, Form, convert
 from engine.hl7.errors import UnencodableText, UnreadableMessage
 from engine.hl7.message import Message
 from engine.hl7.recode import Recoded, Target, recode
 from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
-from engine.model.ids import DestinationName
+from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.run import Result
 from engine.pipeline.step import Run
+from engine.pipeline.worklist import NotForWorklist, WorklistWriter
 
 Targets = Mapping[DestinationName, Target]
 """Of the destinations that have a character set of their own; the others get the message as it is."""
 
 Forms = Mapping[DestinationName, Form]
 """Of the destinations whose form is settled, whatever a `convert` step says; the others get the run's."""
+
+
+Writers = Mapping[DestinationName, WorklistWriter]
+"""Of the destinations that do not get the message, but what it says about a worklist."""
+
+
+def writers_of(name: ChannelName, file: ChannelFile, tables: Mapping[str, Table]) -> Writers:
+    """What makes the bodies of a channel's worklist destinations."""
+    return {
+        DestinationName(destination): WorklistWriter(name, entry.options, tables)
+        for destination, entry in file.destinations.items()
+        if isinstance(entry.options, WorklistOptions)
+    }
 
 
 def forms_of(file: ChannelFile) -> Forms:
@@ -31,13 +47,29 @@ def forms_of(file: ChannelFile) -> Forms:
 
 
 def deliveries_of(
-    message: Message, run: Run, destinations: Sequence[DestinationName], targets: Targets, forms: Forms
+    message: Message,
+    run: Run,
+    destinations: Sequence[DestinationName],
+    targets: Targets,
+    forms: Forms,
+    writers: Writers,
 ) -> Result:
-    """The deliveries; held with all of them where one cannot be written, so that a release sends none twice."""
-    asked = {to: (targets.get(to), forms.get(to, run.form)) for to in destinations}
+    """The deliveries; held with all of them where one cannot be written, so that a release sends none twice.
+
+    Rejected with all of them where one is for a worklist and cannot become an item: its sender hears what is wrong.
+    """
+    own: dict[DestinationName, bytes] = {}
+    for to in destinations:
+        if (writer := writers.get(to)) is not None:
+            try:
+                own[to], found = writer.write(message, run.now)
+            except NotForWorklist as error:
+                return Result("rejected", [], (*run.findings, *error.findings))
+            run.findings += [finding for finding in found if finding not in run.findings]
+    asked = {to: (targets.get(to), forms.get(to, run.form)) for to in destinations if to not in own}
     bodies: dict[tuple[Target | None, Form], bytes | None] = {}
     for target, form in dict.fromkeys(asked.values()):
-        names = ", ".join([name for name in destinations if asked[name] == (target, form)])
+        names = ", ".join([name for name, wanted in asked.items() if wanted == (target, form)])
         try:
             body, finding = _body(message, names, target, form)
         except UnencodableText as error:
@@ -48,7 +80,8 @@ def deliveries_of(
         bodies[target, form] = None if body == message.raw else body
         if finding is not None:
             run.findings.append(finding)
-    return Result("processed", [DraftDelivery(to, bodies[asked[to]]) for to in destinations], tuple(run.findings))
+    made = [DraftDelivery(to, own[to] if to in own else bodies[asked[to]]) for to in destinations]
+    return Result("processed", made, tuple(run.findings))
 
 
 class CannotRewrite(Exception):
@@ -60,13 +93,21 @@ class CannotRewrite(Exception):
 
 
 def for_another(
-    body: bytes, fallback: str, before: DestinationName, to: DestinationName, targets: Targets, forms: Forms
+    body: bytes,
+    fallback: str,
+    before: DestinationName,
+    to: DestinationName,
+    targets: Targets,
+    forms: Forms,
+    writers: Writers,
 ) -> bytes | None:
     """The bytes for `to` of what `before` was to get; None: the same ones. Raises CannotRewrite.
 
     They are written anew only where the two differ in what their settings say, and then from what `before` was to
     get: the steps and routes have had their say, and are not asked again.
     """
+    if before in writers or to in writers:
+        raise CannotRewrite("a worklist takes what was written for it, and nobody else does; reprocess the message")
     target, form = targets.get(to), forms.get(to)
     if form is None or (targets.get(before), forms.get(before)) == (target, form):
         return None

@@ -31,6 +31,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "http": "engine.adapters.sinks.http:HttpSink",
             "database": "engine.adapters.sinks.database:DatabaseSink",
             "email": "engine.adapters.sinks.email:EmailSink",
+            "worklist": "engine.adapters.sinks.worklist:WorklistSink",
         },
         "engine.sources": {
             "mllp": "engine.config.listen:MLLP",

@@ -36,3 +36,12 @@ class AnsweringSink(Protocol):
     def await_application(self) -> None:
         """From now on a message is delivered once its application has answered, where the message asks for that."""
         ...
+
+
+@runtime_checkable
+class RecordedSink(Protocol):
+    """A sink that must know when the end of its last delivery is on record."""
+
+    def recorded(self) -> None:
+        """It is, or it was taken back; what waited for that may go on."""
+        ...

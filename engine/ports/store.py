@@ -8,6 +8,7 @@ from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDe
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import OperationQueries, OperationStore
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller, WorklistQueries
 
 
 class StoreError(Exception):
@@ -206,9 +207,10 @@ class Store(OperationStore, Protocol):
         """Make all of `batch` durable in one transaction, or none of it.
 
         An intake whose `receive_id` is already stored is not stored again: it is answered with the
-        first one's seq and those of its deliveries that are still queued. Raises StoreFull or StoreBusy
-        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows (also for
-        `redirected` without a delivery that takes over, and the other way about) and
+        first one's seq and those of its deliveries that are still queued. Of a result whose `effects` were decided on
+        what is no longer so, nothing is kept, and it is marked `is_stale`. Raises StoreFull or StoreBusy
+        (certainly not kept), or CommitUnknown. IllegalMove for a state that no table allows (also for `redirected`
+        without a delivery that takes over, and the other way about) and
         ValueError for a value that no store can hold (a lone surrogate, a number past 64 bits): then
         nothing of the batch was kept, and the batch without its culprit may be tried again.
         """
@@ -290,6 +292,13 @@ class Store(OperationStore, Protocol):
         """
         ...
 
+    def age_worklists(self, aged: Aged) -> int:
+        """Forget steps with their histories, in one transaction, overwritten as `prune` does; how many went.
+
+        Less than `aged.most`: no more are old enough. Raises as `commit` does.
+        """
+        ...
+
     def last_pruned_us(self) -> int:
         """The clock at the last `prune`, 0 before the first."""
         ...
@@ -300,6 +309,14 @@ class Store(OperationStore, Protocol):
 
     def give_back(self, most_bytes: int) -> bool:
         """Return freed room to the file system, so much at a time; whether there is more to return."""
+        ...
+
+    def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
+        """Keep what a scanner said of a performed step, and move the items that it names; one transaction.
+
+        `tell` makes the messages that say so of each item that moved; they and their deliveries are in it as well.
+        What it is answered; with another status than success nothing is changed. Raises as `commit` does.
+        """
         ...
 
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
@@ -322,7 +339,7 @@ class Store(OperationStore, Protocol):
         ...
 
 
-class StoreQueries(OperationQueries, Protocol):
+class StoreQueries(OperationQueries, WorklistQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
     `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that

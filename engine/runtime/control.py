@@ -1,7 +1,7 @@
 """What people and tools ask of the running engine, carried out on its loop (ports.control)."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Or
 from engine.ports.operations import ENGINE, INTAKE, Pause
 from engine.ports.reload import Reloading, ReloadReport
 from engine.ports.store import LaneDepth, StoreQueries
+from engine.ports.worklist import QueryRecord
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.operations import Operator
@@ -44,6 +45,8 @@ class EngineControl:
         self.listening: Mapping[ChannelName, Listening] = {}
         self._queries = queries
         self.operator = Operator(channels, committer, queries, clock)
+        self.queries_asked: Callable[[], Sequence[QueryRecord]] = tuple
+        """What scanners asked for; nothing where the site has no port for them."""
         self.keeping: Retention | None = None
         self.reloading: Reloading | None = None
         self.leaving: Mapping[ChannelName, RunningChannel] = {}
@@ -131,6 +134,9 @@ class EngineControl:
         if confirm:
             self.keeping.confirm()
         return self.keeping.status()
+
+    async def asked(self) -> Sequence[QueryRecord]:
+        return self.queries_asked()
 
     async def operate(self, order: Order) -> ActionReport:
         return await self.operator.operate(order)

@@ -103,7 +103,8 @@ class Endings:
     """Decides on the outcomes of one lane's attempts and has them recorded.
 
     `recorded` is told of each delivery's end once that is on stable storage, and in a lane with keys `noted` of each
-    failed attempt. `unrecorded` holds the ended deliveries of which that cannot be said yet.
+    failed attempt. `unrecorded` holds the ended deliveries of which that cannot be said yet. `stale` is told of those
+    that are to be tried again: what they did was decided on something that had changed when it was to be written.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Endings:
         meter: LaneMeter,
         recorded: Callable[[DeliveryId], None],
         noted: Callable[[Delivery], None],
+        stale: Callable[[DeliveryId], None],
     ) -> None:
         self._settings = settings
         self._committer = committer
@@ -121,6 +123,7 @@ class Endings:
         self._meter = meter
         self._on_recorded = recorded
         self._on_noted = noted
+        self._on_stale = stale
         self.unrecorded: set[DeliveryId] = set()
         self.passed_by: set[DeliveryId] = set()
         """Those of them that what was behind may overtake: set aside, or given to another destination."""
@@ -157,6 +160,8 @@ class Endings:
             )
             if delivery.maybe_sent:
                 result.maybe_sent = True
+            if outcome.effects is not None:
+                result.effects = outcome.effects
             self._end(result, self.watcher is not None and self._somebody_waits(delivery, outcome, result), more)
             return DONE
         attempts = delivery.attempts + 1
@@ -180,6 +185,8 @@ class Endings:
         result.maybe_sent = delivery.maybe_sent
         if isinstance(outcome, (Delivered, Refused, Unanswered)):
             result.answer = outcome.answer[:MOST_ANSWER_BYTES]
+        if isinstance(outcome, Delivered):
+            result.effects = outcome.effects
         return self._carry_out(step, delivery, outcome, result, is_first=is_first, more=more)
 
     def passes_on(self) -> bool:
@@ -322,10 +329,14 @@ class Endings:
         unrecorded = self.unrecorded
         unrecorded.add(result.delivery_id)
         urgent = urgent or (more and len(unrecorded) >= self._settings.window)
-        self._committer.record(result, partial(self._recorded, result.delivery_id), urgent=urgent)
+        self._committer.record(result, partial(self._recorded, result), urgent=urgent)
 
-    def _recorded(self, delivery_id: DeliveryId) -> None:
-        """The end of one delivery is on stable storage."""
+    def _recorded(self, result: DeliveryResult) -> None:
+        """The end of one delivery is on stable storage; or it is none, as what it was decided on had changed."""
+        delivery_id = result.delivery_id
+        if result.is_stale:
+            self._on_stale(delivery_id)
+            return
         self._on_recorded(delivery_id)
         if self.watcher is not None:
             try:

@@ -27,7 +27,7 @@ from engine.model.ids import DeliveryId, MessageSeq
 from engine.model.outcome import Delivered, Outcome, Unanswered
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
-from engine.ports.sink import AnsweringSink, Sink
+from engine.ports.sink import AnsweringSink, RecordedSink, Sink
 from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
@@ -61,11 +61,12 @@ class Lane:
     ) -> None:
         self.settings = settings
         self._sinks = (sink, *more)
+        self._told = [one for one in self._sinks if isinstance(one, RecordedSink)]
         self._gate: Gate | None = None
         self._committer = committer
         self._clock = clock
         self._meter = meter
-        self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted)
+        self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted, self._stale)
         self._queue = queue
         self._window = self._make_window()
         self._rate = Rate(settings.per_s) if settings.per_s else None
@@ -245,6 +246,8 @@ class Lane:
 
     def _recorded(self, delivery_id: DeliveryId) -> None:
         """Something of this delivery is on stable storage: its end, or a failed attempt."""
+        for sink in self._told:
+            sink.recorded()
         unrecorded = self._ends.unrecorded
         passed_by = self._ends.passed_by
         held_up = len(unrecorded) >= self.settings.window or bool(passed_by)
@@ -254,6 +257,16 @@ class Lane:
         self._window.recorded(delivery_id)
         if held_up:
             self._wake_all()
+
+    def _stale(self, delivery_id: DeliveryId) -> None:
+        """What was done with this delivery could not be written, as it was decided on what had changed: again, now."""
+        for sink in self._told:
+            sink.recorded()
+        self._ends.unrecorded.discard(delivery_id)
+        self._let_go.set()
+        self._window.recorded(delivery_id)
+        self._window.reread()
+        self._wake_all()
 
     def _noted(self, delivery: Delivery) -> None:
         """A failed attempt is on stable storage."""

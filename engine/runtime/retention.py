@@ -14,13 +14,15 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
 from engine.model.ids import ChannelName, MessageSeq
-from engine.ports.clock import Clock
+from engine.ports.clock import Clock, from_us
 from engine.ports.control import RetentionReport
 from engine.ports.store import CommitUnknown, Prune, Pruned, Store, StoreBusy, StoreError, StoreFull
+from engine.ports.worklist import Aged
 from engine.runtime.committer import Committer
 
 log = logging.getLogger("segmill.retention")
@@ -52,6 +54,18 @@ class Ages:
         return self.bodies_s is None and self.messages_s is None
 
 
+@dataclass(slots=True, frozen=True)
+class StepAges:
+    """How long steps stay on worklists, in seconds; None for ever. `ended` and `open` as the settings have them."""
+
+    ended_s: float | None = None
+    open_s: float | None = None
+
+    @property
+    def keeps_all(self) -> bool:
+        return self.ended_s is None and self.open_s is None
+
+
 class RetentionMeter(Protocol):
     """What is counted of it."""
 
@@ -71,6 +85,7 @@ class Retention:
         clock: Clock,
         meter: RetentionMeter,
     ) -> None:
+        self.steps = StepAges()
         self.change(ages, most_bytes)
         self._committer = committer
         self._clock = clock
@@ -94,7 +109,7 @@ class Retention:
     @property
     def is_on(self) -> bool:
         """Whether anything is to be forgotten at all."""
-        return bool(self._ages or self._most_bytes)
+        return bool(self._ages or self._most_bytes) or not self.steps.keeps_all
 
     def status(self) -> RetentionReport:
         """How it stands."""
@@ -140,6 +155,8 @@ class Retention:
         before = self._bodies, self._messages
         for channel, kept in list(self._ages.items()):
             await self._forget(channel, kept)
+        if not self.steps.keeps_all:
+            await self._forget_steps(self.steps)
         await self._keep_size()
         while await self._committer.call(lambda store: store.give_back(GIVE_BACK_BYTES)):
             await self._pause(LEAST_REST_S)
@@ -162,6 +179,24 @@ class Retention:
                 self._after[channel] = after
                 return
             after = pruned.after
+
+    async def _forget_steps(self, kept: StepAges) -> None:
+        """Steps of worklists. Their starts are local to the scanners, so a day more makes sure of every time zone."""
+        now_us = self._clock.now_us()
+        open_before = ""
+        if kept.open_s is not None:
+            open_before = (from_us(now_us) - timedelta(seconds=kept.open_s, days=1)).strftime("%Y%m%d%H%M%S.%f")
+        aged = Aged(_before(now_us, kept.ended_s), open_before, SPAN)
+        total = 0
+        while True:
+            started = self._clock.monotonic()
+            gone = await self._committer.call(lambda store: store.age_worklists(aged))
+            total += gone
+            await self._pause(max(LEAST_REST_S, REST * (self._clock.monotonic() - started)))
+            if gone < SPAN:
+                break
+        if total:
+            log.info("forgotten: %d steps of worklists", total)
 
     async def _keep_size(self) -> None:
         """Over the bound, the oldest finished messages of all channels lose their bytes, however old they are."""

@@ -21,6 +21,7 @@ from pydantic import ConfigDict
 from engine.config.base import ConfigModel
 from engine.config.kinds import Kinds
 from engine.config.site import load_version
+from engine.config.worklist import WORKLIST, WorklistOptions
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.finding import Finding
@@ -148,10 +149,11 @@ class _AnyOptions(ConfigModel):
 
 
 class _AnySink:
-    model = _AnyOptions
+    """A sink as far as the pipeline knows it: of a worklist it reads the options, as it makes what that gets."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.model: type[ConfigModel] = WorklistOptions if name == WORKLIST else _AnyOptions
 
 
 def _load(about: Any, content: bytes) -> tuple[CompiledChannel | None, str]:

@@ -233,7 +233,7 @@ MISTAKES = [
     ("first: 500ms", "first: 0", 35, 20, 1, "E106", "from 10ms to 1d"),
     ("50%", "50", 35, 45, 2, "E106", "such as 20%"),
     ("window: 32", "window: 0", 36, 13, 1, "E106", "at least 1"),
-    ("    file: {folder", "    worklist: {folder", 38, 5, 8, "E119", "mllp, file"),
+    ("    file: {folder", "    sftp: {folder", 38, 5, 4, "E119", "mllp, file"),
     (
         "    file: {folder",
         "    window: 2\n    mllp: x\n    file: {folder",
@@ -278,7 +278,7 @@ def test_no_message_speaks_of_the_machinery(load: Load) -> None:
 def test_what_a_later_version_has_is_refused_with_what_to_do_now(load: Load, channel: str) -> None:
     (finding,) = load(channel + "worklist: {}\n").findings
     assert (finding.code, finding.line, finding.column) == ("E119", 8, 1)
-    assert "no worklist" in finding.hint
+    assert "is a destination" in finding.hint
     (finding,) = load(channel.replace("mllp: {port: 2576}", "mllp: {port: 2576}\n  sftp: {port: 22}")).findings
     assert finding.code == "E119"
 

@@ -11,7 +11,9 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.ids import MessageSeq
 from engine.ports.store import Store
 from engine.testing.operation_contract import OperationContract
+from engine.testing.step_contract import StepContract
 from engine.testing.store_contract import StoreContract
+from engine.testing.worklist_contract import WorklistContract
 
 
 class SqliteBench:
@@ -109,6 +111,34 @@ class TestOperationsOfSqliteStore(OperationContract):
 
 
 class TestOperationsOfMemoryStore(OperationContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
+
+
+class TestWorklistsOfSqliteStore(WorklistContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.close()
+
+
+class TestWorklistsOfMemoryStore(WorklistContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
+
+
+class TestStepsOfSqliteStore(StepContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.close()
+
+
+class TestStepsOfMemoryStore(StepContract):
     @pytest.fixture
     def bench(self):
         return MemoryBench()

@@ -16,10 +16,13 @@ from engine.adapters.stores.codes import (
     PERSONAL_MOVES,
     REDIRECTED_FROM,
 )
+from engine.adapters.stores.effects import changes_of, without_stale
 from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
+from engine.adapters.stores.memory_worklist import MemoryPerformed
+from engine.adapters.stores.performed import perform
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -34,6 +37,7 @@ from engine.model.envelope import (
 )
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
+from engine.model.outcome import Effects
 from engine.model.states import (
     DeliveryState,
     IllegalMove,
@@ -51,6 +55,7 @@ from engine.ports.store import (
     StoreError,
     StoreInUse,
 )
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
 
 
 class MemoryStore:
@@ -192,12 +197,39 @@ class MemoryStore:
             row = self._rows.messages[item.seq]
             row.stored = replace(row.stored, version=item.version, state=item.state, findings=item.findings)
             committed.released.append(self._add_deliveries(message, item.channel, item.deliveries))
-        for result in batch.results:
+        for result in without_stale(batch.results, self._apply):
             self._record(result)
             if result.redirect is not None:
                 committed.redirected += self._redirect(result.delivery_id, result.redirect)
         self._since_checkpoint += len(batch.intakes)
         return committed
+
+    def _apply(self, effects: Effects, result: DeliveryResult) -> None:
+        seq = self._rows.deliveries[result.delivery_id].stored.seq
+        self._rows.worklists.apply(
+            effects.worklist,
+            changes_of(effects),
+            at_us=result.at_us,
+            seq=seq,
+            who=effects.who,
+            seen=effects.seen,
+            then=effects.then,
+        )
+
+    def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
+        """As Store.perform."""
+        with self._opened():
+            rows = MemoryPerformed(self._rows.worklists, order.worklist, self._rows.order_received, self._add_one)
+            return perform(order, rows, tell)
+
+    def _add_one(self, intake: Intake) -> tuple[MessageSeq, Sequence[Delivery]]:
+        committed = self._commit(Batch([intake]))
+        return committed.seqs[0], committed.deliveries[0]
+
+    def age_worklists(self, aged: Aged) -> int:
+        """As Store.age_worklists."""
+        with self._opened():
+            return self._rows.worklists.age(aged)
 
     def _add_intake(self, seq: MessageSeq, intake: Intake) -> list[Delivery]:
         stored = StoredMessage(

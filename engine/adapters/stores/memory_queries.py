@@ -2,15 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from engine.adapters.stores.memory_rows import MemoryRows, Row
+from engine.adapters.stores.memory_worklist import MemoryWorklistReading, counts_of, without_station
 from engine.model.audit import START, AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
+from engine.ports.worklist import WorklistView
+from engine.worklist.item import Status
 
 
 class MemoryQueries:
@@ -78,6 +82,25 @@ class MemoryQueries:
         with self._rows.lock:
             row = self._rows.deliveries.get(id_)
             return self._rows.delivery(row) if row is not None else None
+
+    def worklist(self, name: str) -> AbstractContextManager[WorklistView]:
+        """As WorklistQueries.worklist."""
+        return self._worklist(name)
+
+    @contextmanager
+    def _worklist(self, name: str) -> Iterator[WorklistView]:
+        with self._rows.lock:
+            yield MemoryWorklistReading(self._rows.worklists, name)
+
+    def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
+        """As WorklistQueries.worklist_counts."""
+        with self._rows.lock:
+            return counts_of(self._rows.worklists)
+
+    def worklist_without_station(self) -> Mapping[str, int]:
+        """As WorklistQueries.worklist_without_station."""
+        with self._rows.lock:
+            return without_station(self._rows.worklists)
 
     def message(self, seq: MessageSeq) -> StoredMessage | None:
         """One message with its bytes."""

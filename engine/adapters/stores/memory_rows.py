@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, FIRST_ATTEMPTS, LAST_ATTEMPTS
+from engine.adapters.stores.memory_worklist import MemoryWorklists
 from engine.adapters.stores.reading import with_damage
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, DeliveryResult, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.ports.operations import Pause, Progress
 from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
+from engine.worklist.status import OrderReceived
 
 LaneKey = tuple[ChannelName, DestinationName]
 
@@ -87,6 +89,7 @@ class MemoryRows:
     audit: list[AuditRow] = field(default_factory=list)
     progress: dict[str, Progress] = field(default_factory=dict)
     origins: dict[MessageSeq, MessageSeq] = field(default_factory=dict)
+    worklists: MemoryWorklists = field(default_factory=MemoryWorklists)
 
     def queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:
         wanted = (channel, destination, "queued")
@@ -103,6 +106,11 @@ class MemoryRows:
     def in_doubt(self, stored: StoredDelivery) -> bool:
         """Of one that is queued: whether it was when a lane with keys was cut short."""
         return stored.id <= self.doubts.get((stored.channel, stored.destination), (0, 0))[0]
+
+    def order_received(self, seq: MessageSeq) -> OrderReceived | None:
+        """A message as an order that an item is from."""
+        row = self.messages.get(seq)
+        return OrderReceived(row.stored.message_type, row.raw) if row is not None else None
 
     def body(self, row: DeliveryRow) -> bytes | None:
         return self.messages[row.stored.seq].raw if row.stored.body is None else row.stored.body

@@ -8,7 +8,7 @@ starting again from its beginning.
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +18,15 @@ from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
+from engine.adapters.stores.worklist import WorklistReading, counts_of, without_station
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
+from engine.ports.worklist import WorklistView
+from engine.worklist.item import Status
 
 CACHE_KIB = 2 * 1024
 PAGE_BYTES = 8 * 1024 * 1024
@@ -304,6 +307,27 @@ class SqliteQueries:
             return 0
         found.append(stored)
         return len(stored.raw or b"")
+
+    # -- worklists ------------------------------------------------------------------------------
+
+    def worklist(self, name: str) -> AbstractContextManager[WorklistView]:
+        """As WorklistQueries.worklist."""
+        return self._worklist(name)
+
+    @contextmanager
+    def _worklist(self, name: str) -> Iterator[WorklistView]:
+        with self._reader() as db:
+            yield WorklistReading(db.execute, name)
+
+    def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
+        """As WorklistQueries.worklist_counts."""
+        with self._reader() as db:
+            return counts_of(db.execute)
+
+    def worklist_without_station(self) -> Mapping[str, int]:
+        """As WorklistQueries.worklist_without_station."""
+        with self._reader() as db:
+            return without_station(db.execute)
 
     # -- connections ----------------------------------------------------------------------------
 

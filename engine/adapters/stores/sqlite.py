@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from engine.adapters.stores import faults, health, schema
+from engine.adapters.stores.ageing import age_worklists
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
 from engine.adapters.stores.operations import OperationReading, Operations
+from engine.adapters.stores.performed import SqlitePerformed, perform
 from engine.adapters.stores.place import StoreLock, refuse_network_file_system, sync_folder
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
@@ -33,6 +35,7 @@ from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
 
 T = TypeVar("T")
 
@@ -225,6 +228,17 @@ class SqliteStore:
     def pauses(self) -> Sequence[Pause]:
         """As OperationStore.pauses."""
         return self._read(self._operation_reading.pauses)
+
+    # -- scanners -------------------------------------------------------------------------------
+
+    def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
+        """As Store.perform."""
+        db, writing = self._open_db(), self._open_writing()
+        return writing.within(lambda draft: perform(order, SqlitePerformed(db.execute, order.worklist, draft), tell))
+
+    def age_worklists(self, aged: Aged) -> int:
+        """As Store.age_worklists."""
+        return self._read(lambda _: age_worklists(self._open_db(), aged))
 
     # -- forgetting -----------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from engine.adapters.stores.codes import (
 )
 from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.draft import Draft, Names, Numbers
+from engine.adapters.stores.effects import SqliteEffects, without_stale
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
@@ -64,6 +65,7 @@ class Writing:
         self._clock = clock
         self._sql = load_statements("write.sql")
         self._rows = {name: RowStatement(sql) for name, sql in self._sql.items() if RowStatement.takes(sql)}
+        self._effects = SqliteEffects(db)
         self._numbers = Numbers()
         self._names = Names()
         # Two generations, so that forgetting the old ids costs nothing a message.
@@ -259,7 +261,8 @@ class Writing:
     def _record(self, results: Sequence[DeliveryResult], draft: Draft) -> list[Delivery]:
         """Attempts' ends; two of one delivery are written one after the other. Gives those that take over."""
         redirected: list[Delivery] = []
-        rounds = [results]
+        results = without_stale(results, self._effects)
+        rounds = [results] if results else []
         if len({result.delivery_id for result in results}) < len(results):
             rounds = in_rounds(results)
         for each in rounds:

@@ -1,0 +1,365 @@
+"""Worklists in SQLite: what a decision looks up, what it changes, and what a query may find.
+
+Changes are written in the transaction that records the delivery they came with (`WorklistRows.apply`). Each names the
+revision of the item that it was decided on; where that is gone, `Stale` takes the whole transaction back, and the
+decision is made anew.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from zlib import crc32
+
+from engine.adapters.stores.statements import load_statements
+from engine.ports.worklist import HistoryRow, Shelved
+from engine.worklist.attributes import SPS
+from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
+from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
+from engine.worklist.json_form import from_dicom_json, to_dicom_json
+from engine.worklist.matching import Query
+from engine.worklist.overlay import MOST_MERGES
+
+Execute = Callable[..., sqlite3.Cursor]
+Encode = Callable[[Item], bytes]
+
+CODES: Final = {status: code for code, status in enumerate(STATUSES)}
+_LAST: Final = "~"
+"""Sorts behind every time."""
+_START_DATE: Final = "ScheduledProcedureStepStartDate"
+
+
+class Stale(Exception):
+    """Another change of an item came between a decision and its commit."""
+
+
+class WorklistReading:
+    """What is looked up, on any connection. One worklist by its name."""
+
+    def __init__(self, execute: Execute, worklist: str) -> None:
+        self._execute = execute
+        self._sql = _SQL
+        found = execute(_SQL["worklist_id"], (worklist,)).fetchone()
+        self._id: int = found[0] if found is not None else 0
+        self.epoch: int = found[1] if found is not None else 0
+        """What the worklist was written to so far; a decision is right only as long as it stays so."""
+        self.damaged = 0
+        """Items that `candidates` left out, as their bytes are not what was written."""
+
+    # -- changes.Known --------------------------------------------------------------------------
+
+    def by_study(self, uid: str) -> Sequence[Item]:
+        return self._items("items_by_study", uid)
+
+    def by_placer(self, number: str) -> Sequence[Item]:
+        return self._items("items_by_placer", number)
+
+    def by_filler(self, number: str) -> Sequence[Item]:
+        return self._items("items_by_filler", number)
+
+    def by_accession(self, number: str) -> Sequence[Item]:
+        return self._items("items_by_accession", number)
+
+    def by_patient(self, patient: EntityId) -> Sequence[Item]:
+        return self._items("items_by_patient", patient.id, patient.issuer)
+
+    def survivor(self, patient: EntityId) -> EntityId:
+        for _ in range(MOST_MERGES):
+            further = self.merged_into(patient)
+            if further is None:
+                break
+            patient = further
+        return patient
+
+    def merged_into(self, patient: EntityId) -> EntityId | None:
+        found = self._execute(self._sql["survivor"], (patient.id, patient.issuer)).fetchone()
+        return EntityId(*found) if found is not None else None
+
+    def demographics(self, patient: EntityId) -> Demographics | None:
+        found = self._execute(self._sql["patient"], (patient.id, patient.issuer)).fetchone()
+        if found is None:
+            return None
+        return Demographics(from_dicom_json(json.loads(found[0])), bool(found[1]), found[2])
+
+    def tombstone(self, keys: OrderKeys, step_id: str) -> str | None:
+        return max(
+            (
+                str(at)
+                for kind, number in _numbers(keys)
+                for at, issuer in self._execute(self._sql["tombstone"], (kind, number.id, step_id))
+                if not issuer or not number.issuer or issuer == number.issuer
+            ),
+            default=None,
+        )
+
+    def _items(self, statement: str, *values: str) -> list[Item]:
+        return [item_of(row) for row in self._execute(self._sql[statement], (self._id, *values))]
+
+    # -- queries --------------------------------------------------------------------------------
+
+    def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
+        """As WorklistReader.candidates: by the key that leaves fewest, of those that have an index."""
+        shelved: list[Shelved] = []
+        for row in self._candidate_rows(query, most):
+            if crc32(row[21].encode() + row[22]) == row[23]:
+                shelved.append(Shelved(item_of(row), row[22]))
+            else:
+                self.damaged += 1
+        return shelved
+
+    def _candidate_rows(self, query: Query, most: int) -> Iterator[Any]:
+        asked = query.requested
+        inner = next((part for part in asked.get(SPS, ()) if isinstance(part, Mapping)), {})
+        for statement, keyword in (
+            ("candidates_of_study", "StudyInstanceUID"),
+            ("candidates_of_accession", "AccessionNumber"),
+            ("candidates_of_patient", "PatientID"),
+        ):
+            value = _single(asked, keyword)
+            if value:
+                return self._execute(self._sql[statement], (self._id, value, most))
+        low, high = _days(texts(inner, _START_DATE))
+        station = _single(inner, "ScheduledStationAETitle")
+        if station:
+            return self._execute(self._sql["candidates_of_station"], (station, low, high, self._id, most))
+        which = "candidates_all" if query.names_status else "candidates_shown"
+        return self._execute(self._sql[which], (self._id, low, high, most))
+
+    def item(self, key: ItemKey) -> Item | None:
+        """One item, whatever its status."""
+        row = self._execute(self._sql["item"], (self._id, key.study_uid, key.step_id)).fetchone()
+        return item_of(row) if row is not None else None
+
+    def history(self, key: ItemKey) -> list[HistoryRow]:
+        """What happened to an item, in order."""
+        rows = self._execute(self._sql["history"], (self._id, key.study_uid, key.step_id))
+        return [HistoryRow(at, seq, who, what, STATUSES[status]) for at, seq, who, what, status in rows]
+
+
+def counts_of(execute: Execute) -> dict[tuple[str, Status], int]:
+    """How many items there are by worklist and status."""
+    names = [name for (name,) in execute(_SQL["names"])]
+    if len(names) == 1:  # as nearly always: an index has it, without a look at the items
+        return {(names[0], STATUSES[status]): count for status, count in execute(_SQL["counts_of_all"])}
+    return {(name, STATUSES[status]): count for name, status, count in execute(_SQL["counts"])}
+
+
+def without_station(execute: Execute) -> dict[str, int]:
+    """How many items that are shown have no station, by worklist."""
+    return dict(execute(_SQL["without_station"]))
+
+
+class WorklistRows:
+    """What is written, within a transaction of somebody else's."""
+
+    def __init__(self, execute: Execute, encode: Encode) -> None:
+        self._execute = execute
+        self._encode = encode
+
+    def apply(
+        self,
+        worklist: str,
+        changes: Sequence[Change],
+        *,
+        at_us: int,
+        seq: int,
+        who: str = "",
+        seen: int | None = None,
+        then: int | None = None,
+    ) -> None:
+        """Write all of them. Raises Stale where an item is not as it was when they were decided, or, with `seen`, where
+        anything of the worklist was written since it had that epoch: then nothing may stay of what is written here.
+        `then`: the epoch from now on, later than it was; None for the next.
+        """
+        list_id, epoch = self._worklist(worklist)
+        if seen is not None and seen != epoch:
+            raise Stale("the worklist was written to meanwhile")
+        self._execute(_SQL["set_epoch"], {"id": list_id, "epoch": epoch + 1 if then is None else then})
+        # An item that is changed twice here is another revision the second time.
+        revisions: dict[ItemKey, int] = {}
+        for change in changes:
+            match change:
+                case Put(item=item, before=None, what=what):
+                    self._insert(list_id, item, at_us, self._encoded(change))
+                    revisions[item.key] = item.revision
+                    self._note(list_id, item, at_us, seq, who, what)
+                case Put(item=item, before=before, what=what):
+                    assert before is not None
+                    now = replace(item, revision=revisions.get(item.key, item.revision))
+                    self._change(list_id, now, at_us, self._encoded(change))
+                    revisions[item.key] = now.revision + 1
+                    self._note(list_id, item, at_us, seq, who, what)
+                case Drop(item=item, what=what):
+                    self._drop(list_id, replace(item, revision=revisions.pop(item.key, item.revision)))
+                    self._note(list_id, item, at_us, seq, who, what)
+                case Bury(keys=keys, step_id=step_id, at=at):
+                    for kind, number in _numbers(keys):
+                        values = (kind, number.id, number.issuer, step_id, at, at_us)
+                        self._execute(_SQL["put_tombstone"], values)
+                case Merge(prior=prior, survivor=survivor):
+                    alias = (prior.id, prior.issuer, survivor.id, survivor.issuer, at_us)
+                    self._execute(_SQL["put_alias"], alias)
+                case Know(patient=patient, demographics=known):
+                    said = (_json(known.attributes), known.from_adt, known.at)
+                    self._execute(_SQL["put_patient"], (patient.id, patient.issuer, *said, at_us))
+
+    def _encoded(self, put: Put) -> bytes:
+        return put.encoded or self._encode(put.item)
+
+    def _worklist(self, name: str) -> tuple[int, int]:
+        found = self._execute(_SQL["worklist_id"], (name,)).fetchone()
+        if found is None:
+            self._execute(_SQL["insert_worklist"], (name,))
+            found = self._execute(_SQL["worklist_id"], (name,)).fetchone()
+        return int(found[0]), int(found[1])
+
+    def _insert(self, worklist: int, item: Item, at_us: int, encoded: bytes) -> None:
+        values = _values(worklist, item, at_us, encoded)
+        try:
+            (id_,) = self._execute(_SQL["put_item"], tuple(values.values())).fetchone()
+        except sqlite3.IntegrityError:
+            raise Stale(f"the step is there already: {item.key.study_uid}") from None
+        self._stations(id_, item)
+
+    def _change(self, worklist: int, item: Item, at_us: int, encoded: bytes) -> None:
+        found = self._execute(_SQL["change_item"], _values(worklist, item, at_us, encoded)).fetchone()
+        if found is None:
+            raise Stale(f"the step is not as it was: {item.key.study_uid}")
+        self._execute(_SQL["drop_stations"], (found[0],))
+        self._stations(found[0], item)
+
+    def _drop(self, worklist: int, item: Item) -> None:
+        values = (worklist, item.key.study_uid, item.key.step_id, item.revision)
+        # Its stations first: they refer to it.
+        row = self._execute(_SQL["item"], values[:3]).fetchone()
+        if row is None or row[19] != item.revision:
+            raise Stale(f"the step is not as it was: {item.key.study_uid}")
+        self._execute(_SQL["drop_stations"], (row[0],))
+        self._execute(_SQL["drop_item"], values)
+
+    def _stations(self, id_: int, item: Item) -> None:
+        for ae in item.stations:
+            self._execute(_SQL["put_station"], (ae, item.starts_at, id_))
+
+    def _note(self, worklist: int, item: Item, at_us: int, seq: int, who: str, what: str) -> None:
+        key = item.key
+        values = (worklist, key.study_uid, key.step_id, at_us, seq, who, what, CODES[item.status])
+        self._execute(_SQL["put_history"], values)
+
+
+def _values(worklist: int, item: Item, at_us: int, encoded: bytes) -> dict[str, object]:
+    attributes = _json(item.attributes)
+    keys = item.keys
+    return {
+        "worklist": worklist,
+        "study_uid": item.key.study_uid,
+        "step_id": item.key.step_id,
+        "status": CODES[item.status],
+        "is_held": item.is_held,
+        "patient": item.patient.id,
+        "patient_issuer": item.patient.issuer,
+        "placer": keys.placer.id,
+        "placer_issuer": keys.placer.issuer,
+        "filler": keys.filler.id,
+        "filler_issuer": keys.filler.issuer,
+        "accession": keys.accession.id,
+        "accession_issuer": keys.accession.issuer,
+        "visit": item.visit.id,
+        "visit_issuer": item.visit.issuer,
+        "starts_at": item.starts_at,
+        "ordered_at": item.ordered_at,
+        "uid_origin": item.uid_origin,
+        "revision": item.revision,
+        "changed_at_us": at_us,
+        "attributes": attributes,
+        "encoded": encoded,
+        "crc": crc32(attributes.encode() + encoded),
+    }
+
+
+def item_of(row: Sequence[Any]) -> Item:
+    """An item of a row of worklist_item."""
+    key = ItemKey(row[2], row[3])
+    keys = OrderKeys(row[2], EntityId(row[8], row[9]), EntityId(row[10], row[11]), EntityId(row[12], row[13]))
+    return Item(
+        key,
+        EntityId(row[6], row[7]),
+        keys,
+        _Lazy(row[21]),
+        row[16],
+        row[18],
+        STATUSES[row[4]],
+        bool(row[5]),
+        row[17],
+        EntityId(row[14], row[15]),
+        row[19],
+    )
+
+
+class _Lazy(Mapping[str, Any]):
+    """Attributes that are read from their JSON when the first is asked for: many items are only counted."""
+
+    __slots__ = ("_made", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._made: Attributes | None = None
+
+    def _read(self) -> Attributes:
+        if self._made is None:
+            self._made = from_dicom_json(json.loads(self._text))
+        return self._made
+
+    def __getitem__(self, key: str) -> Any:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and dict(self._read()) == dict(other)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._text)} characters of attributes>"
+
+
+def _numbers(keys: OrderKeys) -> Iterator[tuple[str, EntityId]]:
+    if keys.study_uid:
+        yield "study", EntityId(keys.study_uid)
+    for kind, number in (("placer", keys.placer), ("filler", keys.filler), ("accession", keys.accession)):
+        if number:
+            yield kind, number
+
+
+def _json(attributes: Attributes) -> str:
+    return json.dumps(to_dicom_json(attributes), ensure_ascii=False, separators=(",", ":"))
+
+
+def _single(attributes: Attributes, keyword: str) -> str:
+    """The one value of a key that is matched as it stands; '' where it is a list or has wildcards."""
+    values = [value.strip(" ") for value in texts(attributes, keyword)]
+    if len(values) != 1 or "*" in values[0] or "?" in values[0]:
+        return ""
+    return values[0]
+
+
+def _days(values: Sequence[str]) -> tuple[str, str]:
+    """Bounds on the start that no match of a date key is outside of."""
+    if len(values) != 1:
+        return "", _LAST
+    low, mark, high = values[0].strip(" ").replace(".", "").partition("-")
+    if not low.strip(" *") and not high.strip(" *"):
+        return "", _LAST
+    if not mark:
+        high = low
+    return low.strip(" "), (high.strip(" ") + _LAST if high.strip(" ") else _LAST)
+
+
+_SQL: Final = load_statements("worklist.sql")

@@ -1,0 +1,304 @@
+"""What an order message does to the items that are there: the rules of dicom.md section 1.3, as a pure decision.
+
+All of an event, or nothing of it. The rules, in the order of the harm that they prevent:
+
+- the wrong patient never: an order whose patient is not the item's (and no merge links the two) is refused;
+- keys that point at different orders are refused;
+- what has ended stays ended: only a newer `XO` that a channel allows to (`reopen`) brings an item back;
+- an older message changes nothing;
+- a cancel that comes first is remembered, so that a late order does not bring back what is off;
+- orders give a patient's demographics where nobody has; ADT overwrites (`demographics: adt`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final, Literal
+
+from engine.worklist.changes import (
+    Bury,
+    Decision,
+    Demographics,
+    Drop,
+    Know,
+    Known,
+    Policy,
+    Put,
+    identity,
+    is_same,
+    keys_together,
+    merged,
+    refuse,
+)
+from engine.worklist.control import Action
+from engine.worklist.event import Order, OrderEvent, Step
+from engine.worklist.item import (
+    STATUS_MOVES,
+    TERMINAL,
+    Attributes,
+    Item,
+    ItemKey,
+    OrderKeys,
+    Problem,
+    Status,
+)
+
+
+def decide_order(event: OrderEvent, known: Known, policy: Policy) -> Decision:
+    """What an order message changes. Raises Problems where it is refused; then nothing of it may be done."""
+    return _Orders(event, known, policy).decide()
+
+
+class _Orders:
+    def __init__(self, event: OrderEvent, known: Known, policy: Policy) -> None:
+        self._event = event
+        self._known = known
+        self._policy = policy
+        self._decision = Decision()
+        self._written: dict[ItemKey, Item] = {}
+        self._patient = known.survivor(event.patient.id)
+        if self._patient != event.patient.id and policy.merged == "refuse":
+            raise refuse("E412", "the patient identifier was merged into another", "PID^1^3", "204")
+
+    def decide(self) -> Decision:
+        has_replacements = any(order.control == "RO" for order in self._event.orders)
+        for order in self._event.orders:
+            action = self._policy.controls.action(order.control, order.status)
+            if has_replacements and order.control in ("RP", "RU") and action == "replace":
+                action = "cancel"  # what takes its place comes as RO in the same message (HL7 v2.5.1 section 4.5.1.1)
+            if action is None:
+                raise refuse("E410", "no row says what this order control and status do", f"{order.location}^1", "103")
+            self._carry_out(order, action)
+        return self._decision
+
+    def _carry_out(self, order: Order, action: Action) -> None:
+        match action:
+            case "none":
+                return
+            case "create":
+                self._create(order)
+            case "replace":
+                self._replace(order)
+            case "hold" | "release":
+                for item in self._meant(order):
+                    self._put(replace(item, is_held=action == "hold"), item, action)
+            case "cancel" | "discontinue":
+                self._end(order, action)
+            case "start" | "complete" | "arrive" | "schedule":
+                status: Status = _STATUS_OF[action]
+                for item in self._meant(order):
+                    self._move(item, status, order)
+
+    # -- making items ---------------------------------------------------------------------------
+
+    def _create(self, order: Order) -> None:
+        for step in order.steps:
+            self._build(order, step)
+
+    def _replace(self, order: Order) -> None:
+        """The steps that are named are the steps of their study: those not begun that are not named go."""
+        studies = {step.key.study_uid for step in order.steps}
+        named = {step.key for other in self._event.orders for step in other.steps}
+        for step in order.steps:
+            self._build(order, step)
+        for uid in studies:
+            for item in self._stored(self._known.by_study(uid)):
+                if item.key in named or item.status not in ("SCHEDULED", "ARRIVED", "READY"):
+                    continue
+                self._check_patient(item, order)
+                if self._is_older(order, item):
+                    continue
+                self._written.pop(item.key, None)
+                self._decision.changes.append(Drop(item, "no longer named by its order"))
+
+    def _build(self, order: Order, step: Step) -> None:
+        stored = self._stored(self._known.by_study(step.key.study_uid))
+        for item in stored:
+            self._check_patient(item, order)
+        self._check_keys(step.keys, step.key.study_uid, order)
+        before = next((item for item in stored if item.key == step.key), None)
+        if before is None:
+            self._new(order, step)
+        elif before.status in TERMINAL and not self._may_reopen(order, before):
+            self._warn("W420", f"the step is {before.status} and stays so", step.location)
+        elif self._is_older(order, before):
+            self._warn("W421", "an older message than the one that the item is from; nothing changed", step.location)
+        else:
+            self._update(order, step, before)
+
+    def _new(self, order: Order, step: Step) -> None:
+        buried_at = self._known.tombstone(step.keys, step.key.step_id)
+        if buried_at is not None and not (order.at and buried_at and order.at > buried_at and self._policy.reopen):
+            self._warn("W422", "the order was cancelled before it came; no item is made", step.location)
+            return
+        if order.control != "NW":
+            self._warn("W423", "a change of an order that is not there; it is made", step.location)
+        attributes = self._with_patient(step.attributes)
+        item = Item(
+            step.key,
+            self._patient,
+            step.keys,
+            attributes,
+            step.starts_at,
+            step.uid_origin,
+            ordered_at=order.at,
+            visit=order.visit,
+        )
+        self._put(item, None, "created")
+
+    def _update(self, order: Order, step: Step, before: Item) -> None:
+        status: Status = "SCHEDULED" if before.status in TERMINAL else before.status
+        attributes = self._with_patient(merged(before.attributes, step.attributes))
+        item = replace(
+            before,
+            keys=keys_together(before.keys, step.keys),
+            attributes=attributes,
+            starts_at=step.starts_at or before.starts_at,
+            uid_origin=step.uid_origin,
+            status=status,
+            visit=order.visit or before.visit,
+        )
+        if item == before:
+            return  # a resend
+        if order.control == "NW" and before.status not in TERMINAL:
+            self._warn("W424", "a new order for a step that is there with other content; it is updated", step.location)
+        self._put(replace(item, ordered_at=max(order.at, before.ordered_at)), before, "updated")
+
+    def _with_patient(self, attributes: Attributes) -> Attributes:
+        """The order's attributes with the patient's, by who may overwrite whom."""
+        own = self._event.patient.attributes
+        known = self._known.demographics(self._patient)
+        if known is None:
+            self._know(Demographics(own, from_adt=False))
+            return {**attributes, **own, **identity(self._patient)}
+        if known.from_adt and self._policy.demographics == "adt":
+            return {**attributes, **own, **known.attributes, **identity(self._patient)}
+        return {**attributes, **known.attributes, **own, **identity(self._patient)}
+
+    def _know(self, demographics: Demographics) -> None:
+        change = Know(self._patient, demographics)
+        if change not in self._decision.changes:
+            self._decision.changes.append(change)
+
+    # -- ending and moving ----------------------------------------------------------------------
+
+    def _end(self, order: Order, action: Literal["cancel", "discontinue"]) -> None:
+        items = self._meant(order, is_cancel=True)
+        if not items:
+            if self._policy.unknown_cancel == "refuse":
+                raise refuse("E411", "the order to cancel is not there", order.location, "204")
+            self._warn("W425", "a cancel of an order that is not there; it is remembered", order.location)
+            for step_id in [step.key.step_id for step in order.steps] if order.names_steps else [""]:
+                self._decision.changes.append(Bury(order.keys, step_id, order.at))
+            return
+        for item in items:
+            # What was begun cannot be cancelled any more, only broken off.
+            has_begun = item.status == "STARTED"
+            status: Status = "DISCONTINUED" if has_begun or action == "discontinue" else "CANCELED"
+            self._move(item, status, order)
+
+    def _move(self, item: Item, status: Status, order: Order) -> None:
+        if item.status == status:
+            return
+        if status == "SCHEDULED" and item.status in TERMINAL and self._may_reopen(order, item):
+            self._put(replace(item, status=status, ordered_at=order.at), item, "reopened")
+        elif self._is_older(order, item):
+            self._warn("W421", "an older message than the one that the item is from; nothing changed", order.location)
+        elif status not in STATUS_MOVES[item.status]:
+            self._warn("W420", f"the step is {item.status} and stays so", order.location)
+        else:
+            at = max(order.at, item.ordered_at)
+            self._put(replace(item, status=status, ordered_at=at), item, status.lower())
+
+    def _may_reopen(self, order: Order, item: Item) -> bool:
+        return (
+            self._policy.reopen
+            and order.control == "XO"
+            and order.status in ("", "SC")
+            and bool(order.at)
+            and order.at > item.ordered_at
+        )
+
+    # -- finding --------------------------------------------------------------------------------
+
+    def _meant(self, order: Order, *, is_cancel: bool = False) -> list[Item]:
+        """The items that the order means, by every key that it carries; all of the same patient."""
+        items = self._by_keys(order.keys, order)
+        if order.names_steps:
+            ids = {step.key.step_id for step in order.steps}
+            items = [item for item in items if item.key.step_id in ids]
+        for item in items:
+            self._check_patient(item, order)
+        if not items and not is_cancel:
+            self._warn("W426", "no such order is on the worklist; nothing changed", order.location)
+        return items
+
+    def _by_keys(self, keys: OrderKeys, order: Order) -> list[Item]:
+        found: list[Item] | None = None
+        for items in self._each_key(keys):
+            if not items:
+                continue
+            if found is None:
+                found = items
+                continue
+            both = [item for item in found if any(item.key == other.key for other in items)]
+            if not both:
+                raise refuse("E413", "the order's numbers belong to different orders", order.location, "205")
+            found = both
+        return found or []
+
+    def _each_key(self, keys: OrderKeys) -> Iterable[list[Item]]:
+        known = self._known
+        if keys.study_uid:
+            yield self._stored(known.by_study(keys.study_uid))
+        for wanted, find, own in (
+            (keys.placer, known.by_placer, "placer"),
+            (keys.filler, known.by_filler, "filler"),
+            (keys.accession, known.by_accession, "accession"),
+        ):
+            if wanted:
+                items = self._stored(find(wanted.id))
+                yield [item for item in items if is_same(getattr(item.keys, own), wanted)]
+
+    def _check_keys(self, keys: OrderKeys, study_uid: str, order: Order) -> None:
+        """An accession number of another patient's order is one that two orders share: refused."""
+        for item in self._each_other(keys, study_uid):
+            if not is_same(item.patient, self._patient):
+                raise refuse("E414", "the order's number belongs to another patient's order", order.location, "205")
+
+    def _each_other(self, keys: OrderKeys, study_uid: str) -> Iterable[Item]:
+        for items in self._each_key(replace(keys, study_uid="")):
+            yield from (item for item in items if item.key.study_uid != study_uid and item.status not in TERMINAL)
+
+    def _check_patient(self, item: Item, order: Order) -> None:
+        if not is_same(self._known.survivor(item.patient), self._patient):
+            raise refuse("E415", f"{order.location} is of an order of another patient", "PID^1^3", "204")
+
+    def _stored(self, items: Iterable[Item]) -> list[Item]:
+        """With what this event has changed already."""
+        dropped = {change.item.key for change in self._decision.changes if isinstance(change, Drop)}
+        fresh = {item.key: self._written.get(item.key, item) for item in items}
+        return [item for key, item in fresh.items() if key not in dropped]
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _put(self, item: Item, before: Item | None, what: str) -> None:
+        if before is not None and item == before:
+            return
+        self._written[item.key] = item
+        self._decision.changes.append(Put(item, before, what))
+
+    def _warn(self, code: str, text: str, location: str) -> None:
+        problem = Problem(code, text, location, "207", is_refusal=False)
+        if problem not in self._decision.warnings:
+            self._decision.warnings.append(problem)
+
+    def _is_older(self, order: Order, item: Item) -> bool:
+        return bool(order.at and item.ordered_at and order.at < item.ordered_at)
+
+
+_STATUS_OF: Final[Mapping[str, Status]] = {
+    "start": "STARTED",
+    "complete": "COMPLETED",
+    "arrive": "ARRIVED",
+    "schedule": "SCHEDULED",
+}

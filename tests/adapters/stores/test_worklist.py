@@ -1,0 +1,174 @@
+"""Worklists in SQLite: what was decided is there, once, and a query finds it by its indexes."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
+
+from engine.adapters.dicom.encode import encode
+from engine.adapters.dicom.keys import identifier_of
+from engine.adapters.stores.worklist import Stale, WorklistReading, WorklistRows
+from engine.worklist.changes import Decision, Policy, Put
+from engine.worklist.event import OrderEvent, PatientEvent
+from engine.worklist.item import EntityId, Item
+from engine.worklist.matching import compile_query, find
+from engine.worklist.orders import decide_order
+from engine.worklist.patients import decide_patient
+from tests.wire.worklist_rules import ITEMS, REFUSED, RULES, Rule, query_of
+from tests.worklist.shelf import MRN, merge, order, patient, step
+
+LATER = "20260101130000.000000"
+OTHER = EntityId("900002", "HIS")
+
+
+class Book:
+    """A worklist on a file's own tables, and decisions carried out on it."""
+
+    def __init__(self) -> None:
+        self.db = sqlite3.connect(":memory:", isolation_level=None)
+        sql = files("engine.adapters.stores").joinpath("sql", "migrations", "0007_worklist.sql").read_text()
+        self.db.executescript(sql)
+        self.rows = WorklistRows(self.db.execute, lambda item: encode(item).dump())
+        self.seq = 0
+
+    @property
+    def known(self) -> WorklistReading:
+        return WorklistReading(self.db.execute, "main")
+
+    def take(self, event: OrderEvent | PatientEvent) -> Decision:
+        if isinstance(event, OrderEvent):
+            decision = decide_order(event, self.known, Policy())
+        else:
+            decision = decide_patient(event, self.known, Policy())
+        self.seq += 1
+        self.rows.apply("main", decision.changes, at_us=self.seq, seq=self.seq)
+        return decision
+
+    def items(self) -> list[Item]:
+        return [one.item for one in self.known.candidates(compile_query({}), 1000)]
+
+    def put(self, *items: Item) -> None:
+        self.rows.apply("main", [Put(item, None, "created") for item in items], at_us=1, seq=1)
+
+
+@pytest.fixture
+def book() -> Iterator[Book]:
+    made = Book()
+    yield made
+    made.db.close()
+
+
+def test_an_item_comes_back_as_it_was_decided(book: Book) -> None:
+    decision = book.take(order("NW", "SC", step()))
+    (put,) = [change for change in decision.changes if isinstance(change, Put)]
+    assert book.items() == [replace(put.item, revision=0)]
+
+
+def test_decisions_go_on_from_what_is_stored(book: Book) -> None:
+    book.take(order("NW", "SC", step("S1"), step("S2")))
+    book.take(order("SC", "IP", step("S2")))
+    book.take(order("XO", "SC", step("S1", description="CT neck"), at=LATER))
+    book.take(order("CA", "CA", keys=step().keys, names_steps=False, at=LATER))
+    found = {key.step_id: book.known.item(key) for key in (step("S1").key, step("S2").key)}
+    assert {name: item.status if item else None for name, item in found.items()} == {
+        "S1": "CANCELED",
+        "S2": "DISCONTINUED",
+    }
+    assert [what for _, _, _, what, _ in book.known.history(step("S1").key)] == ["created", "updated", "canceled"]
+    assert [seq for _, seq, _, _, _ in book.known.history(step("S2").key)] == [1, 2, 4]
+
+
+def test_a_resend_writes_nothing(book: Book) -> None:
+    book.take(order("NW", "SC", step()))
+    assert book.take(order("NW", "SC", step())).changes == []
+
+
+def test_a_decision_on_what_was_changed_meanwhile_is_not_written(book: Book) -> None:
+    book.take(order("NW", "SC", step()))
+    first = decide_order(order("SC", "IP", step()), book.known, Policy())
+    second = decide_order(order("CA", "CA", step()), book.known, Policy())
+    book.rows.apply("main", first.changes, at_us=2, seq=2)
+    with pytest.raises(Stale):
+        book.rows.apply("main", second.changes, at_us=3, seq=3)
+
+
+def test_two_decisions_to_make_the_same_step(book: Book) -> None:
+    twice = [decide_order(order("NW", "SC", step()), book.known, Policy()) for _ in range(2)]
+    book.rows.apply("main", twice[0].changes, at_us=1, seq=1)
+    with pytest.raises(Stale):
+        book.rows.apply("main", twice[1].changes, at_us=2, seq=2)
+
+
+def test_a_step_that_is_dropped_has_its_history_still(book: Book) -> None:
+    book.take(order("NW", "SC", step("S1"), step("S2")))
+    book.take(order("XO", "SC", step("S1"), at=LATER))
+    assert [item.key.step_id for item in book.items()] == ["S1"]
+    assert [what for _, _, _, what, _ in book.known.history(step("S2").key)] == [
+        "created",
+        "no longer named by its order",
+    ]
+
+
+def test_merges_cancels_and_patients_are_remembered(book: Book) -> None:
+    book.take(order("CA", "CA", keys=step("S9", "1.9", accession="A9", placer="P9").keys, names_steps=False))
+    book.take(merge(MRN, OTHER))
+    book.take(order("NW", "SC", step(), who=patient(OTHER, "Old^Name")))
+    (item,) = book.items()
+    assert (item.patient, item.attributes["PatientName"]) == (MRN, ("Muster^Anna",))
+    decision = book.take(order("NW", "SC", step("S9", "1.9", accession="A9", placer="P9"), at="20251231000000.000000"))
+    assert [problem.code for problem in decision.warnings] == ["W422"]
+
+
+def test_another_worklist_has_items_of_its_own(book: Book) -> None:
+    book.put(ITEMS[0])
+    assert WorklistReading(book.db.execute, "cardiology").candidates(compile_query({}), 10) == []
+
+
+def test_a_damaged_item_is_left_out(book: Book) -> None:
+    book.put(ITEMS[0], ITEMS[1])
+    book.db.execute("UPDATE worklist_item SET encoded = X'00' WHERE study_uid = '1.2.1'")
+    view = book.known
+    assert [one.item.key.study_uid for one in view.candidates(compile_query({}), 9)] == ["1.2.2"]
+    assert view.damaged == 1
+
+
+def test_counting_goes_by_indexes(book: Book) -> None:
+    from engine.adapters.stores.worklist import _SQL
+
+    def plan(statement: str) -> str:
+        return " ".join(row[3] for row in book.db.execute(f"EXPLAIN QUERY PLAN {_SQL[statement]}"))
+
+    assert "worklist_item USING COVERING INDEX worklist_item_by_status" in plan("counts_of_all")
+    assert "worklist_item USING INDEX worklist_item_shown" in plan("without_station")
+    assert "worklist_station USING COVERING INDEX worklist_station_of_item" in plan("without_station")
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.found != REFUSED], ids=str)
+def test_candidates_leave_out_nothing_that_matches(book: Book, rule: Rule) -> None:
+    book.put(*ITEMS)
+    query = compile_query(identifier_of(query_of(rule)).keys)
+    found = find(query, [one.item for one in book.known.candidates(query, 100)])
+    assert tuple(int(item.key.step_id[1:]) for item in found.items) == rule.found
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "index"),
+    [
+        ("candidates_of_station", ("CT1", "", "~", 1, 10), "worklist_station"),
+        ("candidates_shown", (1, "", "~", 10), "worklist_item_shown"),
+        ("candidates_all", (1, "", "~", 10), "worklist_item_by_start"),
+        ("candidates_of_accession", (1, "A1", 10), "worklist_item_by_accession"),
+        ("candidates_of_patient", (1, "1", 10), "worklist_item_by_patient"),
+        ("items_by_placer", (1, "P1"), "worklist_item_by_placer"),
+        ("items_by_filler", (1, "F1"), "worklist_item_by_filler"),
+        ("items_by_study", (1, "1.2"), "sqlite_autoindex_worklist_item"),
+    ],
+)
+def test_lookups_use_their_index(book: Book, statement: str, values: tuple[object, ...], index: str) -> None:
+    from engine.adapters.stores.worklist import _SQL
+
+    plan = " ".join(row[3] for row in book.db.execute(f"EXPLAIN QUERY PLAN {_SQL[statement]}", values))
+    assert index in plan, plan
+    assert "SCAN" not in plan, plan

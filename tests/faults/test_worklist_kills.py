@@ -1,0 +1,201 @@
+"""Kill -9 while 200 orders a second stream in: each that was acknowledged is on the worklist, once, and was made once.
+
+The engine is a process of its own. A mutant writes what a delivery does one transaction after its record: the rig is
+trusted because it catches that one.
+"""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from engine.adapters.stores.queries import SqliteQueries
+from engine.testing.sites import make_site
+from engine.worklist.item import ItemKey
+from tests.faults.test_operation_kills import until
+
+CHANNEL = """\
+listen: {mllp: {port: 0}}
+accept: ['ORM^O01']
+routes: [{to: modalities}]
+destinations: {modalities: {worklist: {}}}
+"""
+SENDERS = 8
+RATE = 200
+"""Orders a second that are asked for; where the machine is too busy for that, as many as it takes."""
+KILLS = (250, 600, 1000)
+AFTER = 150
+"""At how many acknowledged orders the engine is killed, and how many more there are then."""
+
+LATE = """
+import sys
+from engine.adapters.stores import effects
+from engine.cli.main import main
+
+right, waiting = effects.SqliteEffects.__call__, []
+
+
+def late(self, given, result):
+    for one in waiting:
+        right(self, *one)
+    waiting[:] = [(type(given)(given.worklist, given.changes, None, given.who), result)]
+
+
+effects.SqliteEffects.__call__ = late
+sys.argv = ["segmill", "run", sys.argv[1]]
+main()
+"""
+"""An engine that writes what a delivery does with the next one's record."""
+
+
+class EngineProcess:
+    """`segmill run` on a site, or a program in its place, until it is killed."""
+
+    def __init__(self, site: Path, program: str = "") -> None:
+        words = ["-c", program, str(site)] if program else ["-m", "engine", "run", str(site)]
+        self.process = subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert self.process.stderr is not None
+        said = ""
+        while not (started := re.search(r"started: orders on .*:([0-9]+)", said)):
+            line = self.process.stderr.readline()
+            assert line, said
+            said += line
+        self.port = int(started[1])
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()
+
+
+def order(sender: int, number: int) -> bytes:
+    name = f"{sender}N{number}"
+    segments = [
+        f"MSH|^~\\&|HIS{sender}|NORTH|SEGMILL|RAD|20260101120000||ORM^O01|{name}|P|2.3.1",
+        "PID|1||900001^^^HIS^MR||Muster^Anna||19800203|F",
+        f"ORC|NW|P{name}^HIS|F{name}^RIS||SC||^^^20260102103000",
+        f"OBR|1|P{name}^HIS|F{name}^RIS|CTH^CT head^L||||||||||||||A{name}|R{name}|S{name}||||CT",
+        f"ZDS|1.2.826.0.1.99.{sender}.{number}",
+    ]
+    return b"\x0b" + ("\r".join(segments) + "\r").encode() + b"\x1c\r"
+
+
+class Pace:
+    """When the next order may leave, for all senders together: RATE a second, and no burst for what a kill cost."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next_s = 0.0
+
+    def wait(self, over: threading.Event) -> None:
+        with self._lock:
+            now_s = time.monotonic()
+            due_s = self._next_s = max(self._next_s + 1 / RATE, now_s)
+        over.wait(due_s - now_s)
+
+
+class Stream:
+    """Senders that each send one order after the other, the same again until it is acknowledged."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self.port = 0
+        self.acknowledged: set[tuple[int, int]] = set()
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(sender,)) for sender in range(SENDERS)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+    def _send(self, sender: int) -> None:
+        number = 0
+        while not self._over.is_set():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+                connection.settimeout(5)
+                while not self._over.is_set():
+                    self._pace.wait(self._over)
+                    connection.sendall(order(sender, number))
+                    answer = b""
+                    while not answer.endswith(b"\x1c\r"):
+                        part = connection.recv(4096)
+                        if not part:
+                            raise ConnectionResetError
+                        answer += part
+                    assert b"MSA|AA|" in answer, answer
+                    self.acknowledged.add((sender, number))
+                    number += 1
+            self._over.wait(0.01)
+
+
+def missing(
+    site: Path, kills: Sequence[int], after: int = AFTER, program: str = ""
+) -> tuple[set[tuple[int, int]], int, int]:
+    """Acknowledged orders that are not there exactly once, after kills at so many; how many there were, and items."""
+    stream = Stream()
+    engine = EngineProcess(site, program)
+    stream.port = engine.port
+    try:
+        stream.start()
+        for number in kills:
+            until(lambda: len(stream.acknowledged) >= number)  # noqa: B023
+            engine.kill()
+            engine = EngineProcess(site, program)
+            stream.port = engine.port
+        until(lambda: len(stream.acknowledged) >= kills[-1] + after)
+        stream.stop()
+        queries = SqliteQueries(site / "data" / "segmill.db")
+        until(lambda: all(depth.queued == 0 for depth in queries.depths()))
+    finally:
+        stream.stop()
+        engine.kill()
+    bad: set[tuple[int, int]] = set()
+    with queries.worklist("main") as view:
+        for sender, number in stream.acknowledged:
+            key = ItemKey(f"1.2.826.0.1.99.{sender}.{number}", f"S{sender}N{number}")
+            made = [row for row in view.history(key) if row.what == "created"]
+            if view.item(key) is None or len(made) != 1:
+                bad.add((sender, number))
+    (items,) = queries.worklist_counts().values()
+    queries.close()
+    return bad, len(stream.acknowledged), items
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return make_site(tmp_path / "site", {"orders": CHANNEL}, "admin: off\n")
+
+
+@pytest.mark.timeout(300)
+def test_each_acknowledged_order_is_there_once_whenever_the_engine_was_killed(site: Path, ledger) -> None:
+    bad, acknowledged, items = missing(site, KILLS)
+    assert bad == set()
+    assert acknowledged <= items <= acknowledged + SENDERS, "what was not acknowledged may be there as well"
+    ledger.write(
+        "R1", "kill -9, orders onto a worklist", kills=len(KILLS), acknowledged=acknowledged, lost=0, doubled=0
+    )
+
+
+@pytest.mark.timeout(300)
+def test_what_is_written_after_the_record_is_caught(site: Path) -> None:
+    bad, _, _ = missing(site, (30, 75, 140), 40, LATE)
+    assert bad

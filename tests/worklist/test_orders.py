@@ -1,0 +1,298 @@
+"""Order control by order status, row by row, and the rules that matter more than the codes (dicom.md 1.3)."""
+
+from dataclasses import replace
+
+import pytest
+
+from engine.worklist.changes import Policy
+from engine.worklist.control import ACTIONS, DEFAULT, Controls
+from engine.worklist.event import OrderEvent
+from engine.worklist.item import EntityId, ItemKey, OrderKeys, Problems
+from tests.worklist.shelf import MRN, Shelf, order, patient, step
+
+LATER = "20260101130000.000000"
+EARLIER = "20260101110000.000000"
+OTHER = EntityId("900002", "HIS")
+
+
+def codes(decision) -> list[str]:
+    return [problem.code for problem in decision.warnings]
+
+
+def refusal(shelf: Shelf, event: OrderEvent) -> tuple[str, str, str]:
+    before = dict(shelf.items)
+    with pytest.raises(Problems) as caught:
+        shelf.take(event)
+    assert shelf.items == before
+    (problem,) = caught.value.found
+    assert problem.is_refusal
+    return problem.code, problem.location, problem.hl7_code
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    """With one scheduled step."""
+    made = Shelf()
+    made.take(order("NW", "SC", step()))
+    assert made.statuses() == ["SCHEDULED"]
+    return made
+
+
+EXISTING = [
+    # ORC-1, ORC-5, the status afterwards
+    ("NW", "SC", "SCHEDULED"),
+    ("NW", "", "SCHEDULED"),
+    ("NW", "IP", "SCHEDULED"),
+    ("XO", "SC", "SCHEDULED"),
+    ("XO", "", "SCHEDULED"),
+    ("XO", "CM", "COMPLETED"),
+    ("RP", "", "SCHEDULED"),
+    ("RU", "SC", "SCHEDULED"),
+    ("XX", "", "SCHEDULED"),
+    ("CA", "CA", "CANCELED"),
+    ("CA", "", "CANCELED"),
+    ("OC", "CA", "CANCELED"),
+    ("DC", "CA", "DISCONTINUED"),
+    ("DC", "DC", "DISCONTINUED"),
+    ("DC", "", "DISCONTINUED"),
+    ("SC", "IP", "STARTED"),
+    ("SC", "CM", "COMPLETED"),
+    ("SC", "A", "COMPLETED"),
+    ("SC", "CA", "DISCONTINUED"),
+    ("SC", "DC", "DISCONTINUED"),
+    ("SC", "SC", "SCHEDULED"),
+    ("HD", "", "SCHEDULED"),
+    ("SN", "", "SCHEDULED"),
+    ("NA", "", "SCHEDULED"),
+    ("OK", "IP", "SCHEDULED"),
+]
+
+
+@pytest.mark.parametrize(("control", "status", "expected"), EXISTING)
+def test_what_each_pair_does_to_an_item_that_is_there(shelf: Shelf, control: str, status: str, expected: str) -> None:
+    shelf.take(order(control, status, step(), at=LATER))
+    assert shelf.statuses() == [expected]
+
+
+ABSENT = [
+    ("NW", "SC", ["SCHEDULED"], []),
+    ("XO", "SC", ["SCHEDULED"], ["W423"]),
+    ("RO", "", ["SCHEDULED"], ["W423"]),
+    ("XO", "CM", [], ["W426"]),
+    ("CA", "CA", [], ["W425"]),
+    ("DC", "", [], ["W425"]),
+    ("SC", "IP", [], ["W426"]),
+    ("HD", "", [], ["W426"]),
+    ("RL", "", [], ["W426"]),
+    ("SN", "", [], []),
+    ("OR", "", [], []),
+]
+
+
+@pytest.mark.parametrize(("control", "status", "expected", "warned"), ABSENT)
+def test_what_each_pair_does_without_an_item(control: str, status: str, expected: list[str], warned: list[str]) -> None:
+    shelf = Shelf()
+    decision = shelf.take(order(control, status, step()))
+    assert (shelf.statuses(), codes(decision)) == (expected, warned)
+
+
+@pytest.mark.parametrize(("control", "status"), [("ZZ", ""), ("", ""), ("nw", "SC"), ("NW", "CM"), ("SC", "")])
+def test_a_pair_that_no_row_knows_is_refused_at_orc_1(shelf: Shelf, control: str, status: str) -> None:
+    assert refusal(shelf, order(control, status, step())) == ("E410", "ORC^1^1", "103")
+
+
+def test_a_channel_adds_and_changes_rows(shelf: Shelf) -> None:
+    shelf.policy = Policy(Controls({"ZZ": "cancel", "SC_CM": "none", "SC_AR": "arrive"}))
+    shelf.take(order("SC", "CM", step(), at=LATER))
+    assert shelf.statuses() == ["SCHEDULED"]
+    shelf.take(order("SC", "AR", step(), at=LATER))
+    assert shelf.statuses() == ["ARRIVED"]
+    shelf.take(order("ZZ", "", step(), at=LATER))
+    assert shelf.statuses() == ["CANCELED"]
+
+
+def test_every_row_has_an_action_that_there_is() -> None:
+    assert {action for row in DEFAULT.values() for action in row.values()} <= set(ACTIONS)
+
+
+def test_a_resend_changes_nothing(shelf: Shelf) -> None:
+    decision = shelf.take(order("NW", "SC", step()))
+    assert (decision.changes, decision.warnings) == ([], [])
+
+
+def test_a_new_order_with_other_content_updates_and_says_so(shelf: Shelf) -> None:
+    decision = shelf.take(order("NW", "SC", step(description="CT neck"), at=LATER))
+    assert codes(decision) == ["W424"]
+    (item,) = shelf.items.values()
+    assert item.attributes["RequestedProcedureDescription"] == ("CT neck",)
+    assert item.ordered_at == LATER
+
+
+@pytest.mark.parametrize(("control", "status"), [("XO", "SC"), ("CA", "CA"), ("SC", "CM"), ("NW", "SC")])
+def test_an_older_message_changes_nothing(shelf: Shelf, control: str, status: str) -> None:
+    before = dict(shelf.items)
+    decision = shelf.take(order(control, status, step(description="old"), at=EARLIER))
+    assert codes(decision) == ["W421"]
+    assert shelf.items == before
+
+
+def test_an_update_drops_the_steps_that_it_does_not_name_and_that_nobody_began() -> None:
+    shelf = Shelf()
+    shelf.take(order("NW", "SC", step("S1"), step("S2"), step("S3")))
+    shelf.take(order("SC", "IP", step("S2")))
+    shelf.take(order("XO", "SC", step("S1"), step("S4"), at=LATER))
+    assert {key.step_id: item.status for key, item in shelf.items.items()} == {
+        "S1": "SCHEDULED",
+        "S2": "STARTED",
+        "S4": "SCHEDULED",
+    }
+
+
+def test_steps_of_one_study_in_several_orders_of_a_message_are_not_dropped() -> None:
+    shelf = Shelf()
+    first, second = order("XO", "SC", step("S1", placer="P1")), order("XO", "SC", step("S2", placer="P2"))
+    shelf.take(OrderEvent(patient(), (*first.orders, *second.orders)))
+    shelf.take(OrderEvent(patient(), (*first.orders, *second.orders)))
+    assert [key.step_id for key in sorted(shelf.items)] == ["S1", "S2"]
+
+
+def test_a_replaced_order_ends_and_its_replacement_begins() -> None:
+    shelf = Shelf()
+    shelf.take(order("NW", "SC", step("S1", "1.2.3", accession="A1", placer="P1")))
+    old = order("RP", "", step("S1", "1.2.3", accession="A1", placer="P1"), at=LATER)
+    new = order("RO", "", step("S1", "1.2.4", accession="A2", placer="P2"), at=LATER)
+    shelf.take(OrderEvent(patient(), (*old.orders, *new.orders)))
+    assert {key.study_uid: item.status for key, item in shelf.items.items()} == {
+        "1.2.3": "CANCELED",
+        "1.2.4": "SCHEDULED",
+    }
+
+
+class TestEnds:
+    @pytest.mark.parametrize("ending", [("CA", "CA"), ("SC", "CM"), ("DC", "")])
+    @pytest.mark.parametrize("again", [("NW", "SC"), ("XO", "SC"), ("SC", "IP"), ("SC", "SC")])
+    def test_what_has_ended_stays_ended(self, shelf: Shelf, ending: tuple[str, str], again: tuple[str, str]) -> None:
+        shelf.take(order(*ending, step(), at=LATER))
+        ended = shelf.statuses()
+        decision = shelf.take(order(*again, step(), at="20260101140000.000000"))
+        assert shelf.statuses() == ended
+        assert codes(decision) == ["W420"]
+
+    def test_only_a_newer_update_reopens_where_the_channel_allows_it(self, shelf: Shelf) -> None:
+        shelf.policy = Policy(reopen=True)
+        shelf.take(order("CA", "CA", step(), at=LATER))
+        shelf.take(order("XO", "SC", step(), at=EARLIER))
+        shelf.take(order("NW", "SC", step(), at="20260101140000.000000"))
+        assert shelf.statuses() == ["CANCELED"]
+        shelf.take(order("XO", "SC", step(), at="20260101140000.000000"))
+        assert shelf.statuses() == ["SCHEDULED"]
+
+    def test_what_was_begun_is_broken_off_by_a_cancel(self, shelf: Shelf) -> None:
+        shelf.take(order("SC", "IP", step(), at=LATER))
+        shelf.take(order("CA", "CA", step(), at=LATER))
+        assert shelf.statuses() == ["DISCONTINUED"]
+
+    def test_a_cancel_that_comes_first_keeps_the_order_off(self) -> None:
+        shelf = Shelf()
+        decision = shelf.take(order("CA", "CA", keys=step().keys, names_steps=False, at=LATER))
+        assert codes(decision) == ["W425"]
+        decision = shelf.take(order("NW", "SC", step(), step("S2", number=2)))
+        assert (shelf.items, codes(decision)) == ({}, ["W422", "W422"])
+
+    def test_a_cancel_of_one_step_that_comes_first_keeps_only_that_one_off(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("CA", "CA", step("S1")))
+        shelf.take(order("NW", "SC", step("S1"), step("S2"), at=LATER))
+        assert [key.step_id for key in shelf.items] == ["S2"]
+
+    def test_a_cancel_of_what_is_not_there_can_be_refused(self) -> None:
+        shelf = Shelf(Policy(unknown_cancel="refuse"))
+        assert refusal(shelf, order("CA", "CA", step())) == ("E411", "ORC^1", "204")
+
+
+class TestFinding:
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            OrderKeys("1.2.3"),
+            OrderKeys("", EntityId("P1", "HIS")),
+            OrderKeys("", EntityId("P1")),
+            OrderKeys("", accession=EntityId("A1")),
+            OrderKeys("1.2.3", EntityId("P1", "HIS"), accession=EntityId("A1", "RIS")),
+            OrderKeys("9.9.9", EntityId("P1", "HIS")),
+        ],
+    )
+    def test_a_cancel_finds_its_order_by_any_key_and_ends_all_of_its_steps(self, keys: OrderKeys) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step("S1"), step("S2")))
+        shelf.take(order("CA", "CA", keys=keys, names_steps=False, at=LATER))
+        assert shelf.statuses() == ["CANCELED", "CANCELED"]
+
+    def test_a_cancel_that_names_a_step_ends_that_one(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step("S1"), step("S2")))
+        shelf.take(order("CA", "CA", step("S2"), at=LATER))
+        assert shelf.statuses() == ["SCHEDULED", "CANCELED"]
+
+    def test_the_same_number_of_another_issuer_is_another_order(self, shelf: Shelf) -> None:
+        decision = shelf.take(order("CA", "CA", keys=OrderKeys("", EntityId("P1", "LAB")), names_steps=False, at=LATER))
+        assert (shelf.statuses(), codes(decision)) == (["SCHEDULED"], ["W425"])
+
+    def test_keys_of_different_orders_are_refused(self, shelf: Shelf) -> None:
+        shelf.take(order("NW", "SC", step("S1", "1.2.4", accession="A2", placer="P2")))
+        keys = OrderKeys("", EntityId("P1", "HIS"), accession=EntityId("A2"))
+        event = order("CA", "CA", keys=keys, names_steps=False, at=LATER)
+        assert refusal(shelf, event) == ("E413", "ORC^1", "205")
+
+
+class TestThePatient:
+    @pytest.mark.parametrize("pair", [("NW", "SC"), ("XO", "SC"), ("CA", "CA"), ("SC", "CM"), ("HD", ""), ("DC", "")])
+    def test_an_order_of_another_patient_is_refused_and_changes_nothing(
+        self, shelf: Shelf, pair: tuple[str, str]
+    ) -> None:
+        event = order(*pair, step(), at=LATER, who=patient(OTHER, "Other^Olga"))
+        assert refusal(shelf, event)[1:] == ("PID^1^3", "204")
+
+    def test_the_same_number_of_another_authority_is_another_patient(self, shelf: Shelf) -> None:
+        event = order("XO", "SC", step(), at=LATER, who=patient(EntityId(MRN.id, "LAB")))
+        assert refusal(shelf, event)[0] == "E415"
+
+    def test_an_accession_number_of_another_patients_open_order_is_refused(self, shelf: Shelf) -> None:
+        event = order("NW", "SC", step("S1", "1.2.9", placer="P9"), who=patient(OTHER, "Other^Olga"))
+        assert refusal(shelf, event) == ("E414", "ORC^1", "205")
+
+    def test_all_orders_of_a_message_or_none(self, shelf: Shelf) -> None:
+        good = order("NW", "SC", step("S1", "1.2.5", accession="A5", placer="P5"))
+        bad = order("CA", "ZZ", step())
+        assert refusal(shelf, OrderEvent(patient(), (*good.orders, *bad.orders)))[0] == "E410"
+
+    def test_a_late_order_with_a_merged_identifier_goes_to_the_survivor(self, shelf: Shelf) -> None:
+        shelf.aliases[OTHER] = MRN
+        shelf.take(order("NW", "SC", step("S9", "1.2.9", accession="A9", placer="P9"), who=patient(OTHER, "Old^Name")))
+        item = shelf.items[ItemKey("1.2.9", "S9")]
+        assert (item.patient, item.attributes["PatientID"]) == (MRN, (MRN.id,))
+
+    def test_or_is_refused_by_choice(self, shelf: Shelf) -> None:
+        shelf.policy = Policy(merged="refuse")
+        shelf.aliases[OTHER] = MRN
+        assert refusal(shelf, order("NW", "SC", step("S9"), who=patient(OTHER)))[0] == "E412"
+
+    def test_demographics_of_adt_are_not_overwritten_by_an_order(self, shelf: Shelf) -> None:
+        known = replace(shelf.patients[MRN], from_adt=True, attributes={"PatientName": ("Newer^Anna",)})
+        shelf.patients[MRN] = known
+        shelf.take(order("NW", "SC", step("S9", "1.2.9", accession="A9", placer="P9"), who=patient(name="Older^Anna")))
+        assert shelf.items[ItemKey("1.2.9", "S9")].attributes["PatientName"] == ("Newer^Anna",)
+
+    def test_unless_the_channel_says_that_the_latest_counts(self, shelf: Shelf) -> None:
+        shelf.policy = Policy(demographics="latest")
+        shelf.patients[MRN] = replace(shelf.patients[MRN], from_adt=True)
+        shelf.take(order("XO", "SC", step(), at=LATER, who=patient(name="Latest^Anna")))
+        (item,) = shelf.items.values()
+        assert item.attributes["PatientName"] == ("Latest^Anna",)
+
+
+def test_a_hold_hides_and_a_release_shows_again(shelf: Shelf) -> None:
+    shelf.take(order("HD", "", step()))
+    assert [item.is_shown for item in shelf.items.values()] == [False]
+    shelf.take(order("RL", "", step()))
+    assert [item.is_shown for item in shelf.items.values()] == [True]
