@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "plan": "Show what a change of files does, before it is done.",
     "reload": "Have the running engine take up the site's files.",
     "validate": "Hold messages against the standard or a profile.",
+    "compare": "Hold messages against each other, field by field.",
     "convert": "Turn messages into JSON or XML, or back into HL7.",
     "send": "Send messages over MLLP.",
     "listen": "Receive messages over MLLP, and answer well or badly.",
