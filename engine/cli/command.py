@@ -32,6 +32,8 @@ COMMANDS: Final = {
     "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
     "senders": "Show in which character sets the senders write.",
+    "graph": "Draw where messages come in, which channel takes them, and where they go.",
+    "impact": "Show which channels use a thing, and where.",
     "explain": "Tell the long story of a code.",
     "schema": "Print the JSON Schema that editors check channel files with.",
 }
