@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,6 +13,7 @@ from engine.cli.output import count, emit, say
 from engine.cli.queueing import confirm, new_key, order_options, report, scope_words, spans, unchanged
 from engine.cli.reading import note_reading
 from engine.cli.selection import chosen, make_search, parse_seqs, search_options, utc_now
+from engine.cli.site_channels import find_or_none
 from engine.cli.sites import Whereabouts, data_option, site_option, whereabouts
 from engine.model.ids import MessageSeq
 
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class _Version(click.ParamType[Any]):
-    """The number of a recorded version, or the word `received`."""
+    """The number of a recorded version, or one of the words `received` and `new`."""
 
-    name = "VERSION|received"
+    name = "VERSION|received|new"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "received" or isinstance(value, int):
+        if value in ("received", "new") or isinstance(value, int):
             return value
         if str(value).isdecimal() and int(value):
             return int(value)
         return self.fail(
-            f"'{value}' is no version: write its number (segmill messages SEQ shows it), or received", param, ctx
+            f"'{value}' is no version: write its number (segmill messages SEQ shows it), received, or new", param, ctx
         )
 
 
@@ -42,6 +43,7 @@ class _Version(click.ParamType[Any]):
     "segmill replay --channel adt --since 2h --to archive --plan",
     "segmill replay --state filtered --reprocess --yes",
     "segmill replay 1 --reprocess --as-of received --plan",
+    "segmill replay --channel adt --since 7d --as-of new --diff",
     "segmill replay 1 --set PID-8=M --reason 'sex corrected by the ward' --yes",
 )
 @click.argument("seqs", nargs=-1, metavar="[SEQ]...")
@@ -49,6 +51,7 @@ class _Version(click.ParamType[Any]):
 @click.option("--to", "destinations", multiple=True, metavar="DEST", help="Only to this destination; may be repeated.")
 @click.option("--reprocess", is_flag=True, help="Through the channel as it is now, instead of the same bytes again.")
 @click.option("--as-of", type=_Version(), help="With --reprocess: as the channel was, by version, or when received.")
+@click.option("--diff", is_flag=True, help="Only show what the files as they are now, or --as-of, do otherwise.")
 @click.option("--edited", type=click.Path(path_type=Path, dir_okay=False), help="Send this file's message instead.")
 @click.option("--set", "edits", multiple=True, metavar="PATH=TEXT", help="Send it with this text at this place.")
 @click.option("--keep-id", is_flag=True, help="With --edited or --set: keep MSH-10; else it gets a new one.")
@@ -62,7 +65,8 @@ def command(
     seqs: tuple[str, ...],
     destinations: tuple[str, ...],
     reprocess: bool,
-    as_of: "AsOf",
+    as_of: "AsOf | Literal['new']",
+    diff: bool,
     edited: Path | None,
     edits: tuple[str, ...],
     keep_id: bool,
@@ -82,8 +86,9 @@ def command(
     Sends the same bytes again to where they were sent before, as new deliveries with the same control id. With
     --reprocess, takes the received message through its channel as it is now, or --as-of a version, or as it was when it
     was received; the plan says what comes out otherwise than before. With --edited or --set, sends a changed message,
-    as a new one that is linked to the first. Name messages by number (20-25 is a range) or search for them; shows what
-    it will do, and asks.
+    as a new one that is linked to the first. With --diff, runs stored messages through the channel that runs and the
+    changed files, and shows what differs, grouped by cause; nothing is sent. Name messages by number (20-25 is a range)
+    or search for them; shows what it will do, and asks.
     """
     from engine.cli.engine_access import RunningEngine
     from engine.cli.stores import open_queries
@@ -95,8 +100,12 @@ def command(
         raise misuse("name messages by number, or search for them: --where, --channel, --state, --since ...")
     if (reprocess or is_edit) and destinations:
         raise misuse("--to is for sending the same bytes again; anything else goes where the channel's routes say")
-    if as_of is not None and not reprocess:
-        raise misuse("--as-of is for --reprocess")
+    if as_of is not None and not (reprocess or diff):
+        raise misuse("--as-of is for --reprocess and --diff")
+    if diff and (reprocess or is_edit or destinations):
+        raise misuse("--diff only shows what differs: it goes with a selection of messages and --as-of")
+    if reprocess and as_of == "new":
+        raise misuse("--as-of new is for --diff; let the engine take the files up, then --reprocess: segmill reload")
     if is_edit and (reprocess or len(numbers) != 1):
         raise misuse("an edited message is made of one: segmill replay SEQ --edited FILE, or --set PATH=TEXT")
     if keep_id and not is_edit:
@@ -105,6 +114,9 @@ def command(
     with open_queries(place.store) as queries:
         found = chosen(queries, numbers, wanted, limit)
         run = _Run(place, queries, RunningEngine(place.data), new_key(key), reason, plan, yes, as_json, show_values)
+        if diff:
+            return run.diff(found, as_of, find_or_none(site or Path()))
+        assert as_of != "new", "asked for above"
         if is_edit:
             return run.edit(found[0], edited, edits, keep_id=keep_id)
         scope = scope_words(seqs, None, (), search)
@@ -208,6 +220,15 @@ class _Run:
             scope=str(message.seq),
         )
         return report(done, "sent as a new message", self._key, as_json=self._as_json)
+
+    def diff(self, found: Sequence["StoredMessage"], as_of: "AsOf | Literal['new']", site: Path | None) -> int:
+        """What another version would do otherwise."""
+        from engine.cli.replay_diff import diff, show, tell
+
+        if self._show_values:
+            note_reading(self._place, [message.seq for message in found], "replay --diff --show-values")
+        made = diff(self._queries, found, self._current(), as_of, site)
+        return (tell if self._as_json else show)(made, show_values=self._show_values)
 
     # -- parts of the above ---------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Finds and compiles the channels a command is about; `try` and `test` run them in this process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.cli.command import misuse
 from engine.cli.exits import CONFIGURATION, Failure
@@ -12,6 +12,8 @@ from engine.cli.sites import CHANNEL_FILE, CHANNELS, find_site, read_site
 if TYPE_CHECKING:
     from engine.config.site import LoadedChannel, LoadedSite
     from engine.pipeline.compile import CompiledChannel
+
+Made = TypeVar("Made")
 
 
 def split_site(words: Sequence[str], site: Path | None) -> tuple[Path, list[str]]:
@@ -68,12 +70,19 @@ def compiled(channel: "LoadedChannel", folder: Path) -> "CompiledChannel":
 
     Raises Failure 78, with what is wrong shown, where that Python does not load. `folder` is the site's.
     """
-    from engine.cli.own_code import OwnCodeEnded, does_not_load, guarded
-    from engine.pipeline.compile import ChannelError, compile_channel
+    from engine.pipeline.compile import compile_channel
     from engine.pipeline.registry import load_steps
 
+    return built(channel, folder, lambda: compile_channel(channel, load_steps(), runs_own_code=True))
+
+
+def built(channel: "LoadedChannel", folder: Path, make: Callable[[], Made]) -> Made:
+    """What `make` makes of the channel, whose Python it executes. Raises Failure 78 as `compiled` does."""
+    from engine.cli.own_code import OwnCodeEnded, does_not_load, guarded
+    from engine.pipeline.compile import ChannelError
+
     try:
-        return guarded(lambda: compile_channel(channel, load_steps(), runs_own_code=True))
+        return guarded(make)
     except ChannelError as exc:
         show([exc.finding], folder)
     except OwnCodeEnded as exc:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from engine.cli.command import json_option, subcommand
+from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
-from engine.cli.message_files import FileMessage, read_messages
+from engine.cli.message_files import STDIN, FileMessage, read_messages
 from engine.cli.output import emit, printable, styled
 from engine.cli.own_code import DEADLINE_S, OwnCodeEnded, deadline_of, guarded
+from engine.cli.redraw import redraw
 from engine.cli.site_channels import compiled, loaded_channels, split_site
-from engine.cli.sites import site_option
+from engine.cli.sites import CHANNELS, site_option
+from engine.cli.why import why
 
 if TYPE_CHECKING:
     from engine.hl7.ack import Decision
@@ -44,13 +46,24 @@ ONE_LINE: Final = 90
     "try",
     "segmill try adt samples/adt/adt_a01_2.5.1.hl7",
     "segmill try channels/adt samples/adt --brief",
+    "segmill try adt samples/adt/adt_a01_2.5.1.hl7 --why ris",
 )
 @click.argument("channel")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--brief", is_flag=True, help="Only the steps that did something, and what became of the message.")
+@click.option("--why", "destination", metavar="DEST", help="Only why a message goes to this destination, or does not.")
+@click.option("--watch", is_flag=True, help="Show it again after each change of the channel or of the messages.")
 @site_option
 @json_option("one object a message")
-def command(channel: str, files: tuple[str, ...], brief: bool, site: Path | None, as_json: bool) -> int:
+def command(
+    channel: str,
+    files: tuple[str, ...],
+    brief: bool,
+    destination: str | None,
+    watch: bool,
+    site: Path | None,
+    as_json: bool,
+) -> int:
     """Show what a channel does to a message, step by step.
 
     For every step: its condition and what stood in the message, the row of its table, each field before and after,
@@ -59,18 +72,47 @@ def command(channel: str, files: tuple[str, ...], brief: bool, site: Path | None
     the channel does that, in the order of the files. Ends with 1 if one is held or refused.
     """
     folder, (name,) = split_site([channel], site)
+    asked = _Asked(brief, destination, as_json)
+    if not watch:
+        return _try(folder, name, files, asked)
+    if STDIN in files:
+        raise misuse("--watch reads the messages again and again: give it files")
+    redraw(lambda: _try(folder, name, files, asked), lambda: _watched(folder, name, files))
+    return 0
+
+
+@dataclass(slots=True, frozen=True)
+class _Asked:
+    """How it is to be shown."""
+
+    brief: bool
+    destination: str | None
+    as_json: bool
+
+
+def _watched(folder: Path, name: str, files: tuple[str, ...]) -> list[Path]:
+    site = [folder / CHANNELS / name, folder / "profiles", folder / "segmill.yaml"]
+    return [*(path for path in site if path.exists()), *map(Path, files)]
+
+
+def _try(folder: Path, name: str, files: tuple[str, ...], asked: _Asked) -> int:
     of_site, (loaded,) = loaded_channels(folder, [name])
     ready = compiled(loaded, folder)
+    if asked.destination is not None and asked.destination not in loaded.file.destinations:
+        raise misuse(f"no destination '{asked.destination}' in {name}; there is {', '.join(loaded.file.destinations)}")
     deadline_s = deadline_of(of_site)
     joining = _joining(ready)
     is_good = True
     for number, message in enumerate(read_messages(files)):
         trial = try_message(ready, message, deadline_s, joining)
         is_good &= trial.state in ("processed", "filtered", "waiting")
-        if as_json:
+        if asked.as_json:
             emit(_as_json(trial))
+        elif asked.destination is not None:
+            click.echo(_head(trial))
+            click.echo("\n".join(f"  {line}" for line in why(trial, asked.destination, _tested)))
         else:
-            click.echo("\n" * bool(number) + "\n".join(_lines(trial, brief=brief)))
+            click.echo("\n" * bool(number) + "\n".join(_lines(trial, brief=asked.brief)))
     if joining is not None and joining.unfinished:
         missing = len(joining.unfinished)
         what = "1 message is" if missing == 1 else f"{missing} messages are"
@@ -279,12 +321,16 @@ def _tested_as_json(tested: "Tested") -> dict[str, Any]:
 # -- for people -----------------------------------------------------------------------------------
 
 
-def _lines(trial: Trial, *, brief: bool) -> Iterator[str]:
+def _head(trial: Trial) -> str:
     about = printable(trial.file.name)
     if trial.message is not None:
         about += f"  {printable(_type_of(trial.message))}  control id {printable(_control_id_of(trial.message))}"
         about += f"  {trial.message.codec}"
-    yield styled(about, bold=True)
+    return styled(about, bold=True)
+
+
+def _lines(trial: Trial, *, brief: bool) -> Iterator[str]:
+    yield _head(trial)
     if trial.trace is not None:
         yield from _trace_lines(trial.trace, brief=brief)
     state = styled(trial.state, fg=STOPS.get(trial.state, "green"), bold=True)

@@ -16,7 +16,7 @@ Redirect = tuple[str, ActionText]
 
 def check_redirects(file: ChannelFile, kinds: Kinds) -> list[ConfigFinding]:
     """Findings at the name of the other destination. That there is one of that name is said elsewhere."""
-    redirects = list(_redirects(file))
+    redirects = list(redirects_of(file))
     findings = [_back_to_the_sender(action) for action in _of_acknowledgements(file)]
     for name, action in redirects:
         if name == file.ack.when.destination:
@@ -28,7 +28,8 @@ def check_redirects(file: ChannelFile, kinds: Kinds) -> list[ConfigFinding]:
     return findings + _circles(redirects)
 
 
-def _redirects(file: ChannelFile) -> Iterator[Redirect]:
+def redirects_of(file: ChannelFile) -> Iterator[Redirect]:
+    """Each destination with each action of its policy that gives its messages to another, once."""
     for name, destination in file.destinations.items():
         seen: set[tuple[Position | None, str]] = set()
         for _, action in destination.policy.actions:

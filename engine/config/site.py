@@ -41,7 +41,8 @@ class LoadedChannel:
     `files`: everything that makes its version, by path in its folder; secrets are in it as hashes only.
     `tables`: code tables by the path an expression or a step writes; `profiles` likewise. `positions`: where each
     value stands, by its keys and indexes (`("listen", "mllp", "port")`). `substituted`: what each `${...}` was
-    replaced by, secrets too: never shown, never stored. `origins`: the same for people.
+    replaced by, secrets too: never shown, never stored. `origins`: the same for people. `texts`: those with a meaning,
+    each with the segment in focus there.
     """
 
     name: ChannelName
@@ -53,6 +54,7 @@ class LoadedChannel:
     substituted: Mapping[str, str] = field(repr=False)
     origins: tuple[Origin, ...] = ()
     profiles: Mapping[str, LoadedProfile] = field(default_factory=dict)
+    texts: Texts = ()
 
     @property
     def shown(self) -> str:
@@ -166,6 +168,7 @@ def load_channel(
         dict(substitution.used),
         tuple(substitution.origins),
         profiles,
+        tuple(read.texts),
     )
     return channel, findings
 

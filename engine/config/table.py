@@ -15,6 +15,7 @@ is every row that cannot be meant. What is found does not hinder the other rows.
 import codecs
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 MAX_TABLE_BYTES = 32 * 1024 * 1024
@@ -85,6 +86,11 @@ class Table:
     def keys(self) -> tuple[str, ...]:
         """All keys, in the order of the file."""
         return tuple(self._rows)
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """All rows by their keys."""
+        return MappingProxyType(self._rows)
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, {self.size} rows)"

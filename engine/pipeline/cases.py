@@ -10,9 +10,11 @@ A case is a folder `channels/<name>/cases/<case>/`::
     out.<destination>.json, out.<destination>.xml   the same, of what goes in that form; a worklist gets JSON:
                            the event that it carries out, with the items as DICOM JSON
     findings.txt           `E214 PV1-3.1`, one finding a line, in order; no file: there must be none
+    expect.yaml            what matters, place by place (engine.pipeline.expect): then only what it names is looked at,
+                           and the whole files that stand beside it
 
-Everything but `in` is written by `segmill test --update`, and read by the reviewer. The clock stands at
-2026-01-02T03:04:05Z, and answers have the control ids CASE1, CASE2 and so on. A message that is sent again
+Everything but `in` and `expect.yaml` is written by `segmill test --update`, and read by the reviewer. The clock
+stands at 2026-01-02T03:04:05Z, and answers have the control ids CASE1, CASE2 and so on. A message that is sent again
 is recognised as it is by intake (a destination's answer, where the channel waits for one, is not rehearsed:
 ack.hl7 has what is said before it): same sender, same control id and same bytes give the same answer again,
 and nothing is delivered.
@@ -53,6 +55,7 @@ from engine.pipeline.entry import (
     unreadable,
 )
 from engine.pipeline.event_compare import event_changes
+from engine.pipeline.expect import EXPECT, Expectations, read_expectations
 from engine.pipeline.fragments import Joining, Waits, Whole, answer_fragment, answer_whole, joined_from, settled
 from engine.pipeline.run import Result
 
@@ -68,6 +71,8 @@ _OUT = re.compile(r"out\.(.+)\.(?:hl7|json|xml)")
 class Difference:
     """One thing that is not as the case says. `number` counts messages of the file from 1; 0: the file as a whole.
 
+    Of expect.yaml it is the line.
+
     Holds values: for the terminal.
     """
 
@@ -79,6 +84,8 @@ class Difference:
 
     def __str__(self) -> str:
         where = f"{self.file} message {self.number}" if self.number else self.file
+        if self.file == EXPECT and self.number:
+            where = f"{self.file}:{self.number}"
         return f"{where} {self.path}: expected {self.expected}, got {self.actual}".replace(" :", ":")
 
 
@@ -111,6 +118,8 @@ class _Observed:
     answers: list[bytes] = field(default_factory=list)
     outputs: dict[str, list[bytes]] = field(default_factory=dict)
     """By the name of the case's file."""
+    bodies: dict[str, list[bytes]] = field(default_factory=dict)
+    """The same by `ack` and `out.NAME`, whatever their form, as expect.yaml names them."""
     findings: list[Finding] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
 
@@ -124,17 +133,29 @@ def check_case(channel: CompiledChannel, files: Mapping[str, bytes], run: Runs |
     if not payloads:
         missing = Difference("in.hl7", 0, "", "a message", "no such file")
         return CaseOutcome([missing], {}, [], [])
-    seen = _Rehearsal(channel, run or channel.run).send(payloads)
+    expected = read_expectations(files[EXPECT]) if EXPECT in files else None
+    now = expected.now if expected is not None and expected.now is not None else NOW
+    seen = _Rehearsal(channel, run or channel.run, now).send(payloads)
     wanted = {
         ANSWERS: to_file(seen.answers),
         **{name: to_file(messages) for name, messages in sorted(seen.outputs.items())},
     }
     if seen.findings:
         wanted[FINDINGS] = "".join(f"{f.code} {f.location}".rstrip() + "\n" for f in seen.findings).encode()
+    if expected is not None:
+        wanted = {name: content for name, content in wanted.items() if name in files}
     managed = [name for name in files if name in (ANSWERS, FINDINGS) or _OUT.fullmatch(name)]
     stale = sorted(name for name in managed if name not in wanted)
     differences = [d for name in sorted({*managed, *wanted}) for d in _compare(name, files.get(name), wanted.get(name))]
+    if expected is not None:
+        differences += _unexpected(expected, seen)
     return CaseOutcome(differences, wanted, stale, seen.states)
+
+
+def _unexpected(expected: Expectations, seen: "_Observed") -> Iterator[Difference]:
+    bodies = {**seen.bodies, "ack": seen.answers}
+    for miss in expected.misses(seen.states, seen.findings, bodies):
+        yield Difference(EXPECT, miss.line, miss.path, miss.expected, miss.actual)
 
 
 def to_file(messages: Sequence[bytes]) -> bytes:
@@ -156,7 +177,8 @@ def _payloads(files: Mapping[str, bytes]) -> list[bytes]:
 class _Rehearsal:
     """Takes messages as intake does, with a memory of its own in place of the store."""
 
-    def __init__(self, channel: CompiledChannel, run: Runs) -> None:
+    def __init__(self, channel: CompiledChannel, run: Runs, now: datetime) -> None:
+        self._now = now
         self._channel = channel
         self._run = run
         self._limit_bytes = channel.file.listen.max_message
@@ -192,7 +214,7 @@ class _Rehearsal:
         self._seen.answers = before
         every = [answer for of_member in answers for answer in of_member]
         if batch.has_header:
-            told = answer_batch(batch.files, answers, settings.answer, now=NOW, next_id=self._next_id)
+            told = answer_batch(batch.files, answers, settings.answer, now=self._now, next_id=self._next_id)
             before.append(told)
         elif settings.without_header == "each":
             before.extend(every)
@@ -237,7 +259,7 @@ class _Rehearsal:
             return
         if taken is not None:
             is_whole = isinstance(taken, Whole)
-            accepted = answer_fragment(message, self._settings, NOW, self._next_id, is_last=is_whole)
+            accepted = answer_fragment(message, self._settings, self._now, self._next_id, is_last=is_whole)
         if isinstance(taken, Waits):
             self._known.setdefault(key, []).append((raw, accepted.payload))
             self._answered(accepted.payload)
@@ -248,16 +270,16 @@ class _Rehearsal:
             raw = taken.raw
             message = Message.parse(raw, fallback=channel.fallback_charset)
             seen.findings.append(joined_from(len(taken.parts)))
-        result = self._run(message, NOW)
+        result = self._run(message, self._now)
         if taken is not None and channel.file.ack.when != "stored":
             result = settled(message, result, self._settings)
         told = Result.received() if channel.file.ack.when == "stored" else result
         if taken is None:
-            answered = answer_result(message, told, self._settings, NOW, self._next_id)
+            answered = answer_result(message, told, self._settings, self._now, self._next_id)
         else:
             names_last = channel.answers_last_fragment
             answered = answer_whole(
-                last, accepted, message, told, self._settings, NOW, self._next_id, names_last=names_last
+                last, accepted, message, told, self._settings, self._now, self._next_id, names_last=names_last
             )
         payload = answered.payload
         self._known.setdefault(key, []).append((came, payload))
@@ -267,6 +289,7 @@ class _Rehearsal:
         for delivery in (*result.deliveries, *answered.deliveries):
             body = raw if delivery.body is None else delivery.body
             seen.outputs.setdefault(f"out.{delivery.destination}.{form_of(body)}", []).append(body)
+            seen.bodies.setdefault(f"out.{delivery.destination}", []).append(body)
 
     def _take_oversize(self, payload: bytes) -> None:
         finding = oversize(len(payload), self._limit_bytes)
@@ -278,7 +301,7 @@ class _Rehearsal:
             self._refuse(message, finding, "error")
 
     def _refuse(self, message: Message | None, finding: Finding, decision: Decision = "reject") -> None:
-        answer = refuse(message, [finding], decision, self._settings, NOW, self._next_id)
+        answer = refuse(message, [finding], decision, self._settings, self._now, self._next_id)
         self._answered(answer.payload)
         self._seen.states.append("rejected")
         self._seen.findings.append(finding)

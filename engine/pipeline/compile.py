@@ -5,6 +5,7 @@ else: so a stored message can be run again, traced, or run under another version
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from engine.config.channel import AcceptPattern, ChannelFile
@@ -27,7 +28,7 @@ from engine.pipeline.own_code import OwnCode
 from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
 from engine.pipeline.run import MOST_FINDINGS, Placed, Result, bounded, in_order
-from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer
+from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer, Watch
 from engine.pipeline.trace import Trace, Tracer
 from engine.pipeline.work import UNBOUNDED
 
@@ -44,6 +45,19 @@ class ChannelError(Exception):
         self.finding = finding
 
 
+@dataclass(slots=True, frozen=True)
+class Part:
+    """A step, also one inside of another, for what is asked of a channel as a whole.
+
+    `conditions` are its `when` and those that are a part of it, as they are written. `is_lookup`: it looks values up
+    in tables, and may find no row.
+    """
+
+    label: str
+    conditions: tuple[str, ...]
+    is_lookup: bool = False
+
+
 class CompiledChannel:
     """One channel, ready to run. Immutable but for a bounded memory of message types."""
 
@@ -57,6 +71,7 @@ class CompiledChannel:
         keyings: Keyings,
         writers: Writers,
         *,
+        parts: Sequence["Part"] = (),
         isolated: bool,
         runs_own_code: bool,
     ) -> None:
@@ -78,6 +93,8 @@ class CompiledChannel:
         self.routes = tuple(routes)
         self.labels = tuple(step.label for step in steps)
         """How findings and the trace name the channel's own steps, in order."""
+        self.parts = tuple(parts)
+        """All steps, those inside of others too, in the order of the file."""
         self._steps = in_order(steps) if steps else None
         self._can_run = runs_own_code or not isolated
         self._sender = sender.run if sender is not None else None
@@ -123,12 +140,12 @@ class CompiledChannel:
 
     # -- what becomes of it ---------------------------------------------------------------------
 
-    def run(self, message: Message, now: datetime, *, timer: Timer | None = None) -> Result:
+    def run(self, message: Message, now: datetime, *, timer: Timer | None = None, watch: Watch | None = None) -> Result:
         """The steps and routes over a copy of `message`, which stays as it is. `now` is aware.
 
         Never raises for what is in a message: a step that fails holds it.
         """
-        run = Run(now, timer=timer)
+        run = Run(now, timer=timer, watch=watch)
         if self._joins_additions:
             message = without_additions(message)
         if self._steps is None:
@@ -230,6 +247,7 @@ def compile_channel(
         compiler.condition(file.condition) if file.condition is not None else None,
         compiler.keyings(file),
         writers_of(loaded.name, file, loaded.tables),
+        parts=compiler.parts,
         isolated=file.isolate is not None or any(step.own_file for step in placed),
         runs_own_code=runs_own_code,
     )
@@ -248,6 +266,7 @@ class _Compiler:
         self._loaded = loaded
         self._kinds = kinds
         self._own_code = OwnCode(loaded.name, loaded.files, at_step) if runs_own_code else None
+        self.parts: list[Part] = []
 
     def sequence(
         self, entries: Sequence[StepEntry], prefix: str, focus: str | None, around: set[Path] | None = None
@@ -266,6 +285,7 @@ class _Compiler:
         place = self._loaded.positions.get(("validate",))
         label = f"validate {_cut(asked.profile)}, {CHANNEL_FILE}" + (f":{place.line}" if place is not None else "")
         profiles = profiles_named(asked.profile, self._loaded.profiles, asked.most)
+        self.parts.append(Part(label, ()))
         return [Placed(label, profile_step(ProfileCheck(profiles, asked.most, label)), None)]
 
     def condition(self, text: str) -> Condition:
@@ -299,6 +319,8 @@ class _Compiler:
         title = entry.name or f"{entry.kind} {kind.title(entry.options)}"
         label = f"{number} {_cut(title)}, {entry.file.rpartition('/')[2]}:{entry.line}"
         reads: set[Path] = set()
+        at, conditions = len(self.parts), list[str]()
+        self.parts.append(Part(label, ()))  # its place, before those of the steps inside
         scope = CompileScope(
             channel=self._loaded.name,
             label=label,
@@ -309,16 +331,18 @@ class _Compiler:
             profiles=self._loaded.profiles,
             nest=lambda entries, segment: in_order(self.sequence(entries, f"{number}.", segment, reads)),
             reads=reads,
+            conditions=conditions,
         )
         try:
-            call = kind.compile(entry.options, scope)
             condition = scope.condition(entry.when) if entry.when is not None else None
+            call = kind.compile(entry.options, scope)
         except (BadValue, PathError, ExpressionError) as error:
             hint = getattr(error, "hint", "")
             finding = ConfigFinding(
                 getattr(error, "code", "E107"), entry.file, entry.line, entry.column, 1, error.message, hint
             )
             raise ChannelError(finding) from error
+        self.parts[at] = Part(label, tuple(dict.fromkeys(conditions)), kind.name == "map")
         if around is not None:
             around |= reads
         return Placed(label, call, condition, getattr(entry.options, "own_file", ""))

@@ -130,6 +130,8 @@ class CompileScope:
     profiles: Mapping[str, LoadedProfile] = field(default_factory=dict)
     reads: set[Path] = field(default_factory=set)
     """What was compiled here and in the steps inside, beyond the segment in focus: what a round of `each` may cost."""
+    conditions: list[str] = field(default_factory=list)
+    """The conditions that were compiled here, as they are written."""
 
     def focused(self, segment: str) -> "CompileScope":
         """The same with `focus` on a segment."""
@@ -145,6 +147,7 @@ class CompileScope:
         """The condition. Raises ExpressionError."""
         condition = compile_condition(str(text), focus=self.focus, tables=self.tables)
         self.reads.update(condition.paths)
+        self.conditions.append(condition.source)
         return condition
 
     def value(self, text: str) -> Value:

@@ -1,5 +1,7 @@
 """`segmill test`: a site's cases, and what differs."""
 
+import json
+
 import pytest
 
 
@@ -125,3 +127,86 @@ def test_a_message_longer_than_the_port_takes_is_refused_in_a_case_too(segmill, 
 
 def test_the_site_can_be_named_as_for_the_other_commands(segmill, site):
     assert segmill("test", "--site", site, "adt").code == 0
+
+
+def test_coverage_names_what_no_case_reaches_and_a_case_closes_the_gap(segmill, site):
+    said = segmill("test", site, "orders", "--coverage")
+    assert said.code == 0
+    assert "reached: steps 13 of 13, conditions both ways 9 of 10" in said.out
+    assert 'MSH-11.1 == "P" is never false' in said.out
+    before = site / "channels" / "orders" / "cases" / "new-order" / "in.hl7"
+    training = site / "channels" / "orders" / "cases" / "training"
+    training.mkdir()
+    (training / "in.hl7").write_bytes(before.read_bytes().replace(b"|P|2", b"|T|2", 1))
+    (training / "expect.yaml").write_text("state: filtered\n")
+    said = segmill("test", site, "orders", "--coverage")
+    assert said.code == 0
+    assert "conditions both ways 10 of 10" in said.out and "MSH-11.1" not in said.out
+
+
+def test_too_little_coverage_fails_the_run(segmill, site):
+    assert segmill("test", site, "orders", "--min", "90").code == 0
+    said = segmill("test", site, "orders", "--min", "97", "--min-rows", "60")
+    assert said.code == 1
+    assert "too little  96% of steps, conditions and routes, 97% are asked for" in said.out
+    assert "too little  36% of table rows, 60% are asked for" in said.out
+    assert segmill("test", site, "orders", "--min", "101").code == 2
+
+
+def test_coverage_as_json_is_one_object_a_channel(segmill, site):
+    said = segmill("test", site, "orders", "--coverage", "--json")
+    records = [json.loads(line) for line in said.out.splitlines()]
+    told = next(record for record in records if "coverage" in record)
+    assert told["channel"] == "orders" and told["percent"] == 96.0 and told["enough"] is True
+    assert told["coverage"]["rows"] == {"reached": 7, "of": 19, "percent": 36.8}
+    assert {gap["kind"] for gap in told["gaps"]} == {"conditions", "rows"}
+
+
+def test_a_table_in_a_case_takes_the_place_of_the_channels(segmill, site):
+    new = case(site, "another-ward")
+    (new / "tables").mkdir(parents=True)
+    (new / "in.hl7").write_bytes((case(site, "held-for-an-unknown-ward") / "in.hl7").read_bytes())
+    (new / "tables" / "wards.csv").write_text("from,to\nANY,1\n")
+    (new / "expect.yaml").write_text("state: held\nfindings: [E214 PV1-3.1]\n")
+    assert segmill("test", site, "adt").code == 0
+    ward = (new / "in.hl7").read_text().partition("PV1|")[2].split("|")[2].partition("^")[0]
+    (new / "tables" / "wards.csv").write_text(f"from,to\n{ward},77\n")
+    (new / "expect.yaml").write_text('state: processed\nout.ris: {PV1-3.1: "77"}\n')
+    assert segmill("test", site, "adt").code == 0
+    assert segmill("test", site, "adt", "--coverage").code == 0
+
+
+def test_a_file_of_a_case_that_the_channel_does_not_have_is_told(segmill, site):
+    new = case(site, "admit") / "tables"
+    new.mkdir()
+    (new / "ward.csv").write_text("from,to\nA,1\n")
+    said = segmill("test", site, "adt")
+    assert said.code == 1
+    assert "tables/ward.csv: expected a file that the channel has (did you mean 'tables/wards.csv'?)" in said.out
+    (new / "ward.csv").rename(new / "wards.csv")
+    (new / "wards.csv").write_text("from,to\nA\n")
+    said = segmill("test", site, "adt")
+    assert "tables/wards.csv line 2: expected a file that can be used, got 1 cell where the header names 2" in said.out
+
+
+def test_python_in_a_case_takes_the_place_of_the_channels_and_chance_is_the_same_each_time(segmill, site):
+    channel = site / "channels" / "adt"
+    text = (channel / "channel.yaml").read_text()
+    (channel / "channel.yaml").write_text(text.replace("steps:\n", "steps:\n  - python: steps.py:dice\n", 1))
+    dice = "import random\ndef dice(message, context):\n    message.set('ZDI-1', str(random.random()))\n"
+    (channel / "steps.py").write_text(dice)
+    assert segmill("test", site, "adt", "--update").code == 0
+    assert segmill("test", site, "adt").code == 0
+    mock = "def dice(message, context):\n    message.set('ZDI-1', 'six')\n"
+    (case(site) / "steps.py").write_text(mock)
+    (case(site) / "expect.yaml").write_text("out.ris: {ZDI-1: six}\n")
+    for path in case(site).glob("out.*"):
+        path.unlink()
+    assert segmill("test", site, "adt").code == 0
+
+
+def test_update_does_not_make_good_what_expect_yaml_asks_for(segmill, failing):
+    (case(failing) / "expect.yaml").write_text("out.ris: {MSH-5: PACS}\n")
+    said = segmill("test", failing, "adt", "--update")
+    assert said.code == 1
+    assert 'expect.yaml:1 out.ris MSH-5: expected "PACS", got "RIS"' in said.out

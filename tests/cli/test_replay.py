@@ -154,3 +154,57 @@ def test_what_the_channel_would_reject_is_said_and_not_stored(segmill, sent):
     said = segmill("replay", "1", "--set", "PID-5=", "--yes", "--site", sent.folder)
     assert (said.code, "rejects it: E210" in said.err) == (1, True), said.err
     assert segmill("messages", "2", "--site", sent.folder).code == 2
+
+
+# -- what other files would do --------------------------------------------------------------------------
+
+
+class TestDiff:
+    @pytest.fixture
+    def edited(self, sent):
+        """The files were changed, and the engine has not taken that up."""
+        file = sent.folder / "channels" / "adt" / "channel.yaml"
+        file.write_text(file.read_text().replace("steps:\n", "steps:\n  - set: {PID-8: X}\n", 1))
+        return sent
+
+    def test_what_the_files_would_do_otherwise_is_grouped_by_cause(self, segmill, edited):
+        said = segmill("replay", "--channel", "adt", "--as-of", "new", "--diff", "--site", edited.folder)
+        assert said.code == 1
+        lines = said.out.splitlines()
+        assert "fields" in lines
+        at = next(number for number, line in enumerate(lines) if "ris PID-8  8 map PID-8, channel.yaml" in line)
+        assert lines[at + 1].strip() == 'message 1: "*" -> "*"'
+        assert "1 message: 0 come out the same, 1 otherwise" in said.err and "masked" in said.err
+
+    def test_values_are_shown_when_asked_for_and_that_is_on_record(self, segmill, edited):
+        said = segmill("replay", "1", "--diff", "--show-values", "--site", edited.folder)
+        assert 'message 1: "F" -> "U"' in said.out
+        (row,) = segmill("audit", "--action", "read", "--json", "--site", edited.folder).lines
+        assert (row["ids"], row["actor"]) == ("messages 1", ME)
+
+    def test_nothing_is_sent_and_nothing_changes(self, segmill, edited):
+        before = segmill("messages", "1", "--json", "--site", edited.folder).json
+        segmill("replay", "1", "--diff", "--site", edited.folder)
+        assert segmill("messages", "1", "--json", "--site", edited.folder).json == before
+
+    def test_as_json_without_values_unless_asked_for(self, segmill, edited):
+        told = segmill("replay", "1", "--diff", "--json", "--site", edited.folder).json
+        groups = {group["place"]: group for group in told["groups"]}
+        assert groups["ris PID-8"]["messages"] == 1 and groups["ris PID-8"]["examples"] == [{"seq": 1}]
+        told = segmill("replay", "1", "--diff", "--json", "--show-values", "--site", edited.folder).json
+        groups = {group["place"]: group for group in told["groups"]}
+        assert groups["ris PID-8"]["examples"] == [{"seq": 1, "before": "F", "after": "U"}]
+
+    def test_files_that_do_the_same_end_with_0(self, segmill, sent):
+        said = segmill("replay", "1", "--diff", "--site", sent.folder)
+        assert said.code == 0 and "1 come out the same" in said.err
+
+    def test_files_with_errors_are_shown_and_end_with_78(self, segmill, edited):
+        (edited.folder / "channels" / "adt" / "channel.yaml").write_text("listen: {}\n")
+        assert segmill("replay", "1", "--diff", "--site", edited.folder).code == 78
+
+    @pytest.mark.parametrize(
+        "words", [["--diff", "--to", "ris"], ["--diff", "--reprocess"], ["--reprocess", "--as-of", "new"]]
+    )
+    def test_what_does_not_go_together_is_misuse(self, segmill, sent, words):
+        assert segmill("replay", "1", *words, "--site", sent.folder).code == 2

@@ -1,5 +1,9 @@
 """`segmill try`: each step of a channel on a message, without a socket."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from engine.testing import messages
@@ -254,3 +258,84 @@ def test_continued_segments_are_whole_in_the_trace(segmill, make_site, tmp_path)
     path.write_bytes(cut_segments(raw, [len(raw) - 5]))
     (told,) = segmill("try", "adt", path, "--site", folder, "--json").lines
     assert told["outputs"][0]["body"].encode() == raw
+
+
+class TestWhy:
+    @pytest.mark.parametrize(
+        ("change", "destination", "told"),
+        [
+            ({}, "archive", ["to archive: its route has no condition"]),
+            ({}, "ris", ["to ris: its route takes it", 'not MSH-9.2 in ["A05", "A28"] -> true   (MSH-9.2 = "A01")']),
+            (
+                {"trigger": "A05"},
+                "ris",
+                ["not to ris: its route does not take it", 'in ["A05", "A28"] -> false   (MSH-9.2 = "A05")'],
+            ),
+            ({"processing_id": "T"}, "ris", ["not to ris: step 1 production only", '(MSH-11.1 = "T")']),
+            ({"ward": "NOWHERE"}, "ris", [" holds it", 'tables/wards.csv: no row for PV1-3.1 = "NOWHERE"', "E214"]),
+            ({"control_id": ""}, "ris", ["not to ris: it never came to the channel's steps", "E2"]),
+        ],
+    )
+    def test_the_sentence_and_the_values_that_decided(self, segmill, site, tmp_path, change, destination, told):
+        path = tmp_path / "m.hl7"
+        path.write_bytes(messages.adt(**change))
+        said = segmill("try", "adt", path, "--site", site, "--why", destination)
+        for words in told:
+            assert words in said.out
+
+    def test_a_destination_that_is_none_is_answered_with_those_that_are(self, segmill, site, admission):
+        said = segmill("try", "adt", admission, "--site", site, "--why", "rsi")
+        assert said.code == 2 and "there is ris, archive" in said.err
+
+
+class Watched:
+    """`segmill try --watch` in a process of its own."""
+
+    def __init__(self, *words: object) -> None:
+        command = [sys.executable, "-m", "engine", "try", *map(str, words), "--watch"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert self.process.stdout is not None
+        self.output = self.process.stdout
+
+    def drawn(self) -> str:
+        """What it shows until it waits for a change."""
+        lines = []
+        for line in self.output:
+            lines.append(line)
+            if "waiting for a change" in line:
+                break
+        return "".join(lines)
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait()
+
+
+@pytest.mark.timeout(60)
+def test_watch_shows_each_change_and_mistakes_in_the_place_of_results(site, admission):
+    watched = Watched("adt", admission, "--site", site, "--brief")
+    try:
+        assert 'PV1-3.1  "3W" -> "W03"' in watched.drawn()
+        wards = site / "channels" / "adt" / "tables" / "wards.csv"
+        wards.write_text(wards.read_text().replace("W03", "WEST3"))
+        assert 'PV1-3.1  "3W" -> "WEST3"' in watched.drawn()
+        channel = site / "channels" / "adt" / "channel.yaml"
+        text = channel.read_text()
+        channel.write_text(text.replace("filter:", "fliter:", 1))
+        shown = watched.drawn()
+        assert "did you mean 'filter'?" in shown and "cannot be tried: channel adt has errors" in shown
+        draft = channel.with_suffix(".new")
+        draft.write_text(text)
+        draft.replace(channel)  # as editors save
+        assert "WEST3" in watched.drawn()
+        admission.write_bytes(messages.adt(processing_id="T"))
+        assert "filtered" in watched.drawn()
+        assert watched.end() == 0
+    finally:
+        watched.process.kill()
+        watched.process.wait()
+        watched.output.close()
+
+
+def test_watch_needs_files_that_it_can_read_again(segmill, site):
+    assert segmill("try", "adt", "-", "--site", site, "--watch").code == 2

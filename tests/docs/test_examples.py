@@ -26,6 +26,7 @@ from engine.config.site import load_site
 from engine.config.table import Table
 from engine.docs import reference
 from engine.pipeline.compile import compile_channel
+from engine.pipeline.expect import EXPECT, read_expectations
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.testing.markdown import Block, blocks, commands, prints
 from tests.config.test_schema import complaints
@@ -38,7 +39,9 @@ PAGES = [
     *sorted((REPOSITORY / "engine" / "docs").rglob("*.md")),
 ]
 BLOCKS = {page: blocks(page) for page in PAGES}
-SHOWN = [block for found in BLOCKS.values() for block in found if block.language == "yaml"]
+ALL_YAML = [block for found in BLOCKS.values() for block in found if block.language == "yaml"]
+EXPECTED = [block for block in ALL_YAML if block.about.endswith(EXPECT)]
+SHOWN = [block for block in ALL_YAML if block not in EXPECTED]
 PROFILES = [block for block in SHOWN if set(yaml.safe_load(block.text)) <= set(ProfileFile.known_keys())]
 YAML = [block for block in SHOWN if block not in PROFILES]
 WITH_COMMANDS = [page for page, found in BLOCKS.items() if any(b.language == "console" for b in found)]
@@ -79,6 +82,11 @@ def whole_channel(block: Block) -> str:
         first = next(iter(yaml.safe_load(block.text)["destinations"]))
         absent = [text.replace("to: out", f"to: {first}") for text in absent]
     return block.text + "".join(absent)
+
+
+@pytest.mark.parametrize("block", EXPECTED, ids=name_of)
+def test_shown_expectations_are_read_without_a_mistake(block: Block):
+    assert read_expectations(block.text.encode()).wrong == []
 
 
 @pytest.mark.parametrize("block", PROFILES, ids=name_of)

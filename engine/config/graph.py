@@ -1,0 +1,97 @@
+"""The ways of a site's messages: where they come in, which channel takes them, where they go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from engine.config.base import ConfigModel
+from engine.config.redirects import redirects_of
+from engine.config.site import LoadedChannel
+
+MOST_EVENTS: Final = 3
+"""So many events of one message code are named."""
+
+NodeKind = Literal["source", "channel", "destination"]
+
+
+@dataclass(slots=True, frozen=True)
+class Node:
+    """A port or folder messages come from, a channel, or a destination. `about` is its address, or its types."""
+
+    id: str
+    kind: NodeKind
+    name: str
+    about: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Edge:
+    """A way. `label` is the condition of a route; `is_fallback`: taken only by what another destination cannot have."""
+
+    before: str
+    after: str
+    label: str = ""
+    is_fallback: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Graph:
+    """All of it, in the order of channels."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+def graph_of(channels: Sequence[LoadedChannel]) -> Graph:
+    """The ways through these channels. Channels that share a port share its node."""
+    nodes: dict[str, Node] = {}
+    edges: dict[Edge, None] = {}
+    for channel in channels:
+        file, name = channel.file, str(channel.name)
+        options = file.listen.options
+        place = address_of(options)
+        source = f"{file.listen.source} {options.place or place or name}"
+        nodes.setdefault(source, Node(source, "source", file.listen.source, place))
+        nodes[name] = Node(name, "channel", name, _types(file.accept))
+        edges[Edge(source, name, str(file.condition) if file.condition is not None else "")] = None
+        for to, destination in file.destinations.items():
+            there = f"{name}/{to}"
+            nodes[there] = Node(there, "destination", str(to), f"{destination.sink} {address_of(destination.options)}")
+        for route in file.routes:
+            edges[Edge(name, f"{name}/{route.to}", str(route.when) if route.when is not None else "")] = None
+        for before, action in redirects_of(file):
+            edges[Edge(f"{name}/{before}", f"{name}/{action.destination}", "instead", is_fallback=True)] = None
+    return Graph(tuple(nodes.values()), tuple(edges))
+
+
+def _types(accept: Sequence[str]) -> str:
+    """The message types; many events of one code as their number."""
+    events: dict[str, list[str]] = {}
+    for pattern in accept:
+        code, _, event = pattern.partition("^")
+        events.setdefault(code, []).append(event)
+    shown = (
+        f"{code} ({len(of_code)} events)" if len(of_code) > MOST_EVENTS else ", ".join(filter(None, named))
+        for code, of_code in events.items()
+        for named in [[f"{code}^{event}" if event else code for event in of_code]]
+    )
+    return ", ".join(shown)
+
+
+def address_of(options: ConfigModel) -> str:
+    """`ris.local:6661`, a URL, a folder; '' where there is nothing of the kind. Never a secret."""
+    host, port = getattr(options, "host", ""), getattr(options, "port", None)
+    if port is not None:
+        return f"{host}:{port}" if host else f"port {port}"
+    for name in ("url", "folder", "path", "database", "station"):
+        value = getattr(options, name, None)
+        if value:
+            return "" if getattr(value, "is_secret", False) else _without_password(str(value))
+    return str(host)
+
+
+def _without_password(url: str) -> str:
+    scheme, slashes, rest = url.partition("://")
+    if not slashes or "@" not in rest.partition("/")[0]:
+        return url
+    return f"{scheme}://{rest.partition('@')[2]}"

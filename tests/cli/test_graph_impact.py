@@ -1,0 +1,94 @@
+"""`segmill graph` and `segmill impact`."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from engine.config.base import ConfigModel
+from engine.config.graph import address_of
+
+SVG = "{http://www.w3.org/2000/svg}"
+NASTY = 'MSH-3.1 == "<script>|]);--&"'
+
+
+@pytest.fixture
+def nasty(site):
+    """A site with a condition that each of the languages could take for its own."""
+    path = site / "channels" / "adt" / "channel.yaml"
+    path.write_text(path.read_text().replace('from: MSH-3.1 == "HIS"', f"from: '{NASTY}'"))
+    return site
+
+
+def test_mermaid_names_every_way(segmill, site):
+    said = segmill("graph", site, "results")
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0] == "flowchart LR"
+    assert sum("-->" in line for line in lines) == 4
+    assert any("epr<br/>mllp" in line for line in lines)
+
+
+def test_a_redirect_is_a_dashed_way(segmill, site):
+    path = site / "channels" / "adt" / "channel.yaml"
+    path.write_text(path.read_text().replace("on_refused: hold ", "on_refused: redirect(archive) "))
+    assert "-.->" in segmill("graph", site, "adt").out
+    assert 'style="dashed"' in segmill("graph", site, "adt", "--format", "dot").out
+    assert "stroke-dasharray" in segmill("graph", site, "adt", "--format", "svg").out
+
+
+def test_what_stands_in_conditions_is_text_in_every_language(segmill, nasty):
+    mermaid = segmill("graph", nasty, "adt").out
+    assert "<script>" not in mermaid and "#60;script#62;" in mermaid
+    dot = segmill("graph", nasty, "adt", "--format", "dot").out
+    assert r'label="MSH-3.1 == \"<script>|]);--&\""' in dot
+    tree = ET.fromstring(segmill("graph", nasty, "adt", "--format", "svg").out)
+    assert [title.text for title in tree.iter(f"{SVG}title")].count(NASTY) == 1
+
+
+def test_svg_puts_no_box_on_another(segmill, site):
+    tree = ET.fromstring(segmill("graph", site, "--format", "svg").out)
+    boxes = [(int(b.get("x", 0)), int(b.get("y", 0))) for b in tree.iter(f"{SVG}rect") if b.get("rx")]
+    assert len(boxes) == len(set(boxes)) == 3 + 3 + 7
+    assert all(abs(y - other) >= 46 for x, y in boxes for u, other in boxes if x == u and y != other)
+
+
+def test_graph_as_json_and_into_a_file(segmill, site, tmp_path):
+    graph = segmill("graph", site, "--json").json
+    kinds = [node["kind"] for node in graph["nodes"]]
+    assert (kinds.count("source"), kinds.count("channel"), kinds.count("destination")) == (3, 3, 7)
+    ids = {node["id"] for node in graph["nodes"]}
+    assert all({edge["before"], edge["after"]} <= ids for edge in graph["edges"])
+    target = tmp_path / "site.dot"
+    assert segmill("graph", site, "--format", "dot", "-o", target).code == 0
+    assert target.read_text().startswith("digraph site {")
+    assert segmill("graph", site, "-o", tmp_path / "no" / "where").code == 73
+
+
+def test_a_password_in_a_url_is_not_drawn():
+    class Options(ConfigModel):
+        url: str
+
+    assert address_of(Options(url="postgresql://user:S3CRET@db.local/x")) == "postgresql://db.local/x"
+    assert address_of(Options(url="https://db.local/@x")) == "https://db.local/@x"
+
+
+def test_impact_names_channel_part_and_place(segmill, site):
+    said = segmill("impact", "wards.csv", "PID-8", "--site", site)
+    assert said.code == 0
+    assert re.search(r"adt +steps 8 +tables/wards.csv +channels/adt/channel.yaml:\d+:\d+", said.out)
+    assert "channel: adt" in said.err
+
+
+def test_impact_as_json_is_one_object_a_use(segmill, site):
+    said = segmill("impact", "PID-3", "--site", site, "--json")
+    found = [json.loads(line) for line in said.out.splitlines()]
+    assert {use["channel"] for use in found} == {"adt", "orders", "results"}
+    assert all(use["kind"] == "field" and use["line"] for use in found)
+
+
+def test_impact_of_nothing_ends_with_1_and_of_no_path_with_2(segmill, site):
+    assert segmill("impact", "PV2", "--site", site).code == 1
+    assert segmill("impact", "PID-3[", "--site", site).code == 2
+    assert segmill("impact", "--site", site).code == 2
