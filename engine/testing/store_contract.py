@@ -473,12 +473,12 @@ class StoreContract:
         (made,) = store.commit(Batch([intake(EPR)])).deliveries
         retried = result(made[0], "queued", code="AR", answer=b"MSA", since_us=T0 + 1)
         (other,) = store.commit(Batch(results=[retried, result(made[0], "redirected", attempts=2)])).redirected
-        order = Prune(None, T0 + HOUR_US, 0, MessageSeq(0), 100)
+        order = Prune(None, T0 + HOUR_US, 0, MessageSeq(0), 100, T0 + 1000 * HOUR_US)
         assert store.prune(order).bodies == 0, "the other one waits"
         store.commit(Batch(results=[result(other)]))
         assert store.prune(order).bodies == 1
         assert [attempt.answer for attempt in queries.attempts(made[0].seq)] == [b""]
-        assert store.prune(Prune(None, 0, T0 + HOUR_US, MessageSeq(0), 100)).messages == 1
+        assert store.prune(Prune(None, 0, T0 + HOUR_US, MessageSeq(0), 100, T0 + 1000 * HOUR_US)).messages == 1
         assert queries.attempts(made[0].seq) == []
 
     def test_a_resend_to_all_leaves_out_where_it_did_not_go(self, store: Store) -> None:
@@ -1006,7 +1006,7 @@ class StoreContract:
         def at_us(hours: float) -> int:
             return 0 if not hours else T0 + int(hours * HOUR_US)
 
-        return store.prune(Prune(channel, at_us(bodies_h), at_us(messages_h), MessageSeq(0), 100))
+        return store.prune(Prune(channel, at_us(bodies_h), at_us(messages_h), MessageSeq(0), 100, T0 + 1000 * HOUR_US))
 
     def test_old_bytes_go_and_what_is_known_of_the_message_stays(
         self, aged: Committed, store: Store, queries: StoreQueries
@@ -1056,7 +1056,7 @@ class StoreContract:
         slices = 0
         while after is not None:
             slices += 1
-            after = store.prune(Prune(LAB, 0, T0 + 1000 * HOUR_US, after, 3)).after
+            after = store.prune(Prune(LAB, 0, T0 + 1000 * HOUR_US, after, 3, T0 + 1000 * HOUR_US)).after
         assert slices == 4
         assert seqs_of(queries, newest_first=False) == [3, 4, 5, 9, 10]
 
@@ -1064,7 +1064,7 @@ class StoreContract:
         store = bench.store
         committed = store.commit(Batch([intake(EPR, received_at_us=T0)]))
         store.commit(Batch(results=[result(committed.deliveries[0][0])]))
-        store.prune(Prune(None, 0, T0 + 1000 * HOUR_US, MessageSeq(0), 100))
+        store.prune(Prune(None, 0, T0 + 1000 * HOUR_US, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
         again = bench.restart(clean=False).commit(Batch([intake(EPR)]))
         assert again.seqs == [2] and again.deliveries[0][0].id > committed.deliveries[0][0].id
 
@@ -1082,14 +1082,14 @@ class StoreContract:
 
     def test_when_it_last_forgot_is_remembered(self, bench: StoreBench) -> None:
         assert bench.store.last_pruned_us() == 0
-        bench.store.prune(Prune(None, 0, 1, MessageSeq(0), 100))
+        bench.store.prune(Prune(None, 0, 1, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
         at_us = bench.store.last_pruned_us()
         assert at_us > 0 and bench.restart(clean=True).last_pruned_us() == at_us
 
     def test_what_is_forgotten_is_no_longer_counted_as_used(self, store: Store) -> None:
         store.commit(Batch([intake(raw=b"MSH|" + b"x" * 100_000, received_at_us=T0) for _ in range(10)]))
         before = store.used_bytes()
-        store.prune(Prune(None, T0 + 1000 * HOUR_US, 0, MessageSeq(0), 100))
+        store.prune(Prune(None, T0 + 1000 * HOUR_US, 0, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
         assert store.used_bytes() <= before - 900_000
         while store.give_back(1_000_000):
             pass
