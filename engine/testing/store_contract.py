@@ -1080,11 +1080,48 @@ class StoreContract:
         with pytest.raises(StoreError):
             store.add_deliveries(MessageSeq(1), None)
 
+    def test_what_came_after_a_young_message_is_young_whatever_its_own_time_says(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        """The clock was behind when the third and fourth came: order is the order of receipt."""
+        hours = [0, 100, -1000, 20, 101]
+        store.commit(Batch([intake(received_at_us=T0 + hour * HOUR_US, state="filtered") for hour in hours]))
+        order = Prune(LAB, T0 + 99 * HOUR_US, T0 + 50 * HOUR_US, MessageSeq(0), 100, T0 + 102 * HOUR_US)
+        assert store.prune(order) == Pruned(0, 1, None)
+        order = Prune(LAB, T0 + 101 * HOUR_US, T0 + 50 * HOUR_US, MessageSeq(0), 100, T0 + 102 * HOUR_US)
+        assert store.prune(order) == Pruned(3, 0, None), "too young to go whole, old enough to lose their bytes"
+        assert [m.raw is None for m in queries.messages(newest_first=False, bodies=True)] == [True, True, True, False]
+
+    def test_a_time_of_receipt_that_is_yet_to_come_makes_nothing_young(self, store: Store) -> None:
+        """The clock was ahead when the first came."""
+        store.commit(Batch([intake(received_at_us=T0 + h * HOUR_US, state="filtered") for h in (5000, 0, 1)]))
+        order = Prune(LAB, 0, T0 + 50 * HOUR_US, MessageSeq(0), 100, T0 + 100 * HOUR_US)
+        assert store.prune(order) == Pruned(0, 2, None)
+
+    def test_what_was_young_is_so_after_a_restart_and_when_its_witness_is_gone(self, bench: StoreBench) -> None:
+        hours = [100, -1000]
+        bench.store.commit(
+            Batch(
+                [
+                    intake(received_at_us=T0 + hour * HOUR_US, state="filtered", channel=channel)
+                    for hour, channel in zip(hours, (ADT, LAB), strict=True)
+                ]
+            )
+        )
+        now_us = T0 + 103 * HOUR_US
+        assert bench.store.prune(Prune(ADT, 0, T0 + 102 * HOUR_US, MessageSeq(0), 100, now_us)).messages == 1
+        store = bench.restart(clean=False)
+        assert store.prune(Prune(LAB, 0, T0 + 50 * HOUR_US, MessageSeq(0), 100, now_us)).messages == 0
+        assert store.prune(Prune(LAB, 0, T0 + 100 * HOUR_US, MessageSeq(0), 100, now_us)).messages == 1
+
     def test_when_it_last_forgot_is_remembered(self, bench: StoreBench) -> None:
         assert bench.store.last_pruned_us() == 0
+        bench.store.commit(Batch([intake(received_at_us=T0 + 5)]))
+        assert bench.restart(clean=True).last_pruned_us() == T0 + 5, "the newest message tells, before the first"
         bench.store.prune(Prune(None, 0, 1, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
         at_us = bench.store.last_pruned_us()
         assert at_us > 0 and bench.restart(clean=True).last_pruned_us() == at_us
+        assert at_us == T0 + 1000 * HOUR_US, "the time that was gone by, whatever the clock says meanwhile"
 
     def test_what_is_forgotten_is_no_longer_counted_as_used(self, store: Store) -> None:
         store.commit(Batch([intake(raw=b"MSH|" + b"x" * 100_000, received_at_us=T0) for _ in range(10)]))
