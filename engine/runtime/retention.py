@@ -22,9 +22,9 @@ from typing import Protocol
 from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.clock import Clock
 from engine.ports.control import RetentionReport
+from engine.ports.judged_clock import JudgedClock
 from engine.ports.store import CommitUnknown, Prune, Pruned, Store, StoreBusy, StoreError, StoreFull
 from engine.runtime.committer import Committer
-from engine.runtime.judged_clock import JudgedClock
 
 log = logging.getLogger("segmill.retention")
 

@@ -17,8 +17,8 @@ from engine.adapters.sinks import mllp
 from engine.adapters.stores.reading import Reading
 from engine.mllp.exchange import Broken
 from engine.model.outcome import Delivered
-from engine.ports import clock
-from engine.runtime import connection, judged_clock, listener, queue_window, retention, room
+from engine.ports import clock, judged_clock
+from engine.runtime import connection, listener, queue_window, retention, room
 
 
 def soon_forgetting() -> None:

@@ -7,10 +7,10 @@ import pytest
 from engine.adapters.stores.memory import MemoryStore
 from engine.model.envelope import Batch
 from engine.model.ids import MessageSeq
+from engine.ports.judged_clock import JudgedClock
 from engine.ports.store import Prune, Pruned
 from engine.runtime import retention as module
 from engine.runtime.committer import Committer
-from engine.runtime.judged_clock import JudgedClock
 from engine.runtime.retention import Ages, Retention
 from tests.runtime.parts import LAB, CountingMeter, SetClock, WatchedStore, received
 

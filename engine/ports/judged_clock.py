@@ -1,6 +1,6 @@
 """The wall clock, as far as a clock that cannot jump bears it out: what forgets by the date asks this one.
 
-Invariants (reliability.md E3, ADR 0030):
+Invariants (reliability.md E3, ADR 0021):
 
 - a reading is compared with the steady clock's count from a reading that was believed, the first of which is taken when
   this is made: there is no time after that in which a jump goes by unseen;
