@@ -101,7 +101,7 @@ async def test_D8_an_engine_whose_store_is_taken_away_ends_and_loses_nothing(
             await site.until_arrived()
         db = site.data / "segmill.db"
         way(db)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await engine.wait() == EXIT_STORE_FAILED, engine.errors()
         assert "moved, replaced or deleted" in engine.errors()
         put_back(db)
