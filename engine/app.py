@@ -111,8 +111,7 @@ class Engine:
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
-        self.control.keeping = Retention(*self._to_keep(self._site), assembly.committer, self._clock, self.meter)
-        self.control.keeping.steps = _step_ages(self._settings)
+        assert self.control.keeping is not None
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
@@ -146,6 +145,9 @@ class Engine:
             self._tasks,
         )
         self.control = EngineControl(assembly.channels, committer, self._queries, self._clock)
+        # Before the first message can come: from here on no jump of the clock goes by unseen.
+        self.control.keeping = Retention(*self._to_keep(self._site), committer, self._clock, self.meter)
+        self.control.keeping.steps = _step_ages(self._settings)
         operator = self.control.operator
         operator.load_pauses(self._store.pauses())
         self._keep_past()

@@ -153,7 +153,7 @@ class Assembly:
         if longest:
             since_us = self.clock.now_us() - longest
             known = await self.committer.call(lambda store: store.recent_ids(since_us, MOST_REMEMBERED_IDS))
-            self.recent = Recent(*known)
+            self.recent = Recent(*known, since_us)
         self.room = Room(waiting=lambda: self.committer.waiting_bytes)
         self.set_bounds(site_channels)
         for place, sharing in ports_of(site_channels).items():

@@ -370,10 +370,8 @@ class Exchange:
         await assembly.committer.settled()
         longest = max((channel.duplicates_window_us for channel in assembly.channels.values()), default=0)
         since_us = assembly.clock.now_us() - longest
-        keys, is_all = await assembly.committer.call(lambda store: store.recent_ids(since_us, MOST_REMEMBERED_IDS))
-        assembly.recent.is_complete = is_all
-        for key in keys:
-            assembly.recent.add(key)
+        known = await assembly.committer.call(lambda store: store.recent_ids(since_us, MOST_REMEMBERED_IDS))
+        assembly.recent.add_older(*known, since_us)
 
     async def settle(self) -> list[str]:
         """Wait a while for what ends by itself; the names of what has not."""

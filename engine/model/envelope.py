@@ -149,7 +149,8 @@ class Delivery:
     without recording the answer, so this attempt may be a duplicate at the receiver.
     `since_us`: the first attempt that counts against the limits of retries, 0 before it; `counted_from`: how many
     attempts came before that one. `redirects`: how often the message went on from one destination to the next
-    until it came to this one.
+    until it came to this one. `not_before`: what `next_at_us` is on the monotonic clock, where this run of the engine
+    has set it; 0.0 where an earlier one did.
     """
 
     id: DeliveryId
@@ -166,6 +167,7 @@ class Delivery:
     redirects: int = 0
     key: str | None = None
     urgent: bool = False
+    not_before: float = field(default=0.0, compare=False)
 
 
 @dataclass(slots=True)

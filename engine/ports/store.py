@@ -132,6 +132,10 @@ class Prune:
     Only of finished messages (`states.FINISHED`), none of whose deliveries is queued or held. Those received before
     `messages_before_us` go whole; those before `bodies_before_us` lose their bytes, those of their deliveries, and
     their receivers' answers. `channel` None: of any.
+
+    No message goes that came after one which is too young by that time, to the hour: order is the order of receipt,
+    so its own time is of a clock that was behind. `now_us` is the time to go by, also for what is too young: a time of
+    receipt ahead of it is of a clock that was wrong.
     """
 
     channel: ChannelName | None
@@ -139,6 +143,7 @@ class Prune:
     messages_before_us: int
     after: MessageSeq
     span: int
+    now_us: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -300,7 +305,7 @@ class Store(OperationStore, Protocol):
         ...
 
     def last_pruned_us(self) -> int:
-        """The clock at the last `prune`, 0 before the first."""
+        """`now_us` of the last `prune`; before the first, when the newest message was received, 0 without any."""
         ...
 
     def used_bytes(self) -> int:

@@ -236,7 +236,7 @@ class Endings:
         self, step: Next, delivery: Delivery, outcome: Outcome, result: DeliveryResult, *, is_first: bool, more: bool
     ) -> Next:
         """Put the step into the record of the attempt, and say what people should know of it."""
-        attempts, now_us = result.attempts, result.at_us
+        attempts, now_us, not_before = result.attempts, result.at_us, 0.0
         if isinstance(step, Redirect):
             step = self._redirect(step.to, delivery, result)
         match step:
@@ -262,11 +262,13 @@ class Endings:
                 # A peer that cannot be reached is no fault of this key: it waits at the gate with all the others.
                 if not (self._settings.is_keyed and isinstance(outcome, Unreachable)):
                     result.next_at_us = now_us + int(delay_s * 1_000_000)
+                    not_before = self._clock.monotonic() + delay_s
             case Stop():
                 log.error("%s stopped at message %d: %s", self._settings.name, delivery.seq, result.note)
         if result.state == "queued":
             delivery.attempts = attempts
             delivery.next_at_us = result.next_at_us
+            delivery.not_before = not_before
             if is_first:
                 result.since_us = delivery.since_us
             done = partial(self._on_noted, delivery) if self._settings.is_keyed else None

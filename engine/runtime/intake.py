@@ -169,7 +169,7 @@ class Receiver:
             )
             channel.fragments.offer(part, message, fragment, findings, reply, self)
             return
-        if channel.duplicates_window_us and self._recent.may_hold(key):
+        if channel.duplicates_window_us and self._recent.may_hold(key, now_us - channel.duplicates_window_us):
             try:
                 known = self._resend_of(channel, key, body_hash, reply, now_us)
             except StoreError as error:
@@ -432,7 +432,7 @@ class Receiver:
         if channel is None or not control_id or not channel.duplicates_window_us:
             return False
         key = (channel.name, sender_of(message), control_id)
-        if not self._recent.may_hold(key):
+        if not self._recent.may_hold(key, now_us - channel.duplicates_window_us):
             return False
         body_hash = hashlib.blake2b(raw, digest_size=16).digest()
         try:

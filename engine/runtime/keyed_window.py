@@ -370,8 +370,11 @@ class KeyedWindow:
     def _settle_head(self, key: Key) -> None:
         """The key has a first one that is not in hand: it may go, or waits for its time."""
         head = key.waiting[0]
-        wait_s = self._wait_of(head.next_at_us)
-        head.next_at_us = 0
+        if head.next_at_us and head.not_before:
+            wait_s = head.not_before - self._clock.monotonic()
+        else:
+            wait_s = self._wait_of(head.next_at_us)
+        head.next_at_us, head.not_before = 0, 0.0
         if wait_s > 0:
             key.not_before = self._clock.monotonic() + wait_s
             self._parked_count += 1

@@ -214,13 +214,15 @@ class FifoWindow:
     def _until_retry(self, head: Delivery) -> float:
         """Seconds until the head may be tried again.
 
-        The wall clock is read once, when a delivery with a time comes to the head, and the wait is capped by the
-        longest that the policy knows: a clock that is set then or before must not hold a retry up for longer.
+        The wall clock is gone by only for a time that another run of the engine has set, once, when the delivery comes
+        to the head. The wait is capped by the longest that the policy knows: a clock that is set then or before must
+        not hold a retry up for longer.
         """
         now_s = self._clock.monotonic()
         if head.next_at_us:
-            wait_s = (head.next_at_us - self._clock.now_us()) / 1_000_000
-            head.next_at_us = 0
+            by_the_wall = (head.next_at_us - self._clock.now_us()) / 1_000_000
+            wait_s = head.not_before - now_s if head.not_before else by_the_wall
+            head.next_at_us, head.not_before = 0, 0.0
             self._not_before = now_s + min(wait_s, self._settings.policy.most_s) if wait_s > 0 else 0.0
         left = self._not_before - now_s
         if left <= 0:

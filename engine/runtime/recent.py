@@ -24,12 +24,17 @@ Key = tuple[str, str, str]
 
 
 class Recent:
-    """Which (channel, sender, control id) were seen: says "certainly new" without a look into the store."""
+    """Which (channel, sender, control id) were seen: says "certainly new" without a look into the store.
 
-    __slots__ = ("_keys", "is_complete", "on_the_way")
+    `since_us`: those that were stored before are `keys` only from this time of receipt on. A clock that was far ahead
+    at the start and is set back asks for older ones, and of those nothing is certain.
+    """
 
-    def __init__(self, keys: Sequence[Key], is_complete: bool) -> None:
+    __slots__ = ("_keys", "_since_us", "is_complete", "on_the_way")
+
+    def __init__(self, keys: Sequence[Key], is_complete: bool, since_us: int = 0) -> None:
         self._keys = {hash(key) for key in keys}
+        self._since_us = since_us
         self.is_complete = is_complete
         self.on_the_way: dict[tuple[Key, bytes], Waiting] = {}
         """Those that are not on stable storage yet, by key and body hash.
@@ -44,9 +49,15 @@ class Recent:
         else:
             self.is_complete = False
 
-    def may_hold(self, key: Key) -> bool:
-        """False only if the key was certainly not seen."""
-        return not self.is_complete or hash(key) in self._keys
+    def add_older(self, keys: Sequence[Key], is_complete: bool, since_us: int) -> None:
+        """All from this time of receipt on, or as many as were asked for."""
+        self.is_complete, self._since_us = is_complete, since_us
+        for key in keys:
+            self.add(key)
+
+    def may_hold(self, key: Key, since_us: int) -> bool:
+        """False only if the key was certainly not seen at `since_us` or later."""
+        return not self.is_complete or since_us < self._since_us or hash(key) in self._keys
 
 
 class Reuse:

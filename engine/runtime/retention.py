@@ -6,7 +6,9 @@ Invariants:
 - a slice is one short store call between two commits, and four times as long nothing is done after it;
 - nothing goes while the clock cannot be trusted: after it jumped by more than a day, while the engine ran or since the
   last time, nothing is forgotten until a person says so, or the clock has gone on for a day without another jump
-  (reliability.md E3: a wrong date must not empty the store).
+  (reliability.md E3: a wrong date must not empty the store);
+- all of a pass goes by one reading that was judged; each slice asks again, on the thread that deletes, and a jump ends
+  the pass. What was received by a clock that was wrong is as old as its place among the others says (`Prune`).
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from typing import Protocol
 from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.clock import Clock, from_us
 from engine.ports.control import RetentionReport
+from engine.ports.judged_clock import JudgedClock
 from engine.ports.store import CommitUnknown, Prune, Pruned, Store, StoreBusy, StoreError, StoreFull
 from engine.ports.worklist import Aged
 from engine.runtime.committer import Committer
@@ -35,8 +38,6 @@ SPAN = 256
 REST = 4
 LEAST_REST_S = 0.02
 RETRY_S = 5.0
-JUMP_S = 86_400.0
-TRUST_AGAIN_S = 86_400.0
 GIVE_BACK_BYTES = 1024 * 1024
 SIZE_TARGET = 0.95
 """Past its bound, the store is brought down to this much of it, so that not every message begins a new pass."""
@@ -93,10 +94,9 @@ class Retention:
         self._wait = asyncio.Event()
         self._after: dict[ChannelName, MessageSeq] = {}
         self._whole_at = 0.0
-        self._wall_us = 0
-        self._steady = 0.0
-        self._trusted_at = 0.0
-        self._paused = ""
+        self._judged = JudgedClock(clock)
+        self._is_compared = False
+        self._doubted = ""
         self._bodies = 0
         self._messages = 0
         self._last_pass_us = 0
@@ -113,11 +113,13 @@ class Retention:
 
     def status(self) -> RetentionReport:
         """How it stands."""
-        return RetentionReport(self.is_on, self._paused, self._bodies, self._messages, self._last_pass_us)
+        return RetentionReport(self.is_on, self._judged.doubt, self._bodies, self._messages, self._last_pass_us)
 
     def confirm(self) -> None:
         """The clock is right, says a person: go on, and at once."""
-        self._trust()
+        self._judged.believe()
+        self._is_compared = True
+        self._tell()
         self._wait.set()
 
     async def run(self) -> None:
@@ -125,18 +127,12 @@ class Retention:
         if not self.is_on:
             return
         await self._pause(FIRST_PASS_S)
-        is_compared = False
         while True:
             wait_s = PASS_EVERY_S
-            if is_compared:
-                self._watch_clock()
-            if self.is_on and not self._paused:
+            if self.is_on:
                 try:
-                    if not is_compared:
-                        self._compare_with(await self._committer.call(lambda store: store.last_pruned_us()))
-                        is_compared = True
-                    if not self._paused:
-                        await self.one_pass()
+                    await self._compare()
+                    await self.one_pass()
                 except (StoreFull, StoreBusy):
                     wait_s = RETRY_S  # no room to forget in, or somebody has the file locked: again, soon
                 except CommitUnknown:
@@ -146,43 +142,44 @@ class Retention:
             await self._pause(wait_s)
 
     async def one_pass(self) -> None:
-        """Forget all that is old enough now."""
+        """Forget all that is old enough now, if the clock can be believed."""
+        now_us = self._look()
+        if now_us is None:
+            return
         started = self._clock.monotonic()
         is_whole = started >= self._whole_at
         if is_whole:
             self._after.clear()
             self._whole_at = started + WHOLE_PASS_EVERY_S
         before = self._bodies, self._messages
-        for channel, kept in list(self._ages.items()):
-            await self._forget(channel, kept)
-        if not self.steps.keeps_all:
-            await self._forget_steps(self.steps)
-        await self._keep_size()
+        try:
+            for channel, kept in list(self._ages.items()):
+                await self._forget(channel, kept, now_us)
+            if not self.steps.keeps_all:
+                await self._forget_steps(self.steps, now_us)
+            await self._keep_size(now_us)
+        except _Doubted:
+            self._look()
+            return
         while await self._committer.call(lambda store: store.give_back(GIVE_BACK_BYTES)):
             await self._pause(LEAST_REST_S)
-        self._last_pass_us = self._clock.now_us()
+        self._last_pass_us = now_us
         bodies, messages = self._bodies - before[0], self._messages - before[1]
         if bodies or messages:
             log.info("forgotten: the bytes of %d messages, and %d messages whole", bodies, messages)
 
-    def _judged_us(self) -> int:
-        """The time that was compared with the steady clock: a jump in the middle of a pass is not believed either."""
-        return self._wall_us or self._clock.now_us()
-
-    async def _forget(self, channel: ChannelName, kept: Ages) -> None:
-        now_us = self._judged_us()
+    async def _forget(self, channel: ChannelName, kept: Ages, now_us: int) -> None:
+        bodies_us, messages_us = _before(now_us, kept.bodies_s), _before(now_us, kept.messages_s)
         after = self._after.get(channel, MessageSeq(0))
         while True:
-            order = Prune(channel, _before(now_us, kept.bodies_s), _before(now_us, kept.messages_s), after, SPAN)
-            pruned = await self._slice(order)
+            pruned = await self._slice(Prune(channel, bodies_us, messages_us, after, SPAN, now_us))
             if pruned.after is None:
                 self._after[channel] = after
                 return
             after = pruned.after
 
-    async def _forget_steps(self, kept: StepAges) -> None:
+    async def _forget_steps(self, kept: StepAges, now_us: int) -> None:
         """Steps of worklists. Their starts are local to the scanners, so a day more makes sure of every time zone."""
-        now_us = self._clock.now_us()
         open_before = ""
         if kept.open_s is not None:
             open_before = (from_us(now_us) - timedelta(seconds=kept.open_s, days=1)).strftime("%Y%m%d%H%M%S.%f")
@@ -190,7 +187,7 @@ class Retention:
         total = 0
         while True:
             started = self._clock.monotonic()
-            gone = await self._committer.call(lambda store: store.age_worklists(aged))
+            gone = await self._committer.call(partial(_age, aged=aged, judged=self._judged))
             total += gone
             await self._pause(max(LEAST_REST_S, REST * (self._clock.monotonic() - started)))
             if gone < SPAN:
@@ -198,14 +195,13 @@ class Retention:
         if total:
             log.info("forgotten: %d steps of worklists", total)
 
-    async def _keep_size(self) -> None:
+    async def _keep_size(self, now_us: int) -> None:
         """Over the bound, the oldest finished messages of all channels lose their bytes, however old they are."""
         if not self._most_bytes or await self._used() <= self._most_bytes:
             return
-        now_us = self._judged_us()
         after: MessageSeq | None = MessageSeq(0)
         while after is not None:
-            after = (await self._slice(Prune(None, now_us, 0, after, SPAN))).after
+            after = (await self._slice(Prune(None, now_us, 0, after, SPAN, now_us))).after
             if await self._used() <= self._most_bytes * SIZE_TARGET:
                 return
         log.warning(
@@ -218,7 +214,7 @@ class Retention:
 
     async def _slice(self, order: Prune) -> Pruned:
         started = self._clock.monotonic()
-        pruned = await self._committer.call(partial(_prune, order=order))
+        pruned = await self._committer.call(partial(_prune, order=order, judged=self._judged))
         self._bodies += pruned.bodies
         self._messages += pruned.messages
         if pruned.bodies or pruned.messages:
@@ -235,37 +231,38 @@ class Retention:
 
     # -- the clock ------------------------------------------------------------------------------
 
-    def _compare_with(self, last_us: int) -> None:
-        """At the start: the clock must not have gone back, nor on by more than a day, since the last pass."""
-        if last_us:
-            self._judge((self._clock.now_us() - last_us) / 1e6, 0.0)
-        self._wall_us, self._steady = self._clock.now_us(), self._clock.monotonic()
-
-    def _watch_clock(self) -> None:
-        now_us, steady = self._clock.now_us(), self._clock.monotonic()
-        self._judge((now_us - self._wall_us) / 1e6, steady - self._steady)
-        self._wall_us, self._steady = now_us, steady
-        if self._paused and steady >= self._trusted_at:
-            self._trust()
-
-    def _judge(self, gone_s: float, steady_s: float) -> None:
-        jump_s = gone_s - steady_s
-        if abs(jump_s) <= JUMP_S:
+    async def _compare(self) -> None:
+        """Once: with what the store remembers of the time before this engine."""
+        if self._is_compared:
             return
-        days = f"{abs(jump_s) / 86_400:.1f} days"
-        self._paused = f"the clock is {days} {'ahead of' if jump_s > 0 else 'behind'} where it was"
-        self._trusted_at = self._clock.monotonic() + TRUST_AGAIN_S
-        self._meter.retention_paused(True)
-        log.warning(
-            "retention: %s; nothing is forgotten until `segmill retention --confirm`, or for a day from now",
-            self._paused,
-        )
+        last_us = await self._committer.call(lambda store: store.last_pruned_us())
+        if last_us and not self._is_compared:
+            self._judged.compare(last_us)
+        self._is_compared = True
 
-    def _trust(self) -> None:
-        if self._paused:
-            self._paused = ""
-            self._meter.retention_paused(False)
+    def _look(self) -> int | None:
+        now_us = self._judged.look()
+        self._tell()
+        return now_us
+
+    def _tell(self) -> None:
+        """What changed since it was last told."""
+        doubt, before = self._judged.doubt, self._doubted
+        if doubt == before:
+            return
+        self._doubted = doubt
+        if bool(doubt) != bool(before):
+            self._meter.retention_paused(bool(doubt))
+        if doubt:
+            log.warning(
+                "retention: %s; nothing is forgotten until `segmill retention --confirm`, or for a day from now", doubt
+            )
+        else:
             log.warning("retention goes on")
+
+
+class _Doubted(Exception):
+    """The clock jumped since the pass began."""
 
 
 def ages(own: tuple[float | None, float | None], duplicates_window_s: float) -> Ages:
@@ -280,5 +277,13 @@ def _before(now_us: int, age_s: float | None) -> int:
     return 0 if age_s is None else max(0, now_us - int(age_s * 1_000_000))
 
 
-def _prune(store: Store, *, order: Prune) -> Pruned:
+def _prune(store: Store, *, order: Prune, judged: JudgedClock) -> Pruned:
+    if not judged.agrees():
+        raise _Doubted
     return store.prune(order)
+
+
+def _age(store: Store, *, aged: Aged, judged: JudgedClock) -> int:
+    if not judged.agrees():
+        raise _Doubted
+    return store.age_worklists(aged)

@@ -162,7 +162,7 @@ class OperationContract:
     def test_without_its_bytes_nothing_is_sent_again(self, store: Store, queries: StoreQueries) -> None:
         ((delivery,),) = store.commit(Batch([intake(EPR)])).deliveries
         _end(store, delivery, "failed")
-        store.prune(Prune(None, T0 + 10**15, 0, MessageSeq(0), 100))
+        store.prune(Prune(None, T0 + 10**15, 0, MessageSeq(0), 100, T0 + 10**15))
         for act in ("release", "redirect"):
             report = _act(store, act, [(delivery.id, "failed")], to=RIS)
             assert report.deliveries == 0
@@ -205,7 +205,7 @@ class OperationContract:
         assert queries.links(MessageSeq(2)).origin == 1
         assert list(queries.links(MessageSeq(1)).edited) == [2]
         assert queries.links(MessageSeq(1)).origin is None
-        store.prune(Prune(None, T0 + 10**15, T0 + 10**15, MessageSeq(0), 100))
+        store.prune(Prune(None, T0 + 10**15, T0 + 10**15, MessageSeq(0), 100, T0 + 10**15))
         assert list(queries.links(MessageSeq(1)).edited) == [2], "nothing of it is finished, so nothing is forgotten"
 
     # -- pauses ---------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class OperationContract:
     def test_retention_keeps_the_record(self, store: Store, queries: StoreQueries) -> None:
         ((delivery,),) = store.commit(Batch([intake(EPR)])).deliveries
         _act(store, "skip", [(delivery.id, "queued")])
-        assert store.prune(Prune(None, T0 + 10**15, T0 + 10**15, MessageSeq(0), 100)).messages == 1
+        assert store.prune(Prune(None, T0 + 10**15, T0 + 10**15, MessageSeq(0), 100, T0 + 10**15)).messages == 1
         assert [row.ids for row in queries.audit()] == ["deliveries 1"]
 
     def test_what_cannot_be_recorded_is_not_done(self, store: Store, queries: StoreQueries) -> None:

@@ -473,12 +473,12 @@ class StoreContract:
         (made,) = store.commit(Batch([intake(EPR)])).deliveries
         retried = result(made[0], "queued", code="AR", answer=b"MSA", since_us=T0 + 1)
         (other,) = store.commit(Batch(results=[retried, result(made[0], "redirected", attempts=2)])).redirected
-        order = Prune(None, T0 + HOUR_US, 0, MessageSeq(0), 100)
+        order = Prune(None, T0 + HOUR_US, 0, MessageSeq(0), 100, T0 + 1000 * HOUR_US)
         assert store.prune(order).bodies == 0, "the other one waits"
         store.commit(Batch(results=[result(other)]))
         assert store.prune(order).bodies == 1
         assert [attempt.answer for attempt in queries.attempts(made[0].seq)] == [b""]
-        assert store.prune(Prune(None, 0, T0 + HOUR_US, MessageSeq(0), 100)).messages == 1
+        assert store.prune(Prune(None, 0, T0 + HOUR_US, MessageSeq(0), 100, T0 + 1000 * HOUR_US)).messages == 1
         assert queries.attempts(made[0].seq) == []
 
     def test_a_resend_to_all_leaves_out_where_it_did_not_go(self, store: Store) -> None:
@@ -1006,7 +1006,7 @@ class StoreContract:
         def at_us(hours: float) -> int:
             return 0 if not hours else T0 + int(hours * HOUR_US)
 
-        return store.prune(Prune(channel, at_us(bodies_h), at_us(messages_h), MessageSeq(0), 100))
+        return store.prune(Prune(channel, at_us(bodies_h), at_us(messages_h), MessageSeq(0), 100, T0 + 1000 * HOUR_US))
 
     def test_old_bytes_go_and_what_is_known_of_the_message_stays(
         self, aged: Committed, store: Store, queries: StoreQueries
@@ -1056,7 +1056,7 @@ class StoreContract:
         slices = 0
         while after is not None:
             slices += 1
-            after = store.prune(Prune(LAB, 0, T0 + 1000 * HOUR_US, after, 3)).after
+            after = store.prune(Prune(LAB, 0, T0 + 1000 * HOUR_US, after, 3, T0 + 1000 * HOUR_US)).after
         assert slices == 4
         assert seqs_of(queries, newest_first=False) == [3, 4, 5, 9, 10]
 
@@ -1064,7 +1064,7 @@ class StoreContract:
         store = bench.store
         committed = store.commit(Batch([intake(EPR, received_at_us=T0)]))
         store.commit(Batch(results=[result(committed.deliveries[0][0])]))
-        store.prune(Prune(None, 0, T0 + 1000 * HOUR_US, MessageSeq(0), 100))
+        store.prune(Prune(None, 0, T0 + 1000 * HOUR_US, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
         again = bench.restart(clean=False).commit(Batch([intake(EPR)]))
         assert again.seqs == [2] and again.deliveries[0][0].id > committed.deliveries[0][0].id
 
@@ -1080,16 +1080,53 @@ class StoreContract:
         with pytest.raises(StoreError):
             store.add_deliveries(MessageSeq(1), None)
 
+    def test_what_came_after_a_young_message_is_young_whatever_its_own_time_says(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        """The clock was behind when the third and fourth came: order is the order of receipt."""
+        hours = [0, 100, -1000, 20, 101]
+        store.commit(Batch([intake(received_at_us=T0 + hour * HOUR_US, state="filtered") for hour in hours]))
+        order = Prune(LAB, T0 + 99 * HOUR_US, T0 + 50 * HOUR_US, MessageSeq(0), 100, T0 + 102 * HOUR_US)
+        assert store.prune(order) == Pruned(0, 1, None)
+        order = Prune(LAB, T0 + 101 * HOUR_US, T0 + 50 * HOUR_US, MessageSeq(0), 100, T0 + 102 * HOUR_US)
+        assert store.prune(order) == Pruned(3, 0, None), "too young to go whole, old enough to lose their bytes"
+        assert [m.raw is None for m in queries.messages(newest_first=False, bodies=True)] == [True, True, True, False]
+
+    def test_a_time_of_receipt_that_is_yet_to_come_makes_nothing_young(self, store: Store) -> None:
+        """The clock was ahead when the first came."""
+        store.commit(Batch([intake(received_at_us=T0 + h * HOUR_US, state="filtered") for h in (5000, 0, 1)]))
+        order = Prune(LAB, 0, T0 + 50 * HOUR_US, MessageSeq(0), 100, T0 + 100 * HOUR_US)
+        assert store.prune(order) == Pruned(0, 2, None)
+
+    def test_what_was_young_is_so_after_a_restart_and_when_its_witness_is_gone(self, bench: StoreBench) -> None:
+        hours = [100, -1000]
+        bench.store.commit(
+            Batch(
+                [
+                    intake(received_at_us=T0 + hour * HOUR_US, state="filtered", channel=channel)
+                    for hour, channel in zip(hours, (ADT, LAB), strict=True)
+                ]
+            )
+        )
+        now_us = T0 + 103 * HOUR_US
+        assert bench.store.prune(Prune(ADT, 0, T0 + 102 * HOUR_US, MessageSeq(0), 100, now_us)).messages == 1
+        store = bench.restart(clean=False)
+        assert store.prune(Prune(LAB, 0, T0 + 50 * HOUR_US, MessageSeq(0), 100, now_us)).messages == 0
+        assert store.prune(Prune(LAB, 0, T0 + 100 * HOUR_US, MessageSeq(0), 100, now_us)).messages == 1
+
     def test_when_it_last_forgot_is_remembered(self, bench: StoreBench) -> None:
         assert bench.store.last_pruned_us() == 0
-        bench.store.prune(Prune(None, 0, 1, MessageSeq(0), 100))
+        bench.store.commit(Batch([intake(received_at_us=T0 + 5)]))
+        assert bench.restart(clean=True).last_pruned_us() == T0 + 5, "the newest message tells, before the first"
+        bench.store.prune(Prune(None, 0, 1, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
         at_us = bench.store.last_pruned_us()
         assert at_us > 0 and bench.restart(clean=True).last_pruned_us() == at_us
+        assert at_us == T0 + 1000 * HOUR_US, "the time that was gone by, whatever the clock says meanwhile"
 
     def test_what_is_forgotten_is_no_longer_counted_as_used(self, store: Store) -> None:
         store.commit(Batch([intake(raw=b"MSH|" + b"x" * 100_000, received_at_us=T0) for _ in range(10)]))
         before = store.used_bytes()
-        store.prune(Prune(None, T0 + 1000 * HOUR_US, 0, MessageSeq(0), 100))
+        store.prune(Prune(None, T0 + 1000 * HOUR_US, 0, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
         assert store.used_bytes() <= before - 900_000
         while store.give_back(1_000_000):
             pass

@@ -17,7 +17,7 @@ from engine.adapters.sinks import mllp
 from engine.adapters.stores.reading import Reading
 from engine.mllp.exchange import Broken
 from engine.model.outcome import Delivered
-from engine.ports import clock
+from engine.ports import clock, judged_clock
 from engine.runtime import connection, listener, queue_window, retention, room
 
 
@@ -29,7 +29,8 @@ def soon_forgetting() -> None:
 
 def trusts_any_clock() -> None:
     """Mutant: whatever the clock says, what is old by it is forgotten."""
-    retention.JUMP_S = float("inf")
+    judged_clock.JudgedClock.look = lambda self: self._clock.now_us()  # type: ignore[method-assign]
+    judged_clock.JudgedClock.agrees = lambda self: True  # type: ignore[method-assign]
 
 
 def waits_by_the_wall_clock() -> None:

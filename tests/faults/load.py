@@ -25,7 +25,7 @@ ack: {{mode: original}}
 routes: [{{to: receiver}}]
 destinations:
   receiver:
-    mllp: {{host: 127.0.0.1, port: {receiver}, ack_timeout: 2s}}
+    mllp: {{host: 127.0.0.1, port: {receiver}, ack_timeout: 10s}}
     retry: {{first: 20ms, most: 50ms}}
 """
 
@@ -90,7 +90,7 @@ class Load:
             start_new_session=True,
         )
         self._processes.append(process)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while process.returncode is None:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -105,7 +105,7 @@ class Load:
         known = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         children = known.read_text().split() if known.exists() else []
         os.kill(int(children[0]) if children else process.pid, signal.SIGTERM)
-        return await asyncio.wait_for(process.wait(), 20)
+        return await asyncio.wait_for(process.wait(), 60)
 
     # -- the senders ----------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class Load:
                     writer.close()
             await asyncio.sleep(0.01)
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = 60.0) -> None:
         async with asyncio.timeout(within_s):
             while not condition():
                 await asyncio.sleep(0.005)

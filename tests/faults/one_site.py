@@ -64,7 +64,7 @@ class OneSite(Rig):
             self.load.start()
         return self.engine
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = 60.0) -> None:
         """Wait for it; an engine that ends meanwhile, or a sender with a defect, is an error."""
         assert self.engine is not None
         engine = self.engine
@@ -72,7 +72,7 @@ class OneSite(Rig):
             await self.load.until_true(lambda: condition() or engine.returncode is not None)
         assert condition(), f"the engine ended with {engine.returncode}: {engine.errors()}"
 
-    async def more(self, count: int, within_s: float = 30.0) -> None:
+    async def more(self, count: int, within_s: float = 60.0) -> None:
         """Until so many more were acknowledged."""
         wanted = len(self.load.acknowledged) + count
         await self.until(lambda: len(self.load.acknowledged) >= wanted, within_s)

@@ -38,7 +38,7 @@ class Senders:
         """Let each come to the end of what it sends; a defect of theirs is raised here."""
         self._over = True
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await asyncio.gather(*self._tasks)
         finally:
             for task in self._tasks:

@@ -202,7 +202,7 @@ async def growing(folder: Path, count: int, limit: Path | None, size: int) -> di
         late, most = site.memory(), site.memory("VmHWM")
         assert (await site.status())["lanes"][0]["queued"] == count
         host, port = site.receiver.address
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await site.receiver.start(host, port)

@@ -20,7 +20,7 @@ ack: {{mode: original}}
 routes: [{{to: receiver}}]
 destinations:
   receiver:
-    mllp: {{host: 127.0.0.1, port: {{proxy}}, ack_timeout: 2s}}
+    mllp: {{host: 127.0.0.1, port: {{proxy}}, ack_timeout: 10s}}
     retry: {{first: 10ms, most: 20ms}}
 """
 

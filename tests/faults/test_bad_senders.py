@@ -109,10 +109,10 @@ async def write_all(address: tuple[str, int], data: bytes, *, piece: int = 65536
         with contextlib.suppress(ConnectionError, TimeoutError):
             for at in range(0, len(data), piece):
                 wire.writer.write(data[at : at + piece])
-                await asyncio.wait_for(wire.writer.drain(), 5)
+                await asyncio.wait_for(wire.writer.drain(), 60)
             if end:
                 wire.end()
-            got = await wire.rest(5)
+            got = await wire.rest(60)
     finally:
         wire.reset()
     return got
@@ -170,7 +170,7 @@ async def test_senders_that_dawdle_are_cut_off_and_take_no_place_for_ever(tmp_pa
                     await asyncio.sleep(0.02)
             wire.reset()
 
-        await asyncio.wait_for(here.behave_beside(*(dawdle(wire) for wire in wires)), 10)
+        await asyncio.wait_for(here.behave_beside(*(dawdle(wire) for wire in wires)), 60)
         await until(lambda: here.connections == 0)
         assert here.events()["midframe"] == 100
 

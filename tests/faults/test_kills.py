@@ -45,7 +45,7 @@ async def test_batches_and_fragments_in_100_kills(tmp_path: Path, ledger: Ledger
     verdict.assert_promise_kept()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("mutant", "rig", "wrong", "stage", "kills"),
     [

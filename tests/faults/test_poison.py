@@ -1,5 +1,6 @@
 """R12, P3, P8, E1, E2: own code that runs wild harms its message alone; a worker that dies takes nothing along."""
 
+import asyncio
 import sys
 import time
 
@@ -9,6 +10,7 @@ from engine.model.envelope import DraftDelivery
 from engine.model.ids import DestinationName
 from engine.pipeline.run import Result
 from engine.runtime import worker
+from engine.runtime.intake import Receiver
 from engine.runtime.worker import Worker
 from tests.faults import poison_rig
 from tests.faults.ledger import Ledger, needs
@@ -80,6 +82,27 @@ class TestMutants:
         monkeypatch.setattr(Worker, "_exchange", waiting)
         found = await poison_rig.poison(tmp_path, ["OS_EXIT"])
         assert found.longest_stall_ms > 400  # it slept on the loop for longer, on any machine
+
+    async def test_one_whose_other_channels_wait_for_the_worker(self, tmp_path, monkeypatch):
+        exchange, take_one, busy = Worker._exchange, Receiver.take_one, []
+
+        async def noted(self: Worker, *arguments: object) -> object:
+            busy.append(self)
+            try:
+                return await exchange(self, *arguments)  # type: ignore[arg-type]
+            finally:
+                busy.remove(self)
+
+        def waiting(self: Receiver, *arguments: object) -> None:
+            if busy:
+                asyncio.get_running_loop().call_later(0.005, waiting, self, *arguments)
+            else:
+                take_one(self, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Worker, "_exchange", noted)
+        monkeypatch.setattr(Receiver, "take_one", waiting)
+        found = await poison_rig.poison(tmp_path, ["FORGED"], timeout="300ms")
+        assert found.violations == ["while FORGED was in hand the honest channel got nothing done"]
 
     @pytest.mark.fault
     async def test_one_that_believes_what_it_is_told(self, tmp_path, monkeypatch):

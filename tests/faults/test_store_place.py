@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import Ledger, needs
 from tests.faults.nursery import Nursery
 from tests.faults.one_site import OneSite
 
@@ -26,24 +27,28 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def states(pid: int) -> list[str]:
+    """Of each thread of a process, as Linux has it: R, S, D, T and the like."""
+    stats = (task.joinpath("stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir())
+    return [stat.rpartition(")")[2].split()[0] for stat in stats]
+
+
 async def test_R20_a_second_engine_is_refused_and_changes_nothing(tmp_path: Path, ledger: Ledger) -> None:
+    needs("R20", Path("/proc/self/task").is_dir(), "whether a process stands still is Linux's to say")
     async with OneSite(tmp_path / "site") as site, Nursery(tmp_path / "second.log") as others:
         first = await site.start()
         await site.more(20)
         await site.until_arrived()
-        # What the first still has to record and to move is its own affair.
+        # What the first still has to record and to move is its own affair: it holds its lock, and stands still.
+        first.signal(signal.SIGSTOP)
+        await site.until(lambda: all(state == "T" for state in states(first.pid)))
         before = digests(site.data)
-        while True:
-            await asyncio.sleep(0.3)
-            now = digests(site.data)
-            if now == before:
-                break
-            before = now
         for _ in range(TRIES):
             second = await others.start(site.folder)
             assert await second.wait() == EXIT_STORE_IN_USE, second.errors()
             assert f"(process {first.pid})" in second.errors().splitlines()[-1], "it does not name the owner"
         assert digests(site.data) == before
+        first.signal(signal.SIGCONT)
         assert first.returncode is None
         site.load.start()
         await site.more(20)
@@ -101,7 +106,7 @@ async def test_D8_an_engine_whose_store_is_taken_away_ends_and_loses_nothing(
             await site.until_arrived()
         db = site.data / "segmill.db"
         way(db)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await engine.wait() == EXIT_STORE_FAILED, engine.errors()
         assert "moved, replaced or deleted" in engine.errors()
         put_back(db)

@@ -20,7 +20,7 @@ EPR = DestinationName("epr")
 T0_US = 1_700_000_000_000_000
 
 
-async def until(condition: Callable[[], object], within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
     """Wait until `condition` holds, looking again at each turn of the loop. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not condition():

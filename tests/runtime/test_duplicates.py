@@ -75,6 +75,19 @@ async def test_the_window_ends_to_the_microsecond(
     assert await stored(site, clock, adt(control_id="A1"), offset_us=offset_us, restart=restart) == messages
 
 
+@pytest.mark.parametrize("settings", [MEMORY, SQLITE], ids=["memory", "sqlite"])
+async def test_a_clock_that_was_ahead_at_the_start_and_is_set_back_forgets_no_id(
+    tmp_path: Path, adt, clock, settings
+) -> None:
+    """What the start has read of known ids reaches back from the time it had then (reliability.md E3)."""
+    site = SiteUnderTest(tmp_path / "s", {"adt": WINDOW}, settings, clock=clock)
+    async with site.running() as engine:
+        assert await again(site, engine, clock, adt(control_id="A1"), 0) == 1
+    clock.us = START_US + 400 * 24 * HOUR_US
+    async with site.running() as engine:
+        assert await again(site, engine, clock, adt(control_id="A1"), 60_000_000) == 1
+
+
 class OffByOneReading(Reading):
     """The mutant: what came exactly at the window's start is no longer in it."""
 

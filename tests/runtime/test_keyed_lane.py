@@ -374,6 +374,25 @@ class TestMemory:
         bench.lane.retry_now()
         await bench.all_delivered()
 
+    @pytest.mark.parametrize("jump_s", [-4.0, 4.0, -400 * 86400.0, 400 * 86400.0])
+    async def test_a_wall_clock_that_jumps_at_each_of_its_reads_has_no_say_in_a_wait(
+        self, bench, monkeypatch, jump_s
+    ) -> None:
+        read = bench.clock.now_us
+
+        def jumping() -> int:
+            bench.clock.wall_ahead_s += jump_s
+            return read()
+
+        monkeypatch.setattr(bench.clock, "now_us", jumping)
+        bench.receiver.answer = lambda _: AR
+        bench.make(policy=Policy(first_s=60, most_s=600, jitter=0.0))
+        began = bench.clock.monotonic()
+        await bench.feed("A")
+        await until(lambda: _window(bench)._parked_count == 1)
+        (key,) = _window(bench)._keys.values()
+        assert began + 60 <= key.not_before <= bench.clock.monotonic() + 60
+
     async def test_ten_thousand_keys_of_which_all_but_one_are_blocked_cost_no_more_than_their_rows(
         self, tmp_path, clock
     ) -> None:

@@ -262,6 +262,25 @@ class TestRetries:
         await until(lambda: len(bench.sink.sent) == 2, within_s=5)
         assert bench.clock.monotonic() - began >= 0.09
 
+    @pytest.mark.parametrize("jump_s", [-4.0, 4.0, -400 * 86400.0, 400 * 86400.0])
+    async def test_a_wall_clock_that_jumps_at_each_of_its_reads_has_no_say_in_a_wait(
+        self, bench, monkeypatch, jump_s
+    ) -> None:
+        """R13: between the end of the attempt and the look at how long to wait for the next."""
+        read = bench.clock.now_us
+
+        def jumping() -> int:
+            bench.clock.wall_ahead_s += jump_s
+            return read()
+
+        monkeypatch.setattr(bench.clock, "now_us", jumping)
+        bench.make(ScriptedSink(DOWN), policy=Policy(first_s=60, most_s=600, jitter=0.0))
+        began = bench.clock.monotonic()
+        bench.start()
+        await bench.feed(1)
+        await until(lambda: bench.lane.state == "down" and bench.lane._window._not_before)
+        assert began + 60 <= bench.lane._window._not_before <= bench.clock.monotonic() + 60
+
     async def test_a_destination_that_comes_and_goes_is_told_of_once_each_way(self, bench, caplog) -> None:
         bench.make(ScriptedSink(DOWN, DOWN, SILENT, Delivered(), Delivered(), DOWN))
         with caplog.at_level(logging.WARNING, logger="segmill.lane"):

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from engine.model.envelope import DeliveryResult
-from engine.model.ids import ChannelName
-from engine.ports.store import StoreBusy, StoreError
+from engine.model.ids import ChannelName, MessageSeq
+from engine.ports.store import Prune, StoreBusy, StoreError
 from engine.runtime import retention as module
 from engine.runtime.committer import Committer
 from engine.runtime.retention import Ages, Retention, ages
@@ -171,8 +171,50 @@ async def test_a_store_that_cannot_be_read_now_ends_nothing(
 
     monkeypatch.setattr(store, "last_pruned_us", failing)
     await stored(answers, 1)
+    store.prune(Prune(LAB, 0, 0, MessageSeq(0), 1, clock.now_us()))
     async with running(retention(committer, clock, meter, Ages(messages_s=DAY_S))):
         await until(lambda: not raws(store))
+
+
+@pytest.mark.parametrize("jump_days", [400, -400])
+async def test_a_clock_that_jumps_before_the_first_look_is_not_believed(
+    committer, clock, meter, store, answers, jump_days
+) -> None:
+    """A store that nothing was ever forgotten in, and a jump between the start and the first pass."""
+    keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+    record = received(raw=b"MSH|")
+    record.received_at_us = clock.now_us()
+    answers.put("1", record)
+    await until(lambda: answers.said)
+    clock.wall_ahead_s += jump_days * DAY_S
+    async with running(keeper):
+        await until(lambda: keeper.status().paused)
+    assert raws(store) == [b"MSH|"]
+
+
+async def test_a_store_in_which_nothing_was_ever_forgotten_knows_when_its_newest_message_came(
+    committer, clock, meter, store, answers
+) -> None:
+    record = received(raw=b"MSH|")
+    record.received_at_us = clock.now_us()
+    answers.put("1", record)
+    await until(lambda: answers.said)
+    clock.wall_ahead_s += 400 * DAY_S
+    keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+    async with running(keeper):
+        await until(lambda: keeper.status().paused)
+    assert raws(store) == [b"MSH|"]
+
+
+async def test_a_person_who_confirms_before_the_first_look_is_asked_no_more(
+    committer, clock, meter, store, answers
+) -> None:
+    await stored(answers, 1)  # years ago, by their time
+    keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+    keeper.confirm()
+    async with running(keeper):
+        await until(lambda: not raws(store))
+    assert meter.counts["retention paused", True] == 0
 
 
 async def test_a_clock_that_jumps_in_the_middle_of_a_pass_is_not_believed(

@@ -38,6 +38,7 @@ from engine.config.units import Duration, Size
 from engine.hl7.batch import batch_fault, split_batch
 from engine.hl7.errors import UnreadableMessage
 from engine.model.finding import Finding
+from engine.ports.judged_clock import JudgedClock
 from engine.ports.source import Context, Place, Taken
 
 log = logging.getLogger("segmill.source")
@@ -150,6 +151,8 @@ class FileSource:
         self._context = context
         self._meter = context.meter
         self._now = context.clock.monotonic
+        self._judged = JudgedClock(context.clock)
+        self._doubted = ""
         owner = f"{socket.gethostname()}\0{context.site}\0{context.name}".encode(errors="surrogateescape")
         marker = settings.marker or ""
         self._inbox = Inbox(
@@ -379,8 +382,14 @@ class FileSource:
         keep, now = self._settings.keep, self._now()
         if keep is not None and now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY_S
-            before_ns = (self._context.clock.now_us() - int(keep * 1_000_000)) * 1000
-            await self._do(lambda: self._inbox.forget_done(before_ns))
+            now_us, before = self._judged.look(), self._doubted
+            self._doubted = self._judged.doubt
+            if now_us is not None:
+                before_ns = (now_us - int(keep * 1_000_000)) * 1000
+                await self._do(lambda: self._inbox.forget_done(before_ns))
+            elif self._doubted != before:
+                text = "source %s: %s; files in `done` are kept until it has gone on for a day"
+                log.warning(text, self._context.name, self._doubted)
 
     def _away(self, error: InboxUnavailable) -> None:
         self._meter.event("folder_unavailable")

@@ -16,6 +16,7 @@ from engine.adapters.stores.codes import (
     PERSONAL_MOVES,
     REDIRECTED_FROM,
 )
+from engine.adapters.stores.draft import HOUR_US
 from engine.adapters.stores.effects import changes_of, without_stale
 from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
@@ -249,6 +250,9 @@ class MemoryStore:
         )
         row = self._rows.messages[seq] = Row(stored, intake.body_hash, crc32(intake.raw))
         self._receive_ids[intake.receive_id] = seq
+        hour = intake.received_at_us // HOUR_US
+        if not self._rows.hours or self._rows.hours[-1][1] != hour:
+            self._rows.hours.append((seq, hour))
         if intake.sequence is not None:
             self._rows.sequences[intake.channel, intake.sender] = intake.sequence
         if intake.origin is not None:
@@ -489,12 +493,14 @@ class MemoryStore:
         """As Store.prune."""
         with self._opened():
             pruned = pruned_rows(self._rows, order)
-            self._pruned_at_us = self._clock.now_us()
+            self._pruned_at_us = order.now_us
             return pruned
 
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""
-        return self._pruned_at_us
+        with self._opened():
+            newest = next(reversed(self._rows.messages.values()), None)
+            return self._pruned_at_us or (newest.stored.received_at_us if newest is not None else 0)
 
     def used_bytes(self) -> int:
         """As Store.used_bytes: of the messages' own bytes."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from engine.adapters.stores.draft import HOUR_US
 from engine.adapters.stores.memory_rows import MemoryRows, Row
 from engine.model.ids import MessageSeq
 from engine.model.states import FINISHED
@@ -10,9 +11,10 @@ from engine.ports.store import Prune, Pruned
 
 def pruned_rows(rows: MemoryRows, order: Prune) -> Pruned:
     """As Store.prune; the caller holds the lock."""
-    end = max(rows.messages, default=MessageSeq(0))
-    upto = min(order.after + order.span, end)
     before = max(order.bodies_before_us, order.messages_before_us)
+    keep_from, keep_whole_from = _young(rows, order, before), _young(rows, order, order.messages_before_us)
+    end = min(max(rows.messages, default=MessageSeq(0)), keep_from - 1)
+    upto = min(order.after + order.span, end)
     meant = [
         (seq, row)
         for seq, row in rows.messages.items()
@@ -24,7 +26,7 @@ def pruned_rows(rows: MemoryRows, order: Prune) -> Pruned:
     bodies = messages = 0
     for seq, row in meant:
         ids = rows.of_message.get(seq, [])
-        if row.stored.received_at_us < order.messages_before_us:
+        if row.stored.received_at_us < order.messages_before_us and seq < keep_whole_from:
             del rows.messages[seq]
             rows.of_message.pop(seq, None)
             rows.origins.pop(seq, None)
@@ -38,6 +40,12 @@ def pruned_rows(rows: MemoryRows, order: Prune) -> Pruned:
                 delivery.attempts = [replace(attempt, answer=b"") for attempt in delivery.attempts]
             bodies += 1
     return Pruned(bodies, messages, None if upto >= end else MessageSeq(upto))
+
+
+def _young(rows: MemoryRows, order: Prune, before: int) -> int:
+    """From this seq on, every message came after one that was received later than `before`."""
+    hours = range(before // HOUR_US + 1, order.now_us // HOUR_US + 1)
+    return min((seq for seq, hour in rows.hours if hour in hours), default=1 << 62)
 
 
 def _is_finished(rows: MemoryRows, row: Row) -> bool:

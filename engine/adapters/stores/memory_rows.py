@@ -76,6 +76,8 @@ class MemoryRows:
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     messages: dict[MessageSeq, Row] = field(default_factory=dict)
+    hours: list[tuple[MessageSeq, int]] = field(default_factory=list)
+    """(first seq, hour) wherever a message's hour of receipt differs from that of the message before it."""
     deliveries: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
     of_message: dict[MessageSeq, list[DeliveryId]] = field(default_factory=dict)
     lanes: dict[LaneKey, int] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from engine.adapters.stores import faults
 from engine.adapters.stores.connection import PAGE_BYTES, WriteConnection
+from engine.adapters.stores.draft import HOUR_US
 from engine.adapters.stores.reading import Reading
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.model.ids import MessageSeq
@@ -32,9 +33,10 @@ class Pruning:
         """As Store.prune. `newest`: the last seq given. `also`: what else belongs into the transaction, given how
         many messages of each (channel, state) went."""
         before = max(order.bodies_before_us, order.messages_before_us)
-        end = min(newest, self._reading.highest_seq(self._db.connection, before))
+        keep_from, keep_whole_from = self._young(order, before), self._young(order, order.messages_before_us)
+        end = min(newest, self._reading.highest_seq(self._db.connection, before), keep_from - 1)
         upto = min(order.after + order.span, end)
-        found = self._finished(order, upto, before)
+        found = self._finished(order, upto, before, keep_whole_from)
         gone = [row for row in found if row[4]]
         emptied = [row for row in found if not row[4]]
         (secure,) = self._db.execute("PRAGMA secure_delete").fetchone()
@@ -52,13 +54,25 @@ class Pruning:
                 self._db.execute(f"PRAGMA secure_delete = {secure}")
         return Pruned(len(emptied), len(gone), None if upto >= end else MessageSeq(upto))
 
-    def _finished(self, order: Prune, upto: int, before: int) -> list[tuple[int, int, int, int | None, int]]:
+    def _young(self, order: Prune, before: int) -> int:
+        """From this seq on, every message came after one that was received later than `before`."""
+        hours = (before // HOUR_US, order.now_us // HOUR_US)
+        try:
+            (first,) = self._db.execute(self._sql["young"], hours).fetchone()
+        except faults.ERRORS as exc:
+            raise faults.on_reading(exc) from exc
+        return 1 << 62 if first is None else int(first)
+
+    def _finished(
+        self, order: Prune, upto: int, before: int, keep_whole_from: int
+    ) -> list[tuple[int, int, int, int | None, int]]:
         """(seq, channel, state, body, whether all of it goes) of what may be forgotten."""
         given = {
             "after": order.after,
             "upto": upto,
             "before": before,
             "messages_before": order.messages_before_us,
+            "keep_whole_from": keep_whole_from,
             "channel": order.channel,
         }
         try:

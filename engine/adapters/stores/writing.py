@@ -495,13 +495,14 @@ class Writing:
             if less:
                 values = [part for (channel, state), count in less.items() for part in (channel, state, count)]
                 self._rows["add_to_tally"].run(self._db.execute, values)
-            self._note_ids(pruned_at_us=self._clock.now_us())
+            self._note_ids(pruned_at_us=order.now_us)
 
         return pruning.prune(order, MessageSeq(self._numbers.seq), also)
 
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""
         row = self._db.execute(self._sql["get_meta"], ("pruned_at_us",)).fetchone()
+        row = row or self._db.execute(self._sql["newest_received"]).fetchone()
         return 0 if row is None else int(row[0])
 
     def _note_ids(self, **also: int) -> None:

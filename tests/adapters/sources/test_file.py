@@ -14,7 +14,9 @@ from engine.adapters.sources import inbox as inbox_module
 from engine.adapters.sources.file import TAKE_OVER_EVERY_S, FileSource, FileSourceSettings
 from engine.adapters.sources.inbox import Inbox, Rules
 from engine.hl7.batch import batch_fault
+from engine.ports.judged_clock import JudgedClock
 from engine.testing.source_contract import Running, ScriptedInlet, adt, until
+from tests.runtime.parts import SetClock
 
 Started = Callable[..., AbstractAsyncContextManager[Running]]
 
@@ -417,6 +419,25 @@ class TestWhatStays:
         assert names(inbox / "done") == ["a.hl7"]
         folder.forget_done(2**62)
         assert names(inbox / "done") == []
+
+    async def test_a_clock_that_jumps_removes_no_file_from_done(self, started, inbox, caplog) -> None:
+        """E3: and one that has come so far by itself does."""
+        async with started(keep="30d") as running:
+            source, clock = running.source, SetClock()
+            source._judged = JudgedClock(clock)
+            (inbox / "done").mkdir(exist_ok=True)
+            (inbox / "done" / "a.hl7").touch()
+            clock.wall_ahead_s = 400 * 86_400.0
+            for _ in range(2):
+                source._forget_at = 0.0
+                await source._forget_old()
+            assert names(inbox / "done") == ["a.hl7"]
+            assert caplog.text.count("the clock is 400.0 days ahead of where it was") == 1
+            clock.wall_ahead_s, clock.ahead_s = 0.0, 31 * 86_400.0
+            source._judged = JudgedClock(clock)
+            source._forget_at = 0.0
+            await source._forget_old()
+            assert names(inbox / "done") == []
 
     async def test_what_waits_and_what_failed_is_counted(self, started, inbox) -> None:
         held = ScriptedInlet()

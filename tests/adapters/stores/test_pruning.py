@@ -6,7 +6,7 @@ from engine.model.ids import MessageSeq
 from engine.ports.store import Prune
 from engine.testing.store_contract import EPR, HOUR_US, T0, intake, result
 
-EVERYTHING = Prune(None, 0, T0 + 1_000_000 * HOUR_US, MessageSeq(0), 1_000_000)
+EVERYTHING = Prune(None, 0, T0 + 1_000_000 * HOUR_US, MessageSeq(0), 1_000_000, T0 + 1_000_000 * HOUR_US)
 CANARY = b"KANARIENVOGEL"
 
 
@@ -39,7 +39,7 @@ def test_nothing_of_what_was_forgotten_is_left_in_the_files(open_store, path):
 def test_bytes_of_messages_that_stay_known_are_overwritten_too(open_store, path):
     store, _ = open_store()
     filled(store, 100, 700)
-    assert store.prune(Prune(None, T0 + HOUR_US, 0, MessageSeq(0), 1000)).bodies == 100
+    assert store.prune(Prune(None, T0 + HOUR_US, 0, MessageSeq(0), 1000, T0 + 1_000_000 * HOUR_US)).bodies == 100
     while store.give_back(1_000_000):
         pass
     assert CANARY not in files_of(path)
@@ -63,7 +63,7 @@ def test_freed_room_goes_back_to_the_file_system_in_slices(open_store, path):
 def test_a_slice_walks_its_own_messages_and_no_others(open_store):
     _, connection = open_store()
     sql = load_statements("prune.sql")["finished"]
-    given = dict.fromkeys(("after", "upto", "before", "messages_before", "channel"), 1)
+    given = dict.fromkeys(("after", "upto", "before", "messages_before", "keep_whole_from", "channel"), 1)
     plan = " | ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", given))
     assert "SEARCH m USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in plan
     assert "SEARCH d USING INDEX delivery_by_message (seq=?)" in plan

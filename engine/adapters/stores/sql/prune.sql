@@ -1,13 +1,17 @@
 -- Statements that forget. Only what is finished (states 1, 2, 4, 5, 7: processed, filtered, rejected, discarded, joined)
 -- and has nothing queued (0) or held (2) may be named by them.
 
+-- name: young
+-- The first message that was received in a later hour than one, and not later than another.
+SELECT min(first_seq) FROM hour WHERE hour > ? AND hour <= ?;
+
 -- name: finished
-SELECT m.seq, m.channel, m.state, m.body, m.received_at_us < :messages_before
+SELECT m.seq, m.channel, m.state, m.body, m.received_at_us < :messages_before AND m.seq < :keep_whole_from
 FROM message m
 WHERE m.seq > :after AND m.seq <= :upto AND m.received_at_us < :before
   AND (:channel IS NULL OR m.channel = (SELECT id FROM channel WHERE name = :channel))
   AND m.state IN (1, 2, 4, 5, 7)
-  AND (m.body IS NOT NULL OR m.received_at_us < :messages_before)
+  AND (m.body IS NOT NULL OR (m.received_at_us < :messages_before AND m.seq < :keep_whole_from))
   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.seq = m.seq AND d.state IN (0, 2))
 ORDER BY m.seq;
 

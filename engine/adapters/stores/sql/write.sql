@@ -202,6 +202,9 @@ SELECT
   (SELECT ifnull(max(id), 0) FROM channel),
   (SELECT ifnull(max(id), 0) FROM lane);
 
+-- name: newest_received
+SELECT received_at_us FROM message ORDER BY seq DESC LIMIT 1;
+
 -- name: last_hour
 SELECT hour FROM hour ORDER BY first_seq DESC LIMIT 1;
 
