@@ -107,9 +107,7 @@ class Release2Connection(MllpConnection):
         if self._tries <= self._target.commit_retries:
             self._tries += 1
             self._write(self._block)
-            self._is_long = (
-                False  # what comes now may be meant for the first of the two, and be there before the second
-            )
+            self._is_long = False  # what comes now may be meant for the first of the two
             self._wait_for_commit()
             return
         self._give_up("uncommitted")

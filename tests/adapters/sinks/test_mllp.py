@@ -171,9 +171,9 @@ def all_was_taken(connection: MllpConnection) -> bool:
 async def test_a_yes_does_not_count_while_our_system_still_holds_a_part_of_the_message(delivery, sink_to):
     async with unread(4096) as (port, say):
         sink = sink_to(port)
-        sent = asyncio.create_task(one(sink, delivery("C1", padding=150_000)))
-        await say(b"AA", sink, once=all_was_handed_over)
-        outcome = await sent
+        outcome, _ = await asyncio.gather(
+            one(sink, delivery("C1", padding=150_000)), say(b"AA", sink, once=all_was_handed_over)
+        )
         assert isinstance(outcome, Unanswered) and "before the message was sent" in outcome.note
         assert not sink.is_connected
 
@@ -182,9 +182,9 @@ async def test_a_yes_does_not_count_while_our_system_still_holds_a_part_of_the_m
 async def test_a_no_counts_then_and_nothing_else_goes_on_that_connection(delivery, sink_to):
     async with unread(4096) as (port, say):
         sink = sink_to(port)
-        sent = asyncio.create_task(one(sink, delivery("C1", padding=150_000)))
-        await say(b"AR", sink, once=all_was_handed_over)
-        outcome = await sent
+        outcome, _ = await asyncio.gather(
+            one(sink, delivery("C1", padding=150_000)), say(b"AR", sink, once=all_was_handed_over)
+        )
         assert isinstance(outcome, Refused) and outcome.ack_code == "AR"
         assert not sink.is_connected
 
@@ -192,9 +192,10 @@ async def test_a_no_counts_then_and_nothing_else_goes_on_that_connection(deliver
 async def test_a_yes_counts_once_the_receivers_system_has_all_of_the_message(delivery, sink_to):
     async with unread(1_000_000) as (port, say):
         sink = sink_to(port)
-        sent = asyncio.create_task(one(sink, delivery("C1", padding=20_000)))
-        await say(b"AA", sink, once=all_was_taken)
-        assert isinstance(await sent, Delivered)
+        outcome, _ = await asyncio.gather(
+            one(sink, delivery("C1", padding=20_000)), say(b"AA", sink, once=all_was_taken)
+        )
+        assert isinstance(outcome, Delivered)
         assert sink.is_connected
 
 
