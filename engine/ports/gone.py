@@ -9,6 +9,8 @@ other end waits for ever. Two cases::
 
 A listener does not use the kernel's bound, TCP_USER_TIMEOUT: it also ends connections of peers that are there and
 read slowly, and those have a minute (reliability.md C3).
+
+And one question about a peer that is there: whether it has all that was written (`untaken_bytes`, S6).
 """
 
 import socket

@@ -17,7 +17,7 @@ from engine.adapters.mllp_connection import MllpConnection
 from engine.adapters.sinks.mllp import MllpSink, MllpSinkSettings
 from engine.adapters.tls import server_context
 from engine.config.units import parse_duration
-from engine.mllp.framing import encode
+from engine.mllp.framing import COMMIT_ACK, encode
 from engine.model.envelope import Delivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unanswered, Unreachable, Unsendable
@@ -142,21 +142,24 @@ async def unread(room_bytes: int):
         port.setblocking(False)
         accepted: list[socket.socket] = []
 
-        async def say(code: bytes, sink: MllpSink, *, once: Callable[[MllpConnection], bool]) -> None:
+        async def say(block: bytes, sink: MllpSink, *, once: Callable[[MllpConnection], bool]) -> None:
             loop = asyncio.get_running_loop()
             one, _ = await loop.sock_accept(port)
             accepted.append(one)
             async with asyncio.timeout(20):
                 while sink._connection is None or not once(sink._connection):
                     await asyncio.sleep(0.001)
-            header = b"MSH|^~\\&|R|R|S|S|20260101||ACK|P1|P|2.5.1\r"
-            await loop.sock_sendall(one, encode(header + b"MSA|" + code + b"|C1\r"))
+            await loop.sock_sendall(one, block)
 
         try:
             yield port.getsockname()[1], say
         finally:
             for one in accepted:
                 one.close()
+
+
+def answer(code: bytes) -> bytes:
+    return encode(b"MSH|^~\\&|R|R|S|S|20260101||ACK|P1|P|2.5.1\rMSA|" + code + b"|C1\r")
 
 
 def all_was_handed_over(connection: MllpConnection) -> bool:
@@ -168,11 +171,18 @@ def all_was_taken(connection: MllpConnection) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system tells what the peer's has not taken")
-async def test_a_yes_does_not_count_while_our_system_still_holds_a_part_of_the_message(delivery, sink_to):
+@pytest.mark.parametrize(
+    ("release", "block"),
+    [(1, answer(b"AA")), (2, answer(b"AA")), (2, encode(COMMIT_ACK))],
+    ids=["answer", "answer of release 2", "commit"],
+)
+async def test_a_yes_does_not_count_while_our_system_still_holds_a_part_of_the_message(
+    release, block, delivery, sink_to
+):
     async with unread(4096) as (port, say):
-        sink = sink_to(port)
+        sink = sink_to(port, release=release)
         outcome, _ = await asyncio.gather(
-            one(sink, delivery("C1", padding=150_000)), say(b"AA", sink, once=all_was_handed_over)
+            one(sink, delivery("C1", padding=150_000)), say(block, sink, once=all_was_handed_over)
         )
         assert isinstance(outcome, Unanswered) and "before the message was sent" in outcome.note
         assert not sink.is_connected
@@ -183,7 +193,7 @@ async def test_a_no_counts_then_and_nothing_else_goes_on_that_connection(deliver
     async with unread(4096) as (port, say):
         sink = sink_to(port)
         outcome, _ = await asyncio.gather(
-            one(sink, delivery("C1", padding=150_000)), say(b"AR", sink, once=all_was_handed_over)
+            one(sink, delivery("C1", padding=150_000)), say(answer(b"AR"), sink, once=all_was_handed_over)
         )
         assert isinstance(outcome, Refused) and outcome.ack_code == "AR"
         assert not sink.is_connected
@@ -193,7 +203,7 @@ async def test_a_yes_counts_once_the_receivers_system_has_all_of_the_message(del
     async with unread(1_000_000) as (port, say):
         sink = sink_to(port)
         outcome, _ = await asyncio.gather(
-            one(sink, delivery("C1", padding=20_000)), say(b"AA", sink, once=all_was_taken)
+            one(sink, delivery("C1", padding=20_000)), say(answer(b"AA"), sink, once=all_was_taken)
         )
         assert isinstance(outcome, Delivered)
         assert sink.is_connected
