@@ -18,7 +18,7 @@ from typing import cast
 
 from engine.hl7.ack import Ack, read_ack
 from engine.mllp.exchange import Accepted, Answered, Broken, Committed, Event, Exchange, Foreign, Late
-from engine.ports.gone import bound_unheard, is_tcp, keep_alive
+from engine.ports.gone import bound_unheard, is_tcp, keep_alive, untaken_bytes
 
 
 @dataclass(slots=True, frozen=True)
@@ -30,6 +30,8 @@ End = Answered[Ack] | Foreign[Ack] | Broken
 
 _READ_BUFFER_BYTES = 16 * 1024
 _SLICE_BYTES = 64 * 1024
+_AT_ONCE_BYTES = 4 * 1024
+"""What is no longer is with its receiver as soon as it is sent: any window has room for it."""
 
 
 class ConnectFailed(Exception):
@@ -70,10 +72,12 @@ class MllpConnection(asyncio.BufferedProtocol):
         "_deadline",
         "_done",
         "_exchange",
+        "_is_long",
         "_loop",
         "_lost",
         "_on_closed",
         "_paused",
+        "_plain",
         "_poll",
         "_posted",
         "_rest",
@@ -98,6 +102,8 @@ class MllpConnection(asyncio.BufferedProtocol):
         self._rest: memoryview | None = None
         self._paused = False
         self._poll: select.poll | None = None
+        self._plain: socket.socket | None = None
+        self._is_long = False
         self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
@@ -193,6 +199,7 @@ class MllpConnection(asyncio.BufferedProtocol):
         plain = transport.get_extra_info("socket")
         if plain is not None and is_tcp(plain):
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._plain = plain
             keep_alive(plain)
             # What the receiver has not taken by then, it does not take: a vanished one and one that hangs (S8, S11).
             bound_unheard(plain, self._target.write_timeout_s)
@@ -206,7 +213,7 @@ class MllpConnection(asyncio.BufferedProtocol):
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._settle(self._exchange.on_bytes(self._view[:nbytes], unsent_bytes=self._unsent_bytes()))
+        self._settle(self._exchange.on_bytes(self._view[:nbytes], unsent_bytes=self._untaken_bytes()))
 
     def eof_received(self) -> bool:
         """The receiver will say no more: a half-closed connection is of no use to a sender."""
@@ -243,6 +250,7 @@ class MllpConnection(asyncio.BufferedProtocol):
     def _write(self, block: bytes) -> None:
         transport = self._transport
         assert transport is not None, "send and post are for an open connection"
+        self._is_long = len(block) > _AT_ONCE_BYTES
         if len(block) <= _SLICE_BYTES:
             transport.write(block)
         else:
@@ -268,6 +276,16 @@ class MllpConnection(asyncio.BufferedProtocol):
         if self._paused and self._transport is not None:
             size += self._transport.get_write_buffer_size()
         return size
+
+    def _untaken_bytes(self) -> int:
+        """Of the outstanding message, what its receiver cannot have yet.
+
+        The system takes some hundred kilobytes from us at once, and drops them when either end hangs up.
+        """
+        unsent_bytes = self._unsent_bytes()
+        if unsent_bytes or not self._is_long or self._plain is None:
+            return unsent_bytes
+        return untaken_bytes(self._plain)
 
     def _settle(self, events: list[Event[Ack]]) -> None:
         for event in events:

@@ -80,7 +80,7 @@ class Release2Connection(MllpConnection):
     def _on_commit(self, positive: bool) -> None:
         if not self._block:
             return  # of a block that was written twice
-        if self._unsent_bytes():
+        if self._untaken_bytes():
             # Written again now, the block would be one with the part that is on its way already.
             self._give_up("too-early" if positive else "uncommitted")
             return
@@ -107,6 +107,7 @@ class Release2Connection(MllpConnection):
         if self._tries <= self._target.commit_retries:
             self._tries += 1
             self._write(self._block)
+            self._is_long = False  # what comes now may be meant for the first of the two
             self._wait_for_commit()
             return
         self._give_up("uncommitted")

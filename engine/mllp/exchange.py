@@ -204,7 +204,7 @@ class Exchange(Generic[A]):
         self._outstanding = control_id
 
     def on_bytes(self, data: bytes | bytearray | memoryview, *, unsent_bytes: int = 0) -> list[Event[A]]:
-        """Bytes came. `unsent_bytes`: how much of the outstanding message has not been handed to the network."""
+        """Bytes came. `unsent_bytes`: how much of the outstanding message its receiver cannot have yet."""
         if self._ended():
             return []
         decoder = self._decoder

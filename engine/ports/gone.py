@@ -9,10 +9,14 @@ other end waits for ever. Two cases::
 
 A listener does not use the kernel's bound, TCP_USER_TIMEOUT: it also ends connections of peers that are there and
 read slowly, and those have a minute (reliability.md C3).
+
+And one question about a peer that is there: whether it has all that was written (`untaken_bytes`, S6).
 """
 
 import socket
 import struct
+import sys
+from array import array
 from typing import Final
 
 KEEPALIVE_S: Final = 3
@@ -57,6 +61,33 @@ def outstanding(plain: socket.socket) -> tuple[bool, float]:
     (unacked,) = struct.unpack_from("=I", info, _UNACKED_AT)
     (last_ack_ms,) = struct.unpack_from("=I", info, _LAST_ACK_AT)
     return unacked > 0, last_ack_ms / 1000 if unacked and info[_RETRANSMITS_AT] else 0.0
+
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    def untaken_bytes(plain: socket.socket) -> int:
+        """Of all that was written, how much the peer's machine has not said that it has.
+
+        An answer carries that word with it: what its peer had read when it wrote the answer is no longer counted when
+        the answer is here.
+        """
+        file = plain.fileno()
+        if file < 0:
+            return 0
+        found = array("i", [0])
+        try:
+            fcntl.ioctl(file, termios.TIOCOUTQ, found)
+        except OSError:
+            return 0  # a kernel that plays Linux, and not all of it
+        return found[0]
+
+else:
+
+    def untaken_bytes(plain: socket.socket) -> int:
+        """No other system tells."""
+        return 0
 
 
 def _set(plain: socket.socket, name: str, value: int) -> None:

@@ -90,6 +90,8 @@ assert set(KINDS) == set(get_args(Kind))
 
 _SLICE = b"Z" * 65536
 HUGE_BYTES = 1_000_000_000
+_START_BYTES = 128 * 1024
+"""Of a message: an early yes is said so far, with each part that is read."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -265,8 +267,9 @@ class ReceivingPeer:
         self.counts[self._behaviour().kind] += 1
         self.messages += 1
 
-    def _broken_off(self) -> None:
-        """A sender went away in the middle of a message; a script stays where it is."""
+    def _settles(self, behaviour: Behaviour) -> bool:
+        """Whether it is a message's own from its first byte on, and the script goes on for other connections then."""
+        return behaviour.kind == "sip"
 
     def _happened(self) -> None:
         if not self._waiters:
@@ -292,7 +295,8 @@ class _Link(asyncio.BufferedProtocol):
         self._decoder = BlockDecoder(peer.max_payload_bytes)
         self._transport: asyncio.Transport | None = None
         self._last = self._before = b""
-        self._sips: Behaviour | None = None
+        self._settled: Behaviour | None = None
+        self._yes = b""
         self._unsent = 0
         self.number = 0
         """Of the peer's connections, in the order in which they came."""
@@ -310,28 +314,30 @@ class _Link(asyncio.BufferedProtocol):
         self._peer._open.discard(self)
         if self._decoder.mid_block:
             self._peer.counts["truncated"] += 1
-            self._peer._broken_off()
         for timer in self._timers:
             timer.cancel()
         self._peer._happened()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view[:1] if self._sips or self._peer._behaviour().kind == "sip" else self._view
+        behaviour = self._settled or self._peer._behaviour()
+        return self._view[:1] if behaviour.kind == "sip" else self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         behaviour = self._peer._behaviour()
-        if self._sips is None and behaviour.kind == "sip":
-            self._sips = behaviour  # for this message, however long it takes; the script goes on for other connections
-            self._peer._next()
-        elif self._sips is None and self._is_cut(behaviour):
-            return
+        if self._settled is None:
+            if self._is_cut(behaviour):
+                return
+            if self._peer._settles(behaviour):
+                self._settled = behaviour  # for this message, however long it takes
+                self._peer._next()
         items = self._decoder.feed(self._view[:nbytes])
         if self._decoder.awaits_cr:
             items += self._decoder.finish()
         for item in items:
             if isinstance(item, Block):
-                sipped, self._sips = self._sips, None
-                self._answer(item.payload, self._peer._note(item.payload, self, sipped))
+                settled, self._settled = self._settled, None
+                self._yes = b""
+                self._answer(item.payload, self._peer._note(item.payload, self, settled))
             elif isinstance(item, Oversize):
                 self._peer.counts["oversize"] += 1
             elif isinstance(item, Fault):
@@ -340,7 +346,7 @@ class _Link(asyncio.BufferedProtocol):
             elif isinstance(item, CommitByte):
                 self._peer.counts["commit"] += 1
         if not items and self._decoder.mid_block:
-            self._during(self._sips or self._peer._behaviour())
+            self._during(self._settled or self._peer._behaviour())
         self._peer._happened()
 
     def resume_writing(self) -> None:
@@ -386,10 +392,11 @@ class _Link(asyncio.BufferedProtocol):
 
     def _during(self, behaviour: Behaviour) -> None:
         """A message has begun and not ended."""
-        if behaviour.kind == "early" and self._decoder.buffered_bytes > 8:
-            start = bytes(self._view[: self._decoder.buffered_bytes]).lstrip(b"\x0b")
-            header = read_header(start)
-            self._write(encode(build_ack(header, b"AA", header[10], self._peer.messages)))
+        if behaviour.kind == "early" and 8 < self._decoder.buffered_bytes <= _START_BYTES:
+            if not self._yes:
+                header = read_header(bytes(self._view[: self._decoder.buffered_bytes]).lstrip(b"\x0b"))
+                self._yes = encode(build_ack(header, b"AA", header[10], self._peer.messages))
+            self._write(self._yes)
         elif behaviour.kind == "stall" and self._transport is not None:
             self._transport.pause_reading()
         elif behaviour.kind == "sip" and self._transport is not None:

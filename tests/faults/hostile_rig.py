@@ -7,8 +7,10 @@ engine holds for delivered must be the same.
 
 import asyncio
 import contextlib
+import re
+import socket
 import ssl
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,13 +33,17 @@ NO = ["AE", "AR", "CE", "CR"]
 SILENT = ["none", "late:0.5", "stall", "sip:0.02", "empty"]
 WRONG = ["garbage", "text", "no-msa", "wrong-id", "stale-id", "stale-first", "early", "huge"]
 CUT = ["half-ack", "close", "half-close", "reset", "cut", "cut-reset"]
-WAYS: Sequence[tuple[list[str], int]] = ((YES, 76), (NO, 8), (SILENT, 3), (WRONG, 7), (CUT, 6))
+Ways = Sequence[tuple[list[str], int]]
+WAYS: Ways = ((YES, 76), (NO, 8), (SILENT, 3), (WRONG, 7), (CUT, 6))
 """How often each kind is drawn, in a hundred."""
 
 SAID_AT_ONCE = frozenset({"AA", "CA", "CA+AA", "CA+AE", "no-cr", "twice", "release-2", "AA-close"})
 """Said whole and at once: a message that got one of these has no reason to come again."""
 
-MORE_THAN_A_READ = 64 * 1024
+LONG_BYTES = 600_000
+ROOM_BYTES = 64 * 1024
+"""What a receiver's system takes without being read, or twice that. Whoever says `early` has read 192 KiB at most then:
+a third of a long message can be nowhere but with its sender, who knows that."""
 MAY_BE_YES = frozenset(way.partition(":")[0] for way in YES) | {"sip", "stale-first"}
 """Whole messages that get their own yes, if it comes in time; before it, `stale-first` says AA of another message,
 which is in order where that one got CA alone."""
@@ -55,15 +61,65 @@ destinations:
     on_rejected: retry
     retry: {{first: 10ms, most: 20ms}}
   secure:
-    mllp: {{host: 127.0.0.1, port: {secure}, ack_timeout: 150ms, write_timeout: 150ms, tls: {{ca: ca.pem}}}}
+    mllp:
+      host: 127.0.0.1
+      port: {secure}
+      ack_timeout: 150ms
+      write_timeout: 150ms
+      connect_timeout: 1s
+      tls: {{ca: ca.pem}}
     on_refused: retry
     on_rejected: retry
     retry: {{first: 10ms, most: 20ms}}
 """
 
 
+MOST_IN_VAIN = 500
+"""Attempts without one delivery between them, of a receiver that says yes to three in four."""
+
+_NAME = re.compile("H[0-9]+")
+_TCP_INFO = getattr(socket, "TCP_INFO", 0)
+_ESTABLISHED = 1
+
+
 def control_id(payload: bytes) -> str:
     return read_header(payload)[10].decode("ascii", "replace")
+
+
+def is_left(link: _Link) -> bool:
+    """Whether the sender has closed or reset its end: what is read now, it gave up before, and it hears no answer."""
+    plain = link._transport.get_extra_info("socket") if link._transport is not None else None
+    if plain is None or plain.fileno() < 0:
+        return True
+    return bool(plain.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] != _ESTABLISHED)
+
+
+class Pulse:
+    """Whether the loop that engine and peers share has been turning lately.
+
+    Where it stood still, the engine's time-out is over before the peer has read the message: what the peer says then
+    is no yes at once.
+    """
+
+    EVERY_S = 0.005
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._beats: deque[float] = deque(maxlen=int(ACK_TIMEOUT_S / self.EVERY_S))
+        self._beat()
+
+    def _beat(self) -> None:
+        self._beats.append(self._loop.time())
+        self._timer = self._loop.call_later(self.EVERY_S, self._beat)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    @property
+    def is_steady(self) -> bool:
+        """Half of the turns that there should have been within the last time-out; a message needs a few."""
+        since = self._loop.time() - ACK_TIMEOUT_S
+        return sum(beat > since for beat in self._beats) >= (self._beats.maxlen or 0) // 2
 
 
 class HostilePeer(ReceivingPeer):
@@ -72,24 +128,34 @@ class HostilePeer(ReceivingPeer):
     `accepted`: what it said yes to, by its own reckoning. `again`: what came again though yes was said at once.
     `floods`: what came while the answer to another was still owed on the same connection, or while another
     connection was open: a sender has one message outstanding, and gives its connection up before it sends again.
-    `stale`: what was read from a connection, byte by byte, when the sender had long gone on with another one.
+    `stale`: what was read from a connection when the sender had left it.
+    `strange`: what is none of our messages; the first bytes of TLS may look like a block to a peer without it.
     """
 
-    def __init__(self, seed: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, seed: int, tls: ssl.SSLContext | None = None, ways: Ways = WAYS) -> None:
         super().__init__(tls=tls, keep=False)
         self.random = Random(seed)
+        self.ways = ways
         self.order: list[str] = []
         self.accepted: set[str] = set()
         self.again: list[str] = []
         self.floods: list[str] = []
         self.heard: Counter[str] = Counter()
         self.stale = 0
+        self.strange = 0
+        self.pulse: Pulse | None = None
         self._said: set[str] = set()
         self._owed: dict[_Link, str] = {}
         self._drawn = self._draw()
 
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        await super().start(host, port)
+        assert self._server is not None
+        for listening in self._server.sockets:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM_BYTES)
+
     def _draw(self) -> Behaviour:
-        ways = self.random.choices([ways for ways, _ in WAYS], [weight for _, weight in WAYS])[0]
+        ways = self.random.choices([ways for ways, _ in self.ways], [weight for _, weight in self.ways])[0]
         return parse_behaviour(self.random.choice(ways))
 
     def _behaviour(self) -> Behaviour:
@@ -99,19 +165,18 @@ class HostilePeer(ReceivingPeer):
         super()._next()
         self._drawn = self._draw()
 
-    def _broken_off(self) -> None:
-        if self._drawn.kind in ("stall", "early"):
-            self._next()
+    def _settles(self, behaviour: Behaviour) -> bool:
+        """A draw is one message's, also where nobody will ever see its end; the next message has its own."""
+        return True
 
     def _note(self, payload: bytes, link: _Link, settled: Behaviour | None = None) -> Behaviour:
         name = control_id(payload)
         behaviour = super()._note(payload, link, settled)
-        if link.number < self.connections_seen and settled is not None:
+        if not _NAME.fullmatch(name):
+            self.strange += 1
+            return parse_behaviour("none")
+        if is_left(link):
             self.stale += 1
-            if settled.kind == "early" and len(payload) > MORE_THAN_A_READ:
-                # Its yes came before its end, and counted; the rest is read only now that the sender has gone on.
-                self.heard[name] += 1
-                self.accepted.add(name)
             return parse_behaviour("none")
         self.heard[name] += 1
         if not self.order or self.order[-1] != name:
@@ -126,13 +191,16 @@ class HostilePeer(ReceivingPeer):
             self._owed = {owing: n for owing, n in self._owed.items() if owing in self._open}
             if not behaviour.delay_s or behaviour.delay_s > ACK_TIMEOUT_S:
                 self._owed[link] = name
-        if kind in SAID_AT_ONCE:
+        if kind in SAID_AT_ONCE and self.pulse is not None and self.pulse.is_steady:
             self._said.add(name)
-        if kind == "early" and len(payload) > MORE_THAN_A_READ:
-            self.accepted.add(name)  # it said so before it had read all, and the engine had handed all of it over
         if kind in MAY_BE_YES and behaviour.delay_s < ACK_TIMEOUT_S:
             self.accepted.add(name)
         return behaviour
+
+    @property
+    def judged(self) -> int:
+        """To how many messages a yes was said of which one can tell that the sender had it in time."""
+        return len(self._said)
 
 
 @dataclass
@@ -151,6 +219,7 @@ class Verdict:
     ways: Counter[str] = field(default_factory=Counter)
     closed: int = 0
     bad_certificates: int = 0
+    yes_at_once: int = 0
 
     @property
     def is_good(self) -> bool:
@@ -169,18 +238,21 @@ class Verdict:
 class HostileRig:
     """One engine, one sender that pipelines, two hostile receivers."""
 
-    def __init__(self, folder: Path, seed: int, messages: int) -> None:
+    def __init__(self, folder: Path, seed: int, messages: int, *, ways: Ways = WAYS, long: float = 0.02) -> None:
+        """`long`: the part of the messages that is too long for the buffers between us."""
         self.folder = folder
+        self.long = long
         self.random = Random(seed)
         self.verdict = Verdict(seed, messages)
         self.authority = trustme.CA()
-        self.plain = HostilePeer(seed * 2 + 1)
-        self.secure = HostilePeer(seed * 2 + 2, self._context("127.0.0.1"))
+        self.plain = HostilePeer(seed * 2 + 1, None, ways)
+        self.secure = HostilePeer(seed * 2 + 2, self._context("127.0.0.1"), ways)
         self.names = [f"H{n}" for n in range(messages)]
         self._engine: Engine | None = None
         self._over = False
 
     async def run(self) -> Verdict:
+        pulse = self.plain.pulse = self.secure.pulse = Pulse()
         await self.plain.start()
         await self.secure.start()
         pem = self.authority.cert_pem.bytes()
@@ -197,7 +269,7 @@ class HostileRig:
         ]
         try:
             await self._send(engine.addresses["adt"])
-            await self._delivered(engine)
+            await self._delivered(engine, doors)
             self._over = True
             await asyncio.gather(*doors)
             self._judge(engine)
@@ -209,6 +281,7 @@ class HostileRig:
             await engine.stop(deadline_s=5)
             await self.plain.stop()
             await self.secure.stop()
+            pulse.stop()
         return self.verdict
 
     # -- the sender -----------------------------------------------------------------------------
@@ -225,13 +298,24 @@ class HostileRig:
         wire.close()
 
     def _message(self, name: str) -> bytes:
-        """One in fifty is too long for the buffers between us, so that its receiver can misbehave in its middle."""
-        long = self.random.random() < 0.02
-        return adt(control_id=name) + (b"NTE|1||" + b"x" * 600_000 + b"\r" if long else b"")
+        """Some are too long for the buffers between us, so that their receiver can misbehave in their middle."""
+        long = self.random.random() < self.long
+        return adt(control_id=name) + (b"NTE|1||" + b"x" * LONG_BYTES + b"\r" if long else b"")
 
-    async def _delivered(self, engine: Engine) -> None:
-        """Until the engine believes that nothing waits any more."""
+    async def _delivered(self, engine: Engine, doors: Sequence[asyncio.Task[None]]) -> None:
+        """Until the engine believes that nothing waits any more. A lane that gets nowhere is a failure of its own."""
+        last: dict[str, tuple[int, int]] = {}
         while any(depth.queued or depth.held for depth in engine._queries.depths()):
+            for door in doors:
+                if door.done():
+                    door.result()  # a port that stays closed is the rig's own failure
+            for lane in ("plain", "secure"):
+                ends = self._tried(lane)
+                delivered, met = ends["delivered"], sum(ends.values()) - ends["unreachable"]
+                if last.get(lane, (-1, 0))[0] != delivered:
+                    last[lane] = (delivered, met)
+                in_vain = met - last[lane][1]
+                assert in_vain <= MOST_IN_VAIN, f"seed {self.verdict.seed}: {lane} stands at {delivered}: {ends}"
             await asyncio.sleep(0.1)
 
     # -- the doors ------------------------------------------------------------------------------
@@ -312,6 +396,7 @@ class HostileRig:
             verdict.again_after_yes += peer.again
             verdict.floods += peer.floods
             verdict.ways += peer.counts
+            verdict.yes_at_once += peer.judged
             verdict.attempts += attempts(engine, lane)
         verdict.delivered = verdict.attempts["delivered"]
 

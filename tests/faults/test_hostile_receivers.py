@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from engine.adapters import mllp_connection
 from engine.adapters.mllp_connection import MllpConnection
 from engine.adapters.sinks.mllp import MllpSink
 from engine.mllp.exchange import Answered, Broken, Exchange, Foreign
-from engine.model.outcome import Delivered, Outcome
-from tests.faults.hostile_rig import HostileRig, Verdict
+from engine.model.outcome import Delivered, Outcome, Unanswered
+from tests.faults.hostile_rig import HostileRig, Verdict, Ways
 from tests.faults.ledger import Ledger
 
 SEED = int(os.environ.get("SEGMILL_SEED", "20261125"))
@@ -42,6 +43,7 @@ def note(ledger: Ledger, what: str, verdict: Verdict) -> None:
         falsely_delivered=len(verdict.falsely_delivered),
         out_of_order=len(verdict.out_of_order),
         sent_while_an_answer_was_owed=len(verdict.floods),
+        yes_at_once=verdict.yes_at_once,
         again_after_yes=len(verdict.again_after_yes),
     )
 
@@ -65,6 +67,19 @@ async def test_R10_nothing_is_lost_in_50_000_deliveries_to_a_hostile_receiver(tm
     note(ledger, "hostile receivers, plain and TLS, long", verdict)
     assert verdict.is_good, str(verdict)
     assert verdict.delivered == 50_000, str(verdict)
+
+
+EARLY: Ways = ((["AA"], 70), (["early"], 20), (["stall", "half-close", "close"], 10))
+"""A yes before the end of the message, and hanging up around it."""
+
+
+@pytest.mark.timeout(120)
+async def test_R10_a_yes_before_the_end_of_a_message_is_not_believed(tmp_path: Path, ledger: Ledger) -> None:
+    verdict = await HostileRig(tmp_path, SEED, messages=60, ways=EARLY, long=0.5).run()
+    note(ledger, "hostile receivers that say yes too early", verdict)
+    assert verdict.is_good, str(verdict)
+    assert verdict.delivered == 120, str(verdict)
+    assert verdict.ways["early"] >= 20, str(verdict.ways)
 
 
 # -- engines with one promise broken: the rig is trusted because it finds them ------------------------
@@ -121,6 +136,25 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MllpConnection, "_settle", keeps)
 
 
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first yes to a message is not heard."""
+    outcome_of, heard = MllpSink._outcome, set()
+
+    def once(self: MllpSink, end: Any, connection: MllpConnection) -> Outcome:
+        outcome = outcome_of(self, end, connection)
+        if not isinstance(outcome, Delivered) or (place := (self._target.port, end.answer.control_id)) in heard:
+            return outcome
+        heard.add(place)
+        return Unanswered("what was that?")
+
+    monkeypatch.setattr(MllpSink, "_outcome", once)
+
+
+def early_yes_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system has taken from us, the receiver has."""
+    monkeypatch.setattr(mllp_connection, "untaken_bytes", lambda plain: 0)
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("mutant", "found"),
@@ -129,6 +163,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         (done_before_the_answer, "falsely_delivered"),
         pytest.param(flood_on_time_out, "floods", marks=pytest.mark.fault),
         (impatient, "floods"),
+        (deaf, "again_after_yes"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -138,3 +173,12 @@ async def test_R10_the_rig_finds_an_engine_that(
     mutant(monkeypatch)
     verdict = await HostileRig(tmp_path, SEED, messages=120).run()
     assert getattr(verdict, found), str(verdict)
+
+
+@pytest.mark.timeout(120)
+async def test_R10_the_rig_finds_an_engine_that_believes_an_early_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early_yes_believed(monkeypatch)
+    verdict = await HostileRig(tmp_path, SEED, messages=60, ways=EARLY, long=0.5).run()
+    assert verdict.lost or verdict.falsely_delivered, str(verdict)
