@@ -191,6 +191,7 @@ class OrderBody(AskedBody):
     to: str | None = Field(default=None, min_length=1)
     as_of: PositiveInt | Literal["received"] | None = None
     raw: str = ""
+    only: list[DeliveryState] = Field(default=[], max_length=10)
 
 
 BodyT = TypeVar("BodyT", bound=AskedBody)
@@ -300,6 +301,7 @@ def _order(request: Request, body: OrderBody) -> Order:
         None if body.to is None else DestinationName(body.to),
         body.as_of if body.as_of is None or body.as_of == "received" else VersionId(body.as_of),
         raw,
+        body.only,
     )
 
 

@@ -92,7 +92,8 @@ class Order:
     Its members are `deliveries`, each with the state that it had in the plan, or `messages`, or `lanes` (a
     destination, or INTAKE for a channel's intake). `destinations`: where a resend goes; None: where it went. `to`:
     where deliveries are redirected. `as_of`: with which version of its channel a message is processed again; None: as
-    it is now; "received": as it was when each was received. `raw`: an edited message.
+    it is now; "received": as it was when each was received. `raw`: an edited message. `only`: a
+    release of messages queues their deliveries in these states alone; none named: each that a release is for.
     """
 
     action: Action
@@ -104,6 +105,7 @@ class Order:
     to: DestinationName | None = None
     as_of: VersionId | Literal["received"] | None = None
     raw: bytes = b""
+    only: Sequence[DeliveryState] = ()
 
 
 @dataclass(slots=True, frozen=True)
