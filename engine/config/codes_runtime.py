@@ -269,7 +269,9 @@ RUNTIME: Final[Stories] = MappingProxyType(
         "E250": Story(
             "stored bytes that do not match their checksum",
             "The disk, or something else that wrote to the store's file, changed a message after it was committed. "
-            "It is held and is not delivered, as it may not be what was sent.",
+            "It is held and is not delivered, as it may not be what was sent. Where it says that what is stored about it "
+            "does not match, its bytes are whole, and what stands beside them is not to be trusted: sender, control id, "
+            "answer, findings, state or times. What its sender sends again with that control id is processed as new.",
             "Compare it with the sender's copy; restore the store from a backup; check the disk.",
         ),
         "E271": Story(
