@@ -208,6 +208,7 @@ class Exchange:
             lane.drain()
             await lane.run()  # which does nothing but close its sink
             self._assembly.windows.pop(lane, None)
+            self._assembly.restarts.forget(lane)
         self._assembly.wanted_again.clear()
 
     # -- the exchange ---------------------------------------------------------------------------

@@ -25,7 +25,7 @@ __all__ = [
 @dataclass(slots=True, frozen=True)
 class LaneStatus:
     """One lane now. `state`: idle, sending, waiting (for its time), stopped (for a person), down (no peer), paused,
-    failed (a defect of ours: it stands still until the engine is started again).
+    failed (a defect of ours: it is started again by itself, a few times).
 
     `head`: the message that is to go next, as far as it is in memory. `paused_by`: who paused it, and why.
     `blocked`: how many keys of `order_by` are held up by a delivery that waits for its next attempt, and

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, DELIVERY_CODES, MESSAGE_CODES, lane_salt
-from engine.adapters.stores.row_checks import message_crc, outcome_crc, told_crc, with_marks
+from engine.adapters.stores.row_checks import FRESH, message_crc, outcome_crc, told_crc, with_marks
 from engine.model.envelope import Delivery, DraftDelivery, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 
@@ -186,7 +186,7 @@ class Draft:
             if key is None and keyed and lane in keyed:
                 key = ""
             delivery_id = DeliveryId(numbers.delivery)
-            row_crc = with_marks(outcome_crc(delivery_id, 0, 0, 0, 0, "", "", b""), seq, 0, urgent)
+            row_crc = FRESH + delivery_id + seq + (urgent << 41)
             self.deliveries += (delivery_id, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent, row_crc)
             made.append(
                 Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, key=key, urgent=urgent)
@@ -231,6 +231,6 @@ class Draft:
         self.numbers.delivery += 1
         key = self.key_in(lane, key)
         id_, queued = self.numbers.delivery, DELIVERY_CODES["queued"]
-        row_crc = with_marks(outcome_crc(id_, queued, 0, 0, 0, "", "", b""), seq, 0, urgent)
+        row_crc = FRESH + id_ + seq + (urgent << 41)
         self.deliveries += (id_, seq, lane, queued, body, crc, "", key, urgent, row_crc)
         return DeliveryId(self.numbers.delivery)

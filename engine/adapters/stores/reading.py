@@ -235,9 +235,10 @@ class Reading:
                 origin,
                 is_marked,
                 row_crc,
+                of,
             ) = row
-            outcome = (id_, state, attempts, next_at_us, done_at_us, code, note, answer, seq, is_marked, urgent)
-            if not is_delivery_whole(outcome, row_crc):
+            outcome = (id_, state, attempts, next_at_us, done_at_us, code, note, answer, of, is_marked, urgent)
+            if of != seq or not is_delivery_whole(outcome, row_crc):
                 note = ROW_DAMAGED_NOTE
             if body is not None and (fault := fault_of(body, lane, crc)):
                 body, note = None, fault

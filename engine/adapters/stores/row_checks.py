@@ -32,26 +32,29 @@ def message_crc(
 ) -> int:
     """Of what never changes."""
     text = f"{seq}|{channel}|{received_at_us}|{sender}|{peer}|{message_type}|{control_id}|{crc}"
-    return crc32(text.encode("utf-8", "replace"), crc32(body_hash, crc32(receive_id)))
+    return crc32(text.encode(), crc32(body_hash, crc32(receive_id)))
 
 
 def told_crc(state: int, version: int, findings: str, ack_code: str, ack: bytes) -> int:
     """Of what was told of a message."""
-    return crc32(f"{state}|{version}|{findings}|{ack_code}|".encode("utf-8", "replace") + ack)
+    return crc32(ack, crc32(f"{state}|{version}|{findings}|{ack_code}|".encode()))
 
 
 def outcome_crc(
     id_: int, state: int, attempts: int, next_at_us: int, done_at_us: int, code: str, note: str, answer: bytes
 ) -> int:
     """Of how a delivery stands."""
-    return crc32(
-        f"{id_}|{state}|{attempts}|{next_at_us}|{done_at_us}|{code}|{note}|".encode("utf-8", "replace") + answer
-    )
+    text = f"{state}|{attempts}|{next_at_us}|{done_at_us}|{code}|{note}|"
+    return crc32(answer, crc32(text.encode())) + id_
+
+
+FRESH: Final = outcome_crc(0, 0, 0, 0, 0, "", "", b"")
+"""Of a delivery that is queued and was never tried, but for its id: nearly all are stored so."""
 
 
 def with_marks(outcome: int, seq: int, maybe_sent: int, urgent: int) -> int:
     """`outcome` with what else stands in the row: SQLite can add that without asking us."""
-    return outcome + seq + ((int(maybe_sent) + 2 * int(urgent)) << 40)
+    return outcome + seq + ((maybe_sent + 2 * urgent) << 40)
 
 
 def is_message_whole(row: tuple[object, ...], row_crc: int | None) -> bool:
@@ -75,7 +78,7 @@ def is_delivery_whole(row: tuple[object, ...], row_crc: int | None) -> bool:
 
 
 def _of_blobs(*parts: object) -> int:
-    """`told_crc` and `outcome_crc` inside SQLite, where every part comes as a blob.
+    """`told_crc`, and `outcome_crc` without its id, inside SQLite, where every part comes as a blob.
 
     Text is cast to a blob in the statement: what a turned bit made no UTF-8 would not come through as text. Nothing
     is raised here: an exception would break the transaction, and with it the engine.

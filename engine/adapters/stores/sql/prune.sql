@@ -22,10 +22,10 @@ UPDATE message SET body = NULL WHERE seq IN (/*rows*/?/*rows*/);
 
 -- name: empty_deliveries
 UPDATE delivery SET body = NULL, answer = x'',
-  row_crc = row_crc - crc_of(CAST(id AS BLOB), CAST(state AS BLOB), CAST(attempts AS BLOB),
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
       CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
       CAST(answer AS BLOB))
-    + crc_of(CAST(id AS BLOB), CAST(state AS BLOB), CAST(attempts AS BLOB), CAST(next_at_us AS BLOB),
+    + crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB), CAST(next_at_us AS BLOB),
       CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB), CAST(x'' AS BLOB))
 WHERE seq IN (/*rows*/?/*rows*/);
 

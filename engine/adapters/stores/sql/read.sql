@@ -112,9 +112,10 @@ FROM message m JOIN channel c ON c.id = m.channel
 WHERE m.seq = ?;
 
 -- name: deliveries
+-- `seq` last: before anything else of the row it would be read from the index, and here the row is checked.
 SELECT d.id, d.seq, c.name, l.destination, d.state, d.attempts, d.next_at_us, d.done_at_us, d.code, d.note,
   d.maybe_sent OR (d.id <= l.doubt_upto AND (d.done_at_us = 0 OR d.done_at_us >= l.doubt_at_us)),
-  d.crc, d.lane, d.answer, b.bytes, d.key, d.urgent, ifnull(x.since_us, 0), x.origin, d.maybe_sent, d.row_crc
+  d.crc, d.lane, d.answer, b.bytes, d.key, d.urgent, ifnull(x.since_us, 0), x.origin, d.maybe_sent, d.row_crc, d.seq
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
   LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON :bodies AND b.id = COALESCE(d.body, m.body)
 WHERE d.seq = :seq ORDER BY d.id;

@@ -83,10 +83,10 @@ WHERE d.id = ?;
 -- name: redirect_delivery
 -- A person's move; an attempt's end is recorded by `record_results`.
 UPDATE delivery SET state = 4, next_at_us = 0, done_at_us = :at_us, code = '', note = :note, answer = x'',
-  row_crc = row_crc - crc_of(CAST(id AS BLOB), CAST(state AS BLOB), CAST(attempts AS BLOB),
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
       CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
       CAST(answer AS BLOB))
-    + crc_of(CAST(id AS BLOB), CAST(4 AS BLOB), CAST(attempts AS BLOB), CAST(0 AS BLOB), CAST(:at_us AS BLOB),
+    + crc_of(CAST(4 AS BLOB), CAST(attempts AS BLOB), CAST(0 AS BLOB), CAST(:at_us AS BLOB),
       CAST('' AS BLOB), CAST(:note AS BLOB), CAST(x'' AS BLOB))
 WHERE id = :id;
 
@@ -164,20 +164,20 @@ SELECT id, state FROM delivery WHERE id IN (/*rows*/?/*rows*/);
 -- name: move_delivery
 -- A person's move; a released one may be tried at once.
 UPDATE delivery SET state = :state, next_at_us = 0, done_at_us = :at_us, code = '', note = :note, answer = x'',
-  row_crc = row_crc - crc_of(CAST(id AS BLOB), CAST(state AS BLOB), CAST(attempts AS BLOB),
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
       CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
       CAST(answer AS BLOB))
-    + crc_of(CAST(id AS BLOB), CAST(:state AS BLOB), CAST(attempts AS BLOB), CAST(0 AS BLOB), CAST(:at_us AS BLOB),
+    + crc_of(CAST(:state AS BLOB), CAST(attempts AS BLOB), CAST(0 AS BLOB), CAST(:at_us AS BLOB),
       CAST('' AS BLOB), CAST(:note AS BLOB), CAST(x'' AS BLOB))
 WHERE id = :id;
 
 -- name: quarantine_delivery
 -- Its bytes are not what they were: never sent, shown to a person.
 UPDATE delivery SET state = 2, done_at_us = :at_us, code = '', note = :note,
-  row_crc = row_crc - crc_of(CAST(id AS BLOB), CAST(state AS BLOB), CAST(attempts AS BLOB),
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
       CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
       CAST(answer AS BLOB))
-    + crc_of(CAST(id AS BLOB), CAST(2 AS BLOB), CAST(attempts AS BLOB), CAST(next_at_us AS BLOB),
+    + crc_of(CAST(2 AS BLOB), CAST(attempts AS BLOB), CAST(next_at_us AS BLOB),
       CAST(:at_us AS BLOB), CAST('' AS BLOB), CAST(:note AS BLOB), CAST(answer AS BLOB))
 WHERE id = :id AND state = 0;
 
