@@ -26,6 +26,7 @@ log = logging.getLogger("segmill")
 WAITS_S: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
 STEADY_S: Final = 3600.0
 FOR_GOOD: Final = "stands still until the engine is started again"
+CODE: Final = "E251"
 CUT_OFF: Final = "the lane failed before the answer was recorded"
 
 
@@ -68,7 +69,8 @@ class LaneRestarts:
         wait_s = WAITS_S[tries]
         self.failed[lane.name] = "starts again by itself"
         log.critical(
-            "E251 %s failed, and is started again in %g s (%d of %d): %s",
+            "%s %s failed, and is started again in %g s (%d of %d): %s",
+            CODE,
             lane.name,
             wait_s,
             tries + 1,
@@ -79,7 +81,7 @@ class LaneRestarts:
 
     def _stand_still(self, lane: Lane) -> None:
         self.failed[lane.name] = FOR_GOOD
-        log.critical("E251 %s failed, and %s: %s", lane.name, FOR_GOOD, lane.last_note)
+        log.critical("%s %s failed, and %s: %s", CODE, lane.name, FOR_GOOD, lane.last_note)
 
     async def _again(self, dead: Lane, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
