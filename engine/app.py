@@ -152,7 +152,7 @@ class Engine:
         operator.load_pauses(self._store.pauses())
         self._keep_past()
         self.control.leaving = assembly.leaving
-        self.control.failed_lanes = assembly.failed_lanes
+        self.control.failed_lanes = assembly.restarts.failed
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         operator.leaving = assembly.leaving
@@ -372,6 +372,7 @@ class Engine:
         if self._scanners is not None:
             await self._scanners.stop()
         if self._committer is not None and not self._committer.dead and self._assembly is not None:
+            self._assembly.restarts.end()
             everyone = self._assembly.everyone
             for channel in everyone:
                 channel.backlog.drain()  # what waits there is in the store, and answered
@@ -421,7 +422,7 @@ class Engine:
             self._queries.close()
             if not has_failed:
                 # What a lane that died had in hand may have been sent: the next start marks it so.
-                lanes_failed = self._assembly is not None and bool(self._assembly.failed_lanes)
+                lanes_failed = self._assembly is not None and bool(self._assembly.restarts.failed)
                 self._store.close(clean=is_all_recorded and not lanes_failed)
 
     async def _recorded(self, committer: Committer, within_s: float) -> bool:

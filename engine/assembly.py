@@ -23,6 +23,7 @@ from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
 from engine.failures import EngineFailed
+from engine.lane_restarts import LaneRestarts
 from engine.model.ids import ChannelName, DeliveryId
 from engine.pipeline.answer import APP_ACK, AnswerSettings
 from engine.pipeline.compile import compile_channel
@@ -44,7 +45,7 @@ from engine.runtime.recent import Recent
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import RunningSource, SharedPlace, shared_places
-from engine.runtime.tasks import Tasks, describe
+from engine.runtime.tasks import Tasks
 from engine.runtime.turnstile import Turnstile
 from engine.runtime.worker import Worker, WorkerFailed
 from engine.wiring import (
@@ -121,8 +122,8 @@ class Assembly:
         self.closing: list[Listener | RunningSource] = []
         """Ports that no longer listen, while they answer what is in hand."""
         self.lane_tasks: dict[Lane, asyncio.Task[None]] = {}
-        self.failed_lanes: list[str] = []
-        """Lanes whose task died; what they had in hand may have been sent."""
+        self.restarts = LaneRestarts(self)
+        """Of lanes whose task died; what they had in hand may have been sent."""
         self.line_tasks: dict[ChannelName, list[asyncio.Task[None]]] = {}
         self.windows: dict[Lane, tuple[int, str]] = {}
         """Of each lane: what is in doubt when the engine dies, and what makes its keys; for the store."""
@@ -334,6 +335,7 @@ class Assembly:
         lane = Lane(of_lane, sinks[0], self.queries, self.committer, self.clock, meter, sinks[1:])
         guard(lane, self.clock)
         self.windows[lane] = in_doubt(policy, sinks), order_of(loaded, policy)
+        self.restarts.keep(lane, lambda: self.lane(loaded, name, destination, edition, settings))
         return lane
 
     async def open_window(self, lane: Lane) -> None:
@@ -354,18 +356,14 @@ class Assembly:
         """
         work = lane.run() if after is None and is_open else self._succeed(after, lane, before)
         lane.predecessor = after
-        task = self.lane_tasks[lane] = self.tasks.spawn(work, f"deliver {lane.name}", partial(self._lane_failed, lane))
+        task = self.lane_tasks[lane] = self.tasks.spawn(work, f"deliver {lane.name}", partial(self.restarts.died, lane))
         task.add_done_callback(lambda _: self._forget(lane))
-
-    def _lane_failed(self, lane: Lane, error: BaseException) -> None:
-        """A defect of ours in one lane. What it had is in the store, and all others can go on."""
-        lane.failed(describe(error))
-        self.failed_lanes.append(lane.name)
-        log.critical("%s failed, and stands still until the engine is started again: %s", lane.name, describe(error))
 
     def _forget(self, lane: Lane) -> None:
         self.lane_tasks.pop(lane, None)
-        self.windows.pop(lane, None)
+        if not lane.has_failed:
+            self.windows.pop(lane, None)
+            self.restarts.forget(lane)
 
     async def _succeed(self, before: Lane | None, lane: Lane, turns: Turns | None) -> None:
         """What the one before had in hand ends first, on stable storage: else it would go twice, or out of order.
@@ -377,6 +375,8 @@ class Assembly:
         changes = before is None or self.windows.get(before, (0, None))[1] != order
         if before is not None:
             await self.ended(before)
+            await self.restarts.hand_over(before)
+            self.windows.pop(before, None)
         lane.predecessor = None
         if changes and turns is not None:
             await turns.over()
@@ -392,7 +392,7 @@ class Assembly:
             await asyncio.wait({task})
         while True:
             await self.committer.settled()
-            if lane.is_settled:
+            if lane.is_settled or lane.has_failed:
                 return
 
     # -- ports ----------------------------------------------------------------------------------

@@ -220,6 +220,7 @@ class Exchange:
             lane.drain()
             await lane.run()  # which does nothing but close its sink
             self._assembly.windows.pop(lane, None)
+            self._assembly.restarts.forget(lane)
         self._assembly.wanted_again.clear()
         if self._dicom is not None:
             await self._dicom.give_up()

@@ -24,9 +24,12 @@ def watch(site: Path, changed: Callable[[], None], tasks: Tasks) -> None:
     """Call `changed` after each change, for as long as `tasks` last."""
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts changes; what came of them is ours to say
     root = site / "channels"
-    tasks.spawn(_watch(root, lambda path: is_of_a_channel(path.relative_to(root)), changed), "watch channels")
     settings = site / "segmill.yaml"
-    tasks.spawn(_watch(site, lambda path: path == settings, changed, recursive=False), "watch segmill.yaml")
+    once = _WhenAllWatch(2, changed)
+    of_channels = _watch(root, lambda path: is_of_a_channel(path.relative_to(root)), changed, once.one_more)
+    of_site = _watch(site, lambda path: path == settings, changed, once.one_more, recursive=False)
+    tasks.spawn(of_channels, "watch channels")
+    tasks.spawn(of_site, "watch segmill.yaml")
     log.info("watching %s: a change is taken up when it is whole", root)
 
 
@@ -38,9 +41,29 @@ def is_of_a_channel(path: Path) -> bool:
     return "cases" not in path.parts[1:-1]
 
 
+class _WhenAllWatch:
+    """Calls `then` once, when all of them have begun to watch: between the start and that a file may have changed."""
+
+    def __init__(self, count: int, then: Callable[[], None]) -> None:
+        self._missing = count
+        self._then = then
+
+    def one_more(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self._then()
+
+
 async def _watch(
-    folder: Path, matters: Callable[[Path], bool], changed: Callable[[], None], *, recursive: bool = True
+    folder: Path,
+    matters: Callable[[Path], bool],
+    changed: Callable[[], None],
+    begun: Callable[[], None],
+    *,
+    recursive: bool = True,
 ) -> None:
+    """`begun` is called once, when what happens from then on is seen, or never will be."""
+
     def wanted(_: Change, path: str) -> bool:
         return matters(Path(path))
 
@@ -55,11 +78,14 @@ async def _watch(
             rust_timeout=LOOK_MS,
             yield_on_timeout=True,
         ):
-            # The first time also without one: between the start and here a file may have changed.
-            if found or is_first:
+            if is_first:
+                is_first = False
+                begun()
+            elif found:
                 changed()
-            is_first = False
     except asyncio.CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - the system's own notice of changes: the engine does without
         log.error("%s cannot be watched any more (%s); say 'segmill reload' after a change", folder, describe(error))
+        if is_first:
+            begun()

@@ -206,6 +206,7 @@ class OrderBody(AskedBody):
     as_of: PositiveInt | Literal["received"] | None = None
     raw: str = ""
     step: StepBody | None = None
+    only: list[DeliveryState] = Field(default=[], max_length=10)
 
     @model_validator(mode="after")
     def _is_whole(self) -> "OrderBody":
@@ -327,6 +328,7 @@ def _order(request: Request, body: OrderBody) -> Order:
         body.as_of if body.as_of is None or body.as_of == "received" else VersionId(body.as_of),
         raw,
         None if body.step is None else StepMove(**body.step.model_dump()),
+        body.only,
     )
 
 

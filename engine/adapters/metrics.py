@@ -239,6 +239,11 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         "Deliveries that the destination's policy gave to another destination.",
         labels=by_lane,
     )
+    failures = CounterMetricFamily(
+        "segmill_lane_failures",
+        "How often the destination's lane failed, by a defect of Segmill, and was started again or stands still.",
+        labels=by_lane,
+    )
     paused = GaugeMetricFamily("segmill_queue_paused", "1 while a person has paused the destination.", labels=by_lane)
     blocked = GaugeMetricFamily(
         "segmill_blocked_keys",
@@ -258,8 +263,9 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         connected.add_metric(key, int(numbers.is_connected))
         is_open.add_metric(key, int(numbers.is_open))
         redirects.add_metric(key, numbers.redirects)
+        failures.add_metric(key, numbers.failures)
         blocked.add_metric(key, numbers.blocked)
-    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, paused, blocked)
+    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, failures, paused, blocked)
 
 
 def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:

@@ -201,6 +201,7 @@ class LaneNumbers:
 
     __slots__ = (
         "blocked",
+        "failures",
         "held",
         "is_connected",
         "is_open",
@@ -223,6 +224,7 @@ class LaneNumbers:
         self.is_open = True
         self.is_paused = False
         self.redirects = 0
+        self.failures = 0
 
     def attempt(self, outcome: str, seconds: float) -> None:
         self.outcomes.add(outcome)
@@ -241,6 +243,9 @@ class LaneNumbers:
 
     def redirected(self) -> None:
         self.redirects += 1
+
+    def failed(self) -> None:
+        self.failures += 1
 
     def paused(self, paused: bool) -> None:
         self.is_paused = paused

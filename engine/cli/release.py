@@ -1,5 +1,6 @@
 """`segmill release`: what a person had to look at goes on, or is given up."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 
 from engine.cli.actions import Plan
 from engine.cli.command import json_option, misuse, subcommand
-from engine.cli.output import count
+from engine.cli.output import count, say
 from engine.cli.queueing import (
     confirm,
     destination_option,
@@ -26,6 +27,7 @@ from engine.cli.sites import data_option, site_option, whereabouts
 from engine.model.ids import ChannelName
 
 if TYPE_CHECKING:
+    from engine.model.states import DeliveryState
     from engine.ports.store import StoredMessage, StoreQueries
 
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     "--all",
     "everything",
     is_flag=True,
-    help="Everything that is held and that the search finds; with --state failed, what was given up.",
+    help="All that is held and that the search finds; with --state failed, what was given up instead.",
 )
 @click.option("--discard", metavar="REASON", help="Give it up instead; the reason is kept with it.")
 @destination_option
@@ -66,9 +68,9 @@ def command(
     """Let held messages and deliveries go on.
 
     A held message goes through its channel as the engine has read it: correct the channel or its table, segmill
-    reload, then release. A held or failed delivery is queued again, and a destination that stands
-    still tries again. Name messages by number (20-25 is a range), all of a destination as CHANNEL/DESTINATION, or say
-    --all, with a search or without.
+    reload, then release. A held delivery is queued again, and a destination that stands still tries again.
+    Name messages by number (20-25 is a range), all of a destination as CHANNEL/DESTINATION, or say --all, with a search
+    or without. What a person or a policy gave up (failed) is queued again only by its number or with --state failed.
     """
     from engine.cli.engine_access import RunningEngine
     from engine.cli.stores import open_queries
@@ -97,7 +99,10 @@ def command(
 
             if everything and not wanted.states:
                 # What somebody gave up, or a policy did, goes on by its number or by --state failed: not with "all".
+                given_up = _given_up(queries, wanted, destination)
                 wanted = replace(wanted, states=("held",))
+                if not as_json:
+                    _say_left(given_up)
             meant = Wanted(tuple(numbers), wanted, destination)
             options = {"reason": reason, "key": key, "plan": plan, "yes": yes}
             return carry_out(
@@ -112,19 +117,24 @@ def command(
             return found if wanted.states else _with_stopped(queries, found, wanted, status["channels"])
 
         found = select()
-        planned = _plan(queries, found, discard)
+        only = _states_of(wanted, everything=everything, discards=discard is not None)
+        left = _given_up(queries, wanted) if everything and discard is None and "failed" not in only else Counter()
+        planned = _plan(queries, found, only, discard)
         if plan or not found:
-            planned.show(as_json=as_json)
+            _show(planned, left, as_json=as_json)
             return 0
         if (everything or discard is not None) and not yes:
             if not as_json:
-                planned.show(as_json=False)
+                _show(planned, left, as_json=False)
             confirm(planned.question, yes=False)
             unchanged([(m.seq, m.state) for m in found], [(m.seq, m.state) for m in select()])
     run = new_key(key)
     action = "release" if discard is None else "discard"
     members = spans([message.seq for message in found])
-    done = engine.order(action, messages=members, key=run, reason=discard or reason, scope=scope)
+    of_states = {} if discard is not None or not everything else {"only": only}
+    done = engine.order(action, messages=members, key=run, reason=discard or reason, scope=scope, **of_states)
+    if yes and not as_json:
+        _say_left(left)
     return report(done, "released" if discard is None else "given up", run, as_json=as_json)
 
 
@@ -148,7 +158,48 @@ def _with_stopped(
     return [by_seq[seq] for seq in sorted(by_seq)]
 
 
-def _plan(queries: "StoreQueries", messages: Sequence["StoredMessage"], discard: str | None) -> Plan:
+def _states_of(wanted: Search, *, everything: bool, discards: bool) -> list["DeliveryState"]:
+    """In which states deliveries are meant; what was given up only where it was named."""
+    if discards:
+        return ["held"]
+    named: list[DeliveryState] = [state for state in ("held", "failed") if state in wanted.states]
+    return named or (["held"] if everything else ["held", "failed"])
+
+
+def _given_up(queries: "StoreQueries", wanted: Search, destination: str | None = None) -> Counter[tuple[str, str]]:
+    """Failed deliveries among what the search finds, by channel and destination."""
+    found: Counter[tuple[str, str]] = Counter()
+    for message in matching(queries, replace(wanted, states=("failed",)), newest_first=False):
+        failed = (
+            d for d in queries.deliveries(message.seq) if d.state == "failed" and destination in (None, d.destination)
+        )
+        found.update((str(message.channel), str(d.destination)) for d in failed)
+    return found
+
+
+def _show(plan: Plan, left: Counter[tuple[str, str]], *, as_json: bool) -> None:
+    rows = sorted(left.items())
+    plan.show(
+        as_json=as_json,
+        left=[{"channel": name, "destination": to, "state": "failed", "count": number} for (name, to), number in rows],
+    )
+    if not as_json:
+        _say_left(left)
+
+
+def _say_left(left: Counter[tuple[str, str]]) -> None:
+    """What was given up stays so, unless it is named."""
+    for (channel, destination), number in sorted(left.items()):
+        what = count(number, "failed delivery", "failed deliveries")
+        say(f"left alone: {what} to {channel}/{destination}, given up before; by number or with --state failed")
+
+
+def _plan(
+    queries: "StoreQueries",
+    messages: Sequence["StoredMessage"],
+    only: Sequence["DeliveryState"],
+    discard: str | None,
+) -> Plan:
     verb = "Release" if discard is None else "Give up"
     plan = Plan(
         "release" if discard is None else "discard",
@@ -161,7 +212,9 @@ def _plan(queries: "StoreQueries", messages: Sequence["StoredMessage"], discard:
         if message.state == "held":
             plan.counted[message.channel, "held messages"] += 1
             continue
-        waiting = [d for d in queries.deliveries(message.seq) if d.state in ("held", "failed", "queued")]
+        found = queries.deliveries(message.seq)
+        # Where none is set aside, it is the head of a lane that stands still.
+        waiting = [d for d in found if d.state in only] or [d for d in found if d.state == "queued" and not discard]
         for delivery in waiting:
             plan.counted[message.channel, f"{delivery.state} deliveries to {delivery.destination}"] += 1
         if not waiting:

@@ -28,6 +28,9 @@ ACK_CODES: Final = ("AE", "AR", "CE", "CR")
 CONTENT_CODES: Final = frozenset({"100", "101", "102", "103", "104", "198", "200", "201", "202", "203", "204", "205"})
 """ERR codes that speak of the content, also in an AR or CE: a retry comes to the same end (reliability.md S4)."""
 
+ERR_CODES: Final = CONTENT_CODES | {"199", "206", "207"}
+"""Of table 0357, in any version, but for 0: that the message was accepted."""
+
 MOST_ATTEMPTS: Final = 10**9
 _END: Final = r"(hold|skip|stop|redirect\(\s*([^()\s]+)\s*\))"
 _ACTION: Final = re.compile(rf"(?:retry(?:\(\s*([^()]*?)\s*\))?(?:\s+then\s+{_END})?|{_END})")
@@ -230,10 +233,10 @@ class _ByCode:
             code = found[0].strip()
             offset = found.start() + len(found[0]) - len(found[0].lstrip())
             place = key.position(offset, len(code)) or _place(key, reading)
-            finding = self._wrong(code, place)
+            finding = self._wrong(code, place) or _unknown(code, place)
             if finding is not None:
                 reading.findings.append(finding)
-            else:
+            if finding is None or not finding.is_error:
                 yield code.removeprefix("ERR ").strip(), place
 
     def _wrong(self, code: str, place: Position) -> ConfigFinding | None:
@@ -252,6 +255,15 @@ class _ByCode:
             else "write AE, 204, 'ERR X' for a code of the receiver's own, or otherwise"
         )
         return at(place, "E105", f"'{code}' is no code", hint)
+
+
+def _unknown(code: str, place: Position) -> ConfigFinding | None:
+    """Of a number that is in no table, and is not said to be the receiver's own."""
+    if not code.isdigit() or code in ERR_CODES:
+        return None
+    close = nearest(code, ERR_CODES)
+    hint = (f"did you mean {close}? " if close else "") + f"'ERR {code}' is a code of the receiver's own"
+    return at(place, "W105", f"{code} is no code of table 0357", hint)
 
 
 def _place(key: SourceText, reading: Reading) -> Position:

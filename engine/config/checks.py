@@ -18,6 +18,7 @@ from engine.config.expression import ExpressionError, compile_condition, compile
 from engine.config.files import ChannelFiles
 from engine.config.finding import ConfigFinding, Position, at
 from engine.config.node import SourceDict, SourceText
+from engine.config.standard_names import check_names, check_segment
 from engine.config.table import Table
 from engine.config.types import (
     ConditionText,
@@ -26,11 +27,12 @@ from engine.config.types import (
     FileText,
     FunctionText,
     PathText,
+    SegmentText,
     TablePath,
     ValueText,
 )
 from engine.hl7.errors import PathError
-from engine.hl7.path import compile_path
+from engine.hl7.path import Path, compile_path
 
 Texts = Sequence[tuple[SourceText, str | None]]
 
@@ -69,6 +71,8 @@ def check_texts(texts: Texts, tables: Mapping[str, Table], files: ChannelFiles, 
     for text, focus in texts:
         if isinstance(text, ConditionText | ExpressionText | ValueText | PathText):
             findings += _compiled(text, focus, tables)
+        elif isinstance(text, SegmentText):
+            findings += check_segment(text)
         elif isinstance(text, FunctionText):
             findings += _function(text, files, shown)
         elif isinstance(text, FileText):
@@ -141,18 +145,24 @@ def _place(text: SourceText, offset: int = 0, length: int = 0) -> Position:
 
 def _compiled(text: SourceText, focus: str | None, tables: Mapping[str, Table]) -> list[ConfigFinding]:
     """What is wrong with a condition, a value's expression or a path, at its own column."""
+    paths: Sequence[Path] = ()
     try:
         if isinstance(text, ConditionText):
-            compile_condition(str(text), focus=focus, tables=tables)
+            condition = compile_condition(str(text), focus=focus, tables=tables)
+            if condition.constant is not None:
+                return [_constant(text, condition.constant)]
+            paths = condition.paths
         elif isinstance(text, ValueText):
             if text.is_expression:
-                compile_value(text.expression, focus=focus, tables=tables)
+                paths = compile_value(text.expression, focus=focus, tables=tables).paths
         elif isinstance(text, ExpressionText):
-            if compile_value(str(text), focus=focus, tables=tables).constant is not None:
+            value = compile_value(str(text), focus=focus, tables=tables)
+            if value.constant is not None:
                 hint = "name a place, such as PID-3.1; without it every message keeps its place"
                 return [at(_place(text), "E149", f"'{text.shown}' is the same for every message", hint)]
+            paths = value.paths
         else:
-            compile_path(str(text), focus=focus)
+            paths = [compile_path(str(text), focus=focus)]
     except ExpressionError as exc:
         shift = 1 if isinstance(text, ValueText) else 0
         if text.is_secret:
@@ -163,7 +173,13 @@ def _compiled(text: SourceText, focus: str | None, tables: Mapping[str, Table]) 
         if text.is_secret:
             return [_secret(text, "E131")]
         return [at(_place(text, exc.column, 1), "E131", exc.message, _path_hint(str(text), focus, exc.column))]
-    return []
+    return [] if text.is_secret else list(check_names(text, paths))
+
+
+def _constant(text: ConditionText, outcome: bool) -> ConfigFinding:
+    word = "true" if outcome else "false"
+    hint = "name a place, such as PV1-2; or leave it out, if it is meant for all of them"
+    return at(_place(text), "W130", f"the condition is {word} of every message", hint)
 
 
 def _path_hint(text: str, focus: str | None, column: int) -> str:

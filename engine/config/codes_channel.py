@@ -22,6 +22,20 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "Correct it where the caret stands.",
             "delete: [PID-5..1]",
         ),
+        "W130": Story(
+            "a condition that is the same for every message",
+            "No message can change its outcome: it compares texts with texts. So a filter lets all or none through, a "
+            "route takes all or none, and everything is urgent or nothing.",
+            "Name the place that is meant, such as PV1-2. A place in quotes is a text.",
+            "when: \"'PV1-2' == 'I'\"      # PV1-2 == \"I\"",
+        ),
+        "W131": Story(
+            "a segment or field that no version of HL7 has",
+            "A path that no message fills reads as empty: a condition on it is never true, an order by it is the order "
+            "of all, a table is asked for ''. Segments of a site's own begin with Z; of these nothing is said.",
+            "Take the name in the hint, or look the segment up in the standard.",
+            "order_by: PIX-3.1      # PID-3.1",
+        ),
         "E132": Story(
             "a file that a channel names is missing or cannot be read",
             "Code tables, steps.py, certificates and keys are relative to the channel's folder, and tables must lie "

@@ -49,6 +49,13 @@ FILE: Final[Stories] = MappingProxyType(
             "Take one of the words in the hint.",
             "ack: {when: proccessed}",
         ),
+        "W105": Story(
+            "a receiver's code that is in no table",
+            "ERR-3 (before v2.5: ERR-1.4) holds a code of table 0357, and this number is not one. An action by it is "
+            "taken only if the receiver has codes of its own.",
+            "Take the code in the hint, or write ERR before the number if it is the receiver's own.",
+            "on_refused: {999: skip}      # {ERR 999: skip}",
+        ),
         "E106": Story(
             "a number, duration, size or percentage that cannot be",
             "Whole numbers are digits. A duration has a unit (500ms, 30s, 5m, 2h, 7d), and so has a size (64KB, "

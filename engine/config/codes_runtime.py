@@ -269,8 +269,20 @@ RUNTIME: Final[Stories] = MappingProxyType(
         "E250": Story(
             "stored bytes that do not match their checksum",
             "The disk, or something else that wrote to the store's file, changed a message after it was committed. "
-            "It is held and is not delivered, as it may not be what was sent.",
+            "It is held and is not delivered, as it may not be what was sent. Where the text is that what is stored "
+            "about it does not match, its bytes are whole, and what stands beside them is not to be trusted: sender, "
+            "control id, answer, findings, state or times. What its sender sends again with that control id is "
+            "processed as new.",
             "Compare it with the sender's copy; restore the store from a backup; check the disk.",
+        ),
+        "E251": Story(
+            "a destination's lane failed, by a defect of Segmill",
+            "What sends to one destination ended with an error that nobody expected. All others go on; what comes for "
+            "this one waits in the store, in order. It is started again by itself after 1 s, and after 5 s, 30 s, "
+            "2 min and 10 min if it fails again; then it stands still until the engine is started again. What it was "
+            "sending is sent once more each time, with the same control id, and marked as possibly sent before.",
+            "Report the line of the log: it names the place, and no patient data. If one message is the cause, hold "
+            "it: segmill queue list names the head, segmill queue hold N sets it aside.",
         ),
         "E271": Story(
             "a destination's character set does not have what the message holds",

@@ -26,7 +26,7 @@ __all__ = [
 @dataclass(slots=True, frozen=True)
 class LaneStatus:
     """One lane now. `state`: idle, sending, waiting (for its time), stopped (for a person), down (no peer), paused,
-    failed (a defect of ours: it stands still until the engine is started again).
+    failed (a defect of ours: it is started again by itself, a few times).
 
     `head`: the message that is to go next, as far as it is in memory. `paused_by`: who paused it, and why.
     `blocked`: how many keys of `order_by` are held up by a delivery that waits for its next attempt, and
@@ -105,7 +105,8 @@ class Order:
     Its members are `deliveries`, each with the state that it had in the plan, or `messages`, or `lanes` (a
     destination, or INTAKE for a channel's intake). `destinations`: where a resend goes; None: where it went. `to`:
     where deliveries are redirected. `as_of`: with which version of its channel a message is processed again; None: as
-    it is now; "received": as it was when each was received. `raw`: an edited message. `step`: of set-status.
+    it is now; "received": as it was when each was received. `raw`: an edited message. `step`: of set-status. `only`: a
+    release of messages queues their deliveries in these states alone; none named: each that a release is for.
     """
 
     action: Action
@@ -118,6 +119,7 @@ class Order:
     as_of: VersionId | Literal["received"] | None = None
     raw: bytes = b""
     step: StepMove | None = None
+    only: Sequence[DeliveryState] = ()
 
 
 @dataclass(slots=True, frozen=True)

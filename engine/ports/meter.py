@@ -58,6 +58,10 @@ class LaneMeter(Protocol):
         """False outside of the hours that the destination has."""
         ...
 
+    def failed(self) -> None:
+        """The destination's lane failed, by a defect of the engine."""
+        ...
+
     def redirected(self) -> None:
         """One more message that another destination takes over."""
         ...

@@ -51,8 +51,8 @@ class EngineControl:
         self.reloading: Reloading | None = None
         self.leaving: Mapping[ChannelName, RunningChannel] = {}
         """Channels that the files no longer have, while they owe something; they listen nowhere."""
-        self.failed_lanes: Sequence[str] = ()
-        """Lanes whose task died. Intake is open all the same, and what comes for them waits."""
+        self.failed_lanes: Mapping[str, str] = {}
+        """Lanes whose task died, and what becomes of them. Intake is open all the same; what comes for them waits."""
         self.not_ready = "the engine is starting"
         """Why intake is closed; '' while it is open."""
 
@@ -62,7 +62,7 @@ class EngineControl:
             return False, self.not_ready
         told: list[str] = []
         if self.failed_lanes:
-            told.append(f"failed, and to be started again: {', '.join(self.failed_lanes)}")
+            told.append("; ".join(f"{name} failed and {what}" for name, what in self.failed_lanes.items()))
         if pauses := self.operator.pauses:
             places = (f"{p.channel}/{p.destination}" if p.destination else f"{p.channel} (intake)" for p in pauses)
             told.append(f"paused: {', '.join(places)}")

@@ -307,9 +307,8 @@ class Endings:
         result.note = f"{result.note}; sent to {to} instead"[:MOST_NOTE] if result.note else f"sent to {to} instead"
         return Redirect(to)
 
-    def cut_off(self, delivery: Delivery) -> None:
-        """The engine stops and cannot wait for the answer: the receiver may have it, and may get it again."""
-        note = "the engine stopped before the answer came"
+    def cut_off(self, delivery: Delivery, note: str = "the engine stopped before the answer came") -> None:
+        """Nobody waits for the answer any more: the receiver may have it, and may get it again."""
         now_us = self._clock.now_us()
         result = DeliveryResult(delivery.id, "queued", delivery.attempts + 1, now_us, code="unanswered", note=note)
         self._committer.record(result, None, urgent=False)

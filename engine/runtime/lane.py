@@ -18,7 +18,7 @@ Invariants:
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -78,7 +78,7 @@ class Lane:
         """What waits goes elsewhere, untried: the destination is down, and its policy says so."""
         self.is_paused = False
         self._still = 0
-        self._in_hand: set[DeliveryId] = set()
+        self._in_hand: dict[DeliveryId, Delivery] = {}
         self._let_go = asyncio.Event()
         self.predecessor: Lane | None = None
         """Who had its deliveries before, while the attempt that it has in hand has not come to its end."""
@@ -86,8 +86,27 @@ class Lane:
         self._failure = ""
 
     def failed(self, failure: str) -> None:
-        """Its task died: a defect of ours. What waits stays in the store, for the next start."""
+        """Its task died: a defect of ours. What waits stays in the store, for the lane that takes its place."""
         self._failure = failure
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its task died."""
+        return bool(self._failure)
+
+    @property
+    def in_hand(self) -> Mapping[DeliveryId, Delivery]:
+        """What it was sending, or had an answer for that it has not dealt with."""
+        return dict(self._in_hand)
+
+    def cut_off(self, delivery: Delivery, note: str) -> None:
+        """The receiver may have it, and may get it again."""
+        self._ends.cut_off(delivery, note)
+
+    def let_go_of_all(self) -> None:
+        """Nothing is in hand of a lane that failed any more."""
+        self._in_hand.clear()
+        self._let_go.set()
 
     def _make_window(self) -> Window:
         settings, queue, first = self.settings, self._queue, self._sinks[0]
@@ -221,7 +240,7 @@ class Lane:
         """Wait until no attempt at one of `ids` is under way, and the ends of those that were are on stable storage."""
         if self.predecessor is not None:
             await self.predecessor.let_go_of(ids)
-        while not (self._in_hand.isdisjoint(ids) and self._ends.unrecorded.isdisjoint(ids)):
+        while not (ids.isdisjoint(self._in_hand) and self._ends.unrecorded.isdisjoint(ids)):
             self._committer.hurry()
             self._let_go.clear()
             await self._let_go.wait()
@@ -364,7 +383,7 @@ class Lane:
         if self._resting and self._window.has_more:
             self._wake_one()  # one wakes the next, as long as there is something to do
         outcomes: Sequence[Outcome]
-        self._in_hand.update([delivery.id for delivery in batch])
+        self._in_hand.update([(delivery.id, delivery) for delivery in batch])
         try:
             outcomes = await sink.send(batch)
         except asyncio.CancelledError:
@@ -372,7 +391,7 @@ class Lane:
                 self._gate.cut_off()
             for delivery in batch:
                 self._ends.cut_off(delivery)
-            self._in_hand.difference_update([delivery.id for delivery in batch])
+                del self._in_hand[delivery.id]
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the lane: a sink's defect stops this lane only
             log.error("%s: the sink failed: %s", self.name, describe(error))
@@ -402,7 +421,8 @@ class Lane:
                     self._stopped_at = delivery
                 back.append(delivery)
         self._window.settled(batch, back)
-        self._in_hand.difference_update([delivery.id for delivery in batch])
+        for delivery in batch:
+            del self._in_hand[delivery.id]
         self._let_go.set()
 
     def _pass_on(self, batch: Sequence[Delivery]) -> None:

@@ -153,7 +153,8 @@ class MessageOrders:
 
     async def _release(self, message: StoredMessage, work: MessageSlice) -> None:
         found = await asyncio.to_thread(self._queries.deliveries, message.seq, bodies=True)
-        waiting = [d for d in found if d.state in ACT_FROM["release"]]
+        states = ACT_FROM["release"].intersection(work.order.only or ACT_FROM["release"])
+        waiting = [d for d in found if d.state in states]
         channel = self._channels.get(message.channel)
         if gone := [d.destination for d in waiting if channel is None or channel.lane(d.destination) is None]:
             work.leave(message.seq, no_lane(message.channel, gone[0], channel))
@@ -171,7 +172,8 @@ class MessageOrders:
             work.heads += stopped
             work.seqs_of_heads.append(message.seq)
         else:
-            work.leave(message.seq, f"it is {message.state}, and none of its deliveries is held or failed")
+            meant = " or ".join(sorted(states, reverse=True))
+            work.leave(message.seq, f"it is {message.state}, and none of its deliveries is {meant}")
 
     async def _resend(self, message: StoredMessage, work: MessageSlice) -> None:
         channel = self._channels.get(message.channel)

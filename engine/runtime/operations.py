@@ -545,6 +545,7 @@ def _digest(order: Order) -> bytes:
         order.as_of,
         len(order.deliveries),
         len(order.messages),
+        *([list(order.only)] if order.only else ()),  # only then, so that runs begun by older versions go on
     ]
     if order.step is not None:
         # Whatever it was when that was planned: the same again under one key is the same.

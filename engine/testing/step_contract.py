@@ -156,13 +156,13 @@ class StepContract:
         assert store.perform(performed(1), Teller()).status == 0, "it was not kept, so it is new"
 
     def test_an_order_whose_bytes_are_gone_is_known_by_its_type(self, store: Store) -> None:
-        store.prune(Prune(None, T0 + 10**9, 0, MessageSeq(0), 100))
+        store.prune(Prune(None, T0 + 10**9, 0, MessageSeq(0), 100, T0 + 10**9))
         teller = Teller()
         store.perform(performed(1), teller)
         assert teller.moved[0].order == OrderReceived("ORM^O01", None)
 
     def test_an_order_that_is_gone_is_not_known(self, store: Store) -> None:
-        store.prune(Prune(None, T0 + 10**9, T0 + 10**9, MessageSeq(0), 100))
+        store.prune(Prune(None, T0 + 10**9, T0 + 10**9, MessageSeq(0), 100, T0 + 10**9))
         teller = Teller()
         store.perform(performed(1), teller)
         assert teller.moved[0].order is None

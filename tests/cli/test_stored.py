@@ -382,3 +382,43 @@ def test_attempts_are_listed_and_what_was_answered_only_with_values(segmill, sit
     (ris,) = [row for row in whole if row["destination"] == "ris"]
     assert [("MSA|AE|A1" in a["answer"]) for a in ris["earlier_attempts"]] == [True, True]
     assert "MSA|AA|A1" in ris["answer"]
+
+
+def test_what_was_given_up_is_left_by_a_release_of_all_and_said(segmill, site, run_site_with):
+    running = run_site_with(site)
+    for number in (1, 2):
+        assert segmill("queue", "pause", "adt", "--site", site).code == 0
+        running.send_only("adt", messages.adt(control_id=f"G{number}"))
+    give_up = ("queue", "skip", "1", "--reason", "sent by hand", "--yes", "--site", site)
+    assert segmill(*give_up).code == 0
+    assert segmill("queue", "hold", "2", "--destination", "ris", "--site", site).code == 0
+    left = {"channel": "adt", "destination": "ris", "state": "failed", "count": 1}
+    plan = segmill("release", "--all", "--plan", "--json", "--site", site).json
+    assert plan["plan"] == [{"channel": "adt", "what": "held deliveries to ris", "count": 1}]
+    assert left in plan["left"]
+    said = segmill("release", "--all", "--yes", "--site", site)
+    assert (said.code, "released: 1 delivery" in said.err) == (0, True), said.err
+    assert "left alone: 1 failed delivery to adt/ris" in said.err
+    assert delivery_states(segmill, site, 1) == {"ris": "failed", "archive": "failed"}
+    assert delivery_states(segmill, site, 2)["ris"] == "queued"
+    assert segmill("release", "1", "--site", site).code == 0
+    assert delivery_states(segmill, site, 1) == {"ris": "queued", "archive": "queued"}
+
+
+def test_a_message_with_both_has_its_held_delivery_released_alone(segmill, site, run_site_with):
+    running = run_site_with(site)
+    assert segmill("queue", "pause", "adt", "--site", site).code == 0
+    running.send_only("adt", messages.adt())
+    skip = ("queue", "skip", "1", "--destination", "archive", "--reason", "not wanted there", "--yes")
+    assert segmill(*skip, "--site", site).code == 0
+    assert segmill("queue", "hold", "1", "--destination", "ris", "--site", site).code == 0
+    assert segmill("release", "--all", "--yes", "--site", site).code == 0
+    assert delivery_states(segmill, site, 1) == {"ris": "queued", "archive": "failed"}
+    said = segmill("release", "--all", "--state", "failed", "--yes", "--json", "--site", site)
+    assert (said.code, said.json["deliveries"]) == (0, 1)
+    assert delivery_states(segmill, site, 1) == {"ris": "queued", "archive": "queued"}
+
+
+def delivery_states(segmill, site, seq: int) -> dict[str, str]:
+    told = segmill("messages", str(seq), "--json", "--site", site).json
+    return {d["destination"]: d["state"] for d in told["deliveries"]}

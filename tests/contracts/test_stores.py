@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.adapters.stores.memory import MemoryStore
+from engine.adapters.stores.row_checks import ROW_DAMAGED_NOTE
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.ids import MessageSeq
 from engine.ports.store import Store
@@ -55,6 +56,16 @@ class SqliteBench:
             db.close()
             self._damages.clear()
 
+    def check_rows(self) -> None:
+        """Whatever was done to a row, its checksum followed."""
+        queries = SqliteStore(self._opened[-1].path).queries()
+        try:
+            for message in queries.messages():
+                assert ROW_DAMAGED_NOTE not in message.findings
+                assert all(d.note != ROW_DAMAGED_NOTE for d in queries.deliveries(message.seq))
+        finally:
+            queries.close()
+
     def second(self) -> Store:
         return SqliteStore(self._opened[-1].path)
 
@@ -71,6 +82,7 @@ class TestSqliteStore(StoreContract):
     def bench(self, tmp_path):
         bench = SqliteBench(tmp_path)
         yield bench
+        bench.check_rows()
         bench.close()
 
 
@@ -107,6 +119,7 @@ class TestOperationsOfSqliteStore(OperationContract):
     def bench(self, tmp_path):
         bench = SqliteBench(tmp_path)
         yield bench
+        bench.check_rows()
         bench.close()
 
 

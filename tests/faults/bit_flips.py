@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, GONE_NOTE
+from engine.adapters.stores.row_checks import ROW_DAMAGED_NOTE
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch, DeliveryResult
 from engine.model.finding import Finding, dump_findings
@@ -108,7 +109,7 @@ def tells_of_damage(store: SqliteStore) -> bool:
     try:
         found = list(queries.messages(bodies=True))
         return any("E250" in message.findings for message in found) or any(
-            delivery.note in (DAMAGED_NOTE, GONE_NOTE)
+            delivery.note in (DAMAGED_NOTE, GONE_NOTE, ROW_DAMAGED_NOTE)
             for message in found
             for delivery in queries.deliveries(message.seq, bodies=True)
         )

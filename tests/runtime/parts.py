@@ -129,6 +129,9 @@ class CountingMeter:
     def open(self, is_open: bool) -> None:
         self.counts["open", is_open] += 1
 
+    def failed(self) -> None:
+        self.counts["lane failed",] += 1
+
     def redirected(self) -> None:
         self.counts["redirected",] += 1
 

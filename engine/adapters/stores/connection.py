@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from engine.adapters.stores import faults
+from engine.adapters.stores import faults, row_checks
 from engine.adapters.stores.place import Place, refusal_of_writes
 from engine.adapters.stores.wal import damage_behind
 from engine.ports.store import CommitUnknown, StoreError, StoreFull, StoreGone
@@ -71,6 +71,7 @@ class WriteConnection:
         except faults.ERRORS as exc:
             raise StoreError(f"{path} cannot be opened ({faults.name_of(exc)})") from exc
         self.connection.text_factory = faults.read_text
+        row_checks.set_up(self.connection)
         self.execute = self.connection.execute
 
     def set_up(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, DELIVERY_CODES, MESSAGE_CODES, lane_salt
+from engine.adapters.stores.row_checks import FRESH, message_crc, outcome_crc, told_crc, with_marks
 from engine.model.envelope import Delivery, DraftDelivery, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 
@@ -110,6 +111,19 @@ class Draft:
             numbers.body,
             crc,
             intake.ack,
+            message_crc(
+                seq,
+                intake.receive_id,
+                channel,
+                received_at_us,
+                intake.sender,
+                intake.peer,
+                intake.message_type,
+                intake.control_id,
+                intake.body_hash,
+                crc,
+            )
+            + told_crc(state, intake.version, intake.findings, intake.ack_code, intake.ack),
         )
         self.tally[channel, state] += 1
         if received_at_us // HOUR_US != numbers.hour:
@@ -157,6 +171,9 @@ class Draft:
                     DAMAGED_NOTE,
                     draft.key,
                     draft.urgent,
+                    with_marks(
+                        outcome_crc(numbers.delivery, held, 0, 0, 0, "", DAMAGED_NOTE, b""), seq, 0, draft.urgent
+                    ),
                 )
                 continue
             known = shared.get(id(body))
@@ -168,8 +185,9 @@ class Draft:
             key, urgent = draft.key, draft.urgent
             if key is None and keyed and lane in keyed:
                 key = ""
-            self.deliveries += (numbers.delivery, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent)
             delivery_id = DeliveryId(numbers.delivery)
+            row_crc = FRESH + delivery_id + seq + (urgent << 41)
+            self.deliveries += (delivery_id, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent, row_crc)
             made.append(
                 Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, key=key, urgent=urgent)
             )
@@ -198,7 +216,8 @@ class Draft:
         state = DELIVERY_CODES["held" if damaged else "queued"]
         note = DAMAGED_NOTE if damaged else ""
         key, urgent = self.key_in(lane[0], takes_over.key), takes_over.urgent
-        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note, key, urgent)
+        row_crc = with_marks(outcome_crc(numbers.delivery, state, 0, 0, 0, "", note, b""), seq, 0, urgent)
+        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note, key, urgent, row_crc)
         return DeliveryId(numbers.delivery)
 
     def key_in(self, lane: int, key: str | None) -> str | None:
@@ -211,5 +230,7 @@ class Draft:
         """A row of a new delivery with the bytes, the key and the urgency of an earlier one of the same lane."""
         self.numbers.delivery += 1
         key = self.key_in(lane, key)
-        self.deliveries += (self.numbers.delivery, seq, lane, DELIVERY_CODES["queued"], body, crc, "", key, urgent)
+        id_, queued = self.numbers.delivery, DELIVERY_CODES["queued"]
+        row_crc = FRESH + id_ + seq + (urgent << 41)
+        self.deliveries += (id_, seq, lane, queued, body, crc, "", key, urgent, row_crc)
         return DeliveryId(self.numbers.delivery)

@@ -4,6 +4,7 @@ Bytes are compared with their checksum here and nowhere else: what does not matc
 message (reliability.md section 0, row 13; D7).
 """
 
+import logging
 import sqlite3
 from dataclasses import replace
 from typing import Literal
@@ -18,6 +19,7 @@ from engine.adapters.stores.codes import (
     delivery_crc,
 )
 from engine.adapters.stores.draft import HOUR_US
+from engine.adapters.stores.row_checks import ROW_DAMAGED_NOTE, is_delivery_whole, is_message_whole
 from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Delivery, Known
 from engine.model.finding import Finding, dump_findings, load_findings
@@ -26,15 +28,21 @@ from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelive
 
 QueuedRows = Literal["queued_rows", "queued_of_key", "queued_urgent", "queued_waiting"]
 
+log = logging.getLogger("segmill.store")
+
 DAMAGED = Finding("E250", "error", DAMAGED_NOTE)
+ROW_DAMAGED = Finding("E250", "error", ROW_DAMAGED_NOTE)
 
 PAGE_ROWS = 256
 
 
-def with_damage(findings: str) -> str:
-    """The findings of a message whose bytes do not match their checksum."""
-    before = load_findings(findings)
-    return findings if DAMAGED in before else dump_findings((*before, DAMAGED))
+def with_damage(findings: str, damage: Finding = DAMAGED) -> str:
+    """The findings of a message whose bytes, or whose row, do not match their checksum."""
+    try:
+        before = load_findings(findings)
+    except (ValueError, TypeError):
+        before = ()  # the damage is in them
+    return findings if damage in before else dump_findings((*before, damage))
 
 
 def fault_of(body: bytes | None, lane: int, crc: int) -> str:
@@ -75,9 +83,15 @@ class Reading:
                 "limit": KNOWN_LIMIT,
             },
         )
-        return [
-            Known(seq, digest, at_us, code, ack, MESSAGE_OF[state]) for seq, digest, at_us, code, ack, state in rows
-        ]
+        found = []
+        for *row, row_crc in rows:
+            seq, _, _, at_us, _, _, _, _, digest, _, state, _, _, code, ack = row
+            if is_message_whole(tuple(row), row_crc):
+                found.append(Known(seq, digest, at_us, code, ack, MESSAGE_OF[state]))
+            else:
+                # Neither its hash nor its answer can be trusted: what its sender sends again is processed as new.
+                log.error("E250 message %s: %s; what is sent again with its control id is new", seq, ROW_DAMAGED_NOTE)
+        return found
 
     def recent_ids(
         self, db: sqlite3.Connection, since_us: int, limit: int
@@ -179,10 +193,17 @@ class Reading:
             crc,
             ack,
             raw,
+            receive_id,
+            channel_id,
+            body_hash,
+            row_crc,
         ) = row
+        fixed = (seq, receive_id, channel_id, received_at_us, sender, peer, kind, control_id, body_hash, crc)
+        if not is_message_whole((*fixed, state, version, findings, ack_code, ack), row_crc):
+            findings = with_damage(findings, ROW_DAMAGED)
         stored = StoredMessage(
             seq, channel, VersionId(version), received_at_us, sender, peer, kind, control_id,
-            MESSAGE_OF[state], ack_code, findings, raw, ack,
+            MESSAGE_OF.get(state, "held"), ack_code, findings, raw, ack,
         )  # fmt: skip
         if raw is not None and crc32(raw) != crc:
             return replace(stored, raw=None, findings=with_damage(findings))
@@ -212,7 +233,13 @@ class Reading:
                 urgent,
                 since_us,
                 origin,
+                is_marked,
+                row_crc,
+                of,
             ) = row
+            outcome = (id_, state, attempts, next_at_us, done_at_us, code, note, answer, of, is_marked, urgent)
+            if of != seq or not is_delivery_whole(outcome, row_crc):
+                note = ROW_DAMAGED_NOTE
             if body is not None and (fault := fault_of(body, lane, crc)):
                 body, note = None, fault
             found.append(
@@ -221,7 +248,7 @@ class Reading:
                     seq,
                     channel,
                     destination,
-                    DELIVERY_OF[state],
+                    DELIVERY_OF.get(state, "held"),
                     attempts,
                     next_at_us,
                     done_at_us,

@@ -28,6 +28,7 @@ from engine.adapters.stores.draft import Draft, Names, Numbers
 from engine.adapters.stores.effects import SqliteEffects, without_stale
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
+from engine.adapters.stores.row_checks import outcome_crc
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.model.envelope import (
     AckUpdate,
@@ -272,15 +273,20 @@ class Writing:
                     self._keep_attempt(r)
                 elif r.redirect is not None or r.state == "redirected":
                     redirected += self.redirect(r.delivery_id, r.state, r.redirect, draft)
+                state, done_at_us = DELIVERY_CODES[r.state], 0 if r.state == "queued" else r.at_us
+                row_crc = outcome_crc(
+                    r.delivery_id, state, r.attempts, r.next_at_us, done_at_us, r.code, r.note, r.answer
+                )
                 values += (
                     r.delivery_id,
-                    DELIVERY_CODES[r.state],
+                    state,
                     r.attempts,
-                    0 if r.state == "queued" else r.at_us,
+                    done_at_us,
                     r.next_at_us,
                     r.code,
                     r.note,
                     r.answer,
+                    row_crc,
                 )
             if self._rows["record_results"].run(self._db.execute, values) != len(each):
                 raise NotQueued

@@ -9,12 +9,23 @@ WHERE d.id IN (/*rows*/?/*rows*/);
 -- name: act_on_delivery
 -- A person's move; one that is queued again may be tried at once.
 UPDATE delivery SET state = v.column2, next_at_us = 0, done_at_us = v.column3, code = '', note = v.column4,
-  answer = x''
+  answer = x'',
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
+      CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
+      CAST(answer AS BLOB))
+    + crc_of(CAST(v.column2 AS BLOB), CAST(attempts AS BLOB), CAST(0 AS BLOB),
+      CAST(v.column3 AS BLOB), CAST('' AS BLOB), CAST(v.column4 AS BLOB), CAST(x'' AS BLOB))
 FROM (VALUES /*rows*/(?, ?, ?, ?)/*rows*/) AS v
 WHERE delivery.id = v.column1;
 
 -- name: try_at_once
-UPDATE delivery SET next_at_us = 0 WHERE id IN (/*rows*/?/*rows*/);
+UPDATE delivery SET next_at_us = 0,
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
+      CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
+      CAST(answer AS BLOB))
+    + crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB), CAST(0 AS BLOB),
+      CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB), CAST(answer AS BLOB))
+WHERE id IN (/*rows*/?/*rows*/);
 
 -- name: message_states
 SELECT seq, state FROM message WHERE seq IN (/*rows*/?/*rows*/);

@@ -25,7 +25,13 @@ DELETE FROM body WHERE id IN (SELECT d.body FROM delivery d WHERE d.seq IN (/*ro
 UPDATE message SET body = NULL WHERE seq IN (/*rows*/?/*rows*/);
 
 -- name: empty_deliveries
-UPDATE delivery SET body = NULL, answer = x'' WHERE seq IN (/*rows*/?/*rows*/);
+UPDATE delivery SET body = NULL, answer = x'',
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
+      CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
+      CAST(answer AS BLOB))
+    + crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB), CAST(next_at_us AS BLOB),
+      CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB), CAST(x'' AS BLOB))
+WHERE seq IN (/*rows*/?/*rows*/);
 
 -- name: empty_attempts
 UPDATE attempt SET answer = x'' WHERE delivery IN (SELECT id FROM delivery WHERE seq IN (/*rows*/?/*rows*/));

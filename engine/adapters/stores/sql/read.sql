@@ -4,7 +4,8 @@
 -- name: known
 -- State 4 is rejected: its sender was told to keep it and may have been let in since. (One that was accepted
 -- when stored, and rejected by its pipeline afterwards, was not told so.)
-SELECT m.seq, m.body_hash, m.received_at_us, m.ack_code, m.ack, m.state
+SELECT m.seq, m.receive_id, m.channel, m.received_at_us, m.sender, m.peer, m.message_type, m.control_id, m.body_hash,
+  m.crc, m.state, m.version, m.findings, m.ack_code, m.ack, m.row_crc
 FROM message m
 WHERE m.control_id = :control_id AND m.channel = (SELECT id FROM channel WHERE name = :channel) AND m.sender = :sender
   AND m.seq >= :lowest AND m.received_at_us >= :since_us AND (m.state <> 4 OR m.ack_code IN ('AA', 'CA'))
@@ -100,20 +101,21 @@ ORDER BY m.seq LIMIT :limit;
 
 -- name: message
 SELECT m.seq, c.name, m.version, m.received_at_us, m.sender, m.peer, m.message_type, m.control_id, m.state,
-  m.ack_code, m.findings, m.crc, m.ack, b.bytes
+  m.ack_code, m.findings, m.crc, m.ack, b.bytes, m.receive_id, m.channel, m.body_hash, m.row_crc
 FROM message m JOIN channel c ON c.id = m.channel LEFT JOIN body b ON b.id = m.body
 WHERE m.seq = ?;
 
 -- name: message_metadata
 SELECT m.seq, c.name, m.version, m.received_at_us, m.sender, m.peer, m.message_type, m.control_id, m.state,
-  m.ack_code, m.findings, m.crc, m.ack, NULL
+  m.ack_code, m.findings, m.crc, m.ack, NULL, m.receive_id, m.channel, m.body_hash, m.row_crc
 FROM message m JOIN channel c ON c.id = m.channel
 WHERE m.seq = ?;
 
 -- name: deliveries
+-- `seq` last: before anything else of the row it would be read from the index, and here the row is checked.
 SELECT d.id, d.seq, c.name, l.destination, d.state, d.attempts, d.next_at_us, d.done_at_us, d.code, d.note,
   d.maybe_sent OR (d.id <= l.doubt_upto AND (d.done_at_us = 0 OR d.done_at_us >= l.doubt_at_us)),
-  d.crc, d.lane, d.answer, b.bytes, d.key, d.urgent, ifnull(x.since_us, 0), x.origin
+  d.crc, d.lane, d.answer, b.bytes, d.key, d.urgent, ifnull(x.since_us, 0), x.origin, d.maybe_sent, d.row_crc, d.seq
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
   LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON :bodies AND b.id = COALESCE(d.body, m.body)
 WHERE d.seq = :seq ORDER BY d.id;

@@ -2,8 +2,8 @@
 
 -- name: insert_message
 INSERT INTO message (seq, receive_id, channel, version, received_at_us, sender, peer, message_type, control_id,
-  body_hash, state, ack_code, findings, body, crc, ack)
-VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/;
+  body_hash, state, ack_code, findings, body, crc, ack, row_crc)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/;
 
 -- name: insert_body
 INSERT INTO body (id, bytes) VALUES /*rows*/(?, ?)/*rows*/;
@@ -12,9 +12,9 @@ INSERT INTO body (id, bytes) VALUES /*rows*/(?, ?)/*rows*/;
 INSERT INTO body (id, bytes) VALUES (?, zeroblob(?));
 
 -- name: insert_delivery
-INSERT INTO delivery (id, seq, lane, state, body, crc, note, key, urgent, attempts, next_at_us, done_at_us, code,
-  maybe_sent, answer)
-VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0, x'')/*rows*/;
+INSERT INTO delivery (id, seq, lane, state, body, crc, note, key, urgent, row_crc, attempts, next_at_us, done_at_us,
+  code, maybe_sent, answer)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0, x'')/*rows*/;
 
 -- name: insert_channel
 INSERT INTO channel (id, name) VALUES /*rows*/(?, ?)/*rows*/;
@@ -33,8 +33,9 @@ ON CONFLICT (channel, state) DO UPDATE SET messages = messages + excluded.messag
 -- An attempt's end moves what is queued and nothing else. `+` keeps the planner from walking all that
 -- is queued: it must take the rows one by one and look each up by its id.
 UPDATE delivery SET state = v.column2, attempts = v.column3, done_at_us = v.column4, next_at_us = v.column5,
-  code = v.column6, note = v.column7, answer = v.column8
-FROM (VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?)/*rows*/) AS v
+  code = v.column6, note = v.column7, answer = v.column8,
+  row_crc = v.column9 + seq + ((maybe_sent + 2 * urgent) << 40)
+FROM (VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/) AS v
 WHERE delivery.id = v.column1 AND +delivery.state = 0;
 
 -- name: keep_attempt
@@ -60,7 +61,7 @@ ON CONFLICT (delivery, number) DO NOTHING;
 
 -- name: keep_doubt
 -- As above: only what is queued is known to be in doubt (`doubt_lane`), and the next unclean stop sets that anew.
-UPDATE delivery SET maybe_sent = 1
+UPDATE delivery SET maybe_sent = 1, row_crc = row_crc + ((1 - maybe_sent) << 40)
 WHERE id = :id AND +state = 0 AND id <= (SELECT l.doubt_upto FROM lane l WHERE l.id = delivery.lane);
 
 -- name: count_from
@@ -81,21 +82,41 @@ WHERE d.id = ?;
 
 -- name: redirect_delivery
 -- A person's move; an attempt's end is recorded by `record_results`.
-UPDATE delivery SET state = 4, next_at_us = 0, done_at_us = :at_us, code = '', note = :note, answer = x'' WHERE id = :id;
+UPDATE delivery SET state = 4, next_at_us = 0, done_at_us = :at_us, code = '', note = :note, answer = x'',
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
+      CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
+      CAST(answer AS BLOB))
+    + crc_of(CAST(4 AS BLOB), CAST(attempts AS BLOB), CAST(0 AS BLOB), CAST(:at_us AS BLOB),
+      CAST('' AS BLOB), CAST(:note AS BLOB), CAST(x'' AS BLOB))
+WHERE id = :id;
 
 -- name: amend_ack_of_delivery
 -- What the sender is told once a destination has answered. Never a no after a yes.
-UPDATE message SET ack_code = :ack_code, ack = :ack
+UPDATE message SET ack_code = :ack_code, ack = :ack,
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB),
+      CAST(ack_code AS BLOB), CAST(ack AS BLOB))
+    + crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB), CAST(:ack_code AS BLOB),
+      CAST(:ack AS BLOB))
 WHERE seq = (SELECT seq FROM delivery WHERE id = :delivery) AND ack_code <> 'AA';
 
 -- name: amend_ack
-UPDATE message SET ack_code = :ack_code, ack = :ack WHERE seq = :seq AND ack_code <> 'AA';
+UPDATE message SET ack_code = :ack_code, ack = :ack,
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB),
+      CAST(ack_code AS BLOB), CAST(ack AS BLOB))
+    + crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB), CAST(:ack_code AS BLOB),
+      CAST(:ack AS BLOB))
+WHERE seq = :seq AND ack_code <> 'AA';
 
 -- name: findings_of_message
 SELECT findings FROM message WHERE seq = ?;
 
 -- name: set_findings
-UPDATE message SET findings = :findings WHERE seq = :seq;
+UPDATE message SET findings = :findings,
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB),
+      CAST(ack_code AS BLOB), CAST(ack AS BLOB))
+    + crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(:findings AS BLOB), CAST(ack_code AS BLOB),
+      CAST(ack AS BLOB))
+WHERE seq = :seq;
 
 -- name: set_sequence
 INSERT INTO sequence (channel, sender, last) VALUES /*rows*/(?, ?, ?)/*rows*/
@@ -108,18 +129,31 @@ INSERT INTO link (seq, origin) VALUES /*rows*/(?, ?)/*rows*/;
 SELECT s.sender, s.last FROM sequence s JOIN channel c ON c.id = s.channel WHERE c.name = ? AND s.last >= 0;
 
 -- name: move_messages
-UPDATE message SET state = v.column2, version = v.column3, findings = v.column4
+UPDATE message SET state = v.column2, version = v.column3, findings = v.column4,
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB),
+      CAST(ack_code AS BLOB), CAST(ack AS BLOB))
+    + crc_of(CAST(v.column2 AS BLOB), CAST(v.column3 AS BLOB), CAST(v.column4 AS BLOB), CAST(ack_code AS BLOB),
+      CAST(ack AS BLOB))
 FROM (VALUES /*rows*/(?, ?, ?, ?)/*rows*/) AS v
 WHERE message.seq = v.column1;
 
 -- name: move_parts
 -- Fragments, with the message that was made of them.
-UPDATE message SET state = v.column2
+UPDATE message SET state = v.column2,
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB),
+      CAST(ack_code AS BLOB), CAST(ack AS BLOB))
+    + crc_of(CAST(v.column2 AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB), CAST(ack_code AS BLOB),
+      CAST(ack AS BLOB))
 FROM (VALUES /*rows*/(?, ?)/*rows*/) AS v
 WHERE message.seq = v.column1;
 
 -- name: answer_part
-UPDATE message SET ack_code = :ack_code, ack = :ack WHERE seq = :seq;
+UPDATE message SET ack_code = :ack_code, ack = :ack,
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB),
+      CAST(ack_code AS BLOB), CAST(ack AS BLOB))
+    + crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB), CAST(:ack_code AS BLOB),
+      CAST(:ack AS BLOB))
+WHERE seq = :seq;
 
 -- name: messages_to_move
 SELECT seq, channel, state, received_at_us, body, crc FROM message WHERE seq IN (/*rows*/?/*rows*/);
@@ -129,12 +163,23 @@ SELECT id, state FROM delivery WHERE id IN (/*rows*/?/*rows*/);
 
 -- name: move_delivery
 -- A person's move; a released one may be tried at once.
-UPDATE delivery SET state = :state, next_at_us = 0, done_at_us = :at_us, code = '', note = :note, answer = x''
+UPDATE delivery SET state = :state, next_at_us = 0, done_at_us = :at_us, code = '', note = :note, answer = x'',
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
+      CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
+      CAST(answer AS BLOB))
+    + crc_of(CAST(:state AS BLOB), CAST(attempts AS BLOB), CAST(0 AS BLOB), CAST(:at_us AS BLOB),
+      CAST('' AS BLOB), CAST(:note AS BLOB), CAST(x'' AS BLOB))
 WHERE id = :id;
 
 -- name: quarantine_delivery
 -- Its bytes are not what they were: never sent, shown to a person.
-UPDATE delivery SET state = 2, done_at_us = :at_us, code = '', note = :note WHERE id = :id AND state = 0;
+UPDATE delivery SET state = 2, done_at_us = :at_us, code = '', note = :note,
+  row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(attempts AS BLOB),
+      CAST(next_at_us AS BLOB), CAST(done_at_us AS BLOB), CAST(code AS BLOB), CAST(note AS BLOB),
+      CAST(answer AS BLOB))
+    + crc_of(CAST(2 AS BLOB), CAST(attempts AS BLOB), CAST(next_at_us AS BLOB),
+      CAST(:at_us AS BLOB), CAST('' AS BLOB), CAST(:note AS BLOB), CAST(answer AS BLOB))
+WHERE id = :id AND state = 0;
 
 -- name: body_bytes
 SELECT bytes FROM body WHERE id = ?;
@@ -156,15 +201,15 @@ FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel 
 WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER BY d.id;
 
 -- name: mark_maybe_sent
-UPDATE delivery SET maybe_sent = 1 WHERE id IN (
+UPDATE delivery SET maybe_sent = 1, row_crc = row_crc + ((1 - maybe_sent) << 40) WHERE id IN (
   SELECT id FROM delivery WHERE lane = :lane AND state = 0 ORDER BY id LIMIT :window);
 
 -- name: mark_sent
-UPDATE delivery SET maybe_sent = 1 WHERE id = ?;
+UPDATE delivery SET maybe_sent = 1, row_crc = row_crc + ((1 - maybe_sent) << 40) WHERE id = ?;
 
 -- name: mark_overtaken
 -- One that is queued again goes before what may be under way now, which after a kill is then not among the first.
-UPDATE delivery SET maybe_sent = 1 WHERE id IN (
+UPDATE delivery SET maybe_sent = 1, row_crc = row_crc + ((1 - maybe_sent) << 40) WHERE id IN (
   SELECT d.id FROM delivery o JOIN lane l ON l.id = o.lane JOIN delivery d ON d.lane = l.id AND d.state = 0 AND d.id > o.id
   WHERE o.id = :id AND o.state <> 0 ORDER BY d.id LIMIT (SELECT l.window FROM delivery o JOIN lane l ON l.id = o.lane WHERE o.id = :id));
 
