@@ -58,6 +58,7 @@ class Tally:
             "messages": self.counts["AA"],
             "deliveries": self.counts["took"],
             "runs_of_the_engine": self.counts["runs"],
+            "reloads": self.counts["reloads"],
             "killed": self.counts["killed"],
             "a_minute": round(self.a_minute),
         }

@@ -9,7 +9,7 @@ sync SQLite showed nothing of the rows, and they were there after a restart: rel
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch, Committed
-from engine.model.ids import MessageSeq
+from engine.model.ids import ChannelName, MessageSeq, VersionId
 from engine.model.states import MessageState
 from engine.ports.clock import Clock
 from engine.ports.operations import Change, Changed
@@ -58,6 +58,8 @@ class Witness(Protocol):
     def committed(self, batch: Batch, committed: Committed) -> None: ...
 
     def operated(self, change: Change, changed: Changed, read: Read) -> None: ...
+
+    def versioned(self, version: VersionId, files: Mapping[str, bytes]) -> None: ...
 
 
 class Disk:
@@ -245,6 +247,12 @@ class TappedStore:
             self._queries = self._inner.queries()
         message = self._queries.message(seq)
         return None if message is None else (message.state, list(self._queries.deliveries(seq, bodies=True)))
+
+    def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
+        self._check()
+        version: VersionId = self._inner.channel_version(channel, files)
+        self._disk.witness.versioned(version, files)
+        return version
 
     def prune(self, order: Prune) -> Pruned:
         self._check()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -10,12 +10,12 @@ from typing import Any
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
 from tests.simulation.loop import Loop, Process
-from tests.simulation.model import Item, Model
+from tests.simulation.model import Item, Made, Model
 from tests.simulation.network import End, Network, Port
-from tests.simulation.sites import PORT, Site
+from tests.simulation.sites import PORT, Site, Target
 
 VT, END = b"\x0b", b"\x1c\r"
-CHANNEL = "SIM"
+REJECTED = Made("rejected", [])
 
 
 def framed(payload: bytes) -> bytes:
@@ -44,27 +44,31 @@ def field_of(payload: bytes, segment: bytes, number: int) -> str:
 # -- messages ---------------------------------------------------------------------------------------
 
 
-def make_item(site: Site, sender: str, control_id: str, rng: Random, number: int) -> Item:
+def make_item(sender: str, control_id: str, rng: Random, number: int) -> Item:
     """A message, and what the channel will make of it."""
     drawn = rng.random()
     if drawn < 0.03:
         payload = b"ZZZ|%s|%d\r" % (sender.encode(), number)
-        return Item("junk", control_id, payload, "rejected", [])
+        return Item("junk", control_id, payload, lambda edition: REJECTED)
     if drawn < 0.06:
         payload = _text(sender, control_id, "ORU^R01", "RCV", "I", "W1", number)
-        return Item("foreign", control_id, payload, "rejected", [])
+        return Item("foreign", control_id, payload, lambda edition: REJECTED)
     kind = rng.choice("IIIOOX")
     key = f"K{rng.choice((1, 1, 2, 3, 4, 5))}"
     ward = rng.choice(("W1", "W1", "W2", "W9"))
+
+    def make(edition: Site) -> Made:
+        if kind == "X":
+            return Made("filtered", [])
+        if edition.wards is not None and ward not in edition.wards:
+            return Made("held", [])
+        mapped = ward if edition.wards is None else edition.wards[ward]
+        body = _text(sender, control_id, "ADT^A01", edition.mark, kind, mapped, number, key)
+        to = [target.name for target in edition.targets.values() if target.takes in ("", kind)]
+        return Made("processed", [(name, body) for name in to])
+
     payload = _text(sender, control_id, "ADT^A01", "RCV", kind, ward, number, key)
-    if kind == "X":
-        return Item("good", control_id, payload, "filtered", [])
-    if site.holds and ward == "W9":
-        return Item("good", control_id, payload, "held", [])
-    mapped = {"W1": "WARD1", "W2": "WARD2"}[ward] if site.holds else ward
-    body = _text(sender, control_id, "ADT^A01", CHANNEL, kind, mapped, number, key)
-    to = [target.name for target in site.targets if kind == "I" or not target.only_inpatients]
-    return Item("good", control_id, payload, "processed", [(name, body) for name in to])
+    return Item("good", control_id, payload, make)
 
 
 def _text(
@@ -461,23 +465,25 @@ class GroupSink:
 
 
 class Tap:
-    """Before a sink: tells the model what its lane tries."""
+    """Before a sink: tells the model what its lane tries. `number`: of the lane, whose sinks have it in common."""
 
-    def __init__(self, name: str, inner: Any, model: Model, hook: Callable[[], None] | None = None) -> None:
+    def __init__(self, target: Target, number: int, inner: Any, model: Model) -> None:
         self.max_batch = inner.max_batch
         self.linger_s = inner.linger_s
-        self._name = name
+        self._target = target
+        self._name = target.name
+        self._number = number
         self._inner = inner
         self._model = model
 
     async def send(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        self._model.sending(self._name, deliveries)
+        self._model.sending(self._name, self._number, self._target, deliveries)
         try:
             outcomes: Sequence[Outcome] = await self._inner.send(deliveries)
         except BaseException:
-            self._model.aborted(self._name, deliveries)
+            self._model.aborted(self._name, self._number, deliveries)
             raise
-        self._model.sent(self._name, deliveries, outcomes)
+        self._model.sent(self._name, self._number, deliveries, outcomes)
         return outcomes
 
     async def close(self) -> None:
