@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from tests.simulation import reload_mutants  # noqa: F401 - they register themselves
 from tests.simulation.engines import simulated
 from tests.simulation.history import Outcome, run
 from tests.simulation.mutants import MUTANTS

@@ -55,9 +55,11 @@ Read = Callable[[MessageSeq], tuple[MessageState, list[StoredDelivery]] | None]
 class Witness(Protocol):
     """Who is told of what is durable."""
 
-    def committed(self, batch: Batch, committed: Committed) -> None: ...
+    def committed(self, batch: Batch, committed: Committed, *, by_this_run: bool = True) -> None: ...
 
     def operated(self, change: Change, changed: Changed, read: Read) -> None: ...
+
+    def failing(self) -> None: ...
 
     def versioned(self, version: VersionId, files: Mapping[str, bytes]) -> None: ...
 
@@ -88,7 +90,7 @@ class Disk:
         """What a failed commit kept after all is seen from now on."""
         later, self.later = self.later, []
         for batch in later:
-            self.witness.committed(batch, store.commit(batch))
+            self.witness.committed(batch, store.commit(batch), by_this_run=False)
 
     def died(self) -> None:
         """The process with the store is gone, whatever it was doing."""
@@ -227,6 +229,7 @@ class TappedStore:
         disk = self._disk
         drawn = disk.rng.random()
         self._broken = "the disk failed"
+        disk.witness.failing()
         if drawn < 0.3:
             disk.witness.committed(batch, self._inner.commit(batch))
         elif drawn < 0.6:

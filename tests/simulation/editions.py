@@ -27,6 +27,8 @@ class Editions:
         self._last: dict[str, Target] = {}
         """Each destination as it was when it was last there, in this run."""
         self._versions: dict[VersionId, Site] = {}
+        self.port_changes = 0
+        """How often its connections had to be closed for it."""
         self.reloads = 0
         """How many have exchanged something."""
 
@@ -72,6 +74,7 @@ class Editions:
             self.given_up()
             return
         self.reloads += 1
+        self.port_changes += self.may_change_port
         before, self.now, self.coming = self.now, edition, None
         if before.edition != edition.edition:
             self._drop(before)
@@ -83,6 +86,11 @@ class Editions:
         yield self.now
         if self.coming is not None and self.coming.is_valid:
             yield self.coming
+
+    @property
+    def may_change_port(self) -> bool:
+        """Whether a reload that is under way closes connections."""
+        return self.coming is not None and self.coming.is_valid and self.coming.max_message != self.now.max_message
 
     def may_have_been(self, edition: Site, since_us: int) -> bool:
         """Whether a message that came then may have gone by this one until now."""
@@ -99,7 +107,7 @@ class Editions:
         there = [one.targets[target.name] for one in self.may_be() if target.name in one.targets]
         if target.name not in self.now.targets and target.name in self._last:
             there.append(self._last[target.name])  # it leaves, or has yet to be wanted again
-        return target in there
+        return any(target.text == one.text for one in there)
 
     def recorded(self, version: VersionId, edition: Site) -> None:
         """The store calls these files so."""

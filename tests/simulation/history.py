@@ -27,7 +27,7 @@ from engine.ports.store import StoreError
 from tests.simulation.disk import Disk, Faults, SqliteDisk
 from tests.simulation.engines import SimulatedEngine, set_memory
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
-from tests.simulation.model import Item, Model
+from tests.simulation.model import Model
 from tests.simulation.network import Network, Weather
 from tests.simulation.peers import (
     GOOD,
@@ -42,6 +42,7 @@ from tests.simulation.peers import (
     Tap,
     make_item,
 )
+from tests.simulation.records import Item
 from tests.simulation.sites import BAD, FULL, SITES, Site, Target, kinds, names, site
 
 ACTIONS = (
@@ -374,6 +375,7 @@ class History:
     def _stop_engine(self) -> None:
         if self.process is not None:
             self.loop.note("-- SIGTERM")
+            self.model.is_ending = True
             self.loop.at(self.loop.now_us, self.process, self.stop_asked.set)
 
     # -- other files ----------------------------------------------------------------------------

@@ -7,7 +7,6 @@ what its lane tried and in what order. A breach is a sentence in `breaches`; a h
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery
 from engine.model.ids import DeliveryId, VersionId
@@ -18,112 +17,8 @@ from engine.ports.reload import ReloadReport
 from tests.simulation.disk import Read
 from tests.simulation.editions import Editions
 from tests.simulation.loop import Loop
+from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
 from tests.simulation.sites import Site, Target, names, plans
-
-
-@dataclass(slots=True, frozen=True)
-class Made:
-    """What a message comes to: its state, and what leaves for it, in order."""
-
-    state: MessageState
-    bodies: list[tuple[str, bytes]]
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """One message as its sender has it. `kind`: good, foreign (no channel's), or junk (no message at all)."""
-
-    kind: str
-    control_id: str
-    payload: bytes
-    make: Callable[[Site], "Made"]
-    """What the channel makes of it by one edition of its files."""
-    gives_up: bool = False
-    """Its sender takes a no for an answer."""
-    sent: int = 0
-    yes: int = 0
-    no: int = 0
-    unanswered: int = 0
-    refused_at: set[int] = field(default_factory=set)
-    """When those came in that were answered with a no, as what is good can only be when it is not stored."""
-    _made: dict[int, "Made"] = field(default_factory=dict)
-
-    def by(self, edition: Site) -> "Made":
-        found = self._made.get(edition.edition)
-        if found is None:
-            found = self._made[edition.edition] = self.make(edition)
-        return found
-
-    @property
-    def is_settled(self) -> bool:
-        return self.yes > 0 or (self.no > 0 and (self.kind != "good" or self.gives_up))
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """A message that is durable."""
-
-    seq: int
-    item: Item
-    peer: str
-    received_at_us: int
-    state: MessageState
-    ack: bytes
-    code: str
-    durable_us: int
-    """On the loop's clock."""
-    learned_us: int = 0
-    """When the engine heard that it is durable; 0: it has not."""
-
-
-@dataclass(slots=True, eq=False)
-class Owed:
-    """A delivery that is durable. `is_sure`: no attempt at it lacks its record."""
-
-    id: DeliveryId
-    seq: int
-    to: str
-    body: bytes
-    state: DeliveryState = "queued"
-    is_sure: bool = True
-    attempt: int = 0
-    must_be_marked: bool = False
-    was_aside: bool = False
-    first_got: int = 0
-    lane: int = 0
-    """The number of the lane that tried it last."""
-
-    def key(self, target: Target) -> str:
-        """What order is kept within."""
-        return key_of(self.body) if target.lanes else ""
-
-
-@dataclass(slots=True)
-class Lane:
-    """One destination in all runs of the engine, whatever lanes it has in them."""
-
-    name: str
-    is_keyed: bool
-    """By some of its settings."""
-    ports: frozenset[int]
-    queued: dict[DeliveryId, Owed] = field(default_factory=dict)
-    sends: Counter[bytes] = field(default_factory=Counter)
-    got: Counter[bytes] = field(default_factory=Counter)
-    took: Counter[bytes] = field(default_factory=Counter)
-    recorded: Counter[bytes] = field(default_factory=Counter)
-    # Of this run of the engine:
-    tried: set[DeliveryId] = field(default_factory=set)
-    ended: dict[DeliveryId, bool] = field(default_factory=dict)
-    """Ends that the sink reported or a policy made, which are not durable yet; True: delivered."""
-    fresh: set[DeliveryId] = field(default_factory=set)
-    """Durably queued by a person's word, and the lane has not been told."""
-    in_hand: dict[DeliveryId, str] = field(default_factory=dict)
-    """With its key."""
-    calls: Counter[int] = field(default_factory=Counter)
-    """How many calls of sinks are under way, by the number of the lane."""
-    sure: dict[DeliveryId, bool] = field(default_factory=dict)
-    is_paused: bool = False
-
 
 RECEIVED = Made("received", [])
 
@@ -155,6 +50,10 @@ class Model:
         self.wall_ahead_us = 0
         self.counts: Counter[str] = Counter()
         self._got = 0
+        self.is_ending = False
+        """Whether the engine was told to stop, or has lost its store: its connections may end."""
+        self._by_this_run = True
+        """Whether what is durable now was written by the run of the engine that goes on now."""
 
     def breach(self, text: str) -> None:
         self.loop.note("BREACH %s", text)
@@ -177,6 +76,7 @@ class Model:
             lane.sure.clear()
             lane.is_paused = lane.name in self.paused
         self.editions.ended()
+        self.is_ending = False
         for owed in self.owed.values():
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
@@ -211,9 +111,19 @@ class Model:
             return
         self.editions.recorded(version, edition)
 
+    def failing(self) -> None:
+        """The outcome of a commit is unknown: the engine will say nothing more to anybody."""
+        self.is_ending = True
+
+    def hung_up(self, sender: str, since: int) -> None:
+        """The engine, whose process goes on, has ended a connection, made when a port had been changed so often."""
+        if not self.is_ending and since == self.editions.port_changes and not self.editions.may_change_port:
+            self.breach(f"the connection of {sender} is closed, and nothing of its port has changed")
+
     # -- what is durable ------------------------------------------------------------------------
 
-    def committed(self, batch: Batch, committed: Committed) -> None:
+    def committed(self, batch: Batch, committed: Committed, *, by_this_run: bool = True) -> None:
+        self._by_this_run = by_this_run
         for intake, seq, deliveries in zip(batch.intakes, committed.seqs, committed.deliveries, strict=True):
             if seq in self.by_seq:
                 continue
@@ -319,7 +229,7 @@ class Model:
         if edition is None:
             self.breach(f"message {row.seq} went through files that nobody wrote")
             return self.site
-        if not self.editions.may_have_been(edition, since_us):
+        if self._by_this_run and not self.editions.may_have_been(edition, since_us):
             self.breach(f"message {row.seq} went through edition {edition.edition}, which was not in force")
         return edition
 
@@ -629,11 +539,6 @@ def _named(bodies: Sequence[tuple[str, bytes]]) -> str:
 def _mark(body: bytes) -> str:
     fields = body.split(b"|")
     return b" ".join((fields[4], body.rpartition(b"|")[2].strip())).decode("latin-1")
-
-
-def key_of(body: bytes) -> str:
-    """PID-3 of a message of ours."""
-    return body.partition(b"\rPID|1||")[2].partition(b"|")[0].decode()
 
 
 def _ids(deliveries: Sequence[Delivery]) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
 from tests.simulation.loop import Loop, Process
-from tests.simulation.model import Item, Made, Model
+from tests.simulation.model import Model
 from tests.simulation.network import End, Network, Port
+from tests.simulation.records import Item, Made
 from tests.simulation.sites import PORT, Site, Target
 
 VT, END = b"\x0b", b"\x1c\r"
@@ -107,9 +108,22 @@ class Wire(asyncio.Protocol):
         self.outstanding: deque[Item] = deque()
         self.answered = 0
         self.is_lost = False
+        self._is_ended = False
+        self._made_at = 0
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self._made_at = self._sender.port_changes
+
+    def close(self) -> None:
+        """We end it."""
+        self._is_ended = self.is_lost = True
+        self.transport.close()
+
+    def abort(self) -> None:
+        """We end it, and whatever is on its way."""
+        self._is_ended = True
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -117,11 +131,18 @@ class Wire(asyncio.Protocol):
             self._sender.heard(self, payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._ends()
         self.is_lost = True
         self._sender.wake.set()
 
     def eof_received(self) -> bool:
+        self._ends()
         return False
+
+    def _ends(self) -> None:
+        if not self._is_ended and not self.transport.peer.process.is_dead:
+            self._sender.hung_up(self._made_at)
+        self._is_ended = True
 
 
 class Sender:
@@ -151,6 +172,14 @@ class Sender:
     def start(self) -> None:
         self._loop.spawn(self.process, self._run(), self.name)
 
+    @property
+    def port_changes(self) -> int:
+        return self._model.editions.port_changes
+
+    def hung_up(self, made_at: int) -> None:
+        """The engine has ended our connection."""
+        self._model.hung_up(self.name, made_at)
+
     # -- inside ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -174,12 +203,11 @@ class Sender:
             if wire.outstanding:
                 await self._await_answer(wire)
             elif self._rng.random() < self.habits.hangs_up:
-                wire.transport.close()
-                wire.is_lost = True
+                wire.close()
             else:
                 await self._sleep(1 + int(self._rng.random() * self.habits.pause_us))
         if self._wire is not None:
-            self._wire.transport.close()
+            self._wire.close()
         self.is_done = True
         self._loop.note("%s is done", self.name)
 
@@ -214,7 +242,7 @@ class Sender:
                 # Half of it, and then nothing more on this connection.
                 wire.transport.write(data[: 1 + int(draw() * (len(data) - 2))])
                 await self._sleep(1 + int(draw() * 5000))
-                wire.transport.abort()
+                wire.abort()
                 return
             if draw() < habits.cuts:
                 at = 1 + int(draw() * (len(data) - 1))
@@ -223,8 +251,7 @@ class Sender:
                 data = data[at:]
             wire.transport.write(data)
             if not self.is_calm and draw() < habits.hangs_up / 2:
-                wire.transport.close()
-                wire.is_lost = True
+                wire.close()
 
     async def _due_repeats(self, wire: Wire) -> None:
         """What is to be sent once more, though it was answered."""
@@ -251,7 +278,7 @@ class Sender:
                     self.wake.clear()
                     await self.wake.wait()
         except TimeoutError:
-            wire.transport.abort()
+            wire.abort()
             wire.is_lost = True
 
     def _give_up(self, wire: Wire) -> None:
