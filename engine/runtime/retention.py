@@ -109,13 +109,13 @@ class Retention:
         """Pass after pass."""
         if not self.is_on:
             return
+        self._wall_us, self._steady = self._clock.now_us(), self._clock.monotonic()
         await self._pause(FIRST_PASS_S)
         is_compared = False
         while True:
             wait_s = PASS_EVERY_S
-            if is_compared:
-                self._watch_clock()
-            if self.is_on and not self._paused:
+            self._watch_clock()
+            if self.is_on and not (self._paused and is_compared):
                 try:
                     if not is_compared:
                         self._compare_with(await self._committer.call(lambda store: store.last_pruned_us()))

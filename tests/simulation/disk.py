@@ -61,6 +61,8 @@ class Witness(Protocol):
 
     def failing(self) -> None: ...
 
+    def pruned(self, is_forgotten: Callable[[int], bool]) -> None: ...
+
     def versioned(self, version: VersionId, files: Mapping[str, bytes]) -> None: ...
 
 
@@ -260,7 +262,16 @@ class TappedStore:
     def prune(self, order: Prune) -> Pruned:
         self._check()
         self._fail()
-        return self._inner.prune(order)
+        pruned = self._inner.prune(order)
+        if pruned.bodies or pruned.messages:
+            self._disk.witness.pruned(self._is_forgotten)
+        return pruned
+
+    def _is_forgotten(self, seq: int) -> bool:
+        if self._queries is None:
+            self._queries = self._inner.queries()
+        message = self._queries.message(MessageSeq(seq))
+        return message is None or message.raw is None
 
     def _check(self) -> None:
         if self.is_gone:

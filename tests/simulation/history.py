@@ -51,6 +51,7 @@ ACTIONS = (
 MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
+JUMPS_US = {"small": 3_600_000_000, "big": 400 * 86_400_000_000}
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
 
@@ -82,6 +83,8 @@ class Swarm:
     editions: list[int]
     """What people turn to in it."""
     killed_in_reload: float
+    jumps: str
+    """How far the wall clock jumps, as the model calls it."""
 
 
 @dataclass(slots=True)
@@ -162,6 +165,7 @@ def draw_swarm(rng: Random) -> Swarm:
         rng.choice((0, 0, 1, 2, 4, 8)),
         rng.sample(range(1, FULL + 1), rng.choice((1, 1, 2, 3))),
         maybe(0.4, 0.6),
+        rng.choice(("", "", "", "small", "big")),
     )
 
 
@@ -211,6 +215,7 @@ class History:
         self.model = Model(self.site, self.loop)
         self.model.wall_ahead_us = self.clock.wall_ahead_us
         self.model.prunes = swarm.prunes
+        self.model.jumps = swarm.jumps
         self.model.known = {tuple(sorted(e.files.items())): e for e in self.editions if e.is_valid}
         self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)
         disk_rng = Random(self.rng.random())
@@ -229,6 +234,7 @@ class History:
         self._groups: dict[tuple[str, int, float], GroupSink] = {}
         self._lanes = self._opened = 0
         self._opening: object = None
+        self._jumped_us = 0
         self._kinds = self._own_kinds()
         self._receivers = self._make_receivers()
         self._senders = self._make_senders()
@@ -361,6 +367,9 @@ class History:
             loop.at(some_time(), loop.world, self._stop_engine)
         for _ in range(swarm.reloads):
             loop.at(some_time(), loop.world, self._reload)
+        if swarm.jumps:
+            for _ in range(rng.choice((1, 2, 5))):
+                loop.at(some_time(), loop.world, self._jump)
         for _ in range(swarm.controls):
             loop.at(some_time(), loop.world, self._control)
         if self._receivers:
@@ -418,6 +427,18 @@ class History:
         except Exception as error:
             if not process.is_dead:
                 self.model.breach(f"a reload raised {type(error).__name__}: {error}")
+
+    def _jump(self) -> None:
+        """Somebody, or something, sets the wall clock."""
+        most_us = JUMPS_US[self.swarm.jumps]
+        by_us = self.rng.choice((-1, 1)) * int(most_us * self.rng.choice((0.001, 0.1, 1)))
+        if self.swarm.jumps == "big":
+            by_us = -self._jumped_us if self._jumped_us and self.rng.random() < 0.5 else most_us * (by_us // abs(by_us))
+        self._jumped_us += by_us
+        self.clock.wall_ahead_us += by_us
+        self.model.wall_ahead_us = self.clock.wall_ahead_us
+        self.model.jumped_us = self.loop.now_us
+        self.loop.note("-- the clock jumps by %g s", by_us / 1e6)
 
     # -- people ---------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
 from tests.simulation.sites import Site, Target, names, plans
 
 RECEIVED = Made("received", [])
+KEPT_US = 900_000
+"""What is younger is never forgotten."""
 
 
 class Model:
@@ -39,14 +41,18 @@ class Model:
         """Editions by their files."""
         keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
         self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
-        self.takes: dict[str, list[tuple[bytes, int]]] = {}
-        """What came in on each connection, by its address, and when."""
+        self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
+        """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
         self._took: dict[tuple[str, int], int] = {}
         """Of each: when it was on the loop's clock."""
         self.breaches: list[str] = []
         self.paused: set[str] = set()
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
+        self.jumped_us = 0
+        """When the wall clock jumped last."""
+        self.jumps = ""
+        """How far the wall clock jumps: not at all, so little that it is believed (small), or by years (big)."""
         self.wall_ahead_us = 0
         self.counts: Counter[str] = Counter()
         self._got = 0
@@ -84,7 +90,7 @@ class Model:
     def take(self, peer: str, payload: bytes) -> None:
         """A whole block came in over this connection."""
         wall_us = self.loop.now_us + self.wall_ahead_us
-        self.takes.setdefault(peer, []).append((payload, wall_us))
+        self.takes.setdefault(peer, []).append((payload, wall_us, self.loop.now_us))
         self._took[peer, wall_us] = self.loop.now_us
 
     def recording(self, result: DeliveryResult) -> None:
@@ -96,7 +102,7 @@ class Model:
     def learned(self, seq: int) -> None:
         """The engine has heard that this message is durable."""
         if (row := self.by_seq.get(seq)) is not None:
-            row.learned_us = self.loop.now_us + self.wall_ahead_us
+            row.learned_us = self.loop.now_us
 
     def reloaded(self, report: ReloadReport) -> None:
         """A reload has ended."""
@@ -139,6 +145,7 @@ class Model:
                 intake.state,
                 intake.ack,
                 intake.ack_code,
+                self._took.get((intake.peer, intake.received_at_us), 0),
                 self.loop.now_us,
             )
             self.by_seq[seq] = row
@@ -151,8 +158,7 @@ class Model:
                 if row.received_at_us in item.refused_at:
                     self.breach(f"{item.control_id} was refused, and is stored")
                 self.rows.setdefault(item, []).append(row)
-            since_us = self._took.get((row.peer, row.received_at_us), 0)
-            edition = self._edition(row, intake.version, since_us)
+            edition = self._edition(row, intake.version, row.came_us)
             made = item.by(edition)
             if made.state != "rejected" and edition.when_stored:
                 made = RECEIVED
@@ -198,6 +204,8 @@ class Model:
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
         for before in self.rows.get(row.item, ()):
+            if self.jumped_us > before.came_us:
+                continue  # nobody knows how long ago that was
             if window_us and 0 <= row.received_at_us - before.received_at_us <= window_us:
                 self.breach(
                     f"{row.item.control_id} is message {before.seq} and again {row.seq}, "
@@ -212,7 +220,7 @@ class Model:
                 and other.state != "rejected"
                 and other.peer == row.peer
                 and other.seq < row.seq
-                and other.received_at_us > row.received_at_us
+                and other.came_us > row.came_us
             ):
                 self.breach(f"message {row.seq} came before message {other.seq} on its connection")
 
@@ -330,6 +338,15 @@ class Model:
         """The lane knows that its queue changed."""
         self.lanes[to].fresh.clear()
 
+    def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
+        """Something was forgotten. What is not a second old is not, though the clock says that it is years old."""
+        if self.jumps == "small":
+            return
+        for row in self.by_seq.values():
+            age_us = self.loop.now_us - row.came_us
+            if age_us < KEPT_US and is_forgotten(row.seq):
+                self.breach(f"message {row.seq} is forgotten after {age_us} us")
+
     # -- senders --------------------------------------------------------------------------------
 
     def answered(self, peer: str, at: int, item: Item, code: str, control_id: str, ack: bytes) -> None:
@@ -343,10 +360,10 @@ class Model:
         if at >= len(takes) or takes[at][0] != item.payload:
             self.breach(f"an answer to {item.control_id} came before it was taken")
             return
-        took_us = takes[at][1]
+        _, took_us, on_loop_us = takes[at]
         if code == "AA":
             item.yes += 1
-            self._check_yes(item, took_us, ack)
+            self._check_yes(item, took_us, on_loop_us, ack)
         else:
             item.no += 1
             if item.kind == "good":
@@ -356,7 +373,7 @@ class Model:
             if item.kind == "good" and b"207" not in ack:
                 self.breach(f"{item.control_id} is refused without a reason")
 
-    def _check_yes(self, item: Item, took_us: int, ack: bytes) -> None:
+    def _check_yes(self, item: Item, took_us: int, on_loop_us: int, ack: bytes) -> None:
         if item.kind != "good":
             self.breach(f"{item.control_id} is accepted, and nobody could")
             return
@@ -366,7 +383,7 @@ class Model:
         covering = [
             row
             for row in rows
-            if took_us - window_us <= row.received_at_us <= took_us or (row.received_at_us <= took_us <= row.learned_us)
+            if row.came_us <= on_loop_us and (took_us - window_us <= row.received_at_us or on_loop_us <= row.learned_us)
         ]
         if not rows:
             self.breach(f"{item.control_id} is acknowledged and not on stable storage")

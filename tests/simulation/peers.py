@@ -311,7 +311,7 @@ class Sender:
         window_us = self._model.site.window_us
         rows = self._model.rows.get(item)
         if window_us and rows and self._rng.random() < self.habits.at_the_edge:
-            edge_us = rows[-1].received_at_us - self._model.wall_ahead_us + window_us
+            edge_us = rows[-1].came_us + window_us
             self._repeats.append((edge_us + self._rng.choice((0, 0, 1)), item, True))
         else:
             spread_us = (window_us or 1_000_000) * 1.3

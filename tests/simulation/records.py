@@ -58,8 +58,9 @@ class Row:
     state: MessageState
     ack: bytes
     code: str
+    came_us: int
+    """On the loop's clock, as those below."""
     durable_us: int
-    """On the loop's clock."""
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 
