@@ -237,3 +237,28 @@ async def test_a_clock_that_jumps_in_the_middle_of_a_pass_is_not_believed(
     async with running(keeper):
         await until(lambda: keeper.status().paused)
     assert raws(store) == [b"MSH|"]
+
+
+async def test_a_clock_that_jumps_before_the_first_pass_is_not_believed(
+    committer, clock, meter, store, answers, monkeypatch
+) -> None:
+    """Of a new store there is no earlier pass to compare with: what the clock said at the start counts."""
+    record = received(raw=b"MSH|")
+    record.received_at_us = clock.now_us()
+    answers.put("1", record)
+    await until(lambda: answers.said)
+    keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+    pause = keeper._pause
+
+    async def jumping(seconds: float) -> None:
+        monkeypatch.setattr(keeper, "_pause", pause)
+        clock.wall_ahead_s += 400 * DAY_S
+        await pause(seconds)
+
+    monkeypatch.setattr(keeper, "_pause", jumping)
+    async with running(keeper):
+        await until(lambda: keeper.status().paused)
+        assert raws(store) == [b"MSH|"]
+        keeper.confirm()
+        await until(lambda: not raws(store))
+    assert meter.counts["retention paused", True] == 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from tests.simulation import reload_mutants  # noqa: F401 - they register themselves
 from tests.simulation.engines import simulated
 from tests.simulation.history import Outcome, run
 from tests.simulation.mutants import MUTANTS
@@ -58,6 +59,7 @@ class Tally:
             "messages": self.counts["AA"],
             "deliveries": self.counts["took"],
             "runs_of_the_engine": self.counts["runs"],
+            "reloads": self.counts["reloads"],
             "killed": self.counts["killed"],
             "a_minute": round(self.a_minute),
         }

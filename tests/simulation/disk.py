@@ -9,7 +9,7 @@ sync SQLite showed nothing of the rows, and they were there after a restart: rel
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch, Committed
-from engine.model.ids import MessageSeq
+from engine.model.ids import ChannelName, MessageSeq, VersionId
 from engine.model.states import MessageState
 from engine.ports.clock import Clock
 from engine.ports.operations import Change, Changed
@@ -55,9 +55,15 @@ Read = Callable[[MessageSeq], tuple[MessageState, list[StoredDelivery]] | None]
 class Witness(Protocol):
     """Who is told of what is durable."""
 
-    def committed(self, batch: Batch, committed: Committed) -> None: ...
+    def committed(self, batch: Batch, committed: Committed, *, by_this_run: bool = True) -> None: ...
 
     def operated(self, change: Change, changed: Changed, read: Read) -> None: ...
+
+    def failing(self) -> None: ...
+
+    def pruned(self, is_forgotten: Callable[[int], bool]) -> None: ...
+
+    def versioned(self, version: VersionId, files: Mapping[str, bytes]) -> None: ...
 
 
 class Disk:
@@ -86,7 +92,7 @@ class Disk:
         """What a failed commit kept after all is seen from now on."""
         later, self.later = self.later, []
         for batch in later:
-            self.witness.committed(batch, store.commit(batch))
+            self.witness.committed(batch, store.commit(batch), by_this_run=False)
 
     def died(self) -> None:
         """The process with the store is gone, whatever it was doing."""
@@ -225,6 +231,7 @@ class TappedStore:
         disk = self._disk
         drawn = disk.rng.random()
         self._broken = "the disk failed"
+        disk.witness.failing()
         if drawn < 0.3:
             disk.witness.committed(batch, self._inner.commit(batch))
         elif drawn < 0.6:
@@ -246,10 +253,25 @@ class TappedStore:
         message = self._queries.message(seq)
         return None if message is None else (message.state, list(self._queries.deliveries(seq, bodies=True)))
 
+    def channel_version(self, channel: ChannelName, files: Mapping[str, bytes]) -> VersionId:
+        self._check()
+        version: VersionId = self._inner.channel_version(channel, files)
+        self._disk.witness.versioned(version, files)
+        return version
+
     def prune(self, order: Prune) -> Pruned:
         self._check()
         self._fail()
-        return self._inner.prune(order)
+        pruned = self._inner.prune(order)
+        if pruned.bodies or pruned.messages:
+            self._disk.witness.pruned(self._is_forgotten)
+        return pruned
+
+    def _is_forgotten(self, seq: int) -> bool:
+        if self._queries is None:
+            self._queries = self._inner.queries()
+        message = self._queries.message(MessageSeq(seq))
+        return message is None or message.raw is None
 
     def _check(self) -> None:
         if self.is_gone:

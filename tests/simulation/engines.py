@@ -30,7 +30,9 @@ from engine.model.ids import ChannelName
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.registry import load_steps
 from engine.ports.clock import Clock
+from engine.ports.reload import ReloadReport
 from engine.ports.store import Store
+from engine.reloading import Reloader
 from engine.runtime.committer import Committer
 from engine.runtime.intake import Receiver
 from engine.runtime.lane import Lane
@@ -126,6 +128,7 @@ def _taps() -> Iterator[Any]:
     """Each tells the model, and goes on."""
     record, reread, pause, resume = Committer.record, Lane.reread, Lane.pause, Lane.resume
     take, committed = Receiver.take, Receiver.committed
+    reload = Reloader._reload
 
     def recording(self: Committer, result: Any, recorded: Any, *, urgent: bool) -> None:
         _model().recording(result)
@@ -151,6 +154,18 @@ def _taps() -> Iterator[Any]:
         _model().learned(seq)
         committed(self, waiting, seq, deliveries)
 
+    async def reloading(self: Reloader, done: Any) -> ReloadReport:
+        editions = _model().editions
+        try:
+            report = await reload(self, done)
+        except BaseException:
+            editions.given_up()
+            raise
+        editions.is_stopping = self.is_stopping
+        _model().reloaded(report)
+        return report
+
+    yield patch.object(Reloader, "_reload", reloading)
     yield patch.object(Committer, "record", recording)
     yield patch.object(Lane, "reread", rereading)
     yield patch.object(Lane, "pause", pausing)

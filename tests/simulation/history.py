@@ -9,6 +9,7 @@ import asyncio
 import gc
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -18,6 +19,7 @@ from typing import Any
 from engine.adapters.sinks.mllp import MllpSink
 from engine.app import EngineFailed
 from engine.config.kinds import Kinds
+from engine.config.site import LoadedSite
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.control import By, Order, OrderRefused
 from engine.ports.operations import ACT_FROM, INTAKE
@@ -25,7 +27,7 @@ from engine.ports.store import StoreError
 from tests.simulation.disk import Disk, Faults, SqliteDisk
 from tests.simulation.engines import SimulatedEngine, set_memory
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
-from tests.simulation.model import Item, Model
+from tests.simulation.model import Model
 from tests.simulation.network import Network, Weather
 from tests.simulation.peers import (
     GOOD,
@@ -40,7 +42,8 @@ from tests.simulation.peers import (
     Tap,
     make_item,
 )
-from tests.simulation.sites import SITES, Site, kinds, site
+from tests.simulation.records import Item
+from tests.simulation.sites import BAD, FULL, SITES, Site, Target, kinds, names, site
 
 ACTIONS = (
     "release", "resend", "reprocess", "discard", "retry", "hold", "skip", "redirect", "pause", "resume",
@@ -48,6 +51,7 @@ ACTIONS = (
 MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
+JUMPS_US = {"small": 3_600_000_000, "big": 400 * 86_400_000_000}
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
 
@@ -68,12 +72,19 @@ class Swarm:
     downs: int
     faults: Faults
     weather: Weather
-    moods: list[Mood]
+    moods: dict[str, tuple[Mood, Mood]]
+    """Of each destination, as a receiver over MLLP and as one that takes several at a time."""
     habits: list[Habits]
     most_tick_us: int
     in_memory: int
     """How many deliveries and stored messages the engine keeps in memory; the rest it reads from the store."""
     prunes: bool
+    reloads: int
+    editions: list[int]
+    """What people turn to in it."""
+    killed_in_reload: float
+    jumps: str
+    """How far the wall clock jumps, as the model calls it."""
 
 
 @dataclass(slots=True)
@@ -96,7 +107,6 @@ def draw_swarm(rng: Random) -> Swarm:
 
     number = rng.randrange(SITES)
     senders = rng.choice((1, 1, 2, 2, 3, 5))
-    targets = site(number).targets
     faults = Faults(
         commit_us=rng.choice((300, 800, 3000, 12_000)),
         stall=maybe(0.3, 0.2),
@@ -111,14 +121,17 @@ def draw_swarm(rng: Random) -> Swarm:
         window=rng.choice((65_536, 65_536, 150)),
         resets=rng.random(),
     )
-    moods = []
-    for target in targets:
-        ways = WAYS if target.port else GROUP_WAYS
-        weights = {"yes": 1.0}
-        if rng.random() < 0.75:
-            for way in rng.sample(ways, rng.choice((1, 1, 2, 3))):
-                weights[way] = rng.random() * rng.choice((0.2, 1.0))
-        moods.append(Mood(weights, rng.choice((500, 5000, 60_000))))
+    moods = {}
+    for name in names(number):
+        is_good, share = rng.random() < 0.25, rng.choice((0.2, 1.0))
+        delay_us = rng.choice((500, 5000, 60_000))
+        both = []
+        for ways in (WAYS, GROUP_WAYS):
+            weights = {"yes": 1.0}
+            if not is_good:
+                weights |= {way: rng.random() * share for way in rng.sample(ways, rng.choice((1, 1, 2, 3)))}
+            both.append(Mood(weights, delay_us))
+        moods[name] = (both[0], both[1])
     habits = [
         Habits(
             depth=rng.choice((1, 1, 2, 4, 16)),
@@ -149,10 +162,14 @@ def draw_swarm(rng: Random) -> Swarm:
         rng.choice((8, 20, 100)),
         rng.choice((1000, 1000, 3, 8)),
         rng.random() < 0.25,
+        rng.choice((0, 0, 1, 2, 4, 8)),
+        rng.sample(range(1, FULL + 1), rng.choice((1, 1, 2, 3))),
+        maybe(0.4, 0.6),
+        rng.choice(("", "", "", "small", "big")),
     )
 
 
-def draw_order(rng: Random, actions: list[str], model: Model, site: Site) -> Order:
+def draw_order(rng: Random, actions: list[str], model: Model, targets: Sequence[str]) -> Order:
     """What a person asks for, wisely or not."""
     action: Any = rng.choice(actions)
     key = By(key=f"key {rng.randrange(4)}") if rng.random() < 0.2 else By()
@@ -166,17 +183,15 @@ def draw_order(rng: Random, actions: list[str], model: Model, site: Site) -> Ord
         seqs = [MessageSeq(row.seq) for row in rng.sample(rows, min(len(rows), rng.choice((1, 1, 3, 10))))]
         to = None
         if action == "resend" and rng.random() < 0.5:
-            to = [DestinationName(rng.choice(site.targets).name)]
+            to = [DestinationName(rng.choice(targets))]
         return Order(action, key, messages=seqs, destinations=to)
     if action in ("pause", "resume", "reprocess", "discard"):
         action = action if action in ("pause", "resume") else "retry"
-        names = (
-            [INTAKE] if action != "retry" and rng.random() < 0.2 else [DestinationName(rng.choice(site.targets).name)]
-        )
+        names = [INTAKE] if action != "retry" and rng.random() < 0.2 else [DestinationName(rng.choice(targets))]
         return Order(action, key, lanes=[(ChannelName("adt"), name) for name in names])
     known = [owed for owed in model.owed.values() if owed.state in ACT_FROM[action]]
     picked = sorted(rng.sample(known, min(len(known), rng.choice((1, 2, 8)))), key=lambda owed: owed.id)
-    redirected = DestinationName(rng.choice(site.targets).name) if action == "redirect" else None
+    redirected = DestinationName(rng.choice(targets)) if action == "redirect" else None
     return Order(action, key, deliveries=[(owed.id, owed.state) for owed in picked], to=redirected)
 
 
@@ -189,11 +204,19 @@ class History:
         self.swarm = draw_swarm(self.rng)
         swarm = self.swarm
         self.site: Site = site(swarm.site)
+        self.editions = [self.site]
+        if swarm.reloads:
+            self.editions += [site(swarm.site, edition) for edition in (*swarm.editions, FULL, BAD)]
+        self.on_disk = self.site
+        """What the files say now; a run of the engine that starts begins with it."""
+        self.targets = list(dict.fromkeys(name for edition in self.editions for name in edition.targets))
         self.loop = Loop(Random(self.rng.random()), most_tick_us=swarm.most_tick_us, trace=[] if trace else None)
         self.clock = Clock(self.loop, Random(self.rng.random()))
         self.model = Model(self.site, self.loop)
         self.model.wall_ahead_us = self.clock.wall_ahead_us
         self.model.prunes = swarm.prunes
+        self.model.jumps = swarm.jumps
+        self.model.known = {tuple(sorted(e.files.items())): e for e in self.editions if e.is_valid}
         self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)
         disk_rng = Random(self.rng.random())
         if sqlite is None:
@@ -208,7 +231,10 @@ class History:
         self.is_well = False
         self.is_over = False
         self.runs = 0
-        self._groups: dict[str, GroupSink] = {}
+        self._groups: dict[tuple[str, int, float], GroupSink] = {}
+        self._lanes = self._opened = 0
+        self._opening: object = None
+        self._jumped_us = 0
         self._kinds = self._own_kinds()
         self._receivers = self._make_receivers()
         self._senders = self._make_senders()
@@ -219,31 +245,47 @@ class History:
         known = kinds()
         model = self.model
 
-        def open_mllp(settings: Any, *, folder: Path, lane: str, clock: Any) -> Tap:
-            return AnsweringTap(
-                lane.partition("/")[2], MllpSink.open(settings, folder=folder, lane=lane, clock=clock), model
+        def number_of(settings: Any, name: str) -> tuple[Target, int]:
+            """The sinks of a lane are opened one after the other, and by the same settings."""
+            edition = next(
+                edition
+                for edition in self.editions
+                if edition.is_valid
+                and edition.loaded.channels[0].file.destinations.get(name) is not None
+                and edition.loaded.channels[0].file.destinations[name].options is settings
             )
+            target = edition.targets[name]
+            if self._opened >= max(1, target.lanes) or self._opening is not settings:
+                self._opened, self._opening = 0, settings
+                self._lanes += 1
+            self._opened += 1
+            return target, self._lanes
+
+        def open_mllp(settings: Any, *, folder: Path, lane: str, clock: Any) -> Tap:
+            sink = MllpSink.open(settings, folder=folder, lane=lane, clock=clock)
+            return AnsweringTap(*number_of(settings, lane.partition("/")[2]), sink, model)
 
         def open_group(settings: Any, *, folder: Path, lane: str, clock: Any) -> Tap:
             name = lane.partition("/")[2]
-            group = self._groups.get(name)
+            target, number = number_of(settings, name)
+            group = self._groups.get((name, settings.at_once, settings.linger))
             if group is None:
                 rng = Random(f"{self.seed} {name}")
-                group = self._groups[name] = GroupSink(name, settings.at_once, settings.linger, self.loop, model, rng)
-                at = [target.name for target in self.site.targets].index(name)
-                group.mood = GOOD if self.is_well else self.swarm.moods[at]
-            return Tap(name, group, model)
+                group = GroupSink(name, settings.at_once, settings.linger, self.loop, model, rng)
+                group.mood = GOOD if self.is_well else self.swarm.moods[name][1]
+                self._groups[name, settings.at_once, settings.linger] = group
+            return Tap(target, number, group, model)
 
         own = {"mllp": SimpleNamespace(open=open_mllp), "group": SimpleNamespace(open=open_group)}
         return Kinds(steps=known.steps, sinks={**known.sinks, **own}, sources=known.sources)  # type: ignore[dict-item]
 
     def _make_receivers(self) -> list[Receiver]:
         made = []
-        for at, target in enumerate(self.site.targets):
-            if target.port:
+        for name, ports in names(self.site.number).items():
+            for port in sorted(ports):
                 rng = Random(self.rng.random())
-                receiver = Receiver(target.name, target.port, self.loop, self.network, self.model, rng)
-                receiver.mood = self.swarm.moods[at]
+                receiver = Receiver(name, port, self.loop, self.network, self.model, rng)
+                receiver.mood = self.swarm.moods[name][0]
                 made.append(receiver)
         return made
 
@@ -256,7 +298,7 @@ class History:
             for number in range(max(1, self.swarm.messages // self.swarm.senders)):
                 reused = items and rng.random() < 0.05
                 control_id = rng.choice(items).control_id if reused else f"{name}-{number + 1}"
-                item = make_item(self.site, name, control_id, rng, number)
+                item = make_item(name, control_id, rng, number)
                 item.gives_up = rng.random() < 0.3
                 items.append(item)
                 self.model.items[item.payload] = item
@@ -271,14 +313,17 @@ class History:
         if self.swarm.crashes and not self.is_well:
             process.left = self.swarm.crashes.pop()
         self.stop_asked = asyncio.Event()
-        self.loop.note("-- %s starts", process.name)
+        if not self.on_disk.is_valid:
+            self._write(self.editions[0].edition)
+        self.loop.note("-- %s starts with edition %d", process.name, self.on_disk.edition)
         self.loop.spawn(process, self._main(process), process.name)
 
     async def _main(self, process: Process) -> None:
         """What `segmill run` does."""
         self.engine = engine = SimulatedEngine(
-            self.site, self.disk, self.clock, self._kinds, lambda: self.site.loaded, prunes=self.swarm.prunes
+            self.on_disk, self.disk, self.clock, self._kinds, self._read_files, prunes=self.swarm.prunes
         )
+        self.model.editions.started(self.on_disk)
         try:
             await engine.start()
             ended = self.loop.create_task(engine.wait_closed(), name="wait closed")
@@ -320,6 +365,11 @@ class History:
 
         for _ in range(swarm.stops):
             loop.at(some_time(), loop.world, self._stop_engine)
+        for _ in range(swarm.reloads):
+            loop.at(some_time(), loop.world, self._reload)
+        if swarm.jumps:
+            for _ in range(rng.choice((1, 2, 5))):
+                loop.at(some_time(), loop.world, self._jump)
         for _ in range(swarm.controls):
             loop.at(some_time(), loop.world, self._control)
         if self._receivers:
@@ -334,7 +384,63 @@ class History:
     def _stop_engine(self) -> None:
         if self.process is not None:
             self.loop.note("-- SIGTERM")
+            self.model.is_ending = True
             self.loop.at(self.loop.now_us, self.process, self.stop_asked.set)
+
+    # -- other files ----------------------------------------------------------------------------
+
+    def _read_files(self) -> LoadedSite:
+        """The site as a reload finds it."""
+        self.model.editions.read(self.on_disk)
+        return self.on_disk.loaded
+
+    def _reload(self) -> None:
+        """A person writes other files, and asks for them to be taken up."""
+        rng = self.rng
+        if self.is_well:
+            return
+        self._write(BAD if rng.random() < 0.1 else rng.choice((0, *self.swarm.editions)))
+        if self.process is not None and rng.random() < self.swarm.killed_in_reload:
+            self.process.left = int(rng.random() ** 2 * 250)
+        self._take_up(by_signal=rng.random() < 0.3)
+
+    def _write(self, edition: int) -> None:
+        self.on_disk = next(one for one in self.editions if one.edition == edition)
+        self.loop.note("-- the files are edition %d", edition)
+
+    def _take_up(self, *, by_signal: bool = False) -> None:
+        engine, process = self.engine, self.process
+        if engine is None or process is None:
+            return
+        if by_signal:
+            self.loop.at(self.loop.now_us, process, engine.reload_soon)
+        elif engine._reloader is not None:
+            self.loop.spawn(process, self._ask(engine), "reload")
+
+    async def _ask(self, engine: SimulatedEngine) -> None:
+        process = OWNER.get()
+        try:
+            report = await engine.control.reload()
+            self.loop.note("-- asked to reload: %s, still going on: %s", report.outcome, report.pending or "nothing")
+        except StoreError as error:
+            self.loop.note("-- not reloaded: %s", error)
+        except Exception as error:
+            if not process.is_dead:
+                self.model.breach(f"a reload raised {type(error).__name__}: {error}")
+
+    def _jump(self) -> None:
+        """Somebody, or something, sets the wall clock."""
+        most_us = JUMPS_US[self.swarm.jumps]
+        by_us = self.rng.choice((-1, 1)) * int(most_us * self.rng.choice((0.001, 0.1, 1)))
+        if self.swarm.jumps == "big":
+            by_us = -self._jumped_us if self._jumped_us and self.rng.random() < 0.5 else most_us * (by_us // abs(by_us))
+        self._jumped_us += by_us
+        self.clock.wall_ahead_us += by_us
+        self.model.wall_ahead_us = self.clock.wall_ahead_us
+        self.model.jumped_us = self.loop.now_us
+        self.loop.note("-- the clock jumps by %g s", by_us / 1e6)
+
+    # -- people ---------------------------------------------------------------------------------
 
     def _down(self, receiver: Receiver, how: str) -> None:
         self.loop.note("receiver %s: %s", receiver.name, how)
@@ -351,7 +457,7 @@ class History:
         if engine is None or process is None or not rows or not hasattr(engine, "control"):
             return
         rng = self.rng
-        order = draw_order(rng, self.swarm.actions, self.model, self.site)
+        order = draw_order(rng, self.swarm.actions, self.model, self.targets)
         self.loop.note("-- a person: %s", order)
         self.loop.spawn(process, self._act(engine, order), "person")
 
@@ -385,6 +491,8 @@ class History:
             group.mood = GOOD
         for sender in self._senders:
             sender.is_calm = True
+        if not self.on_disk.is_valid:
+            self._write(0)
         if self.process is not None:
             self.process.left = -1
 
@@ -394,7 +502,7 @@ class History:
         if engine is None or process is None:
             return
         for channel in engine._channels.values():
-            for lane in channel.lanes.values():
+            for lane in (*channel.lanes.values(), *channel.leaving.values()):
                 if lane.state == "stopped" and lane.head is not None:
                     self.loop.spawn(process, self._act(engine, Order("release", messages=[lane.head])), "person")
         if paused := [(pause.channel, pause.destination) for pause in engine.control.operator.pauses]:
@@ -414,11 +522,29 @@ class History:
                 break
             self._let_go_on()
             await asyncio.sleep(0.1)
+        await self._bring_all_back()
         self.is_over = True
         if self.process is not None:
             self._stop_engine()
             while self.process is not None:
                 await asyncio.sleep(0.05)
+
+    async def _bring_all_back(self) -> None:
+        """What waits for a destination that the files no longer have goes on when they have it again."""
+        model = self.model
+        if not model.orphans() or not model.is_whole:
+            return
+        self._write(FULL)
+        deadline_us = self.loop.now_us + REST_US
+        while self.engine is None or model.orphans() or model.waits():
+            if self.loop.now_us > deadline_us:
+                waits = ", ".join(model.waits()[:5])
+                model.breach(f"every destination is back, and {model.orphans()} wait for one, beside: {waits}")
+                break
+            if model.editions.now.edition != FULL:
+                self._take_up()
+            self._let_go_on()
+            await asyncio.sleep(0.5)
 
     def run(self) -> Outcome:
         loop, model = self.loop, self.model
@@ -447,6 +573,7 @@ class History:
                 loop.bury(process)
         self.disk.remove()
         model.counts["runs"] = self.runs
+        model.counts["reloads"] = model.editions.reloads
         return Outcome(
             self.seed, model.breaches, model.counts, loop.steps, (loop.now_us - START_US) / 1e6, loop.trace or []
         )

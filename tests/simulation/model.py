@@ -6,98 +6,23 @@ what its lane tried and in what order. A breach is a sentence in `breaches`; a h
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
 from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery
-from engine.model.ids import DeliveryId
+from engine.model.ids import DeliveryId, VersionId
 from engine.model.outcome import Delivered, Outcome, Unreachable
 from engine.model.states import FINISHED, DeliveryState, MessageState
 from engine.ports.operations import ACT_FROM, ACT_TO, Change, Changed
+from engine.ports.reload import ReloadReport
 from tests.simulation.disk import Read
+from tests.simulation.editions import Editions
 from tests.simulation.loop import Loop
-from tests.simulation.sites import Site, Target
+from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
+from tests.simulation.sites import Site, Target, names, plans
 
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """One message as its sender has it. `kind`: good, foreign (no channel's), or junk (no message at all)."""
-
-    kind: str
-    control_id: str
-    payload: bytes
-    state: MessageState
-    """What the channel makes of it."""
-    bodies: list[tuple[str, bytes]]
-    """What leaves for it, once it is processed, in order."""
-    gives_up: bool = False
-    """Its sender takes a no for an answer."""
-    sent: int = 0
-    yes: int = 0
-    no: int = 0
-    unanswered: int = 0
-    refused_at: set[int] = field(default_factory=set)
-    """When those came in that were answered with a no, as what is good can only be when it is not stored."""
-
-    @property
-    def is_settled(self) -> bool:
-        return self.yes > 0 or (self.no > 0 and (self.kind != "good" or self.gives_up))
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """A message that is durable."""
-
-    seq: int
-    item: Item
-    peer: str
-    received_at_us: int
-    state: MessageState
-    ack: bytes
-    code: str
-    learned_us: int = 0
-    """When the engine heard that it is durable; 0: it has not."""
-
-
-@dataclass(slots=True, eq=False)
-class Owed:
-    """A delivery that is durable. `is_sure`: no attempt at it lacks its record."""
-
-    id: DeliveryId
-    seq: int
-    to: str
-    body: bytes
-    state: DeliveryState = "queued"
-    is_sure: bool = True
-    attempt: int = 0
-    must_be_marked: bool = False
-    was_aside: bool = False
-    first_got: int = 0
-    key: str = ""
-    """What order is kept within, where its destination has keys."""
-
-
-@dataclass(slots=True)
-class Lane:
-    """One destination in all runs of the engine."""
-
-    target: Target
-    queued: dict[DeliveryId, Owed] = field(default_factory=dict)
-    sends: Counter[bytes] = field(default_factory=Counter)
-    got: Counter[bytes] = field(default_factory=Counter)
-    took: Counter[bytes] = field(default_factory=Counter)
-    recorded: Counter[bytes] = field(default_factory=Counter)
-    # Of this run of the engine:
-    tried: set[DeliveryId] = field(default_factory=set)
-    ended: dict[DeliveryId, bool] = field(default_factory=dict)
-    """Ends that the sink reported or a policy made, which are not durable yet; True: delivered."""
-    fresh: set[DeliveryId] = field(default_factory=set)
-    """Durably queued by a person's word, and the lane has not been told."""
-    in_hand: dict[DeliveryId, str] = field(default_factory=dict)
-    """With its key."""
-    calls: int = 0
-    sure: dict[DeliveryId, bool] = field(default_factory=dict)
-    is_paused: bool = False
+RECEIVED = Made("received", [])
+KEPT_US = 900_000
+"""What is younger is never forgotten."""
 
 
 class Model:
@@ -111,16 +36,30 @@ class Model:
         self.by_seq: dict[int, Row] = {}
         self.owed: dict[DeliveryId, Owed] = {}
         self.by_body: dict[tuple[str, bytes], list[Owed]] = {}
-        self.lanes = {target.name: Lane(target) for target in site.targets}
-        self.takes: dict[str, list[tuple[bytes, int]]] = {}
-        """What came in on each connection, by its address, and when."""
+        self.editions = Editions(site, self.breach, lambda: loop.now_us)
+        self.known: dict[tuple[tuple[str, bytes], ...], Site] = {}
+        """Editions by their files."""
+        keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
+        self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
+        self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
+        """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
+        self._took: dict[tuple[str, int], int] = {}
+        """Of each: when it was on the loop's clock."""
         self.breaches: list[str] = []
         self.paused: set[str] = set()
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
+        self.jumped_us = 0
+        """When the wall clock jumped last."""
+        self.jumps = ""
+        """How far the wall clock jumps: not at all, so little that it is believed (small), or by years (big)."""
         self.wall_ahead_us = 0
         self.counts: Counter[str] = Counter()
         self._got = 0
+        self.is_ending = False
+        """Whether the engine was told to stop, or has lost its store: its connections may end."""
+        self._by_this_run = True
+        """Whether what is durable now was written by the run of the engine that goes on now."""
 
     def breach(self, text: str) -> None:
         self.loop.note("BREACH %s", text)
@@ -139,16 +78,20 @@ class Model:
             lane.ended.clear()
             lane.fresh.clear()
             lane.in_hand.clear()
-            lane.calls = 0
+            lane.calls.clear()
             lane.sure.clear()
-            lane.is_paused = lane.target.name in self.paused
+            lane.is_paused = lane.name in self.paused
+        self.editions.ended()
+        self.is_ending = False
         for owed in self.owed.values():
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
 
     def take(self, peer: str, payload: bytes) -> None:
         """A whole block came in over this connection."""
-        self.takes.setdefault(peer, []).append((payload, self.loop.now_us + self.wall_ahead_us))
+        wall_us = self.loop.now_us + self.wall_ahead_us
+        self.takes.setdefault(peer, []).append((payload, wall_us, self.loop.now_us))
+        self._took[peer, wall_us] = self.loop.now_us
 
     def recording(self, result: DeliveryResult) -> None:
         """A lane asks for this to be made durable: an end is one from now on."""
@@ -159,11 +102,34 @@ class Model:
     def learned(self, seq: int) -> None:
         """The engine has heard that this message is durable."""
         if (row := self.by_seq.get(seq)) is not None:
-            row.learned_us = self.loop.now_us + self.wall_ahead_us
+            row.learned_us = self.loop.now_us
+
+    def reloaded(self, report: ReloadReport) -> None:
+        """A reload has ended."""
+        self.loop.note("-- a reload is %s: %s", report.outcome, report.sentence)
+        self.editions.reloaded(report)
+
+    def versioned(self, version: VersionId, files: Mapping[str, bytes]) -> None:
+        """The store has a version of the channel's files."""
+        edition = self.known.get(tuple(sorted(files.items())))
+        if edition is None:
+            self.breach(f"version {version} is of files that nobody wrote")
+            return
+        self.editions.recorded(version, edition)
+
+    def failing(self) -> None:
+        """The outcome of a commit is unknown: the engine will say nothing more to anybody."""
+        self.is_ending = True
+
+    def hung_up(self, sender: str, since: int) -> None:
+        """The engine, whose process goes on, has ended a connection, made when a port had been changed so often."""
+        if not self.is_ending and since == self.editions.port_changes and not self.editions.may_change_port:
+            self.breach(f"the connection of {sender} is closed, and nothing of its port has changed")
 
     # -- what is durable ------------------------------------------------------------------------
 
-    def committed(self, batch: Batch, committed: Committed) -> None:
+    def committed(self, batch: Batch, committed: Committed, *, by_this_run: bool = True) -> None:
+        self._by_this_run = by_this_run
         for intake, seq, deliveries in zip(batch.intakes, committed.seqs, committed.deliveries, strict=True):
             if seq in self.by_seq:
                 continue
@@ -171,7 +137,17 @@ class Model:
             if item is None:
                 self.breach(f"message {seq} is stored, and nobody sent it")
                 continue
-            row = Row(seq, item, intake.peer, intake.received_at_us, intake.state, intake.ack, intake.ack_code)
+            row = Row(
+                seq,
+                item,
+                intake.peer,
+                intake.received_at_us,
+                intake.state,
+                intake.ack,
+                intake.ack_code,
+                self._took.get((intake.peer, intake.received_at_us), 0),
+                self.loop.now_us,
+            )
             self.by_seq[seq] = row
             self.loop.note(
                 "disk: %s is message %d, %s, deliveries %s", item.control_id, seq, row.state, _ids(deliveries)
@@ -182,10 +158,13 @@ class Model:
                 if row.received_at_us in item.refused_at:
                     self.breach(f"{item.control_id} was refused, and is stored")
                 self.rows.setdefault(item, []).append(row)
-            expected: MessageState = item.state
-            if expected != "rejected" and self.site.when_stored:
-                expected = "received"
-            self._check_result(row, expected, intake.state, intake.deliveries)
+            edition = self._edition(row, intake.version, row.came_us)
+            made = item.by(edition)
+            if made.state != "rejected" and edition.when_stored:
+                made = RECEIVED
+            elif made.state != "rejected":
+                self._check_turn(row)
+            self._check_result(row, made, intake.state, intake.deliveries)
             self._owe(row, deliveries)
         for again, deliveries in zip(batch.reprocessed, committed.released, strict=True):
             row = self.by_seq[again.seq]
@@ -194,7 +173,8 @@ class Model:
             row.state = again.state
             self.loop.note("disk: message %d is %s, deliveries %s", row.seq, row.state, _ids(deliveries))
             if again.state != "discarded":
-                self._check_result(row, row.item.state, again.state, again.deliveries)
+                edition = self._edition(row, again.version, row.durable_us)
+                self._check_result(row, row.item.by(edition), again.state, again.deliveries)
             self._owe(row, deliveries)
         for result in batch.results:
             owed = self.owed[result.delivery_id]
@@ -206,7 +186,7 @@ class Model:
                     self.breach(f"delivery {owed.id} is recorded as delivered, and {owed.to} has not taken it")
             if result.state == "redirected":
                 assert result.redirect is not None, "one takes over"
-                if str(result.redirect.destination) not in lane.target.redirects_to:
+                if not self._may_redirect(owed.to, str(result.redirect.destination)):
                     self.breach(f"delivery {owed.id} is redirected to {result.redirect.destination}")
             self._is_now(owed, result.state)
             if result.attempts >= owed.attempt:
@@ -216,7 +196,7 @@ class Model:
 
         for delivery in committed.redirected:
             self.loop.note("disk: delivery %d to %s takes over", delivery.id, delivery.destination)
-            if delivery.body not in {body for _, body in self.by_seq[delivery.seq].item.bodies}:
+            if delivery.body not in self._bodies(delivery.seq):
                 self.breach(f"delivery {delivery.id} takes over with other bytes")
             if delivery.id not in self.owed:
                 self._owe_one(self.by_seq[delivery.seq], delivery.id, str(delivery.destination), delivery.body)
@@ -224,6 +204,8 @@ class Model:
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
         for before in self.rows.get(row.item, ()):
+            if self.jumped_us > before.came_us:
+                continue  # nobody knows how long ago that was
             if window_us and 0 <= row.received_at_us - before.received_at_us <= window_us:
                 self.breach(
                     f"{row.item.control_id} is message {before.seq} and again {row.seq}, "
@@ -238,7 +220,7 @@ class Model:
                 and other.state != "rejected"
                 and other.peer == row.peer
                 and other.seq < row.seq
-                and other.received_at_us > row.received_at_us
+                and other.came_us > row.came_us
             ):
                 self.breach(f"message {row.seq} came before message {other.seq} on its connection")
 
@@ -249,15 +231,32 @@ class Model:
                 self.breach(f"message {row.seq} is processed before message {seq}")
                 return
 
+    def _edition(self, row: Row, version: VersionId, since_us: int) -> Site:
+        """The files that a message went through, by its record. They must be those that were in force."""
+        edition = self.editions.of(version)
+        if edition is None:
+            self.breach(f"message {row.seq} went through files that nobody wrote")
+            return self.site
+        if self._by_this_run and not self.editions.may_have_been(edition, since_us):
+            self.breach(f"message {row.seq} went through edition {edition.edition}, which was not in force")
+        return edition
+
     def _check_result(
-        self, row: Row, expected: MessageState, state: MessageState, deliveries: Sequence[DraftDelivery]
+        self, row: Row, made: Made, state: MessageState, deliveries: Sequence[DraftDelivery | Delivery]
     ) -> None:
-        if state != expected:
-            self.breach(f"message {row.seq} is {state}, not {expected}")
-        bodies = row.item.bodies if expected == "processed" else []
-        made = [(str(d.destination), d.body if d.body is not None else row.item.payload) for d in deliveries]
-        if made != bodies:
-            self.breach(f"message {row.seq} goes to {[name for name, _ in made]}, not {[name for name, _ in bodies]}")
+        if state != made.state:
+            self.breach(f"message {row.seq} is {state}, not {made.state}")
+        found = [(str(d.destination), d.body if d.body is not None else row.item.payload) for d in deliveries]
+        if found != made.bodies:
+            self.breach(f"message {row.seq} goes to {_named(found)}, not {_named(made.bodies)}")
+
+    def _bodies(self, seq: int) -> set[bytes]:
+        """All that was ever accepted to be sent for a message."""
+        return {owed.body for owed in self.owed.values() if owed.seq == seq}
+
+    def _may_redirect(self, name: str, to: str) -> bool:
+        ran = self.editions.ran.values()
+        return any(name in edition.targets and to in edition.targets[name].redirects_to for edition in ran)
 
     def _owe(self, row: Row, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -267,8 +266,6 @@ class Model:
 
     def _owe_one(self, row: Row, id_: DeliveryId, to: str, body: bytes) -> Owed:
         owed = self.owed[id_] = Owed(id_, row.seq, to, body)
-        if self.lanes[to].target.lanes:
-            owed.key = key_of(body)
         self.by_body.setdefault((to, body), []).append(owed)
         self.lanes[to].queued[id_] = owed
         return owed
@@ -292,6 +289,7 @@ class Model:
             self.paused.discard(str(pause.destination))
         touched = {seq for _, seq, _, _ in changed.touched}
         again = {item.seq: item for item in change.reprocessed}
+        before = {seq: self._bodies(seq) for seq in (*touched, *(resend.seq for resend in change.resends))}
         for seq in sorted(touched | set(again) | {resend.seq for resend in change.resends}):
             found, row = read(seq), self.by_seq.get(seq)
             if row is None:
@@ -302,8 +300,9 @@ class Model:
                     self.breach(f"message {seq} is gone")
                 continue
             row.state, deliveries = found
-            if seq in again and row.state not in (row.item.state, "discarded"):
-                self.breach(f"message {seq} is {row.state} after a person's word, not {row.item.state}")
+            expected = row.item.by(self._edition(row, again[seq].version, 0)) if seq in again else None
+            if expected is not None and row.state not in (expected.state, "discarded"):
+                self.breach(f"message {seq} is {row.state} after a person's word, not {expected.state}")
             made: list[tuple[str, bytes]] = []
             for stored in deliveries:
                 owed = self.owed.get(stored.id)
@@ -316,9 +315,9 @@ class Model:
                     self.loop.note("disk: a person queues delivery %d of message %d to %s", owed.id, seq, owed.to)
                 elif owed.state != stored.state:
                     self._moved(change, owed, stored.state)
-            if seq in again and row.state == "processed" and made != row.item.bodies:
-                self.breach(f"message {seq} goes to {[name for name, _ in made]} again")
-            if any(body not in {body for _, body in row.item.bodies} for _, body in made):
+            if expected is not None and row.state == "processed" and made != expected.bodies:
+                self.breach(f"message {seq} goes to {_named(made)} again, not {_named(expected.bodies)}")
+            if expected is None and any(body not in before.get(seq, ()) for _, body in made):
                 self.breach(f"message {seq} leaves as something else than it is")
 
     def _moved(self, change: Change, owed: Owed, to: DeliveryState) -> None:
@@ -339,6 +338,15 @@ class Model:
         """The lane knows that its queue changed."""
         self.lanes[to].fresh.clear()
 
+    def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
+        """Something was forgotten. What is not a second old is not, though the clock says that it is years old."""
+        if self.jumps == "small":
+            return
+        for row in self.by_seq.values():
+            age_us = self.loop.now_us - row.came_us
+            if age_us < KEPT_US and is_forgotten(row.seq):
+                self.breach(f"message {row.seq} is forgotten after {age_us} us")
+
     # -- senders --------------------------------------------------------------------------------
 
     def answered(self, peer: str, at: int, item: Item, code: str, control_id: str, ack: bytes) -> None:
@@ -352,10 +360,10 @@ class Model:
         if at >= len(takes) or takes[at][0] != item.payload:
             self.breach(f"an answer to {item.control_id} came before it was taken")
             return
-        took_us = takes[at][1]
+        _, took_us, on_loop_us = takes[at]
         if code == "AA":
             item.yes += 1
-            self._check_yes(item, took_us, ack)
+            self._check_yes(item, took_us, on_loop_us, ack)
         else:
             item.no += 1
             if item.kind == "good":
@@ -365,7 +373,7 @@ class Model:
             if item.kind == "good" and b"207" not in ack:
                 self.breach(f"{item.control_id} is refused without a reason")
 
-    def _check_yes(self, item: Item, took_us: int, ack: bytes) -> None:
+    def _check_yes(self, item: Item, took_us: int, on_loop_us: int, ack: bytes) -> None:
         if item.kind != "good":
             self.breach(f"{item.control_id} is accepted, and nobody could")
             return
@@ -375,7 +383,7 @@ class Model:
         covering = [
             row
             for row in rows
-            if took_us - window_us <= row.received_at_us <= took_us or (row.received_at_us <= took_us <= row.learned_us)
+            if row.came_us <= on_loop_us and (took_us - window_us <= row.received_at_us or on_loop_us <= row.learned_us)
         ]
         if not rows:
             self.breach(f"{item.control_id} is acknowledged and not on stable storage")
@@ -389,20 +397,23 @@ class Model:
 
     # -- lanes and receivers --------------------------------------------------------------------
 
-    def sending(self, to: str, batch: Sequence[Delivery]) -> None:
-        """A lane gives its sink these."""
+    def sending(self, to: str, number: int, target: Target, batch: Sequence[Delivery]) -> None:
+        """The lane of this number and these settings gives its sink these."""
         lane = self.lanes[to]
-        self.loop.note("lane %s tries %s", to, _ids(batch))
+        self.loop.note("lane %s (%d) tries %s", to, number, _ids(batch))
         self.counts["tries"] += 1
-        if len(lane.ended) >= lane.target.window:
-            self.breach(
-                f"{to} sends on while {len(lane.ended)} ends are not durable, and its window is {lane.target.window}"
-            )
+        if not self.editions.may_send(target):
+            self.breach(f"{to} sends by settings that are not in force")
+        if len(lane.ended) >= target.window:
+            count = len(lane.ended)
+            self.breach(f"{to} sends on while {count} ends are not durable, and its window is {target.window}")
         if lane.is_paused:
             self.breach(f"{to} sends while it is paused")
-        lane.calls += 1
-        if lane.calls > max(1, lane.target.lanes):
-            self.breach(f"{lane.calls} calls of sinks of {to} at a time")
+        if any(count > 0 for other, count in lane.calls.items() if other != number):
+            self.breach(f"{to} sends by new settings while an attempt by the old ones is under way")
+        lane.calls[number] += 1
+        if lane.calls[number] > max(1, target.lanes):
+            self.breach(f"{lane.calls[number]} calls of sinks of {to} at a time")
         before: set[DeliveryId] = set()
         for delivery in batch:
             owed = self.owed.get(delivery.id)
@@ -417,31 +428,35 @@ class Model:
                 self.breach(f"delivery {owed.id} is sent to {to} twice in one go")
             if owed.must_be_marked and not delivery.maybe_sent:
                 self.breach(f"delivery {owed.id} may have been sent to {to} before a crash, and is not marked")
+            if owed.lane not in (0, number) and not owed.is_sure and not delivery.maybe_sent:
+                self.breach(f"delivery {owed.id} is sent to {to} by other settings, and its last is not on record")
             owed.must_be_marked = False
+            owed.lane = number
             lane.sure[owed.id] = owed.is_sure
             owed.is_sure = False
             owed.attempt = delivery.attempts + 1
-            if owed.key in lane.in_hand.values():
-                self.breach(f"two deliveries of key {owed.key} are sent to {to} at a time")
-            lane.in_hand[owed.id] = owed.key
+            key = owed.key(target)
+            if key in lane.in_hand.values():
+                self.breach(f"two deliveries of key {key} are sent to {to} at a time")
+            lane.in_hand[owed.id] = key
             if owed.id not in lane.tried:
                 for id_, other in lane.queued.items():
-                    if other.key != owed.key:
+                    if id_ >= owed.id or other.key(target) != key:
                         continue
-                    if id_ < owed.id and id_ not in before and id_ not in lane.ended and id_ not in lane.fresh:
+                    if id_ not in before and id_ not in lane.ended and id_ not in lane.fresh:
                         self.breach(f"delivery {owed.id} to {to} overtakes {id_}")
                         break
             before.add(owed.id)
             lane.sends[owed.body] += 1
-            if not lane.target.lanes:
+            if not target.lanes:
                 lane.in_hand.clear()  # of one batch all are in hand
         lane.tried |= before
-        lane.in_hand |= {delivery.id: self.owed[delivery.id].key for delivery in batch if delivery.id in self.owed}
+        lane.in_hand |= {d.id: self.owed[d.id].key(target) for d in batch if d.id in self.owed}
 
-    def sent(self, to: str, batch: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
+    def sent(self, to: str, number: int, batch: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
         """What the sink said of it."""
         lane = self.lanes[to]
-        self.aborted(to, batch)
+        self.aborted(to, number, batch)
         if len(outcomes) != len(batch):
             return  # nothing of what it says can be believed
         for delivery, outcome in zip(batch, outcomes, strict=True):
@@ -453,10 +468,10 @@ class Model:
                 if lane.took[delivery.body] < 1:
                     self.breach(f"delivery {delivery.id} counts as delivered to {to}, which has not taken it")
 
-    def aborted(self, to: str, batch: Sequence[Delivery]) -> None:
+    def aborted(self, to: str, number: int, batch: Sequence[Delivery]) -> None:
         """The call of the sink has ended, was cut off, or raised."""
         lane = self.lanes[to]
-        lane.calls -= 1
+        lane.calls -= Counter({number: 1})  # a killed one ends when its run has been forgotten
         for delivery in batch:
             lane.in_hand.pop(delivery.id, None)
 
@@ -483,10 +498,19 @@ class Model:
 
     def waits(self) -> list[str]:
         """What is not done yet, now that nothing stands in its way."""
-        waiting = [f"delivery {id_} to {name}" for name, lane in self.lanes.items() for id_ in lane.queued]
+        waiting = [
+            f"delivery {id_} to {name}"
+            for name, lane in self.lanes.items()
+            if self.editions.is_there(name)
+            for id_ in lane.queued
+        ]
         waiting += [f"message {row.seq}" for row in self.by_seq.values() if row.state == "received"]
         waiting += [item.control_id for item in self.items.values() if item.sent and not item.is_settled]
         return waiting
+
+    def orphans(self) -> int:
+        """How many wait for what the files no longer have, since before this run."""
+        return sum(len(lane.queued) for name, lane in self.lanes.items() if not self.editions.is_there(name))
 
     def finish(
         self, stored: Callable[[int], tuple[MessageState, list[tuple[DeliveryId, DeliveryState]]] | None]
@@ -496,7 +520,7 @@ class Model:
             if item.no and not item.yes and not item.unanswered and self.rows.get(item):
                 self.breach(f"{item.control_id} was only ever refused, and is stored")
         for lane in self.lanes.values():
-            if lane.target.port:
+            if lane.ports:
                 self._check_arrivals(lane)
         for row in self.by_seq.values():
             found = stored(row.seq)
@@ -516,16 +540,22 @@ class Model:
         """What no person and no refusal set aside came to its receiver in order."""
         last: dict[str, int] = {}
         for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
-            if owed.to != lane.target.name or owed.was_aside or not owed.first_got:
+            if owed.to != lane.name or owed.was_aside or not owed.first_got:
                 continue
-            if owed.first_got < last.get(owed.key, 0):
+            key = key_of(owed.body) if lane.is_keyed else ""
+            if owed.first_got < last.get(key, 0):
                 self.breach(f"delivery {owed.id} came to {owed.to} before an earlier one")
-            last[owed.key] = owed.first_got
+            last[key] = owed.first_got
 
 
-def key_of(body: bytes) -> str:
-    """PID-3 of a message of ours."""
-    return body.partition(b"\rPID|1||")[2].partition(b"|")[0].decode()
+def _named(bodies: Sequence[tuple[str, bytes]]) -> str:
+    """Where to, and by which steps and table: a message of ours is short, and not of a patient."""
+    return ", ".join(f"{name} ({_mark(body)})" for name, body in bodies) or "nobody"
+
+
+def _mark(body: bytes) -> str:
+    fields = body.split(b"|")
+    return b" ".join((fields[4], body.rpartition(b"|")[2].strip())).decode("latin-1")
 
 
 def _ids(deliveries: Sequence[Delivery]) -> str:

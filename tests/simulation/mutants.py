@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+import engine.runtime.retention
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.memory_rows import MemoryRows
 from engine.mllp.exchange import Broken, Exchange, Late
@@ -20,6 +21,7 @@ from engine.runtime.committer import Committer
 from engine.runtime.connection import Connection
 from engine.runtime.endings import Endings
 from engine.runtime.intake import Receiver
+from engine.runtime.keyed_window import KeyedWindow
 from engine.runtime.lane import Lane
 from engine.runtime.queue_window import FifoWindow
 from engine.runtime.received import framed
@@ -343,4 +345,39 @@ def _out_of_turn() -> Iterator[None]:
 @mutant("a paused lane goes on after a start")
 def _pause_forgotten() -> Iterator[None]:
     with patch.object(MemoryStore, "pauses", lambda self: ()):
+        yield
+
+
+@mutant("a retry waits by the wall clock")
+def _waits_by_the_wall() -> Iterator[None]:
+    def by_the_wall(self: FifoWindow, head: Delivery) -> float:
+        return (head.next_at_us - self._clock.now_us()) / 1_000_000 if head.next_at_us else 0.0
+
+    with patch.object(FifoWindow, "_until_retry", by_the_wall):
+        yield
+
+
+@mutant("a key's retry waits by the wall clock")
+def _key_waits_by_the_wall() -> Iterator[None]:
+    def believing(self: KeyedWindow, next_at_us: int) -> float:
+        return max(0.0, (next_at_us - self._clock.now_us()) / 1_000_000) if next_at_us else 0.0
+
+    with patch.object(KeyedWindow, "_wait_of", believing):
+        yield
+
+
+@mutant("what any clock calls old is forgotten")
+def _any_clock() -> Iterator[None]:
+    with patch.object(engine.runtime.retention, "JUMP_S", float("inf")):
+        yield
+
+
+@mutant("order by the time of receipt")
+def _by_time() -> Iterator[None]:
+    queue = MemoryRows.queue
+
+    def by_time(self: MemoryRows, *args: Any) -> Any:
+        return sorted(queue(self, *args), key=lambda row: row.received_at_us)
+
+    with patch.object(MemoryRows, "queue", by_time):
         yield

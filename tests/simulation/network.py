@@ -29,25 +29,50 @@ class Weather:
 class Port:
     """What listens at an address. `mood`: open, refusing, or silent."""
 
-    def __init__(self, process: Process, takes: "Callable[[], Any] | BoundSocket") -> None:
+    def __init__(self, process: Process, takes: "Callable[[], Any] | Bound") -> None:
         self.process = process
         self.takes = takes
         self.mood = "open"
 
 
-class BoundSocket:
-    """As much of a listening socket as the engine's door uses: a place in the network, and who waits before it."""
+class Bound:
+    """What several sockets of one process may have in common: a place in the network, and who waits before it."""
 
     def __init__(self, network: "Network", process: Process, address: tuple[str, int]) -> None:
-        self._network = network
-        self._process = process
-        self._address = address
-        self._waiting: deque[End] = deque()
-        self._came = asyncio.Event()
+        self.network = network
+        self.process = process
+        self.address = address
+        self.waiting: deque[End] = deque()
+        self.news: deque[asyncio.Future[None]] = deque()
+        """Of those who would accept."""
+        self.sockets = 0
+
+    def came(self, end: "End") -> None:
+        """A connection is made, and waits to be accepted."""
+        if not self.sockets:
+            end.die()
+            return
+        self.waiting.append(end)
+        self.wake()
+
+    def wake(self) -> None:
+        while self.news and self.waiting:
+            news = self.news.popleft()
+            if not news.done():
+                news.set_result(None)
+                break
+
+
+class BoundSocket:
+    """As much of a listening socket as the engine's door uses."""
+
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
         self._is_closed = False
+        bound.sockets += 1
 
     def getsockname(self) -> tuple[str, int]:
-        return self._address
+        return self._bound.address
 
     def setblocking(self, flag: bool) -> None:
         """It never blocks."""
@@ -55,30 +80,36 @@ class BoundSocket:
     def fileno(self) -> int:
         return -1 if self._is_closed else 3
 
-    def listen(self, backlog: int) -> None:
-        self._network.ports[self._address] = Port(self._process, self)
+    def dup(self) -> "BoundSocket":
+        return BoundSocket(self._bound)
 
-    def came(self, end: "End") -> None:
-        """A connection is made, and waits to be accepted."""
-        if self._is_closed:
-            end.die()
-            return
-        self._waiting.append(end)
-        self._came.set()
+    def listen(self, backlog: int) -> None:
+        self._bound.network.ports[self._bound.address] = Port(self._bound.process, self._bound)
 
     async def accepted(self) -> tuple["Incoming", tuple[str, int]]:
-        while not self._waiting:
-            self._came.clear()
-            await self._came.wait()
-        end = self._waiting.popleft()
+        bound = self._bound
+        while not bound.waiting:
+            news = bound.network.loop.create_future()
+            bound.news.append(news)
+            try:
+                await news
+            except asyncio.CancelledError:
+                if news.done() and not news.cancelled():
+                    bound.wake()  # somebody else may have it
+                raise
+        end = bound.waiting.popleft()
         return Incoming(end), end.get_extra_info("peername")
 
     def close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._network.ports.pop(self._address, None)
-            while self._waiting:
-                self._waiting.popleft().die()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        bound = self._bound
+        bound.sockets -= 1
+        if not bound.sockets:
+            bound.network.ports.pop(bound.address, None)
+            while bound.waiting:
+                bound.waiting.popleft().die()
 
 
 class Incoming:
@@ -119,7 +150,7 @@ class Network:
         """Raises OSError where somebody else has the address."""
         if (host, port) in self.ports:
             raise OSError(98, "Address already in use")
-        return BoundSocket(self, process, (host, port))
+        return BoundSocket(Bound(self, process, (host, port)))
 
     async def connect(self, process: Process, factory: Callable[[], Any], host: str, port: int) -> tuple["End", Any]:
         """From `process` to what listens there. Raises ConnectionRefusedError."""
@@ -138,7 +169,7 @@ class Network:
         near.peer, far.peer = far, near
         self.added(far)
         near.protocol = factory()
-        if isinstance(there.takes, BoundSocket):
+        if isinstance(there.takes, Bound):
             self.loop.at(self.loop.now_us, there.process, there.takes.came, far)
         else:
             self.loop.at(self.loop.now_us, there.process, far.accept, there.takes)

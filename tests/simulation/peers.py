@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable
 from tests.simulation.loop import Loop, Process
-from tests.simulation.model import Item, Model
+from tests.simulation.model import Model
 from tests.simulation.network import End, Network, Port
-from tests.simulation.sites import PORT, Site
+from tests.simulation.records import Item, Made
+from tests.simulation.sites import PORT, Site, Target
 
 VT, END = b"\x0b", b"\x1c\r"
-CHANNEL = "SIM"
+REJECTED = Made("rejected", [])
 
 
 def framed(payload: bytes) -> bytes:
@@ -44,27 +45,31 @@ def field_of(payload: bytes, segment: bytes, number: int) -> str:
 # -- messages ---------------------------------------------------------------------------------------
 
 
-def make_item(site: Site, sender: str, control_id: str, rng: Random, number: int) -> Item:
+def make_item(sender: str, control_id: str, rng: Random, number: int) -> Item:
     """A message, and what the channel will make of it."""
     drawn = rng.random()
     if drawn < 0.03:
         payload = b"ZZZ|%s|%d\r" % (sender.encode(), number)
-        return Item("junk", control_id, payload, "rejected", [])
+        return Item("junk", control_id, payload, lambda edition: REJECTED)
     if drawn < 0.06:
         payload = _text(sender, control_id, "ORU^R01", "RCV", "I", "W1", number)
-        return Item("foreign", control_id, payload, "rejected", [])
+        return Item("foreign", control_id, payload, lambda edition: REJECTED)
     kind = rng.choice("IIIOOX")
     key = f"K{rng.choice((1, 1, 2, 3, 4, 5))}"
     ward = rng.choice(("W1", "W1", "W2", "W9"))
+
+    def make(edition: Site) -> Made:
+        if kind == "X":
+            return Made("filtered", [])
+        if edition.wards is not None and ward not in edition.wards:
+            return Made("held", [])
+        mapped = ward if edition.wards is None else edition.wards[ward]
+        body = _text(sender, control_id, "ADT^A01", edition.mark, kind, mapped, number, key)
+        to = [target.name for target in edition.targets.values() if target.takes in ("", kind)]
+        return Made("processed", [(name, body) for name in to])
+
     payload = _text(sender, control_id, "ADT^A01", "RCV", kind, ward, number, key)
-    if kind == "X":
-        return Item("good", control_id, payload, "filtered", [])
-    if site.holds and ward == "W9":
-        return Item("good", control_id, payload, "held", [])
-    mapped = {"W1": "WARD1", "W2": "WARD2"}[ward] if site.holds else ward
-    body = _text(sender, control_id, "ADT^A01", CHANNEL, kind, mapped, number, key)
-    to = [target.name for target in site.targets if kind == "I" or not target.only_inpatients]
-    return Item("good", control_id, payload, "processed", [(name, body) for name in to])
+    return Item("good", control_id, payload, make)
 
 
 def _text(
@@ -103,9 +108,22 @@ class Wire(asyncio.Protocol):
         self.outstanding: deque[Item] = deque()
         self.answered = 0
         self.is_lost = False
+        self._is_ended = False
+        self._made_at = 0
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self._made_at = self._sender.port_changes
+
+    def close(self) -> None:
+        """We end it."""
+        self._is_ended = self.is_lost = True
+        self.transport.close()
+
+    def abort(self) -> None:
+        """We end it, and whatever is on its way."""
+        self._is_ended = True
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -113,11 +131,18 @@ class Wire(asyncio.Protocol):
             self._sender.heard(self, payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._ends()
         self.is_lost = True
         self._sender.wake.set()
 
     def eof_received(self) -> bool:
+        self._ends()
         return False
+
+    def _ends(self) -> None:
+        if not self._is_ended and not self.transport.peer.process.is_dead:
+            self._sender.hung_up(self._made_at)
+        self._is_ended = True
 
 
 class Sender:
@@ -147,6 +172,14 @@ class Sender:
     def start(self) -> None:
         self._loop.spawn(self.process, self._run(), self.name)
 
+    @property
+    def port_changes(self) -> int:
+        return self._model.editions.port_changes
+
+    def hung_up(self, made_at: int) -> None:
+        """The engine has ended our connection."""
+        self._model.hung_up(self.name, made_at)
+
     # -- inside ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -170,12 +203,11 @@ class Sender:
             if wire.outstanding:
                 await self._await_answer(wire)
             elif self._rng.random() < self.habits.hangs_up:
-                wire.transport.close()
-                wire.is_lost = True
+                wire.close()
             else:
                 await self._sleep(1 + int(self._rng.random() * self.habits.pause_us))
         if self._wire is not None:
-            self._wire.transport.close()
+            self._wire.close()
         self.is_done = True
         self._loop.note("%s is done", self.name)
 
@@ -210,7 +242,7 @@ class Sender:
                 # Half of it, and then nothing more on this connection.
                 wire.transport.write(data[: 1 + int(draw() * (len(data) - 2))])
                 await self._sleep(1 + int(draw() * 5000))
-                wire.transport.abort()
+                wire.abort()
                 return
             if draw() < habits.cuts:
                 at = 1 + int(draw() * (len(data) - 1))
@@ -219,8 +251,7 @@ class Sender:
                 data = data[at:]
             wire.transport.write(data)
             if not self.is_calm and draw() < habits.hangs_up / 2:
-                wire.transport.close()
-                wire.is_lost = True
+                wire.close()
 
     async def _due_repeats(self, wire: Wire) -> None:
         """What is to be sent once more, though it was answered."""
@@ -247,7 +278,7 @@ class Sender:
                     self.wake.clear()
                     await self.wake.wait()
         except TimeoutError:
-            wire.transport.abort()
+            wire.abort()
             wire.is_lost = True
 
     def _give_up(self, wire: Wire) -> None:
@@ -280,7 +311,7 @@ class Sender:
         window_us = self._model.site.window_us
         rows = self._model.rows.get(item)
         if window_us and rows and self._rng.random() < self.habits.at_the_edge:
-            edge_us = rows[-1].received_at_us - self._model.wall_ahead_us + window_us
+            edge_us = rows[-1].came_us + window_us
             self._repeats.append((edge_us + self._rng.choice((0, 0, 1)), item, True))
         else:
             spread_us = (window_us or 1_000_000) * 1.3
@@ -461,23 +492,25 @@ class GroupSink:
 
 
 class Tap:
-    """Before a sink: tells the model what its lane tries."""
+    """Before a sink: tells the model what its lane tries. `number`: of the lane, whose sinks have it in common."""
 
-    def __init__(self, name: str, inner: Any, model: Model, hook: Callable[[], None] | None = None) -> None:
+    def __init__(self, target: Target, number: int, inner: Any, model: Model) -> None:
         self.max_batch = inner.max_batch
         self.linger_s = inner.linger_s
-        self._name = name
+        self._target = target
+        self._name = target.name
+        self._number = number
         self._inner = inner
         self._model = model
 
     async def send(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        self._model.sending(self._name, deliveries)
+        self._model.sending(self._name, self._number, self._target, deliveries)
         try:
             outcomes: Sequence[Outcome] = await self._inner.send(deliveries)
         except BaseException:
-            self._model.aborted(self._name, deliveries)
+            self._model.aborted(self._name, self._number, deliveries)
             raise
-        self._model.sent(self._name, deliveries, outcomes)
+        self._model.sent(self._name, self._number, deliveries, outcomes)
         return outcomes
 
     async def close(self) -> None:

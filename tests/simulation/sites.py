@@ -1,8 +1,13 @@
-"""The sites of the histories: a fixed number of them, each drawn from its number, read from files as any other."""
+"""The sites of the histories: a fixed number of them, each drawn from its number, read from files as any other.
+
+A site comes in several editions, for reloads: the first one, others that differ from it in a few things each, one that
+has every destination of all of them (`FULL`), and one that cannot be taken up (`BAD`).
+"""
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -20,6 +25,13 @@ from engine.testing.sites import make_site
 SITES = 96
 PORT = 2575
 FIRST_RECEIVER = 7000
+ELSEWHERE = 100
+"""So far away is the port of a receiver that has moved."""
+OTHERS = 3
+"""Editions beside the first."""
+FULL = OTHERS + 1
+BAD = OTHERS + 2
+NOBODY = "Z"
 
 
 class GroupSettings(ConfigModel):
@@ -46,31 +58,47 @@ class SimulatedMllp:
 
 @dataclass(slots=True, frozen=True)
 class Target:
-    """One destination as the model needs it."""
+    """One destination as the model needs it. `text`: all of its settings; where it is the same, so is the lane."""
 
     name: str
     port: int
     """0: a group."""
     at_once: int
     window: int
-    only_inpatients: bool
+    takes: str
+    """Of which class its patients are: '' for any."""
     lanes: int
     """Connections over which its keys are spread; 0: it has no keys."""
     redirects_to: frozenset[str]
+    text: str
 
 
 @dataclass(slots=True, frozen=True)
 class Site:
-    """A site and what the model must know of it."""
+    """One edition of a site and what the model must know of it."""
 
     number: int
+    edition: int
     loaded: LoadedSite
-    targets: Sequence[Target]
+    targets: Mapping[str, Target]
     window_us: int
     when_stored: bool
-    holds: bool
+    mark: str
+    """What its steps write into MSH-5."""
+    wards: Mapping[str, str] | None
+    """Its table; what is not in it is held. None: it has none."""
+    max_message: str
     text: str
     most_retry_s: float
+
+    @property
+    def is_valid(self) -> bool:
+        return self.edition != BAD
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """As they are recorded with a version."""
+        return self.loaded.channels[0].files
 
 
 @cache
@@ -81,87 +109,292 @@ def kinds() -> Kinds:
     return Kinds(steps=known.steps, sinks={**known.sinks, **own}, sources=known.sources)
 
 
-@cache
-def site(number: int) -> Site:
-    """The site of this number."""
-    rng = Random(f"site {number}")
-    window_s = rng.choice((0, 1, 2, 5, 5, 20))
-    when_stored = rng.random() < 0.3
-    holds = rng.random() < 0.4
-    targets: list[Target] = []
-    lines: list[str] = []
-    most_retry_s = rng.choice((0.2, 0.5, 1))
+# -- drawing ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class TargetPlan:
+    """A destination before it is written down."""
+
+    name: str
+    port: int
+    at_once: int
+    linger: float
+    keep_open: bool
+    window: int
+    takes: str
+    actions: dict[str, str]
+    lanes: int
+    is_prioritised: bool
+    rate: int
+    first_ms: int
+    limit: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """A site before it is written down."""
+
+    mark: str
+    window_s: int
+    when_stored: bool
+    wards: dict[str, str] | None
+    most_retry_s: float
+    max_message: str = "1MB"
+    targets: list[TargetPlan] = field(default_factory=list)
+
+
+def draw_actions(rng: Random, other: str) -> dict[str, str]:
+    """What is done about each kind of failure. `other`: where it may be sent on to."""
+    redirect = [f"redirect({other})"] if other else []
+    return {
+        "on_refused": rng.choice(["hold", "hold", "skip", "retry", "stop", "retry(2) then skip", *redirect]),
+        "on_rejected": rng.choice(["retry", "retry", "retry", "hold", "stop", *redirect]),
+        "on_unanswered": rng.choice(["retry", "retry", "retry", "hold", *redirect]),
+        "on_unreachable": rng.choice(["retry", "retry", "retry", "retry(2)", *redirect]),
+    }
+
+
+def draw_target(rng: Random, name: str, port: int, other: str) -> TargetPlan:
+    is_group = rng.random() < 0.3
+    return TargetPlan(
+        name,
+        0 if is_group else port,
+        rng.choice((1, 2, 5)) if is_group else 1,
+        rng.choice((0.0, 0.05, 0.2)),
+        rng.random() < 0.85,
+        rng.choice((1, 1, 1, 2, 5)),
+        "I" if rng.random() < 0.5 else "",
+        draw_actions(rng, other),
+        rng.choice((1, 2, 3, 4)) if rng.random() < 0.4 else 0,
+        rng.random() < 0.5,
+        rng.choice((20, 100)) if rng.random() < 0.15 else 0,
+        rng.choice((20, 100)),
+        rng.choice(("none", "none", "none", "3", "2s")),
+    )
+
+
+def draw_plan(rng: Random) -> Plan:
+    """The first edition."""
+    plan = Plan(
+        "SIM",
+        rng.choice((0, 1, 2, 5, 5, 20)),
+        rng.random() < 0.3,
+        {"W1": "WARD1", "W2": "WARD2"} if rng.random() < 0.4 else None,
+        rng.choice((0.2, 0.5, 1)),
+    )
     count = rng.choice((1, 1, 2, 2, 3, 4))
     for at in range(count):
-        name = f"d{at}"
         other = f"d{rng.randrange(at + 1, count)}" if at + 1 < count else ""
-        redirect = [f"redirect({other})"] if other else []
-        is_group = rng.random() < 0.3
-        window = rng.choice((1, 1, 1, 2, 5))
-        on_refused = rng.choice(["hold", "hold", "skip", "retry", "stop", "retry(2) then skip", *redirect])
-        on_rejected = rng.choice(["retry", "retry", "retry", "hold", "stop", *redirect])
-        on_unanswered = rng.choice(["retry", "retry", "retry", "hold", *redirect])
-        on_unreachable = rng.choice(["retry", "retry", "retry", "retry(2)", *redirect])
-        is_keyed = rng.random() < 0.4
-        limit = rng.choice(("none", "none", "none", "3", "2s"))
-        at_once = rng.choice((1, 2, 5)) if is_group else 1
-        target = Target(
-            name,
-            0 if is_group else FIRST_RECEIVER + at,
-            at_once,
-            window,
-            at > 0 and rng.random() < 0.5,
-            rng.choice((1, 2, 3, 4)) if is_keyed else 0,
-            frozenset(
-                [other] if redirect and redirect[0] in (on_refused, on_rejected, on_unanswered, on_unreachable) else ()
-            ),
+        plan.targets.append(draw_target(rng, f"d{at}", FIRST_RECEIVER + at, other))
+    return plan
+
+
+def _one(rng: Random, plan: Plan) -> TargetPlan:
+    return rng.choice(plan.targets)
+
+
+def _remove(rng: Random, plan: Plan) -> None:
+    if len(plan.targets) > 1:
+        plan.targets.remove(_one(rng, plan))
+
+
+def _add(rng: Random, plan: Plan) -> None:
+    if all(target.name != "x0" for target in plan.targets):
+        made = draw_target(rng, "x0", FIRST_RECEIVER + 50, rng.choice(("", plan.targets[-1].name)))
+        plan.targets.insert(rng.randrange(len(plan.targets) + 1), made)
+
+
+def _rename(rng: Random, plan: Plan) -> None:
+    """To the files it is one that is gone, and another that came."""
+    target = _one(rng, plan)
+    if target.name.startswith("d"):
+        target.name = f"r{target.name[1:]}"
+        target.port = target.port + 60 if target.port else 0
+
+
+def _retarget(rng: Random, plan: Plan) -> None:
+    target = _one(rng, plan)
+    if 0 < target.port < FIRST_RECEIVER + ELSEWHERE:
+        target.port += ELSEWHERE
+
+
+def _change_actions(rng: Random, plan: Plan) -> None:
+    at = rng.randrange(len(plan.targets))
+    later = [target.name for target in plan.targets[at + 1 :]]
+    plan.targets[at].actions = draw_actions(rng, rng.choice(later) if later else "")
+
+
+def _change_window(rng: Random, plan: Plan) -> None:
+    _one(rng, plan).window = rng.choice((1, 2, 5))
+
+
+def _change_order(rng: Random, plan: Plan) -> None:
+    target = _one(rng, plan)
+    target.lanes = 0 if target.lanes else rng.choice((1, 2, 4))
+
+
+def _change_route(rng: Random, plan: Plan) -> None:
+    target = _one(rng, plan)
+    target.takes = "" if target.takes else "I"
+
+
+def _change_table(rng: Random, plan: Plan) -> None:
+    if plan.wards is None:
+        plan.wards = {"W1": f"{plan.mark}1", "W2": f"{plan.mark}2"}
+    elif rng.random() < 0.5:
+        plan.wards |= {"W9": f"{plan.mark}9", "W1": f"{plan.mark}1"}
+    else:
+        plan.wards = None
+
+
+def _change_answers(rng: Random, plan: Plan) -> None:
+    plan.when_stored = not plan.when_stored
+
+
+def _change_port(rng: Random, plan: Plan) -> None:
+    plan.max_message = "2MB"
+
+
+CHANGES: Sequence[Callable[[Random, Plan], None]] = (
+    _remove,
+    _add,
+    _rename,
+    _retarget,
+    _change_actions,
+    _change_window,
+    _change_order,
+    _change_route,
+    _change_table,
+    _change_answers,
+    _change_port,
+)
+
+
+@cache
+def plans(number: int) -> Sequence[Plan]:
+    """All editions of a site, but for the bad one."""
+    rng = Random(f"site {number}")
+    first = draw_plan(rng)
+    found = [first]
+    for edition in range(1, OTHERS + 1):
+        plan = deepcopy(first)
+        plan.mark = f"SIM{edition}"
+        for change in rng.sample(CHANGES, rng.choice((0, 1, 1, 2, 3))):
+            change(rng, plan)
+        found.append(plan)
+    full = deepcopy(first)
+    full.mark = f"SIM{FULL}"
+    known = {target.name for target in full.targets}
+    for target in [target for plan in found for target in plan.targets]:
+        if target.name not in known:
+            known.add(target.name)
+            target = deepcopy(target)
+            target.takes = NOBODY
+            full.targets.append(target)
+    found.append(full)
+    for plan in found:
+        plan.targets[0].takes = ""
+    return found
+
+
+@cache
+def names(number: int) -> Mapping[str, frozenset[int]]:
+    """Every destination of all editions, with the ports that its receivers have."""
+    found: dict[str, set[int]] = {}
+    for plan in plans(number):
+        for target in plan.targets:
+            found.setdefault(target.name, set()).add(target.port)
+    return {name: frozenset(ports - {0}) for name, ports in found.items()}
+
+
+# -- writing it down --------------------------------------------------------------------------------
+
+
+def _written(target: TargetPlan, plan: Plan) -> Target:
+    there = {other.name for other in plan.targets}
+    actions = {}
+    sent_on = set()
+    for key, action in target.actions.items():
+        to = action.partition("(")[2].rstrip(")") if action.startswith("redirect") else ""
+        if to and (to not in there or to == target.name):
+            action, to = "hold", ""
+        actions[key] = action
+        sent_on |= {to} - {""}
+    if target.port:
+        way = (
+            f"mllp: {{host: r, port: {target.port}, ack_timeout: 300ms, connect_timeout: 200ms, "
+            f"write_timeout: 300ms, keep_open: {'true' if target.keep_open else 'false'}}}"
         )
-        targets.append(target)
-        if is_group:
-            way = f"group: {{at_once: {at_once}, linger: {rng.choice((0.0, 0.05, 0.2))}}}"
-        else:
-            way = (
-                f"mllp: {{host: r, port: {target.port}, ack_timeout: 300ms, connect_timeout: 200ms, "
-                f"write_timeout: 300ms, keep_open: {'true' if rng.random() < 0.85 else 'false'}}}"
-            )
-        lines.append(f"  {name}:")
-        lines.append(f"    {way}")
-        lines.append(f"    on_refused: {on_refused}")
-        lines.append(f"    on_rejected: {on_rejected}")
-        lines.append(f"    on_unanswered: {on_unanswered}")
-        lines.append(f"    on_unreachable: {on_unreachable}")
-        if target.lanes:
-            lines.append(f"    order_by: PID-3.1\n    lanes: {target.lanes}")
-            if rng.random() < 0.5:
-                lines.append('    priority: PV1-2 == "O"')
-        if rng.random() < 0.15:
-            lines.append(f"    rate: {rng.choice((20, 100))}/s")
-        lines.append(
-            f"    retry: {{first: {rng.choice((20, 100))}ms, most: {int(most_retry_s * 1000)}ms, limit: {limit}}}"
-        )
-        lines.append(f"    window: {window}")
-    routes = [f"  - to: {t.name}" + ('\n    when: PV1-2 == "I"' if t.only_inpatients else "") for t in targets]
-    steps = ['  - filter: PV1-2 != "X"', "  - set: {MSH-5: SIM}"]
-    if holds:
+    else:
+        way = f"group: {{at_once: {target.at_once}, linger: {target.linger}}}"
+    lines = [f"  {target.name}:", f"    {way}", *(f"    {key}: {action}" for key, action in actions.items())]
+    if target.lanes:
+        lines.append(f"    order_by: PID-3.1\n    lanes: {target.lanes}")
+        if target.is_prioritised:
+            lines.append('    priority: PV1-2 == "O"')
+    if target.rate:
+        lines.append(f"    rate: {target.rate}/s")
+    most = int(plan.most_retry_s * 1000)
+    lines.append(f"    retry: {{first: {target.first_ms}ms, most: {most}ms, limit: {target.limit}}}")
+    lines.append(f"    window: {target.window}")
+    return Target(
+        target.name,
+        target.port,
+        target.at_once if not target.port else 1,
+        target.window,
+        target.takes,
+        target.lanes,
+        frozenset(sent_on),
+        "\n".join(lines),
+    )
+
+
+@cache
+def site(number: int, edition: int = 0) -> Site:
+    """One edition of the site of this number."""
+    plan = plans(number)[0 if edition == BAD else edition]
+    targets = {target.name: _written(target, plan) for target in plan.targets}
+    routes = [
+        f"  - to: {target.name}" + (f'\n    when: PV1-2 == "{target.takes}"' if target.takes else "")
+        for target in targets.values()
+    ]
+    steps = ['  - filter: PV1-2 != "X"', f"  - set: {{MSH-5: {plan.mark}}}"]
+    if plan.wards is not None:
         steps.append("  - map: {PV1-3.1: wards.csv, otherwise: hold}")
+    if edition == BAD:
+        steps.append("  - mapp: {PV1-3.1: wards.csv}")
     text = "\n".join(
         [
-            f"listen: {{mllp: {{host: e, port: {PORT}}}}}",
+            f"listen: {{mllp: {{host: e, port: {PORT}, max_message: {plan.max_message}}}}}",
             "accept: ['ADT^A01']",
-            f"ack: {{when: {'stored' if when_stored else 'processed'}}}",
-            f"duplicates: {{window: {window_s}s}}" if window_s else "duplicates: {window: 0}",
+            f"ack: {{when: {'stored' if plan.when_stored else 'processed'}}}",
+            f"duplicates: {{window: {plan.window_s}s}}" if plan.window_s else "duplicates: {window: 0}",
             "steps:",
             *steps,
             "routes:",
             *routes,
             "destinations:",
-            *lines,
+            *(target.text for target in targets.values()),
             "",
         ]
     )
     with tempfile.TemporaryDirectory(prefix="segmill-simulation-") as folder:
-        files: dict[str, str | bytes] = {"channel.yaml": text, "wards.csv": "from,to\nW1,WARD1\nW2,WARD2\n"}
+        rows = "".join(f"{ward},{to}\n" for ward, to in (plan.wards or {"W1": "WARD1"}).items())
+        files: dict[str, str | bytes] = {"channel.yaml": text, "wards.csv": f"from,to\n{rows}"}
         made = make_site(Path(folder), {"adt": files}, "admin: off\nstore: 'memory:'\nshutdown: 2s\n")
         loaded = load_site(made, kinds(), {})
-    assert loaded.is_valid, loaded.findings
-    return Site(number, loaded, tuple(targets), window_s * 1_000_000, when_stored, holds, text, most_retry_s)
+    assert loaded.is_valid == (edition != BAD), loaded.findings
+    return Site(
+        number,
+        edition,
+        loaded,
+        targets,
+        plan.window_s * 1_000_000,
+        plan.when_stored,
+        plan.mark,
+        plan.wards,
+        plan.max_message,
+        text,
+        plan.most_retry_s,
+    )

@@ -1,0 +1,119 @@
+"""What the model keeps of messages, deliveries and destinations."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from engine.model.ids import DeliveryId
+from engine.model.states import DeliveryState, MessageState
+from tests.simulation.sites import Site, Target
+
+
+@dataclass(slots=True, frozen=True)
+class Made:
+    """What a message comes to: its state, and what leaves for it, in order."""
+
+    state: MessageState
+    bodies: list[tuple[str, bytes]]
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One message as its sender has it. `kind`: good, foreign (no channel's), or junk (no message at all)."""
+
+    kind: str
+    control_id: str
+    payload: bytes
+    make: Callable[[Site], "Made"]
+    """What the channel makes of it by one edition of its files."""
+    gives_up: bool = False
+    """Its sender takes a no for an answer."""
+    sent: int = 0
+    yes: int = 0
+    no: int = 0
+    unanswered: int = 0
+    refused_at: set[int] = field(default_factory=set)
+    """When those came in that were answered with a no, as what is good can only be when it is not stored."""
+    _made: dict[int, "Made"] = field(default_factory=dict)
+
+    def by(self, edition: Site) -> "Made":
+        found = self._made.get(edition.edition)
+        if found is None:
+            found = self._made[edition.edition] = self.make(edition)
+        return found
+
+    @property
+    def is_settled(self) -> bool:
+        return self.yes > 0 or (self.no > 0 and (self.kind != "good" or self.gives_up))
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A message that is durable."""
+
+    seq: int
+    item: Item
+    peer: str
+    received_at_us: int
+    state: MessageState
+    ack: bytes
+    code: str
+    came_us: int
+    """On the loop's clock, as those below."""
+    durable_us: int
+    learned_us: int = 0
+    """When the engine heard that it is durable; 0: it has not."""
+
+
+@dataclass(slots=True, eq=False)
+class Owed:
+    """A delivery that is durable. `is_sure`: no attempt at it lacks its record."""
+
+    id: DeliveryId
+    seq: int
+    to: str
+    body: bytes
+    state: DeliveryState = "queued"
+    is_sure: bool = True
+    attempt: int = 0
+    must_be_marked: bool = False
+    was_aside: bool = False
+    first_got: int = 0
+    lane: int = 0
+    """The number of the lane that tried it last."""
+
+    def key(self, target: Target) -> str:
+        """What order is kept within."""
+        return key_of(self.body) if target.lanes else ""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One destination in all runs of the engine, whatever lanes it has in them."""
+
+    name: str
+    is_keyed: bool
+    """By some of its settings."""
+    ports: frozenset[int]
+    queued: dict[DeliveryId, Owed] = field(default_factory=dict)
+    sends: Counter[bytes] = field(default_factory=Counter)
+    got: Counter[bytes] = field(default_factory=Counter)
+    took: Counter[bytes] = field(default_factory=Counter)
+    recorded: Counter[bytes] = field(default_factory=Counter)
+    # Of this run of the engine:
+    tried: set[DeliveryId] = field(default_factory=set)
+    ended: dict[DeliveryId, bool] = field(default_factory=dict)
+    """Ends that the sink reported or a policy made, which are not durable yet; True: delivered."""
+    fresh: set[DeliveryId] = field(default_factory=set)
+    """Durably queued by a person's word, and the lane has not been told."""
+    in_hand: dict[DeliveryId, str] = field(default_factory=dict)
+    """With its key."""
+    calls: Counter[int] = field(default_factory=Counter)
+    """How many calls of sinks are under way, by the number of the lane."""
+    sure: dict[DeliveryId, bool] = field(default_factory=dict)
+    is_paused: bool = False
+
+
+def key_of(body: bytes) -> str:
+    """PID-3 of a message of ours."""
+    return body.partition(b"\rPID|1||")[2].partition(b"|")[0].decode()
