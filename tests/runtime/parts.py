@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
+from engine.adapters.metrics_numbers import DicomNumbers
 from engine.adapters.stores.memory import MemoryStore
 from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery, Intake
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
@@ -61,6 +62,7 @@ class CountingMeter:
         self.counts: Counter[tuple[object, ...]] = Counter()
         self.commits: list[int] = []
         self.open_connections = 0
+        self.dicom = DicomNumbers()
 
     def channel(self, channel: str) -> "CountingMeter":
         return self

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-import engine.runtime.retention
+import engine.ports.judged_clock
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.memory_rows import MemoryRows
 from engine.mllp.exchange import Broken, Exchange, Late
@@ -368,7 +368,7 @@ def _key_waits_by_the_wall() -> Iterator[None]:
 
 @mutant("what any clock calls old is forgotten")
 def _any_clock() -> Iterator[None]:
-    with patch.object(engine.runtime.retention, "JUMP_S", float("inf")):
+    with patch.object(engine.ports.judged_clock, "JUMP_S", float("inf")):
         yield
 
 
