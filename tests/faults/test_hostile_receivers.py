@@ -48,7 +48,6 @@ def note(ledger: Ledger, what: str, verdict: Verdict) -> None:
     )
 
 
-@pytest.mark.fault
 @pytest.mark.timeout(120)
 async def test_R10_nothing_is_lost_reordered_or_falsely_delivered_to_a_hostile_receiver(
     tmp_path: Path, ledger: Ledger
