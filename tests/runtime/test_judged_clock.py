@@ -132,7 +132,7 @@ async def passes_with_a_jump(
     after_h: float = 0.0,
 ) -> int:
     """Three passes over four old messages and four young ones; for reads `first` to `first + length` the clock is
-    `days` ahead, then `after_h` hours, and at each of its changes a message comes by it. How many of the young are gone."""
+    `days` ahead, then `after_h` hours, and at each of its changes a message comes by it. How many young ones went."""
     young: list[MessageSeq] = []
 
     def receive(*, old: bool = False) -> None:
