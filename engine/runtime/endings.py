@@ -122,6 +122,8 @@ class Endings:
         self._on_recorded = recorded
         self._on_noted = noted
         self.unrecorded: set[DeliveryId] = set()
+        self.passed_by: set[DeliveryId] = set()
+        """Those of them that what was behind may overtake: set aside, or given to another destination."""
         self._tried: dict[DeliveryId, tuple[float, float]] = {}
         """Of those that are tried again: when we first saw them so (monotonic), and how old their first try was."""
         self.watcher: LaneWatcher | None = None
@@ -266,6 +268,8 @@ class Endings:
             self._committer.record(result, done, urgent=False)
             return step
         self._tried.pop(delivery.id, None)
+        if not isinstance(step, Done):
+            self.passed_by.add(delivery.id)
         tell = self.watcher is not None and not isinstance(step, Redirect)
         self._end(result, tell and self._somebody_waits(delivery, outcome, result), more)
         return step

@@ -11,6 +11,8 @@ Invariants:
 - a delivery is reported `delivered` only after the sink said Delivered for it;
 - nothing is sent while the ends of `window` deliveries are not on stable storage yet: so many, less one, and
   one batch of each connection may be sent again after a crash, and are marked then (reliability.md section 0, row 7);
+- what was set aside or redirected is so on stable storage before the sink gets what stood behind it: a crash must not
+  bring it back behind something later that is there already;
 - what does not fit in memory stays in the store and is read from there, in order.
 """
 
@@ -244,11 +246,13 @@ class Lane:
     def _recorded(self, delivery_id: DeliveryId) -> None:
         """Something of this delivery is on stable storage: its end, or a failed attempt."""
         unrecorded = self._ends.unrecorded
-        full = len(unrecorded) >= self.settings.window
+        passed_by = self._ends.passed_by
+        held_up = len(unrecorded) >= self.settings.window or bool(passed_by)
         unrecorded.discard(delivery_id)
+        passed_by.discard(delivery_id)
         self._let_go.set()
         self._window.recorded(delivery_id)
-        if full:
+        if held_up:
             self._wake_all()
 
     def _noted(self, delivery: Delivery) -> None:
@@ -302,6 +306,9 @@ class Lane:
         wait_s = window.wait_s()
         if wait_s == 0 and (self._gate is not None or self._rate is not None):
             wait_s = self._held_back_s()
+        if wait_s == 0 and self._ends.passed_by and not self._passes_on:
+            self._committer.hurry()
+            return None
         if wait_s != 0:
             self._rests = "down" if self._ends.is_down else "waiting"
         return wait_s

@@ -185,6 +185,28 @@ class TestWindow:
         await bench.feed(5)
         await until(lambda: len(bench.sink.sent) == 6)
 
+    @pytest.mark.parametrize("step", ["hold", "skip"])
+    async def test_nothing_overtakes_what_is_set_aside_before_that_is_on_record(self, bench, step) -> None:
+        policy = Policy(first_s=0.0, most_s=0.01, on_refused=step)
+        bench.make(ScriptedSink(Delivered(), AE), policy=policy, window=8)
+        await bench.feed(4)
+        await slow_disk(bench.committer, bench.store)
+        with bench.store.commits_held():
+            bench.start()
+            await until(lambda: len(bench.sink.sent) >= 2)
+            await turns(200)
+            assert bench.sink.sent == [1, 2], "a crash now would bring 2 back, behind 3"
+        await until(lambda: bench.states() == ["delivered", "held" if step == "hold" else "failed", *["delivered"] * 2])
+        assert bench.sink.sent == [1, 2, 3, 4]
+
+    async def test_what_is_set_aside_makes_the_committer_hurry(self, bench, monkeypatch) -> None:
+        monkeypatch.setattr(committer_module, "RESULTS_WAIT_S", 3600)
+        policy = Policy(first_s=0.0, most_s=0.01, on_refused="hold")
+        bench.make(ScriptedSink(AE), policy=policy, window=8)
+        await bench.feed(3)
+        bench.start()
+        await until(lambda: bench.sink.sent == [1, 2, 3])
+
     async def test_a_full_store_holds_the_lane_and_loses_no_result(self, bench, monkeypatch) -> None:
         monkeypatch.setattr(committer_module, "RETRY_S", 0.01)
         await bench.feed(4)
