@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
@@ -125,6 +125,10 @@ class StoredAttempt:
     answer: bytes
 
 
+WRONG_AHEAD_US: Final = 86_400_000_000
+"""A day: by so much a clock may be set back and is still believed."""
+
+
 @dataclass(slots=True, frozen=True)
 class Prune:
     """What may go, among `span` messages behind `after`.
@@ -135,7 +139,7 @@ class Prune:
 
     No message goes that came after one which is too young by that time, to the hour: order is the order of receipt,
     so its own time is of a clock that was behind. `now_us` is the time to go by, also for what is too young: a time of
-    receipt ahead of it is of a clock that was wrong.
+    receipt that is ahead of it by more than WRONG_AHEAD_US is of a clock that was wrong.
     """
 
     channel: ChannelName | None

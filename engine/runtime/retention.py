@@ -24,7 +24,16 @@ from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.clock import Clock, from_us
 from engine.ports.control import RetentionReport
 from engine.ports.judged_clock import JudgedClock
-from engine.ports.store import CommitUnknown, Prune, Pruned, Store, StoreBusy, StoreError, StoreFull
+from engine.ports.store import (
+    WRONG_AHEAD_US,
+    CommitUnknown,
+    Prune,
+    Pruned,
+    Store,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+)
 from engine.ports.worklist import Aged
 from engine.runtime.committer import Committer
 
@@ -201,7 +210,7 @@ class Retention:
             return
         after: MessageSeq | None = MessageSeq(0)
         while after is not None:
-            after = (await self._slice(Prune(None, now_us, 0, after, SPAN, now_us))).after
+            after = (await self._slice(Prune(None, now_us + WRONG_AHEAD_US, 0, after, SPAN, now_us))).after
             if await self._used() <= self._most_bytes * SIZE_TARGET:
                 return
         log.warning(

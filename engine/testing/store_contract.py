@@ -1092,6 +1092,12 @@ class StoreContract:
         assert store.prune(order) == Pruned(3, 0, None), "too young to go whole, old enough to lose their bytes"
         assert [m.raw is None for m in queries.messages(newest_first=False, bodies=True)] == [True, True, True, False]
 
+    def test_a_clock_that_was_set_back_a_little_makes_no_message_old(self, store: Store) -> None:
+        """What came before it was set back is ahead of it, and tells the age of the second all the same."""
+        store.commit(Batch([intake(received_at_us=T0 + h * HOUR_US, state="filtered") for h in (100, -1000)]))
+        order = Prune(LAB, 0, T0 + 50 * HOUR_US, MessageSeq(0), 100, T0 + 80 * HOUR_US)
+        assert store.prune(order) == Pruned(0, 0, None)
+
     def test_a_time_of_receipt_that_is_yet_to_come_makes_nothing_young(self, store: Store) -> None:
         """The clock was ahead when the first came."""
         store.commit(Batch([intake(received_at_us=T0 + h * HOUR_US, state="filtered") for h in (5000, 0, 1)]))

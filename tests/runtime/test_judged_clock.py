@@ -123,10 +123,16 @@ PASSES = 3
 
 
 async def passes_with_a_jump(
-    committer: Committer, store: WatchedStore, still: StillClock, days: float, first: int, length: int
+    committer: Committer,
+    store: WatchedStore,
+    still: StillClock,
+    days: float,
+    first: int,
+    length: int,
+    after_h: float = 0.0,
 ) -> int:
     """Three passes over four old messages and four young ones; for reads `first` to `first + length` the clock is
-    `days` ahead, and at each of its changes a message comes by it. How many of the young ones are left."""
+    `days` ahead, then `after_h` hours, and at each of its changes a message comes by it. How many young ones went."""
     young: list[MessageSeq] = []
 
     def receive(*, old: bool = False) -> None:
@@ -137,7 +143,7 @@ async def passes_with_a_jump(
             young.append(seq)
 
     def jump(reads: int) -> None:
-        ahead_s = days * DAY_S if first <= reads < first + length else 0.0
+        ahead_s = 0.0 if reads < first else days * DAY_S if reads < first + length else after_h * HOUR_S
         if ahead_s != still.wall_ahead_s:
             still.wall_ahead_s = ahead_s
             receive()
@@ -164,8 +170,9 @@ async def test_without_a_jump_the_old_ones_go(committer, store, still, without_r
 
 @pytest.mark.parametrize("days", [400, -400])
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 1000])
+@pytest.mark.parametrize("after_h", [0, -1, -20, 20])
 async def test_a_jump_at_any_read_of_the_clock_forgets_nothing_that_is_young(
-    clock, meter, without_rests, days, length
+    clock, meter, without_rests, days, length, after_h
 ) -> None:
     tried = 0
     for first in range(1, 200):
@@ -173,7 +180,9 @@ async def test_a_jump_at_any_read_of_the_clock_forgets_nothing_that_is_young(
         store.open()
         committer = Committer(store, clock, meter, lambda error: None)
         try:
-            assert await passes_with_a_jump(committer, store, still, days, first, length) == 0, f"at read {first}"
+            assert await passes_with_a_jump(committer, store, still, days, first, length, after_h) == 0, (
+                f"at read {first}"
+            )
         finally:
             committer.close()
         tried += 1

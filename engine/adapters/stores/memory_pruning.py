@@ -6,7 +6,7 @@ from engine.adapters.stores.draft import HOUR_US
 from engine.adapters.stores.memory_rows import MemoryRows, Row
 from engine.model.ids import MessageSeq
 from engine.model.states import FINISHED
-from engine.ports.store import Prune, Pruned
+from engine.ports.store import WRONG_AHEAD_US, Prune, Pruned
 
 
 def pruned_rows(rows: MemoryRows, order: Prune) -> Pruned:
@@ -44,7 +44,7 @@ def pruned_rows(rows: MemoryRows, order: Prune) -> Pruned:
 
 def _young(rows: MemoryRows, order: Prune, before: int) -> int:
     """From this seq on, every message came after one that was received later than `before`."""
-    hours = range(before // HOUR_US + 1, order.now_us // HOUR_US + 1)
+    hours = range(before // HOUR_US + 1, (order.now_us + WRONG_AHEAD_US) // HOUR_US + 1)
     return min((seq for seq, hour in rows.hours if hour in hours), default=1 << 62)
 
 

@@ -13,7 +13,7 @@ from engine.adapters.stores.draft import HOUR_US
 from engine.adapters.stores.reading import Reading
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.model.ids import MessageSeq
-from engine.ports.store import Prune, Pruned
+from engine.ports.store import WRONG_AHEAD_US, Prune, Pruned
 
 KEPT_FREE_SHARE = 10
 """A tenth of the file may be free and stay: the next messages take it, and the file need not grow again."""
@@ -56,7 +56,7 @@ class Pruning:
 
     def _young(self, order: Prune, before: int) -> int:
         """From this seq on, every message came after one that was received later than `before`."""
-        hours = (before // HOUR_US, order.now_us // HOUR_US)
+        hours = (before // HOUR_US, (order.now_us + WRONG_AHEAD_US) // HOUR_US)
         try:
             (first,) = self._db.execute(self._sql["young"], hours).fetchone()
         except faults.ERRORS as exc:
