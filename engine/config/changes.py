@@ -108,8 +108,14 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
     return SiteChange(
         tuple(channels),
         tuple(text for text in settings if text.partition(":")[0].partition(".")[0] not in NOT_LIVE),
-        tuple(text for text in settings if text.partition(":")[0].partition(".")[0] in NOT_LIVE),
+        needs_restart(before.settings, after.settings),
     )
+
+
+def needs_restart(before: SiteSettings, after: SiteSettings) -> tuple[str, ...]:
+    """What differs and is only taken up by a new start."""
+    found = differences(before, after)
+    return tuple(text for text in found if text.partition(":")[0].partition(".")[0] in NOT_LIVE)
 
 
 def listen_change(before: LoadedChannel, after: LoadedChannel, *, same_files: bool) -> ListenChange:
