@@ -16,6 +16,7 @@ from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
 from engine.adapters.metrics import PrometheusMeter
+from engine.adapters.stores.left_behind import left_behind
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.assembly import Assembly
@@ -165,6 +166,14 @@ class Engine:
             return MemoryStore(clock=self._clock)
         path = self._site.folder / self._settings.store_path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            for other in left_behind(self._site.folder, path):
+                log.warning(
+                    "the store %s is new and empty, and something waits in %s, where nobody sends it: 'store' of "
+                    "segmill.yaml says which is used, and 'data' does not move it",
+                    path,
+                    other,
+                )
         return SqliteStore(path, clock=self._clock)
 
     def _keep_past(self) -> None:

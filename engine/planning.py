@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.config.changes import ChannelChange, DestinationChange, SiteChange, SiteState
+from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel
 from engine.exit_codes import FINDINGS, GOOD
 from engine.model.ids import ChannelName
@@ -43,12 +44,41 @@ def planned(change: SiteChange, before: SiteState | None, after: SiteState, fact
     return tuple(_planned(one, old.get(one.name), new.get(one.name), facts) for one in change.channels)
 
 
-def planned_report(change: SiteChange, channels: tuple[PlannedChange, ...]) -> ReloadReport:
+def planned_report(
+    change: SiteChange, channels: tuple[PlannedChange, ...], notes: tuple[str, ...] = ()
+) -> ReloadReport:
     """The report of a plan."""
-    return report_of("planned", change, channels)
+    return report_of("planned", change, channels, notes)
 
 
-def report_of(outcome: Outcome, change: SiteChange, channels: tuple[PlannedChange, ...]) -> ReloadReport:
+def place_notes(before: SiteSettings, after: SiteSettings, facts: Facts) -> tuple[str, ...]:
+    """What another `data` or `store` means for what is stored, which neither of them moves."""
+    if before.store != after.store:
+        waits = [_number(sum(depth.queued for depth in facts.depths), "delivery")]
+        waits += [_number(sum(depth.held for depth in facts.depths), "held delivery")]
+        received = sum(count for (_, state), count in facts.counts.items() if state in ("received", "waiting"))
+        waits += [_number(received, "message") + " not processed yet"]
+        waits += [_number(sum(n for (_, state), n in facts.counts.items() if state == "held"), "held message")]
+        there = [text for text in waits if not text.startswith("0 ")]
+        what = f"what it has stays there, with {', '.join(there)}, and goes nowhere from then on" if there else ""
+        note = f"store: after a restart {_file(after)} is the store; {_file(before)} is left as it is"
+        how = "to keep it, stop the engine, move the file there with its -wal file, and start it"
+        return (f"{note}; {what}; {how}",) if what else (f"{note}; nothing waits in it",)
+    if before.data != after.data:
+        return (
+            f"data: after a restart the control socket is in {after.data}; the store stays {_file(after)}, as 'store' "
+            "says: change that, too, if it is to move",
+        )
+    return ()
+
+
+def _file(settings: SiteSettings) -> str:
+    return settings.store_path or "memory"
+
+
+def report_of(
+    outcome: Outcome, change: SiteChange, channels: tuple[PlannedChange, ...], notes: tuple[str, ...] = ()
+) -> ReloadReport:
     """The report, in numbers and one sentence."""
     needs = change.not_live
     parts = [_number(len(channels), "channel")] if channels else []
@@ -65,6 +95,7 @@ def report_of(outcome: Outcome, change: SiteChange, channels: tuple[PlannedChang
         change.settings,
         needs,
         exit_code=code,
+        notes=notes,
     )
 
 

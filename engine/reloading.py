@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from engine.adapters.errors import ConfigError
 from engine.assembly import Assembly, ports_of, source_place
-from engine.config.changes import SiteState, compare, listen_change, read_state
+from engine.config.changes import SiteChange, SiteState, compare, listen_change, needs_restart, read_state
 from engine.config.finding import ConfigFinding
 from engine.config.site import LoadedSite
 from engine.exchange import Exchange
 from engine.exit_codes import CONFIGURATION, TRY_AGAIN, UNREACHABLE
 from engine.failures import EngineFailed
 from engine.model.ids import ChannelName
-from engine.planning import Facts, planned, planned_report, report_of
+from engine.planning import Facts, place_notes, planned, planned_report, report_of
 from engine.ports.reload import FileError, ReloadReport
 from engine.runtime.sources import shared_places
 from engine.scanners import Scanners
@@ -39,6 +39,8 @@ class Reloader:
         self._assembly = assembly
         self._scanners = scanners
         self._state = state
+        self._started = state.settings
+        """By which the store, the data folder and the admin port were opened, until the next start."""
         self._read = read
         self._taken = taken
         self._turn = asyncio.Lock()
@@ -49,9 +51,10 @@ class Reloader:
         found = await asyncio.to_thread(self._look)
         if isinstance(found, ReloadReport):
             return found
-        change = compare(self._state, found)
-        channels = planned(change, self._state, found, await self._facts(found))
-        return planned_report(change, channels)
+        change = self._compare(found)
+        facts = await self._facts(found)
+        notes = place_notes(self._started, found.settings, facts)
+        return planned_report(change, planned(change, self._state, found, facts), notes)
 
     async def reload(self, *, wait: bool = False) -> ReloadReport:
         """As Reloading.reload; `wait`: behind one that is under way, which may have read files too early."""
@@ -75,10 +78,15 @@ class Reloader:
         found = await asyncio.to_thread(self._look)
         if isinstance(found, ReloadReport):
             return found
-        change = compare(self._state, found)
+        change = self._compare(found)
+        facts = await self._facts(found)
+        notes = place_notes(self._started, found.settings, facts)
         if change.is_empty and not self._is_missing_any(found):
-            return replace(report_of("unchanged", change, ()), sentence="the files say what runs already")
-        channels = planned(change, self._state, found, await self._facts(found))
+            report = report_of("unchanged", change, (), notes)
+            if report.needs_restart:
+                return report
+            return replace(report, sentence="the files say what runs already")
+        channels = planned(change, self._state, found, facts)
         exchange = Exchange(self._assembly, self._scanners, self._state, found, [one.name for one in change.channels])
         try:
             await exchange.prepare()
@@ -100,11 +108,15 @@ class Reloader:
         done.append(exchange)
         self._state = found
         self._taken(found.site)
-        report = report_of("taken", change, channels)
+        report = report_of("taken", change, channels, notes)
         if exchange.failures:
             sentence = f"taken up, but: {'; '.join(exchange.failures)}. Correct that, then reload again"
             report = replace(report, sentence=sentence, exit_code=UNREACHABLE)
         return report
+
+    def _compare(self, found: SiteState) -> SiteChange:
+        """With what runs; what needs a restart is told at each reload, until there was one."""
+        return replace(compare(self._state, found), not_live=needs_restart(self._started, found.settings))
 
     def _look(self) -> SiteState | ReloadReport:
         """The site as its files say now, or what is wrong with them."""
@@ -161,5 +173,7 @@ def _tell(report: ReloadReport) -> None:
         what = f" ({', '.join(channel.what)})" if channel.what else ""
         notes = "".join(f"; {note}" for note in channel.notes)
         log.info("reload: channel %s %s%s%s", channel.channel, channel.change, what, notes)
+    for note in report.notes:
+        log.warning("reload: %s", note)
     for pending in report.pending:
         log.info("reload: still going on: %s", pending)

@@ -1,62 +1,16 @@
 """`segmill queue redirect`: deliveries go to another destination of their channel."""
 
-from pathlib import Path
-from typing import Any
-
 import click
 
-from engine.cli.command import json_option, member
-from engine.cli.queue import REDIRECT, SUBCOMMANDS
-from engine.cli.queueing import carry_out, destination_option, order_options, scope_words, wanted_of
-from engine.cli.selection import make_search, search_options, utc_now
-from engine.cli.sites import data_option, site_option, whereabouts
+from engine.cli.queue import REDIRECT
+from engine.cli.queue_orders import Asked, order_command
 
 
-@member(SUBCOMMANDS["redirect"], "redirect", *REDIRECT)
-@click.argument("words", nargs=-1, metavar="[SEQ|CHANNEL/DESTINATION]...")
-@click.option("--delivery", "deliveries", type=click.IntRange(1), multiple=True, metavar="ID", help="This delivery.")
-@search_options
-@destination_option
-@click.option("--to", metavar="DEST", required=True, help="Where to.")
-@order_options
-@site_option
-@data_option
-@json_option("the plan or the outcome")
-def command(
-    words: tuple[str, ...],
-    deliveries: tuple[int, ...],
-    destination: str | None,
-    to: str,
-    reason: str,
-    key: str | None,
-    plan: bool,
-    yes: bool,
-    site: Path | None,
-    data: Path | None,
-    as_json: bool,
-    **search: Any,
-) -> int:
+@order_command("redirect", REDIRECT, click.option("--to", metavar="DEST", required=True, help="Where to."))
+def command(asked: Asked, to: str) -> int:
     """Send deliveries to another destination.
 
     To one of the same channel, with the bytes that were made for the first, in their order, behind what waits there.
     The old delivery stays as redirected. Name messages by number, a destination as CHANNEL/DESTINATION, or search.
     """
-    from engine.cli.engine_access import RunningEngine
-    from engine.cli.stores import open_queries
-
-    wanted = wanted_of(words, make_search(**search, now=utc_now()), destination, deliveries)
-    place = whereabouts(site, data)
-    with open_queries(place.store) as queries:
-        return carry_out(
-            RunningEngine(place.data),
-            queries,
-            wanted,
-            "redirect",
-            verb="Redirect",
-            done="redirected",
-            scope=scope_words((*words, f"--to {to}"), destination, deliveries, search),
-            options={"reason": reason, "key": key, "plan": plan, "yes": yes},
-            as_json=as_json,
-            asks=True,
-            to=to,
-        )
+    return asked.carry_out("redirect", verb="Redirect", done="redirected", asks=True, to=to)

@@ -25,6 +25,8 @@ def tell(report: Mapping[str, Any], *, site: Path | None, as_json: bool) -> int:
         click.echo(f"segmill.yaml: {setting}")
     for setting in report["needs_restart"]:
         click.echo(f"segmill.yaml: {setting}  {styled('needs a restart', fg='yellow')}")
+    for note in report["notes"]:
+        click.echo(f"  {note}")
     if report["exit_code"] == GOOD:
         say(report["sentence"])
     else:

@@ -114,13 +114,19 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
     return SiteChange(
         tuple(channels),
         tuple(text for text in settings if text.partition(":")[0].partition(".")[0] not in NOT_LIVE),
-        tuple(text for text in settings if text.partition(":")[0].partition(".")[0] in NOT_LIVE),
+        needs_restart(before.settings, after.settings),
     )
 
 
 def is_other_dicom(before: SiteState, after: SiteState) -> bool:
     """Whether the DICOM port is to be another one: its settings, or what its certificates and keys hold."""
     return before.settings.dicom != after.settings.dicom or before.outside.get(DICOM) != after.outside.get(DICOM)
+
+
+def needs_restart(before: SiteSettings, after: SiteSettings) -> tuple[str, ...]:
+    """What differs and is only taken up by a new start."""
+    found = differences(before, after)
+    return tuple(text for text in found if text.partition(":")[0].partition(".")[0] in NOT_LIVE)
 
 
 def listen_change(before: LoadedChannel, after: LoadedChannel, *, same_files: bool) -> ListenChange:

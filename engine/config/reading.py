@@ -79,7 +79,7 @@ def validate(data: Any, model: type[Model], reading: Reading) -> Model | None:
             if (finding := _finding(error, data, reading)) is not None and finding not in reading.findings:
                 reading.findings.append(finding)
         return None
-    return made if len(reading.findings) == before else None
+    return None if any(finding.is_error for finding in reading.findings[before:]) else made
 
 
 def _finding(error: Any, data: Any, reading: Reading) -> ConfigFinding | None:

@@ -44,7 +44,7 @@ class ReloadReport:
 
     `taken`: what runs is what the files say, but for `needs_restart`. `rejected`: everything runs as before, for
     `errors` in files or for what `sentence` says. `busy`: another reload is under way, or the engine is stopping.
-    `pending`: what goes on by itself after the report.
+    `pending`: what goes on by itself after the report. `notes`: what the site's own settings come to, in sentences.
     """
 
     outcome: Outcome
@@ -55,6 +55,7 @@ class ReloadReport:
     errors: tuple[FileError, ...] = ()
     pending: tuple[str, ...] = ()
     exit_code: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Reloading(Protocol):

@@ -332,6 +332,7 @@ class Line:
                 log.error("channel %s: a message failed: %s", self._name, describe(error))
             finally:
                 self._busy = False
+                del work  # and with it its message, which may be large: the next one may be long in coming
 
     def drain(self) -> None:
         """End when what waits now is done."""

@@ -260,6 +260,7 @@ class Receiver:
 
     def _in_turn(self, waiting: Waiting, message: Message, findings: tuple[Finding, ...], now: datetime) -> None:
         """The pipeline runs in a process of its own; messages of the channel take their turns there."""
+        message = message.for_its_answer()  # while it waits, and is in the process, its bytes are enough
 
         async def work() -> None:
             channel = waiting.channel

@@ -29,6 +29,7 @@ from engine.pipeline.run import Result
 from engine.pipeline.steps.python import PythonOptions
 from engine.ports.meter import ChannelMeter
 from engine.runtime.deadline import Deadline, OwnStep, Spent, Whereabouts, cpu_of
+from engine.runtime.pipes import read_whole, write_whole
 from engine.runtime.worker_child import LENGTHS, MOST_TEXT_BYTES, head
 
 log = logging.getLogger("segmill.worker")
@@ -267,9 +268,9 @@ class Worker:
         return about, list(loaded.files.values())
 
     async def _ask(self, child: asyncio.subprocess.Process, about_job: dict[str, Any], raw: bytes) -> Result:
-        about, content = await self._exchange(child, (head(about_job, (raw,)), raw), self._deadline)
+        about, bodies = await self._exchange(child, (head(about_job, (raw,)), raw), self._deadline)
         try:
-            result = _result(about, content, self._loaded)
+            result = _result(about, bodies, self._loaded)
             is_last = bool(about["last"])
         except (KeyError, TypeError, ValueError):
             await self._end()
@@ -281,21 +282,22 @@ class Worker:
 
     async def _exchange(
         self, child: asyncio.subprocess.Process, sent: Sequence[bytes], deadline: Deadline
-    ) -> tuple[Any, bytes]:
-        """What is to be sent there, and one frame back. On any other end the process is gone, and never used again."""
+    ) -> tuple[Any, list[bytes]]:
+        """What is to be sent there, and one frame back with its bodies. On any other end the process is gone."""
         assert child.stdin is not None and child.stdout is not None, "both were asked for as pipes"
         watched = _Watched(child, deadline, self._whereabouts)
         try:
             async with asyncio.timeout(None) as limit:
                 watched.begin(limit)
                 for part in sent:
-                    child.stdin.write(part)
+                    await write_whole(child.stdin, part)
                 await child.stdin.drain()
                 text_bytes, content_bytes = LENGTHS.unpack(await child.stdout.readexactly(LENGTHS.size))
                 if text_bytes > MOST_TEXT_BYTES or content_bytes > self._limits.output_bytes:
                     raise ValueError("more than the process was allowed to say")
-                text = await child.stdout.readexactly(text_bytes)
-                return json.loads(text), await child.stdout.readexactly(content_bytes)
+                about = json.loads(await child.stdout.readexactly(text_bytes))
+                lengths = _lengths(about, content_bytes)
+                return about, [await read_whole(child.stdout, length) for length in lengths]
         except (ValueError, RecursionError):
             await self._end()
             raise _Lost("E221", NO_ANSWER) from None
@@ -382,16 +384,18 @@ def _handed_over(loaded: LoadedChannel) -> dict[str, str]:
     return values
 
 
-def _result(about: Any, content: bytes, loaded: LoadedChannel) -> Result:
-    """What the process says of a message. Raises KeyError, TypeError or ValueError for what it could not say itself."""
-    bodies: list[bytes] = []
-    at = 0
-    lengths: list[int] = about["bodies"]
-    if any(type(length) is not int or length < 0 for length in lengths) or sum(lengths) != len(content):
+def _lengths(about: Any, content_bytes: int) -> list[int]:
+    """Of the bodies of a frame. Raises ValueError where they are not what the frame holds."""
+    lengths = about.get("bodies", []) if isinstance(about, dict) else []
+    if not isinstance(lengths, list) or any(type(length) is not int or length < 0 for length in lengths):
+        raise ValueError("the bodies are not described")
+    if sum(lengths) != content_bytes:
         raise ValueError("the bodies are not as they are described")
-    for length in lengths:
-        bodies.append(content[at : at + length] if length < len(content) else content)
-        at += length
+    return lengths
+
+
+def _result(about: Any, bodies: Sequence[bytes], loaded: LoadedChannel) -> Result:
+    """What the process says of a message. Raises KeyError, TypeError or ValueError for what it could not say itself."""
     deliveries = [
         DraftDelivery(DestinationName(name), bodies[place] if 0 <= place < len(bodies) else None, key, urgent)
         for name, place, key, urgent in about["deliveries"]

@@ -63,6 +63,29 @@ class TestOnARunningEngine:
         assert said.code == 1
         assert "store: sqlite:data/segmill.db -> sqlite:data/other.db" in said.out and "needs a restart" in said.out
         assert "shutdown: 10.0 -> 7.0" in said.out
+        assert "data/segmill.db is left as it is; nothing waits in it" in said.out
+
+    def test_another_store_is_told_with_what_waits_in_this_one(self, segmill, site, running) -> None:
+        assert segmill("queue", "pause", "adt/ris", "--site", site).code == 0
+        running.send_only("adt", messages.adt(control_id="A1"))
+        running.settled(but=("ris",))
+        with (site / "segmill.yaml").open("a") as settings:
+            settings.write("store: sqlite:data/other.db\n")
+        said = segmill("plan", "--data", site / "data", "--json")
+        (note,) = said.json["notes"]
+        assert "data/segmill.db is left as it is; what it has stays there, with 1 delivery" in note
+
+    def test_a_start_on_a_new_store_tells_what_waits_in_the_old_one(self, segmill, site, run_site_with, caplog) -> None:
+        running = run_site_with(site)
+        assert segmill("queue", "pause", "adt/ris", "--site", site).code == 0
+        running.send_only("adt", messages.adt(control_id="A1"))
+        running.settled(but=("ris",))
+        running.stop()
+        with (site / "segmill.yaml").open("a") as settings:
+            settings.write("store: sqlite:elsewhere/segmill.db\n")
+        run_site_with(site)
+        assert "elsewhere/segmill.db is new and empty, and something waits in" in caplog.text
+        assert "data/segmill.db (1 queued deliveries)" in caplog.text
 
     def test_a_removed_destination_and_channel_are_told_with_what_waits(self, segmill, site, running) -> None:
         running.send("results", messages.oru(control_id="R1", observations=[UNKNOWN]))

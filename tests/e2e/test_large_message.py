@@ -118,8 +118,15 @@ async def until_file(path: Path) -> bytes:
 
 @pytest.mark.parametrize(
     ("steps", "family"),
-    [("", "Testperson"), (EDITS, "Testperson"), (EDITS_ITS_SEGMENT, "Testperson"), (EDITS, "Täst€person")],
-    ids=["as-it-came", "edited", "its-segment-edited", "edited-utf-8"],
+    [
+        ("", "Testperson"),
+        (EDITS, "Testperson"),
+        (EDITS_ITS_SEGMENT, "Testperson"),
+        (EDITS, "Täst€person"),
+        (f"isolate: process\n{EDITS}", "Testperson"),
+        (f"isolate: process\n{EDITS_ITS_SEGMENT}", "Testperson"),
+    ],
+    ids=["as-it-came", "edited", "its-segment-edited", "edited-utf-8", "isolated", "isolated-its-segment-edited"],
 )
 async def test_a_document_of_20_mb_arrives_whole_and_is_no_more_than_four_times_in_memory(
     tmp_path, ledger, steps, family

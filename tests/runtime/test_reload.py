@@ -439,6 +439,12 @@ class TestSite:
             assert (report.outcome, report.exit_code) == ("taken", 1)
             assert report.needs_restart == ("data: data -> elsewhere",)
             assert "needs a restart" in report.sentence
+            (note,) = report.notes
+            assert "control socket is in elsewhere" in note and "the store stays" in note
+            again = await reload(site)
+            assert (again.outcome, again.exit_code) == ("unchanged", 1)
+            assert again.needs_restart == report.needs_restart, "until there was a restart"
+            assert again.notes == report.notes and "needs a restart" in again.sentence
             assert engine._assembly.room.most_connections == 77
 
     async def test_one_reload_at_a_time(self, site) -> None:

@@ -28,5 +28,13 @@ REINDEX delivery_waiting;
 -- name: rebuild_urgent_index
 REINDEX delivery_urgent;
 
+-- name: left_behind
+-- What waits in a store of any schema: queued and held deliveries, messages that are held or not processed.
+SELECT
+  (SELECT count(*) FROM delivery WHERE state = 0),
+  (SELECT count(*) FROM delivery WHERE (state = 2 OR state = 3) AND state = 2),
+  (SELECT count(*) FROM message
+    WHERE (state = 0 OR state = 3 OR state = 4 OR state = 5) AND (state = 0 OR state = 3));
+
 -- name: rebuild_queued_index
 REINDEX delivery_queued;
