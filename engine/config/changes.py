@@ -22,7 +22,7 @@ from engine.config.types import FileText
 from engine.model.ids import ChannelName
 
 LISTEN: Final = "listen"
-NOT_LIVE: Final = ("data", "store", "admin", "dicom")
+NOT_LIVE: Final = ("data", "store", "admin", "dicom", "hand_offs")
 """Settings of the site that are read once, at the start."""
 SHOWN: Final = (str, int, float, bool, type(None))
 MOST_SHOWN: Final = 60

@@ -17,6 +17,7 @@ from engine.adapters.stores.codes import (
     REDIRECTED_FROM,
 )
 from engine.adapters.stores.effects import changes_of, without_stale
+from engine.adapters.stores.memory_hand_offs import MemoryHandOffStore
 from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
@@ -58,7 +59,7 @@ from engine.ports.store import (
 from engine.ports.worklist import Aged, MppsReply, PerformedOrder
 
 
-class MemoryStore:
+class MemoryStore(MemoryHandOffStore):
     """Store in memory, usable from any thread."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
