@@ -97,7 +97,7 @@ class HandOffContract:
 
     def test_what_was_handed_over_waits_no_more_until_it_changes(self, store: Store, queries: StoreQueries) -> None:
         self.do(store, queries, Put(item(1), None, "created"))
-        self.hand(store, queries, token="t1")
+        self.hand(store, queries, token="t1")  # noqa: S106 - to know it again by
         assert self.waiting(queries) == []
         with queries.hand_offs() as view:
             (handed,) = view.handed(WLM)
@@ -198,7 +198,7 @@ class HandOffContract:
 
     def test_what_was_handed_over_is_known_after_a_start(self, bench: StoreBench, queries: StoreQueries) -> None:
         self.do(bench.store, queries, Put(item(1), None, "created"))
-        self.hand(bench.store, queries, token="t")
+        self.hand(bench.store, queries, token="t")  # noqa: S106 - to know it again by
         bench.restart(clean=False)
         again = bench.store.queries()
         try:

@@ -1,5 +1,5 @@
-"""Other people's worklist servers serve the folder that we write: dcmtk's wlmscpfs, and Debian's Orthanc with its sample
-plugin; and what Debian's Orthanc, which has no REST worklists, comes to (dicom.md section 3)."""
+"""Other people's worklist servers serve the folder that we write: dcmtk's wlmscpfs, and Debian's Orthanc with its
+sample plugin; and what Debian's Orthanc, which has no REST worklists, comes to (dicom.md section 3)."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.engines import SiteUnderTest
-from tests.runtime.parts import until
+from tests.runtime.parts import until as until_within
 from tests.wire.test_worklist_engine import ORDERS, STEP, answers, order, send
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libModalityWorklists.so")
@@ -24,6 +24,14 @@ WLMSCPFS = pytest.mark.skipif(shutil.which("wlmscpfs") is None, reason="dcmtk's 
 ORTHANC = pytest.mark.skipif(
     shutil.which("Orthanc") is None or not ORTHANC_PLUGIN.exists(), reason="Debian's Orthanc is not installed"
 )
+
+WAIT_S = 60.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until it holds; programs take a while to start where others run beside them."""
+    await until_within(condition, WAIT_S)
+
 
 WITHOUT_REST = "orthanc: {url: 'http://127.0.0.1:%d'}"
 
@@ -173,10 +181,8 @@ def waits_for_a_lock(inode: int) -> bool:
 
 
 @asynccontextmanager
-async def orthanc(
-    folder: Path, worklist: Path | None, settings: Mapping[str, object] | None = None
-) -> AsyncIterator[tuple[int, int]]:
-    """Debian's, with its sample plugin on a folder of files. Its DICOM and HTTP ports."""
+async def orthanc(folder: Path, worklist: Path | None) -> AsyncIterator[tuple[int, int]]:
+    """Debian's, with its sample plugin on a folder of files or without it. Its DICOM and HTTP ports."""
     dicom, http = free_port(), free_port()
     configuration: dict[str, object] = {
         "Name": "Test",
@@ -193,7 +199,6 @@ async def orthanc(
         "Plugins": [str(ORTHANC_PLUGIN)] if worklist is not None else [],
         "Worklists": {"Enable": worklist is not None, "Database": str(worklist)},
         "DicomModalities": {"ct1": ["CT1", "127.0.0.1", 104]},
-        **(settings or {}),
     }
     file = folder / "orthanc.json"
     file.write_text(json.dumps(configuration))

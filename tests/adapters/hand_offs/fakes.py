@@ -1,6 +1,6 @@
 """Two APIs as their documentation and source say they are, strict about what they are sent.
 
-Neither is the program itself: no build of Orthanc with REST worklists and no dcm4chee is to be had where these tests run.
+Neither is the program itself: no build of Orthanc with REST worklists, and no dcm4chee, is at hand for these tests.
 `FakeOrthanc` follows the Orthanc Book's page "Worklists plugin" and the plugin orthanc-worklists (January 2026);
 `FakeArchive` follows dcm4chee-arc-light's services MWL-RS and PAM-RS (5.34).
 """

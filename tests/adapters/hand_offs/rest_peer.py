@@ -69,7 +69,7 @@ class RestPeer:
                 asked = Asked(method, target, headers, body)
                 self.asked.append(asked)
                 if self.is_silent:
-                    await asyncio.Event().wait()
+                    await reader.read()  # until the other side gives up
                 reply = Reply(self.failing) if self.failing else self._answer(asked)
                 if reply is None:
                     writer.transport.abort()
