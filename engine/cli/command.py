@@ -141,7 +141,7 @@ class Group(Command, click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.subcommands:
             return None
-        found = import_module(f"engine.cli.{self.name}_{cmd_name}").command
+        found = import_module(f"engine.cli.{self.name}_{cmd_name.replace('-', '_')}").command
         assert isinstance(found, click.Command)
         return found
 

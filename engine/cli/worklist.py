@@ -11,12 +11,14 @@ SUBCOMMANDS: Final = {
     "show": "Show one step with all its attributes.",
     "history": "Show what happened to one step, oldest first.",
     "asked": "Show what scanners asked for, and what they got.",
+    "hand-offs": "Show who else gets the steps of worklists, and how each of them stands.",
     "query": "Show what a scanner would get for these keys, and which key takes what away.",
 }
 LIST: Final = ("segmill worklist list", "segmill worklist list --all")
 SHOW: Final = ("segmill worklist show 1.2.826.0.1.3680043.10.999.1.4 SPS500004",)
 HISTORY: Final = ("segmill worklist history 1.2.826.0.1.3680043.10.999.1.4 SPS500004",)
 ASKED: Final = ("segmill worklist asked", "segmill worklist asked --calling CT1")
+HAND_OFFS: Final = ("segmill worklist hand-offs",)
 QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 --calling CT1",)
 
 
@@ -24,7 +26,7 @@ QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 
     "worklist",
     cls=Group,
     subcommands=SUBCOMMANDS,
-    examples=(*LIST, *SHOW, *HISTORY, *ASKED, *QUERY),
+    examples=(*LIST, *SHOW, *HISTORY, *ASKED, *HAND_OFFS, *QUERY),
     short_help=COMMANDS["worklist"],
     no_args_is_help=True,
 )
