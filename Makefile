@@ -1,6 +1,6 @@
 # Everything here is a plain command that the README also gives. GNU make, Python 3.11 or later, pip.
 #
-#   make demo     install into .venv, then a running engine with 200 messages through three channels
+#   make demo     install into .venv, then a running engine with 250 messages through four channels
 #   make test     install, then every test that needs no database, browser or DICOM toolkit
 #   make check    what CI runs before a merge: lint, types, contracts, docs, shipped channels, tests
 

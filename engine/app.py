@@ -41,6 +41,7 @@ from engine.runtime.lookout import Lookout
 from engine.runtime.past import PastChannels
 from engine.runtime.retention import Ages, Retention, StepAges, ages
 from engine.runtime.sources import RunningSource
+from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.scanners import Scanners
@@ -100,9 +101,9 @@ class Engine:
             assembly.has_room = self._lookout.has_room
             await assembly.open_ports(self._site.channels)
             self.control.listening = assembly.listening
+            await self._start_dicom(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
-            await self._start_dicom()
             await self._start_hand_offs()
             self._start_admin()
         except StoreError as error:
@@ -156,6 +157,7 @@ class Engine:
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         operator.leaving = assembly.leaving
+        self._news = operator.tell = StatusNews(assembly.channels, self._clock, self._settings.time_zone)
         committer.on_redirected = offering(assembly.channels, assembly.leaving)
         return assembly
 
@@ -194,17 +196,11 @@ class Engine:
                     name,
                 )
 
-    async def _start_dicom(self) -> None:
+    async def _start_dicom(self, committer: Committer) -> None:
         """The port for scanners, if the site has one: pydicom and its kin are loaded only then."""
-        options = self._settings.dicom
-        if options is None:
-            return
-        assert self._committer is not None
-        self._scanners = Scanners(options, self._site.folder, self._queries, self._committer, self._clock, self.meter)
-        await self._scanners.start()
-        asked = self._scanners.asked
-        if asked is not None:
-            self.control.queries_asked = lambda: asked.newest
+        self._scanners = Scanners(self._site.folder, self._queries, committer, self._clock, self.meter, self._news)
+        self.control.queries_asked = self._scanners.asked
+        await self._scanners.start(self._settings.dicom)
 
     async def _start_hand_offs(self) -> None:
         """Those who get the steps of a worklist."""
@@ -270,7 +266,9 @@ class Engine:
         return kept, site.size
 
     async def _make_reloader(self, assembly: Assembly) -> Reloader:
-        return Reloader(assembly, await asyncio.to_thread(read_state, self._site), self._reread, self._take_up)
+        assert self._scanners is not None, "they come first"
+        state = await asyncio.to_thread(read_state, self._site)
+        return Reloader(assembly, self._scanners, state, self._reread, self._take_up)
 
     def _take_up(self, site: LoadedSite) -> None:
         """What of the site's own settings is not the assembly's, after a reload."""
@@ -280,6 +278,7 @@ class Engine:
         self._site, self._settings = site, site.site.model_copy(update=kept)
         self.control.listening = self._assembly.listening
         self._keep_past()
+        self._news.time_zone = self._settings.time_zone
         limits = self._settings.limits
         self._lookout.change(limits.free_disk, limits.low_disk)
         keeping = self.control.keeping

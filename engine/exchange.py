@@ -29,7 +29,7 @@ from engine.assembly import (
     ports_of,
     source_place,
 )
-from engine.config.changes import LISTEN, SiteState, is_same_destination, listen_change
+from engine.config.changes import LISTEN, SiteState, is_other_dicom, is_same_destination, listen_change
 from engine.config.site import LoadedChannel
 from engine.exit_codes import UNREACHABLE
 from engine.failures import EngineFailed
@@ -43,6 +43,7 @@ from engine.runtime.lane import Lane
 from engine.runtime.listener import Listener
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import RunningSource, shared_places
+from engine.scanners import NextScanners, Scanners
 from engine.wiring import in_words, order_of
 
 SETTLE_S = 5.0
@@ -65,8 +66,17 @@ class _Next:
 class Exchange:
     """One reload's work: `prepare`, then `carry_out` or `give_up`. `changed`: the channels that differ."""
 
-    def __init__(self, assembly: Assembly, before: SiteState, after: SiteState, changed: Sequence[ChannelName]) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        scanners: Scanners,
+        before: SiteState,
+        after: SiteState,
+        changed: Sequence[ChannelName],
+    ) -> None:
         self._assembly = assembly
+        self._scanners = scanners
+        self._dicom: NextScanners | None = None
         self._before = before
         self._after = after
         self._old = {channel.name: channel for channel in before.site.channels}
@@ -102,6 +112,8 @@ class Exchange:
                 if there is None:
                     made.source.hold()
                     await self._assembly.start_source(made)
+        if is_other_dicom(self._before, self._after):
+            self._dicom = await self._scanners.prepare(self._after.settings.dicom)
 
     async def _prepare(self, loaded: LoadedChannel) -> _Next:
         assembly = self._assembly
@@ -209,6 +221,8 @@ class Exchange:
             await lane.run()  # which does nothing but close its sink
             self._assembly.windows.pop(lane, None)
         self._assembly.wanted_again.clear()
+        if self._dicom is not None:
+            await self._dicom.give_up()
 
     # -- the exchange ---------------------------------------------------------------------------
 
@@ -230,6 +244,9 @@ class Exchange:
                 del self._assembly.ports[place]  # the next reload tries again
         for place, tls in self._certificates.items():
             self._assembly.ports[place].listener.renew_tls(tls)
+        if self._dicom is not None and (server := self._dicom.carry_out()) is not None:
+            ending = self._scanners.end(server, self._before.settings.shutdown)
+            self._ends.append(self._spawn(ending, "close the DICOM port that was"))
         await self._exchange_sources(failures)
 
     def _exchange(self) -> None:

@@ -17,6 +17,7 @@ from engine.model.ids import ChannelName
 from engine.planning import Facts, planned, planned_report, report_of
 from engine.ports.reload import FileError, ReloadReport
 from engine.runtime.sources import shared_places
+from engine.scanners import Scanners
 
 log = logging.getLogger("segmill")
 
@@ -30,11 +31,13 @@ class Reloader:
     def __init__(
         self,
         assembly: Assembly,
+        scanners: Scanners,
         state: SiteState,
         read: Callable[[], LoadedSite],
         taken: Callable[[LoadedSite], None],
     ) -> None:
         self._assembly = assembly
+        self._scanners = scanners
         self._state = state
         self._read = read
         self._taken = taken
@@ -76,7 +79,7 @@ class Reloader:
         if change.is_empty and not self._is_missing_any(found):
             return replace(report_of("unchanged", change, ()), sentence="the files say what runs already")
         channels = planned(change, self._state, found, await self._facts(found))
-        exchange = Exchange(self._assembly, self._state, found, [one.name for one in change.channels])
+        exchange = Exchange(self._assembly, self._scanners, self._state, found, [one.name for one in change.channels])
         try:
             await exchange.prepare()
         except (EngineFailed, ConfigError) as failure:

@@ -10,7 +10,7 @@ from engine.pipeline.compile import CompiledChannel, compile_channel
 from engine.pipeline.registry import load_kinds, load_steps
 
 REPOSITORY = Path(__file__).parent.parent
-SHIPPED = ["adt", "orders", "results"]
+SHIPPED = ["adt", "orders", "results", "scanners"]
 CASES = sorted(path.parent for path in (REPOSITORY / "channels").glob("*/cases/*/ack.hl7"))
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from traceback import format_tb
 from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,7 +25,9 @@ from engine import __version__
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.control import Action, ActionReport, By, Control, Order, OrderRefused
+from engine.ports.operations import StepMove
 from engine.ports.store import CommitUnknown, StoreError
+from engine.worklist.item import Status
 
 log = logging.getLogger("segmill.admin")
 
@@ -180,6 +182,18 @@ Span = PositiveInt | Annotated[list[PositiveInt], Field(min_length=2, max_length
 """A number, or the first and the last of some that follow one another."""
 
 
+class StepBody(_Body):
+    """A worklist step as it was planned: `ports.operations.StepMove`."""
+
+    worklist: str = Field(min_length=1, max_length=63)
+    study_uid: str = Field(min_length=1, max_length=64)
+    step_id: str = Field(min_length=1, max_length=64)
+    planned: Status
+    revision: int = Field(ge=0)
+    to: Status
+    force: bool = False
+
+
 class OrderBody(AskedBody):
     """What was planned: `ports.control.Order`. `deliveries`: those that were in each state. `raw`: Base64."""
 
@@ -191,6 +205,13 @@ class OrderBody(AskedBody):
     to: str | None = Field(default=None, min_length=1)
     as_of: PositiveInt | Literal["received"] | None = None
     raw: str = ""
+    step: StepBody | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "OrderBody":
+        if (self.step is None) == (self.action == "set-status"):
+            raise ValueError("set-status, and nothing else, is of a step")
+        return self
 
 
 BodyT = TypeVar("BodyT", bound=AskedBody)
@@ -310,6 +331,7 @@ def _order(request: Request, body: OrderBody) -> Order:
         None if body.to is None else DestinationName(body.to),
         body.as_of if body.as_of is None or body.as_of == "received" else VersionId(body.as_of),
         raw,
+        None if body.step is None else StepMove(**body.step.model_dump()),
     )
 
 
@@ -336,6 +358,7 @@ def _report(report: ActionReport) -> Response:
             "left": [{"seq": seq, "reason": reason} for seq, reason in report.left],
             "more_left": report.more_left,
             "made": list(report.made),
+            "steps": report.steps,
             "done_before": report.done_before,
         }
     )

@@ -11,7 +11,7 @@ from engine.cli.exits import MEANINGS, MISUSE
 from engine.cli.output import DEBUG, QUIET
 
 COMMANDS: Final = {
-    "demo": "See it work: a running engine, 200 messages, three channels.",
+    "demo": "See it work: a running engine, 250 messages, four channels.",
     "init": "Start a site: a channel with its table and cases.",
     "check": "Find every mistake in a site's files.",
     "test": "Run the cases of a site's channels.",
@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "release": "Let held messages and deliveries go on.",
     "queue": "Show what waits for each destination, and hold, skip, retry, redirect or pause it.",
     "worklist": "Show what is on the worklists, and what a scanner's query would find.",
+    "dicom": "Ask a DICOM server: whether it answers, and what its worklist has.",
     "audit": "Show what people did to messages and queues, oldest first.",
     "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
@@ -56,7 +57,10 @@ OTHER_WORDS: Final = {
     "hold": "queue",
     "log": "audit",
     "mwl": "worklist",
-    "findscu": "worklist",
+    "findscu": "dicom",
+    "echoscu": "dicom",
+    "echo": "dicom",
+    "find": "dicom",
     "receive": "listen",
     "new": "init",
     "create": "init",

@@ -20,10 +20,10 @@ from engine.cli.command import json_option, subcommand
 @click.option("--once", is_flag=True, help="End when the messages are through, for scripts.")
 @json_option("the table")
 def command(folder: Path, once: bool, as_json: bool) -> int:
-    """See it work: a running engine, 200 messages, three channels.
+    """See it work: a running engine, 250 messages, four channels.
 
     Makes a site from the shipped channels, starts the engine on free ports with receivers of its own, and sends it
-    200 synthetic messages. Two are held and two refused on purpose: what matters is what happens then. Runs until
+    250 synthetic messages. Two are held and two refused on purpose: what matters is what happens then. Runs until
     Ctrl-C.
     """
     from engine.cli.demo_run import demo

@@ -27,12 +27,18 @@ from engine.cli.sites import SITE_FILE
 from engine.cli.stores import open_queries
 from engine.config.entries import Destination
 from engine.config.site import LoadedSite, load_site
+from engine.config.worklist import WorklistOptions
 from engine.model.finding import load_findings
 from engine.pipeline.registry import load_kinds
 from engine.testing.peers import ReceivingPeer
 
-CHANNELS: Final = ("adt", "orders", "results")
+CHANNELS: Final = ("adt", "orders", "results", "scanners")
 DELIVERED_WITHIN_S: Final = 30.0
+
+ASKING: Final = "CT2"
+STATION: Final = "ScheduledStationAETitle"
+ASKED_FOR: Final = ("PatientName", "AccessionNumber")
+"""As which scanner to ask for the worklist, and what for."""
 
 ENVIRONMENT: Final = "demo"
 ARCHIVE: Final = "out"
@@ -41,6 +47,8 @@ PREFERRED: Final = {
     "SEGMILL_ADT_PORT": 2575,
     "SEGMILL_ORDERS_PORT": 2576,
     "SEGMILL_RESULTS_PORT": 2577,
+    "SEGMILL_SCANNERS_PORT": 2578,
+    "SEGMILL_DICOM_PORT": 11112,
     "SEGMILL_ADMIN_PORT": 9464,
 }
 """The usual ports, taken if they are free; else any."""
@@ -141,6 +149,7 @@ class _Demo:
             "SEGMILL_LISTEN_HOST": "127.0.0.1",
             "SEGMILL_RIS_HOST": "127.0.0.1",
             "SEGMILL_EPR_HOST": "127.0.0.1",
+            "SEGMILL_DICOM_HOST": "127.0.0.1",
             "SEGMILL_ARCHIVE": ARCHIVE,
         }
 
@@ -200,7 +209,7 @@ class _Demo:
             numbers = engine.meter.channel(channel)
             lanes = {name: lane for (owner, name), lane in engine.meter.lanes.items() if owner == channel}
             outcomes = numbers.outcomes.values
-            outputs = [self._place(self._destinations[channel][name], name, peers) for name in lanes]
+            outputs = [self._place(self._destinations[channel][name], name, peers, engine) for name in lanes]
             rows.append(
                 Row(
                     channel,
@@ -215,8 +224,10 @@ class _Demo:
             )
         return rows
 
-    def _place(self, destination: Destination, name: str, peers: Mapping[str, ReceivingPeer]) -> str:
+    def _place(self, destination: Destination, name: str, peers: Mapping[str, ReceivingPeer], engine: Engine) -> str:
         """Where to look for what a destination got."""
+        if isinstance(destination.options, WorklistOptions) and engine.dicom_port is not None:
+            return f"worklist 127.0.0.1:{engine.dicom_port}"
         if isinstance(destination.options, FileSinkSettings):
             return f"{self._shown / destination.options.folder}/"
         if name in peers:
@@ -235,6 +246,7 @@ class _Demo:
                         {**asdict(row), "listening": "{}:{}".format(*engine.addresses[row.channel])} for row in rows
                     ],
                     "stopped_short": stopped_short,
+                    "worklist": self._worklist(engine),
                 }
             )
             return
@@ -259,6 +271,10 @@ class _Demo:
             click.echo(f"{told['state']:<9} {what}: {told['code']} {printable(told['text'])}")
         click.echo("on purpose: what matters is what happens when things go wrong")
         click.echo()
+        if (worklist := self._worklist(engine)) is not None:
+            click.echo(f"worklist  {worklist['steps']} steps for scanners; as the scanner {ASKING} asks, with dcmtk:")
+            click.echo(f"          {worklist['ask']}")
+            click.echo()
         self._show_next(stopped_short, engine, metrics)
 
     def _show_next(self, stopped_short: list[dict[str, Any]], engine: Engine, metrics: str | None) -> None:
@@ -269,6 +285,8 @@ class _Demo:
         if held:
             lines.append(f"segmill messages {held['seq']} --site {self._shown} --show-values")
             lines.append(f"segmill explain {held['code']}")
+        if engine.dicom_port is not None:
+            lines.append(f"segmill worklist query --site {self._shown} --show-values {STATION}={ASKING}")
         if adt := engine.addresses.get("adt"):
             sample = next(iter(sorted((self._shown / "channels" / "adt" / "cases").glob("*/in.hl7"))), None)
             if sample is not None:
@@ -281,6 +299,26 @@ class _Demo:
             click.echo(f"{'release':<9} add the row {UNKNOWN_CODE},N0099-9,Ferritin to {table},")
             click.echo(f"{'':<9} segmill reload {self._shown}")
             click.echo(f"{'':<9} segmill release {held['seq']} --site {self._shown}")
+
+    def _worklist(self, engine: Engine) -> dict[str, Any] | None:
+        """What is there for scanners, where they find it, and how to ask as one of them; None without a port."""
+        if engine.dicom_port is None:
+            return None
+        with open_queries(self._folder / "data" / "segmill.db") as queries:
+            counts = queries.worklist_counts()
+        step = "ScheduledProcedureStepSequence[0]"
+        keys = [
+            *ASKED_FOR,
+            f"{step}.ScheduledProcedureStepStartDate={datetime.now().astimezone():%Y%m%d}",
+            f"{step}.ScheduledProcedureStepDescription",
+            f"{step}.{STATION}={ASKING}",
+        ]
+        asked = " ".join(f'-k "{key}"' if "[" in key else f"-k {key}" for key in keys)
+        return {
+            "steps": sum(count for (_, status), count in counts.items() if status == "SCHEDULED"),
+            "dicom": f"127.0.0.1:{engine.dicom_port}",
+            "ask": f"findscu -v -W -aet {ASKING} -aec SEGMILL {asked} 127.0.0.1 {engine.dicom_port}",
+        }
 
     def _stopped_short(self) -> list[dict[str, Any]]:
         """This run's held and refused messages with their reasons, oldest first."""

@@ -1,4 +1,4 @@
-"""The demo's 200 messages: a morning at an invented hospital, the same every time but for its control ids.
+"""The demo's 250 messages: a morning at an invented hospital, the same every time but for its control ids.
 
 On purpose: two results with a code that no table has (held), one result and one admission that lack what their
 channels ask for (refused), and one order that its sender sends twice (recognised).
@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from random import Random
 from typing import Final, TypedDict
 
-from engine.testing.messages import Observation, adt, orm, oru
+from engine.testing.messages import Observation, adt, orm, oru, scheduled
 
 ADMISSIONS: Final = 120
 ORDERS: Final = 50
 RESULTS: Final = 30
+SCHEDULED: Final = 50
 HELD: Final = 2
 REFUSED: Final = 2
 DUPLICATES: Final = 1
@@ -31,6 +32,16 @@ _PROCEDURES: Final = (
     ("XRCHEST", "X-ray chest"),
     ("MAMMO", "Mammography"),
 )
+_SCHEDULED: Final = (
+    (("CTHEAD", "CT head"), "CT"),
+    (("CTCHEST", "CT chest"), "CT"),
+    (("MRKNEE", "MR knee"), "MR"),
+    (("USABDO", "Ultrasound abdomen"), "US"),
+    (("XRCHEST", "X-ray chest"), "XR"),
+    (("MAMMO", "Mammography"), "MG"),
+)
+_FIRST_STEP: Final = 7 * 60 + 30
+"""Minutes after midnight of the day's first step; the others follow every ten minutes."""
 # code, name, unit, low, high
 _ANALYTES: Final = (
     ("HB", "Haemoglobin", "g/dL", 12.0, 16.0),
@@ -55,6 +66,7 @@ def traffic(run: str, at: str) -> Mapping[str, list[bytes]]:
         "adt": _admissions(run, at, chance),
         "orders": _orders(run, at, chance),
         "results": _results(run, at, chance),
+        "scanners": _scheduled(run, at, chance),
     }
 
 
@@ -112,6 +124,29 @@ def _results(run: str, at: str, chance: Random) -> list[bytes]:
         messages[place] = oru(control_id=f"{run}R{number:03}", at=at, observations=[ferritin])
     no_status = Observation("K", "Potassium", "4.1", units="mmol/L", reference_range="3.5-5.1", flags="N", status="")
     messages[17] = oru(control_id=f"{run}R018", at=at, observations=[no_status])
+    return messages
+
+
+def _scheduled(run: str, at: str, chance: Random) -> list[bytes]:
+    """Today's steps, with the same numbers every time, so that a second demo finds them there already."""
+    messages = []
+    for number, mrn in enumerate(_patients(SCHEDULED, chance), 1):
+        procedure, modality = chance.choice(_SCHEDULED)
+        hours, minutes = divmod(_FIRST_STEP + 10 * number, 60)
+        messages.append(
+            scheduled(
+                control_id=f"{run}S{number:03}",
+                at=at,
+                number=f"7{number:05}",
+                procedure=procedure,
+                modality=modality,
+                start=f"{at[:8]}{hours:02}{minutes:02}00{at[14:]}",
+                priority=chance.choice("SARRRR"),
+                ward=chance.choice(_WARDS),
+                charset="UNICODE UTF-8",
+                **_person(mrn, chance),
+            )
+        )
     return messages
 
 

@@ -87,6 +87,7 @@ class Done:
         self.left: list[tuple[int, str]] = []
         self.more_left = 0
         self.made: list[int] = []
+        self.steps = 0
         self.done_before = False
 
     def add(self, answer: dict[str, Any]) -> None:
@@ -95,3 +96,4 @@ class Done:
         self.left += [(row["seq"], row["reason"]) for row in answer["left"]]
         self.more_left += answer["more_left"]
         self.made += answer["made"]
+        self.steps += answer["steps"]

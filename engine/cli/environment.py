@@ -16,6 +16,7 @@ from engine.config.finding import ConfigFinding, Position, at
 
 if TYPE_CHECKING:
     from engine.adapters.sinks.mllp import MllpSinkSettings
+    from engine.config.dicom import DicomOptions
     from engine.config.site import LoadedChannel, LoadedSite
 
 ANSWER_WITHIN_S: Final = 5.0
@@ -41,6 +42,8 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
             hint = "another engine? choose another port, or admin: off"
             message = f"the admin address {admin.host}:{admin.port} {why}"
             findings.append(ConfigFinding("E160", "segmill.yaml", 0, 0, 0, message, hint))
+        if loaded.site.dicom is not None:
+            findings += _of_dicom(loaded.site.dicom, folder, is_running)
     for channel in loaded.channels:
         # An engine that runs on this site holds its own ports.
         if not is_running:
@@ -49,6 +52,21 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
     findings += asyncio.run(_of_receivers(loaded.channels))
     findings += asyncio.run(_of_other_sinks(loaded.channels))
     return findings
+
+
+def _of_dicom(dicom: "DicomOptions", folder: Path, is_running: bool) -> Iterator[ConfigFinding]:
+    """The port for scanners, and its TLS files."""
+    from engine.adapters.errors import ConfigError
+    from engine.adapters.tls import listen_context
+
+    if not is_running and (why := _cannot_listen(dicom.host, dicom.port)):
+        message = f"the DICOM port {dicom.host}:{dicom.port} {why}"
+        yield ConfigFinding("E160", "segmill.yaml", 0, 0, 0, message, "which process has it: ss -ltnp")
+    if dicom.tls is not None:
+        try:
+            listen_context(dicom.tls, folder)
+        except ConfigError as exc:
+            yield ConfigFinding("E162", "segmill.yaml", 0, 0, 0, f"dicom: {exc}")
 
 
 def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
@@ -138,9 +156,12 @@ async def _of_other_sinks(channels: list["LoadedChannel"]) -> list[ConfigFinding
         for name, destination in channel.file.destinations.items():
             if isinstance(destination.options, MllpSinkSettings):
                 continue
+            kind = kinds[destination.sink]
+            if getattr(kind, "needs_store", False):
+                continue  # it writes into the engine's own store
             place = _place(channel, "destinations", name, destination.sink)
             try:
-                sink = kinds[destination.sink].open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+                sink = kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
                     destination.options, folder=channel.folder, lane=f"{channel.name}/{name}", clock=SystemClock()
                 )
             except ConfigError as exc:

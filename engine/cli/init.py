@@ -24,6 +24,15 @@ store: sqlite:data/segmill.db       # every message; retention: {{bodies: 90d}} 
 admin: {{port: "${{SEGMILL_ADMIN_PORT:-{admin_port}}}"}}   # /metrics, /livez, /readyz; 0 takes a free port
 """
 
+DICOM_YAML: Final = """\
+dicom:                              # where scanners ask for the worklist; 0.0.0.0 once they are other machines
+  host: ${SEGMILL_DICOM_HOST:-127.0.0.1}
+  port: "${SEGMILL_DICOM_PORT:-11112}"
+  ae_title: SEGMILL
+"""
+"""Of a site with a channel that feeds the worklist."""
+FEEDS_WORKLIST: Final = "scanners"
+
 GITIGNORE: Final = """\
 # What a running engine leaves here: patient data, none of it for a repository.
 /data/
@@ -43,7 +52,7 @@ GITATTRIBUTES: Final = """\
     type=click.Choice(sorted(EXAMPLES)),
     default="adt",
     show_default=True,
-    help="The channel to begin with: admissions, orders or results.",
+    help="The channel to begin with: admissions, orders, results, or orders for the worklist of scanners.",
 )
 @json_option("the files that were made")
 def command(folder: Path, example: str, as_json: bool) -> int:
@@ -78,7 +87,10 @@ def make_site(folder: Path, channels: list[str], *, environment: str, admin_port
     ready = schemas()
     (folder / CHANNELS).mkdir(parents=True, exist_ok=True)
     before = set(folder.rglob("*"))
-    (folder / SITE_FILE).write_text(SITE_YAML.format(environment=environment, admin_port=admin_port), encoding="utf-8")
+    settings = SITE_YAML.format(environment=environment, admin_port=admin_port)
+    if FEEDS_WORKLIST in channels:
+        settings += DICOM_YAML
+    (folder / SITE_FILE).write_text(settings, encoding="utf-8")
     for name in channels:
         ignored = shutil.ignore_patterns("__pycache__", ".*")
         shutil.copytree(shipped("channels") / name, folder / CHANNELS / name, ignore=ignored)

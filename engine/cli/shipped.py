@@ -5,8 +5,8 @@ from typing import Final, Literal
 
 import engine
 
-EXAMPLES: Final = {"adt": "adt", "orm": "orders", "oru": "results"}
-"""The shipped channel for each kind of message that an example can be about."""
+EXAMPLES: Final = {"adt": "adt", "orm": "orders", "oru": "results", "worklist": "scanners"}
+"""The shipped channel for each thing that an example can be about."""
 
 
 def shipped(what: Literal["channels", "samples"]) -> Path:

@@ -22,7 +22,9 @@ from engine.config.types import FileText
 from engine.model.ids import ChannelName
 
 LISTEN: Final = "listen"
-NOT_LIVE: Final = ("data", "store", "admin", "dicom", "hand_offs")
+DICOM: Final = (ChannelName(""), "dicom")
+"""What stands for the site's DICOM port among the parts that name files."""
+NOT_LIVE: Final = ("data", "store", "admin", "hand_offs")
 """Settings of the site that are read once, at the start."""
 SHOWN: Final = (str, int, float, bool, type(None))
 MOST_SHOWN: Final = 60
@@ -87,6 +89,8 @@ def read_state(site: LoadedSite) -> SiteState:
             outside[channel.name, name] = _digest(destination.options, channel.folder)
         if channel.file.ack.connect_back is not None:
             outside[channel.name, "ack"] = _digest(channel.file.ack.connect_back.options, channel.folder)
+    if site.site is not None and site.site.dicom is not None:
+        outside[DICOM] = _digest(site.site.dicom, site.folder)
     return SiteState(site, outside)
 
 
@@ -95,6 +99,8 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
     known = {channel.name: channel for channel in before.site.channels}
     wanted = {channel.name: channel for channel in after.site.channels}
     settings = differences(before.settings, after.settings)
+    if before.settings.dicom == after.settings.dicom and is_other_dicom(before, after):
+        settings.append("dicom.tls: certificates")
     workers = any(text.startswith("workers.") for text in settings)
     zone = any(text.startswith("time_zone") for text in settings)
     channels: list[ChannelChange] = []
@@ -110,6 +116,11 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
         tuple(text for text in settings if text.partition(":")[0].partition(".")[0] not in NOT_LIVE),
         tuple(text for text in settings if text.partition(":")[0].partition(".")[0] in NOT_LIVE),
     )
+
+
+def is_other_dicom(before: SiteState, after: SiteState) -> bool:
+    """Whether the DICOM port is to be another one: its settings, or what its certificates and keys hold."""
+    return before.settings.dicom != after.settings.dicom or before.outside.get(DICOM) != after.outside.get(DICOM)
 
 
 def listen_change(before: LoadedChannel, after: LoadedChannel, *, same_files: bool) -> ListenChange:
@@ -212,13 +223,27 @@ def differences(old: BaseModel, new: BaseModel, secrets: frozenset[str] = frozen
         a, b = getattr(old, name), getattr(new, name)
         if a == b:
             continue
-        if isinstance(a, BaseModel) and isinstance(b, BaseModel):
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += [f"{key}.{text}" for text in _entries(a, b, secrets)]
+        elif isinstance(a, BaseModel) and isinstance(b, BaseModel):
             found += [f"{key}.{text}" for text in differences(a, b, secrets)]
         elif isinstance(a, SHOWN) and isinstance(b, SHOWN) and _may_show(a, secrets) and _may_show(b, secrets):
             found.append(f"{key}: {_shown(a)} -> {_shown(b)}")
         else:
             found.append(key)
     return found
+
+
+def _entries(old: Mapping[str, object], new: Mapping[str, object], secrets: frozenset[str]) -> Iterator[str]:
+    """Of a mapping: the entries that came, went, or are others, such as the settings of one scanner."""
+    for key in dict.fromkeys((*old, *new)):
+        a, b = old.get(key), new.get(key)
+        if key not in new or key not in old:
+            yield f"{key}: {'added' if key not in old else 'removed'}"
+        elif isinstance(a, BaseModel) and isinstance(b, BaseModel):
+            yield from (f"{key}.{text}" for text in differences(a, b, secrets))
+        elif a != b:
+            yield key
 
 
 def _may_show(value: object, secrets: frozenset[str]) -> bool:

@@ -173,20 +173,46 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "Give the route a condition.",
             'when: MSH-9.1 in ["ORM", "OMG", "OMI", "ADT"]',
         ),
+        "E448": Story(
+            "the status of steps has nowhere to go",
+            "dicom.status names a destination that is not there: in the files, or among what runs since the last "
+            "reload. While the engine runs such messages are held, and the steps are moved all the same.",
+            "Name a channel and one of its destinations, as channel/destination, and release what is held.",
+            "dicom: {status: {to: orders/ris}}",
+        ),
+        "E449": Story(
+            "the status of steps would come back",
+            "dicom.status names a worklist destination, or one that connects to a channel of this site that feeds the "
+            "same worklist: the engine would tell itself.",
+            "Name the destination that reaches the ordering system.",
+            "dicom: {status: {to: orders/ris}}",
+        ),
+        "I448": Story(
+            "the status of a worklist step",
+            "A scanner or a person moved a step, and dicom.status says who is told. The engine made this message; no "
+            "sender sent it. It goes to its destination past the channel's steps and routes.",
+            "Nothing.",
+        ),
         "E450": Story(
+            "an order whose text is not in the character set that it names",
+            "Its bytes are not valid in the set of MSH-18, or that set is one that cannot be read here, so that names "
+            "could only be guessed. No item was made. Text that is valid UTF-8 is taken as such, with W302.",
+            "Have the sender write in MSH-18 what it writes in: segmill try shows how a message was read.",
+        ),
+        "E451": Story(
             "a hand-off that goes to nobody, or to several",
             "Each entry under hand_offs hands one worklist over to one place: a folder, an Orthanc or a dcm4chee.",
             "Name one of them; make an entry of its own for each.",
             "folder: {path: /srv/worklist, titles: [SEGMILL]}",
         ),
-        "E451": Story(
+        "E452": Story(
             "an AE title that wlmscpfs has no folder for",
             "wlmscpfs looks for files in a folder with the AE title that it is called by. It takes letters, digits, "
             "blanks and -:@_ in it, up to 16 of them.",
             "Call it by such a title.",
             "titles: [SEGMILL]",
         ),
-        "E452": Story(
+        "E453": Story(
             "two hand-offs that write into one folder",
             "Each removes what scanners are not to see any more; the one would look at what is the other's.",
             "Give each a folder of its own.",

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 from engine.config.base import ConfigModel, did_you_mean
 from engine.config.finding import BadValue
 from engine.config.listen import ListenTls
+from engine.config.status_back import StatusOptions
 from engine.config.units import Duration
 from engine.worklist.stations import is_ae_title
 
@@ -16,6 +17,7 @@ CHARSETS: Final = (
     "GB18030",
     "GBK",
     *(f"\\ISO 2022 IR {number}" for number in (87, 159, 149, 58)),
+    "\\ISO 2022 IR 87\\ISO 2022 IR 159",
     "ISO 2022 IR 13\\ISO 2022 IR 87",
 )
 """What (0008,0005) of an answer may be (PS3.3 section C.12.1.1.2)."""
@@ -80,6 +82,9 @@ class DicomOptions(ConfigModel):
         default="accept", description="What becomes of calling AE titles that are not in modalities"
     )
     mpps: bool = Field(default=True, description="Whether performed procedure steps are taken, and move the steps")
+    status: StatusOptions | None = Field(
+        default=None, description="Who is told when a scanner or a person moves a step; without it nobody"
+    )
     tls: ListenTls | None = Field(default=None, description="TLS; without it the port is plain. Files: from the site")
     limits: DicomLimits = Field(default_factory=DicomLimits, description="Bounds")
     query_log: QueryLogOptions = Field(default_factory=QueryLogOptions, description="What is kept of queries")

@@ -42,7 +42,7 @@ class FolderOptions(ConfigModel):
         for title in titles:
             if not is_folder_title(title):
                 hint = "up to 16 letters, digits, blanks and -:@_"
-                raise BadValue(f"'{title[:40]}' cannot be a folder of wlmscpfs", hint, code="E451")
+                raise BadValue(f"'{title[:40]}' cannot be a folder of wlmscpfs", hint, code="E452")
         return titles
 
 
@@ -164,7 +164,7 @@ class HandOffOptions(ConfigModel):
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
             what = f"goes to {' and '.join(given)}" if given else "goes nowhere"
-            raise BadValue(what, "name one of folder, orthanc and dcm4chee", code="E450")
+            raise BadValue(what, "name one of folder, orthanc and dcm4chee", code="E451")
         return self
 
     @property
@@ -206,7 +206,7 @@ def check_hand_offs(
             for other, taken in folders.items():
                 if path == taken or path in taken.parents or taken in path.parents:
                     message = f"the folder is that of hand-off '{other}', or one lies in the other"
-                    yield at(place(name, "folder", "path"), "E452", message, "give each a folder of its own")
+                    yield at(place(name, "folder", "path"), "E453", message, "give each a folder of its own")
             folders[name] = path
         rest = options.rest
         if rest is None:

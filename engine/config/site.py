@@ -24,6 +24,7 @@ from engine.config.reading import Model, to_data, validate
 from engine.config.redirects import check_redirects
 from engine.config.settings import SiteSettings
 from engine.config.source import decode, load_yaml
+from engine.config.status_back import check_status, without_needless
 from engine.config.substitute import Origin, Substitution
 from engine.config.table import Table
 from engine.config.types import ProfileText
@@ -98,6 +99,10 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
     if settings is not None and settings.time_zone is None:
         findings += [finding for channel in channels for finding in _hours_without_zone(channel)]
     findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])
+    if settings is not None and settings.dicom is not None and (status := settings.dicom.status) is not None:
+        named = [place.name for place in _channel_folders(folder, [])]
+        findings += check_status(status, settings.dicom.worklist, {c.name: c.file for c in channels}, named)
+        findings = without_needless(findings, status, f"{CHANNELS}/{status.to.channel}/{CHANNEL_FILE}")
     return LoadedSite(folder, settings, channels, sorted(findings, key=lambda f: f.sort_key), tuple(origins))
 
 

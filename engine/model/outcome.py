@@ -1,6 +1,10 @@
 """What one attempt at a delivery came to, in words that every sink shares."""
 
 from dataclasses import dataclass
+from typing import Final
+
+UNDECIDED: Final = -1
+"""An epoch that no worklist has."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -8,13 +12,16 @@ class Effects:
     """What a delivery does to a worklist in the store, which is written in the transaction that records its end.
 
     `worklist`: its name. `changes`: of `engine.worklist.changes`, in order; all of them, or the delivery is not done.
-    `seen`: the worklist's epoch that they were decided on. `who`: who did it, as the items' histories say it.
+    `seen`: the worklist's epoch that they were decided on; UNDECIDED: none that there is, so that the delivery is
+    tried again. `who`: who did it, as the items' histories say it. `then`: the epoch that they leave behind, None for
+    the next one: what was decided on top of them names it as seen, and is written after them or not at all.
     """
 
     worklist: str
     changes: tuple[object, ...]
     seen: int
     who: str = ""
+    then: int | None = None
 
 
 @dataclass(slots=True, frozen=True)

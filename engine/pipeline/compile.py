@@ -185,6 +185,10 @@ class CompiledChannel:
             return DraftDelivery(to, made)
         return DraftDelivery(to, made, *key_again(body, self.fallback_charset, before, keying))
 
+    def direct(self, message: Message, to: DestinationName, now: datetime) -> Result:
+        """A message of the engine's own, for one destination that is no worklist: no step and no route is asked."""
+        return self._deliver(message, Run(now), [to])
+
     def _deliver(self, message: Message, run: Run, destinations: Sequence[DestinationName]) -> Result:
         result = self._written(message, run, destinations)
         return with_keys(message, result, self._keyings) if self._keyings else result

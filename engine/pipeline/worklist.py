@@ -62,6 +62,10 @@ class WorklistWriter:
         return dump_event(event), findings_of(event.warnings)
 
     def _event(self, message: Message, now: datetime) -> Event:
+        charset = message.charset
+        if charset.evidence == "fallback" and charset.declared:
+            # A guess is good enough for most receivers, and not for the name by which a patient is called in.
+            raise Problems((Problem("E450", "the text is not in the character set of MSH-18", "MSH^1^18", "102"),))
         code = message.get("MSH-9.1") or ""
         if code in _ORDERS:
             return order_event(message, self._settings, now)

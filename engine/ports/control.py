@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.hand_off import HandOffStatus
-from engine.ports.operations import ENGINE, ActionReport, By, Pause
+from engine.ports.operations import ENGINE, ActionReport, By, Pause, StepMove
 from engine.ports.reload import ReloadReport
 from engine.ports.worklist import QueryRecord
 
@@ -74,7 +74,19 @@ class ChannelStatus:
 
 
 Action = Literal[
-    "pause", "resume", "retry", "hold", "release", "skip", "redirect", "resend", "reprocess", "discard", "edit", "read"
+    "pause",
+    "resume",
+    "retry",
+    "hold",
+    "release",
+    "skip",
+    "redirect",
+    "resend",
+    "reprocess",
+    "discard",
+    "edit",
+    "read",
+    "set-status",
 ]
 
 
@@ -94,7 +106,7 @@ class Order:
     Its members are `deliveries`, each with the state that it had in the plan, or `messages`, or `lanes` (a
     destination, or INTAKE for a channel's intake). `destinations`: where a resend goes; None: where it went. `to`:
     where deliveries are redirected. `as_of`: with which version of its channel a message is processed again; None: as
-    it is now; "received": as it was when each was received. `raw`: an edited message.
+    it is now; "received": as it was when each was received. `raw`: an edited message. `step`: of set-status.
     """
 
     action: Action
@@ -106,6 +118,7 @@ class Order:
     to: DestinationName | None = None
     as_of: VersionId | Literal["received"] | None = None
     raw: bytes = b""
+    step: StepMove | None = None
 
 
 @dataclass(slots=True, frozen=True)

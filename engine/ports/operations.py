@@ -9,6 +9,8 @@ from engine.model.audit import AuditRow
 from engine.model.envelope import DraftDelivery, Intake, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
+from engine.ports.worklist import Teller
+from engine.worklist.item import Status
 
 MOST_LEFT: Final = 1000
 """How many of those left alone a report names; the rest is a number."""
@@ -57,7 +59,8 @@ ENGINE: Final = By()
 class ActionReport:
     """What an action did: how many messages and deliveries it moved, and what it left alone with the reason.
 
-    `left` names at most MOST_LEFT; `more_left` counts the others. `made`: the messages that are new by it.
+    `left` names at most MOST_LEFT; `more_left` counts the others. `made`: the messages that are new by it. `steps`:
+    of a worklist, that have another status.
     """
 
     messages: int = 0
@@ -65,6 +68,7 @@ class ActionReport:
     left: tuple[tuple[MessageSeq, str], ...] = ()
     more_left: int = 0
     made: tuple[MessageSeq, ...] = ()
+    steps: int = 0
     done_before: bool = field(default=False, compare=False)
     """All of it was done under this key at another time, and nothing now."""
 
@@ -77,18 +81,20 @@ class ActionReport:
             left[:MOST_LEFT],
             self.more_left + other.more_left + max(0, len(left) - MOST_LEFT),
             self.made + other.made,
+            self.steps + other.steps,
         )
 
     def dump(self) -> str:
         """As JSON, for the store."""
-        return json.dumps([self.messages, self.deliveries, self.left, self.more_left, self.made])
+        return json.dumps([self.messages, self.deliveries, self.left, self.more_left, self.made, self.steps])
 
     @staticmethod
     def load(text: str) -> "ActionReport":
         """The inverse of `dump`."""
-        messages, deliveries, left, more_left, made = json.loads(text)
+        # Reports that were stored before there were worklists end with `made`.
+        messages, deliveries, left, more_left, made, *steps = json.loads(text)
         found = tuple((MessageSeq(seq), why) for seq, why in left)
-        return ActionReport(messages, deliveries, found, more_left, tuple(map(MessageSeq, made)))
+        return ActionReport(messages, deliveries, found, more_left, tuple(map(MessageSeq, made)), *steps)
 
 
 NOTHING_DONE: Final = ActionReport()
@@ -118,6 +124,27 @@ class Pause:
     at_us: int = 0
     actor: str = ""
     reason: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class StepMove:
+    """A worklist step that a person gives another status. `planned` and `revision`: as it was when that was planned.
+
+    `force`: also where no scanner and no order could, as from COMPLETED back to SCHEDULED.
+    """
+
+    worklist: str
+    study_uid: str
+    step_id: str
+    planned: Status
+    revision: int
+    to: Status
+    force: bool = False
+
+    @property
+    def name(self) -> str:
+        """As people name it, for the record."""
+        return f"step {self.worklist}/{self.study_uid}/{self.step_id}"
 
 
 @dataclass(slots=True, frozen=True)
@@ -151,6 +178,10 @@ class Change:
     edited: Intake | None = None
     pauses: Sequence[Pause] = ()
     resumes: Sequence[Pause] = ()
+    step: StepMove | None = None
+    """Refused (StepChanged) where the step is not as it was planned, or may not be moved so."""
+    tell: Teller | None = None
+    """Makes the message that says so of a step that moves; stored in the same transaction."""
     lanes: Sequence[str] = ()
     """The destinations and intakes that it is about, as people name them."""
     read: Sequence[MessageSeq] = ()
@@ -186,6 +217,15 @@ class Links:
     edited: Sequence[MessageSeq]
 
 
+class StepChanged(Exception):
+    """A step was not moved, and nothing was done. `is_temporary`: the same may be done after another look at it."""
+
+    def __init__(self, sentence: str, *, is_temporary: bool) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.is_temporary = is_temporary
+
+
 class OperationStore(Protocol):
     """The writer's side."""
 
@@ -193,7 +233,7 @@ class OperationStore(Protocol):
         """Do all of `change` and put it on record, in one transaction, or nothing of it.
 
         A row of the audit is written with it: what cannot be recorded is not done. Members whose state has changed
-        are left alone, with the reason. Raises as `Store.commit` does.
+        are left alone, with the reason. Raises as `Store.commit` does, and StepChanged.
         """
         ...
 

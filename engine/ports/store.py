@@ -9,7 +9,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.hand_off import HandedOver, HandOffQueries
 from engine.ports.operations import OperationQueries, OperationStore
-from engine.ports.worklist import Aged, MppsReply, PerformedOrder, WorklistQueries
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller, WorklistQueries
 
 
 class StoreError(Exception):
@@ -312,9 +312,10 @@ class Store(OperationStore, Protocol):
         """Return freed room to the file system, so much at a time; whether there is more to return."""
         ...
 
-    def perform(self, order: PerformedOrder) -> MppsReply:
+    def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
         """Keep what a scanner said of a performed step, and move the items that it names; one transaction.
 
+        `tell` makes the messages that say so of each item that moved; they and their deliveries are in it as well.
         What it is answered; with another status than success nothing is changed. Raises as `commit` does.
         """
         ...

@@ -5,9 +5,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from engine.worklist.changes import Known
+from engine.model.envelope import Intake
+from engine.model.ids import ChannelName, DestinationName
 from engine.worklist.item import Attributes, Item, ItemKey, Status
 from engine.worklist.matching import Query
+from engine.worklist.overlay import Stored
+from engine.worklist.status import OrderReceived
 
 
 class HistoryRow(NamedTuple):
@@ -28,11 +31,11 @@ class Shelved:
     encoded: bytes
 
 
-class WorklistView(Known, Protocol):
+class WorklistView(Stored, Protocol):
     """One worklist as it stands at one moment, for one thread and a short while."""
 
     epoch: int
-    """What was written to the worklist so far; a decision is right only as long as it stays so."""
+    """Greater after each thing that was written to the worklist; a decision is right only as long as it stays so."""
 
     def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
         """As WorklistReader.candidates."""
@@ -109,10 +112,31 @@ class QueryLog(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class MppsReply:
-    """What an N-CREATE or N-SET is answered."""
+    """What an N-CREATE or N-SET is answered. `grown`: lanes that have new deliveries by it."""
 
     status: int
     text: str = ""
+    grown: tuple[tuple[ChannelName, DestinationName], ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Moved:
+    """An item whose status a scanner or a person changed, as it is now; `order`: the message it is from, if known."""
+
+    worklist: str
+    item: Item
+    before: Status
+    at_us: int
+    order: OrderReceived | None = None
+
+
+class Teller(Protocol):
+    """Makes the messages that say so. Called by the thread that writes, within the transaction of the move: what it
+    makes is stored with it, or not at all. Never raises."""
+
+    def __call__(self, moved: Moved) -> Intake | None:
+        """None: nobody is to be told."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)

@@ -36,8 +36,11 @@ from engine.ports.operations import (
     Changed,
     Pause,
     Progress,
+    StepChanged,
+    StepMove,
 )
 from engine.ports.store import Store, StoreBusy, StoreError, StoreFull, StoreQueries
+from engine.ports.worklist import Teller
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.edited import Edited, Refusal, reasons
@@ -80,6 +83,8 @@ class Operator:
         """Held while an order is carried out: its lanes are not exchanged by a reload meanwhile."""
         self.leaving: Mapping[ChannelName, RunningChannel] = {}
         """Channels that the files no longer have, while something waits in them."""
+        self.tell: Teller | None = None
+        """Makes what the ordering system is told of a step that is moved by hand."""
 
     def keep_past(self, past: PastChannels) -> None:
         """Where channels as they were come from."""
@@ -150,6 +155,8 @@ class Operator:
         async with self.lanes_stay.shared():
             if order.lanes:
                 return await self._on_lanes(order, progress)
+            if order.step is not None:
+                return await self._set_status(order, order.step, progress)
             if order.action == "edit":
                 return await self._edit(order, progress)
             if order.action == "read":
@@ -434,6 +441,25 @@ class Operator:
             return report.plus(ActionReport(left=((report.made[0], f"it is held: {why}"),)))
         return report
 
+    async def _set_status(self, order: Order, step: StepMove, progress: Progress | None) -> ActionReport:
+        """A step of a worklist gets another status by hand; what is told of it goes the way of all deliveries."""
+        if step.force and not order.by.reason.strip():
+            raise OrderRefused("what is done by force needs a reason", is_temporary=False)
+        change = Change(
+            order.by,
+            order.action,
+            step=step,
+            tell=self.tell,
+            lanes=[step.name],
+            progress=_finished(progress, 1),
+        )
+        try:
+            return (await self._change(change, self._grown)).report
+        except StepChanged as error:
+            raise OrderRefused(f"{error.sentence}; nothing was done", is_temporary=error.is_temporary) from None
+        except (StoreFull, StoreBusy):
+            raise OrderRefused(f"{NO_ROOM}; nothing was done", is_temporary=True) from None
+
     async def _read(self, order: Order, progress: Progress | None) -> ActionReport:
         """Somebody is about to look at values of messages."""
         change = Change(order.by, "read", read=order.messages, is_always_recorded=True, progress=_finished(progress, 1))
@@ -511,7 +537,7 @@ def _cut(text: str) -> str:
 
 def _digest(order: Order) -> bytes:
     """What is asked for, whoever asks and whatever is said of it. In pieces, so that others have their turn."""
-    told = [
+    told: list[object] = [
         order.action,
         [list(place) for place in order.lanes],
         None if order.destinations is None else list(order.destinations),
@@ -520,6 +546,9 @@ def _digest(order: Order) -> bytes:
         len(order.deliveries),
         len(order.messages),
     ]
+    if order.step is not None:
+        # Whatever it was when that was planned: the same again under one key is the same.
+        told.append([order.step.name, order.step.to, order.step.force])
     whole = blake2b(json.dumps(told).encode("ascii"), digest_size=16)
     for members in (order.deliveries, order.messages):
         for at in range(0, len(members), SLICE):

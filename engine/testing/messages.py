@@ -157,6 +157,50 @@ def orm(
     )
 
 
+def scheduled(
+    *,
+    control_id: str = "SCN00001",
+    order_control: str = "NW",
+    order_status: str = "SC",
+    number: str = "700001",
+    procedure: tuple[str, str] = ("CTHEAD", "CT head"),
+    modality: str = "CT",
+    start: str = "20260105093000+0100",
+    priority: str = "R",
+    mrn: str = "900001",
+    family: str = "Testperson",
+    given: str = "Anna",
+    sex: str = "F",
+    ward: str = "3W",
+    sender: tuple[str, str] = ("RIS", "NORTH"),
+    at: str = "20260102030405+0100",
+    charset: str = "",
+    more: Sequence[str] = (),
+) -> bytes:
+    """ORM^O01 from a RIS that has scheduled one procedure step (IHE RAD-4): MSH, PID, PV1, ORC, OBR, ZDS.
+
+    `number` is in each of its numbers: placer P..., filler F..., accession A..., requested procedure R..., step S...,
+    and last in the Study Instance UID. `start` is TQ.4 of ORC-7.
+    """
+    code, text = procedure
+    placer, filler = f"P{number}^HIS", f"F{number}^RIS"
+    ids = f"A{number}|R{number}|S{number}"
+    coded = f"{code}^{text}^L"
+    doctor = "DOC1^Testdoctor^Tilda"
+    return message(
+        [
+            msh("ORM^O01^ORM_O01", control_id=control_id, sender=sender, at=at, charset=charset),
+            pid(mrn=mrn, family=family, given=given, sex=sex),
+            pv1(ward=ward),
+            f"ORC|{order_control}|{placer}|{filler}||{order_status}||^^^{start}^^{priority}||{at}|||{doctor}",
+            f"OBR|1|{placer}|{filler}|{coded}^{coded}{'|' * 12}{doctor}||{ids}||||{modality}",
+            f"ZDS|1.2.826.0.1.3680043.99.{number}^RIS^Application^DICOM",
+            *more,
+        ],
+        charset=charset,
+    )
+
+
 def oru(
     *,
     control_id: str = "ORU00001",

@@ -19,7 +19,9 @@ _TYPES: Final = ("L", "", "D", "M", "C", "B", "N", "P", "U", "R", "I", "V")
 _ALIASES: Final = frozenset({"A", "S"})
 _GROUPS: Final = {"A": 0, "I": 1, "P": 2}
 _IDEOGRAPHS: Final = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_KANA_AND_HANGUL: Final = re.compile(r"[\u3040-\u30ff\uff66-\uff9f\uac00-\ud7a3\u1100-\u11ff]")
+_KANA_AND_HANGUL: Final = re.compile(r"[\u3040-\u30ff\uac00-\ud7a3\u1100-\u11ff]")
+_HALF_WIDTH: Final = re.compile(r"[\uff66-\uff9f]")
+"""Katakana of JIS X 0201, which has one byte a character: Japanese names have it in the first group (PS3.5 H.3.2)."""
 
 Components = Sequence[str]
 """Components of one repetition, unescaped, each with its first subcomponent only; '' where there is none."""
@@ -102,11 +104,11 @@ def _place(text: str, has_latin: bool) -> int:
         return 1
     if _KANA_AND_HANGUL.search(text):
         return 2 if has_latin else 1
-    return 0
+    return 2 if has_latin and _HALF_WIDTH.search(text) else 0
 
 
 def _is_latin(text: str) -> bool:
-    return bool(text) and not _IDEOGRAPHS.search(text) and not _KANA_AND_HANGUL.search(text)
+    return bool(text) and not any(found.search(text) for found in (_IDEOGRAPHS, _KANA_AND_HANGUL, _HALF_WIDTH))
 
 
 def _group(parts: Components) -> tuple[str, bool]:

@@ -95,7 +95,9 @@ class RunningSite:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         async with ReceivingPeer(*self._answers) as self.peer:
-            ports = dict.fromkeys(("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT"), "0")
+            ports = dict.fromkeys(
+                ("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT", "SEGMILL_SCANNERS_PORT"), "0"
+            )
             receivers = dict.fromkeys(("SEGMILL_RIS_PORT", "SEGMILL_EPR_PORT"), str(self.peer.address[1]))
 
             def read() -> LoadedSite:

@@ -19,7 +19,7 @@ def test_the_shipped_cases_are_good(segmill, site):
     said = segmill("test", site)
     assert said.code == 0
     assert "all good" in said.err
-    assert [line.split()[0] for line in said.out.splitlines()] == ["adt", "orders", "results"]
+    assert [line.split()[0] for line in said.out.splitlines()] == ["adt", "orders", "results", "scanners"]
 
 
 def test_a_case_that_differs_names_the_field_and_both_values(segmill, failing):

@@ -37,7 +37,7 @@ def test_the_shipped_channels_pass(segmill, site):
     said = segmill("check", site)
     assert said.code == 0
     assert said.out == ""
-    assert "3 channels can run: adt, orders, results" in said.err
+    assert "4 channels can run: adt, orders, results, scanners" in said.err
 
 
 def test_every_mistake_is_told_at_once_with_its_place_and_a_caret(segmill, broken):
@@ -118,6 +118,19 @@ def test_a_folder_that_cannot_be_made_is_told(segmill, tmp_path):
     said = segmill("check", site, "--env")
     assert said.code == 1
     assert "E161" in said.out
+
+
+def test_a_worklist_needs_nothing_but_its_port_for_scanners(segmill, tmp_path):
+    channel = "listen: {mllp: {port: 0}}\nroutes: [{to: out}]\ndestinations: {out: {worklist: {}}}\n"
+    settings = "admin: off\ndicom: {host: 127.0.0.1, port: %d}\n"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        site = make_site(tmp_path / "site", {"orders": channel}, settings=settings % port)
+        said = segmill("check", site, "--env")
+    assert said.code == 1
+    assert f"E160 the DICOM port 127.0.0.1:{port} cannot be listened on: address already in use" in said.out
+    (site / "segmill.yaml").write_text(settings % 0)
+    assert segmill("check", site, "--env").code == 0
 
 
 def test_an_engine_that_runs_on_the_site_is_not_in_its_own_way(segmill, running):

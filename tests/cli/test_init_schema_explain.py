@@ -12,7 +12,13 @@ from engine.config.codes import CODES
 
 
 @pytest.mark.parametrize(
-    ("words", "channel"), [([], "adt"), (["--example", "oru"], "results"), (["--example", "orm"], "orders")]
+    ("words", "channel"),
+    [
+        ([], "adt"),
+        (["--example", "oru"], "results"),
+        (["--example", "orm"], "orders"),
+        (["--example", "worklist"], "scanners"),
+    ],
 )
 def test_a_new_site_is_green_at_once(segmill, tmp_path, monkeypatch, words, channel):
     said = segmill("init", tmp_path / "new", *words)

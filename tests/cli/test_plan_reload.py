@@ -88,7 +88,8 @@ class TestWithoutAnEngine:
         said = segmill("plan", site, "--json")
         assert said.code == 0
         told = {change["channel"]: (change["change"], change["held"]) for change in said.json["channels"]}
-        assert told == {"adt": ("changed", 0), "orders": ("added", 0), "results": ("removed", 1)}
+        added = {"orders": ("added", 0), "scanners": ("added", 0)}
+        assert told == {"adt": ("changed", 0), **added, "results": ("removed", 1)}
 
     def test_errors_in_the_files_are_told(self, segmill, site) -> None:
         replace_in(channel_file(site, "adt"), "steps:", "stepps:")

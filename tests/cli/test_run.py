@@ -14,7 +14,7 @@ import pytest
 
 from engine.testing import messages
 
-PORTS = dict.fromkeys(("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT"), "0")
+PORTS = dict.fromkeys(("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT", "SEGMILL_SCANNERS_PORT"), "0")
 
 
 class Running:

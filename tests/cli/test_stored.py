@@ -269,7 +269,7 @@ def test_the_queue_list_tells_of_held_messages_too(segmill, busy):
     where = "segmill messages --channel results --state held"
     assert f"1 message of results is held and waits for a person: {where}" in said.err
     assert "for a person" not in segmill("queue", "list", "adt", "--site", busy.folder).err
-    assert len(segmill("queue", "list", "--json", "--site", busy.folder).lines) == 7
+    assert len(segmill("queue", "list", "--json", "--site", busy.folder).lines) == 8
 
 
 def test_a_plan_says_what_will_be_left_alone(segmill, busy):

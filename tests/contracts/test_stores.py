@@ -12,6 +12,7 @@ from engine.model.ids import MessageSeq
 from engine.ports.store import Store
 from engine.testing.hand_off_contract import HandOffContract
 from engine.testing.operation_contract import OperationContract
+from engine.testing.step_contract import StepContract
 from engine.testing.store_contract import StoreContract
 from engine.testing.worklist_contract import WorklistContract
 
@@ -125,6 +126,20 @@ class TestWorklistsOfSqliteStore(WorklistContract):
 
 
 class TestWorklistsOfMemoryStore(WorklistContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
+
+
+class TestStepsOfSqliteStore(StepContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.close()
+
+
+class TestStepsOfMemoryStore(StepContract):
     @pytest.fixture
     def bench(self):
         return MemoryBench()

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,10 +49,13 @@ def shown(tmp_path_factory) -> tuple[Path, dict[str, object]]:
     return folder, json.loads(out)
 
 
-def test_200_messages_go_through_three_channels(shown):
+RECEIVED = {"adt": 120, "orders": 50, "results": 30, "scanners": 50}
+
+
+def test_250_messages_go_through_four_channels(shown):
     _, told = shown
     rows = {row["channel"]: row for row in told["channels"]}
-    assert {name: row["received"] for name, row in rows.items()} == {"adt": 120, "orders": 50, "results": 30}
+    assert {name: row["received"] for name, row in rows.items()} == RECEIVED
     assert sum(row["held"] for row in rows.values()) == 2
     assert sum(row["refused"] for row in rows.values()) == 2
     assert rows["orders"]["duplicates"] == 1
@@ -58,6 +63,8 @@ def test_200_messages_go_through_three_channels(shown):
     assert rows["adt"]["delivered"] == 2 * 119
     assert rows["orders"]["delivered"] == 2 * 49
     assert rows["results"]["delivered"] >= 2 * 27
+    assert rows["scanners"]["delivered"] == 50
+    assert told["worklist"]["steps"] == 50
     assert all(0 < row["p99_s"] < 5 for row in rows.values())
 
 
@@ -76,7 +83,10 @@ def test_the_output_is_where_it_says(shown):
     assert all(path.read_bytes().startswith(b"MSH|") for path in archived)
     for row in told["channels"]:
         for place in row["outputs"]:
-            assert place.startswith(("ris 127.0.0.1:", "epr 127.0.0.1:")) or (folder / place).is_dir()
+            assert (
+                place.startswith(("ris 127.0.0.1:", "epr 127.0.0.1:", "worklist 127.0.0.1:"))
+                or (folder / place).is_dir()
+            )
 
 
 def test_the_demos_site_is_a_site_like_any_other(shown):
@@ -93,8 +103,9 @@ def test_it_runs_again_in_the_same_folder_and_nothing_is_taken_for_a_resend(show
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     rows = {row["channel"]: row for row in json.loads(out)["channels"]}
-    assert {name: row["received"] for name, row in rows.items()} == {"adt": 120, "orders": 50, "results": 30}
-    assert [row["duplicates"] for row in rows.values()] == [0, 1, 0]
+    assert {name: row["received"] for name, row in rows.items()} == RECEIVED
+    assert [row["duplicates"] for row in rows.values()] == [0, 1, 0, 0]
+    assert json.loads(out)["worklist"]["steps"] == 50
 
 
 def start_and_read(folder: Path, until: str) -> tuple["subprocess.Popen[str]", list[str]]:
@@ -128,7 +139,7 @@ def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
         with urllib.request.urlopen(metrics) as page:
             assert b'segmill_messages_received_total{channel="adt"} 120.0' in page.read()
         *tries, reload, release = suggested
-        assert len(tries) == 5
+        assert len(tries) == 6
         for command in tries:
             done = segmill(tmp_path, *command.split()[1:])
             assert done.returncode == 0, (command, done.stderr)
@@ -149,6 +160,24 @@ def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
         done = segmill(tmp_path, *release.split()[1:])
         assert done.returncode == 0, done.stderr
         assert "released: 1 message, 2 deliveries" in done.stderr
+        end(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(shutil.which("findscu") is None, reason="dcmtk's findscu is not installed")
+def test_the_worklist_answers_findscu_as_the_printed_line_has_it(tmp_path):
+    process, lines = start_and_read(tmp_path, "segmill release")
+    try:
+        ask = next(line.strip() for line in lines if line.strip().startswith("findscu "))
+        query = next(line.split("segmill ", 1)[1] for line in lines if "segmill worklist query" in line)
+        asked = subprocess.run(shlex.split(ask), capture_output=True, timeout=60)
+        found = asked.stdout + asked.stderr
+        assert asked.returncode == 0, found
+        by_hand = json.loads(segmill(tmp_path, *query.split(), "--json").stdout)
+        assert found.count(b"(Pending)") == by_hand["answers"] > 0, found
+        assert found.count(b"ScheduledStationAETitle") >= by_hand["answers"]
         end(process)
     finally:
         process.kill()

@@ -89,3 +89,10 @@ def test_any_name_is_a_valid_pn(repetitions: list[list[str]]) -> None:
         assert len(group) <= 64 and group.count("^") <= 4
         assert group == group.strip(" ") or "^" in group
         assert not any(ord(c) < 32 for c in group)
+
+
+def test_half_width_katakana_is_the_first_group_unless_a_latin_name_has_it() -> None:
+    kana, kanji, latin = ["ﾔﾏﾀﾞ", "ﾀﾛｳ"], ["山田", "太郎"], ["YAMADA", "TARO"]
+    assert from_xpn([kana], has_ideographs_alone=False).text == "ﾔﾏﾀﾞ^ﾀﾛｳ"
+    assert from_xpn([kana, kanji], has_ideographs_alone=False).text == "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"
+    assert from_xpn([latin, kanji, kana]).text == "YAMADA^TARO=山田^太郎=ﾔﾏﾀﾞ^ﾀﾛｳ"

@@ -253,10 +253,11 @@ def _element(
         return DataElement(
             tag, attribute.vr, numbers[0] if len(numbers) == 1 else (numbers or None), validation_mode=_STRICT
         )
+    ready: list[str] | list[bytes] = charset.ready(plain) if charset.is_written_here else plain
     if attribute.vr == "PN":
-        names = [PersonName(text, encodings=list(charset.codecs)) for text in plain]
+        names = [PersonName(text, encodings=list(charset.codecs)) for text in ready]
         return DataElement(tag, "PN", names[0] if len(names) == 1 else (names or None), validation_mode=_STRICT)
-    value = plain[0] if len(plain) == 1 else (plain or None)
+    value = ready[0] if len(ready) == 1 else (ready or None)
     return DataElement(tag, attribute.vr, value, validation_mode=_STRICT)
 
 

@@ -56,6 +56,13 @@ class Queries:
         self._kept: deque[QueryRecord] = deque(maxlen=keep)
         self._lock = threading.Lock()
 
+    def change(self, *, keep: int, keeps_patients: bool) -> None:
+        """Keep so many from now on; what is kept has patients no longer where the site says so."""
+        with self._lock:
+            kept = self._kept if keeps_patients else (replace(r, keys=_without_patients(r.keys)) for r in self._kept)
+            self._kept = deque(kept, maxlen=keep)
+            self._keeps_patients = keeps_patients
+
     def queried(self, record: QueryRecord) -> None:
         """As QueryLog.queried."""
         hidden = replace(record, keys=_without_patients(record.keys))

@@ -19,8 +19,9 @@ from socketserver import BaseServer
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, evt, service_class
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt, service_class
+from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityPerformedProcedureStep,
     ModalityWorklistInformationFind,
@@ -31,6 +32,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from engine.adapters.dicom.charsets import UNICODE, charset_of
 from engine.adapters.dicom.encode import Encoded, dataset_of, joined
 from engine.adapters.dicom.keys import Identifier, identifier_of
+from engine.adapters.dicom.quiet import silence
 from engine.ports.worklist import (
     MppsReply,
     PerformedSteps,
@@ -46,16 +48,15 @@ from engine.worklist.matching import BadKey, Query, answer, compile_query, find
 
 log = logging.getLogger("segmill.dicom")
 
-# Patient data in debug logs, and 5 % of the time (dicom.md 4.4).
-_config.LOG_REQUEST_IDENTIFIERS = False
-_config.LOG_RESPONSE_IDENTIFIERS = False
+silence()
 
 PENDING, PENDING_UNMATCHED, SUCCESS, CANCELLED = 0xFF00, 0xFF01, 0x0000, 0xFE00
 OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001
 MOST_CANDIDATES: Final = 20_000
 MOST_EXPLAINED: Final = 500
 """Of a query without an answer, so many items near it are looked at to say which key took them away."""
-SYNTAXES: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+"""Best first: of what a scanner offers, the server takes one. Big Endian is not stored, but made for each answer."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -89,6 +90,15 @@ class ScpSettings:
     dimse_s: float = 30.0
     tls: ssl.SSLContext | None = None
     logs_patients: bool = False
+    syntaxes: tuple[UID, ...] = SYNTAXES
+
+
+_NOTHING_BUT_ITS_OWN: Final = Modality(own_items_only=True)
+
+
+def _contexts(settings: ScpSettings, *, has_mpps: bool) -> list[PresentationContext]:
+    offered = [Verification, ModalityWorklistInformationFind, *([ModalityPerformedProcedureStep] if has_mpps else [])]
+    return [build_context(sop_class, list(settings.syntaxes)) for sop_class in offered]
 
 
 class _Ready(Dataset):
@@ -162,6 +172,7 @@ class WorklistScp:
         self._performed = performed
         self._now_us = now_us
         self._server: _Server | None = None
+        self._retired: _Server | None = None
         self._thread: threading.Thread | None = None
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -174,16 +185,12 @@ class WorklistScp:
 
     def start(self) -> None:
         """Bind and serve. Raises OSError where the port cannot be had."""
+        self.bind()
+        self.serve()
+
+    def bind(self) -> None:
+        """Take the port; who connects waits for `serve`. Raises OSError."""
         settings = self.settings
-        ae = AE(ae_title=settings.ae_title)
-        ae.maximum_associations = settings.most_associations
-        ae.acse_timeout = settings.acse_s
-        ae.network_timeout = settings.network_s
-        ae.dimse_timeout = settings.dimse_s
-        for sop_class in (Verification, ModalityWorklistInformationFind):
-            ae.add_supported_context(sop_class, list(SYNTAXES))
-        if self._performed is not None:
-            ae.add_supported_context(ModalityPerformedProcedureStep, list(SYNTAXES))
         handlers: Any = [
             (evt.EVT_C_FIND, self._find),
             (evt.EVT_N_CREATE, self._create),
@@ -192,24 +199,63 @@ class WorklistScp:
             (evt.EVT_ESTABLISHED, self._established),
             (evt.EVT_CONN_CLOSE, self._closed),
         ]
-        server = ae.make_server(
-            (settings.host, settings.port), evt_handlers=handlers, ssl_context=settings.tls, server_class=_Server
+        server = AE(ae_title=settings.ae_title).make_server(
+            (settings.host, settings.port),
+            evt_handlers=handlers,
+            contexts=_contexts(settings, has_mpps=self._performed is not None),
+            server_class=_Server,
         )
         assert isinstance(server, _Server)
-        server.hello_s = settings.hello_s
         self._server = server
+        self._set_up(server)
+
+    def serve(self) -> None:
+        """Answer from now on."""
+        server = self._server
+        assert server is not None, "it is bound"
         self._thread = threading.Thread(target=partial(server.serve_forever, 0.1), name="segmill-dicom", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop listening and end what is open, within a second or two."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        for association in server.active_associations:
-            association.abort()
-        server.shutdown()
-        if self._thread is not None:
+    def change(self, settings: ScpSettings, shelf: WorklistShelf, performed: PerformedSteps | None) -> None:
+        """Serve by other settings from now on, on the port that it has. What is open stays so.
+
+        A query is answered by the settings of its moment; limits in time, TLS and what may be asked for at all stay
+        what they were when its association began.
+        """
+        self.settings, self._shelf, self._performed = settings, shelf, performed
+        if self._server is not None:
+            self._set_up(self._server)
+
+    def _set_up(self, server: _Server) -> None:
+        settings, ae = self.settings, server.ae
+        ae.ae_title = server.ae_title = settings.ae_title
+        ae.maximum_associations = settings.most_associations
+        ae.acse_timeout = settings.acse_s
+        ae.network_timeout = settings.network_s
+        ae.dimse_timeout = settings.dimse_s
+        server.hello_s = settings.hello_s
+        server.ssl_context = settings.tls
+        server.contexts = _contexts(settings, has_mpps=self._performed is not None)
+
+    def stop(self, finish_s: float = 0.0) -> None:
+        """Stop listening and end what is open: within a second or two, or when it ends by itself within `finish_s`.
+
+        A second call, from another thread, ends what the first one waits for.
+        """
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None and self._thread is None:
+            server.server_close()  # it never served: there is no loop to end
+        elif server is not None:
+            server.shutdown()
+            self._retired = server
+            deadline = time.monotonic() + finish_s
+            for association in server.active_associations:
+                association.join(max(0.0, deadline - time.monotonic()))
+        if self._retired is not None:
+            for association in self._retired.active_associations:
+                association.abort()
+        if server is not None and self._thread is not None:
             self._thread.join(5)
 
     # -- who may call ---------------------------------------------------------------------------
@@ -241,6 +287,7 @@ class WorklistScp:
     def _established(self, event: Any) -> None:
         title = _title(event.assoc.requestor.ae_title)
         event.assoc.segmill_counted = title
+        event.assoc.segmill_caller = self._caller(title)
         with self._lock:
             self._counts[title] = self._counts.get(title, 0) + 1
 
@@ -289,7 +336,8 @@ class WorklistScp:
     def _answers(
         self, event: Any, query: Query, identifier: Identifier, reader: WorklistReader, told: "_Told"
     ) -> Iterator[tuple[int, Dataset | None]]:
-        caller = self._caller(told.calling) or Modality()
+        # One that may call no more keeps what it was let in with, until its association ends.
+        caller = self._caller(told.calling) or getattr(event.assoc, "segmill_caller", None) or _NOTHING_BUT_ITS_OWN
         shelved = reader.candidates(query, MOST_CANDIDATES)
         by_key = {one.item.key: one for one in shelved}
         hidden = _not_of(told.calling) if caller.own_items_only else None

@@ -34,21 +34,46 @@ class StoreShelf:
         """Nothing is open."""
 
 
-def worklist_server(
-    options: DicomOptions,
-    folder: Path,
-    queries: WorklistQueries,
-    meter: DicomMeter,
-    performed: PerformedSteps | None,
-    now_us: Callable[[], int],
-) -> tuple[WorklistScp, Queries]:
-    """The server, which does not listen yet, and what it is asked. `folder`: the site's, for TLS files.
+class SiteServer:
+    """The server of the site's settings, and what it is asked. `folder`: the site's, for TLS files.
 
     Raises ConfigError for files that cannot be used.
     """
-    told = Queries(meter, keep=options.query_log.keep, keeps_patients=options.query_log.patients)
+
+    def __init__(
+        self,
+        options: DicomOptions,
+        folder: Path,
+        queries: WorklistQueries,
+        performed: PerformedSteps,
+        asked: Queries,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._queries = queries
+        self._asked = asked
+        self.scp = WorklistScp(
+            settings_of(options, folder),
+            StoreShelf(queries, options.worklist),
+            asked,
+            performed if options.mpps else None,
+            now_us=now_us,
+        )
+
+    def change(self, options: DicomOptions, settings: ScpSettings, performed: PerformedSteps) -> None:
+        """Serve by these from now on, on the port that it has; `settings`: theirs. Raises nothing."""
+        shelf = StoreShelf(self._queries, options.worklist)
+        self.scp.change(settings, shelf, performed if options.mpps else None)
+
+
+def queries_of(options: DicomOptions, meter: DicomMeter) -> Queries:
+    """A log of queries as the settings say."""
+    return Queries(meter, keep=options.query_log.keep, keeps_patients=options.query_log.patients)
+
+
+def settings_of(options: DicomOptions, folder: Path) -> ScpSettings:
+    """The server's own settings. Raises ConfigError."""
     limits = options.limits
-    settings = ScpSettings(
+    return ScpSettings(
         options.host,
         options.port,
         options.ae_title,
@@ -66,5 +91,3 @@ def worklist_server(
         tls=listen_context(options.tls, folder) if options.tls is not None else None,
         logs_patients=options.query_log.patients,
     )
-    shelf = StoreShelf(queries, options.worklist)
-    return WorklistScp(settings, shelf, told, performed if options.mpps else None, now_us=now_us), told

@@ -71,6 +71,7 @@ class SqliteEffects:
                 seq=found[0],
                 who=effects.who,
                 seen=effects.seen,
+                then=effects.then,
             )
         except Stale:
             run("ROLLBACK TO effects")

@@ -17,13 +17,11 @@ from engine.adapters.stores.codes import (
     REDIRECTED_FROM,
 )
 from engine.adapters.stores.effects import changes_of, without_stale
-from engine.adapters.stores.memory_hand_offs import MemoryHandOffStore
 from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
-from engine.adapters.stores.memory_worklist import MemoryPerformed
-from engine.adapters.stores.performed import perform
+from engine.adapters.stores.memory_scanners import MemoryScannerStore
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -56,10 +54,9 @@ from engine.ports.store import (
     StoreError,
     StoreInUse,
 )
-from engine.ports.worklist import Aged, MppsReply, PerformedOrder
 
 
-class MemoryStore(MemoryHandOffStore):
+class MemoryStore(MemoryScannerStore):
     """Store in memory, usable from any thread."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
@@ -208,18 +205,14 @@ class MemoryStore(MemoryHandOffStore):
     def _apply(self, effects: Effects, result: DeliveryResult) -> None:
         seq = self._rows.deliveries[result.delivery_id].stored.seq
         self._rows.worklists.apply(
-            effects.worklist, changes_of(effects), at_us=result.at_us, seq=seq, who=effects.who, seen=effects.seen
+            effects.worklist,
+            changes_of(effects),
+            at_us=result.at_us,
+            seq=seq,
+            who=effects.who,
+            seen=effects.seen,
+            then=effects.then,
         )
-
-    def perform(self, order: PerformedOrder) -> MppsReply:
-        """As Store.perform."""
-        with self._opened():
-            return perform(order, MemoryPerformed(self._rows.worklists, order.worklist))
-
-    def age_worklists(self, aged: Aged) -> int:
-        """As Store.age_worklists."""
-        with self._opened():
-            return self._rows.worklists.age(aged)
 
     def _add_intake(self, seq: MessageSeq, intake: Intake) -> list[Delivery]:
         stored = StoredMessage(

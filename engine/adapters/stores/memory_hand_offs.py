@@ -1,11 +1,10 @@
 """What others have of worklists, in memory: what `engine.adapters.stores.hand_offs` does in SQLite."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 
 from engine.adapters.stores.memory_rows import MemoryRows
 from engine.adapters.stores.memory_worklist import OneWorklist
-from engine.ports.hand_off import Backlog, Handed, HandedOver, WaitingStep
+from engine.ports.hand_off import Backlog, Handed, WaitingStep
 from engine.worklist.item import ItemKey
 
 
@@ -59,22 +58,6 @@ class MemoryHandOffs:
 
     def _list(self, worklist: str) -> OneWorklist:
         return self._rows.worklists.lists.get(worklist) or OneWorklist()
-
-
-class MemoryHandOffStore:
-    """The part of a store in memory that keeps them."""
-
-    _rows: MemoryRows
-    _opened: Callable[[], AbstractContextManager[None]]
-
-    def hand_over(self, order: HandedOver) -> None:
-        """As Store.hand_over."""
-        with self._opened():
-            handed = self._rows.handed.setdefault(order.hand_off, {})
-            for key in order.gone:
-                handed.pop(key, None)
-            for one in order.kept:
-                handed[one.key] = one
 
 
 def _mark(one: OneWorklist, key: ItemKey) -> str:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from engine.adapters.stores.codes import DAMAGED_NOTE
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
-from engine.adapters.stores.operations import CHANGED, NEVER_DELIVERED, NOT_THERE, Tally, refusal
+from engine.adapters.stores.memory_worklist import MemorySteps
+from engine.adapters.stores.operations import CHANGED, NEVER_DELIVERED, NOT_THERE, Tally, move_step, refusal
 from engine.model.audit import START, chained
-from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery
+from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.states import MESSAGE_MOVES
 from engine.ports.operations import ACT_TO, Change, Changed
@@ -39,6 +40,10 @@ class MemoryOperations:
             text.encode("utf-8")  # as SQLite would
         tally = Tally(change.report)
         self._edit(change, tally)
+        if change.step is not None:
+            rows = self._rows
+            steps = MemorySteps(rows.worklists, change.step.worklist, rows.order_received, self._add_one)
+            move_step(change, change.step, steps, tally, now_us)
         self._reprocess(change, tally)
         self._move(change, tally, now_us)
         for resend in change.resends:
@@ -63,6 +68,10 @@ class MemoryOperations:
         committed = self._commit(Batch([change.edited]))
         tally.made += committed.seqs
         self._grow(tally, committed.deliveries[0])
+
+    def _add_one(self, intake: Intake) -> tuple[MessageSeq, Sequence[Delivery]]:
+        committed = self._commit(Batch([intake]))
+        return committed.seqs[0], committed.deliveries[0]
 
     def _grow(self, tally: Tally, deliveries: Sequence[Delivery]) -> None:
         tally.deliveries += len(deliveries)

@@ -14,6 +14,7 @@ from engine.ports.hand_off import Handed
 from engine.ports.operations import Pause, Progress
 from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 from engine.worklist.item import ItemKey
+from engine.worklist.status import OrderReceived
 
 LaneKey = tuple[ChannelName, DestinationName]
 
@@ -108,6 +109,11 @@ class MemoryRows:
     def in_doubt(self, stored: StoredDelivery) -> bool:
         """Of one that is queued: whether it was when a lane with keys was cut short."""
         return stored.id <= self.doubts.get((stored.channel, stored.destination), (0, 0))[0]
+
+    def order_received(self, seq: MessageSeq) -> OrderReceived | None:
+        """A message as an order that an item is from."""
+        row = self.messages.get(seq)
+        return OrderReceived(row.stored.message_type, row.raw) if row is not None else None
 
     def body(self, row: DeliveryRow) -> bytes | None:
         return self.messages[row.stored.seq].raw if row.stored.body is None else row.stored.body

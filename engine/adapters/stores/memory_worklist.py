@@ -5,11 +5,15 @@ from dataclasses import dataclass, field, replace
 
 from engine.adapters.stores.effects import encoded
 from engine.adapters.stores.worklist import Stale
+from engine.model.envelope import Delivery, Intake
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.worklist import Aged, HistoryRow, PerformedOrder, Shelved
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
 from engine.worklist.item import TERMINAL, Attributes, EntityId, Item, ItemKey, OrderKeys, Status
 from engine.worklist.matching import Query
 from engine.worklist.mpps import Performed, performed_of
+from engine.worklist.overlay import MOST_MERGES, names_the_same
+from engine.worklist.status import STATUS_MESSAGES, OrderReceived
 
 
 @dataclass(slots=True)
@@ -41,7 +45,15 @@ class MemoryWorklists:
     performed_at: dict[str, int] = field(default_factory=dict)
 
     def apply(
-        self, worklist: str, changes: Sequence[Change], *, at_us: int, seq: int, who: str = "", seen: int | None = None
+        self,
+        worklist: str,
+        changes: Sequence[Change],
+        *,
+        at_us: int,
+        seq: int,
+        who: str = "",
+        seen: int | None = None,
+        then: int | None = None,
     ) -> None:
         """As WorklistRows.apply; everything is checked before anything is changed."""
         one = self.lists.get(worklist, OneWorklist())
@@ -69,7 +81,7 @@ class MemoryWorklists:
             notes.append((key, HistoryRow(at_us, seq, who, change.what, change.item.status)))
         self.lists[worklist] = one
         one.items = items
-        one.epoch += 1
+        one.epoch = one.epoch + 1 if then is None else then
         for key, note in notes:
             one.history.setdefault(key, []).append(note)
         self._know(changes, at_us)
@@ -136,26 +148,23 @@ class MemoryWorklistReading:
         return self._where(lambda item: item.patient == patient)
 
     def survivor(self, patient: EntityId) -> EntityId:
-        for _ in range(100):
+        for _ in range(MOST_MERGES):
             if patient not in self._all.aliases:
                 break
             patient = self._all.aliases[patient]
         return patient
 
+    def merged_into(self, patient: EntityId) -> EntityId | None:
+        return self._all.aliases.get(patient)
+
     def demographics(self, patient: EntityId) -> Demographics | None:
         return self._all.patients.get(patient)
 
     def tombstone(self, keys: OrderKeys, step_id: str) -> str | None:
-        found: list[str] = []
-        for bury in self._all.buried:
-            if bury.step_id not in ("", step_id):
-                continue
-            ids = ((bury.keys.placer, keys.placer), (bury.keys.filler, keys.filler))
-            pairs = (*ids, (bury.keys.accession, keys.accession))
-            is_same = bool(keys.study_uid) and bury.keys.study_uid == keys.study_uid
-            if is_same or any(_is_one(one, other) for one, other in pairs):
-                found.append(bury.at)
-        return max(found) if found else None
+        found = [
+            bury.at for bury in self._all.buried if bury.step_id in ("", step_id) and names_the_same(bury.keys, keys)
+        ]
+        return max(found, default=None)
 
     def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
         shown = [one for one in self._items.values() if query.names_status or one.item.is_shown]
@@ -169,13 +178,43 @@ class MemoryWorklistReading:
         return list(self._history.get(key, ()))
 
 
-class MemoryPerformed:
-    """As SqlitePerformed."""
+class MemorySteps:
+    """As SqliteSteps. `message_of`: the type of a stored message, and its bytes as far as they are kept."""
 
-    def __init__(self, worklists: MemoryWorklists, worklist: str) -> None:
+    def __init__(
+        self,
+        worklists: MemoryWorklists,
+        worklist: str,
+        message_of: Callable[[MessageSeq], OrderReceived | None],
+        add: Callable[[Intake], tuple[MessageSeq, Sequence[Delivery]]],
+    ) -> None:
         self._all = worklists
         self._worklist = worklist
         self._reading = MemoryWorklistReading(worklists, worklist)
+        self._message_of = message_of
+        self._add = add
+
+    def item(self, key: ItemKey) -> Item | None:
+        return self._reading.item(key)
+
+    def order_of(self, key: ItemKey) -> OrderReceived | None:
+        for row in reversed(self._reading.history(key)):
+            found = self._message_of(MessageSeq(row.seq)) if row.seq else None
+            if found is not None and found.message_type in STATUS_MESSAGES:
+                return found
+        return None
+
+    def add(self, intake: Intake) -> tuple[MessageSeq, Sequence[tuple[ChannelName, DestinationName]]]:
+        seq, deliveries = self._add(intake)
+        return seq, [(delivery.channel, delivery.destination) for delivery in deliveries]
+
+    def move(self, changes: Sequence[Change], at_us: int, who: str) -> None:
+        if changes:
+            self._all.apply(self._worklist, changes, at_us=at_us, seq=0, who=who)
+
+
+class MemoryPerformed(MemorySteps):
+    """As SqlitePerformed."""
 
     def attributes(self, uid: str) -> Attributes | None:
         return self._all.performed.get(uid)
@@ -191,14 +230,6 @@ class MemoryPerformed:
     def naming(self, item: Item) -> Sequence[Performed]:
         found = (performed_of(uid, attributes) for uid, attributes in self._all.performed.items())
         return [performed for performed in found if performed is not None]
-
-    def apply(self, changes: Sequence[Change], order: PerformedOrder) -> None:
-        if changes:
-            self._all.apply(self._worklist, changes, at_us=order.at_us, seq=0, who=f"MPPS {order.calling}")
-
-
-def _is_one(one: EntityId, other: EntityId) -> bool:
-    return bool(one) and one.id == other.id and (one.issuer == other.issuer or not one.issuer or not other.issuer)
 
 
 def counts_of(worklists: MemoryWorklists) -> dict[tuple[str, Status], int]:

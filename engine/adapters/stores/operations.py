@@ -12,6 +12,7 @@ from typing import Any
 from engine.adapters.stores.codes import DELIVERY_CODES, DELIVERY_OF, MESSAGE_OF
 from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.draft import Draft
+from engine.adapters.stores.moved_steps import SqliteSteps, StepRows, moved_by_hand, refusal_of, tell_of
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.adapters.stores.writing import Writing
@@ -31,7 +32,10 @@ from engine.ports.operations import (
     Links,
     Pause,
     Progress,
+    StepChanged,
+    StepMove,
 )
+from engine.worklist.item import ItemKey
 
 NOT_THERE = "it is not in the store"
 CHANGED = "somebody else changed it just now"
@@ -50,6 +54,7 @@ class Tally:
         self.more_left = before.more_left
         self.made: list[MessageSeq] = []
         self.grown: dict[tuple[ChannelName, DestinationName], None] = {}
+        self.steps = 0
         self.also: list[MessageSeq] = []
         """Messages that were looked at, which is all that was done to them."""
 
@@ -67,6 +72,7 @@ class Tally:
             tuple(self.left),
             self.more_left,
             tuple(self.made),
+            self.steps,
         )
 
     def changed(self) -> Changed:
@@ -74,11 +80,13 @@ class Tally:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.messages or self.touched or self.made or self.deliveries or self.also)
+        return not (self.messages or self.touched or self.made or self.deliveries or self.also or self.steps)
 
     def row(self, change: Change, id_: int, at_us: int) -> AuditRow:
         """The record of it, without its hash."""
         counts = {"messages": len(self.messages), "deliveries": self.deliveries}
+        if self.steps:
+            counts = {"steps": self.steps, **counts}
         if left := len(self.left) + self.more_left:
             counts["left"] = left
         by = change.by
@@ -98,6 +106,23 @@ def refusal(change: Change, planned: DeliveryState, now: DeliveryState, has_body
     if to in ("queued", "redirected") and not has_body:
         return "its bytes are no longer kept"
     return ""
+
+
+def move_step(change: Change, move: StepMove, rows: StepRows, tally: Tally, now_us: int) -> None:
+    """Give a worklist's step another status. Raises StepChanged, before anything is written."""
+    item = rows.item(ItemKey(move.study_uid, move.step_id))
+    if why := refusal_of(move, item):
+        raise StepChanged(why, is_temporary=item is not None and item.revision != move.revision)
+    assert item is not None, "it would have been refused"
+    if item.status == move.to:
+        return
+    changes = [moved_by_hand(item, move, change.by.reason)]
+    made, lanes = tell_of(move.worklist, changes, now_us, rows, change.tell)
+    tally.made += made
+    tally.grown |= dict.fromkeys(lanes)
+    tally.deliveries += len(lanes)
+    rows.move(changes, now_us, change.by.actor)
+    tally.steps = 1
 
 
 class Operations:
@@ -127,6 +152,9 @@ class Operations:
                 tally.made.append(seq)
                 tally.deliveries += len(deliveries)
                 tally.grown |= dict.fromkeys((d.channel, d.destination) for d in deliveries)
+            if change.step is not None:
+                steps = SqliteSteps(self._db.execute, change.step.worklist, draft)
+                move_step(change, change.step, steps, tally, now_us)
             self._pause(change, now_us)
             tally.also += change.read
             if change.is_always_recorded or not tally.is_empty:

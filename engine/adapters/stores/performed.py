@@ -7,10 +7,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from engine.adapters.stores.effects import encoded
+from engine.adapters.stores.moved_steps import SqliteSteps, StepRows, tell_of
 from engine.adapters.stores.statements import load_statements
-from engine.adapters.stores.worklist import Execute, WorklistReading, WorklistRows
-from engine.ports.worklist import MppsReply, PerformedOrder
+from engine.ports.worklist import MppsReply, PerformedOrder, Teller
 from engine.worklist.changes import Change
 from engine.worklist.item import Attributes, Item, ItemKey
 from engine.worklist.mpps import (
@@ -30,7 +29,7 @@ MOST_BYTES: Final = 1024 * 1024
 STATUS: Final = "PerformedProcedureStepStatus"
 
 
-class PerformedRows(Protocol):
+class PerformedRows(StepRows, Protocol):
     """Where performed steps are kept, and what is on the worklist."""
 
     def attributes(self, uid: str) -> Attributes | None: ...
@@ -43,10 +42,8 @@ class PerformedRows(Protocol):
         """All that may name this item."""
         ...
 
-    def apply(self, changes: Sequence[Change], order: PerformedOrder) -> None: ...
 
-
-def perform(order: PerformedOrder, rows: PerformedRows) -> MppsReply:
+def perform(order: PerformedOrder, rows: PerformedRows, tell: Teller | None = None) -> MppsReply:
     """Carry out an N-CREATE or N-SET; to be called within a transaction."""
     before = rows.attributes(order.uid)
     known = performed_of(order.uid, before) if before is not None else None
@@ -65,9 +62,11 @@ def perform(order: PerformedOrder, rows: PerformedRows) -> MppsReply:
         return MppsReply(INVALID_VALUE, "the performed step is larger than any real one")
     performed = performed_of(order.uid, attributes)
     assert performed is not None, "it has a status"
+    changes = _changes(performed, rows)
+    _, lanes = tell_of(order.worklist, changes, order.at_us, rows, tell)
     rows.keep(performed, attributes, order)
-    rows.apply(_changes(performed, rows), order)
-    return MppsReply(SUCCESS)
+    rows.move(changes, order.at_us, f"MPPS {order.calling}")
+    return MppsReply(SUCCESS, grown=tuple(lanes))
 
 
 def _changes(performed: Performed, rows: PerformedRows) -> list[Change]:
@@ -89,14 +88,8 @@ def _changes(performed: Performed, rows: PerformedRows) -> list[Change]:
     return changes
 
 
-class SqlitePerformed:
+class SqlitePerformed(SqliteSteps):
     """The rows of one worklist, on a connection with an open transaction."""
-
-    def __init__(self, execute: Execute, worklist: str) -> None:
-        self._execute = execute
-        self._worklist = worklist
-        self._reading = WorklistReading(execute, worklist)
-        self._rows = WorklistRows(execute, encoded)
 
     def attributes(self, uid: str) -> Attributes | None:
         row = self._execute(_SQL["mpps"], (uid,)).fetchone()
@@ -128,10 +121,6 @@ class SqlitePerformed:
         rows = self._execute(_SQL["mpps_naming"], (item.key.study_uid, item.keys.accession.id)).fetchall()
         found = (performed_of(uid, load(attributes)) for uid, attributes in rows)
         return [performed for performed in found if performed is not None]
-
-    def apply(self, changes: Sequence[Change], order: PerformedOrder) -> None:
-        if changes:
-            self._rows.apply(self._worklist, changes, at_us=order.at_us, seq=0, who=f"MPPS {order.calling}")
 
 
 def dump(attributes: Attributes) -> str:

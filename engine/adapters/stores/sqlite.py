@@ -37,7 +37,7 @@ from engine.ports.clock import Clock, SystemClock
 from engine.ports.hand_off import HandedOver
 from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
-from engine.ports.worklist import Aged, MppsReply, PerformedOrder
+from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
 
 T = TypeVar("T")
 
@@ -233,11 +233,10 @@ class SqliteStore:
 
     # -- scanners -------------------------------------------------------------------------------
 
-    def perform(self, order: PerformedOrder) -> MppsReply:
+    def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
         """As Store.perform."""
-        db = self._open_db()
-        with db.transaction():
-            return perform(order, SqlitePerformed(db.execute, order.worklist))
+        db, writing = self._open_db(), self._open_writing()
+        return writing.within(lambda draft: perform(order, SqlitePerformed(db.execute, order.worklist, draft), tell))
 
     def age_worklists(self, aged: Aged) -> int:
         """As Store.age_worklists."""

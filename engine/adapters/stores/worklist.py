@@ -19,6 +19,7 @@ from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merg
 from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
 from engine.worklist.matching import Query
+from engine.worklist.overlay import MOST_MERGES
 
 Execute = Callable[..., sqlite3.Cursor]
 Encode = Callable[[Item], bytes]
@@ -62,12 +63,16 @@ class WorklistReading:
         return self._items("items_by_patient", patient.id, patient.issuer)
 
     def survivor(self, patient: EntityId) -> EntityId:
-        for _ in range(100):  # a chain is as long as there were merges; a ring, which no decision makes, ends here
-            found = self._execute(self._sql["survivor"], (patient.id, patient.issuer)).fetchone()
-            if found is None:
+        for _ in range(MOST_MERGES):
+            further = self.merged_into(patient)
+            if further is None:
                 break
-            patient = EntityId(*found)
+            patient = further
         return patient
+
+    def merged_into(self, patient: EntityId) -> EntityId | None:
+        found = self._execute(self._sql["survivor"], (patient.id, patient.issuer)).fetchone()
+        return EntityId(*found) if found is not None else None
 
     def demographics(self, patient: EntityId) -> Demographics | None:
         found = self._execute(self._sql["patient"], (patient.id, patient.issuer)).fetchone()
@@ -76,11 +81,15 @@ class WorklistReading:
         return Demographics(from_dicom_json(json.loads(found[0])), bool(found[1]), found[2])
 
     def tombstone(self, keys: OrderKeys, step_id: str) -> str | None:
-        for kind, number in _numbers(keys):
-            for at, issuer in self._execute(self._sql["tombstone"], (kind, number.id, step_id)):
-                if not issuer or not number.issuer or issuer == number.issuer:
-                    return str(at)
-        return None
+        return max(
+            (
+                str(at)
+                for kind, number in _numbers(keys)
+                for at, issuer in self._execute(self._sql["tombstone"], (kind, number.id, step_id))
+                if not issuer or not number.issuer or issuer == number.issuer
+            ),
+            default=None,
+        )
 
     def _items(self, statement: str, *values: str) -> list[Item]:
         return [item_of(row) for row in self._execute(self._sql[statement], (self._id, *values))]
@@ -145,14 +154,16 @@ class WorklistRows:
         seq: int,
         who: str = "",
         seen: int | None = None,
+        then: int | None = None,
     ) -> None:
         """Write all of them. Raises Stale where an item is not as it was when they were decided, or, with `seen`, where
         anything of the worklist was written since it had that epoch: then nothing may stay of what is written here.
+        `then`: the epoch from now on, later than it was; None for the next.
         """
         list_id, epoch = self._worklist(worklist)
         if seen is not None and seen != epoch:
             raise Stale("the worklist was written to meanwhile")
-        self._execute(_SQL["next_epoch"], (list_id,))
+        self._execute(_SQL["set_epoch"], {"id": list_id, "epoch": epoch + 1 if then is None else then})
         # An item that is changed twice here is another revision the second time.
         revisions: dict[ItemKey, int] = {}
         for change in changes:

@@ -9,6 +9,9 @@ SELECT id, epoch FROM worklist WHERE name = ?
 -- name: next_epoch
 UPDATE worklist SET epoch = epoch + 1 WHERE id = ?
 
+-- name: set_epoch
+UPDATE worklist SET epoch = :epoch WHERE id = :id
+
 -- name: items_by_study
 SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ?
 
@@ -137,6 +140,14 @@ WHERE uid IN (SELECT uid FROM mpps WHERE status <> 'IN PROGRESS' AND changed_at_
 
 -- name: forget_mpps
 DELETE FROM mpps WHERE status <> 'IN PROGRESS' AND changed_at_us < ?
+
+-- name: order_of_step
+-- The last order that made or changed it: what it is told with is written as that was.
+SELECT m.message_type, b.bytes, m.crc FROM worklist_history h
+JOIN worklist w ON w.id = h.worklist AND w.name = ?
+JOIN message m ON m.seq = h.seq AND m.message_type IN ('ORM^O01', 'OMG^O19', 'OMI^O23')
+LEFT JOIN body b ON b.id = m.body
+WHERE h.study_uid = ? AND h.step_id = ? AND h.seq > 0 ORDER BY h.id DESC LIMIT 1
 
 -- name: seq_of_delivery
 SELECT seq FROM delivery WHERE id = ?
