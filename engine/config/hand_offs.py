@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from engine.config.base import ConfigModel, did_you_mean
+from engine.config.base import ConfigModel, Reading, did_you_mean
 from engine.config.dicom import Charset
 from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.listen import is_loopback
@@ -160,8 +160,11 @@ class HandOffOptions(ConfigModel):
     dcm4chee: Dcm4cheeOptions | None = Field(default=None, description="dcm4chee's REST API for worklist items")
 
     @model_validator(mode="after")
-    def _goes_to_one(self) -> "HandOffOptions":
+    def _goes_to_one(self, info: ValidationInfo) -> "HandOffOptions":
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        reading = info.context
+        if not given and isinstance(reading, Reading) and any(one.code == "E101" for one in reading.findings):
+            return self  # its kind is misspelt, and that was told
         if len(given) != 1:
             what = f"goes to {' and '.join(given)}" if given else "goes nowhere"
             raise BadValue(what, "name one of folder, orthanc and dcm4chee", code="E451")

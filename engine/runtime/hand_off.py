@@ -40,6 +40,7 @@ from engine.worklist.item import ItemKey
 
 log = logging.getLogger("segmill.worklist")
 
+NOT_TAKEN: Final = "W441"
 AT_MOST_BUSY: Final = 10
 """It rests so many times as long as it looked for differences, so that a long list and a busy feed take no core."""
 
@@ -232,7 +233,7 @@ class HandOff:
         attempts = before.attempts + 1 if before is not None and before.mark == step.mark else 1
         wait_s = min(self._pace.first_s * 2.0 ** min(attempts - 1, 30), self._pace.most_refused_s)
         if not self._refused:
-            log.warning("hand-off %s: W441 a step is not taken: %s; others go on, it is tried again", self.name, why)
+            log.warning("hand-off %s: %s a step is not taken: %s; it is tried again", self.name, NOT_TAKEN, why)
         self._refused[step.key] = _Refused(step.mark, attempts, self._clock.monotonic() + wait_s)
         self._why = why
         self._meter.event("refused")

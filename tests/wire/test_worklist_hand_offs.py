@@ -18,11 +18,12 @@ from tests.runtime.engines import SiteUnderTest
 from tests.runtime.parts import until as until_within
 from tests.wire.test_worklist_engine import ORDERS, STEP, answers, order, send
 
+ORTHANC_PROGRAM = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libModalityWorklists.so")
 FINDSCU = pytest.mark.skipif(shutil.which("findscu") is None, reason="dcmtk's findscu is not installed")
 WLMSCPFS = pytest.mark.skipif(shutil.which("wlmscpfs") is None, reason="dcmtk's wlmscpfs is not installed")
 ORTHANC = pytest.mark.skipif(
-    shutil.which("Orthanc") is None or not ORTHANC_PLUGIN.exists(), reason="Debian's Orthanc is not installed"
+    not Path(ORTHANC_PROGRAM).exists() or not ORTHANC_PLUGIN.exists(), reason="Debian's Orthanc is not installed"
 )
 
 WAIT_S = 60.0
@@ -202,7 +203,7 @@ async def orthanc(folder: Path, worklist: Path | None) -> AsyncIterator[tuple[in
     }
     file = folder / "orthanc.json"
     file.write_text(json.dumps(configuration))
-    async with server(["Orthanc", str(file)], http):
+    async with server([ORTHANC_PROGRAM, str(file)], http):
         await until(lambda: _listens(dicom))
         yield dicom, http
 

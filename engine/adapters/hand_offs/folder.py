@@ -39,6 +39,7 @@ LOCK_S: Final = 10.0
 """How long a query of wlmscpfs is waited for; one takes tenths of a second."""
 LOOK_S: Final = 0.02
 LOCKFILE: Final = "lockfile"
+NO_FOLDER: Final = "W442"
 SUFFIX: Final = ".wl"
 _FORM: Final = "1"
 """Of the files; another number writes all of them anew."""
@@ -129,7 +130,7 @@ class WlFolder:
             folders |= {title for title in stations if is_folder_title(title)}
             if stations and not folders:
                 # Where it was before, it is wrong now; elsewhere nobody would look for it.
-                return NotTaken("W442 its station's AE title cannot be the name of a folder"), nowhere
+                return NotTaken(f"{NO_FOLDER} its station's AE title cannot be the name of a folder"), nowhere
         elif not self._titles:
             folders.add("")
         try:
