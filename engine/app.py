@@ -26,6 +26,7 @@ from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
+from engine.hand_offs import HandOffs
 from engine.model.ids import ChannelName
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
@@ -80,6 +81,7 @@ class Engine:
         self._is_to_reload = False
         self._admin: AdminServer | None = None
         self._scanners: Scanners | None = None
+        self._hand_offs: HandOffs | None = None
         self._failed: EngineFailed | None = None
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -103,6 +105,7 @@ class Engine:
             await self._start_dicom(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
+            await self._start_hand_offs()
             self._start_admin()
         except StoreError as error:
             await self._abandon()
@@ -209,6 +212,15 @@ class Engine:
         self._scanners = Scanners(self._site.folder, self._queries, committer, self._clock, self.meter, self._news)
         self.control.queries_asked = self._scanners.asked
         await self._scanners.start(self._settings.dicom)
+
+    async def _start_hand_offs(self) -> None:
+        """Those who get the steps of a worklist."""
+        assert self._committer is not None
+        hand_offs = self._hand_offs = HandOffs(
+            self._settings, self._site.folder, self._queries, self._committer, self._clock, self.meter, self._tasks
+        )
+        await hand_offs.start()
+        self.control.hand_offs_now = lambda: hand_offs.status
 
     @property
     def dicom_port(self) -> int | None:

@@ -277,6 +277,29 @@ class ListenerNumbers:
         self.source_events.add(event)
 
 
+class HandOffNumbers:
+    """Of one hand-off of a worklist: `runtime.hand_off.HandOffMeter`."""
+
+    __slots__ = ("events", "is_up", "oldest_us", "refused", "waiting")
+
+    def __init__(self) -> None:
+        self.events = Counts(("handed", "removed", "refused", "failed"))
+        self.is_up = False
+        self.waiting = 0
+        self.refused = 0
+        self.oldest_us = 0
+
+    def stands(self, is_up: bool, waiting: int, refused: int, oldest_us: int) -> None:
+        self.is_up = is_up
+        self.waiting = waiting
+        self.refused = refused
+        self.oldest_us = oldest_us
+
+    def event(self, event: str, count: int = 1) -> None:
+        for _ in range(count):
+            self.events.add(event)
+
+
 class DicomNumbers:
     """Of the site's DICOM port. Its threads take turns; `items` is set by the engine as a whole."""
 
