@@ -89,27 +89,26 @@ def order_command(
             asked = Asked(wanted, scope, whereabouts(site, data), reason, key, plan, yes, as_json)
             return function(asked, **rest)
 
+        options: list[Callable[..., Any]] = [
+            click.argument("words", nargs=-1, metavar="[SEQ|CHANNEL/DESTINATION]..."),
+            click.option(
+                "--delivery",
+                "deliveries",
+                type=click.IntRange(1),
+                multiple=True,
+                metavar="ID",
+                help="This delivery.",
+            ),
+            search_options,
+            destination_option,
+            *own,
+            order_options,
+            site_option,
+            data_option,
+            json_option("the plan or the outcome"),
+        ]
         made: Callable[..., Any] = command
-        for option in reversed(
-            (
-                click.argument("words", nargs=-1, metavar="[SEQ|CHANNEL/DESTINATION]..."),
-                click.option(
-                    "--delivery",
-                    "deliveries",
-                    type=click.IntRange(1),
-                    multiple=True,
-                    metavar="ID",
-                    help="This delivery.",
-                ),
-                search_options,
-                destination_option,
-                *own,
-                order_options,
-                site_option,
-                data_option,
-                json_option("the plan or the outcome"),
-            )
-        ):
+        for option in reversed(options):
             made = option(made)
         return member(SUBCOMMANDS[name], name, *examples)(made)
 
