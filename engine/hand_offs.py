@@ -74,6 +74,8 @@ class HandOffs:
             try:
                 taker = await asyncio.to_thread(taker_of, name, options, self._site)
             except ConfigError as error:
+                for one in self._running:
+                    await one.close()
                 raise EngineFailed(f"hand-off {name}: {error}", CONFIGURATION) from error
             meter = self._meter.hand_off(name)
             self._running.append(

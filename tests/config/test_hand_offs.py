@@ -88,6 +88,15 @@ def test_a_kind_that_there_is_not_is_told(tmp_path: Path) -> None:
     assert first.code == "E101" and "orthanc" in first.hint
 
 
+def test_what_a_broken_channel_feeds_is_not_known(tmp_path: Path) -> None:
+    site = make_site(
+        tmp_path / "site",
+        {"orders": ORDERS.replace("accept", "acept")},
+        "hand_offs: {a: {worklist: other, folder: {path: x}}}\n",
+    )
+    assert "W440" not in {one.code for one in load_site(site, load_kinds(), {}).findings}
+
+
 def test_a_name_that_is_nearly_right_is_offered(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, "a: {worklist: mian, folder: {path: x}}")
     assert "main" in finding.hint and finding.column == 17
