@@ -292,6 +292,24 @@ def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:
     )
     for key, count in numbers.items.items():
         items.add_metric(key, count)
+    stationless = GaugeMetricFamily(
+        "segmill_worklist_items_without_station",
+        "Steps that are shown and are for no scanner: none that asks for its own list sees them.",
+        labels=["worklist"],
+    )
+    for name in dict.fromkeys(worklist for worklist, _ in numbers.items):
+        stationless.add_metric((name,), numbers.without_station.get(name, 0))
+    refusals = CounterMetricFamily(
+        "segmill_worklist_refusals",
+        "Messages that a worklist refused when it took them, by code: by what is there, or as DICOM cannot hold them.",
+        labels=["code"],
+    )
+    for code, count in numbers.refusals.values.items():
+        refusals.add_metric((code,), count)
+    left_out = CounterMetricFamily(
+        "segmill_dicom_unencodable_items", "Steps left out of answers: damaged, or not to be written as DICOM."
+    )
+    left_out.add_metric((), numbers.left_out_items)
     queries = CounterMetricFamily("segmill_dicom_queries", "Worklist queries, by how they ended.", labels=["outcome"])
     for outcome, count in numbers.queries.values.items():
         queries.add_metric((outcome,), count)
@@ -310,7 +328,7 @@ def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:
     )
     for outcome, count in numbers.steps.values.items():
         steps.add_metric((outcome,), count)
-    yield from (items, queries, seconds, answers, rewritten, refused, steps)
+    yield from (items, stationless, refusals, left_out, queries, seconds, answers, rewritten, refused, steps)
 
 
 def _of_hand_offs(hand_offs: dict[str, HandOffNumbers], now_s: float) -> Iterator[Metric]:

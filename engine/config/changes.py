@@ -24,7 +24,9 @@ from engine.model.ids import ChannelName
 LISTEN: Final = "listen"
 DICOM: Final = (ChannelName(""), "dicom")
 """What stands for the site's DICOM port among the parts that name files."""
-NOT_LIVE: Final = ("data", "store", "admin", "hand_offs")
+HAND_OFFS: Final = ChannelName("hand_offs:")
+"""What stands for the site's hand-offs among the parts that name files; no channel has a colon in its name."""
+NOT_LIVE: Final = ("data", "store", "admin")
 """Settings of the site that are read once, at the start."""
 SHOWN: Final = (str, int, float, bool, type(None))
 MOST_SHOWN: Final = 60
@@ -89,6 +91,9 @@ def read_state(site: LoadedSite) -> SiteState:
             outside[channel.name, name] = _digest(destination.options, channel.folder)
         if channel.file.ack.connect_back is not None:
             outside[channel.name, "ack"] = _digest(channel.file.ack.connect_back.options, channel.folder)
+    if site.site is not None:
+        for name, options in site.site.hand_offs.items():
+            outside[HAND_OFFS, name] = _digest(options, site.folder)
     if site.site is not None and site.site.dicom is not None:
         outside[DICOM] = _digest(site.site.dicom, site.folder)
     return SiteState(site, outside)
@@ -101,6 +106,8 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
     settings = differences(before.settings, after.settings)
     if before.settings.dicom == after.settings.dicom and is_other_dicom(before, after):
         settings.append("dicom.tls: certificates")
+    if before.settings.hand_offs == after.settings.hand_offs and other_hand_offs(before, after):
+        settings.append("hand_offs: certificates")
     workers = any(text.startswith("workers.") for text in settings)
     zone = any(text.startswith("time_zone") for text in settings)
     channels: list[ChannelChange] = []
@@ -115,6 +122,17 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
         tuple(channels),
         tuple(text for text in settings if text.partition(":")[0].partition(".")[0] not in NOT_LIVE),
         tuple(text for text in settings if text.partition(":")[0].partition(".")[0] in NOT_LIVE),
+    )
+
+
+def other_hand_offs(before: SiteState, after: SiteState) -> frozenset[str]:
+    """Which hand-offs come, go or are others: their settings, or what their certificates and keys hold."""
+    old, new = before.settings.hand_offs, after.settings.hand_offs
+    return frozenset(
+        name
+        for name in old.keys() | new.keys()
+        if old.get(name) != new.get(name)
+        or before.outside.get((HAND_OFFS, name)) != after.outside.get((HAND_OFFS, name))
     )
 
 

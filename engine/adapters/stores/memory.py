@@ -37,13 +37,7 @@ from engine.model.envelope import (
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.outcome import Effects
-from engine.model.states import (
-    DeliveryState,
-    IllegalMove,
-    MessageState,
-    check_delivery_move,
-    check_message_move,
-)
+from engine.model.states import DeliveryState, IllegalMove, MessageState, check_delivery_move, check_message_move
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from engine.adapters.stores.memory_hand_offs import MemoryHandOffs
 from engine.adapters.stores.memory_rows import MemoryRows, Row
-from engine.adapters.stores.memory_worklist import MemoryWorklistReading, counts_of
+from engine.adapters.stores.memory_worklist import MemoryWorklistReading, counts_of, without_station
 from engine.model.audit import START, AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
@@ -104,6 +104,11 @@ class MemoryQueries:
         """As WorklistQueries.worklist_counts."""
         with self._rows.lock:
             return counts_of(self._rows.worklists)
+
+    def worklist_without_station(self) -> Mapping[str, int]:
+        """As WorklistQueries.worklist_without_station."""
+        with self._rows.lock:
+            return without_station(self._rows.worklists)
 
     def message(self, seq: MessageSeq) -> StoredMessage | None:
         """One message with its bytes."""

@@ -1,13 +1,10 @@
 """The part of a store in memory that scanners, and others who get worklists, write to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_rows import MemoryRows
-from engine.adapters.stores.memory_worklist import MemoryPerformed
-from engine.adapters.stores.performed import perform
-from engine.model.envelope import Batch, Committed, Delivery, Intake
-from engine.model.ids import MessageSeq
 from engine.ports.hand_off import HandedOver
 from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
 
@@ -16,20 +13,13 @@ class MemoryScannerStore:
     """What MemoryStore has beside messages and their deliveries."""
 
     _rows: MemoryRows
+    _operations: MemoryOperations
     _opened: Callable[[], AbstractContextManager[None]]
-
-    def _commit(self, batch: Batch) -> Committed:
-        raise NotImplementedError
 
     def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
         """As Store.perform."""
         with self._opened():
-            rows = MemoryPerformed(self._rows.worklists, order.worklist, self._rows.order_received, self._add_one)
-            return perform(order, rows, tell)
-
-    def _add_one(self, intake: Intake) -> tuple[MessageSeq, Sequence[Delivery]]:
-        committed = self._commit(Batch([intake]))
-        return committed.seqs[0], committed.deliveries[0]
+            return self._operations.perform(order, tell)
 
     def age_worklists(self, aged: Aged) -> int:
         """As Store.age_worklists."""

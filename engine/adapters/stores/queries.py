@@ -19,7 +19,7 @@ from engine.adapters.stores.connection import BUSY_TIMEOUT_S
 from engine.adapters.stores.hand_offs import SqliteHandOffs
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
-from engine.adapters.stores.worklist import WorklistReading, counts_of
+from engine.adapters.stores.worklist import WorklistReading, counts_of, without_station
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
@@ -331,6 +331,11 @@ class SqliteQueries:
         """As WorklistQueries.worklist_counts."""
         with self._reader() as db:
             return counts_of(db.execute)
+
+    def worklist_without_station(self) -> Mapping[str, int]:
+        """As WorklistQueries.worklist_without_station."""
+        with self._reader() as db:
+            return without_station(db.execute)
 
     # -- connections ----------------------------------------------------------------------------
 
