@@ -232,7 +232,10 @@ def _destination_differences(old: Destination, new: Destination, secrets: frozen
 
 
 def differences(old: BaseModel, new: BaseModel, secrets: frozenset[str] = frozenset()) -> list[str]:
-    """`key: before -> after` for each setting that differs; where it holds one of `secrets`, or is long, the key."""
+    """`key: before -> after` for each setting that differs; where it holds one of `secrets`, or is long, the key.
+
+    The key as well for a field that is a password whoever writes it (`repr=False`).
+    """
     if type(old) is not type(new):
         return ["all of it"]
     found: list[str] = []
@@ -245,7 +248,13 @@ def differences(old: BaseModel, new: BaseModel, secrets: frozenset[str] = frozen
             found += [f"{key}.{text}" for text in _entries(a, b, secrets)]
         elif isinstance(a, BaseModel) and isinstance(b, BaseModel):
             found += [f"{key}.{text}" for text in differences(a, b, secrets)]
-        elif isinstance(a, SHOWN) and isinstance(b, SHOWN) and _may_show(a, secrets) and _may_show(b, secrets):
+        elif (
+            info.repr
+            and isinstance(a, SHOWN)
+            and isinstance(b, SHOWN)
+            and _may_show(a, secrets)
+            and _may_show(b, secrets)
+        ):
             found.append(f"{key}: {_shown(a)} -> {_shown(b)}")
         else:
             found.append(key)

@@ -65,7 +65,7 @@ class RestOptions(ConfigModel):
 
     url: str = Field(description="Where it is: http://host:port or https://...")
     user: str | None = Field(default=None, min_length=1, description="Name to log in with (HTTP Basic)")
-    password: str | None = Field(default=None, min_length=1, description="Its password: ${file:...}")
+    password: str | None = Field(default=None, min_length=1, repr=False, description="Its password: ${file:...}")
     timeout: Duration = Field(default=30.0, gt=0, description="How long an answer may take")
     connect_timeout: Duration = Field(default=10.0, gt=0, description="How long name, TCP and TLS together may take")
     tls: RestTls | None = None
@@ -117,7 +117,7 @@ class OauthOptions(ConfigModel):
 
     url: str = Field(pattern="^https?://[^/?#]+", description="Where tokens are asked for")
     client: str = Field(min_length=1, description="The client's id")
-    secret: str = Field(min_length=1, description="Its secret: ${file:...}")
+    secret: str = Field(min_length=1, repr=False, description="Its secret: ${file:...}")
 
 
 class Dcm4cheeOptions(RestOptions):
