@@ -25,6 +25,7 @@ _DATE: Final = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
 _TIME: Final = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
 _RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
 STATUS: Final = "ScheduledProcedureStepStatus"
+_NAME: Final = "PatientName"
 _START_DATE, _START_TIME = "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"
 
 Test = Callable[[Item], bool]
@@ -272,6 +273,27 @@ def _group_test(value: str) -> Callable[[str], bool]:
         return lambda own: _folded(own).split("^")[0].strip(" ") == plain
     test = _glob(plain)
     return lambda own: test(_folded(own).rstrip("^ "))
+
+
+def names_of(item: Item) -> tuple[str, ...]:
+    """The groups of the patient's name as they are compared."""
+    return tuple(
+        {
+            group: None
+            for name in _own(item, _NAME)
+            for group in (_folded(part).strip("^ ") for part in name.split("="))
+            if group
+        }
+    )
+
+
+def name_prefix(requested: Attributes) -> str:
+    """What one of `names_of` of every item begins with that the query's patient name matches; '' for any."""
+    values = _texts(requested.get(_NAME, ()))
+    if len(values) != 1:
+        return ""
+    prefixes = (re.split(r"[*?]", _folded(group).strip("^ "), maxsplit=1)[0] for group in values[0].split("="))
+    return max((prefix.rstrip("^ ") for prefix in prefixes), key=len)
 
 
 def _folded(name: str) -> str:

@@ -93,6 +93,7 @@ class ScpSettings:
     syntaxes: tuple[UID, ...] = SYNTAXES
 
 
+_STATION, _START_DATE = "ScheduledStationAETitle", "ScheduledProcedureStepStartDate"
 _NOTHING_BUT_ITS_OWN: Final = Modality(own_items_only=True)
 
 
@@ -338,14 +339,16 @@ class WorklistScp:
     ) -> Iterator[tuple[int, Dataset | None]]:
         # One that may call no more keeps what it was let in with, until its association ends.
         caller = self._caller(told.calling) or getattr(event.assoc, "segmill_caller", None) or _NOTHING_BUT_ITS_OWN
-        shelved = reader.candidates(query, MOST_CANDIDATES)
+        # What the caller never sees is not read either: else it could fill the room for what it may see.
+        readable = _own(query, told.calling) if caller.own_items_only else query
+        shelved = reader.candidates(readable, MOST_CANDIDATES)
         by_key = {one.item.key: one for one in shelved}
         hidden = _not_of(told.calling) if caller.own_items_only else None
         found = find(query, (one.item for one in shelved), hidden=hidden)
         told.without, told.unmatched = dict(found.without), query.unmatched
         if not found.items and query.conditions:
             # What the store was asked for left out what one key alone takes away: that is looked at now, for the log.
-            near = reader.candidates(_by_date_alone(query), MOST_EXPLAINED)
+            near = reader.candidates(_by_date_alone(query, told.calling if hidden else ""), MOST_EXPLAINED)
             told.without = dict(find(query, (one.item for one in near), hidden=hidden).without)
         pending = PENDING_UNMATCHED if query.has_unmatched else PENDING
         write = self._writer(event, caller, query, identifier, told)
@@ -467,11 +470,19 @@ class _Told:
         self._scp._log.queried(record)
 
 
-def _by_date_alone(query: Query) -> Query:
-    """The query as far as it says when: what a console asks for always, and never is wrong about."""
-    step = next((part for part in query.requested.get(SPS, ()) if isinstance(part, Mapping)), {})
-    dates = {keyword: values for keyword, values in step.items() if keyword == "ScheduledProcedureStepStartDate"}
-    return replace(query, requested={SPS: (dates,)})
+def _by_date_alone(query: Query, title: str = "") -> Query:
+    """The query as far as it says when: what a console asks for always, and never is wrong about. `title`: whose."""
+    dates = {keyword: values for keyword, values in _step_of(query).items() if keyword == _START_DATE}
+    return replace(query, requested={SPS: ({**dates, **({_STATION: (title,)} if title else {})},)})
+
+
+def _own(query: Query, title: str) -> Query:
+    """The query for the steps of one station, whatever it asked for."""
+    return replace(query, requested={**query.requested, SPS: ({**_step_of(query), _STATION: (title,)},)})
+
+
+def _step_of(query: Query) -> Attributes:
+    return next((part for part in query.requested.get(SPS, ()) if isinstance(part, Mapping)), {})
 
 
 def _not_of(title: str) -> Callable[[Item], bool]:

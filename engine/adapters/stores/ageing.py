@@ -26,6 +26,7 @@ def age_worklists(db: WriteConnection, aged: Aged) -> int:
                 found += run(_SQL["overdue"], (aged.open_before, aged.most - len(found)))
             for id_, worklist, study_uid, step_id in found:
                 run(_SQL["drop_stations"], (id_,))
+                run(_SQL["drop_names"], (id_,))
                 run(_SQL["forget_item"], (id_,))
                 run(_SQL["forget_history"], (worklist, study_uid, step_id))
             for worklist in {row[1] for row in found}:

@@ -18,7 +18,7 @@ from engine.worklist.attributes import SPS
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
 from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
-from engine.worklist.matching import Query
+from engine.worklist.matching import Query, name_prefix, names_of
 from engine.worklist.overlay import MOST_MERGES
 
 Execute = Callable[..., sqlite3.Cursor]
@@ -27,6 +27,8 @@ Encode = Callable[[Item], bytes]
 CODES: Final = {status: code for code, status in enumerate(STATUSES)}
 _LAST: Final = "~"
 """Sorts behind every time."""
+_END: Final = "\U0010ffff"
+"""Sorts behind every letter."""
 _START_DATE: Final = "ScheduledProcedureStepStartDate"
 
 
@@ -116,10 +118,20 @@ class WorklistReading:
             if value:
                 return self._execute(self._sql[statement], (self._id, value, most))
         low, high = _days(texts(inner, _START_DATE))
-        station = _single(inner, "ScheduledStationAETitle")
-        if station:
-            return self._execute(self._sql["candidates_of_station"], (station, low, high, self._id, most))
-        which = "candidates_all" if query.names_status else "candidates_shown"
+        has_all = query.names_status
+        stations = _plain(inner, "ScheduledStationAETitle")
+        name = name_prefix(asked)
+        if stations and (low or not name):
+            return self._execute(
+                self._sql["candidates_of_station"], (json.dumps(stations), low, high, self._id, has_all, most)
+            )
+        if name:
+            return self._execute(self._sql["candidates_of_name"], (name, name + _END, self._id, has_all, most))
+        modalities = _plain(inner, "Modality")
+        if modalities and not has_all:
+            values = (self._id, json.dumps(modalities), low, high, most)
+            return self._execute(self._sql["candidates_of_modality"], values)
+        which = "candidates_all" if has_all else "candidates_shown"
         return self._execute(self._sql[which], (self._id, low, high, most))
 
     def item(self, key: ItemKey) -> Item | None:
@@ -208,27 +220,31 @@ class WorklistRows:
             (id_,) = self._execute(_SQL["put_item"], tuple(values.values())).fetchone()
         except sqlite3.IntegrityError:
             raise Stale(f"the step is there already: {item.key.study_uid}") from None
-        self._stations(id_, item)
+        self._found_by(id_, item)
 
     def _change(self, worklist: int, item: Item, at_us: int, encoded: bytes) -> None:
         found = self._execute(_SQL["change_item"], _values(worklist, item, at_us, encoded)).fetchone()
         if found is None:
             raise Stale(f"the step is not as it was: {item.key.study_uid}")
         self._execute(_SQL["drop_stations"], (found[0],))
-        self._stations(found[0], item)
+        self._execute(_SQL["drop_names"], (found[0],))
+        self._found_by(found[0], item)
 
     def _drop(self, worklist: int, item: Item) -> None:
         values = (worklist, item.key.study_uid, item.key.step_id, item.revision)
-        # Its stations first: they refer to it.
+        # Its stations and names first: they refer to it.
         row = self._execute(_SQL["item"], values[:3]).fetchone()
         if row is None or row[19] != item.revision:
             raise Stale(f"the step is not as it was: {item.key.study_uid}")
         self._execute(_SQL["drop_stations"], (row[0],))
+        self._execute(_SQL["drop_names"], (row[0],))
         self._execute(_SQL["drop_item"], values)
 
-    def _stations(self, id_: int, item: Item) -> None:
+    def _found_by(self, id_: int, item: Item) -> None:
         for ae in item.stations:
             self._execute(_SQL["put_station"], (ae, item.starts_at, id_))
+        for name in names_of(item):
+            self._execute(_SQL["put_name"], (name, id_))
 
     def _note(self, worklist: int, item: Item, at_us: int, seq: int, who: str, what: str) -> None:
         key = item.key
@@ -263,6 +279,7 @@ def _values(worklist: int, item: Item, at_us: int, encoded: bytes) -> dict[str, 
         "attributes": attributes,
         "encoded": encoded,
         "crc": crc32(attributes.encode() + encoded),
+        "modality": next(iter(texts(item.step, "Modality")), ""),
     }
 
 
@@ -336,6 +353,12 @@ def _single(attributes: Attributes, keyword: str) -> str:
     if len(values) != 1 or "*" in values[0] or "?" in values[0]:
         return ""
     return values[0]
+
+
+def _plain(attributes: Attributes, keyword: str) -> list[str]:
+    """The values of a key, any of which may match, where all are matched as they stand; else none."""
+    values = [value.strip(" ") for value in texts(attributes, keyword)]
+    return values if all(values) and not any("*" in value or "?" in value for value in values) else []
 
 
 def _days(values: Sequence[str]) -> tuple[str, str]:

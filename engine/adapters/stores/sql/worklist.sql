@@ -43,8 +43,8 @@ SELECT at, issuer FROM worklist_tombstone WHERE kind = ? AND number = ? AND step
 INSERT INTO worklist_item (
   worklist, study_uid, step_id, status, is_held, patient, patient_issuer, placer, placer_issuer, filler, filler_issuer,
   accession, accession_issuer, visit, visit_issuer, starts_at, ordered_at, uid_origin, revision, changed_at_us,
-  attributes, encoded, crc
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  attributes, encoded, crc, modality
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 RETURNING id
 
 -- name: change_item
@@ -54,7 +54,8 @@ UPDATE worklist_item SET
   placer_issuer = :placer_issuer, filler = :filler, filler_issuer = :filler_issuer, accession = :accession,
   accession_issuer = :accession_issuer, visit = :visit, visit_issuer = :visit_issuer, starts_at = :starts_at,
   ordered_at = :ordered_at, uid_origin = :uid_origin, revision = revision + 1, changed_at_us = :changed_at_us,
-  attributes = :attributes, encoded = :encoded, crc = :crc
+  attributes = :attributes, encoded = :encoded, crc = :crc,
+  modality = :modality
 WHERE worklist = :worklist AND study_uid = :study_uid AND step_id = :step_id AND revision = :revision
 RETURNING id
 
@@ -63,6 +64,12 @@ DELETE FROM worklist_station WHERE item = ?
 
 -- name: put_station
 INSERT OR IGNORE INTO worklist_station (ae, starts_at, item) VALUES (?, ?, ?)
+
+-- name: drop_names
+DELETE FROM worklist_name WHERE item = ?
+
+-- name: put_name
+INSERT OR IGNORE INTO worklist_name (name, item) VALUES (?, ?)
 
 -- name: drop_item
 DELETE FROM worklist_item WHERE worklist = ? AND study_uid = ? AND step_id = ? AND revision = ? RETURNING id
@@ -95,11 +102,26 @@ SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <
 -- name: candidates_of_patient
 SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? ORDER BY +starts_at LIMIT ?
 
+-- CROSS JOIN: in this order. By what is known of the tables when they are made, SQLite would begin with all items.
+
 -- name: candidates_of_station
 SELECT worklist_item.* FROM worklist_station
-JOIN worklist_item ON worklist_item.id = worklist_station.item
-WHERE ae = ? AND worklist_station.starts_at BETWEEN ? AND ? AND worklist = ?
-ORDER BY worklist_station.starts_at LIMIT ?
+CROSS JOIN worklist_item ON worklist_item.id = worklist_station.item
+WHERE ae IN (SELECT value FROM json_each(?)) AND worklist_station.starts_at BETWEEN ? AND ? AND worklist = ?
+  AND (? OR (status <= 2 AND is_held = 0))
+GROUP BY worklist_item.id ORDER BY +worklist_station.starts_at LIMIT ?
+
+-- name: candidates_of_name
+SELECT worklist_item.* FROM worklist_name
+CROSS JOIN worklist_item ON worklist_item.id = worklist_name.item
+WHERE name >= ? AND name < ? AND worklist = ? AND (? OR (status <= 2 AND is_held = 0))
+GROUP BY worklist_item.id ORDER BY +starts_at LIMIT ?
+
+-- name: candidates_of_modality
+SELECT * FROM worklist_item
+WHERE worklist = ? AND modality IN (SELECT value FROM json_each(?)) AND starts_at BETWEEN ? AND ?
+  AND status <= 2 AND is_held = 0
+ORDER BY +starts_at LIMIT ?
 
 -- name: candidates_shown
 SELECT * FROM worklist_item

@@ -35,6 +35,7 @@ CREATE TABLE worklist_item (
   attributes TEXT NOT NULL,
   encoded BLOB NOT NULL,
   crc INTEGER NOT NULL,
+  modality TEXT NOT NULL,
   UNIQUE (worklist, study_uid, step_id)
 );
 
@@ -44,6 +45,8 @@ CREATE INDEX worklist_item_by_accession ON worklist_item (worklist, accession) W
 CREATE INDEX worklist_item_by_patient ON worklist_item (worklist, patient);
 CREATE INDEX worklist_item_by_start ON worklist_item (worklist, starts_at);
 CREATE INDEX worklist_item_shown ON worklist_item (worklist, starts_at) WHERE status <= 2 AND is_held = 0;
+CREATE INDEX worklist_item_of_modality ON worklist_item (worklist, modality, starts_at)
+  WHERE status <= 2 AND is_held = 0;
 CREATE INDEX worklist_item_by_status ON worklist_item (status, changed_at_us);
 
 -- Its station AE titles: a query for one finds items of several.
@@ -55,6 +58,15 @@ CREATE TABLE worklist_station (
 ) WITHOUT ROWID;
 
 CREATE INDEX worklist_station_of_item ON worklist_station (item);
+
+-- The groups of its patient's name, in small letters as they are compared: a query finds each by its beginning.
+CREATE TABLE worklist_name (
+  name TEXT NOT NULL,
+  item INTEGER NOT NULL REFERENCES worklist_item (id),
+  PRIMARY KEY (name, item)
+) WITHOUT ROWID;
+
+CREATE INDEX worklist_name_of_item ON worklist_name (item);
 
 -- What happened to an item: `seq` is the message that did it, 0 for a person, a scanner or time.
 CREATE TABLE worklist_history (
