@@ -129,6 +129,18 @@ async def test_what_was_accepted_before_it_was_looked_at_is_held_where_it_cannot
         await until(lambda: [one.state for one in engine._queries.messages()] == ["held"])
 
 
+async def test_what_is_on_a_worklist_and_what_it_refused_is_counted(tmp_path: Path) -> None:
+    site = two_feeds(tmp_path, SQLITE)
+    async with site.running() as engine:
+        wire = await site.wire("orders")
+        await wire.send(order(1), order(2), order(1, "900002").replace(b"|NW|", b"|XO|"))
+        assert codes(await wire.answers(3)) == ["AA"] * 3
+        dicom = engine.meter.dicom
+        await until(lambda: dicom.refusals.values["E415"] == 1)
+        await until(lambda: dicom.items == {("main", "SCHEDULED"): 2})
+        assert dicom.without_station == {"main": 2}
+
+
 async def test_a_port_for_scanners_that_is_taken_is_named_and_nothing_stays_open(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

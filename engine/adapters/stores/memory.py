@@ -21,6 +21,7 @@ from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
+from engine.adapters.stores.memory_scanners import MemoryScannerStore
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -47,10 +48,9 @@ from engine.ports.store import (
     StoreError,
     StoreInUse,
 )
-from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
 
 
-class MemoryStore:
+class MemoryStore(MemoryScannerStore):
     """Store in memory, usable from any thread."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
@@ -207,16 +207,6 @@ class MemoryStore:
             seen=effects.seen,
             then=effects.then,
         )
-
-    def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
-        """As Store.perform."""
-        with self._opened():
-            return self._operations.perform(order, tell)
-
-    def age_worklists(self, aged: Aged) -> int:
-        """As Store.age_worklists."""
-        with self._opened():
-            return self._rows.worklists.age(aged)
 
     def _add_intake(self, seq: MessageSeq, intake: Intake) -> list[Delivery]:
         stored = StoredMessage(

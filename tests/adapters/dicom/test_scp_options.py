@@ -16,14 +16,19 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
+from engine.adapters.dicom.queries import Queries
 from engine.adapters.dicom.query_keys import identifier
 from engine.adapters.dicom.scp import Modality
 from engine.adapters.dicom.scu import DicomFailure, Finding, Peer, echo
-from engine.adapters.dicom.server import worklist_server
+from engine.adapters.dicom.server import SiteServer, StoreShelf, queries_of
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.tls import client_context, server_context
 from engine.config.dicom import DicomOptions
+from engine.ports.store import StoreQueries
+from engine.ports.worklist import Shelved
+from engine.worklist.matching import Query, compile_query
 from tests.adapters.dicom.servers import Certificates, Server, item, serving
+from tests.adapters.dicom.shelf import Performed
 
 ITEMS = [item(1), item(2, "Müller^Eva", "MR1", "MR"), item(3, "Ötzi^Ida")]
 
@@ -179,7 +184,7 @@ def test_the_settings_reach_the_server(tmp_path: Path) -> None:
     store = MemoryStore()
     store.open()
     queries = store.queries()
-    scp, _ = worklist_server(options, tmp_path, queries, Meter(), None, lambda: 0)
+    scp = _site_server(options, tmp_path, queries).scp
     settings = scp.settings
     assert (settings.called, settings.others) == (("SEGMILL",), None)
     assert settings.callers == {"CT1": Modality("ISO_IR 100", True, 4)}
@@ -189,10 +194,44 @@ def test_the_settings_reach_the_server(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_the_store_has_damaged_is_counted_and_the_rest_is_answered() -> None:
+    class Meter:
+        missing = 0
+
+        def queried(self, outcome: str, answers: int, seconds: float, rewritten: int) -> None: ...
+
+        def refused_association(self) -> None: ...
+
+        def left_out(self, count: int) -> None:
+            self.missing += count
+
+    class View:
+        damaged = 2
+
+        def candidates(self, query: Query, most: int) -> list[Shelved]:
+            return [Shelved(item(1), b"")]
+
+    class Stored:
+        @contextmanager
+        def worklist(self, name: str) -> Iterator[View]:
+            yield View()
+
+    meter = Meter()
+    shelf = StoreShelf(Stored(), "main", Queries(meter, keep=1, keeps_patients=False))  # type: ignore[arg-type]
+    assert len(shelf.candidates(compile_query({}), 9)) == 1
+    assert meter.missing == 2
+
+
 class Meter:
     def queried(self, outcome: str, answers: int, seconds: float, rewritten: int) -> None: ...
 
     def refused_association(self) -> None: ...
+
+    def left_out(self, count: int) -> None: ...
+
+
+def _site_server(options: DicomOptions, folder: Path, queries: StoreQueries) -> SiteServer:
+    return SiteServer(options, folder, queries, Performed(), queries_of(options, Meter()), lambda: 0)
 
 
 # -- sockets -------------------------------------------------------------------------------------
@@ -285,7 +324,7 @@ def test_a_site_sets_tls_by_files(certificates: Certificates, tmp_path: Path) ->
     store = MemoryStore()
     store.open()
     queries = store.queries()
-    scp, _ = worklist_server(options, tmp_path, queries, Meter(), None, lambda: 0)
+    scp = _site_server(options, tmp_path, queries).scp
     scp.start()
     try:
         certificate, key = certificates.client

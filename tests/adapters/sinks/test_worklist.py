@@ -26,11 +26,18 @@ class Desk:
     """A sink on a store in memory, and what becomes of events that are delivered to it."""
 
     def __init__(self, options: WorklistOptions) -> None:
+        self.refused: list[str] = []
         self.store = MemoryStore()
         self.store.open()
         self.queries = self.store.queries()
         self.sink = WorklistSink.open(
-            options, folder=Path(), lane="orders/modalities", clock=SystemClock(), store=self.queries, turns={}
+            options,
+            folder=Path(),
+            lane="orders/modalities",
+            clock=SystemClock(),
+            store=self.queries,
+            turns={},
+            refused=self.refused.append,
         )
 
     async def send(self, body: bytes) -> tuple[Delivery, Outcome]:
@@ -114,6 +121,7 @@ async def test_an_order_of_another_patient_is_refused_without_a_value(desk: Desk
     assert isinstance(outcome, Refused)
     assert (outcome.ack_code, outcome.hl7_code) == ("AE", "204")
     assert outcome.note == "E415 PID-3: ORC^1 is of an order of another patient"
+    assert desk.refused == ["E415"]
     assert desk.queries.worklist_counts() == {("main", "SCHEDULED"): 1}
 
 
@@ -122,6 +130,7 @@ async def test_what_dicom_cannot_hold_is_refused_with_the_attribute(desk: Desk) 
     assert isinstance(outcome, Refused)
     assert (outcome.ack_code, outcome.hl7_code) == ("AE", "102")
     assert outcome.note == "E445: AccessionNumber cannot be written as DICOM"
+    assert desk.refused == ["E445"]
     assert desk.queries.worklist_counts() == {}
 
 
