@@ -10,9 +10,6 @@ from engine.ports.hand_off import Backlog, Handed, HandedOver, WaitingStep
 from engine.ports.worklist import Shelved
 from engine.worklist.item import ItemKey
 
-_MARK: Final = 24
-"""The column behind those of an item."""
-
 
 class SqliteHandOffs:
     """A HandOffView on a connection within a read transaction."""
@@ -38,7 +35,7 @@ class SqliteHandOffs:
             shelved = _shelved(row)
             if shelved is None:
                 continue
-            mark, had, is_shown, token = row[_MARK:]
+            mark, had, is_shown, token = row[-4:]
             key = shelved.item.key
             handed = Handed(key, had, bool(is_shown), token) if had is not None else None
             found.append(WaitingStep(key, mark, shelved, handed))
