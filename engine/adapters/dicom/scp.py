@@ -53,7 +53,7 @@ silence()
 PENDING, PENDING_UNMATCHED, SUCCESS, CANCELLED = 0xFF00, 0xFF01, 0x0000, 0xFE00
 OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001
 MOST_CANDIDATES: Final = 20_000
-MOST_EXPLAINED: Final = 500
+MOST_EXPLAINED: Final = 200
 """Of a query without an answer, so many items near it are looked at to say which key took them away."""
 SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 """Best first: of what a scanner offers, the server takes one. Big Endian is not stored, but made for each answer."""
@@ -378,7 +378,7 @@ class WorklistScp:
                 try:
                     made = _Ready()
                     made.__dict__["ready"] = joined(
-                        Encoded.load(shelved.encoded),
+                        Encoded.load(shelved.encoded, is_implicit=is_implicit),
                         identifier.keys,
                         shelved.item,
                         identifier.extras,
