@@ -165,7 +165,7 @@ def write_wl_files(folder: Path, count: int) -> None:
     write_file_meta_info(head, meta)
     start = bytes(128) + b"DICM" + head.getvalue()
     for number, (item, encoded) in enumerate(items(count)):
-        whole: Attributes = {keyword: () for keyword in item.attributes}
+        whole: Attributes = dict.fromkeys(item.attributes, ())
         data = joined(Encoded.load(encoded), whole, item, {}, is_implicit=False)
         (folder / f"{number:07}.wl").write_bytes(start + data)
 
