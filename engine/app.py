@@ -25,6 +25,7 @@ from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
+from engine.hand_offs import HandOffs
 from engine.model.ids import ChannelName
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
@@ -43,7 +44,7 @@ from engine.runtime.sources import RunningSource
 from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
-from engine.scanners import Scanners
+from engine.scanners import Scanners, WorklistCounts
 from engine.wiring import in_words, offering, show_depths, show_hours, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
@@ -79,6 +80,7 @@ class Engine:
         self._is_to_reload = False
         self._admin: AdminServer | None = None
         self._scanners: Scanners | None = None
+        self._hand_offs: HandOffs | None = None
         self._failed: EngineFailed | None = None
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -102,6 +104,7 @@ class Engine:
             await self._start_dicom(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
+            await self._start_hand_offs()
             self._start_admin()
         except StoreError as error:
             await self._abandon()
@@ -198,6 +201,15 @@ class Engine:
         self._scanners = Scanners(self._site.folder, self._queries, committer, self._clock, self.meter, self._news)
         self.control.queries_asked = self._scanners.asked
         await self._scanners.start(self._settings.dicom)
+
+    async def _start_hand_offs(self) -> None:
+        """Those who get the steps of a worklist."""
+        assert self._committer is not None
+        hand_offs = self._hand_offs = HandOffs(
+            self._settings, self._site.folder, self._queries, self._committer, self._clock, self.meter, self._tasks
+        )
+        await hand_offs.start()
+        self.control.hand_offs_now = lambda: hand_offs.status
 
     @property
     def dicom_port(self) -> int | None:
@@ -301,7 +313,7 @@ class Engine:
     def _make_lookout(self) -> Lookout:
         is_file = self._settings.store_kind == "sqlite"
         return Lookout(
-            self._queries.depths,
+            WorklistCounts(self._queries, self.meter.dicom).with_depths,
             self._show_depths,
             (self._site.folder / self._settings.store_path).parent if is_file else None,
             self._settings.limits.free_disk,
@@ -314,7 +326,6 @@ class Engine:
         assert self._assembly is not None
         channels = {channel.name: channel for channel in self._assembly.everyone}
         show_hours(channels, self.meter, self._clock)
-        self.meter.dicom.items = self._queries.worklist_counts()
         show_depths(depths, channels, self.meter)
 
     def _show_room(self, has_room: bool) -> None:

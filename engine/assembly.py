@@ -325,7 +325,8 @@ class Assembly:
         """A lane that does not run yet. Raises EngineFailed for settings that cannot be used."""
         policy = destination.policy
         try:
-            sinks = open_sinks(self.kinds, loaded, name, destination, self.clock, self.queries, self.turns)
+            refused = self.meter.dicom.refusal
+            sinks = open_sinks(self.kinds, loaded, name, destination, self.clock, self.queries, self.turns, refused)
         except ConfigError as error:
             raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
         of_lane = lane_settings(edition.compiled, name, policy, settings.time_zone, DeliveryId(0))

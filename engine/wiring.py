@@ -120,13 +120,15 @@ def open_sinks(
     clock: Clock,
     store: StoreQueries,
     turns: MutableMapping[str, asyncio.Lock],
+    refused: Callable[[str], None] = lambda code: None,
 ) -> list[Sink]:
     """The sinks of a destination, one for each of its connections. One that `needs_store` may read the engine's.
 
-    `turns`: of the lanes that write to one place in the store, by its name.
+    `turns`: of the lanes that write to one place in the store, by its name. `refused`: told of the code of each message
+    that such a place refuses.
     """
     kind = kinds.sinks[destination.sink]
-    more = {"store": store, "turns": turns} if getattr(kind, "needs_store", False) else {}
+    more = {"store": store, "turns": turns, "refused": refused} if getattr(kind, "needs_store", False) else {}
     try:
         return [
             kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind

@@ -243,6 +243,10 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         found = await calls.ask(control.asked(), READY_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, "queries": [asdict(record) for record in found]})
 
+    async def hand_offs(request: Request) -> Response:
+        found = await calls.ask(control.hand_offs(), READY_TIMEOUT_S)
+        return JSONResponse({"schema": SCHEMA, "hand_offs": [asdict(status) for status in found]})
+
     async def plan(request: Request) -> Response:
         return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.plan(), RELOAD_TIMEOUT_S))})
 
@@ -292,6 +296,7 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         Route("/v1/order", _guarded(order), methods=["POST"]),
         Route("/v1/paused", _guarded(paused)),
         Route("/v1/queries", _guarded(asked)),
+        Route("/v1/hand_offs", _guarded(hand_offs)),
     ]
 
 

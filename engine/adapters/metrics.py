@@ -29,6 +29,7 @@ from engine.adapters.metrics_numbers import (
     COMMIT_BOUNDS_S,
     ChannelNumbers,
     DicomNumbers,
+    HandOffNumbers,
     Histogram,
     LaneNumbers,
     ListenerNumbers,
@@ -53,6 +54,7 @@ class PrometheusMeter:
         self.is_retention_paused = False
         self.disk_free_bytes: int | None = None
         self.dicom = DicomNumbers()
+        self.hand_offs: dict[str, HandOffNumbers] = {}
         self.registry = CollectorRegistry()
         self.registry.register(_Collector(self, wall_s))
         ProcessCollector(registry=self.registry)
@@ -63,6 +65,9 @@ class PrometheusMeter:
 
     def lane(self, channel: str, destination: str) -> LaneNumbers:
         return self.lanes.setdefault((channel, destination), LaneNumbers())
+
+    def hand_off(self, name: str) -> HandOffNumbers:
+        return self.hand_offs.setdefault(name, HandOffNumbers())
 
     def listener(self, listener: str) -> ListenerNumbers:
         found = self.listeners.get(listener)
@@ -121,6 +126,7 @@ class _Collector(Collector):
         yield commit_messages
         yield from _of_room(self._meter)
         yield from _of_dicom(self._meter.dicom)
+        yield from _of_hand_offs(dict(self._meter.hand_offs), self._wall_s())
         build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
         yield InfoMetricFamily("segmill_build", "What is running.", value=build)
 
@@ -286,6 +292,24 @@ def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:
     )
     for key, count in numbers.items.items():
         items.add_metric(key, count)
+    stationless = GaugeMetricFamily(
+        "segmill_worklist_items_without_station",
+        "Steps that are shown and are for no scanner: none that asks for its own list sees them.",
+        labels=["worklist"],
+    )
+    for name in dict.fromkeys(worklist for worklist, _ in numbers.items):
+        stationless.add_metric((name,), numbers.without_station.get(name, 0))
+    refusals = CounterMetricFamily(
+        "segmill_worklist_refusals",
+        "Messages that a worklist refused when it took them, by code: by what is there, or as DICOM cannot hold them.",
+        labels=["code"],
+    )
+    for code, count in numbers.refusals.values.items():
+        refusals.add_metric((code,), count)
+    left_out = CounterMetricFamily(
+        "segmill_dicom_unencodable_items", "Steps left out of answers: damaged, or not to be written as DICOM."
+    )
+    left_out.add_metric((), numbers.left_out_items)
     queries = CounterMetricFamily("segmill_dicom_queries", "Worklist queries, by how they ended.", labels=["outcome"])
     for outcome, count in numbers.queries.values.items():
         queries.add_metric((outcome,), count)
@@ -304,7 +328,34 @@ def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:
     )
     for outcome, count in numbers.steps.values.items():
         steps.add_metric((outcome,), count)
-    yield from (items, queries, seconds, answers, rewritten, refused, steps)
+    yield from (items, stationless, refusals, left_out, queries, seconds, answers, rewritten, refused, steps)
+
+
+def _of_hand_offs(hand_offs: dict[str, HandOffNumbers], now_s: float) -> Iterator[Metric]:
+    by_name = ["hand_off"]
+    is_up = GaugeMetricFamily("segmill_hand_off_up", "1 while steps of a worklist can be handed over.", labels=by_name)
+    waiting = GaugeMetricFamily(
+        "segmill_hand_off_waiting_steps", "Steps that are not there as scanners are to see them.", labels=by_name
+    )
+    refused = GaugeMetricFamily(
+        "segmill_hand_off_refused_steps", "Those of them that were not taken, and are tried again.", labels=by_name
+    )
+    oldest = GaugeMetricFamily(
+        "segmill_hand_off_lag_seconds", "How long ago the oldest of them was written; 0 if none waits.", labels=by_name
+    )
+    events = CounterMetricFamily(
+        "segmill_hand_off_steps",
+        "Steps handed over, removed and refused; and how often the other side failed.",
+        labels=["hand_off", "event"],
+    )
+    for name, numbers in hand_offs.items():
+        is_up.add_metric((name,), numbers.is_up)
+        waiting.add_metric((name,), numbers.waiting)
+        refused.add_metric((name,), numbers.refused)
+        oldest.add_metric((name,), max(0.0, now_s - numbers.oldest_us / 1e6) if numbers.oldest_us else 0)
+        for event, count in numbers.events.values.items():
+            events.add_metric((name, event), count)
+    yield from (is_up, waiting, refused, oldest, events)
 
 
 def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:

@@ -65,6 +65,8 @@ WORKER_EVENTS: Final = ("started", "not-started", "late", "ended")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
+WORKLIST_REFUSALS: Final = (*(f"E{number}" for number in range(410, 420)), "E445", "E446")
+"""What a worklist refuses by what is there, and what DICOM cannot hold."""
 QUERY_OUTCOMES: Final = ("success", "cut", "cancelled", "bad_identifier", "failed")
 QUERY_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 
@@ -270,10 +272,44 @@ class ListenerNumbers:
         self.source_events.add(event)
 
 
+class HandOffNumbers:
+    """Of one hand-off of a worklist: `runtime.hand_off.HandOffMeter`."""
+
+    __slots__ = ("events", "is_up", "oldest_us", "refused", "waiting")
+
+    def __init__(self) -> None:
+        self.events = Counts(("handed", "removed", "refused", "failed"))
+        self.is_up = False
+        self.waiting = 0
+        self.refused = 0
+        self.oldest_us = 0
+
+    def stands(self, is_up: bool, waiting: int, refused: int, oldest_us: int) -> None:
+        self.is_up = is_up
+        self.waiting = waiting
+        self.refused = refused
+        self.oldest_us = oldest_us
+
+    def event(self, event: str, count: int = 1) -> None:
+        for _ in range(count):
+            self.events.add(event)
+
+
 class DicomNumbers:
     """Of the site's DICOM port. Its threads take turns; `items` is set by the engine as a whole."""
 
-    __slots__ = ("answers", "items", "queries", "refused", "rewritten", "seconds", "steps")
+    __slots__ = (
+        "answers",
+        "items",
+        "left_out_items",
+        "queries",
+        "refusals",
+        "refused",
+        "rewritten",
+        "seconds",
+        "steps",
+        "without_station",
+    )
 
     def __init__(self) -> None:
         self.queries = Counts(QUERY_OUTCOMES)
@@ -283,6 +319,9 @@ class DicomNumbers:
         self.refused = 0
         self.steps = Counts(("kept", "refused"))
         self.items: Mapping[tuple[str, Status], int] = {}
+        self.without_station: Mapping[str, int] = {}
+        self.left_out_items = 0
+        self.refusals = Counts(WORKLIST_REFUSALS)
 
     def queried(self, outcome: str, answers: int, seconds: float, rewritten: int) -> None:
         self.queries.add(outcome)
@@ -292,6 +331,12 @@ class DicomNumbers:
 
     def refused_association(self) -> None:
         self.refused += 1
+
+    def left_out(self, count: int) -> None:
+        self.left_out_items += count
+
+    def refusal(self, code: str) -> None:
+        self.refusals.add(code)
 
     def performed(self, is_kept: bool) -> None:
         self.steps.add("kept" if is_kept else "refused")

@@ -21,7 +21,7 @@ HEADERS = ("start", "modality", "stations", "patient", "name", "accession", "des
 @click.argument("keys", nargs=-1, metavar="[KEY[=VALUE]]...")
 @click.option("--bare", is_flag=True, help="Ask for the keys that are given, and nothing beside them.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Cancel after so many answers.")
-@json_option("each answer, as a line of DICOM JSON,")
+@json_option("each answer, a line of DICOM JSON under dicom,")
 def command(
     server: str,
     called: str,
@@ -56,7 +56,7 @@ def command(
         for answer in finding:
             answers += 1
             if as_json:
-                emit(_json(answer))
+                emit({"dicom": answer.to_json_dict(suppress_invalid_tags=True)})
             else:
                 rows.append(_row(answer))
     except DicomFailure as error:
@@ -77,11 +77,6 @@ def command(
 def _show(rows: list[tuple[str, ...]]) -> None:
     if rows:
         click.echo(columns(HEADERS, rows))
-
-
-def _json(answer: "Dataset") -> dict[str, Any]:
-    made: dict[str, Any] = answer.to_json_dict(suppress_invalid_tags=True)
-    return made
 
 
 def _row(answer: "Dataset") -> tuple[str, ...]:

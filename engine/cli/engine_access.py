@@ -34,6 +34,10 @@ class RunningEngine:
         found: list[dict[str, Any]] = self._ask(None, "/v1/queries")["queries"]
         return found
 
+    def hand_offs(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask(None, "/v1/hand_offs")["hand_offs"]
+        return found
+
     def order(self, action: str, **order: Any) -> "Done":
         """Have something done, as it was planned; asks again, with its key, while it is under way."""
         is_ours = False

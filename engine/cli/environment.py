@@ -7,7 +7,7 @@ Nothing is sent to a receiver but a connection that is closed again.
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from engine.config.finding import ConfigFinding, Position, at
 if TYPE_CHECKING:
     from engine.adapters.sinks.mllp import MllpSinkSettings
     from engine.config.dicom import DicomOptions
+    from engine.config.hand_offs import HandOffOptions
     from engine.config.site import LoadedChannel, LoadedSite
 
 ANSWER_WITHIN_S: Final = 5.0
@@ -51,6 +52,34 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
         findings += _of_destinations(channel)
     findings += asyncio.run(_of_receivers(loaded.channels))
     findings += asyncio.run(_of_other_sinks(loaded.channels))
+    if loaded.site is not None:
+        findings += asyncio.run(_of_hand_offs(loaded.site.hand_offs, folder))
+    return findings
+
+
+async def _of_hand_offs(hand_offs: "Mapping[str, HandOffOptions]", folder: Path) -> list[ConfigFinding]:
+    """Folders that take files, APIs that can be connected to."""
+    from engine.adapters.errors import ConfigError
+    from engine.hand_offs import taker_of
+
+    findings: list[ConfigFinding] = []
+    for name, options in hand_offs.items():
+        if options.folder is not None:
+            path = folder / options.folder.path
+            if why := _not_writable(path):
+                findings.append(ConfigFinding("E161", "segmill.yaml", 0, 0, 0, f"hand-off {name}: {path} {why}"))
+            continue
+        try:
+            taker = taker_of(name, options, folder)
+        except ConfigError as exc:
+            findings.append(ConfigFinding("E163", "segmill.yaml", 0, 0, 0, f"hand-off {name}: {exc}"))
+            continue
+        await taker.close()
+        assert options.rest is not None, "it is no folder"
+        if told := await _cannot_connect(*options.rest.server):
+            message = f"hand-off {name}: {told}"
+            hint = "steps for it would wait until it answers"
+            findings.append(ConfigFinding("W160", "segmill.yaml", 0, 0, 0, message, hint))
     return findings
 
 
@@ -184,6 +213,11 @@ async def _cannot_reach(options: object) -> str:
         host, port = options.server
     else:
         return ""
+    return await _cannot_connect(host, port)
+
+
+async def _cannot_connect(host: str, port: int) -> str:
+    """Why there is no connection; '' if there is one."""
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
             _, writer = await asyncio.open_connection(host, port)

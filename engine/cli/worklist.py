@@ -12,6 +12,7 @@ SUBCOMMANDS: Final = {
     "show": "Show one step with all its attributes.",
     "history": "Show what happened to one step, oldest first.",
     "asked": "Show what scanners asked for, and what they got.",
+    "hand-offs": "Show who else gets the steps of worklists, and how each of them stands.",
     "set-status": "Give one step another status, by hand.",
     "query": "Show what a scanner would get for these keys, and which key takes what away.",
 }
@@ -24,6 +25,7 @@ SET_STATUS: Final = (
     '--reason "Done with the wrong patient"',
 )
 ASKED: Final = ("segmill worklist asked", "segmill worklist asked --calling CT1")
+HAND_OFFS: Final = ("segmill worklist hand-offs",)
 QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 --calling CT1",)
 
 
@@ -31,7 +33,7 @@ QUERY: Final = ("segmill worklist query Modality=CT ScheduledStationAETitle=CT1 
     "worklist",
     cls=Group,
     subcommands=SUBCOMMANDS,
-    examples=(*LIST, *SHOW, *HISTORY, *SET_STATUS, *ASKED, *QUERY),
+    examples=(*LIST, *SHOW, *HISTORY, *SET_STATUS, *ASKED, *HAND_OFFS, *QUERY),
     short_help=COMMANDS["worklist"],
     no_args_is_help=True,
 )

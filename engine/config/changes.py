@@ -24,7 +24,7 @@ from engine.model.ids import ChannelName
 LISTEN: Final = "listen"
 DICOM: Final = (ChannelName(""), "dicom")
 """What stands for the site's DICOM port among the parts that name files."""
-NOT_LIVE: Final = ("data", "store", "admin")
+NOT_LIVE: Final = ("data", "store", "admin", "hand_offs")
 """Settings of the site that are read once, at the start."""
 SHOWN: Final = (str, int, float, bool, type(None))
 MOST_SHOWN: Final = 60

@@ -199,6 +199,25 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "could only be guessed. No item was made. Text that is valid UTF-8 is taken as such, with W302.",
             "Have the sender write in MSH-18 what it writes in: segmill try shows how a message was read.",
         ),
+        "E451": Story(
+            "a hand-off that goes to nobody, or to several",
+            "Each entry under hand_offs hands one worklist over to one place: a folder, an Orthanc or a dcm4chee.",
+            "Name one of them; make an entry of its own for each.",
+            "folder: {path: /srv/worklist, titles: [SEGMILL]}",
+        ),
+        "E452": Story(
+            "an AE title that wlmscpfs has no folder for",
+            "wlmscpfs looks for files in a folder with the AE title that it is called by. It takes letters, digits, "
+            "blanks and -:@_ in it, up to 16 of them.",
+            "Call it by such a title.",
+            "titles: [SEGMILL]",
+        ),
+        "E453": Story(
+            "two hand-offs that write into one folder",
+            "Each removes what scanners are not to see any more; the one would look at what is the other's.",
+            "Give each a folder of its own.",
+            "path: /srv/worklist-main",
+        ),
         "W420": Story(
             "a step that has ended, or cannot go back",
             "The message would move a step that is completed, discontinued or cancelled, or one that a scanner has "
@@ -269,6 +288,25 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "a date of birth that is none",
             "PID-7 holds no date; the item has none.",
             "Have the sender correct it.",
+        ),
+        "W440": Story(
+            "a hand-off of a worklist that nothing feeds",
+            "No channel has a worklist destination of that name, so nothing is ever handed over.",
+            "Correct the name, or make a worklist destination with it.",
+            "worklist: main",
+        ),
+        "W441": Story(
+            "a step that was not taken over",
+            "The one who takes steps over answered that this one cannot be taken, or failed on it. All others go on, "
+            "and this one is tried again, first after seconds and later once an hour, and at once when it changes.",
+            "segmill worklist hand-offs has the last reason; the log of the other side has more. A dcm4chee that does "
+            "not know the patient takes no step of theirs unless it may be created (patients: create).",
+        ),
+        "W442": Story(
+            "a station's AE title that cannot be the name of a folder",
+            "With by_station each station has a folder of its own. The title of this step's station has characters "
+            "that wlmscpfs does not take, such as a dot or a slash; the step is in no folder.",
+            "Give the station an AE title of letters, digits, blanks and -:@_ in the stations of the destination.",
         ),
     }
 )

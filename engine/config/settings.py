@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 from engine.config.base import ConfigModel
 from engine.config.dicom import DicomOptions
 from engine.config.finding import BadValue
+from engine.config.hand_offs import HandOffName, HandOffOptions
 from engine.config.hours import ZoneText
 from engine.config.isolate import Workers
 from engine.config.listen import is_loopback
@@ -84,6 +85,9 @@ class SiteSettings(ConfigModel):
         default_factory=SiteRetention, description="How long messages are kept; without it for ever"
     )
     dicom: DicomOptions | None = Field(default=None, description="A DICOM port for scanners; without it none")
+    hand_offs: dict[HandOffName, HandOffOptions] = Field(
+        default_factory=dict, description="Who else gets the steps of a worklist, by a name of yours"
+    )
     later: ClassVar[Mapping[str, str]] = {
         "console": "this version has no console; metrics and probes are under 'admin'",
         "users": "this version has no users; the control socket is for the user that runs the engine",

@@ -1,7 +1,7 @@
 """A site's folder, read as a whole: segmill.yaml and every channel under channels/, with all findings at once."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -15,6 +15,7 @@ from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.forms import check_forms
+from engine.config.hand_offs import check_hand_offs
 from engine.config.kinds import Kinds
 from engine.config.lint import Neighbour, check_neighbours
 from engine.config.node import SourceDict, SourceList, position_of
@@ -84,7 +85,8 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
     folder = Path(folder).resolve()
     findings: list[ConfigFinding] = []
     origins: list[Origin] = []
-    settings = _load_settings(folder, kinds, env, findings, origins)
+    places: dict[tuple[str | int, ...], Position] = {}
+    settings = _load_settings(folder, kinds, env, findings, origins, places)
     channels: list[LoadedChannel] = []
     for place in _channel_folders(folder, findings):
         channel, found = load_channel(place.name, FolderFiles(folder, place), kinds, env, site=folder)
@@ -92,6 +94,8 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
         if channel is not None:
             channels.append(channel)
             origins += channel.origins
+    if settings is not None and settings.hand_offs:
+        findings += check_hand_offs(settings.hand_offs, _worklists(channels), places, folder)
     if settings is not None and settings.time_zone is None:
         findings += [finding for channel in channels for finding in _hours_without_zone(channel)]
     findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])
@@ -100,6 +104,12 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
         findings += check_status(status, settings.dicom.worklist, {c.name: c.file for c in channels}, named)
         findings = without_needless(findings, status, f"{CHANNELS}/{status.to.channel}/{CHANNEL_FILE}")
     return LoadedSite(folder, settings, channels, sorted(findings, key=lambda f: f.sort_key), tuple(origins))
+
+
+def _worklists(channels: Sequence[LoadedChannel]) -> list[str]:
+    """The names of those that channels feed."""
+    options = (one.options for channel in channels for one in channel.file.destinations.values())
+    return sorted({one.name for one in options if isinstance(one, WorklistOptions)})
 
 
 def _hours_without_zone(channel: LoadedChannel) -> list[ConfigFinding]:
@@ -227,7 +237,12 @@ def _read_model(raw: bytes, shown: str, model: type[Model], kinds: Kinds, substi
 
 
 def _load_settings(
-    folder: Path, kinds: Kinds, env: Mapping[str, str], findings: list[ConfigFinding], origins: list[Origin]
+    folder: Path,
+    kinds: Kinds,
+    env: Mapping[str, str],
+    findings: list[ConfigFinding],
+    origins: list[Origin],
+    places: dict[tuple[str | int, ...], Position],
 ) -> SiteSettings | None:
     try:
         raw = (folder / SITE_FILE).read_bytes()
@@ -242,8 +257,9 @@ def _load_settings(
     read = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
     findings += read.findings
     origins += substitution.origins
+    places.update(positions(read.data))
     if read.model is not None and read.model.admin is not None and not read.model.admin.is_loopback:
-        place = positions(read.data)[("admin", "host")]
+        place = places[("admin", "host")]
         hint = "they name channels and counts, no patient data; let a firewall decide who reaches them"
         findings.append(at(place, "W149", "metrics are open to other machines", hint))
     return read.model

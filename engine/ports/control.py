@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
+from engine.ports.hand_off import HandOffStatus
 from engine.ports.operations import ENGINE, ActionReport, By, Pause, StepMove
 from engine.ports.reload import ReloadReport
 from engine.ports.worklist import QueryRecord
@@ -154,6 +155,10 @@ class Control(Protocol):
 
     async def asked(self) -> Sequence[QueryRecord]:
         """What scanners asked the worklist for last, oldest first, as far as it is kept."""
+        ...
+
+    async def hand_offs(self) -> Sequence[HandOffStatus]:
+        """How those stand who get the steps of worklists."""
         ...
 
     async def operate(self, order: Order) -> ActionReport:

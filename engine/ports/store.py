@@ -7,6 +7,7 @@ from typing import Protocol
 from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.hand_off import HandedOver, HandOffQueries
 from engine.ports.operations import OperationQueries, OperationStore
 from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller, WorklistQueries
 
@@ -319,6 +320,10 @@ class Store(OperationStore, Protocol):
         """
         ...
 
+    def hand_over(self, order: HandedOver) -> None:
+        """Keep what one who takes steps over has now, in one transaction. Raises as `commit` does."""
+        ...
+
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
         """Replace stored answers, durable, all or none; a stored AA stays, and findings are added in any case.
 
@@ -339,7 +344,7 @@ class Store(OperationStore, Protocol):
         ...
 
 
-class StoreQueries(OperationQueries, WorklistQueries, Protocol):
+class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
     `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that

@@ -49,6 +49,11 @@ class WorklistView(Stored, Protocol):
         """What happened to an item, in order."""
         ...
 
+    @property
+    def damaged(self) -> int:
+        """How many items `candidates` left out so far, as their bytes are not what was written."""
+        ...
+
 
 class WorklistQueries(Protocol):
     """The worklists in a store, for reading; from any thread."""
@@ -59,6 +64,10 @@ class WorklistQueries(Protocol):
 
     def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
         """How many items there are, by worklist and status."""
+        ...
+
+    def worklist_without_station(self) -> Mapping[str, int]:
+        """How many items scanners could see that are for none of them, by worklist; one without any is left out."""
         ...
 
 
@@ -107,6 +116,10 @@ class QueryLog(Protocol):
 
     def refused(self, calling: str, called: str, peer: str, why: str) -> None:
         """An association that was not accepted."""
+        ...
+
+    def left_out(self, count: int, why: str) -> None:
+        """So many items could not be given to a scanner. `why` has no value of them."""
         ...
 
 

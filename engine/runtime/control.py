@@ -8,6 +8,7 @@ from typing import Protocol
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.clock import Clock
 from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order, RetentionReport
+from engine.ports.hand_off import HandOffStatus
 from engine.ports.operations import ENGINE, INTAKE, Pause
 from engine.ports.reload import Reloading, ReloadReport
 from engine.ports.store import LaneDepth, StoreQueries
@@ -46,6 +47,7 @@ class EngineControl:
         self._queries = queries
         self.operator = Operator(channels, committer, queries, clock)
         self.queries_asked: Callable[[], Sequence[QueryRecord]] = tuple
+        self.hand_offs_now: Callable[[], Sequence[HandOffStatus]] = tuple
         """What scanners asked for; nothing where the site has no port for them."""
         self.keeping: Retention | None = None
         self.reloading: Reloading | None = None
@@ -137,6 +139,9 @@ class EngineControl:
 
     async def asked(self) -> Sequence[QueryRecord]:
         return self.queries_asked()
+
+    async def hand_offs(self) -> Sequence[HandOffStatus]:
+        return self.hand_offs_now()
 
     async def operate(self, order: Order) -> ActionReport:
         return await self.operator.operate(order)

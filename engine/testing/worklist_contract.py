@@ -49,6 +49,12 @@ def item(number: int, status: Status = "SCHEDULED", *, study: int | None = None)
     return Item(ItemKey(uid, f"S{number}"), MRN, keys, attributes, f"202601021030{number:02}.000000", "zds", status)
 
 
+def _without_station(number: int) -> Item:
+    made = item(number)
+    step = {**made.step, "ScheduledStationAETitle": ()}
+    return replace(made, attributes={**made.attributes, SPS: (step,)})
+
+
 def performed(number: int, status: str = "IN PROGRESS", *, uid: str = "9.1", is_new: bool = True) -> PerformedOrder:
     """A scanner's word on the step of `item(number)`."""
     attributes: Attributes = {"PerformedProcedureStepStatus": (status,)}
@@ -180,6 +186,45 @@ class WorklistContract:
         self.done(store, delivery, *puts, seen=0)
         assert self.keys(queries) == [item(2).key]
         assert self.keys(queries, names_status=True) == [item(1).key, item(2).key, held.key]
+
+    def test_steps_that_are_for_no_scanner_are_counted_as_long_as_they_are_shown(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        first, second = self.deliveries(store, 2)
+        nowhere = [_without_station(number) for number in (2, 3)]
+        self.done(store, first, *(Put(one, None, "created") for one in (item(1), *nowhere)), seen=0)
+        assert queries.worklist_without_station() == {MAIN: 2}
+        self.done(store, second, Put(replace(nowhere[0], status="COMPLETED"), nowhere[0], "completed"), seen=1)
+        assert queries.worklist_without_station() == {MAIN: 1}
+        assert queries.worklist_counts() == {(MAIN, "SCHEDULED"): 2, (MAIN, "COMPLETED"): 1}
+
+    def test_each_worklist_is_counted_by_its_name(self, store: Store, queries: StoreQueries) -> None:
+        first, second = self.deliveries(store, 2)
+        self.done(store, first, Put(_without_station(1), None, "created"), seen=0)
+        made = result(second)
+        made.effects = Effects("ward", (Put(item(2), None, "created"),), 0)
+        store.commit(Batch(results=[made]))
+        assert queries.worklist_counts() == {(MAIN, "SCHEDULED"): 1, ("ward", "SCHEDULED"): 1}
+        assert queries.worklist_without_station() == {MAIN: 1}
+
+    def test_what_was_decided_on_top_of_others_is_written_after_them_or_not_at_all(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        deliveries = self.deliveries(store, 4)
+        results = [result(one) for one in deliveries]
+        seen = 0
+        for number, made in enumerate(results, 1):
+            then = seen + 1000 if number < 4 else None
+            made.effects = Effects(MAIN, (Put(item(number), None, "created"),), seen, "lab/epr", then)
+            seen += 1000
+        store.commit(Batch(results=results[:2]))
+        assert [made.is_stale for made in results[:2]] == [False, False]
+        assert self.epoch(queries) == 2000
+        store.perform(performed(1))
+        store.commit(Batch(results=results[2:]))
+        assert [made.is_stale for made in results[2:]] == [True, True]
+        assert self.keys(queries) == [item(2).key]
+        assert self.waiting(store) == [one.id for one in deliveries[2:]]
 
     def test_merges_patients_and_cancels_are_remembered(self, store: Store, bench: StoreBench) -> None:
         (delivery,) = self.deliveries(store, 1)

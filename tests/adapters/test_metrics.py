@@ -85,6 +85,28 @@ def test_everything_the_runtime_counts_is_on_the_page(meter):
     assert any(name == "process_resident_memory_bytes" for name, _ in samples(meter))
 
 
+def test_a_worklist_shows_what_is_on_it_what_it_refused_and_what_scanners_got(meter):
+    dicom = meter.dicom
+    dicom.items, dicom.without_station = {("main", "SCHEDULED"): 7, ("ward", "STARTED"): 1}, {"main": 2}
+    dicom.queried("success", 5, 0.02, 1)
+    dicom.refused_association()
+    dicom.left_out(3)
+    dicom.refusal("E415")
+    dicom.refusal("E999")
+    dicom.performed(False)
+    assert value(meter, "segmill_worklist_items", worklist="main", status="SCHEDULED") == 7
+    assert value(meter, "segmill_worklist_items_without_station", worklist="main") == 2
+    assert value(meter, "segmill_worklist_items_without_station", worklist="ward") == 0
+    assert value(meter, "segmill_dicom_queries_total", outcome="success") == 1
+    assert value(meter, "segmill_dicom_answers_total") == 5
+    assert value(meter, "segmill_dicom_refused_associations_total") == 1
+    assert value(meter, "segmill_dicom_unencodable_items_total") == 3
+    assert value(meter, "segmill_worklist_refusals_total", code="E415") == 1
+    assert value(meter, "segmill_worklist_refusals_total", code="E446") == 0
+    assert value(meter, "segmill_worklist_refusals_total", code="other") == 1
+    assert value(meter, "segmill_dicom_performed_steps_total", outcome="refused") == 1
+
+
 def test_a_configured_channel_shows_zeros_before_its_first_message(meter):
     meter.channel("adt")
     meter.lane("adt", "ris")

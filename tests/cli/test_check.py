@@ -133,6 +133,31 @@ def test_a_worklist_needs_nothing_but_its_port_for_scanners(segmill, tmp_path):
     assert segmill("check", site, "--env").code == 0
 
 
+def test_those_who_get_a_worklist_are_tried(segmill, tmp_path):
+    channel = "listen: {mllp: {port: 0}}\nroutes: [{to: out}]\ndestinations: {out: {worklist: {}}}\n"
+    (tmp_path / "file").write_text("")
+    settings = """\
+admin: off
+hand_offs:
+  wlm: {folder: {path: %s}}
+  orthanc: {orthanc: {url: 'http://127.0.0.1:%d'}}
+  archive: {dcm4chee: {url: 'https://127.0.0.1:%d/dcm4chee-arc/aets/WORKLIST/rs', tls: {ca: ca.pem}}}
+"""
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+        site = make_site(tmp_path / "site", {"orders": channel}, settings=settings % (tmp_path / "file" / "x", 1, port))
+        (site / "ca.pem").write_text("no certificate")
+        said = segmill("check", site, "--env")
+        assert said.code == 1
+        assert f"E161 hand-off wlm: {tmp_path / 'file' / 'x'} cannot be made" in said.out
+        assert "W160 hand-off orthanc: 127.0.0.1:1 cannot be connected to" in said.out
+        assert "E163 hand-off archive: " in said.out
+        good = "admin: off\nhand_offs: {wlm: {folder: {path: x}}, o: {orthanc: {url: 'http://127.0.0.1:%d'}}}\n"
+        (site / "segmill.yaml").write_text(good % port)
+        said = segmill("check", site, "--env")
+    assert (said.code, said.out) == (0, "")
+
+
 def test_an_engine_that_runs_on_the_site_is_not_in_its_own_way(segmill, running):
     said = segmill("check", running.folder, "--env", "--json")
     assert "E160" not in said.out

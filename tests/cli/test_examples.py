@@ -15,6 +15,7 @@ from engine.cli.command import COMMANDS
 from engine.cli.main import segmill as group
 from engine.testing import messages
 from engine.testing.messages import Observation
+from tests.adapters.dicom.servers import item, serving
 
 READY = {"demo": "still running", "run": "started", "listen": "listening on "}
 """Commands that run until they are stopped, and what they say when they are ready for that."""
@@ -41,9 +42,17 @@ def place(module_site, repository):
     return module_site
 
 
+@pytest.fixture(scope="module")
+def scanners_port():
+    """Of a worklist server."""
+    with serving([item(1)]) as server:
+        yield server.scp.port
+
+
 @pytest.mark.parametrize("example", [e for e in examples() if not runs_on(shlex.split(e)[1:])])
-def test_an_example_works_as_typed(segmill, place, tmp_path, monkeypatch, example):
+def test_an_example_works_as_typed(segmill, place, scanners_port, tmp_path, monkeypatch, example):
     text = example.replace("127.0.0.1:2575", f"127.0.0.1:{place.port('adt')}")
+    text = text.replace("127.0.0.1:11112", f"127.0.0.1:{scanners_port}")
     words = shlex.split(text.replace("/tmp/segmill-demo", str(tmp_path / "demo")))
     assert words[0] == "segmill"
     monkeypatch.chdir(tmp_path if words[1] == "init" else place.folder)

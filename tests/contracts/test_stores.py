@@ -10,6 +10,7 @@ from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.ids import MessageSeq
 from engine.ports.store import Store
+from engine.testing.hand_off_contract import HandOffContract
 from engine.testing.operation_contract import OperationContract
 from engine.testing.step_contract import StepContract
 from engine.testing.store_contract import StoreContract
@@ -139,6 +140,20 @@ class TestStepsOfSqliteStore(StepContract):
 
 
 class TestStepsOfMemoryStore(StepContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
+
+
+class TestHandOffsOfSqliteStore(HandOffContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.close()
+
+
+class TestHandOffsOfMemoryStore(HandOffContract):
     @pytest.fixture
     def bench(self):
         return MemoryBench()

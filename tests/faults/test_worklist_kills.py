@@ -1,4 +1,4 @@
-"""Kill -9 while orders stream in: each order that was acknowledged is on the worklist, once, and was made once.
+"""Kill -9 while 200 orders a second stream in: each that was acknowledged is on the worklist, once, and was made once.
 
 The engine is a process of its own. A mutant writes what a delivery does one transaction after its record: the rig is
 trusted because it catches that one.
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,12 @@ accept: ['ORM^O01']
 routes: [{to: modalities}]
 destinations: {modalities: {worklist: {}}}
 """
-SENDERS = 4
+SENDERS = 8
+RATE = 200
+"""Orders a second that are asked for; where the machine is too busy for that, as many as it takes."""
+KILLS = (250, 600, 1000)
+AFTER = 150
+"""At how many acknowledged orders the engine is killed, and how many more there are then."""
 
 LATE = """
 import sys
@@ -87,10 +93,25 @@ def order(sender: int, number: int) -> bytes:
     return b"\x0b" + ("\r".join(segments) + "\r").encode() + b"\x1c\r"
 
 
+class Pace:
+    """When the next order may leave, for all senders together: RATE a second, and no burst for what a kill cost."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next_s = 0.0
+
+    def wait(self, over: threading.Event) -> None:
+        with self._lock:
+            now_s = time.monotonic()
+            due_s = self._next_s = max(self._next_s + 1 / RATE, now_s)
+        over.wait(due_s - now_s)
+
+
 class Stream:
     """Senders that each send one order after the other, the same again until it is acknowledged."""
 
     def __init__(self) -> None:
+        self._pace = Pace()
         self.port = 0
         self.acknowledged: set[tuple[int, int]] = set()
         self._over = threading.Event()
@@ -112,6 +133,7 @@ class Stream:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
                 connection.settimeout(5)
                 while not self._over.is_set():
+                    self._pace.wait(self._over)
                     connection.sendall(order(sender, number))
                     answer = b""
                     while not answer.endswith(b"\x1c\r"):
@@ -125,7 +147,9 @@ class Stream:
             self._over.wait(0.01)
 
 
-def missing(site: Path, kills: Sequence[int], program: str = "") -> tuple[set[tuple[int, int]], int, int]:
+def missing(
+    site: Path, kills: Sequence[int], after: int = AFTER, program: str = ""
+) -> tuple[set[tuple[int, int]], int, int]:
     """Acknowledged orders that are not there exactly once, after kills at so many; how many there were, and items."""
     stream = Stream()
     engine = EngineProcess(site, program)
@@ -137,7 +161,7 @@ def missing(site: Path, kills: Sequence[int], program: str = "") -> tuple[set[tu
             engine.kill()
             engine = EngineProcess(site, program)
             stream.port = engine.port
-        until(lambda: len(stream.acknowledged) >= kills[-1] + 40)
+        until(lambda: len(stream.acknowledged) >= kills[-1] + after)
         stream.stop()
         queries = SqliteQueries(site / "data" / "segmill.db")
         until(lambda: all(depth.queued == 0 for depth in queries.depths()))
@@ -161,16 +185,17 @@ def site(tmp_path: Path) -> Path:
     return make_site(tmp_path / "site", {"orders": CHANNEL}, "admin: off\n")
 
 
+@pytest.mark.timeout(300)
 def test_each_acknowledged_order_is_there_once_whenever_the_engine_was_killed(site: Path, ledger) -> None:
-    kills = (30, 75, 140)
-    bad, acknowledged, items = missing(site, kills)
+    bad, acknowledged, items = missing(site, KILLS)
     assert bad == set()
     assert acknowledged <= items <= acknowledged + SENDERS, "what was not acknowledged may be there as well"
     ledger.write(
-        "R1", "kill -9, orders onto a worklist", kills=len(kills), acknowledged=acknowledged, lost=0, doubled=0
+        "R1", "kill -9, orders onto a worklist", kills=len(KILLS), acknowledged=acknowledged, lost=0, doubled=0
     )
 
 
+@pytest.mark.timeout(300)
 def test_what_is_written_after_the_record_is_caught(site: Path) -> None:
-    bad, _, _ = missing(site, (30, 75, 140), LATE)
+    bad, _, _ = missing(site, (30, 75, 140), 40, LATE)
     assert bad

@@ -251,6 +251,22 @@ async def test_a_destination_that_a_reload_took_away_holds_what_would_be_told(tm
         assert (message.state, "E448" in message.findings) == ("held", True)
 
 
+async def test_a_reload_says_who_is_told_from_then_on(tmp_path: Path) -> None:
+    made = site_of(tmp_path, status="{to: orders/ris, tell: [CM]}", more="}\n  other: {kept: {}")
+    async with made.running() as engine:
+        await send(made, order())
+        await perform(made, "IN PROGRESS")
+        place = made.folder / "segmill.yaml"
+        place.write_text(place.read_text().replace("orders/ris, tell: [CM]", "orders/other"))
+        assert (await engine.control.reload()).outcome == "taken"
+        await perform(made, "COMPLETED")
+        (body,) = await made.delivered("orders/other", 1)
+        assert Message.parse(body).get("ORC-5") == "CM"
+        assert made.kept.bodies("orders/ris") == []
+        place.write_text(place.read_text().replace("orders/other", "orders/nobody"))
+        assert (await engine.control.reload()).outcome == "rejected", "all runs as before"
+
+
 # -- by hand -------------------------------------------------------------------------------------
 
 

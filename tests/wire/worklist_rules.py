@@ -210,7 +210,7 @@ def put(port: int, folder: Path, rules: Sequence[Rule] = RULES) -> dict[Rule, Fo
     files = []
     for number, rule in enumerate(rules):
         files.append(folder / f"query{number:03}.dcm")
-        write_part_10(_query(rule), files[-1])
+        write_part_10(query_of(rule), files[-1])
     command = ["findscu", "-v", "-W", "-aet", "CT1", "-aec", "SEGMILL", "127.0.0.1", str(port)]
     run = subprocess.run([*command, *map(str, files)], capture_output=True, timeout=300, check=False)
     said = re.split(r"Received Final Find Response \(([^)]*)\)", (run.stdout + run.stderr).decode("utf-8", "replace"))
@@ -228,7 +228,7 @@ def write_part_10(dataset: Dataset, path: Path) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
-def _query(rule: Rule) -> Dataset:
+def query_of(rule: Rule) -> Dataset:
     made = Dataset()
     if not all(key.isascii() for key in rule.keys):
         made.SpecificCharacterSet = "ISO_IR 192"

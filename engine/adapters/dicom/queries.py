@@ -46,6 +46,8 @@ class DicomMeter(Protocol):
 
     def refused_association(self) -> None: ...
 
+    def left_out(self, count: int) -> None: ...
+
 
 class Queries:
     """A QueryLog. Keeps the newest; any thread."""
@@ -77,6 +79,12 @@ class Queries:
         with self._lock:
             self._meter.refused_association()
         log.warning("association refused: %s calls %s from %s: %s", _printable(calling), _printable(called), peer, why)
+
+    def left_out(self, count: int, why: str) -> None:
+        """As QueryLog.left_out."""
+        with self._lock:
+            self._meter.left_out(count)
+        log.error("%d worklist item(s) left out of an answer: %s", count, why)
 
     @property
     def newest(self) -> Sequence[QueryRecord]:

@@ -392,7 +392,7 @@ class WorklistScp:
         return written
 
     def _unreadable(self, item: Item) -> None:
-        log.error("a worklist item cannot be encoded and is left out: study %s", item.key.study_uid)
+        self._log.left_out(1, f"it cannot be written as DICOM, study {item.key.study_uid}")
 
     # -- MPPS -----------------------------------------------------------------------------------
 

@@ -166,19 +166,19 @@ class _Session:
         self._abort: A_ABORT_RQ | None = None
         self._end = ""
         """The event of the state machine (PS3.8 table 9-10) by which it ended: ours, the server's, or the network's."""
-        connection = _connected(peer)
+        connection, address = _connected(peer)
         try:
-            self.association = self._associate(connection, service)
+            self.association = self._associate(connection, address, service)
         except BaseException:
             connection.close()
             raise
 
-    def _associate(self, connection: socket.socket, service: str) -> Association:
+    def _associate(self, connection: socket.socket, address: tuple[str, int], service: str) -> Association:
         peer = self._peer
         ae = _ConnectedAE(peer.calling, connection)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = peer.timeout_s
         ae.add_requested_context(service, list(SYNTAXES))
-        host, port = connection.getpeername()[:2]
+        host, port = address
         handlers: Any = [(evt.EVT_PDU_RECV, self._received), (evt.EVT_FSM_TRANSITION, self._moved)]
         association = ae.associate(host, port, ae_title=peer.called, evt_handlers=handlers)
         if not association.is_established:
@@ -244,7 +244,8 @@ class _Session:
         if self._end == _GARBLED:
             return DicomFailure("aborted", f"what {place} answers is not DICOM")
         if self._end == _CLOSED:
-            return DicomFailure("aborted", f"{place} closed the connection without an answer")
+            hint = "; does it want a certificate of ours?" if self._peer.tls is not None else ""
+            return DicomFailure("aborted", f"{place} closed the connection without an answer{hint}")
         return DicomFailure("unreachable", f"{place} did not answer within {self._peer.timeout_s:g} s")
 
 
@@ -275,10 +276,11 @@ class _ConnectedAE(AE):
         return made
 
 
-def _connected(peer: Peer) -> socket.socket:
-    """A connection, with its TLS handshake made. Raises DicomFailure."""
+def _connected(peer: Peer) -> tuple[socket.socket, tuple[str, int]]:
+    """A connection, with its TLS handshake made, and where it goes. Raises DicomFailure."""
     try:
         connection = socket.create_connection((peer.host, peer.port), peer.timeout_s)
+        host, port = connection.getpeername()[:2]
     except socket.gaierror:
         raise DicomFailure("unreachable", f"no host is named {peer.host}") from None
     except TimeoutError:
@@ -301,7 +303,7 @@ def _connected(peer: Peer) -> socket.socket:
         why = error.reason if isinstance(error, ssl.SSLError) and error.reason else _reason(error)
         raise DicomFailure("unreachable", f"no TLS with {peer.place}: {why}") from None
     connection.settimeout(None)
-    return connection
+    return connection, (host, port)
 
 
 def _reason(error: OSError) -> str:

@@ -17,9 +17,10 @@ class StoreShelf:
     A read transaction that lasted as long as a slow scanner takes its answers would keep the write-ahead log growing.
     """
 
-    def __init__(self, queries: WorklistQueries, worklist: str) -> None:
+    def __init__(self, queries: WorklistQueries, worklist: str, asked: Queries) -> None:
         self._queries = queries
         self._worklist = worklist
+        self._asked = asked
 
     def reader(self) -> "StoreShelf":
         """Itself: it keeps nothing between two questions."""
@@ -28,7 +29,10 @@ class StoreShelf:
     def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
         """As WorklistReader.candidates. Raises StoreError."""
         with self._queries.worklist(self._worklist) as view:
-            return view.candidates(query, most)
+            found = view.candidates(query, most)
+        if view.damaged:
+            self._asked.left_out(view.damaged, "damaged in the store")
+        return found
 
     def close(self) -> None:
         """Nothing is open."""
@@ -53,7 +57,7 @@ class SiteServer:
         self._asked = asked
         self.scp = WorklistScp(
             settings_of(options, folder),
-            StoreShelf(queries, options.worklist),
+            StoreShelf(queries, options.worklist, asked),
             asked,
             performed if options.mpps else None,
             now_us=now_us,
@@ -61,7 +65,7 @@ class SiteServer:
 
     def change(self, options: DicomOptions, settings: ScpSettings, performed: PerformedSteps) -> None:
         """Serve by these from now on, on the port that it has; `settings`: theirs. Raises nothing."""
-        shelf = StoreShelf(self._queries, options.worklist)
+        shelf = StoreShelf(self._queries, options.worklist, self._asked)
         self.scp.change(settings, shelf, performed if options.mpps else None)
 
 

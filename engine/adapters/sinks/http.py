@@ -21,6 +21,7 @@ import httpx2
 from pydantic import Field, field_validator, model_validator
 
 from engine.adapters.http_charset import MEDIA_TYPE, MEDIA_TYPE_OF, charset_name, text_codec
+from engine.adapters.http_failures import why_failed
 from engine.adapters.outgoing import control_id_of, expects_answer
 from engine.adapters.sinks.mllp import ClientTls
 from engine.adapters.tls import client_context
@@ -174,9 +175,9 @@ class HttpSink:
             finally:
                 await response.aclose()
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol) as error:
-            return Unreachable(f"no connection: {_why(error)}")
+            return Unreachable(f"no connection: {why_failed(error)}")
         except httpx2.HTTPError as error:
-            return Unanswered(f"no answer: {_why(error)}")
+            return Unanswered(f"no answer: {why_failed(error)}")
         if answer is None:
             return Unanswered("the answer is longer than the limit")
         return self._judged(response.status_code, answer, control_id, wants_answer)
@@ -217,19 +218,3 @@ class HttpSink:
         if status in _ABOUT_THE_MESSAGE:
             return Refused("AE", "", answer, f"the receiver answered HTTP {status} without an acknowledgment")
         return Unanswered(f"HTTP {status} without an acknowledgment", answer)
-
-
-def _why(error: httpx2.HTTPError) -> str:
-    """The kind of failure, in words: the library's own may hold anything."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate does not pass: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS: {cause.reason or 'failed'}".lower().replace("_", " ").replace("tls", "TLS")
-        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, TimeoutError):
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx2.TimeoutException):
-        return "time-out"
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()

@@ -72,6 +72,7 @@ class WorklistSink:
         queries: WorklistQueries,
         turns: MutableMapping[str, asyncio.Lock],
         clock: Clock,
+        refused: Callable[[str], None],
     ) -> None:
         from engine.adapters.dicom.encode import Unencodable, encode  # pydicom: only where there is a worklist
 
@@ -82,6 +83,7 @@ class WorklistSink:
         self._lane = lane
         self._queries = queries
         self._clock = clock
+        self._refused = refused
         self._encode: Callable[[Item], bytes] = lambda item: encode(item).dump()
         self._unencodable = Unencodable
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worklist {lane}")
@@ -101,9 +103,13 @@ class WorklistSink:
         clock: Clock,
         store: WorklistQueries,
         turns: MutableMapping[str, asyncio.Lock],
+        refused: Callable[[str], None] = lambda code: None,
     ) -> "WorklistSink":
-        """Set up for a lane. `store`: the engine's, for reading; `turns`: of its worklists, by name."""
-        return cls(options, lane, store, turns, clock)
+        """Set up for a lane. `store`: the engine's, for reading; `turns`: of its worklists, by name.
+
+        `refused` is told of the code of each message that is refused.
+        """
+        return cls(options, lane, store, turns, clock, refused)
 
     async def send(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         """Decide on each; nothing is written before its end is recorded."""
@@ -115,6 +121,9 @@ class WorklistSink:
         try:
             outcomes = await run(self._thread, self._decide_all, [delivery.body for delivery in deliveries], apart)
             waits = any(isinstance(outcome, Delivered) and outcome.effects is not None for outcome in outcomes)
+            for outcome in outcomes:
+                if isinstance(outcome, (Refused, Unsendable)):
+                    self._refused(outcome.note[: len("E415")])
         finally:
             if not waits:
                 self.recorded()

@@ -21,8 +21,7 @@ from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
-from engine.adapters.stores.memory_worklist import MemoryPerformed
-from engine.adapters.stores.performed import perform
+from engine.adapters.stores.memory_scanners import MemoryScannerStore
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -38,13 +37,7 @@ from engine.model.envelope import (
 from engine.model.finding import dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.outcome import Effects
-from engine.model.states import (
-    DeliveryState,
-    IllegalMove,
-    MessageState,
-    check_delivery_move,
-    check_message_move,
-)
+from engine.model.states import DeliveryState, IllegalMove, MessageState, check_delivery_move, check_message_move
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import (
@@ -55,10 +48,9 @@ from engine.ports.store import (
     StoreError,
     StoreInUse,
 )
-from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
 
 
-class MemoryStore:
+class MemoryStore(MemoryScannerStore):
     """Store in memory, usable from any thread."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
@@ -215,21 +207,6 @@ class MemoryStore:
             seen=effects.seen,
             then=effects.then,
         )
-
-    def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
-        """As Store.perform."""
-        with self._opened():
-            rows = MemoryPerformed(self._rows.worklists, order.worklist, self._rows.order_received, self._add_one)
-            return perform(order, rows, tell)
-
-    def _add_one(self, intake: Intake) -> tuple[MessageSeq, Sequence[Delivery]]:
-        committed = self._commit(Batch([intake]))
-        return committed.seqs[0], committed.deliveries[0]
-
-    def age_worklists(self, aged: Aged) -> int:
-        """As Store.age_worklists."""
-        with self._opened():
-            return self._rows.worklists.age(aged)
 
     def _add_intake(self, seq: MessageSeq, intake: Intake) -> list[Delivery]:
         stored = StoredMessage(

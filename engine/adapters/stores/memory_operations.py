@@ -5,13 +5,15 @@ from dataclasses import replace
 
 from engine.adapters.stores.codes import DAMAGED_NOTE
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row
-from engine.adapters.stores.memory_worklist import MemorySteps
+from engine.adapters.stores.memory_worklist import MemoryPerformed, MemorySteps
 from engine.adapters.stores.operations import CHANGED, NEVER_DELIVERED, NOT_THERE, Tally, move_step, refusal
+from engine.adapters.stores.performed import perform
 from engine.model.audit import START, chained
 from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.states import MESSAGE_MOVES
 from engine.ports.operations import ACT_TO, Change, Changed
+from engine.ports.worklist import MppsReply, PerformedOrder, Teller
 
 AddDelivery = Callable[[Row, ChannelName, DestinationName, bytes | None, str | None, bool], DeliveryRow]
 
@@ -61,6 +63,12 @@ class MemoryOperations:
             told = progress.report.plus(tally.report())
             self._rows.progress[progress.key] = replace(progress, report=told)
         return tally.changed()
+
+    def perform(self, order: PerformedOrder, tell: Teller | None) -> MppsReply:
+        """As Store.perform."""
+        rows = self._rows
+        steps = MemoryPerformed(rows.worklists, order.worklist, rows.order_received, self._add_one)
+        return perform(order, steps, tell)
 
     def _edit(self, change: Change, tally: Tally) -> None:
         if change.edited is None:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
+from engine.adapters.stores.memory_hand_offs import MemoryHandOffs
 from engine.adapters.stores.memory_rows import MemoryRows, Row
-from engine.adapters.stores.memory_worklist import MemoryWorklistReading, counts_of
+from engine.adapters.stores.memory_worklist import MemoryWorklistReading, counts_of, without_station
 from engine.model.audit import START, AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 from engine.ports.worklist import WorklistView
@@ -92,10 +94,21 @@ class MemoryQueries:
         with self._rows.lock:
             yield MemoryWorklistReading(self._rows.worklists, name)
 
+    @contextmanager
+    def hand_offs(self) -> Iterator[HandOffView]:
+        """As HandOffQueries.hand_offs."""
+        with self._rows.lock:
+            yield MemoryHandOffs(self._rows)
+
     def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
         """As WorklistQueries.worklist_counts."""
         with self._rows.lock:
             return counts_of(self._rows.worklists)
+
+    def worklist_without_station(self) -> Mapping[str, int]:
+        """As WorklistQueries.worklist_without_station."""
+        with self._rows.lock:
+            return without_station(self._rows.worklists)
 
     def message(self, seq: MessageSeq) -> StoredMessage | None:
         """One message with its bytes."""

@@ -10,8 +10,10 @@ from engine.adapters.stores.reading import with_damage
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, DeliveryResult, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
+from engine.ports.hand_off import Handed
 from engine.ports.operations import Pause, Progress
 from engine.ports.store import QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
+from engine.worklist.item import ItemKey
 from engine.worklist.status import OrderReceived
 
 LaneKey = tuple[ChannelName, DestinationName]
@@ -90,6 +92,7 @@ class MemoryRows:
     progress: dict[str, Progress] = field(default_factory=dict)
     origins: dict[MessageSeq, MessageSeq] = field(default_factory=dict)
     worklists: MemoryWorklists = field(default_factory=MemoryWorklists)
+    handed: dict[str, dict[ItemKey, Handed]] = field(default_factory=dict)
 
     def queue(self, channel: ChannelName, destination: DestinationName) -> list[DeliveryRow]:
         wanted = (channel, destination, "queued")

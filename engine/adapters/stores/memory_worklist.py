@@ -126,6 +126,7 @@ class MemoryWorklistReading:
         self._all = worklists
         one = worklists.lists.get(name, OneWorklist())
         self.epoch = one.epoch
+        self.damaged = 0
         self._items = dict(one.items)
         self._history = one.history
 
@@ -239,3 +240,12 @@ def counts_of(worklists: MemoryWorklists) -> dict[tuple[str, Status], int]:
         for shelved in one.items.values():
             found[name, shelved.item.status] = found.get((name, shelved.item.status), 0) + 1
     return found
+
+
+def without_station(worklists: MemoryWorklists) -> dict[str, int]:
+    """How many items that are shown have no station, by worklist."""
+    found = {
+        name: sum(shelved.item.is_shown and not shelved.item.stations for shelved in one.items.values())
+        for name, one in worklists.lists.items()
+    }
+    return {name: count for name, count in found.items() if count}

@@ -16,13 +16,15 @@ from typing import NamedTuple
 from engine.adapters.stores import faults
 from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S
+from engine.adapters.stores.hand_offs import SqliteHandOffs
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
-from engine.adapters.stores.worklist import WorklistReading, counts_of
+from engine.adapters.stores.worklist import WorklistReading, counts_of, without_station
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
 from engine.ports.worklist import WorklistView
@@ -319,10 +321,21 @@ class SqliteQueries:
         with self._reader() as db:
             yield WorklistReading(db.execute, name)
 
+    @contextmanager
+    def hand_offs(self) -> Iterator[HandOffView]:
+        """As HandOffQueries.hand_offs."""
+        with self._reader() as db:
+            yield SqliteHandOffs(db.execute)
+
     def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
         """As WorklistQueries.worklist_counts."""
         with self._reader() as db:
             return counts_of(db.execute)
+
+    def worklist_without_station(self) -> Mapping[str, int]:
+        """As WorklistQueries.worklist_without_station."""
+        with self._reader() as db:
+            return without_station(db.execute)
 
     # -- connections ----------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from typing import Literal, TypeVar
 from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.ageing import age_worklists
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
+from engine.adapters.stores.hand_offs import hand_over
 from engine.adapters.stores.operations import OperationReading, Operations
 from engine.adapters.stores.performed import SqlitePerformed, perform
 from engine.adapters.stores.place import StoreLock, refuse_network_file_system, sync_folder
@@ -33,6 +34,7 @@ from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDe
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
+from engine.ports.hand_off import HandedOver
 from engine.ports.operations import Change, Changed, Pause, Progress
 from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
 from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
@@ -239,6 +241,12 @@ class SqliteStore:
     def age_worklists(self, aged: Aged) -> int:
         """As Store.age_worklists."""
         return self._read(lambda _: age_worklists(self._open_db(), aged))
+
+    def hand_over(self, order: HandedOver) -> None:
+        """As Store.hand_over."""
+        db = self._open_db()
+        with db.transaction():
+            hand_over(db.execute, order)
 
     # -- forgetting -----------------------------------------------------------------------------
 

@@ -46,6 +46,8 @@ class WorklistReading:
         self._id: int = found[0] if found is not None else 0
         self.epoch: int = found[1] if found is not None else 0
         """What the worklist was written to so far; a decision is right only as long as it stays so."""
+        self.damaged = 0
+        """Items that `candidates` left out, as their bytes are not what was written."""
 
     # -- changes.Known --------------------------------------------------------------------------
 
@@ -104,6 +106,8 @@ class WorklistReading:
         for row in self._candidate_rows(query, most):
             if crc32(row[21].encode() + row[22]) == row[23]:
                 shelved.append(Shelved(item_of(row), row[22]))
+            else:
+                self.damaged += 1
         return shelved
 
     def _candidate_rows(self, query: Query, most: int) -> Iterator[Any]:
@@ -147,7 +151,15 @@ class WorklistReading:
 
 def counts_of(execute: Execute) -> dict[tuple[str, Status], int]:
     """How many items there are by worklist and status."""
-    return {(name, STATUSES[status]): count for name, status, count, _ in execute(_SQL["counts"])}
+    names = [name for (name,) in execute(_SQL["names"])]
+    if len(names) == 1:  # as nearly always: an index has it, without a look at the items
+        return {(names[0], STATUSES[status]): count for status, count in execute(_SQL["counts_of_all"])}
+    return {(name, STATUSES[status]): count for name, status, count in execute(_SQL["counts"])}
+
+
+def without_station(execute: Execute) -> dict[str, int]:
+    """How many items that are shown have no station, by worklist."""
+    return dict(execute(_SQL["without_station"]))
 
 
 class WorklistRows:

@@ -3,7 +3,6 @@
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,11 +83,12 @@ class _Late:
     def encoded(self) -> bytes:
         scp = self._server.scp._server
         assert scp is not None
-        deadline = time.monotonic() + 30
-        while not any(association.dimse.cancel_req for association in scp.active_associations):
-            assert time.monotonic() < deadline, "no C-CANCEL came"
-            time.sleep(0.001)
-        return self._encoded
+        pause = threading.Event()
+        for _ in range(30_000):
+            if any(association.dimse.cancel_req for association in scp.active_associations):
+                return self._encoded
+            pause.wait(0.001)
+        raise AssertionError("no C-CANCEL came")
 
 
 @contextmanager

@@ -32,12 +32,16 @@ class Log:
     def __init__(self) -> None:
         self.records: list[QueryRecord] = []
         self.refusals: list[tuple[str, str, str]] = []
+        self.missing: list[tuple[int, str]] = []
 
     def queried(self, record: QueryRecord) -> None:
         self.records.append(record)
 
     def refused(self, calling: str, called: str, peer: str, why: str) -> None:
         self.refusals.append((calling, called, why))
+
+    def left_out(self, count: int, why: str) -> None:
+        self.missing.append((count, why))
 
 
 class Performed:

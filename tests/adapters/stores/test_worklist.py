@@ -130,7 +130,20 @@ def test_another_worklist_has_items_of_its_own(book: Book) -> None:
 def test_a_damaged_item_is_left_out(book: Book) -> None:
     book.put(ITEMS[0], ITEMS[1])
     book.db.execute("UPDATE worklist_item SET encoded = X'00' WHERE study_uid = '1.2.1'")
-    assert [item.key.study_uid for item in book.items()] == ["1.2.2"]
+    view = book.known
+    assert [one.item.key.study_uid for one in view.candidates(compile_query({}), 9)] == ["1.2.2"]
+    assert view.damaged == 1
+
+
+def test_counting_goes_by_indexes(book: Book) -> None:
+    from engine.adapters.stores.worklist import _SQL
+
+    def plan(statement: str) -> str:
+        return " ".join(row[3] for row in book.db.execute(f"EXPLAIN QUERY PLAN {_SQL[statement]}"))
+
+    assert "worklist_item USING COVERING INDEX worklist_item_by_status" in plan("counts_of_all")
+    assert "worklist_item USING INDEX worklist_item_shown" in plan("without_station")
+    assert "worklist_station USING COVERING INDEX worklist_station_of_item" in plan("without_station")
 
 
 def query_of(keys: Sequence[str]) -> Query:

@@ -135,9 +135,22 @@ SELECT * FROM worklist_item WHERE worklist = ? AND starts_at BETWEEN ? AND ? ORD
 SELECT at_us, seq, who, what, status FROM worklist_history
 WHERE worklist = ? AND study_uid = ? AND step_id = ? ORDER BY id
 
+-- name: names
+SELECT name FROM worklist
+
 -- name: counts
-SELECT worklist.name, status, count(*), sum(is_held) FROM worklist_item
+SELECT worklist.name, status, count(*) FROM worklist_item
 JOIN worklist ON worklist.id = worklist_item.worklist GROUP BY 1, 2
+
+-- name: counts_of_all
+SELECT status, count(*) FROM worklist_item INDEXED BY worklist_item_by_status GROUP BY status
+
+-- name: without_station
+SELECT worklist.name, count(*) FROM worklist_item INDEXED BY worklist_item_shown
+JOIN worklist ON worklist.id = worklist_item.worklist
+WHERE status <= 2 AND is_held = 0
+  AND NOT EXISTS (SELECT 1 FROM worklist_station WHERE item = worklist_item.id)
+GROUP BY 1
 
 -- name: ended
 SELECT id, worklist, study_uid, step_id FROM worklist_item

@@ -1,0 +1,1 @@
+"""Those who take steps of worklists over: folders of files, and programs with an API."""
