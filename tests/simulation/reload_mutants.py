@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import PropertyMock, patch
 
 import engine.exchange
+import engine.runtime.intake
 from engine.adapters.stores.memory import MemoryStore
 from engine.assembly import Assembly
 from engine.config.changes import SiteState, read_state
@@ -14,7 +15,9 @@ from engine.exchange import Exchange
 from engine.leaving import Leaving
 from engine.reloading import Reloader
 from engine.runtime.channels import RunningChannel, Turns
+from engine.runtime.keyed_window import OLD, KeyedWindow
 from engine.runtime.lane import Lane
+from engine.runtime.received import framed
 from engine.runtime.turnstile import Turnstile
 from tests.simulation.mutants import mutant
 
@@ -156,4 +159,32 @@ def _no_turnstile() -> Iterator[None]:
         yield
 
     with patch.object(Turnstile, "alone", alone):
+        yield
+
+
+@mutant("a resend of what waited by other files is not answered")
+def _resend_unanswered() -> Iterator[None]:
+    def silent(channel: Any, message: Any, known: Any, reply: Any, *args: Any) -> None:
+        reply.settle(framed(known.ack))
+
+    with patch.object(engine.runtime.intake, "answer_again", silent):
+        yield
+
+
+@mutant("what another order left is read again while it is in hand")
+def _old_twice() -> Iterator[None]:
+    def forgetful(self: KeyedWindow, row: Any) -> bool:
+        key = self._keys.get(OLD)
+        if key is None:
+            if self._count or self._in_hand:
+                return False
+            key = self._add(OLD)
+        if row.id <= key.last_id:
+            return True
+        if not self._has_room():
+            return False
+        self._take_up(key, row)
+        return True
+
+    with patch.object(KeyedWindow, "_admit_old", forgetful):
         yield
