@@ -8,14 +8,12 @@ from unittest.mock import PropertyMock, patch
 
 import engine.exchange
 import engine.runtime.intake
-from engine.adapters.stores.memory import MemoryStore
 from engine.assembly import Assembly
 from engine.config.changes import SiteState, read_state
 from engine.exchange import Exchange
 from engine.leaving import Leaving
 from engine.reloading import Reloader
 from engine.runtime.channels import RunningChannel, Turns
-from engine.runtime.keyed_window import OLD, KeyedWindow
 from engine.runtime.lane import Lane
 from engine.runtime.received import framed
 from engine.runtime.turnstile import Turnstile
@@ -109,31 +107,6 @@ def _errors_taken_up() -> Iterator[None]:
         yield
 
 
-@mutant("the store does not hear of another window")
-def _window_untold() -> Iterator[None]:
-    lane_window = MemoryStore.lane_window
-
-    def deaf(self: MemoryStore, channel: Any, destination: Any, window: int, order_by: str = "") -> Any:
-        known = self._new_windows.get((channel, destination), window)
-        return lane_window(self, channel, destination, known, order_by)
-
-    with patch.object(MemoryStore, "lane_window", deaf):
-        yield
-
-
-@mutant("the store does not hear of another order")
-def _order_untold() -> Iterator[None]:
-    lane_window = MemoryStore.lane_window
-
-    def deaf(self: MemoryStore, channel: Any, destination: Any, window: int, order_by: str = "") -> Any:
-        if (channel, destination) in self._new_windows:
-            order_by = self._rows.orders[channel, destination][0]
-        return lane_window(self, channel, destination, window, order_by)
-
-    with patch.object(MemoryStore, "lane_window", deaf):
-        yield
-
-
 @mutant("what was answered when stored is overtaken after a reload")
 def _stored_overtaken() -> Iterator[None]:
     with patch.object(RunningChannel, "is_in_turn", PropertyMock(return_value=False)):
@@ -168,23 +141,4 @@ def _resend_unanswered() -> Iterator[None]:
         reply.settle(framed(known.ack))
 
     with patch.object(engine.runtime.intake, "answer_again", silent):
-        yield
-
-
-@mutant("what another order left is read again while it is in hand")
-def _old_twice() -> Iterator[None]:
-    def forgetful(self: KeyedWindow, row: Any) -> bool:
-        key = self._keys.get(OLD)
-        if key is None:
-            if self._count or self._in_hand:
-                return False
-            key = self._add(OLD)
-        if row.id <= key.last_id:
-            return True
-        if not self._has_room():
-            return False
-        self._take_up(key, row)
-        return True
-
-    with patch.object(KeyedWindow, "_admit_old", forgetful):
         yield
