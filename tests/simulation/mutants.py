@@ -15,7 +15,9 @@ from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.memory_rows import MemoryRows
 from engine.mllp.exchange import Broken, Exchange, Late
 from engine.model.envelope import Delivery, DeliveryResult
+from engine.model.outcome import Delivered, Refused
 from engine.ports.store import CommitUnknown, StoreBusy, StoreFull
+from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Connection
@@ -31,17 +33,32 @@ Mutant = Callable[[], AbstractContextManager[None]]
 MUTANTS: dict[str, Mutant] = {}
 
 FOUND_AT: dict[str, int] = {
-    "late ACK credited": 17,
-    "lost wake-up between two looks": 53,
-    "reread takes up what is in hand": 1995,
-    "duplicate window too long by one": 0,
-    "a resend does not wait for the first one's commit": 16,
+    "lost wake-up between two looks": 6,
+    "duplicate window too short by one": 2,
+    "duplicate window too long by one": 2,
+    "a resend does not wait for the first one's commit": 10,
     "resends are not known after a start": 5,
-    "an unknown outcome taken for a no": 30,
-    "answers out of order": 45,
-    "tries behind a failed one are not recorded": 83,
-    "what a release overtakes is not marked": 2179,
-    "a paused lane goes on after a start": 49,
+    "completions forgotten when the store is full": 2,
+    "an unknown outcome taken for a no": 7,
+    "answers out of order": 12,
+    "tries behind a failed one are not recorded": 345,
+    "stored messages processed out of turn": 7,
+    "a retry waits by the wall clock": 53,
+    "order by the time of receipt": 5,
+    "a yes before the destination has said it": 12,
+    "a yes before the destination's is on record": 13,
+    "the destination's no is told as a yes": 43,
+    "a sender is told too early that a destination does not answer": 12,
+    "another lane does not wait for the attempt in hand": 55,
+    "another lane does not wait for the record of the last attempt": 55,
+    "a destination with other settings keeps its lane": 8,
+    "what waits for a removed destination is left behind": 177,
+    "what is processed by new files is recorded with the old version": 8,
+    "a reload is reported, and the steps are the old ones": 8,
+    "every reload closes connections": 8,
+    "files with errors are taken up as far as they go": 2,
+    "a pause does not outlive a reload": 100,
+    "a resend of what waited by other files is not answered": 98,
 }
 """The first seed that found a mutant, when that was last looked for: where to begin."""
 
@@ -380,4 +397,54 @@ def _by_time() -> Iterator[None]:
         return sorted(queue(self, *args), key=lambda row: row.received_at_us)
 
     with patch.object(MemoryRows, "queue", by_time):
+        yield
+
+
+@mutant("a yes before the destination has said it")
+def _yes_before_theirs() -> Iterator[None]:
+    committed = DeliveredAnswers.committed
+
+    def early(self: DeliveredAnswers, seq: Any, *args: Any) -> None:
+        committed(self, seq, *args)
+        waiting = self._waiting.pop(seq)
+        self._tell(waiting, *self._application(waiting.message, Delivered()))
+
+    with patch.object(DeliveredAnswers, "committed", early):
+        yield
+
+
+@mutant("a yes before the destination's is on record")
+def _yes_before_the_record() -> Iterator[None]:
+    ending = DeliveredAnswers.ending
+
+    def early(self: DeliveredAnswers, delivery: Delivery, outcome: Any, result: Any) -> bool:
+        found = ending(self, delivery, outcome, result)
+        self.recorded(delivery.id)
+        return found
+
+    with patch.object(DeliveredAnswers, "ending", early):
+        yield
+
+
+@mutant("the destination's no is told as a yes")
+def _no_as_yes() -> Iterator[None]:
+    application = DeliveredAnswers._application
+
+    def kind(self: DeliveredAnswers, message: Any, outcome: Any) -> Any:
+        return application(self, message, Delivered() if isinstance(outcome, Refused) else outcome)
+
+    with patch.object(DeliveredAnswers, "_application", kind):
+        yield
+
+
+@mutant("a sender is told too early that a destination does not answer")
+def _told_too_early() -> Iterator[None]:
+    wait = DeliveredAnswers._wait
+
+    def short(self: DeliveredAnswers, *args: Any) -> Any:
+        waiting = wait(self, *args)
+        waiting.deadline -= self._timeout_s * 0.6
+        return waiting
+
+    with patch.object(DeliveredAnswers, "_wait", short):
         yield
