@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "graph": "Draw where messages come in, which channel takes them, and where they go.",
     "impact": "Show which channels use a thing, and where.",
     "explain": "Tell the long story of a code.",
+    "completion": "Print the script that makes a shell complete commands and options.",
     "schema": "Print the JSON Schema that editors check channel files with.",
 }
 """In the order of somebody's first day; one sentence each, as in the command's own help."""

@@ -33,7 +33,7 @@ def test_that_somebody_looked_is_on_record(segmill, waiting):
     found = segmill("tables", "misses", "--json", "--site", waiting.folder).lines
     assert [(one["key"], one["messages"]) for one in found] == [("NEW7", [1, 4]), ("NEW8", [3])]
     (row,) = segmill("audit", "--action", "read", "--json", "--site", waiting.folder).lines
-    assert row["scope"] == "tables misses"
+    assert row["ids"] == "messages 1,3-4"
 
 
 def test_a_row_that_is_added_releases_what_waited_for_it_after_a_reload(segmill, waiting):
