@@ -118,6 +118,10 @@ class DeliveredAnswers:
         for reply in replies:
             self._add(waiting, reply)
 
+    def is_routed(self, seq: MessageSeq) -> bool:
+        """Whether a stored message goes, or went, to the destination. Raises StoreError when the store cannot say."""
+        return self._last_delivery(seq) is not None
+
     def rejoin(self, known: Known, reply: AnyReply) -> bool:
         """A resend of a stored message. False: its stored answer is final, and is the one to give.
 

@@ -8,7 +8,7 @@ what its lane tried and in what order. A breach is a sentence in `breaches`; a h
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, DraftDelivery
 from engine.model.ids import DeliveryId, VersionId
 from engine.model.outcome import Delivered, Outcome, Unreachable
 from engine.model.states import FINISHED, DeliveryState, MessageState
@@ -18,7 +18,7 @@ from tests.simulation.disk import Read
 from tests.simulation.editions import Editions
 from tests.simulation.loop import Loop
 from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
-from tests.simulation.sites import Site, Target, names, plans
+from tests.simulation.sites import ANSWER_MS, Site, Target, names, plans
 
 RECEIVED = Made("received", [])
 KEPT_US = 900_000
@@ -56,6 +56,7 @@ class Model:
         self.wall_ahead_us = 0
         self.counts: Counter[str] = Counter()
         self._got = 0
+        self._made_by: Site | None = None
         self.is_ending = False
         """Whether the engine was told to stop, or has lost its store: its connections may end."""
         self._by_this_run = True
@@ -86,6 +87,8 @@ class Model:
         for owed in self.owed.values():
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
+            if owed.state == "queued" and owed.made_by is not None and not owed.made_by.lanes:
+                owed.has_lost_key = True
 
     def take(self, peer: str, payload: bytes) -> None:
         """A whole block came in over this connection."""
@@ -158,8 +161,10 @@ class Model:
                 if row.received_at_us in item.refused_at:
                     self.breach(f"{item.control_id} was refused, and is stored")
                 self.rows.setdefault(item, []).append(row)
-            edition = self._edition(row, intake.version, row.came_us)
+            self._made_by = edition = self._edition(row, intake.version, row.came_us)
             made = item.by(edition)
+            if made.state == "processed" and edition.waits_for in dict(made.bodies):
+                row.waits_for = edition.waits_for
             if made.state != "rejected" and edition.when_stored:
                 made = RECEIVED
             elif made.state != "rejected":
@@ -173,9 +178,10 @@ class Model:
             row.state = again.state
             self.loop.note("disk: message %d is %s, deliveries %s", row.seq, row.state, _ids(deliveries))
             if again.state != "discarded":
-                edition = self._edition(row, again.version, row.durable_us)
+                self._made_by = edition = self._edition(row, again.version, row.durable_us)
                 self._check_result(row, row.item.by(edition), again.state, again.deliveries)
             self._owe(row, deliveries)
+        self._made_by = None
         for result in batch.results:
             owed = self.owed[result.delivery_id]
             lane = self.lanes[owed.to]
@@ -184,6 +190,8 @@ class Model:
                 lane.recorded[owed.body] += 1
                 if lane.recorded[owed.body] > lane.took[owed.body]:
                     self.breach(f"delivery {owed.id} is recorded as delivered, and {owed.to} has not taken it")
+            if result.ack_code and (row := self.by_seq[owed.seq]).code != "AA":
+                row.code, row.ack = result.ack_code, result.ack
             if result.state == "redirected":
                 assert result.redirect is not None, "one takes over"
                 if not self._may_redirect(owed.to, str(result.redirect.destination)):
@@ -266,6 +274,7 @@ class Model:
 
     def _owe_one(self, row: Row, id_: DeliveryId, to: str, body: bytes) -> Owed:
         owed = self.owed[id_] = Owed(id_, row.seq, to, body)
+        owed.made_by = self._made_by.targets.get(to) if self._made_by is not None else None
         self.by_body.setdefault((to, body), []).append(owed)
         self.lanes[to].queued[id_] = owed
         return owed
@@ -338,6 +347,13 @@ class Model:
         """The lane knows that its queue changed."""
         self.lanes[to].fresh.clear()
 
+    def amended(self, updates: Sequence[AckUpdate]) -> None:
+        """Answers are in the store in place of others."""
+        for update in updates:
+            row = self.by_seq[update.seq]
+            if row.code != "AA":
+                row.code, row.ack = update.ack_code, update.ack
+
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
         """Something was forgotten. What is not a second old is not, though the clock says that it is years old."""
         if self.jumps == "small":
@@ -364,36 +380,68 @@ class Model:
         if code == "AA":
             item.yes += 1
             self._check_yes(item, took_us, on_loop_us, ack)
-        else:
-            item.no += 1
-            if item.kind == "good":
-                item.refused_at.add(took_us)
-                if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
-                    self.breach(f"{item.control_id} is refused, and stored")
-            if item.kind == "good" and b"207" not in ack:
-                self.breach(f"{item.control_id} is refused without a reason")
+            return
+        item.no += 1
+        if item.kind != "good":
+            return
+        stored = self._covering(item, took_us, on_loop_us)
+        if stored and stored[-1].waits_for:
+            self._check_late_no(stored[-1])
+            return
+        item.refused_at.add(took_us)
+        if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
+            self.breach(f"{item.control_id} is refused, and stored")
+        if b"207" not in ack:
+            self.breach(f"{item.control_id} is refused without a reason")
+
+    def _covering(self, item: Item, took_us: int, on_loop_us: int) -> list[Row]:
+        """The messages in the store that what came then is a resend of, or is itself."""
+        # What is sent again while the first is on its way to the disk has its answer with that one.
+        since_us = took_us - self.site.window_us
+        return [
+            row
+            for row in self.rows.get(item, ())
+            if row.came_us <= on_loop_us and (since_us <= row.received_at_us or on_loop_us <= row.learned_us)
+        ]
 
     def _check_yes(self, item: Item, took_us: int, on_loop_us: int, ack: bytes) -> None:
         if item.kind != "good":
             self.breach(f"{item.control_id} is accepted, and nobody could")
             return
         rows = self.rows.get(item, [])
-        window_us = self.site.window_us
-        # What is sent again while the first is on its way to the disk has its answer with that one.
-        covering = [
-            row
-            for row in rows
-            if row.came_us <= on_loop_us and (took_us - window_us <= row.received_at_us or on_loop_us <= row.learned_us)
-        ]
+        covering = self._covering(item, took_us, on_loop_us)
         if not rows:
             self.breach(f"{item.control_id} is acknowledged and not on stable storage")
-        elif not covering:
+            return
+        if not covering:
             self.breach(
                 f"{item.control_id}, sent again {took_us - rows[-1].received_at_us} us after it was taken, "
                 "is not processed again: past the window"
             )
-        elif covering[-1].ack != ack:
+            return
+        row = covering[-1]
+        row.is_told_yes = True
+        if row.waits_for and self._is_waited_for(row, on_loop_us):
+            ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+            if "delivered" not in ends:
+                self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
+        if row.ack != ack and (row.code == "AA" or not row.waits_for):
             self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
+
+    def _is_waited_for(self, row: Row, since_us: int) -> bool:
+        """Whether all files since then say that its sender waits for this destination."""
+        ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
+        return all(edition.waits_for == row.waits_for for edition in ran)
+
+    def _check_late_no(self, row: Row) -> None:
+        """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
+        name = row.item.control_id
+        if row.is_told_yes:
+            self.breach(f"{name} is refused, and was acknowledged before")
+        ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+        waited_us = self.loop.now_us - row.came_us
+        if all(state in ("queued", "delivered") for state in ends) and waited_us < ANSWER_MS * 1000:
+            self.breach(f"{name} is refused after {waited_us} us, and {row.waits_for} has not refused it: {ends}")
 
     # -- lanes and receivers --------------------------------------------------------------------
 
@@ -436,12 +484,14 @@ class Model:
             owed.is_sure = False
             owed.attempt = delivery.attempts + 1
             key = owed.key(target)
-            if key in lane.in_hand.values():
+            if key in lane.in_hand.values() and not owed.has_lost_key:
                 self.breach(f"two deliveries of key {key} are sent to {to} at a time")
             lane.in_hand[owed.id] = key
             if owed.id not in lane.tried:
                 for id_, other in lane.queued.items():
                     if id_ >= owed.id or other.key(target) != key:
+                        continue
+                    if target.lanes and (other.has_lost_key or owed.has_lost_key):
                         continue
                     if id_ not in before and id_ not in lane.ended and id_ not in lane.fresh:
                         self.breach(f"delivery {owed.id} to {to} overtakes {id_}")
@@ -517,7 +567,8 @@ class Model:
     ) -> None:
         """Everything is at rest."""
         for item in self.items.values():
-            if item.no and not item.yes and not item.unanswered and self.rows.get(item):
+            rows = self.rows.get(item, [])
+            if item.no and not item.yes and not item.unanswered and rows and not any(row.waits_for for row in rows):
                 self.breach(f"{item.control_id} was only ever refused, and is stored")
         for lane in self.lanes.values():
             if lane.ports:
@@ -540,7 +591,7 @@ class Model:
         """What no person and no refusal set aside came to its receiver in order."""
         last: dict[str, int] = {}
         for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
-            if owed.to != lane.name or owed.was_aside or not owed.first_got:
+            if owed.to != lane.name or owed.was_aside or owed.has_lost_key or not owed.first_got:
                 continue
             key = key_of(owed.body) if lane.is_keyed else ""
             if owed.first_got < last.get(key, 0):

@@ -15,7 +15,9 @@ from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.memory_rows import MemoryRows
 from engine.mllp.exchange import Broken, Exchange, Late
 from engine.model.envelope import Delivery, DeliveryResult
+from engine.model.outcome import Delivered, Refused
 from engine.ports.store import CommitUnknown, StoreBusy, StoreFull
+from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Connection
@@ -380,4 +382,54 @@ def _by_time() -> Iterator[None]:
         return sorted(queue(self, *args), key=lambda row: row.received_at_us)
 
     with patch.object(MemoryRows, "queue", by_time):
+        yield
+
+
+@mutant("a yes before the destination has said it")
+def _yes_before_theirs() -> Iterator[None]:
+    committed = DeliveredAnswers.committed
+
+    def early(self: DeliveredAnswers, seq: Any, *args: Any) -> None:
+        committed(self, seq, *args)
+        waiting = self._waiting.pop(seq)
+        self._tell(waiting, *self._application(waiting.message, Delivered()))
+
+    with patch.object(DeliveredAnswers, "committed", early):
+        yield
+
+
+@mutant("a yes before the destination's is on record")
+def _yes_before_the_record() -> Iterator[None]:
+    ending = DeliveredAnswers.ending
+
+    def early(self: DeliveredAnswers, delivery: Delivery, outcome: Any, result: Any) -> bool:
+        found = ending(self, delivery, outcome, result)
+        self.recorded(delivery.id)
+        return found
+
+    with patch.object(DeliveredAnswers, "ending", early):
+        yield
+
+
+@mutant("the destination's no is told as a yes")
+def _no_as_yes() -> Iterator[None]:
+    application = DeliveredAnswers._application
+
+    def kind(self: DeliveredAnswers, message: Any, outcome: Any) -> Any:
+        return application(self, message, Delivered() if isinstance(outcome, Refused) else outcome)
+
+    with patch.object(DeliveredAnswers, "_application", kind):
+        yield
+
+
+@mutant("a sender is told too early that a destination does not answer")
+def _told_too_early() -> Iterator[None]:
+    wait = DeliveredAnswers._wait
+
+    def short(self: DeliveredAnswers, *args: Any) -> Any:
+        waiting = wait(self, *args)
+        waiting.deadline -= self._timeout_s * 0.6
+        return waiting
+
+    with patch.object(DeliveredAnswers, "_wait", short):
         yield

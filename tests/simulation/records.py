@@ -8,6 +8,9 @@ from engine.model.ids import DeliveryId
 from engine.model.states import DeliveryState, MessageState
 from tests.simulation.sites import Site, Target
 
+PATIENCE = 12
+"""So many times a sender is told no before it lets go of a message: a destination may never take it."""
+
 
 @dataclass(slots=True, frozen=True)
 class Made:
@@ -44,7 +47,7 @@ class Item:
 
     @property
     def is_settled(self) -> bool:
-        return self.yes > 0 or (self.no > 0 and (self.kind != "good" or self.gives_up))
+        return self.yes > 0 or (self.no > 0 and (self.kind != "good" or self.gives_up)) or self.no >= PATIENCE
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +64,9 @@ class Row:
     came_us: int
     """On the loop's clock, as those below."""
     durable_us: int
+    waits_for: str = ""
+    """The destination whose answer is its sender's."""
+    is_told_yes: bool = False
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 
@@ -79,6 +85,10 @@ class Owed:
     must_be_marked: bool = False
     was_aside: bool = False
     first_got: int = 0
+    made_by: Target | None = None
+    """The settings of its destination when it was made."""
+    has_lost_key: bool = False
+    """It was made by files that the engine died before it kept their order: nobody knows its key."""
     lane: int = 0
     """The number of the lane that tried it last."""
 

@@ -26,7 +26,13 @@ SQLITE_LONG = 2_000
 MOST = 400
 """In so many histories each mutant is found, wherever they begin; but for the rare ones."""
 MOST_RARE = 10_000
-RARE = frozenset({"reread takes up what is in hand", "what a release overtakes is not marked"})
+RARE = frozenset(
+    {
+        "reread takes up what is in hand",
+        "what a release overtakes is not marked",
+        "a lane that leaves hears of nothing new",
+    }
+)
 """Of these one history in thousands tells: looked for in the long form. The defects have unit tests of their own."""
 NEAR = 40
 
@@ -43,6 +49,7 @@ class TestHistories:
         assert found.failures == []
         assert found.counts["killed"] > SHORT / 10
         assert found.counts["took"] > SHORT * 5
+        assert found.counts["reloads"] > SHORT / 10
 
     def test_the_store_in_sqlite_keeps_it_as_well(self, ledger: Ledger) -> None:
         found = tally(range(SQLITE_SHORT), sqlite=True)
