@@ -309,7 +309,9 @@ class Model:
                     self.breach(f"message {seq} is gone")
                 continue
             row.state, deliveries = found
-            expected = row.item.by(self._edition(row, again[seq].version, 0)) if seq in again else None
+            expected = None
+            if seq in again and again[seq].state != "discarded":  # else nobody works on it again
+                expected = row.item.by(self._edition(row, again[seq].version, 0))
             if expected is not None and row.state not in (expected.state, "discarded"):
                 self.breach(f"message {seq} is {row.state} after a person's word, not {expected.state}")
             made: list[tuple[str, bytes]] = []
