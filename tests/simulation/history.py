@@ -213,7 +213,7 @@ class History:
         self.loop = Loop(Random(self.rng.random()), most_tick_us=swarm.most_tick_us, trace=[] if trace else None)
         self.clock = Clock(self.loop, Random(self.rng.random()))
         self.model = Model(self.site, self.loop)
-        self.model.wall_ahead_us = self.clock.wall_ahead_us
+        self.model.wall_ahead_us = self.model.first_ahead_us = self.clock.wall_ahead_us
         self.model.prunes = swarm.prunes
         self.model.jumps = swarm.jumps
         self.model.known = {tuple(sorted(e.files.items())): e for e in self.editions if e.is_valid}

@@ -49,6 +49,7 @@ class Model:
         self.paused: set[str] = set()
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
+        self.first_ahead_us = 0
         self.jumped_us = 0
         """When the wall clock jumped last."""
         self.jumps = ""
@@ -310,7 +311,7 @@ class Model:
                 continue
             row.state, deliveries = found
             expected = None
-            if seq in again and again[seq].state != "discarded":  # else nobody works on it again
+            if seq in again and again[seq].state != "discarded":
                 expected = row.item.by(self._edition(row, again[seq].version, 0))
             if expected is not None and row.state not in (expected.state, "discarded"):
                 self.breach(f"message {seq} is {row.state} after a person's word, not {expected.state}")
@@ -357,12 +358,16 @@ class Model:
                 row.code, row.ack = update.ack_code, update.ack
 
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
-        """Something was forgotten. What is not a second old is not, though the clock says that it is years old."""
+        """Something was forgotten. What is not a second old is not, though the clock says that it is years old.
+
+        But for what came while the clock was wrong: by its own time it may be years old.
+        """
         if self.jumps == "small":
             return
         for row in self.by_seq.values():
             age_us = self.loop.now_us - row.came_us
-            if age_us < KEPT_US and is_forgotten(row.seq):
+            was_right = row.received_at_us - row.came_us == self.first_ahead_us
+            if was_right and age_us < KEPT_US and is_forgotten(row.seq):
                 self.breach(f"message {row.seq} is forgotten after {age_us} us")
 
     # -- senders --------------------------------------------------------------------------------
@@ -388,7 +393,7 @@ class Model:
             return
         stored = self._covering(item, took_us, on_loop_us)
         if stored and stored[-1].waits_for:
-            self._check_late_no(stored[-1])
+            self._check_late_no(stored[-1], on_loop_us)
             return
         item.refused_at.add(took_us)
         if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
@@ -422,7 +427,7 @@ class Model:
             )
             return
         row = covering[-1]
-        row.is_told_yes = True
+        row.yes_us = row.yes_us or self.loop.now_us
         if row.waits_for and self._is_waited_for(row, on_loop_us):
             ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
             if "delivered" not in ends:
@@ -435,10 +440,10 @@ class Model:
         ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
         return all(edition.waits_for == row.waits_for for edition in ran)
 
-    def _check_late_no(self, row: Row) -> None:
+    def _check_late_no(self, row: Row, on_loop_us: int) -> None:
         """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
         name = row.item.control_id
-        if row.is_told_yes:
+        if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
         ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         waited_us = self.loop.now_us - row.came_us

@@ -66,7 +66,8 @@ class Row:
     durable_us: int
     waits_for: str = ""
     """The destination whose answer is its sender's."""
-    is_told_yes: bool = False
+    yes_us: int = 0
+    """When its sender was told yes, on the loop's clock; 0: it was not."""
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 
