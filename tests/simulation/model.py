@@ -428,11 +428,12 @@ class Model:
             return
         row = covering[-1]
         row.yes_us = row.yes_us or self.loop.now_us
-        if row.waits_for and self._is_waited_for(row, on_loop_us):
+        is_waited_for = bool(row.waits_for) and self._is_waited_for(row, on_loop_us)
+        if is_waited_for:
             ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
             if "delivered" not in ends:
                 self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
-        if row.ack != ack and (row.code == "AA" or not row.waits_for):
+        if row.ack != ack and (not row.waits_for or (is_waited_for and row.code == "AA")):
             self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
 
     def _is_waited_for(self, row: Row, since_us: int) -> bool:
