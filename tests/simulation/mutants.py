@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-import engine.ports.judged_clock
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.memory_rows import MemoryRows
 from engine.mllp.exchange import Broken, Exchange, Late
 from engine.model.envelope import Delivery, DeliveryResult
+from engine.model.ids import DeliveryId
 from engine.model.outcome import Delivered, Refused
+from engine.ports.judged_clock import JudgedClock
 from engine.ports.store import CommitUnknown, StoreBusy, StoreFull
 from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.backlog import Backlog
@@ -337,6 +338,22 @@ def _unmarked() -> Iterator[None]:
         yield
 
 
+@mutant("what is set aside is overtaken before that is on record")
+def _set_aside_overtaken() -> Iterator[None]:
+    made = Endings.__init__
+
+    class Deaf(set[DeliveryId]):
+        def add(self, delivery_id: DeliveryId) -> None:
+            """Nothing waits for it."""
+
+    def hasty(self: Endings, *args: Any) -> None:
+        made(self, *args)
+        self.passed_by = Deaf()
+
+    with patch.object(Endings, "__init__", hasty):
+        yield
+
+
 @mutant("what a release overtakes is not marked")
 def _overtaken_unmarked() -> Iterator[None]:
     with patch.object(MemoryRows, "mark_overtaken", lambda self, by: None):
@@ -387,7 +404,10 @@ def _key_waits_by_the_wall() -> Iterator[None]:
 
 @mutant("what any clock calls old is forgotten")
 def _any_clock() -> Iterator[None]:
-    with patch.object(engine.ports.judged_clock, "JUMP_S", float("inf")):
+    with (
+        patch.object(JudgedClock, "look", lambda self: self._clock.now_us()),
+        patch.object(JudgedClock, "agrees", lambda self: True),
+    ):
         yield
 
 
