@@ -95,7 +95,8 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
             channels.append(channel)
             origins += channel.origins
     if settings is not None and settings.hand_offs:
-        findings += check_hand_offs(settings.hand_offs, _worklists(channels), places, folder)
+        fed = None if any(finding.is_error for finding in findings) else _worklists(channels)
+        findings += check_hand_offs(settings.hand_offs, fed, places, folder)
     if settings is not None and settings.time_zone is None:
         findings += [finding for channel in channels for finding in _hours_without_zone(channel)]
     findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])
