@@ -291,8 +291,8 @@ WORKLIST: Final[Stories] = MappingProxyType(
         ),
         "W436": Story(
             "a merge whose old identifier names no authority",
-            "MRG-1 holds a bare number, and a patient is a number with its assigning authority. That of PID-3 was taken: "
-            "both are of one domain.",
+            "MRG-1 holds a bare number, and a patient is a number with its assigning authority. That of PID-3 was "
+            "taken: both are of one domain.",
             "Have the sender fill MRG-1.4.",
         ),
         "W440": Story(
