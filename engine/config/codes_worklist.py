@@ -289,6 +289,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "PID-7 holds no date; the item has none.",
             "Have the sender correct it.",
         ),
+        "W436": Story(
+            "a merge whose old identifier names no authority",
+            "MRG-1 holds a bare number, and a patient is a number with its assigning authority. That of PID-3 was "
+            "taken: both are of one domain.",
+            "Have the sender fill MRG-1.4.",
+        ),
         "W440": Story(
             "a hand-off of a worklist that nothing feeds",
             "No channel has a worklist destination of that name, so nothing is ever handed over.",

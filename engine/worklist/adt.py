@@ -51,6 +51,17 @@ def patient_event(
         prior = chosen_id(view.repetitions("MRG", 1), authority) or chosen_id(view.repetitions("MRG", 1))
         if mrg is None and action in ("merge", "rename", "move"):
             found.append(Problem("E416", "there is no MRG segment", f"MRG^{nth + 1}", "100"))
+        if action in ("merge", "rename") and prior and not prior.issuer and patient.id.issuer:
+            # Else it would be nobody: a patient is an identifier with its authority. Both are of one domain (HL7 3.6).
+            prior = EntityId(prior.id, patient.id.issuer)
+            found.append(
+                Problem(
+                    "W436",
+                    "MRG-1 names no assigning authority; that of PID-3 was taken",
+                    f"MRG^{nth + 1}^1",
+                    is_refusal=False,
+                )
+            )
         pairs.append(Pair(patient, prior, str(nth + 1), _moved(view) if action == "move" else NO_ID))
     if not pairs:
         found.append(Problem("E444", "there is no PID segment", "PID^1", "100"))
