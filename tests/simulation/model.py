@@ -40,7 +40,11 @@ class Model:
         self.known: dict[tuple[tuple[str, bytes], ...], Site] = {}
         """Editions by their files."""
         keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
-        self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
+        plain = {target.name for plan in plans(site.number) for target in plan.targets if not target.lanes}
+        self.lanes = {
+            name: Lane(name, name in keyed, name in keyed and name in plain, ports)
+            for name, ports in names(site.number).items()
+        }
         self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
         """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
         self._took: dict[tuple[str, int], int] = {}
@@ -324,6 +328,8 @@ class Model:
                     assert stored.body is not None, "it was made a moment ago"
                     owed = self._owe_one(row, stored.id, str(stored.destination), stored.body)
                     owed.was_aside = True
+                    # Sent again as it was stored; by files without keys that was without one.
+                    owed.has_lost_key = seq not in again and self.lanes[owed.to].is_mixed
                     self.lanes[owed.to].fresh.add(owed.id)
                     made.append((owed.to, owed.body))
                     self.loop.note("disk: a person queues delivery %d of message %d to %s", owed.id, seq, owed.to)
@@ -494,14 +500,12 @@ class Model:
             owed.is_sure = False
             owed.attempt = delivery.attempts + 1
             key = owed.key(target)
-            if key in lane.in_hand.values() and not owed.has_lost_key:
+            if key in lane.in_hand.values():
                 self.breach(f"two deliveries of key {key} are sent to {to} at a time")
             lane.in_hand[owed.id] = key
             if owed.id not in lane.tried:
                 for id_, other in lane.queued.items():
                     if id_ >= owed.id or other.key(target) != key:
-                        continue
-                    if target.lanes and (other.has_lost_key or owed.has_lost_key):
                         continue
                     if id_ not in before and id_ not in lane.ended and id_ not in lane.fresh:
                         self.breach(f"delivery {owed.id} to {to} overtakes {id_}")

@@ -95,6 +95,8 @@ class Owed:
 
     def key(self, target: Target) -> str:
         """What order is kept within."""
+        if target.lanes and self.has_lost_key:
+            return f"of delivery {self.id}"
         return key_of(self.body) if target.lanes else ""
 
 
@@ -105,6 +107,8 @@ class Lane:
     name: str
     is_keyed: bool
     """By some of its settings."""
+    is_mixed: bool
+    """By some, and not by others."""
     ports: frozenset[int]
     queued: dict[DeliveryId, Owed] = field(default_factory=dict)
     sends: Counter[bytes] = field(default_factory=Counter)
