@@ -455,6 +455,8 @@ class Model:
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
         ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+        if not self._is_waited_for(row, row.came_us):
+            return  # by other files it is somebody else's answer
         waited_us = self.loop.now_us - row.came_us
         if all(state in ("queued", "delivered") for state in ends) and waited_us < ANSWER_MS * 1000:
             self.breach(f"{name} is refused after {waited_us} us, and {row.waits_for} has not refused it: {ends}")
