@@ -92,8 +92,6 @@ class Model:
         for owed in self.owed.values():
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
-            if owed.state == "queued" and owed.made_by is not None and not owed.made_by.lanes:
-                owed.has_lost_key = True
 
     def take(self, peer: str, payload: bytes) -> None:
         """A whole block came in over this connection."""
@@ -455,8 +453,8 @@ class Model:
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
         ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
-        if not self._is_waited_for(row, row.came_us):
-            return  # by other files it is somebody else's answer
+        if self.jumped_us > row.came_us or not self._is_waited_for(row, row.came_us):
+            return  # it may count as a new one, refused for want of room; or by other files it is another's answer
         waited_us = self.loop.now_us - row.came_us
         if all(state in ("queued", "delivered") for state in ends) and waited_us < ANSWER_MS * 1000:
             self.breach(f"{name} is refused after {waited_us} us, and {row.waits_for} has not refused it: {ends}")
@@ -607,7 +605,8 @@ class Model:
         """What no person and no refusal set aside came to its receiver in order."""
         last: dict[str, int] = {}
         for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
-            if owed.to != lane.name or owed.was_aside or owed.has_lost_key or not owed.first_got:
+            is_unkeyed = lane.is_keyed and owed.made_by is not None and not owed.made_by.lanes
+            if owed.to != lane.name or owed.was_aside or owed.has_lost_key or is_unkeyed or not owed.first_got:
                 continue
             key = key_of(owed.body) if lane.is_keyed else ""
             if owed.first_got < last.get(key, 0):

@@ -95,7 +95,8 @@ class Owed:
 
     def key(self, target: Target) -> str:
         """What order is kept within."""
-        if target.lanes and self.has_lost_key:
+        is_unkeyed = self.made_by is not None and not self.made_by.lanes
+        if target.lanes and (self.has_lost_key or is_unkeyed):
             return f"of delivery {self.id}"
         return key_of(self.body) if target.lanes else ""
 
