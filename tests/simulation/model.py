@@ -210,7 +210,9 @@ class Model:
             if delivery.body not in self._bodies(delivery.seq):
                 self.breach(f"delivery {delivery.id} takes over with other bytes")
             if delivery.id not in self.owed:
-                self._owe_one(self.by_seq[delivery.seq], delivery.id, str(delivery.destination), delivery.body)
+                to = str(delivery.destination)
+                taken_over = self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
+                taken_over.has_lost_key = self.lanes[to].is_mixed  # it may be keyed as the files before said
 
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
