@@ -60,6 +60,8 @@ FOUND_AT: dict[str, int] = {
     "every reload closes connections": 8,
     "files with errors are taken up as far as they go": 2,
     "a pause does not outlive a reload": 100,
+    "lanes are exchanged under a person's order": 1048,
+    "a lane that leaves hears of nothing new": 824,
     "what was answered when stored is overtaken after a reload": 622,
     "a resend of what waited by other files is not answered": 98,
 }
