@@ -94,6 +94,11 @@ class _Builder:
         groups = self._groups()
         if not groups:
             raise Problems((Problem("E430", "there is no ORC and no OBR", "ORC^1", "100"),))
+        for nth in range(1, len(self._message.indexes("PID"))):
+            # Whose the orders behind it are cannot be told: another patient's, or results from before (OMG, OMI).
+            self._refuse(
+                "E454", "an order message is of one patient, and this one has another PID", f"PID^{nth + 1}", "207"
+            )
         patient = patient_of(
             self._message, self._settings.table, self._settings.authority, self._found, self._has_unicode
         )
@@ -124,7 +129,8 @@ class _Builder:
                 begun = True
             elif name == "OBR" and "OBR" in groups[-1].segments:
                 before = groups[-1].segments
-                groups.append(_Group(len(groups) + 1, {"ORC": before.get("ORC", []), "OBR": [index]}))
+                head: dict[str, list[int]] = {name: before[name] for name in ("ORC", "TQ1") if name in before}
+                groups.append(_Group(len(groups) + 1, {**head, "OBR": [index]}))
             elif name == "ZDS":
                 zds.append(index)
                 if begun:
