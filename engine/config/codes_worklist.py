@@ -220,7 +220,7 @@ WORKLIST: Final[Stories] = MappingProxyType(
         ),
         "E454": Story(
             "an order message with another PID",
-            "Orders of two patients in one message, or results from before with a PID of their own: an order message is "
+            "Orders of two patients in one message, or results from before with their own PID: an order message is "
             "of one patient, so whose the orders behind the second PID are cannot be told. No item was made.",
             "Have the sender write a message for each patient, without results from before (OMG, OMI).",
         ),
