@@ -312,6 +312,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "order's UID from now on; the old one is gone, so that the step is not on the worklist twice.",
             "Nothing where the step was not begun. Where it was, its images have the old UID: have them put right.",
         ),
+        "W436": Story(
+            "steps of a patient's number that nobody is said to have assigned",
+            "An ADT message has a number with its assigning authority, and orders came with the number alone. They "
+            "may be of another patient, so the message changes nothing of their steps: no name, no merge.",
+            "Have the orders' sender fill PID-3.4, or let a step of its channel do so: set: {PID-3.4: NORTH}.",
+        ),
         "W440": Story(
             "a hand-off of a worklist that nothing feeds",
             "No channel has a worklist destination of that name, so nothing is ever handed over.",

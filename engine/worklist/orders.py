@@ -194,7 +194,7 @@ class _Orders:
             return
         if order.control != "NW":
             self._warn("W423", "a change of an order that is not there; it is made", step.location)
-        attributes = self._with_patient(step.attributes)
+        attributes = self._with_patient(step.attributes, self._patient)
         item = Item(
             step.key,
             self._patient,
@@ -209,10 +209,14 @@ class _Orders:
 
     def _update(self, order: Order, step: Step, before: Item) -> None:
         status: Status = "SCHEDULED" if before.status in TERMINAL else before.status
-        attributes = self._with_patient(merged(before.attributes, step.attributes))
+        # An order that does not say who assigned the number says it no better than the item does.
+        is_better = self._patient.issuer and not before.patient.issuer
+        patient = self._patient if is_better else self._known.survivor(before.patient)
+        attributes = self._with_patient(merged(before.attributes, step.attributes), patient)
         item = replace(
             before,
             key=step.key,
+            patient=patient,
             keys=keys_together(before.keys, step.keys),
             attributes=attributes,
             starts_at=step.starts_at or before.starts_at,
@@ -234,19 +238,19 @@ class _Orders:
             self._warn("W424", "a new order for a step that is there with other content; it is updated", step.location)
         self._put(replace(item, ordered_at=max(order.at, before.ordered_at)), before, "updated")
 
-    def _with_patient(self, attributes: Attributes) -> Attributes:
+    def _with_patient(self, attributes: Attributes, patient: EntityId) -> Attributes:
         """The order's attributes with the patient's, by who may overwrite whom."""
         own = self._event.patient.attributes
-        known = self._known.demographics(self._patient)
+        known = self._known.demographics(patient)
         if known is None:
-            self._know(Demographics(own, from_adt=False))
-            return {**attributes, **own, **identity(self._patient)}
+            self._know(patient, Demographics(own, from_adt=False))
+            return {**attributes, **own, **identity(patient)}
         if known.from_adt and self._policy.demographics == "adt":
-            return {**attributes, **own, **known.attributes, **identity(self._patient)}
-        return {**attributes, **known.attributes, **own, **identity(self._patient)}
+            return {**attributes, **own, **known.attributes, **identity(patient)}
+        return {**attributes, **known.attributes, **own, **identity(patient)}
 
-    def _know(self, demographics: Demographics) -> None:
-        change = Know(self._patient, demographics)
+    def _know(self, patient: EntityId, demographics: Demographics) -> None:
+        change = Know(patient, demographics)
         if change not in self._decision.changes:
             self._decision.changes.append(change)
 
@@ -349,7 +353,9 @@ class _Orders:
 
     def _check_patient(self, item: Item, order: Order) -> None:
         if not is_same(self._known.survivor(item.patient), self._patient):
-            raise refuse("E415", f"{order.location} is of an order of another patient", "PID^1^3", "204")
+            raise refuse(
+                "E415", f"{order.location.replace('^', ' ')} is of an order of another patient", "PID^1^3", "204"
+            )
 
     def _stored(self, items: Iterable[Item]) -> list[Item]:
         """With what this event has changed already."""

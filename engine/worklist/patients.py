@@ -39,6 +39,8 @@ class _Patients:
 
     def decide(self) -> Decision:
         for pair in self._event.pairs:
+            if self._event.action != "none":
+                self._tell_of_bare_numbers(pair)
             match self._event.action:
                 case "none":
                     continue
@@ -53,6 +55,13 @@ class _Patients:
                 case "update" | "arrive" | "locate":
                     self._update(pair.patient)
         return self._decision
+
+    def _tell_of_bare_numbers(self, pair: Pair) -> None:
+        """Whether steps of that number are there that do not say who assigned it, and so may be of another patient."""
+        for patient, place in ((pair.patient.id, f"PID^{pair.location}^3"), (pair.prior, f"MRG^{pair.location}^1")):
+            bare = EntityId(patient.id)
+            if patient.issuer and any(item.status not in TERMINAL for item in self._known.by_patient(bare)):
+                self._warn("W436", "steps of this number without an assigning authority are there, and stay", place)
 
     def _update(self, patient: Patient) -> None:
         own = self._survivor(patient.id)

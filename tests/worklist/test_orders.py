@@ -283,6 +283,22 @@ class TestThePatient:
         shelf.take(order("NW", "SC", step("S9", "1.2.9", accession="A9", placer="P9"), who=patient(name="Older^Anna")))
         assert shelf.items[ItemKey("1.2.9", "S9")].attributes["PatientName"] == ("Newer^Anna",)
 
+    def test_nor_by_one_that_does_not_say_who_assigned_the_number(self, shelf: Shelf) -> None:
+        known = replace(shelf.patients[MRN], from_adt=True, attributes={"PatientName": ("Newer^Anna",)})
+        shelf.patients[MRN] = known
+        bare = patient(EntityId(MRN.id), "Older^Anna")
+        shelf.take(order("XO", "SC", step(description="CT neck"), who=bare, at=LATER))
+        (item,) = shelf.items.values()
+        assert item.attributes["PatientName"] == ("Newer^Anna",)
+        assert (item.patient, item.attributes["IssuerOfPatientID"]) == (MRN, ("HIS",))
+
+    def test_an_order_that_says_who_assigned_the_number_makes_the_step_that_patients(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step(), who=patient(EntityId(MRN.id))))
+        shelf.take(order("XO", "SC", step(), at=LATER))
+        (item,) = shelf.items.values()
+        assert (item.patient, item.attributes["IssuerOfPatientID"]) == (MRN, ("HIS",))
+
     def test_unless_the_channel_says_that_the_latest_counts(self, shelf: Shelf) -> None:
         shelf.policy = Policy(demographics="latest")
         shelf.patients[MRN] = replace(shelf.patients[MRN], from_adt=True)

@@ -91,6 +91,13 @@ class TestDemographics:
         shelf.take(adt("locate", visit=EntityId("V2"), location=("ICU",)))
         assert "CurrentPatientLocation" not in shelf.items[ItemKey("1.2.3", "S1")].attributes
 
+    @pytest.mark.parametrize("event", [adt("update", patient(name="Newer^Anna")), merge(OTHER, MRN)])
+    def test_tell_of_steps_of_the_bare_number_and_leave_them(self, event: PatientEvent) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step(), who=patient(EntityId(MRN.id))))
+        assert [problem.code for problem in shelf.take(event).warnings] == ["W436"]
+        assert names(shelf) == ["Muster^Anna"]
+
 
 class TestArrival:
     def test_scheduled_items_of_the_patient_have_arrived(self, shelf: Shelf) -> None:
