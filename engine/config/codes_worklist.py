@@ -218,6 +218,18 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "Give each a folder of its own.",
             "path: /srv/worklist-main",
         ),
+        "E454": Story(
+            "an order message with another PID",
+            "Orders of two patients in one message, or results from before with their own PID: an order message is "
+            "of one patient, so whose the orders behind the second PID are cannot be told. No item was made.",
+            "Have the sender write a message for each patient, without results from before (OMG, OMI).",
+        ),
+        "E455": Story(
+            "a patient's identifier that DICOM cannot hold",
+            "A backslash separates values in DICOM, and a control character is none of its characters. Written in "
+            "another way it would be the identifier of another patient, so no item was made.",
+            "Have the sender correct PID-3, or choose another of its identifiers with authority.",
+        ),
         "W420": Story(
             "a step that has ended, or cannot go back",
             "The message would move a step that is completed, discontinued or cancelled, or one that a scanner has "
@@ -294,6 +306,23 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "MRG-1 holds a bare number, and a patient is a number with its assigning authority. That of PID-3 was "
             "taken: both are of one domain.",
             "Have the sender fill MRG-1.4.",
+        ),
+        "W434": Story(
+            "a name that was to be deleted",
+            "PID-5 of an ADT message is HL7's null (\"\"). A step must have a patient's name, so the known one stays.",
+            "Nothing, or have the sender send the name that is right.",
+        ),
+        "W435": Story(
+            "a step that goes on under another Study Instance UID",
+            "The order brings another UID than the step had, of the same numbers, procedure and step. The step has the "
+            "order's UID from now on; the old one is gone, so that the step is not on the worklist twice.",
+            "Nothing where the step was not begun. Where it was, its images have the old UID: have them put right.",
+        ),
+        "W437": Story(
+            "steps of a patient's number that nobody is said to have assigned",
+            "An ADT message has a number with its assigning authority, and orders came with the number alone. They "
+            "may be of another patient, so the message changes nothing of their steps: no name, no merge.",
+            "Have the orders' sender fill PID-3.4, or let a step of its channel do so: set: {PID-3.4: NORTH}.",
         ),
         "W440": Story(
             "a hand-off of a worklist that nothing feeds",

@@ -42,13 +42,16 @@ class Delivered:
 class Refused:
     """The receiver answered, and the answer was no: AE, AR, CE or CR with our control id.
 
-    `hl7_code` is the first table 0357 code of its ERR, or ''.
+    `hl7_code` is the first table 0357 code of its ERR, or ''. `location` and `text`: where in the message, as a path,
+    and why, where the engine's own rules refused it; never a value.
     """
 
     ack_code: str
     hl7_code: str = ""
     answer: bytes = b""
     note: str = ""
+    location: str = ""
+    text: str = ""
 
 
 @dataclass(slots=True, frozen=True)

@@ -219,10 +219,11 @@ class DeliveredAnswers:
             case Delivered(answer=raw):
                 decision: Decision = "accept"
                 errors: tuple[AckError, ...] = ()
-            case Refused(ack_code=ack_code, hl7_code=hl7_code, answer=raw):
+            case Refused(ack_code=ack_code, hl7_code=hl7_code, answer=raw, location=location, text=why):
                 decision = _KINDS.get(ack_code, "reject")
                 text = f"destination {self.destination} answered {ack_code}"
-                errors = (AckError(hl7_code or "207", "error", "", text),)
+                text += f": {why}" if why else ""
+                errors = (AckError(hl7_code or "207", "error", location, text),)
             case Unsendable():
                 decision = "error"
                 errors = (self._told("the message cannot be sent to it"),)

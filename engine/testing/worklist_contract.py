@@ -135,6 +135,19 @@ class WorklistContract:
             assert [one.key for one in view.by_patient(MRN)] == [item(1).key, item(2).key]
             assert view.by_patient(EntityId(MRN.id, "OTHER")) == []
 
+    def test_what_one_worklist_knows_of_a_bare_number_is_its_own(self, store: Store, queries: StoreQueries) -> None:
+        (delivery,) = self.deliveries(store, 1)
+        bare, other = EntityId("1"), EntityId("2")
+        keys = OrderKeys(placer=EntityId("P1"))
+        known = Demographics({"PatientName": ("Muster^Anna",)}, from_adt=True)
+        self.done(store, delivery, Merge(bare, other), Know(other, known), Bury(keys, "", "2026"), seen=0)
+        with queries.worklist(MAIN) as view:
+            assert view.survivor(bare) == other
+            assert (view.demographics(other), view.tombstone(keys, "S1")) == (known, "2026")
+        with queries.worklist("another hospital") as view:
+            assert view.survivor(bare) == bare
+            assert (view.demographics(other), view.tombstone(keys, "S1")) == (None, None)
+
     def test_what_was_decided_before_another_change_is_not_written_and_stays_queued(
         self, store: Store, queries: StoreQueries
     ) -> None:

@@ -1,13 +1,14 @@
 """ADT messages as patient events (dicom.md section 1.8)."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from typing import Final
 
 from engine.hl7.message import Message
 from engine.hl7.values import message_zone, parse_moment
 from engine.worklist.attributes import ITEM
-from engine.worklist.demographics import chosen_id, patient_of
+from engine.worklist.demographics import chosen_id, entity, patient_of
 from engine.worklist.event import Pair, PatientAction, PatientEvent
 from engine.worklist.item import NO_ID, EntityId, Problem, Problems
 from engine.worklist.mapping import MappingTable
@@ -47,22 +48,24 @@ def patient_event(
     pairs: list[Pair] = []
     for nth, mrg in enumerate(_pairs(message)):
         patient = patient_of(message, table, authority, found, has_unicode, nth)
+        if patient.attributes.get("PatientName") == ():
+            found.append(Problem("W434", "a name cannot be deleted; it stays", f"PID^{nth + 1}^5", is_refusal=False))
+            named = {keyword: value for keyword, value in patient.attributes.items() if keyword != "PatientName"}
+            patient = replace(patient, attributes=named)
         view = View(message, {"MRG": [mrg]} if mrg is not None else {})
         prior = chosen_id(view.repetitions("MRG", 1), authority) or chosen_id(view.repetitions("MRG", 1))
         if mrg is None and action in ("merge", "rename", "move"):
             found.append(Problem("E416", "there is no MRG segment", f"MRG^{nth + 1}", "100"))
         if action in ("merge", "rename") and prior and not prior.issuer and patient.id.issuer:
-            # Else it would be nobody: a patient is an identifier with its authority. Both are of one domain (HL7 3.6).
-            prior = EntityId(prior.id, patient.id.issuer)
-            found.append(
-                Problem(
-                    "W436",
-                    "MRG-1 names no assigning authority; that of PID-3 was taken",
-                    f"MRG^{nth + 1}^1",
-                    is_refusal=False,
-                )
-            )
-        pairs.append(Pair(patient, prior, str(nth + 1), _moved(view) if action == "move" else NO_ID))
+            text = "MRG-1 names no assigning authority; that of PID-3 was taken"
+            found.append(Problem("W436", text, f"MRG^{nth + 1}^1", is_refusal=False))
+        priors = [prior]
+        if action == "merge" and prior:
+            priors += [id for id in map(entity, view.repetitions("MRG", 1)) if id and id.issuer == prior.issuer]
+        for one in dict.fromkeys(priors):
+            # Nobody named: whoever assigned the one that is left.
+            known = EntityId(one.id, one.issuer or patient.id.issuer) if one else one
+            pairs.append(Pair(patient, known, str(nth + 1), _moved(view) if action == "move" else NO_ID))
     if not pairs:
         found.append(Problem("E444", "there is no PID segment", "PID^1", "100"))
     if any(problem.is_refusal for problem in found):

@@ -94,6 +94,11 @@ class _Builder:
         groups = self._groups()
         if not groups:
             raise Problems((Problem("E430", "there is no ORC and no OBR", "ORC^1", "100"),))
+        for nth in range(1, len(self._message.indexes("PID"))):
+            # Whose the orders behind it are cannot be told: another patient's, or results from before (OMG, OMI).
+            self._refuse(
+                "E454", "an order message is of one patient, and this one has another PID", f"PID^{nth + 1}", "100"
+            )
         patient = patient_of(
             self._message, self._settings.table, self._settings.authority, self._found, self._has_unicode
         )
@@ -124,7 +129,8 @@ class _Builder:
                 begun = True
             elif name == "OBR" and "OBR" in groups[-1].segments:
                 before = groups[-1].segments
-                groups.append(_Group(len(groups) + 1, {"ORC": before.get("ORC", []), "OBR": [index]}))
+                head: dict[str, list[int]] = {name: before[name] for name in ("ORC", "TQ1") if name in before}
+                groups.append(_Group(len(groups) + 1, {**head, "OBR": [index]}))
             elif name == "ZDS":
                 zds.append(index)
                 if begun:
@@ -158,10 +164,13 @@ class _Builder:
     def _order(self, group: _Group, view: View, views: Sequence[View]) -> Order:
         location = f"ORC^{group.number}"
         control, status = view.text("ORC-1"), view.text("ORC-5")
+        action = self._settings.controls.action(control, status)
+        if action is None:
+            self._refuse("E410", "no row says what this order control and status do", f"{location}^1", "103")
         steps: list[Step] = []
         names_steps = False
         count = len(group.segments.get("IPC", ()))
-        builds = self._settings.controls.action(control, status) in BUILDS
+        builds = action in BUILDS
         shares_zds = self._is_zds_shared(views)
         for nth in range(max(count, 1)):
             part = self._view(group, nth) if count else view
@@ -171,10 +180,9 @@ class _Builder:
             if step is not None:
                 steps.append(step)
         keys = steps[0].keys if steps else self._keys(view, location, builds, shares_zds)[0]
-        if not builds and not (keys.study_uid or keys.placer or keys.filler or keys.accession):
-            action = self._settings.controls.action(control, status)
-            if action not in (None, "none"):
-                self._refuse("E432", "the order carries no number to find it by", f"{location}^2", "101")
+        is_findable = bool(keys.study_uid or keys.placer or keys.filler or keys.accession)
+        if not builds and not is_findable and action not in (None, "none"):
+            self._refuse("E432", "the order carries no number to find it by", f"{location}^2", "101")
         visit = entity_of(self._settings.table, "AdmissionID", view)
         return Order(control, status, keys, tuple(steps), names_steps, self._ordered_at(view), location, visit)
 

@@ -5,14 +5,17 @@ from typing import Final
 
 from engine.hl7.message import Message
 from engine.hl7.values import parse_moment
+from engine.worklist.attributes import ITEM
 from engine.worklist.event import Patient
 from engine.worklist.item import NO_ID, Attributes, EntityId, Problem
 from engine.worklist.mapping import PATIENT, MappingTable, code_items, issuer_items, plain_value
 from engine.worklist.names import aliases
+from engine.worklist.text import clean
 from engine.worklist.view import NULL, Repetition, View, flat, part_of
 
 _SEXES: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
 MOST_ID: Final = 64
+_PATIENT_ID: Final = ITEM["PatientID"]
 
 
 def patient_of(
@@ -31,6 +34,8 @@ def patient_of(
         found.append(
             Problem("E420", f"{len(chosen.id)} characters, and PatientID has room for 64", f"{place}^3", "102")
         )
+    elif chosen.id != clean(chosen.id, _PATIENT_ID):
+        found.append(Problem("E455", "PatientID cannot hold a backslash or a control character", f"{place}^3", "102"))
     attributes: dict[str, tuple[str, ...] | tuple[Attributes, ...]] = {}
     for target in PATIENT:
         value = _value(target, table, view, place, found, has_unicode)

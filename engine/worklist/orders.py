@@ -35,12 +35,18 @@ from engine.worklist.item import (
     STATUS_MOVES,
     TERMINAL,
     Attributes,
+    EntityId,
     Item,
     ItemKey,
     OrderKeys,
     Problem,
     Status,
+    text,
 )
+
+UNSAID: Final = frozenset({"derived", "random"})
+"""Origins of a Study Instance UID that the message did not bring."""
+PROCEDURE: Final = "RequestedProcedureID"
 
 
 def decide_order(event: OrderEvent, known: Known, policy: Policy) -> Decision:
@@ -80,7 +86,7 @@ class _Orders:
                 self._replace(order)
             case "hold" | "release":
                 for item in self._meant(order):
-                    self._put(replace(item, is_held=action == "hold"), item, action)
+                    self._hold(item, order, action)
             case "cancel" | "discontinue":
                 self._end(order, action)
             case "start" | "complete" | "arrive" | "schedule":
@@ -92,13 +98,15 @@ class _Orders:
 
     def _create(self, order: Order) -> None:
         for step in order.steps:
-            self._build(order, step)
+            self._build(order, self._linked(order, step))
 
     def _replace(self, order: Order) -> None:
         """The steps that are named are the steps of their study: those not begun that are not named go."""
-        studies = {step.key.study_uid for step in order.steps}
-        named = {step.key for other in self._event.orders for step in other.steps}
-        for step in order.steps:
+        steps = [self._linked(order, step) for step in order.steps]
+        studies = {step.key.study_uid for step in steps}
+        named = {step.key for step in steps}
+        named |= {self._linked(other, step).key for other in self._event.orders for step in other.steps}
+        for step in steps:
             self._build(order, step)
         for uid in studies:
             for item in self._stored(self._known.by_study(uid)):
@@ -110,12 +118,66 @@ class _Orders:
                 self._written.pop(item.key, None)
                 self._decision.changes.append(Drop(item, "no longer named by its order"))
 
+    def _linked(self, order: Order, step: Step) -> Step:
+        """The step under the study that it has on the worklist already, where the message brings no UID of its own."""
+        if (
+            step.uid_origin not in UNSAID
+            or not step.key.study_uid
+            or self._stored(self._known.by_study(step.key.study_uid))
+        ):
+            return step
+        before = self._elsewhere(order, step)
+        if before is None:
+            return step
+        uid = before.key.study_uid
+        attributes = {**step.attributes, "StudyInstanceUID": (uid,)}
+        keys = replace(step.keys, study_uid=uid)
+        return replace(
+            step,
+            key=replace(step.key, study_uid=uid),
+            keys=keys,
+            uid_origin=before.uid_origin,
+            attributes=attributes,
+        )
+
+    def _elsewhere(self, order: Order, step: Step) -> Item | None:
+        """The same step where it is stored under another study: of the same numbers, procedure and step.
+
+        A change may bring another accession number, and ids that follow it; then the filler's number says which it is.
+        """
+        found = {item.key: item for items in self._each_key(replace(step.keys, study_uid="")) for item in items}
+        others = [
+            item
+            for item in found.values()
+            if item.key.study_uid != step.key.study_uid
+            and is_same(self._known.survivor(item.patient), self._patient)
+            and _agree(item.keys.placer, step.keys.placer)
+            and _agree(item.keys.filler, step.keys.filler)
+        ]
+        procedure = text(step.attributes, PROCEDURE)
+        same = [
+            item
+            for item in others
+            if procedure and item.key.step_id == step.key.step_id and text(item.attributes, PROCEDURE) == procedure
+        ]
+        if not same and self._policy.controls.action(order.control, order.status) == "replace":
+            same = [item for item in others if step.keys.filler and is_same(item.keys.filler, step.keys.filler)]
+        return same[0] if len(same) == 1 else None
+
+    def _rekeyed(self, order: Order, step: Step) -> Item | None:
+        """Of a step that is not stored under its own UID: the item under another one, where it is to go on."""
+        before = self._elsewhere(order, step)
+        if before is None or step.uid_origin in UNSAID:
+            return None
+        return before
+
     def _build(self, order: Order, step: Step) -> None:
         stored = self._stored(self._known.by_study(step.key.study_uid))
         for item in stored:
             self._check_patient(item, order)
         self._check_keys(step.keys, step.key.study_uid, order)
         before = next((item for item in stored if item.key == step.key), None)
+        before = before or self._rekeyed(order, step)
         if before is None:
             self._new(order, step)
         elif before.status in TERMINAL and not self._may_reopen(order, before):
@@ -132,7 +194,7 @@ class _Orders:
             return
         if order.control != "NW":
             self._warn("W423", "a change of an order that is not there; it is made", step.location)
-        attributes = self._with_patient(step.attributes)
+        attributes = self._with_patient(step.attributes, self._patient)
         item = Item(
             step.key,
             self._patient,
@@ -147,9 +209,14 @@ class _Orders:
 
     def _update(self, order: Order, step: Step, before: Item) -> None:
         status: Status = "SCHEDULED" if before.status in TERMINAL else before.status
-        attributes = self._with_patient(merged(before.attributes, step.attributes))
+        # An order that does not say who assigned the number says it no better than the item does.
+        is_better = self._patient.issuer and not before.patient.issuer
+        patient = self._patient if is_better else self._known.survivor(before.patient)
+        attributes = self._with_patient(merged(before.attributes, step.attributes), patient)
         item = replace(
             before,
+            key=step.key,
+            patient=patient,
             keys=keys_together(before.keys, step.keys),
             attributes=attributes,
             starts_at=step.starts_at or before.starts_at,
@@ -159,23 +226,31 @@ class _Orders:
         )
         if item == before:
             return  # a resend
+        if item.key != before.key:
+            text_ = "the step goes on under the Study Instance UID of the order"
+            begun = "; it was begun under another" if before.status == "STARTED" else ""
+            self._warn("W435", text_ + begun, step.location)
+            self._written.pop(before.key, None)
+            self._decision.changes.append(Drop(before, "goes on under another study UID"))
+            self._put(replace(item, ordered_at=max(order.at, before.ordered_at), revision=0), None, "study UID changed")
+            return
         if order.control == "NW" and before.status not in TERMINAL:
             self._warn("W424", "a new order for a step that is there with other content; it is updated", step.location)
         self._put(replace(item, ordered_at=max(order.at, before.ordered_at)), before, "updated")
 
-    def _with_patient(self, attributes: Attributes) -> Attributes:
+    def _with_patient(self, attributes: Attributes, patient: EntityId) -> Attributes:
         """The order's attributes with the patient's, by who may overwrite whom."""
         own = self._event.patient.attributes
-        known = self._known.demographics(self._patient)
+        known = self._known.demographics(patient)
         if known is None:
-            self._know(Demographics(own, from_adt=False))
-            return {**attributes, **own, **identity(self._patient)}
+            self._know(patient, Demographics(own, from_adt=False))
+            return {**attributes, **own, **identity(patient)}
         if known.from_adt and self._policy.demographics == "adt":
-            return {**attributes, **own, **known.attributes, **identity(self._patient)}
-        return {**attributes, **known.attributes, **own, **identity(self._patient)}
+            return {**attributes, **own, **known.attributes, **identity(patient)}
+        return {**attributes, **known.attributes, **own, **identity(patient)}
 
-    def _know(self, demographics: Demographics) -> None:
-        change = Know(self._patient, demographics)
+    def _know(self, patient: EntityId, demographics: Demographics) -> None:
+        change = Know(patient, demographics)
         if change not in self._decision.changes:
             self._decision.changes.append(change)
 
@@ -208,6 +283,13 @@ class _Orders:
         else:
             at = max(order.at, item.ordered_at)
             self._put(replace(item, status=status, ordered_at=at), item, status.lower())
+
+    def _hold(self, item: Item, order: Order, action: Literal["hold", "release"]) -> None:
+        if self._is_older(order, item):
+            self._warn("W421", "an older message than the one that the item is from; nothing changed", order.location)
+            return
+        # Also where it changes nothing: a hold from before this release, and late, must not hide the step.
+        self._put(replace(item, is_held=action == "hold", ordered_at=max(order.at, item.ordered_at)), item, action)
 
     def _may_reopen(self, order: Order, item: Item) -> bool:
         return (
@@ -271,7 +353,9 @@ class _Orders:
 
     def _check_patient(self, item: Item, order: Order) -> None:
         if not is_same(self._known.survivor(item.patient), self._patient):
-            raise refuse("E415", f"{order.location} is of an order of another patient", "PID^1^3", "204")
+            raise refuse(
+                "E415", f"{order.location.replace('^', ' ')} is of an order of another patient", "PID^1^3", "204"
+            )
 
     def _stored(self, items: Iterable[Item]) -> list[Item]:
         """With what this event has changed already."""
@@ -302,3 +386,8 @@ _STATUS_OF: Final[Mapping[str, Status]] = {
     "arrive": "ARRIVED",
     "schedule": "SCHEDULED",
 }
+
+
+def _agree(one: EntityId, other: EntityId) -> bool:
+    """Whether two numbers may be of one order: the same, or not both said."""
+    return not one or not other or is_same(one, other)

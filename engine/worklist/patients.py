@@ -39,6 +39,8 @@ class _Patients:
 
     def decide(self) -> Decision:
         for pair in self._event.pairs:
+            if self._event.action != "none":
+                self._tell_of_bare_numbers(pair)
             match self._event.action:
                 case "none":
                     continue
@@ -54,6 +56,13 @@ class _Patients:
                     self._update(pair.patient)
         return self._decision
 
+    def _tell_of_bare_numbers(self, pair: Pair) -> None:
+        """Whether steps of that number are there that do not say who assigned it, and so may be of another patient."""
+        for patient, place in ((pair.patient.id, f"PID^{pair.location}^3"), (pair.prior, f"MRG^{pair.location}^1")):
+            bare = EntityId(patient.id)
+            if patient.issuer and any(item.status not in TERMINAL for item in self._known.by_patient(bare)):
+                self._warn("W437", "steps of this number without an assigning authority are there, and stay", place)
+
     def _update(self, patient: Patient) -> None:
         own = self._survivor(patient.id)
         known = self._known.demographics(own)
@@ -68,10 +77,9 @@ class _Patients:
 
     def _changed(self, item: Item, own: EntityId, attributes: Attributes) -> Item:
         now = replace(item, patient=own, attributes={**merged(item.attributes, attributes), **identity(own)})
-        if self._event.action == "locate" or (self._event.location and self._is_of_visit(item)):
-            location = self._event.location
-            if location:
-                now = replace(now, attributes={**now.attributes, "CurrentPatientLocation": location})
+        location = self._event.location
+        if location and self._is_of_visit(item):
+            now = replace(now, attributes={**now.attributes, "CurrentPatientLocation": location})
         if self._event.action == "arrive" and item.status == "SCHEDULED" and self._is_of_visit(item):
             now = replace(now, status="ARRIVED")
         return now
@@ -90,14 +98,14 @@ class _Patients:
             raise refuse("E418", "the other way round, these two were merged before", f"PID^{pair.location}^3", "205")
         own = self._survivor(survivor)
         ending = self._survivor(prior)
+        attributes = self._told(own, pair.patient.attributes)
+        self._learn(own, attributes, self._known.demographics(own))
         if ending == own:
-            self._learn(own, pair.patient.attributes, self._known.demographics(own))
             return  # a resend
-        self._learn(own, pair.patient.attributes, self._known.demographics(own))
         for item in self._all(ending):
-            self._put(self._changed(item, own, pair.patient.attributes), item, "merged")
+            self._put(self._changed(item, own, attributes), item, "merged")
         for item in self._open(own):
-            self._put(self._changed(item, own, pair.patient.attributes), item, "demographics")
+            self._put(self._changed(item, own, attributes), item, "demographics")
         self._merged[ending] = own
         if ending != prior:
             self._merged[prior] = own
@@ -168,11 +176,20 @@ class _Patients:
         items = {item.key: item for item in (*self._all(patient), *written)}
         return [item for item in items.values() if item.status not in TERMINAL and item.patient == patient]
 
+    def _told(self, patient: EntityId, attributes: Attributes) -> Attributes:
+        """What the message says of the patient, or what is known where that is newer: a late merge still merges."""
+        known = self._known.demographics(patient)
+        is_older = known is not None and known.from_adt and self._event.at and self._event.at < known.at
+        return {**attributes, **known.attributes} if known is not None and is_older else attributes
+
     def _learn(self, patient: EntityId, attributes: Attributes, known: Demographics | None) -> None:
         before = known.attributes if known is not None else {}
-        now = Demographics({**merged(before, attributes), **identity(patient)}, from_adt=True, at=self._event.at)
+        now = Demographics({**merged(before, attributes), **identity(patient)}, from_adt=True, at=self._latest(known))
         if known is None or (known.attributes, known.from_adt) != (now.attributes, True):
             self._decision.changes.append(Know(patient, now))
+
+    def _latest(self, known: Demographics | None) -> str:
+        return max(self._event.at, known.at) if known is not None else self._event.at
 
     def _put(self, item: Item, before: Item, what: str) -> None:
         if item != before:

@@ -141,9 +141,22 @@ async def test_an_order_that_cannot_become_an_item_is_refused_with_its_place(run
     assert answers(await find(running)) == 0
 
 
+async def test_orders_of_two_patients_in_one_message_are_refused(running: SiteUnderTest) -> None:
+    second = order(number="2", patient="900002").split(b"\r", 1)[1]
+    wire = await running.wire("orders")
+    await wire.send(order() + second)
+    answer = await wire.answer()
+    assert msa(answer)[0] == "AE" and b"PID^2" in answer
+    assert answers(await find(running)) == 0
+
+
 async def test_another_patients_number_is_refused_by_what_is_stored(running: SiteUnderTest) -> None:
     assert await send(running, order()) == ["AA"]
-    assert await send(running, order("XO", "SC", id="M2", patient="900002")) == ["AE"]
+    wire = await running.wire("orders")
+    await wire.send(order("XO", "SC", id="M2", patient="900002"))
+    answer = await wire.answer()
+    assert msa(answer)[0] == "AE"
+    assert b"ERR|PID^1^3^204" in answer and b"ORC 1 is of an order of another patient" in answer
     assert answers(await find(running, "PatientID=900001")) == 1
     assert states(running) == ["delivered", "held"]
 

@@ -109,3 +109,19 @@ def test_an_identifier_that_ends_is_of_the_domain_of_the_one_that_stays(trigger:
     assert found.pairs[0].prior == EntityId("900002", "HIS")
     assert [(one.code, one.location, one.is_refusal) for one in found.warnings] == [("W436", "MRG^1^1", False)]
     assert event(adt(trigger, PID, "MRG|900002^^^LAB")).pairs[0].prior == EntityId("900002", "LAB")
+
+
+def test_a_prior_identifier_without_an_authority_is_of_the_one_that_is_left() -> None:
+    (pair,) = event(adt("A40", PID, "MRG|900002")).pairs
+    assert pair.prior == EntityId("900002", "HIS")
+
+
+def test_each_prior_identifier_of_the_same_authority_is_merged() -> None:
+    pairs = event(adt("A40", PID, "MRG|900002^^^HIS^MR~77^^^ADM^PI~900003^^^HIS^MR")).pairs
+    assert [pair.prior.id for pair in pairs] == ["900002", "900003"]
+
+
+def test_a_name_is_not_deleted() -> None:
+    found = event(adt("A08", 'PID|1||900001^^^HIS||""||19800203'))
+    assert "PatientName" not in found.pairs[0].patient.attributes
+    assert [(one.code, one.location) for one in found.warnings] == [("W434", "PID^1^5")]

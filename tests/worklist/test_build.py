@@ -281,6 +281,11 @@ class TestShapes:
         found = event(orm(PID, PV1, ORC, OBR, change(OBR, f20="S2"), ZDS))
         assert [(o.control, s.key.step_id) for o in found.orders for s in o.steps] == [("NW", "S1"), ("NW", "S2")]
 
+    def test_a_second_obr_shares_the_time_of_its_order(self) -> None:
+        second = change(OBR, f20="S2")
+        found = event(orm(PID, PV1, ORC, "TQ1|||||||202601031415", OBR, second, ZDS, type="OMG^O19"))
+        assert [s.starts_at[:12] for o in found.orders for s in o.steps] == ["202601031415"] * 2
+
     def test_omi_has_a_step_an_ipc(self) -> None:
         ipcs = [
             "IPC|A9^RIS|RP9|1.2.9|S1|CT|P1^Head^L|CT_9|Room 9|CT9~CT8",
@@ -365,6 +370,9 @@ class TestRefusals:
             ((PID, PV1, ORC, change(OBR, f4="", f44=""), ZDS), ("E437", "OBR^1^4", "101")),
             ((PID, PV1, change(ORC, f7="^^^noon"), OBR, ZDS), ("E442", "ORC^1^7", "102")),
             ((PID, PV1), ("E430", "ORC^1", "100")),
+            ((PID, PV1, ORC, OBR, change(PID, f3="900002^^^HIS"), ORC, OBR), ("E454", "PID^2", "100")),
+            ((PID, PV1, ORC, OBR, PID, OBR), ("E454", "PID^2", "100")),
+            ((change(PID, f3="1\\E\\2^^^HIS"), PV1, ORC, OBR, ZDS), ("E455", "PID^1^3", "102")),
         ],
     )
     def test_say_where(self, segments: tuple[str, ...], expected: tuple[str, str, str]) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from engine.worklist.changes import Policy
 from engine.worklist.control import ACTIONS, DEFAULT, NOTHING, Controls
-from engine.worklist.event import OrderEvent
-from engine.worklist.item import EntityId, ItemKey, OrderKeys, Problems
+from engine.worklist.event import OrderEvent, Step
+from engine.worklist.item import EntityId, ItemKey, OrderKeys, Problems, UidOrigin
 from tests.worklist.shelf import MRN, Shelf, order, patient, step
 
 LATER = "20260101130000.000000"
@@ -340,6 +340,22 @@ class TestThePatient:
         shelf.take(order("NW", "SC", step("S9", "1.2.9", accession="A9", placer="P9"), who=patient(name="Older^Anna")))
         assert shelf.items[ItemKey("1.2.9", "S9")].attributes["PatientName"] == ("Newer^Anna",)
 
+    def test_nor_by_one_that_does_not_say_who_assigned_the_number(self, shelf: Shelf) -> None:
+        known = replace(shelf.patients[MRN], from_adt=True, attributes={"PatientName": ("Newer^Anna",)})
+        shelf.patients[MRN] = known
+        bare = patient(EntityId(MRN.id), "Older^Anna")
+        shelf.take(order("XO", "SC", step(description="CT neck"), who=bare, at=LATER))
+        (item,) = shelf.items.values()
+        assert item.attributes["PatientName"] == ("Newer^Anna",)
+        assert (item.patient, item.attributes["IssuerOfPatientID"]) == (MRN, ("HIS",))
+
+    def test_an_order_that_says_who_assigned_the_number_makes_the_step_that_patients(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step(), who=patient(EntityId(MRN.id))))
+        shelf.take(order("XO", "SC", step(), at=LATER))
+        (item,) = shelf.items.values()
+        assert (item.patient, item.attributes["IssuerOfPatientID"]) == (MRN, ("HIS",))
+
     def test_unless_the_channel_says_that_the_latest_counts(self, shelf: Shelf) -> None:
         shelf.policy = Policy(demographics="latest")
         shelf.patients[MRN] = replace(shelf.patients[MRN], from_adt=True)
@@ -353,3 +369,83 @@ def test_a_hold_hides_and_a_release_shows_again(shelf: Shelf) -> None:
     assert [item.is_shown for item in shelf.items.values()] == [False]
     shelf.take(order("RL", "", step()))
     assert [item.is_shown for item in shelf.items.values()] == [True]
+
+
+def test_a_late_hold_does_not_hide_what_a_newer_release_shows(shelf: Shelf) -> None:
+    shelf.take(order("RL", "", step(), at=LATER))
+    assert codes(shelf.take(order("HD", "", step(), at="20260101123000.000000"))) == ["W421"]
+    assert not shelf.items[ItemKey("1.2.3", "S1")].is_held
+
+
+def numbered(
+    study: str,
+    origin: UidOrigin,
+    *,
+    accession: str = "A1",
+    placer: str = "P1",
+    filler: str = "F1",
+    procedure: str = "R1",
+) -> Step:
+    """A step as a message has it: its numbers, its procedure, and where its study's UID is from."""
+    made = step(study=study, accession=accession, placer=placer)
+    keys = replace(made.keys, filler=EntityId(filler, "RIS") if filler else EntityId(""))
+    attributes = {**made.attributes, "RequestedProcedureID": (procedure,), "StudyInstanceUID": (study,)}
+    return replace(made, keys=keys, uid_origin=origin, attributes=attributes)
+
+
+class TestTheStudyUidOfAStep:
+    """dicom.md 1.4: a step is not on the worklist twice because one of its messages brings a UID and another none."""
+
+    @pytest.mark.parametrize("control", ["NW", "XO"])
+    def test_stays_where_a_later_message_brings_none(self, control: str) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", numbered("1.2.3", "zds")))
+        shelf.take(order(control, "SC", numbered("2.25.7", "derived"), at=LATER))
+        (item,) = shelf.items.values()
+        assert (item.key, item.keys.study_uid, item.uid_origin) == (ItemKey("1.2.3", "S1"), "1.2.3", "zds")
+        assert item.attributes["StudyInstanceUID"] == ("1.2.3",)
+
+    @pytest.mark.parametrize(("first", "control"), [("derived", "XO"), ("derived", "NW"), ("zds", "XO"), ("zds", "NW")])
+    def test_becomes_the_one_that_a_later_message_brings(self, first: UidOrigin, control: str) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", numbered("2.25.7", first)))
+        shelf.take(order("SC", "IP", numbered("", "derived"), at="20260101123000.000000"))
+        assert codes(shelf.take(order(control, "SC", numbered("1.2.3", "zds"), at=LATER))) == ["W435"]
+        (item,) = shelf.items.values()
+        assert (item.key, item.status, item.uid_origin) == (ItemKey("1.2.3", "S1"), "STARTED", "zds")
+
+    def test_does_not_bring_back_what_has_ended(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", numbered("2.25.7", "derived")))
+        shelf.take(order("CA", "CA", keys=OrderKeys(placer=EntityId("P1", "HIS")), names_steps=False, at=LATER))
+        again = order("NW", "SC", numbered("1.2.3", "zds"), at="20260101140000.000000")
+        assert codes(shelf.take(again)) == ["W420"]
+        assert shelf.statuses() == ["CANCELED"]
+
+    def test_is_not_changed_by_an_older_message(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", numbered("2.25.7", "derived"), at=LATER))
+        assert codes(shelf.take(order("NW", "SC", numbered("1.2.3", "zds"), at=EARLIER))) == ["W421"]
+        assert list(shelf.items) == [ItemKey("2.25.7", "S1")]
+
+    def test_stays_where_a_change_brings_another_accession_number(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", numbered("2.25.7", "derived")))
+        changed = numbered("2.25.8", "derived", accession="A2", procedure="A2")
+        shelf.take(order("XO", "SC", changed, at=LATER))
+        (item,) = shelf.items.values()
+        assert (item.key.study_uid, item.keys.accession.id) == ("2.25.7", "A2")
+
+    @pytest.mark.parametrize("numbers", [{"filler": "F2"}, {"placer": "P2"}, {"procedure": "R2"}])
+    @pytest.mark.parametrize("origin", ["derived", "zds"])
+    def test_is_its_own_for_another_order_or_procedure(self, numbers: dict[str, str], origin: UidOrigin) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", numbered("1.2.3", "zds")))
+        shelf.take(order("NW", "SC", numbered("1.2.4", origin, **numbers), at=LATER))
+        assert sorted(key.study_uid for key in shelf.items) == ["1.2.3", "1.2.4"]
+
+    def test_is_not_taken_from_another_patient(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", numbered("1.2.3", "zds")))
+        event = order("NW", "SC", numbered("2.25.7", "derived"), who=patient(OTHER), at=LATER)
+        assert refusal(shelf, event) == ("E414", "ORC^1", "205")

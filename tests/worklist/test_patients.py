@@ -85,6 +85,19 @@ class TestDemographics:
         shelf.take(adt("locate", location=("3W 12",)))
         assert shelf.items[ItemKey("1.2.3", "S1")].attributes["CurrentPatientLocation"] == ("3W 12",)
 
+    def test_a_transfer_of_another_visit_leaves_the_location(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step(), visit=EntityId("V1")))
+        shelf.take(adt("locate", visit=EntityId("V2"), location=("ICU",)))
+        assert "CurrentPatientLocation" not in shelf.items[ItemKey("1.2.3", "S1")].attributes
+
+    @pytest.mark.parametrize("event", [adt("update", patient(name="Newer^Anna")), merge(OTHER, MRN)])
+    def test_tell_of_steps_of_the_bare_number_and_leave_them(self, event: PatientEvent) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step(), who=patient(EntityId(MRN.id))))
+        assert [problem.code for problem in shelf.take(event).warnings] == ["W437"]
+        assert names(shelf) == ["Muster^Anna"]
+
 
 class TestArrival:
     def test_scheduled_items_of_the_patient_have_arrived(self, shelf: Shelf) -> None:
@@ -107,6 +120,14 @@ class TestMerge:
         assert owners(shelf) == [MRN, MRN, MRN]
         assert names(shelf) == ["Muster^Anna"] * 3
         assert [item.attributes["PatientID"] for item in shelf.items.values()] == [(MRN.id,)] * 3
+
+    def test_a_late_merge_moves_the_items_and_leaves_the_newer_name(self, shelf: Shelf) -> None:
+        shelf.take(adt("update", patient(name="Newer^Anna")))
+        shelf.take(merge(MRN, OTHER, "Older^Anna", at="20260101110000.000000"))
+        assert owners(shelf) == [MRN, MRN, MRN]
+        assert names(shelf) == ["Newer^Anna"] * 3
+        decision = shelf.take(adt("update", patient(name="Old^Anna"), at="20260101113000.000000"))
+        assert [problem.code for problem in decision.warnings] == ["W427"]
 
     def test_a_late_order_with_the_old_identifier_goes_there_too(self, shelf: Shelf) -> None:
         shelf.take(merge(MRN, OTHER))

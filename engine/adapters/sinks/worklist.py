@@ -188,10 +188,11 @@ class WorklistSink:
             changes = tuple(self._encoded(change) for change in decision.changes)
         except Problems as error:
             first = next(problem for problem in error.found if problem.is_refusal)
-            return Refused("AE", first.hl7_code, note=_noted(error.found))
+            place = path_of(first.location)
+            return Refused("AE", first.hl7_code, note=_noted(error.found), location=place, text=first.text)
         except self._unencodable as error:
             problem = Problem("E445", f"{error.keyword} cannot be written as DICOM", "", "102")
-            return Refused("AE", problem.hl7_code, note=_noted((problem,)))
+            return Refused("AE", problem.hl7_code, note=_noted((problem,)), text=problem.text)
         return changes, _noted(decision.warnings)
 
     def _decision(self, event: Event, known: Known) -> Decision:

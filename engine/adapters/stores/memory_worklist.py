@@ -18,10 +18,13 @@ from engine.worklist.status import STATUS_MESSAGES, OrderReceived
 
 @dataclass(slots=True)
 class OneWorklist:
-    """One worklist's items with their elements, and what happened to them."""
+    """One worklist's items with their elements, what happened to them, and what it knows of patients and cancels."""
 
     items: dict[ItemKey, Shelved] = field(default_factory=dict)
     history: dict[ItemKey, list[HistoryRow]] = field(default_factory=dict)
+    aliases: dict[EntityId, EntityId] = field(default_factory=dict)
+    patients: dict[EntityId, Demographics] = field(default_factory=dict)
+    buried: list[tuple[Bury, int]] = field(default_factory=list)
     epoch: int = 0
 
     def is_old(self, key: ItemKey, aged: Aged) -> bool:
@@ -31,16 +34,23 @@ class OneWorklist:
             return self.history[key][-1].at_us < aged.ended_before_us
         return item.starts_at < aged.open_before
 
+    def know(self, changes: Sequence[Change], at_us: int) -> None:
+        """From now on this is known."""
+        for change in changes:
+            match change:
+                case Bury():
+                    self.buried.append((change, at_us))
+                case Merge(prior=prior, survivor=survivor):
+                    self.aliases[prior] = survivor
+                case Know(patient=patient, demographics=demographics):
+                    self.patients[patient] = demographics
+
 
 @dataclass(slots=True)
 class MemoryWorklists:
-    """All of them, and what is known of patients and cancelled orders, whatever worklist they are on."""
+    """All of them, and the performed steps, whatever worklist they are of."""
 
     lists: dict[str, OneWorklist] = field(default_factory=dict)
-    aliases: dict[EntityId, EntityId] = field(default_factory=dict)
-    patients: dict[EntityId, Demographics] = field(default_factory=dict)
-    buried: list[Bury] = field(default_factory=list)
-    buried_at: list[int] = field(default_factory=list)
     performed: dict[str, Attributes] = field(default_factory=dict)
     performed_at: dict[str, int] = field(default_factory=dict)
 
@@ -84,16 +94,14 @@ class MemoryWorklists:
         one.epoch = one.epoch + 1 if then is None else then
         for key, note in notes:
             one.history.setdefault(key, []).append(note)
-        self._know(changes, at_us)
+        one.know(changes, at_us)
 
     def age(self, aged: Aged) -> int:
         """As Store.age_worklists."""
         gone = 0
         if aged.ended_before_us:
-            kept = [
-                (bury, at) for bury, at in zip(self.buried, self.buried_at, strict=True) if at >= aged.ended_before_us
-            ]
-            self.buried, self.buried_at = [bury for bury, _ in kept], [at for _, at in kept]
+            for one in self.lists.values():
+                one.buried = [(bury, at) for bury, at in one.buried if at >= aged.ended_before_us]
             for uid in [uid for uid, at in self.performed_at.items() if at < aged.ended_before_us]:
                 performed = performed_of(uid, self.performed[uid])
                 if performed is not None and performed.status != "IN PROGRESS":
@@ -107,24 +115,13 @@ class MemoryWorklists:
             one.epoch += bool(old)
         return gone
 
-    def _know(self, changes: Sequence[Change], at_us: int) -> None:
-        for change in changes:
-            match change:
-                case Bury():
-                    self.buried.append(change)
-                    self.buried_at.append(at_us)
-                case Merge(prior=prior, survivor=survivor):
-                    self.aliases[prior] = survivor
-                case Know(patient=patient, demographics=demographics):
-                    self.patients[patient] = demographics
-
 
 class MemoryWorklistReading:
     """As WorklistReading."""
 
     def __init__(self, worklists: MemoryWorklists, name: str) -> None:
-        self._all = worklists
         one = worklists.lists.get(name, OneWorklist())
+        self._one = one
         self.epoch = one.epoch
         self.damaged = 0
         self._items = dict(one.items)
@@ -150,20 +147,20 @@ class MemoryWorklistReading:
 
     def survivor(self, patient: EntityId) -> EntityId:
         for _ in range(MOST_MERGES):
-            if patient not in self._all.aliases:
+            if patient not in self._one.aliases:
                 break
-            patient = self._all.aliases[patient]
+            patient = self._one.aliases[patient]
         return patient
 
     def merged_into(self, patient: EntityId) -> EntityId | None:
-        return self._all.aliases.get(patient)
+        return self._one.aliases.get(patient)
 
     def demographics(self, patient: EntityId) -> Demographics | None:
-        return self._all.patients.get(patient)
+        return self._one.patients.get(patient)
 
     def tombstone(self, keys: OrderKeys, step_id: str) -> str | None:
         found = [
-            bury.at for bury in self._all.buried if bury.step_id in ("", step_id) and names_the_same(bury.keys, keys)
+            bury.at for bury, _ in self._one.buried if bury.step_id in ("", step_id) and names_the_same(bury.keys, keys)
         ]
         return max(found, default=None)
 

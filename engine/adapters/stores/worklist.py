@@ -75,11 +75,11 @@ class WorklistReading:
         return patient
 
     def merged_into(self, patient: EntityId) -> EntityId | None:
-        found = self._execute(self._sql["survivor"], (patient.id, patient.issuer)).fetchone()
+        found = self._execute(self._sql["survivor"], (self._id, patient.id, patient.issuer)).fetchone()
         return EntityId(*found) if found is not None else None
 
     def demographics(self, patient: EntityId) -> Demographics | None:
-        found = self._execute(self._sql["patient"], (patient.id, patient.issuer)).fetchone()
+        found = self._execute(self._sql["patient"], (self._id, patient.id, patient.issuer)).fetchone()
         if found is None:
             return None
         return Demographics(from_dicom_json(json.loads(found[0])), bool(found[1]), found[2])
@@ -89,7 +89,7 @@ class WorklistReading:
             (
                 str(at)
                 for kind, number in _numbers(keys)
-                for at, issuer in self._execute(self._sql["tombstone"], (kind, number.id, step_id))
+                for at, issuer in self._execute(self._sql["tombstone"], (self._id, kind, number.id, step_id))
                 if not issuer or not number.issuer or issuer == number.issuer
             ),
             default=None,
@@ -207,14 +207,14 @@ class WorklistRows:
                     self._note(list_id, item, at_us, seq, who, what)
                 case Bury(keys=keys, step_id=step_id, at=at):
                     for kind, number in _numbers(keys):
-                        values = (kind, number.id, number.issuer, step_id, at, at_us)
+                        values = (list_id, kind, number.id, number.issuer, step_id, at, at_us)
                         self._execute(_SQL["put_tombstone"], values)
                 case Merge(prior=prior, survivor=survivor):
-                    alias = (prior.id, prior.issuer, survivor.id, survivor.issuer, at_us)
+                    alias = (list_id, prior.id, prior.issuer, survivor.id, survivor.issuer, at_us)
                     self._execute(_SQL["put_alias"], alias)
                 case Know(patient=patient, demographics=known):
                     said = (_json(known.attributes), known.from_adt, known.at)
-                    self._execute(_SQL["put_patient"], (patient.id, patient.issuer, *said, at_us))
+                    self._execute(_SQL["put_patient"], (list_id, patient.id, patient.issuer, *said, at_us))
 
     def _encoded(self, put: Put) -> bytes:
         return put.encoded or self._encode(put.item)

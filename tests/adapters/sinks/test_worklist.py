@@ -120,7 +120,7 @@ async def test_an_order_of_another_patient_is_refused_without_a_value(desk: Desk
     outcome = await desk.take(order("XO", "SC", step(description="CT neck"), who=OTHER))
     assert isinstance(outcome, Refused)
     assert (outcome.ack_code, outcome.hl7_code) == ("AE", "204")
-    assert outcome.note == "E415 PID-3: ORC^1 is of an order of another patient"
+    assert outcome.note == "E415 PID-3: ORC 1 is of an order of another patient"
     assert desk.refused == ["E415"]
     assert desk.queries.worklist_counts() == {("main", "SCHEDULED"): 1}
 

@@ -31,13 +31,14 @@ SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? AND patient_issue
 SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ? AND step_id = ?
 
 -- name: survivor
-SELECT survivor, survivor_issuer FROM worklist_alias WHERE patient = ? AND issuer = ?
+SELECT survivor, survivor_issuer FROM worklist_alias WHERE worklist = ? AND patient = ? AND issuer = ?
 
 -- name: patient
-SELECT attributes, from_adt, at FROM worklist_patient WHERE patient = ? AND issuer = ?
+SELECT attributes, from_adt, at FROM worklist_patient WHERE worklist = ? AND patient = ? AND issuer = ?
 
 -- name: tombstone
-SELECT at, issuer FROM worklist_tombstone WHERE kind = ? AND number = ? AND step_id IN ('', ?)
+SELECT at, issuer FROM worklist_tombstone
+WHERE worklist = ? AND kind = ? AND number = ? AND step_id IN ('', ?)
 
 -- name: put_item
 INSERT INTO worklist_item (
@@ -79,19 +80,20 @@ INSERT INTO worklist_history (worklist, study_uid, step_id, at_us, seq, who, wha
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_patient
-INSERT INTO worklist_patient (patient, issuer, attributes, from_adt, at, changed_at_us) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (patient, issuer) DO UPDATE SET
+INSERT INTO worklist_patient (worklist, patient, issuer, attributes, from_adt, at, changed_at_us)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (worklist, patient, issuer) DO UPDATE SET
   attributes = excluded.attributes, from_adt = excluded.from_adt, at = excluded.at,
   changed_at_us = excluded.changed_at_us
 
 -- name: put_alias
-INSERT INTO worklist_alias (patient, issuer, survivor, survivor_issuer, at_us) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (patient, issuer) DO UPDATE SET
+INSERT INTO worklist_alias (worklist, patient, issuer, survivor, survivor_issuer, at_us) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (worklist, patient, issuer) DO UPDATE SET
   survivor = excluded.survivor, survivor_issuer = excluded.survivor_issuer, at_us = excluded.at_us
 
 -- name: put_tombstone
-INSERT INTO worklist_tombstone (kind, number, issuer, step_id, at, at_us) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (kind, number, issuer, step_id) DO UPDATE SET at = max(at, excluded.at), at_us = excluded.at_us
+INSERT INTO worklist_tombstone (worklist, kind, number, issuer, step_id, at, at_us) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (worklist, kind, number, issuer, step_id) DO UPDATE SET at = max(at, excluded.at), at_us = excluded.at_us
 
 -- name: candidates_of_study
 SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ? ORDER BY +starts_at LIMIT ?

@@ -83,36 +83,42 @@ CREATE TABLE worklist_history (
 
 CREATE INDEX worklist_history_of_item ON worklist_history (study_uid, step_id, id);
 
+-- What is known of patients and cancels is a worklist's own: on another, of another hospital, the same bare number may
+-- be another patient's, and another order's.
+
 -- Patients as ADT or a first order described them; `from_adt`: an order does not overwrite it.
 CREATE TABLE worklist_patient (
+  worklist INTEGER NOT NULL REFERENCES worklist (id),
   patient TEXT NOT NULL,
   issuer TEXT NOT NULL,
   attributes TEXT NOT NULL,
   from_adt INTEGER NOT NULL,
   at TEXT NOT NULL,
   changed_at_us INTEGER NOT NULL,
-  PRIMARY KEY (patient, issuer)
+  PRIMARY KEY (worklist, patient, issuer)
 ) WITHOUT ROWID;
 
 -- Identifiers that were merged into another: late orders still come with them.
 CREATE TABLE worklist_alias (
+  worklist INTEGER NOT NULL REFERENCES worklist (id),
   patient TEXT NOT NULL,
   issuer TEXT NOT NULL,
   survivor TEXT NOT NULL,
   survivor_issuer TEXT NOT NULL,
   at_us INTEGER NOT NULL,
-  PRIMARY KEY (patient, issuer)
+  PRIMARY KEY (worklist, patient, issuer)
 ) WITHOUT ROWID;
 
 -- Cancels that came before their order, by each number that they carried. `kind`: study, placer, filler, accession.
 CREATE TABLE worklist_tombstone (
+  worklist INTEGER NOT NULL REFERENCES worklist (id),
   kind TEXT NOT NULL,
   number TEXT NOT NULL,
   issuer TEXT NOT NULL,
   step_id TEXT NOT NULL,
   at TEXT NOT NULL,
   at_us INTEGER NOT NULL,
-  PRIMARY KEY (kind, number, issuer, step_id)
+  PRIMARY KEY (worklist, kind, number, issuer, step_id)
 ) WITHOUT ROWID;
 
 -- Performed procedure steps, as scanners told them. `attributes`: JSON by keyword.
