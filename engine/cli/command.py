@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "messages": "Search the stored messages, or show one.",
     "replay": "Send stored messages again, process them again, or send an edited one.",
     "release": "Let held messages and deliveries go on.",
-    "tables": "Show the codes for which messages are held, add rows, and let go on what waited.",
+    "tables": "Show the codes for which messages are held, add their rows, and let go on what waited.",
     "queue": "Show what waits for each destination, and hold, skip, retry, redirect or pause it.",
     "worklist": "Show what is on the worklists, and what a scanner's query would find.",
     "dicom": "Ask a DICOM server: whether it answers, and what its worklist has.",
