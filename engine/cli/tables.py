@@ -7,7 +7,7 @@ import click
 from engine.cli.command import COMMANDS, Group
 
 SUBCOMMANDS: Final = {
-    "misses": "Show the codes for which messages are held, by table.",
+    "misses": "Show the codes for which messages are held, by table, the most frequent first.",
     "add": "Add a row to a code table of a channel.",
     "release": "Let go on what waited for rows that are there now.",
 }
