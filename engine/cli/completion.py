@@ -18,7 +18,7 @@ PLACES = {
 @click.argument("shell", type=click.Choice(tuple(PLACES)))
 @json_option("the script")
 def command(shell: str, as_json: bool) -> int:
-    """Print the script that makes a shell complete commands, options and files.
+    """Print the script that makes a shell complete commands and options.
 
     Write it to where the shell looks for such scripts; it asks segmill itself at each press of Tab, so it need not be
     made again after an upgrade.
