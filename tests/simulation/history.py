@@ -316,14 +316,14 @@ class History:
         if not self.on_disk.is_valid:
             self._write(self.editions[0].edition)
         self.loop.note("-- %s starts with edition %d", process.name, self.on_disk.edition)
-        self.loop.spawn(process, self._main(process), process.name)
+        self.loop.spawn(process, self._main(process, self.on_disk), process.name)
 
-    async def _main(self, process: Process) -> None:
+    async def _main(self, process: Process, files: Site) -> None:
         """What `segmill run` does."""
         self.engine = engine = SimulatedEngine(
-            self.on_disk, self.disk, self.clock, self._kinds, self._read_files, prunes=self.swarm.prunes
+            files, self.disk, self.clock, self._kinds, self._read_files, prunes=self.swarm.prunes
         )
-        self.model.editions.started(self.on_disk)
+        self.model.editions.started(files)
         try:
             await engine.start()
             ended = self.loop.create_task(engine.wait_closed(), name="wait closed")

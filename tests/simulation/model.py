@@ -297,6 +297,8 @@ class Model:
         for pause in change.resumes:
             self.loop.note("disk: %s is resumed", pause.destination or "the intake")
             self.paused.discard(str(pause.destination))
+            if pause.destination in self.lanes:
+                self.lanes[pause.destination].is_paused = False  # there may be no lane of it that could hear that
         touched = {seq for _, seq, _, _ in changed.touched}
         again = {item.seq: item for item in change.reprocessed}
         before = {seq: self._bodies(seq) for seq in (*touched, *(resend.seq for resend in change.resends))}

@@ -45,6 +45,7 @@ FOUND_AT: dict[str, int] = {
     "tries behind a failed one are not recorded": 345,
     "stored messages processed out of turn": 7,
     "a retry waits by the wall clock": 53,
+    "a key's retry waits by the wall clock": 981,
     "order by the time of receipt": 5,
     "a yes before the destination has said it": 12,
     "a yes before the destination's is on record": 13,
@@ -59,6 +60,7 @@ FOUND_AT: dict[str, int] = {
     "every reload closes connections": 8,
     "files with errors are taken up as far as they go": 2,
     "a pause does not outlive a reload": 100,
+    "what was answered when stored is overtaken after a reload": 622,
     "a resend of what waited by other files is not answered": 98,
 }
 """The first seed that found a mutant, when that was last looked for: where to begin."""

@@ -42,6 +42,7 @@ def trace_of(seed: int) -> str:
         return "\n".join(run(seed, trace=True).trace)
 
 
+@pytest.mark.timeout(600)
 class TestHistories:
     def test_whatever_happens_what_is_promised_holds(self, ledger: Ledger) -> None:
         found = tally(range(SHORT))
@@ -84,6 +85,7 @@ class TestHistories:
         assert trace_of(5) in made.stdout.decode()
 
 
+@pytest.mark.timeout(600)
 class TestMutants:
     @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in RARE])
     def test_a_mutant_is_found(self, name: str, ledger: Ledger) -> None:
