@@ -10,7 +10,7 @@ import trustme
 from engine import reloading
 from engine.hl7.message import Message
 from engine.model.ids import ChannelName, DestinationName
-from engine.model.outcome import Delivered
+from engine.model.outcome import Delivered, Refused
 from engine.ports.control import Order
 from engine.ports.operations import By
 from engine.ports.reload import FileError, ReloadReport
@@ -348,3 +348,25 @@ def test_an_error_without_a_line_is_told_without_one(caplog):
     error = FileError("E100", "my-site", 0, 0, 0, "there is no folder 'channels' here", "start a site: segmill init")
     reloading._tell(ReloadReport("rejected", "the site's files have 1 error", errors=(error,), exit_code=78))
     assert "my-site E100 there is no folder 'channels' here (start a site: segmill init)" in caplog.messages
+
+
+async def test_a_lane_that_stands_still_goes_on_though_the_message_is_held_for_what_is_gone(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("engine.leaving.LOOK_S", 0.01)
+    both = "{out: {kept: {}, on_refused: stop}, other: {kept: {}, on_refused: hold}}"
+    site = site_of(tmp_path, channel(routes="[{to: out}, {to: other}]", destinations=both))
+    for lane in ("adt/out", "adt/other"):
+        site.kept.sinks[lane].script[:] = [Refused("AE")]
+    async with site.running() as engine:
+        wire = await site.wire()
+        await exchange(wire, "A1")
+        await until(lambda: site.delivery_states() == ["queued", "held"])
+        await until(lambda: site.running_channel().lanes[OUT].is_stopped)
+        write(site, "adt", channel(destinations="{out: {kept: {}, on_refused: stop}}"))
+        await reload(site)
+        await until(lambda: not site.running_channel().leaving)
+        (message,) = site.messages()
+        report = await engine.control.release([message.seq])
+        assert report.left == ((message.seq, "channel adt has no destination other"),)
+        await until(lambda: site.delivery_states() == ["delivered", "held"])

@@ -40,7 +40,11 @@ class Model:
         self.known: dict[tuple[tuple[str, bytes], ...], Site] = {}
         """Editions by their files."""
         keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
-        self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
+        plain = {target.name for plan in plans(site.number) for target in plan.targets if not target.lanes}
+        self.lanes = {
+            name: Lane(name, name in keyed, name in keyed and name in plain, ports)
+            for name, ports in names(site.number).items()
+        }
         self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
         """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
         self._took: dict[tuple[str, int], int] = {}
@@ -88,8 +92,6 @@ class Model:
         for owed in self.owed.values():
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
-            if owed.state == "queued" and owed.made_by is not None and not owed.made_by.lanes:
-                owed.has_lost_key = True
 
     def take(self, peer: str, payload: bytes) -> None:
         """A whole block came in over this connection."""
@@ -208,7 +210,9 @@ class Model:
             if delivery.body not in self._bodies(delivery.seq):
                 self.breach(f"delivery {delivery.id} takes over with other bytes")
             if delivery.id not in self.owed:
-                self._owe_one(self.by_seq[delivery.seq], delivery.id, str(delivery.destination), delivery.body)
+                to = str(delivery.destination)
+                taken_over = self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
+                taken_over.has_lost_key = self.lanes[to].is_mixed  # it may be keyed as the files before said
 
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
@@ -258,11 +262,6 @@ class Model:
         found = [(str(d.destination), d.body if d.body is not None else row.item.payload) for d in deliveries]
         if found != made.bodies:
             self.breach(f"message {row.seq} goes to {_named(found)}, not {_named(made.bodies)}")
-
-    def _is_keyless(self, seq: int, to: str) -> bool:
-        """Whether a message has been stored for it without a key, by files that had none: it is sent again so."""
-        before = [owed for owed in self.owed.values() if owed.seq == seq and owed.to == to]
-        return any(o.has_lost_key or (o.made_by is not None and not o.made_by.lanes) for o in before)
 
     def _bodies(self, seq: int) -> set[bytes]:
         """All that was ever accepted to be sent for a message."""
@@ -328,10 +327,10 @@ class Model:
                 owed = self.owed.get(stored.id)
                 if owed is None:
                     assert stored.body is not None, "it was made a moment ago"
-                    keyless = seq not in again and self._is_keyless(seq, str(stored.destination))
                     owed = self._owe_one(row, stored.id, str(stored.destination), stored.body)
                     owed.was_aside = True
-                    owed.has_lost_key = keyless
+                    # Sent again as it was stored; by files without keys that was without one.
+                    owed.has_lost_key = seq not in again and self.lanes[owed.to].is_mixed
                     self.lanes[owed.to].fresh.add(owed.id)
                     made.append((owed.to, owed.body))
                     self.loop.note("disk: a person queues delivery %d of message %d to %s", owed.id, seq, owed.to)
@@ -458,9 +457,10 @@ class Model:
         name = row.item.control_id
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
-        # By other files it may be another destination's no; and a no that had to wait its turn may be an older one.
-        whose = {row.waits_for, *(edition.waits_for for edition in self.known.values())}
-        ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to in whose]
+        if self.jumped_us > row.came_us or not self._is_waited_for(row, row.came_us):
+            return  # it may count as a new one, refused for want of room; or by other files it is another's answer
+        # A no that had to wait its turn may be an older one.
+        ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         waited_us = self.loop.now_us - row.came_us
         if not any(owed.has_ended_badly for owed in ends) and waited_us < ANSWER_MS * 1000:
             states = [owed.state for owed in ends]
@@ -507,14 +507,12 @@ class Model:
             owed.is_sure = False
             owed.attempt = delivery.attempts + 1
             key = owed.key(target)
-            if key in lane.in_hand.values() and not owed.has_lost_key:
+            if key in lane.in_hand.values():
                 self.breach(f"two deliveries of key {key} are sent to {to} at a time")
             lane.in_hand[owed.id] = key
             if owed.id not in lane.tried:
                 for id_, other in lane.queued.items():
                     if id_ >= owed.id or other.key(target) != key:
-                        continue
-                    if target.lanes and (other.has_lost_key or owed.has_lost_key):
                         continue
                     if id_ not in before and id_ not in lane.ended and id_ not in lane.fresh:
                         self.breach(f"delivery {owed.id} to {to} overtakes {id_}")
@@ -614,7 +612,8 @@ class Model:
         """What no person and no refusal set aside came to its receiver in order."""
         last: dict[str, int] = {}
         for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
-            if owed.to != lane.name or owed.was_aside or owed.has_lost_key or not owed.first_got:
+            is_unkeyed = lane.is_keyed and owed.made_by is not None and not owed.made_by.lanes
+            if owed.to != lane.name or owed.was_aside or owed.has_lost_key or is_unkeyed or not owed.first_got:
                 continue
             key = key_of(owed.body) if lane.is_keyed else ""
             if owed.first_got < last.get(key, 0):

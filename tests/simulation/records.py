@@ -97,6 +97,9 @@ class Owed:
 
     def key(self, target: Target) -> str:
         """What order is kept within."""
+        is_unkeyed = self.made_by is not None and not self.made_by.lanes
+        if target.lanes and (self.has_lost_key or is_unkeyed):
+            return f"of delivery {self.id}"
         return key_of(self.body) if target.lanes else ""
 
 
@@ -107,6 +110,8 @@ class Lane:
     name: str
     is_keyed: bool
     """By some of its settings."""
+    is_mixed: bool
+    """By some, and not by others."""
     ports: frozenset[int]
     queued: dict[DeliveryId, Owed] = field(default_factory=dict)
     sends: Counter[bytes] = field(default_factory=Counter)
