@@ -45,7 +45,7 @@ FOUND_AT: dict[str, int] = {
     "tries behind a failed one are not recorded": 345,
     "stored messages processed out of turn": 7,
     "a retry waits by the wall clock": 53,
-    "a key's retry waits by the wall clock": 981,
+    "a key's retry waits by the wall clock": 1194,
     "order by the time of receipt": 5,
     "a yes before the destination has said it": 12,
     "a yes before the destination's is on record": 13,
