@@ -286,6 +286,7 @@ class Model:
 
     def _is_now(self, owed: Owed, state: DeliveryState) -> None:
         owed.state = state
+        owed.has_ended_badly = owed.has_ended_badly or state not in ("queued", "delivered")
         lane = self.lanes[owed.to]
         if state == "queued":
             lane.queued[owed.id] = owed
@@ -446,6 +447,8 @@ class Model:
 
     def _is_waited_for(self, row: Row, since_us: int) -> bool:
         """Whether all files since then say that its sender waits for this destination."""
+        if not 0 <= self.editions.started_us <= since_us:
+            return False  # the answer came out of a run that was killed
         ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
         return all(edition.waits_for == row.waits_for for edition in ran)
 
@@ -454,12 +457,14 @@ class Model:
         name = row.item.control_id
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
-        ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         if self.jumped_us > row.came_us or not self._is_waited_for(row, row.came_us):
             return  # it may count as a new one, refused for want of room; or by other files it is another's answer
+        # A no that had to wait its turn may be an older one.
+        ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         waited_us = self.loop.now_us - row.came_us
-        if all(state in ("queued", "delivered") for state in ends) and waited_us < ANSWER_MS * 1000:
-            self.breach(f"{name} is refused after {waited_us} us, and {row.waits_for} has not refused it: {ends}")
+        if not any(owed.has_ended_badly for owed in ends) and waited_us < ANSWER_MS * 1000:
+            states = [owed.state for owed in ends]
+            self.breach(f"{name} is refused after {waited_us} us, and {row.waits_for} has not refused it: {states}")
 
     # -- lanes and receivers --------------------------------------------------------------------
 

@@ -85,6 +85,8 @@ class Owed:
     attempt: int = 0
     must_be_marked: bool = False
     was_aside: bool = False
+    has_ended_badly: bool = False
+    """It was refused or set aside, whatever became of it then."""
     first_got: int = 0
     made_by: Target | None = None
     """The settings of its destination when it was made."""

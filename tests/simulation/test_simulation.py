@@ -31,6 +31,8 @@ RARE = frozenset(
         "reread takes up what is in hand",
         "what a release overtakes is not marked",
         "a lane that leaves hears of nothing new",
+        "lanes are exchanged under a person's order",
+        "what is set aside is overtaken before that is on record",
     }
 )
 """Of these one history in thousands tells: looked for in the long form. The defects have unit tests of their own."""
