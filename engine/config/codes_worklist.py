@@ -337,5 +337,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "that wlmscpfs does not take, such as a dot or a slash; the step is in no folder.",
             "Give the station an AE title of letters, digits, blanks and -:@_ in the stations of the destination.",
         ),
+        "W443": Story(
+            "scanners that ask for a worklist that nothing feeds",
+            "Channels feed worklists, and none of them has the name that the site's dicom says. Every scanner's list "
+            "is empty.",
+            "Give dicom and a channel's worklist destination the same name; without one it is main for both.",
+            "worklist: main",
+        ),
     }
 )

@@ -117,3 +117,15 @@ def test_a_change_is_told_to_need_a_new_start(tmp_path: Path) -> None:
     after = read_state(loaded(tmp_path / "2", "a: {folder: {path: y}}"))
     change = compare(before, after)
     assert change.is_empty and change.not_live
+
+
+@pytest.mark.parametrize(
+    ("dicom", "place"),
+    [("dicom: {port: 0}", []), ("dicom: {port: 0, worklist: mian}", [("W443", 1, 28)])],
+)
+def test_a_worklist_that_scanners_ask_for_and_nobody_feeds_is_told(
+    tmp_path: Path, dicom: str, place: list[tuple[str, int, int]]
+) -> None:
+    site = load_site(make_site(tmp_path / "site", {"orders": ORDERS}, f"{dicom}\n"), load_kinds(), {})
+    told = [(one.code, one.line, one.column) for one in site.findings if one.file == "segmill.yaml"]
+    assert told == place
