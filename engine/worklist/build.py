@@ -175,7 +175,7 @@ class _Builder:
         for nth in range(max(count, 1)):
             part = self._view(group, nth) if count else view
             place = f"IPC^{nth + 1}" if count else f"OBR^{group.number}"
-            names_steps |= bool(self._settings.table.texts("ScheduledProcedureStepID", part)[0])
+            names_steps |= bool(self._id("ScheduledProcedureStepID", part))
             step = self._step(part, place, builds, shares_zds)
             if step is not None:
                 steps.append(step)
@@ -194,10 +194,9 @@ class _Builder:
         return len({(view.text("OBR-18"), view.text("OBR-19")) for view in with_zds}) > 1
 
     def _step(self, view: View, place: str, builds: bool, shares_zds: bool) -> Step | None:
-        table = self._settings.table
         keys, origin = self._keys(view, place, builds, shares_zds)
-        procedure_id = table.texts("RequestedProcedureID", view)[0] or keys.accession.id
-        step_id = table.texts("ScheduledProcedureStepID", view)[0] or procedure_id
+        procedure_id = self._id("RequestedProcedureID", view) or keys.accession.id
+        step_id = self._id("ScheduledProcedureStepID", view) or procedure_id
         if not builds:
             if not step_id:
                 return None
@@ -216,8 +215,15 @@ class _Builder:
         assert isinstance(inner, Mapping), "a sequence holds items"
         fitted = inner["ScheduledProcedureStepID"]
         if not fitted or not isinstance(fitted[0], str):
-            return None  # refused as too long
+            if not any(problem.is_refusal for problem in self._found):  # as where it is too long
+                self._refuse("E433", "the step's id has no character that DICOM can hold", self._at(place, "20"), "102")
+            return None
         return Step(ItemKey(keys.study_uid, fitted[0]), keys, origin, attributes, starts_at, place)
+
+    def _id(self, target: str, view: View) -> str:
+        """An id of the order; HL7's null is none."""
+        text = self._settings.table.texts(target, view)[0]
+        return "" if text == NULL else text
 
     def _keys(self, view: View, place: str, builds: bool, shares_zds: bool) -> tuple[OrderKeys, UidOrigin]:
         table = self._settings.table
@@ -225,7 +231,7 @@ class _Builder:
         filler = entity_of(table, "FillerOrderNumberImagingServiceRequest", view)
         accession = entity_of(table, "AccessionNumber", view)
         for path in self._settings.fallback_accession:
-            if not accession and (text := view.text(path)):
+            if not accession and (text := view.text(path)) and text != NULL:
                 accession = EntityId(text)
         uid, origin = self._study_uid(view, place, accession, placer, filler, builds, shares_zds)
         return OrderKeys(uid, placer, filler, accession), origin
@@ -251,7 +257,7 @@ class _Builder:
         for nth in range(view.count("OBX")):
             if view.text("OBX-3.1", nth) == "113014" and is_uid(view.text("OBX-5.1", nth)):
                 return view.text("OBX-5.1", nth), "obx"
-        procedure_id = self._settings.table.texts("RequestedProcedureID", view)[0]
+        procedure_id = self._id("RequestedProcedureID", view)
         # Without accession and procedure id the order's own number says which order it is.
         basis = accession if accession or procedure_id else (filler or placer)
         uid = derived_uid(self._settings.feed, basis, procedure_id)
