@@ -14,7 +14,7 @@ from typing import Final
 from engine.hl7.message import Message
 from engine.hl7.values import Moment, message_zone, parse_moment
 from engine.worklist.attributes import SPS, STEP
-from engine.worklist.control import BUILDS, Controls
+from engine.worklist.control import BUILDS, Action, Controls
 from engine.worklist.demographics import entity_of, patient_of
 from engine.worklist.event import Order, OrderEvent, Step
 from engine.worklist.item import Attributes, EntityId, ItemKey, OrderKeys, Problem, Problems, UidOrigin
@@ -184,7 +184,7 @@ class _Builder:
         if not builds and not is_findable and action not in (None, "none"):
             self._refuse("E432", "the order carries no number to find it by", f"{location}^2", "101")
         visit = entity_of(self._settings.table, "AdmissionID", view)
-        return Order(control, status, keys, tuple(steps), names_steps, self._ordered_at(view), location, visit)
+        return Order(control, status, keys, tuple(steps), names_steps, self._ordered_at(view, action), location, visit)
 
     def _is_zds_shared(self, views: Sequence[View]) -> bool:
         """Whether one ZDS stands for several requested procedures: it can be the UID of none of them."""
@@ -456,14 +456,21 @@ class _Builder:
             return _local(moment)
         return self._now.astimezone(self._settings.zone).strftime("%Y%m%d%H%M%S.%f")
 
-    def _ordered_at(self, view: View) -> str:
-        """ORC-9, else MSH-7, in UTC, so that messages can be told older from newer; '' where neither says it."""
+    def _ordered_at(self, view: View, action: Action | None) -> str:
+        """ORC-9, else MSH-7, in UTC, so that messages can be told older from newer; '' where neither says it.
+
+        Of a cancel the later of both: senders repeat the order's own time in ORC-9, and a cancel that is taken for
+        older than the last change would leave the step on the list.
+        """
         zone = message_zone(self._message, self._settings.zone)
+        found: list[str] = []
         for path in ("ORC-9", "MSH-7"):
             moment = parse_moment(view.text(path))
             if moment is not None and moment.to_date() is not None:
-                return moment.to_datetime(zone).astimezone(UTC).strftime("%Y%m%d%H%M%S.%f")
-        return ""
+                found.append(moment.to_datetime(zone).astimezone(UTC).strftime("%Y%m%d%H%M%S.%f"))
+        if action in ("cancel", "discontinue"):
+            return max(found, default="")
+        return found[0] if found else ""
 
     # -- several pairs of one step --------------------------------------------------------------
 

@@ -308,6 +308,13 @@ class TestShapes:
         assert (order.control, order.status, order.steps, order.names_steps) == ("CA", "CA", (), False)
         assert order.keys.placer == EntityId("P1", "HIS")
 
+    def test_a_cancel_is_as_late_as_its_message(self) -> None:
+        moments = {}
+        for control, status in (("NW", "SC"), ("CA", "CA")):
+            repeated = change(ORC, f1=control, f5=status, f9="20251231100000+0000")
+            moments[control] = event(orm(PID, PV1, repeated, OBR, ZDS)).orders[0].at
+        assert moments["NW"] == "20251231100000.000000" < moments["CA"]
+
     def test_a_cancel_may_name_a_step(self) -> None:
         found = event(orm(control="CA", status="CA"))
         assert found.orders[0].names_steps
