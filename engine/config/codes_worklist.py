@@ -324,6 +324,14 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "may be of another patient, so the message changes nothing of their steps: no name, no merge.",
             "Have the orders' sender fill PID-3.4, or let a step of its channel do so: set: {PID-3.4: NORTH}.",
         ),
+        "W437": Story(
+            "a step that a change of its order does not name",
+            "A change (XO, RP, RU, XX) names the steps of its study as they are from now on. One that nobody has "
+            "begun, and that it does not name, was taken off the worklist.",
+            "Nothing where the order has fewer steps now. A sender that tells of one step a message would lose the "
+            "others: let its changes be of the steps that they name, and no more.",
+            "controls: {XO_SC: create}",
+        ),
         "W440": Story(
             "a hand-off of a worklist that nothing feeds",
             "No channel has a worklist destination of that name, so nothing is ever handed over.",
@@ -342,6 +350,13 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "With by_station each station has a folder of its own. The title of this step's station has characters "
             "that wlmscpfs does not take, such as a dot or a slash; the step is in no folder.",
             "Give the station an AE title of letters, digits, blanks and -:@_ in the stations of the destination.",
+        ),
+        "W443": Story(
+            "scanners that ask for a worklist that nothing feeds",
+            "Channels feed worklists, and none of them has the name that the site's dicom says. Every scanner's list "
+            "is empty.",
+            "Give dicom and a channel's worklist destination the same name; without one it is main for both.",
+            "worklist: main",
         ),
     }
 )

@@ -1,7 +1,7 @@
 """A site's folder, read as a whole: segmill.yaml and every channel under channels/, with all findings at once."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -96,9 +96,12 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
         if channel is not None:
             channels.append(channel)
             origins += channel.origins
+    # A channel that cannot be read may feed what nobody else does.
+    fed = None if any(finding.is_error for finding in findings) else _worklists(channels)
     if settings is not None and settings.hand_offs:
-        fed = None if any(finding.is_error for finding in findings) else _worklists(channels)
         findings += check_hand_offs(settings.hand_offs, fed, places, folder)
+    if settings is not None and settings.dicom is not None and fed is not None:
+        findings += _unfed(settings.dicom.worklist, fed, places)
     if settings is not None and settings.time_zone is None:
         findings += [finding for channel in channels for finding in _hours_without_zone(channel)]
     findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])
@@ -113,6 +116,14 @@ def _worklists(channels: Sequence[LoadedChannel]) -> list[str]:
     """The names of those that channels feed."""
     options = (one.options for channel in channels for one in channel.file.destinations.values())
     return sorted({one.name for one in options if isinstance(one, WorklistOptions)})
+
+
+def _unfed(asked: str, fed: Sequence[str], places: Mapping[tuple[str | int, ...], Position]) -> Iterator[ConfigFinding]:
+    """Where scanners ask for one worklist, and channels feed others alone: every list would be empty."""
+    if fed and asked not in fed:
+        place = places.get(("dicom", "worklist")) or places.get(("dicom",)) or Position(SITE_FILE, 1, 1)
+        message = f"no channel feeds the worklist '{asked}' that scanners ask for"
+        yield at(place, "W443", message, f"fed are: {', '.join(fed)}")
 
 
 def _hours_without_zone(channel: LoadedChannel) -> list[ConfigFinding]:

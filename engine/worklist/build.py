@@ -14,7 +14,7 @@ from typing import Final
 from engine.hl7.message import Message
 from engine.hl7.values import Moment, message_zone, parse_moment
 from engine.worklist.attributes import SPS, STEP
-from engine.worklist.control import BUILDS, Controls
+from engine.worklist.control import BUILDS, Action, Controls
 from engine.worklist.demographics import entity_of, patient_of
 from engine.worklist.event import Order, OrderEvent, Step
 from engine.worklist.item import Attributes, EntityId, ItemKey, OrderKeys, Problem, Problems, UidOrigin
@@ -175,7 +175,7 @@ class _Builder:
         for nth in range(max(count, 1)):
             part = self._view(group, nth) if count else view
             place = f"IPC^{nth + 1}" if count else f"OBR^{group.number}"
-            names_steps |= bool(self._settings.table.texts("ScheduledProcedureStepID", part)[0])
+            names_steps |= bool(self._id("ScheduledProcedureStepID", part))
             step = self._step(part, place, builds, shares_zds)
             if step is not None:
                 steps.append(step)
@@ -184,7 +184,7 @@ class _Builder:
         if not builds and not is_findable and action not in (None, "none"):
             self._refuse("E432", "the order carries no number to find it by", f"{location}^2", "101")
         visit = entity_of(self._settings.table, "AdmissionID", view)
-        return Order(control, status, keys, tuple(steps), names_steps, self._ordered_at(view), location, visit)
+        return Order(control, status, keys, tuple(steps), names_steps, self._ordered_at(view, action), location, visit)
 
     def _is_zds_shared(self, views: Sequence[View]) -> bool:
         """Whether one ZDS stands for several requested procedures: it can be the UID of none of them."""
@@ -194,10 +194,9 @@ class _Builder:
         return len({(view.text("OBR-18"), view.text("OBR-19")) for view in with_zds}) > 1
 
     def _step(self, view: View, place: str, builds: bool, shares_zds: bool) -> Step | None:
-        table = self._settings.table
         keys, origin = self._keys(view, place, builds, shares_zds)
-        procedure_id = table.texts("RequestedProcedureID", view)[0] or keys.accession.id
-        step_id = table.texts("ScheduledProcedureStepID", view)[0] or procedure_id
+        procedure_id = self._id("RequestedProcedureID", view) or keys.accession.id
+        step_id = self._id("ScheduledProcedureStepID", view) or procedure_id
         if not builds:
             if not step_id:
                 return None
@@ -216,8 +215,15 @@ class _Builder:
         assert isinstance(inner, Mapping), "a sequence holds items"
         fitted = inner["ScheduledProcedureStepID"]
         if not fitted or not isinstance(fitted[0], str):
-            return None  # refused as too long
+            if not any(problem.is_refusal for problem in self._found):  # as where it is too long
+                self._refuse("E433", "the step's id has no character that DICOM can hold", self._at(place, "20"), "102")
+            return None
         return Step(ItemKey(keys.study_uid, fitted[0]), keys, origin, attributes, starts_at, place)
+
+    def _id(self, target: str, view: View) -> str:
+        """An id of the order; HL7's null is none."""
+        text = self._settings.table.texts(target, view)[0]
+        return "" if text == NULL else text
 
     def _keys(self, view: View, place: str, builds: bool, shares_zds: bool) -> tuple[OrderKeys, UidOrigin]:
         table = self._settings.table
@@ -225,7 +231,7 @@ class _Builder:
         filler = entity_of(table, "FillerOrderNumberImagingServiceRequest", view)
         accession = entity_of(table, "AccessionNumber", view)
         for path in self._settings.fallback_accession:
-            if not accession and (text := view.text(path)):
+            if not accession and (text := view.text(path)) and text != NULL:
                 accession = EntityId(text)
         uid, origin = self._study_uid(view, place, accession, placer, filler, builds, shares_zds)
         return OrderKeys(uid, placer, filler, accession), origin
@@ -251,7 +257,7 @@ class _Builder:
         for nth in range(view.count("OBX")):
             if view.text("OBX-3.1", nth) == "113014" and is_uid(view.text("OBX-5.1", nth)):
                 return view.text("OBX-5.1", nth), "obx"
-        procedure_id = self._settings.table.texts("RequestedProcedureID", view)[0]
+        procedure_id = self._id("RequestedProcedureID", view)
         # Without accession and procedure id the order's own number says which order it is.
         basis = accession if accession or procedure_id else (filler or placer)
         uid = derived_uid(self._settings.feed, basis, procedure_id)
@@ -450,14 +456,21 @@ class _Builder:
             return _local(moment)
         return self._now.astimezone(self._settings.zone).strftime("%Y%m%d%H%M%S.%f")
 
-    def _ordered_at(self, view: View) -> str:
-        """ORC-9, else MSH-7, in UTC, so that messages can be told older from newer; '' where neither says it."""
+    def _ordered_at(self, view: View, action: Action | None) -> str:
+        """ORC-9, else MSH-7, in UTC, so that messages can be told older from newer; '' where neither says it.
+
+        Of a cancel the later of both: senders repeat the order's own time in ORC-9, and a cancel that is taken for
+        older than the last change would leave the step on the list.
+        """
         zone = message_zone(self._message, self._settings.zone)
+        found: list[str] = []
         for path in ("ORC-9", "MSH-7"):
             moment = parse_moment(view.text(path))
             if moment is not None and moment.to_date() is not None:
-                return moment.to_datetime(zone).astimezone(UTC).strftime("%Y%m%d%H%M%S.%f")
-        return ""
+                found.append(moment.to_datetime(zone).astimezone(UTC).strftime("%Y%m%d%H%M%S.%f"))
+        if action in ("cancel", "discontinue"):
+            return max(found, default="")
+        return found[0] if found else ""
 
     # -- several pairs of one step --------------------------------------------------------------
 

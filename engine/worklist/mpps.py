@@ -108,7 +108,8 @@ def change(known: Performed | None, status: str, reason: tuple[str, str] = ("", 
 def meant(reference: Reference, candidates: Sequence[Item]) -> list[Item]:
     """The items that a reference names: by study and step, then accession number and step, then accession number.
 
-    A study without a step, where it has one item only, is that one.
+    A study without a step, where it has one item only, is that one. An accession number that steps of two patients
+    have, of two issuers, names none of them.
     """
     by_both = [i for i in candidates if i.key.study_uid == reference.study_uid and i.key.step_id == reference.step_id]
     if by_both and reference.study_uid and reference.step_id:
@@ -116,7 +117,8 @@ def meant(reference: Reference, candidates: Sequence[Item]) -> list[Item]:
     if reference.accession:
         same = [item for item in candidates if item.keys.accession.id == reference.accession]
         with_step = [item for item in same if item.key.step_id == reference.step_id]
-        return with_step or (same if not reference.step_id or not reference.study_uid else [])
+        found = with_step or (same if not reference.step_id or not reference.study_uid else [])
+        return found if len({item.patient for item in found}) <= 1 else []
     of_study = [item for item in candidates if reference.study_uid and item.key.study_uid == reference.study_uid]
     return of_study if len(of_study) == 1 and not reference.step_id else []
 

@@ -10,7 +10,7 @@ All of an event, or nothing of it. The rules, in the order of the harm that they
 - orders give a patient's demographics where nobody has; ADT overwrites (`demographics: adt`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -117,6 +117,7 @@ class _Orders:
                     continue
                 self._written.pop(item.key, None)
                 self._decision.changes.append(Drop(item, "no longer named by its order"))
+                self._warn("W437", "a step that the change does not name is taken off the worklist", order.location)
 
     def _linked(self, order: Order, step: Step) -> Step:
         """The step under the study that it has on the worklist already, where the message brings no UID of its own."""
@@ -257,19 +258,21 @@ class _Orders:
     # -- ending and moving ----------------------------------------------------------------------
 
     def _end(self, order: Order, action: Literal["cancel", "discontinue"]) -> None:
-        items = self._meant(order, is_cancel=True)
-        if not items:
-            if self._policy.unknown_cancel == "refuse":
-                raise refuse("E411", "the order to cancel is not there", order.location, "204")
-            self._warn("W425", "a cancel of an order that is not there; it is remembered", order.location)
-            for step_id in [step.key.step_id for step in order.steps] if order.names_steps else [""]:
-                self._decision.changes.append(Bury(order.keys, step_id, order.at))
-            return
-        for item in items:
-            # What was begun cannot be cancelled any more, only broken off.
-            has_begun = item.status == "STARTED"
-            status: Status = "DISCONTINUED" if has_begun or action == "discontinue" else "CANCELED"
-            self._move(item, status, order)
+        for keys, ids, items in self._groups(order):
+            if not items:
+                self._bury(order, keys, ids)
+            for stored in items:
+                item = self._written.get(stored.key, stored)
+                # What was begun cannot be cancelled any more, only broken off.
+                has_begun = item.status == "STARTED"
+                status: Status = "DISCONTINUED" if has_begun or action == "discontinue" else "CANCELED"
+                self._move(item, status, order)
+
+    def _bury(self, order: Order, keys: OrderKeys, step_ids: Sequence[str]) -> None:
+        if self._policy.unknown_cancel == "refuse":
+            raise refuse("E411", "the order to cancel is not there", order.location, "204")
+        self._warn("W425", "a cancel of an order that is not there; it is remembered", order.location)
+        self._decision.changes += [Bury(keys, step_id, order.at) for step_id in step_ids or [""]]
 
     def _move(self, item: Item, status: Status, order: Order) -> None:
         if item.status == status:
@@ -302,17 +305,29 @@ class _Orders:
 
     # -- finding --------------------------------------------------------------------------------
 
-    def _meant(self, order: Order, *, is_cancel: bool = False) -> list[Item]:
+    def _meant(self, order: Order) -> list[Item]:
         """The items that the order means, by every key that it carries; all of the same patient."""
-        items = self._by_keys(order.keys, order)
-        if order.names_steps:
-            ids = {step.key.step_id for step in order.steps}
-            items = [item for item in items if item.key.step_id in ids]
-        for item in items:
-            self._check_patient(item, order)
-        if not items and not is_cancel:
+        items = {item.key: item for _, _, found in self._groups(order) for item in found}
+        if not items:
             self._warn("W426", "no such order is on the worklist; nothing changed", order.location)
-        return items
+        return list(items.values())
+
+    def _groups(self, order: Order) -> list[tuple[OrderKeys, Sequence[str], list[Item]]]:
+        """The numbers that an order carries, the steps that it names by them, and the items that these are.
+
+        An order of several IPCs has a study, an accession number for each. Without a step it means all of its numbers.
+        """
+        named: dict[OrderKeys, list[str]] = {}
+        for step in order.steps:
+            named.setdefault(step.keys, []).append(step.key.step_id)
+        found: list[tuple[OrderKeys, Sequence[str], list[Item]]] = []
+        for keys, ids in (named or {order.keys: []}).items():
+            step_ids = ids if order.names_steps else []
+            items = [item for item in self._by_keys(keys, order) if not step_ids or item.key.step_id in step_ids]
+            for item in items:
+                self._check_patient(item, order)
+            found.append((keys, step_ids, items))
+        return found
 
     def _by_keys(self, keys: OrderKeys, order: Order) -> list[Item]:
         found: list[Item] | None = None
@@ -326,7 +341,13 @@ class _Orders:
             if not both:
                 raise refuse("E413", "the order's numbers belong to different orders", order.location, "205")
             found = both
-        return found or []
+        found = [item for item in found or () if not _is_another(item, keys)]
+        for own in ("placer", "filler", "accession"):
+            issuers = {getattr(item.keys, own).issuer for item in found} - {""}
+            if getattr(keys, own) and len(issuers) > 1:
+                # Without an issuer it is a number of each of them.
+                raise refuse("E413", "the order's number belongs to different orders", order.location, "205")
+        return found
 
     def _each_key(self, keys: OrderKeys) -> Iterable[list[Item]]:
         known = self._known
@@ -391,3 +412,9 @@ _STATUS_OF: Final[Mapping[str, Status]] = {
 def _agree(one: EntityId, other: EntityId) -> bool:
     """Whether two numbers may be of one order: the same, or not both said."""
     return not one or not other or is_same(one, other)
+
+
+def _is_another(item: Item, keys: OrderKeys) -> bool:
+    """Whether both study and accession number say that it is another procedure, of the same order as it may be."""
+    is_other_study = bool(keys.study_uid) and item.key.study_uid != keys.study_uid and item.uid_origin not in UNSAID
+    return is_other_study and not _agree(item.keys.accession, keys.accession)

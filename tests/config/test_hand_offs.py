@@ -159,3 +159,15 @@ def test_another_certificate_alone_is_a_change(tmp_path: Path) -> None:
         (tmp_path / name / "site" / "ca.pem").write_text(f"certificate {name}")
         states.append(read_state(loaded(tmp_path / name, "c: {orthanc: {url: 'https://x', tls: {ca: ca.pem}}}")))
     assert compare(*states).settings == ("hand_offs: certificates",)
+
+
+@pytest.mark.parametrize(
+    ("dicom", "place"),
+    [("dicom: {port: 0}", []), ("dicom: {port: 0, worklist: mian}", [("W443", 1, 28)])],
+)
+def test_a_worklist_that_scanners_ask_for_and_nobody_feeds_is_told(
+    tmp_path: Path, dicom: str, place: list[tuple[str, int, int]]
+) -> None:
+    site = load_site(make_site(tmp_path / "site", {"orders": ORDERS}, f"{dicom}\n"), load_kinds(), {})
+    told = [(one.code, one.line, one.column) for one in site.findings if one.file == "segmill.yaml"]
+    assert told == place

@@ -308,6 +308,13 @@ class TestShapes:
         assert (order.control, order.status, order.steps, order.names_steps) == ("CA", "CA", (), False)
         assert order.keys.placer == EntityId("P1", "HIS")
 
+    def test_a_cancel_is_as_late_as_its_message(self) -> None:
+        moments = {}
+        for control, status in (("NW", "SC"), ("CA", "CA")):
+            repeated = change(ORC, f1=control, f5=status, f9="20251231100000+0000")
+            moments[control] = event(orm(PID, PV1, repeated, OBR, ZDS)).orders[0].at
+        assert moments["NW"] == "20251231100000.000000" < moments["CA"]
+
     def test_a_cancel_may_name_a_step(self) -> None:
         found = event(orm(control="CA", status="CA"))
         assert found.orders[0].names_steps
@@ -369,6 +376,7 @@ class TestRefusals:
             ((PID, PV1, ORC, change(OBR, f18="", f19=""), ZDS), ("E433", "OBR^1^19", "101")),
             ((PID, PV1, ORC, change(OBR, f4="", f44=""), ZDS), ("E437", "OBR^1^4", "101")),
             ((PID, PV1, change(ORC, f7="^^^noon"), OBR, ZDS), ("E442", "ORC^1^7", "102")),
+            ((PID, PV1, ORC, change(OBR, f20="\\X0D\\"), ZDS), ("E433", "OBR^1^20", "102")),
             ((PID, PV1), ("E430", "ORC^1", "100")),
             ((PID, PV1, ORC, OBR, change(PID, f3="900002^^^HIS"), ORC, OBR), ("E454", "PID^2", "100")),
             ((PID, PV1, ORC, OBR, PID, OBR), ("E454", "PID^2", "100")),
@@ -377,6 +385,11 @@ class TestRefusals:
     )
     def test_say_where(self, segments: tuple[str, ...], expected: tuple[str, str, str]) -> None:
         assert expected in refusals(orm(*segments))
+
+    @pytest.mark.parametrize("fields", [{"f19": '""', "f20": '""'}, {"f20": '""', "f19": ""}])
+    def test_a_null_id_is_none(self, fields: dict[str, str]) -> None:
+        found = event(orm(PID, PV1, ORC, change(OBR, **fields), ZDS))
+        assert [step.key.step_id for order in found.orders for step in order.steps] == ["A1"]
 
     def test_all_of_a_message_are_told_at_once(self) -> None:
         found = refusals(orm(change(PID, f5=""), PV1, ORC, change(OBR, f24="", f18="A" * 17), ZDS))

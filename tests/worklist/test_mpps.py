@@ -97,3 +97,16 @@ THIRD = replace(ITEM, key=ItemKey("1.2.4", "S1"), keys=OrderKeys("1.2.4", access
 )
 def test_which_items_a_reference_names(reference: Reference, expected: list[Item]) -> None:
     assert meant(reference, [ITEM, OTHER, THIRD]) == expected
+
+
+def test_an_accession_number_of_two_patients_names_no_step() -> None:
+    one = replace(ITEM, keys=OrderKeys("1.2.3", accession=EntityId("A1", "NORTH")))
+    other = replace(
+        ITEM,
+        key=ItemKey("1.2.4", "S1"),
+        patient=EntityId("900001", "SOUTH"),
+        keys=OrderKeys("1.2.4", accession=EntityId("A1", "SOUTH")),
+    )
+    assert meant(Reference("", "S1", "A1"), [one]) == [one]
+    assert meant(Reference("", "S1", "A1"), [one, other]) == []
+    assert meant(Reference("1.2.4", "S1", "A1"), [one, other]) == [other]

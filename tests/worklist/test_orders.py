@@ -197,7 +197,8 @@ def test_an_update_drops_the_steps_that_it_does_not_name_and_that_nobody_began()
     shelf = Shelf()
     shelf.take(order("NW", "SC", step("S1"), step("S2"), step("S3")))
     shelf.take(order("SC", "IP", step("S2")))
-    shelf.take(order("XO", "SC", step("S1"), step("S4"), at=LATER))
+    decision = shelf.take(order("XO", "SC", step("S1"), step("S4"), at=LATER))
+    assert codes(decision) == ["W423", "W437"]
     assert {key.step_id: item.status for key, item in shelf.items.items()} == {
         "S1": "SCHEDULED",
         "S2": "STARTED",
@@ -261,6 +262,27 @@ class TestEnds:
         shelf.take(order("CA", "CA", step("S1")))
         shelf.take(order("NW", "SC", step("S1"), step("S2"), at=LATER))
         assert [key.step_id for key in shelf.items] == ["S2"]
+
+    def test_a_cancel_of_two_studies_ends_the_steps_of_both(self) -> None:
+        first, second = step(), step(study="1.2.4", accession="A2")
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", first, second))
+        shelf.take(order("CA", "CA", first, second, at=LATER))
+        assert shelf.statuses() == ["CANCELED", "CANCELED"]
+
+    def test_a_cancel_of_another_study_of_the_order_keeps_that_one_off_alone(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step(study="1.2.4", accession="A2")))
+        shelf.take(order("CA", "CA", step(), at=LATER))
+        assert shelf.statuses() == ["SCHEDULED"]
+        shelf.take(order("NW", "SC", step()))
+        assert list(shelf.items) == [ItemKey("1.2.4", "S1")]
+
+    def test_a_number_without_an_issuer_that_two_have_given_is_refused(self, shelf: Shelf) -> None:
+        other = step(study="1.2.4", accession="A2")
+        shelf.take(order("NW", "SC", replace(other, keys=replace(other.keys, placer=EntityId("P1", "RIS")))))
+        bare = order("CA", "CA", keys=OrderKeys(placer=EntityId("P1")), names_steps=False, at=LATER)
+        assert refusal(shelf, bare) == ("E413", "ORC^1", "205")
 
     def test_a_cancel_of_what_is_not_there_can_be_refused(self) -> None:
         shelf = Shelf(Policy(unknown_cancel="refuse"))
