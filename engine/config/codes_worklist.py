@@ -318,7 +318,7 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "order's UID from now on; the old one is gone, so that the step is not on the worklist twice.",
             "Nothing where the step was not begun. Where it was, its images have the old UID: have them put right.",
         ),
-        "W437": Story(
+        "W438": Story(
             "steps of a patient's number that nobody is said to have assigned",
             "An ADT message has a number with its assigning authority, and orders came with the number alone. They "
             "may be of another patient, so the message changes nothing of their steps: no name, no merge.",

@@ -61,7 +61,7 @@ class _Patients:
         for patient, place in ((pair.patient.id, f"PID^{pair.location}^3"), (pair.prior, f"MRG^{pair.location}^1")):
             bare = EntityId(patient.id)
             if patient.issuer and any(item.status not in TERMINAL for item in self._known.by_patient(bare)):
-                self._warn("W437", "steps of this number without an assigning authority are there, and stay", place)
+                self._warn("W438", "steps of this number without an assigning authority are there, and stay", place)
 
     def _update(self, patient: Patient) -> None:
         own = self._survivor(patient.id)

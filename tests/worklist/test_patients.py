@@ -95,7 +95,7 @@ class TestDemographics:
     def test_tell_of_steps_of_the_bare_number_and_leave_them(self, event: PatientEvent) -> None:
         shelf = Shelf()
         shelf.take(order("NW", "SC", step(), who=patient(EntityId(MRN.id))))
-        assert [problem.code for problem in shelf.take(event).warnings] == ["W437"]
+        assert [problem.code for problem in shelf.take(event).warnings] == ["W438"]
         assert names(shelf) == ["Muster^Anna"]
 
 
