@@ -59,7 +59,7 @@ class Model:
         self.first_jump_us = 0
         """When it jumped first; 0: it has not."""
         self._knows_clock: bool | None = None
-        """Whether the store had heard of a right clock before one that was wrong; None: nothing was to be forgotten yet."""
+        """Whether the store heard of a right clock before a wrong one; None: there was nothing to forget yet."""
         self.jumps = ""
         """How far the wall clock jumps: not at all, so little that it is believed (small), or by years (big)."""
         self.wall_ahead_us = 0
