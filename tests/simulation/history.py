@@ -438,6 +438,7 @@ class History:
         self.clock.wall_ahead_us += by_us
         self.model.wall_ahead_us = self.clock.wall_ahead_us
         self.model.jumped_us = self.loop.now_us
+        self.model.first_jump_us = self.model.first_jump_us or self.loop.now_us
         self.loop.note("-- the clock jumps by %g s", by_us / 1e6)
 
     # -- people ---------------------------------------------------------------------------------

@@ -56,6 +56,10 @@ class Model:
         self.first_ahead_us = 0
         self.jumped_us = 0
         """When the wall clock jumped last."""
+        self.first_jump_us = 0
+        """When it jumped first; 0: it has not."""
+        self._knows_clock: bool | None = None
+        """Whether the store heard of a right clock before a wrong one; None: there was nothing to forget yet."""
         self.jumps = ""
         """How far the wall clock jumps: not at all, so little that it is believed (small), or by years (big)."""
         self.wall_ahead_us = 0
@@ -371,7 +375,10 @@ class Model:
 
         But for what came while the clock was wrong: by its own time it may be years old.
         """
-        if self.jumps == "small":
+        if self._knows_clock is None:
+            # What jumped in an earlier run, before the first pass of all, is the only time that the store knows.
+            self._knows_clock = not 0 < self.first_jump_us < self.editions.started_us
+        if self.jumps == "small" or not self._knows_clock:
             return
         for row in self.by_seq.values():
             age_us = self.loop.now_us - row.came_us
@@ -401,6 +408,8 @@ class Model:
         if item.kind != "good":
             return
         stored = self._covering(item, took_us, on_loop_us)
+        if not self.site.window_us:
+            stored = [row for row in stored if row.came_us == on_loop_us]  # a resend is a message of its own
         if stored and stored[-1].waits_for:
             self._check_late_no(stored[-1], on_loop_us)
             return

@@ -35,6 +35,7 @@ MUTANTS: dict[str, Mutant] = {}
 
 FOUND_AT: dict[str, int] = {
     "lost wake-up between two looks": 273,
+    "reread takes up what is in hand": 1924,
     "duplicate window too short by one": 2,
     "duplicate window too long by one": 2,
     "a resend does not wait for the first one's commit": 10,
@@ -60,8 +61,7 @@ FOUND_AT: dict[str, int] = {
     "every reload closes connections": 8,
     "files with errors are taken up as far as they go": 2,
     "a pause does not outlive a reload": 100,
-    "lanes are exchanged under a person's order": 1048,
-    "a lane that leaves hears of nothing new": 824,
+    "a lane that leaves hears of nothing new": 3374,
     "what was answered when stored is overtaken after a reload": 622,
     "a resend of what waited by other files is not answered": 172,
 }
