@@ -445,9 +445,9 @@ class Model:
             )
             return
         row = covering[-1]
-        row.yes_us = row.yes_us or self.loop.now_us
+        is_first, row.yes_us = not row.yes_us, row.yes_us or self.loop.now_us
         is_waited_for = bool(row.waits_for) and self._is_waited_for(row, on_loop_us)
-        if is_waited_for:
+        if is_waited_for and is_first:  # a yes, be it by other files, stays one
             ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
             if "delivered" not in ends:
                 self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
