@@ -326,6 +326,13 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "others: let its changes be of the steps that they name, and no more.",
             "controls: {XO_SC: create}",
         ),
+        "W438": Story(
+            "a visit that moved, and no step that names it",
+            "A visit or account goes to another patient (A43, A44, A45). The patient who loses it has open steps, and "
+            "none says that it is of that visit; they stay with that patient.",
+            "Look at the patient's steps with segmill worklist list. A step's visit is PV1-19, or else PID-18, unless "
+            "map says another source of AdmissionID.",
+        ),
         "W440": Story(
             "a hand-off of a worklist that nothing feeds",
             "No channel has a worklist destination of that name, so nothing is ever handed over.",

@@ -7,6 +7,8 @@ carried out, or none.
 from dataclasses import replace
 
 from engine.worklist.changes import (
+    IDENTIFIERS,
+    ORDER_FIELDS_OF_PATIENT,
     Decision,
     Demographics,
     Know,
@@ -76,7 +78,12 @@ class _Patients:
             self._put(self._changed(item, own, patient.attributes), item, "demographics")
 
     def _changed(self, item: Item, own: EntityId, attributes: Attributes) -> Item:
-        now = replace(item, patient=own, attributes={**merged(item.attributes, attributes), **identity(own)})
+        before = item.attributes
+        if item.patient != own:
+            # Of the identifier that it leaves nothing stays; of a patient whose it never was, nothing at all.
+            others = ORDER_FIELDS_OF_PATIENT if self._event.action == "move" else IDENTIFIERS
+            before = {keyword: value for keyword, value in before.items() if keyword not in others}
+        now = replace(item, patient=own, attributes={**merged(before, attributes), **identity(own)})
         location = self._event.location
         if location and self._is_of_visit(item):
             now = replace(now, attributes={**now.attributes, "CurrentPatientLocation": location})
@@ -137,14 +144,21 @@ class _Patients:
         own, wrong = self._survivor(pair.patient.id), self._survivor(pair.prior)
         if not pair.visit:
             raise refuse("E416", "a move without the visit or account that moves", f"MRG^{pair.location}^3", "101")
+        if not pair.prior:
+            raise refuse("E416", "a move without the identifier that it leaves", f"MRG^{pair.location}^1", "101")
         if own == wrong:
             raise refuse("E417", "a visit cannot be moved to the patient who has it", f"MRG^{pair.location}^1", "204")
         self._learn(own, pair.patient.attributes, self._known.demographics(own))
-        for item in self._all(wrong):
-            if item.visit and is_same(item.visit, pair.visit):
-                known = self._known.demographics(own)
-                attributes = {**(known.attributes if known else {}), **pair.patient.attributes}
-                self._put(self._changed(item, own, attributes), item, "moved with its visit")
+        items = self._all(wrong)
+        named = [item for item in items if item.visit and is_same(item.visit, pair.visit)]
+        if not named and any(item.status not in TERMINAL for item in items):
+            self._warn("W438", "no step of the patient names the visit or account that moves", f"MRG^{pair.location}^3")
+        known = self._known.demographics(own)
+        attributes = {**(known.attributes if known else {}), **pair.patient.attributes}
+        if named and not attributes.get("PatientName"):
+            raise refuse("E431", "the patient has no name, and a worklist item must", f"PID^{pair.location}^5", "101")
+        for item in named:
+            self._put(self._changed(item, own, attributes), item, "moved with its visit")
 
     def _delete(self, pair: Pair) -> None:
         own = self._survivor(pair.patient.id)
