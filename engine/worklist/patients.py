@@ -191,10 +191,12 @@ class _Patients:
         return [item for item in items.values() if item.status not in TERMINAL and item.patient == patient]
 
     def _told(self, patient: EntityId, attributes: Attributes) -> Attributes:
-        """What the message says of the patient, or what is known where that is newer: a late merge still merges."""
+        """What is known of the patient and what the message says, the newer one first: a late merge still merges."""
         known = self._known.demographics(patient)
-        is_older = known is not None and known.from_adt and self._event.at and self._event.at < known.at
-        return {**attributes, **known.attributes} if known is not None and is_older else attributes
+        if known is None:
+            return attributes
+        is_older = known.from_adt and self._event.at and self._event.at < known.at
+        return {**attributes, **known.attributes} if is_older else {**known.attributes, **attributes}
 
     def _learn(self, patient: EntityId, attributes: Attributes, known: Demographics | None) -> None:
         before = known.attributes if known is not None else {}

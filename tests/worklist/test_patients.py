@@ -131,6 +131,12 @@ class TestMerge:
         assert item.attributes["PatientID"] == ("900001",)
         assert not {"IssuerOfPatientID", "OtherPatientIDsSequence"} & set(item.attributes)
 
+    def test_what_is_known_of_the_survivor_counts_for_the_items_that_come(self, shelf: Shelf) -> None:
+        shelf.take(adt("update", patient(PatientBirthDate=("19800203",))))
+        shelf.take(adt("update", patient(OTHER, "Other^Olga", PatientBirthDate=("19991231",))))
+        shelf.take(merge(MRN, OTHER))
+        assert [item.attributes["PatientBirthDate"] for item in shelf.items.values()] == [("19800203",)] * 3
+
     def test_a_late_merge_moves_the_items_and_leaves_the_newer_name(self, shelf: Shelf) -> None:
         shelf.take(adt("update", patient(name="Newer^Anna")))
         shelf.take(merge(MRN, OTHER, "Older^Anna", at="20260101110000.000000"))
