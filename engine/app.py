@@ -103,9 +103,9 @@ class Engine:
             await assembly.open_ports(self._site.channels)
             self.control.listening = assembly.listening
             await self._start_dicom(assembly.committer)
+            await self._start_hand_offs(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
-            await self._start_hand_offs()
             self._start_admin()
         except StoreError as error:
             await self._abandon()
@@ -213,14 +213,13 @@ class Engine:
         self.control.queries_asked = self._scanners.asked
         await self._scanners.start(self._settings.dicom)
 
-    async def _start_hand_offs(self) -> None:
+    async def _start_hand_offs(self, committer: Committer) -> None:
         """Those who get the steps of a worklist."""
-        assert self._committer is not None
         hand_offs = self._hand_offs = HandOffs(
-            self._settings, self._site.folder, self._queries, self._committer, self._clock, self.meter, self._tasks
+            self._site.folder, self._queries, committer, self._clock, self.meter, self._tasks
         )
-        await hand_offs.start()
         self.control.hand_offs_now = lambda: hand_offs.status
+        await hand_offs.start(self._settings.hand_offs)
 
     @property
     def dicom_port(self) -> int | None:
@@ -277,9 +276,9 @@ class Engine:
         return kept, site.size
 
     async def _make_reloader(self, assembly: Assembly) -> Reloader:
-        assert self._scanners is not None, "they come first"
+        assert self._scanners is not None and self._hand_offs is not None, "they come first"
         state = await asyncio.to_thread(read_state, self._site)
-        return Reloader(assembly, self._scanners, state, self._reread, self._take_up)
+        return Reloader(assembly, self._scanners, self._hand_offs, state, self._reread, self._take_up)
 
     def _take_up(self, site: LoadedSite) -> None:
         """What of the site's own settings is not the assembly's, after a reload."""

@@ -29,10 +29,11 @@ from engine.assembly import (
     ports_of,
     source_place,
 )
-from engine.config.changes import LISTEN, SiteState, is_other_dicom, is_same_destination, listen_change
+from engine.config.changes import LISTEN, SiteState, is_other_dicom, is_same_destination, listen_change, other_hand_offs
 from engine.config.site import LoadedChannel
 from engine.exit_codes import UNREACHABLE
 from engine.failures import EngineFailed
+from engine.hand_offs import HandOffs, NextHandOffs
 from engine.leaving import Leaving
 from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.answer import APP_ACK
@@ -70,6 +71,7 @@ class Exchange:
         self,
         assembly: Assembly,
         scanners: Scanners,
+        hand_offs: HandOffs,
         before: SiteState,
         after: SiteState,
         changed: Sequence[ChannelName],
@@ -77,6 +79,8 @@ class Exchange:
         self._assembly = assembly
         self._scanners = scanners
         self._dicom: NextScanners | None = None
+        self._hand_offs = hand_offs
+        self._next_hand_offs: NextHandOffs | None = None
         self._before = before
         self._after = after
         self._old = {channel.name: channel for channel in before.site.channels}
@@ -114,6 +118,9 @@ class Exchange:
                     await self._assembly.start_source(made)
         if is_other_dicom(self._before, self._after):
             self._dicom = await self._scanners.prepare(self._after.settings.dicom)
+        others = other_hand_offs(self._before, self._after)
+        if others:
+            self._next_hand_offs = await self._hand_offs.prepare(self._after.settings.hand_offs, others)
 
     async def _prepare(self, loaded: LoadedChannel) -> _Next:
         assembly = self._assembly
@@ -224,6 +231,8 @@ class Exchange:
         self._assembly.wanted_again.clear()
         if self._dicom is not None:
             await self._dicom.give_up()
+        if self._next_hand_offs is not None:
+            await self._next_hand_offs.give_up()
 
     # -- the exchange ---------------------------------------------------------------------------
 
@@ -248,6 +257,8 @@ class Exchange:
         if self._dicom is not None and (server := self._dicom.carry_out()) is not None:
             ending = self._scanners.end(server, self._before.settings.shutdown)
             self._ends.append(self._spawn(ending, "close the DICOM port that was"))
+        if self._next_hand_offs is not None:
+            self._next_hand_offs.carry_out()
         await self._exchange_sources(failures)
 
     def _exchange(self) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.config.hand_offs import HandOffOptions
-from engine.config.settings import SiteSettings
 from engine.exit_codes import CONFIGURATION
 from engine.failures import EngineFailed
 from engine.ports.clock import Clock
@@ -39,11 +39,10 @@ def taker_of(name: str, options: HandOffOptions, site: Path) -> Taker:
 
 
 class HandOffs:
-    """All of them."""
+    """All of them, over reloads."""
 
     def __init__(
         self,
-        settings: SiteSettings,
         site: Path,
         queries: StoreQueries,
         committer: Committer,
@@ -52,7 +51,6 @@ class HandOffs:
         tasks: Tasks,
         pace: Pace | None = None,
     ) -> None:
-        self._settings = settings
         self._site = site
         self._queries = queries
         self._committer = committer
@@ -60,45 +58,92 @@ class HandOffs:
         self._meter = meter
         self._tasks = tasks
         self._pace = pace
-        self._running: list[HandOff] = []
+        self._running: dict[str, tuple[HandOff, asyncio.Task[None]]] = {}
 
     @property
     def status(self) -> Sequence[HandOffStatus]:
         """How they stand."""
-        return [one.status for one in self._running]
+        return [one.status for one, _ in self._running.values()]
 
-    async def start(self) -> None:
+    async def start(self, options: Mapping[str, HandOffOptions]) -> None:
         """Set all of them up, and let them run. Raises EngineFailed, StoreError."""
-        await asyncio.to_thread(self._report_forgotten)
-        for name, options in self._settings.hand_offs.items():
-            try:
-                taker = await asyncio.to_thread(taker_of, name, options, self._site)
-            except ConfigError as error:
-                raise EngineFailed(f"hand-off {name}: {error}", CONFIGURATION) from error
-            meter = self._meter.hand_off(name)
-            self._running.append(
-                HandOff(
-                    name,
-                    options.worklist,
-                    taker,
-                    self._queries,
-                    self._committer,
-                    self._clock,
-                    meter,
-                    self._pace,
-                )
-            )
-        for one in self._running:
-            self._tasks.spawn(one.run(), f"hand-off {one.name}")
-
-    def _report_forgotten(self) -> None:
-        """What was handed over by a hand-off that the files do not name any more stays where it is, and is said."""
+        (await self.prepare(options, frozenset(options))).carry_out()
         with self._queries.hand_offs() as view:
             known = view.known()
         for name, count in known.items():
-            if count and name not in self._settings.hand_offs:
-                log.warning(
-                    "%d steps were handed over by hand-off %s, which the site's files no longer have; they stay there",
-                    count,
-                    name,
-                )
+            if name not in options:
+                _tell_what_stays(name, count)
+
+    async def prepare(self, options: Mapping[str, HandOffOptions], others: frozenset[str]) -> "NextHandOffs":
+        """What a reload makes of them; `others`: those that come, go or are others. Raises EngineFailed."""
+        following = NextHandOffs(self, others)
+        for name in sorted(others & options.keys()):
+            try:
+                taker = await asyncio.to_thread(taker_of, name, options[name], self._site)
+            except ConfigError as error:
+                await following.give_up()
+                raise EngineFailed(f"hand-off {name}: {error}", CONFIGURATION) from error
+            following.made[name] = HandOff(
+                name,
+                options[name].worklist,
+                taker,
+                self._queries,
+                self._committer,
+                self._clock,
+                self._meter.hand_off(name),
+                self._pace,
+            )
+        return following
+
+    def take_up(self, following: "NextHandOffs") -> None:
+        """Let those run, each behind the end of the one that it takes the place of."""
+        for name in following.others:
+            old, before = self._running.pop(name, (None, None))
+            if before is not None:
+                before.cancel()
+            if old is not None and name not in following.made:
+                _tell_what_stays(name, old.status.handed)
+            if (made := following.made.get(name)) is not None:
+                self._running[name] = made, self._tasks.spawn(_run(made, before), f"hand-off {name}")
+            else:
+                self._meter.hand_offs.pop(name, None)
+        self._running = dict(sorted(self._running.items()))
+
+
+@dataclass(slots=True, frozen=True)
+class NextHandOffs:
+    """What a reload makes of them: `carry_out`, or `give_up`."""
+
+    hand_offs: HandOffs
+    others: frozenset[str]
+    made: dict[str, HandOff] = field(default_factory=dict)
+
+    def carry_out(self) -> None:
+        """Hand over by them from now on."""
+        self.hand_offs.take_up(self)
+
+    async def give_up(self) -> None:
+        """Let go of what was made; what runs was not touched."""
+        for one in self.made.values():
+            await one.close()
+
+
+async def _run(one: HandOff, before: asyncio.Task[None] | None) -> None:
+    """Two never write to one place."""
+    try:
+        if before is not None:
+            await asyncio.wait({before})
+    except asyncio.CancelledError:
+        await one.close()
+        raise
+    await one.run()
+
+
+def _tell_what_stays(name: str, count: int) -> None:
+    """What was handed over by a hand-off that the files do not name any more stays where it is, and is said."""
+    if count:
+        log.warning(
+            "%d steps were handed over by hand-off %s, which the site's files no longer have; they stay there",
+            count,
+            name,
+        )

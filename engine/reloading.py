@@ -13,6 +13,7 @@ from engine.config.site import LoadedSite
 from engine.exchange import Exchange
 from engine.exit_codes import CONFIGURATION, TRY_AGAIN, UNREACHABLE
 from engine.failures import EngineFailed
+from engine.hand_offs import HandOffs
 from engine.model.ids import ChannelName
 from engine.planning import Facts, place_notes, planned, planned_report, report_of
 from engine.ports.reload import FileError, ReloadReport
@@ -32,12 +33,14 @@ class Reloader:
         self,
         assembly: Assembly,
         scanners: Scanners,
+        hand_offs: HandOffs,
         state: SiteState,
         read: Callable[[], LoadedSite],
         taken: Callable[[LoadedSite], None],
     ) -> None:
         self._assembly = assembly
         self._scanners = scanners
+        self._hand_offs = hand_offs
         self._state = state
         self._started = state.settings
         """By which the store, the data folder and the admin port were opened, until the next start."""
@@ -87,7 +90,8 @@ class Reloader:
                 return report
             return replace(report, sentence="the files say what runs already")
         channels = planned(change, self._state, found, facts)
-        exchange = Exchange(self._assembly, self._scanners, self._state, found, [one.name for one in change.channels])
+        changed = [one.name for one in change.channels]
+        exchange = Exchange(self._assembly, self._scanners, self._hand_offs, self._state, found, changed)
         try:
             await exchange.prepare()
         except (EngineFailed, ConfigError) as failure:

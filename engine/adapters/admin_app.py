@@ -360,8 +360,8 @@ def _report(report: ActionReport) -> Response:
             "left": [{"seq": seq, "reason": reason} for seq, reason in report.left],
             "more_left": report.more_left,
             "made": list(report.made),
-            "steps": report.steps,
             "done_before": report.done_before,
+            **({"steps": report.steps} if report.steps else {}),
         }
     )
 

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "messages": "Search the stored messages, or show one.",
     "replay": "Send stored messages again, process them again, or send an edited one.",
     "release": "Let held messages and deliveries go on.",
+    "tables": "Show the codes for which messages are held, add their rows, and let go on what waited.",
     "queue": "Show what waits for each destination, and hold, skip, retry, redirect or pause it.",
     "worklist": "Show what is on the worklists, and what a scanner's query would find.",
     "dicom": "Ask a DICOM server: whether it answers, and what its worklist has.",
@@ -38,6 +39,7 @@ COMMANDS: Final = {
     "graph": "Draw where messages come in, which channel takes them, and where they go.",
     "impact": "Show which channels use a thing, and where.",
     "explain": "Tell the long story of a code.",
+    "completion": "Print the script that makes a shell complete commands and options.",
     "schema": "Print the JSON Schema that editors check channel files with.",
 }
 """In the order of somebody's first day; one sentence each, as in the command's own help."""

@@ -96,4 +96,4 @@ class Done:
         self.left += [(row["seq"], row["reason"]) for row in answer["left"]]
         self.more_left += answer["more_left"]
         self.made += answer["made"]
-        self.steps += answer["steps"]
+        self.steps += answer.get("steps", 0)

@@ -45,6 +45,10 @@ def main(args: list[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             # A message may hold bytes that no charset explains, and a terminal may know ASCII only.
             stream.reconfigure(errors="backslashreplace")
+    if instruction := os.environ.get("_SEGMILL_COMPLETE"):
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(segmill, {}, "segmill", "_SEGMILL_COMPLETE", instruction))
     sys.exit(run(sys.argv[1:] if args is None else args))
 
 

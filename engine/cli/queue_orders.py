@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from engine.cli.engine_access import RunningEngine
     from engine.ports.operations import Act
 
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+ID: Final = click.IntRange(1)
 SEARCH: Final = ("where", "channel", "states", "since", "until", "control_id")
 
 
@@ -62,9 +64,7 @@ class Asked:
             )
 
 
-def order_command(
-    name: str, examples: Sequence[str], *own: Callable[[Callable[..., Any]], Callable[..., Any]]
-) -> Callable[[Callable[..., int]], click.Command]:
+def order_command(name: str, examples: Sequence[str], *own: Option) -> Callable[[Callable[..., int]], click.Command]:
     """A member of `segmill queue` that is given an Asked, and the values of its `own` options by name."""
 
     def decorate(function: Callable[..., int]) -> click.Command:
@@ -89,16 +89,9 @@ def order_command(
             asked = Asked(wanted, scope, whereabouts(site, data), reason, key, plan, yes, as_json)
             return function(asked, **rest)
 
-        options: list[Callable[..., Any]] = [
+        options: tuple[Option, ...] = (
             click.argument("words", nargs=-1, metavar="[SEQ|CHANNEL/DESTINATION]..."),
-            click.option(
-                "--delivery",
-                "deliveries",
-                type=click.IntRange(1),
-                multiple=True,
-                metavar="ID",
-                help="This delivery.",
-            ),
+            click.option("--delivery", "deliveries", type=ID, multiple=True, metavar="ID", help="This delivery."),
             search_options,
             destination_option,
             *own,
@@ -106,7 +99,7 @@ def order_command(
             site_option,
             data_option,
             json_option("the plan or the outcome"),
-        ]
+        )
         made: Callable[..., Any] = command
         for option in reversed(options):
             made = option(made)

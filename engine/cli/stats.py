@@ -36,11 +36,12 @@ def command(
     top: int,
     as_json: bool,
 ) -> int:
-    """Count what is in messages: how often each field is filled, how long it is, how often it repeats.
+    """Count what is in messages, field by field.
 
-    With a PATH such as PID-8, its values with their counts: these are patients' data, and shown because you ask for
-    them. FILE may be a folder, or hold many messages; with --channel, what a channel has stored. Filled is of the
-    segments of that name, not of the messages.
+    How often each is filled, how long it is, how often it repeats, how many values it has. With a PATH such as PID-8,
+    its values with their counts: these are patients' data, and shown because you ask for them. FILE may be a folder, or
+    hold many messages; with --channel, what a channel has stored. Filled is of the segments of that name, not of the
+    messages.
     """
     from engine.hl7.stats import Stats
 

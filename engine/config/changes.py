@@ -24,7 +24,9 @@ from engine.model.ids import ChannelName
 LISTEN: Final = "listen"
 DICOM: Final = (ChannelName(""), "dicom")
 """What stands for the site's DICOM port among the parts that name files."""
-NOT_LIVE: Final = ("data", "store", "admin", "hand_offs")
+HAND_OFFS: Final = ChannelName("hand_offs:")
+"""What stands for the site's hand-offs among the parts that name files; no channel has a colon in its name."""
+NOT_LIVE: Final = ("data", "store", "admin")
 """Settings of the site that are read once, at the start."""
 SHOWN: Final = (str, int, float, bool, type(None))
 MOST_SHOWN: Final = 60
@@ -89,6 +91,9 @@ def read_state(site: LoadedSite) -> SiteState:
             outside[channel.name, name] = _digest(destination.options, channel.folder)
         if channel.file.ack.connect_back is not None:
             outside[channel.name, "ack"] = _digest(channel.file.ack.connect_back.options, channel.folder)
+    if site.site is not None:
+        for name, options in site.site.hand_offs.items():
+            outside[HAND_OFFS, name] = _digest(options, site.folder)
     if site.site is not None and site.site.dicom is not None:
         outside[DICOM] = _digest(site.site.dicom, site.folder)
     return SiteState(site, outside)
@@ -101,6 +106,8 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
     settings = differences(before.settings, after.settings)
     if before.settings.dicom == after.settings.dicom and is_other_dicom(before, after):
         settings.append("dicom.tls: certificates")
+    if before.settings.hand_offs == after.settings.hand_offs and other_hand_offs(before, after):
+        settings.append("hand_offs: certificates")
     workers = any(text.startswith("workers.") for text in settings)
     zone = any(text.startswith("time_zone") for text in settings)
     channels: list[ChannelChange] = []
@@ -115,6 +122,17 @@ def compare(before: SiteState, after: SiteState) -> SiteChange:
         tuple(channels),
         tuple(text for text in settings if text.partition(":")[0].partition(".")[0] not in NOT_LIVE),
         needs_restart(before.settings, after.settings),
+    )
+
+
+def other_hand_offs(before: SiteState, after: SiteState) -> frozenset[str]:
+    """Which hand-offs come, go or are others: their settings, or what their certificates and keys hold."""
+    old, new = before.settings.hand_offs, after.settings.hand_offs
+    return frozenset(
+        name
+        for name in old.keys() | new.keys()
+        if old.get(name) != new.get(name)
+        or before.outside.get((HAND_OFFS, name)) != after.outside.get((HAND_OFFS, name))
     )
 
 
@@ -220,7 +238,10 @@ def _destination_differences(old: Destination, new: Destination, secrets: frozen
 
 
 def differences(old: BaseModel, new: BaseModel, secrets: frozenset[str] = frozenset()) -> list[str]:
-    """`key: before -> after` for each setting that differs; where it holds one of `secrets`, or is long, the key."""
+    """`key: before -> after` for each setting that differs; where it holds one of `secrets`, or is long, the key.
+
+    The key as well for a field that is a password whoever writes it (`repr=False`).
+    """
     if type(old) is not type(new):
         return ["all of it"]
     found: list[str] = []
@@ -233,7 +254,13 @@ def differences(old: BaseModel, new: BaseModel, secrets: frozenset[str] = frozen
             found += [f"{key}.{text}" for text in _entries(a, b, secrets)]
         elif isinstance(a, BaseModel) and isinstance(b, BaseModel):
             found += [f"{key}.{text}" for text in differences(a, b, secrets)]
-        elif isinstance(a, SHOWN) and isinstance(b, SHOWN) and _may_show(a, secrets) and _may_show(b, secrets):
+        elif (
+            info.repr
+            and isinstance(a, SHOWN)
+            and isinstance(b, SHOWN)
+            and _may_show(a, secrets)
+            and _may_show(b, secrets)
+        ):
             found.append(f"{key}: {_shown(a)} -> {_shown(b)}")
         else:
             found.append(key)

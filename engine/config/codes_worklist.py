@@ -301,6 +301,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "PID-7 holds no date; the item has none.",
             "Have the sender correct it.",
         ),
+        "W436": Story(
+            "a merge whose old identifier names no authority",
+            "MRG-1 holds a bare number, and a patient is a number with its assigning authority. That of PID-3 was "
+            "taken: both are of one domain.",
+            "Have the sender fill MRG-1.4.",
+        ),
         "W434": Story(
             "a name that was to be deleted",
             "PID-5 of an ADT message is HL7's null (\"\"). A step must have a patient's name, so the known one stays.",
@@ -312,7 +318,7 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "order's UID from now on; the old one is gone, so that the step is not on the worklist twice.",
             "Nothing where the step was not begun. Where it was, its images have the old UID: have them put right.",
         ),
-        "W436": Story(
+        "W438": Story(
             "steps of a patient's number that nobody is said to have assigned",
             "An ADT message has a number with its assigning authority, and orders came with the number alone. They "
             "may be of another patient, so the message changes nothing of their steps: no name, no merge.",
@@ -326,7 +332,7 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "others: let its changes be of the steps that they name, and no more.",
             "controls: {XO_SC: create}",
         ),
-        "W438": Story(
+        "W439": Story(
             "a visit that moved, and no step that names it",
             "A visit or account goes to another patient (A43, A44, A45). The patient who loses it has open steps, and "
             "none says that it is of that visit; they stay with that patient.",

@@ -65,7 +65,7 @@ class RestOptions(ConfigModel):
 
     url: str = Field(description="Where it is: http://host:port or https://...")
     user: str | None = Field(default=None, min_length=1, description="Name to log in with (HTTP Basic)")
-    password: str | None = Field(default=None, min_length=1, description="Its password: ${file:...}")
+    password: str | None = Field(default=None, min_length=1, repr=False, description="Its password: ${file:...}")
     timeout: Duration = Field(default=30.0, gt=0, description="How long an answer may take")
     connect_timeout: Duration = Field(default=10.0, gt=0, description="How long name, TCP and TLS together may take")
     tls: RestTls | None = None
@@ -117,7 +117,7 @@ class OauthOptions(ConfigModel):
 
     url: str = Field(pattern="^https?://[^/?#]+", description="Where tokens are asked for")
     client: str = Field(min_length=1, description="The client's id")
-    secret: str = Field(min_length=1, description="Its secret: ${file:...}")
+    secret: str = Field(min_length=1, repr=False, description="Its secret: ${file:...}")
 
 
 class Dcm4cheeOptions(RestOptions):
@@ -186,11 +186,11 @@ HandOffName = Annotated[str, Field(pattern="^[a-z0-9-]{1,40}$")]
 
 def check_hand_offs(
     hand_offs: Mapping[str, HandOffOptions],
-    worklists: Sequence[str],
+    worklists: Sequence[str] | None,
     places: Mapping[tuple[str | int, ...], Position],
     site: Path,
 ) -> Iterator[ConfigFinding]:
-    """What is wrong between hand-offs, and with what they name. `worklists`: those that channels feed."""
+    """What is wrong between hand-offs, and with what they name. `worklists`: those channels feed; None: unknown."""
 
     def place(name: str, *keys: str) -> Position:
         for length in range(len(keys), -1, -1):
@@ -200,7 +200,7 @@ def check_hand_offs(
 
     folders: dict[str, Path] = {}
     for name, options in hand_offs.items():
-        if options.worklist not in worklists:
+        if worklists is not None and options.worklist not in worklists:
             hint = did_you_mean(options.worklist, worklists) or "without name: it is called main"
             message = f"no channel feeds a worklist named '{options.worklist}'"
             yield at(place(name, "worklist"), "W440", message, hint)

@@ -96,10 +96,12 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
         if channel is not None:
             channels.append(channel)
             origins += channel.origins
+    # A channel that cannot be read may feed what nobody else does.
+    fed = None if any(finding.is_error for finding in findings) else _worklists(channels)
     if settings is not None and settings.hand_offs:
-        findings += check_hand_offs(settings.hand_offs, _worklists(channels), places, folder)
-    if settings is not None and settings.dicom is not None:
-        findings += _unfed(settings.dicom.worklist, _worklists(channels), places)
+        findings += check_hand_offs(settings.hand_offs, fed, places, folder)
+    if settings is not None and settings.dicom is not None and fed is not None:
+        findings += _unfed(settings.dicom.worklist, fed, places)
     if settings is not None and settings.time_zone is None:
         findings += [finding for channel in channels for finding in _hours_without_zone(channel)]
     findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])

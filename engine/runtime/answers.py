@@ -118,6 +118,10 @@ class DeliveredAnswers:
         for reply in replies:
             self._add(waiting, reply)
 
+    def is_routed(self, seq: MessageSeq) -> bool:
+        """Whether a stored message goes, or went, to the destination. Raises StoreError when the store cannot say."""
+        return self._last_delivery(seq) is not None
+
     def rejoin(self, known: Known, reply: AnyReply) -> bool:
         """A resend of a stored message. False: its stored answer is final, and is the one to give.
 
@@ -280,7 +284,7 @@ class DeliveredAnswers:
         errors = () if row.state == "delivered" else (self._told("the message was set aside"),)
         payload = _joined(accept, self._own(message, due, errors))
         self._meter.acknowledged(due, self._clock.monotonic() - reply.started)
-        reply.settle(VT + payload + END)
+        settle_recorded(self._committer, reply, AckUpdate(known.seq, due, payload))
         return True
 
     # -- time -----------------------------------------------------------------------------------
@@ -343,6 +347,21 @@ def accept_of(accept: bytes) -> str:
 def _joined(accept: bytes, application: bytes) -> bytes:
     """Two answers as they are stored and sent: blocks, one behind the other."""
     return BETWEEN.join(part for part in (accept, application) if part)
+
+
+def settle_recorded(committer: Committer, reply: AnyReply, update: AckUpdate) -> None:
+    """Answer a resend, once that is the stored answer: no later event then turns a yes into a no."""
+
+    def recorded(saved: "asyncio.Future[None]") -> None:
+        error = None if saved.cancelled() else saved.exception()
+        if isinstance(error, CommitUnknown):
+            return  # nothing more is said to anybody
+        if error is not None:
+            # The message is on stable storage, whether its answer can be written down beside it or not.
+            log.error("the answer to a resend could not be recorded: %s", describe(error))
+        reply.settle(VT + update.ack + END)
+
+    committer.call(partial(_amend, updates=[update])).add_done_callback(recorded)
 
 
 def _amend(store: Store, *, updates: Sequence[AckUpdate]) -> None:

@@ -13,9 +13,7 @@ Invariants:
 - after CommitUnknown nothing is said to anybody any more: `on_fatal` is called and the process
   ends for its supervisor (reliability.md section 0, row 4).
 
-Where the commit runs is chosen by what the disk was measured to take: on the loop's own thread
-while it is fast (a hand-over to a thread costs more than a commit then), on a writer thread when it
-is slow, so that a slow disk never freezes the loop.
+Where the commit runs, on the loop's own thread or a writer's, is chosen by what the disk was measured to take (`pace`).
 """
 
 import asyncio
@@ -30,6 +28,7 @@ from engine.model.states import IllegalMove
 from engine.ports.clock import Clock
 from engine.ports.meter import Meter
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreFull
+from engine.runtime.pace import Pace
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.committer")
@@ -45,16 +44,6 @@ MOST_BYTES = 32 * 1024 * 1024
 LARGE_BYTES = 1 << 20
 """So much is committed off the loop, however quick the disk: SQLite needs some 3 ms a megabyte."""
 
-TO_THREAD_S = 0.003
-"""Commits that take longer than this on average move to the writer thread, and one of SLOW_ONCE_S does at once."""
-SLOW_ONCE_S = 0.025
-TO_LOOP_S = 0.002
-"""When the quickest of the last `LOOK_BACK` commits on the thread was this quick, the disk is fast again. The
-quickest, because the hand-over and the loop's own work lengthen all the others."""
-LOOK_BACK = 64
-
-LINGER_SHARE = 0.15
-LINGER_MOST_S = 0.001
 RESULTS_WAIT_S = 0.005
 """Completions that nobody waits for may wait this long for an intake to ride with."""
 RETRY_S = 0.25
@@ -89,10 +78,7 @@ class Committer:
         self._called_last = False
         self._later: asyncio.TimerHandle | None = None
         self._linger_until = 0.0
-        self._in_thread = False
-        self._commit_s = TO_LOOP_S / 2
-        self._quickest_s = SLOW_ONCE_S
-        self._since_look = 0
+        self._pace = Pace()
         self._last_size = 1
         self._dead = False
         self._idle = asyncio.Event()
@@ -321,7 +307,7 @@ class Committer:
             # The loop turns with a zero time-out while we wait: asyncio's timers are too coarse for this.
             now = self._clock.monotonic()
             if not self._linger_until:
-                self._linger_until = now + min(LINGER_MOST_S, LINGER_SHARE * self._commit_s)
+                self._linger_until = now + self._pace.linger_s
             if now < self._linger_until:
                 self._loop.call_soon(self._tick)
                 return
@@ -352,7 +338,7 @@ class Committer:
             return
         work = _Work(batch, intakes, reprocessed, results)
         started = self._clock.monotonic()
-        if self._in_thread or is_large:
+        if self._pace.in_thread or is_large:
             self._busy = True
             running = self._thread.submit(self._timed_commit, batch)
             running.add_done_callback(
@@ -410,7 +396,7 @@ class Committer:
 
     def _succeeded(self, work: "_Work", committed: Committed, took: float) -> None:
         self._meter.commit(took, len(work.intakes) + len(work.reprocessed) + len(work.results))
-        self._learn(took)
+        self._pace.learn(took)
         self._last_size = max(1, len(work.intakes), self._last_size * 7 // 8)
         self._settling = True
         for entry, seq, deliveries in zip(work.intakes, committed.seqs, committed.deliveries, strict=True):
@@ -446,22 +432,6 @@ class Committer:
                 except Exception as defect:  # noqa: BLE001 - one connection's defect must not silence its neighbours
                     log.error("answers could not be written to a connection: %s", describe(defect))
         self._settling = False
-
-    def _learn(self, took: float) -> None:
-        """Keep the average, and choose where the next commit runs."""
-        self._commit_s += (took - self._commit_s) * 0.1
-        if not self._in_thread:
-            if self._commit_s > TO_THREAD_S or took > SLOW_ONCE_S:
-                self._in_thread = True
-                self._quickest_s, self._since_look = took, 0
-            return
-        self._quickest_s = min(self._quickest_s, took)
-        self._since_look += 1
-        if self._since_look >= LOOK_BACK:
-            if self._quickest_s < TO_LOOP_S:
-                self._in_thread = False
-                self._commit_s = self._quickest_s
-            self._quickest_s, self._since_look = SLOW_ONCE_S, 0
 
     def _failed(self, work: "_Work", error: BaseException) -> None:
         if isinstance(error, (StoreFull, StoreBusy)):

@@ -134,7 +134,11 @@ class HandOff:
                 rest_s = await self.turn()
                 await asyncio.sleep(rest_s)
         finally:
-            await self._taker.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of the other side."""
+        await self._taker.close()
 
     async def turn(self) -> float:
         """Hand over what waits; for how many seconds to rest then."""

@@ -39,6 +39,7 @@ from engine.runtime.committer import Committer
 from engine.runtime.connection import Reply
 from engine.runtime.received import control_id_of, framed, read_or_none, record_of, sender_of, type_of
 from engine.runtime.recent import Key, Recent, Reuse
+from engine.runtime.resends import answer_again
 from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 from engine.runtime.tasks import describe
 from engine.runtime.waiting import AnyReply, Waiting
@@ -171,7 +172,7 @@ class Receiver:
             return
         if channel.duplicates_window_us and self._recent.may_hold(key, now_us - channel.duplicates_window_us):
             try:
-                known = self._resend_of(channel, key, body_hash, reply, now_us)
+                known = self._resend_of(channel, key, message, body_hash, reply, now_us)
             except StoreError as error:
                 # Whether it is a resend cannot be found out now: neither processed twice nor lost, but refused.
                 waiting = Waiting(self, channel, None, body_hash, reply)
@@ -290,7 +291,7 @@ class Receiver:
     # -- resends --------------------------------------------------------------------------------
 
     def _resend_of(
-        self, channel: RunningChannel, key: Key, body_hash: bytes, reply: AnyReply, now_us: int
+        self, channel: RunningChannel, key: Key, message: Message, body_hash: bytes, reply: AnyReply, now_us: int
     ) -> tuple[Finding, ...] | None:
         """None: it was one, and is taken care of. Else the findings to go on with."""
         first = self._on_the_way.get((key, body_hash))
@@ -309,7 +310,7 @@ class Receiver:
                 if channel.app_ack is not None:
                     channel.app_ack.again(known.seq)
                 channel.meter.acknowledged(known.ack_code, self._clock.monotonic() - reply.started)
-                reply.settle(framed(known.ack))
+                answer_again(channel, message, known, reply, now_us, self.next_id, self._committer)
                 return None
         if not same_id:
             return ()
@@ -437,7 +438,7 @@ class Receiver:
             return False
         body_hash = hashlib.blake2b(raw, digest_size=16).digest()
         try:
-            return self._resend_of(channel, key, body_hash, reply, now_us) is None
+            return self._resend_of(channel, key, message, body_hash, reply, now_us) is None
         except StoreError:
             return False
 

@@ -233,8 +233,8 @@ class KeyedWindow:
             if self._count or self._in_hand:
                 return False
             key = self._add(OLD)
-        if row.id <= key.last_id:
-            return True
+        if row.id <= key.last_id or (key.waiting and row.id == key.waiting[0].id):
+            return True  # it is here, be it that it went back after an attempt, and a reread came in between
         if not self._has_room():
             return False
         self._take_up(key, row)

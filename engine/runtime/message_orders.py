@@ -159,8 +159,6 @@ class MessageOrders:
         if gone := [d.destination for d in waiting if channel is None or channel.lane(d.destination) is None]:
             work.leave(message.seq, no_lane(message.channel, gone[0], channel))
             waiting = [d for d in waiting if d.destination not in gone]
-            if not waiting:
-                return
         if any(d.body is None for d in waiting):
             work.leave(message.seq, "its bytes are no longer kept, or not what they were")
         elif waiting:
@@ -171,7 +169,7 @@ class MessageOrders:
         elif channel is not None and (stopped := _stopped_at(channel, message.seq)):
             work.heads += stopped
             work.seqs_of_heads.append(message.seq)
-        else:
+        elif not gone:
             meant = " or ".join(sorted(states, reverse=True))
             work.leave(message.seq, f"it is {message.state}, and none of its deliveries is {meant}")
 

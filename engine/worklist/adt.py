@@ -56,6 +56,9 @@ def patient_event(
         prior = chosen_id(view.repetitions("MRG", 1), authority) or chosen_id(view.repetitions("MRG", 1))
         if mrg is None and action in ("merge", "rename", "move"):
             found.append(Problem("E416", "there is no MRG segment", f"MRG^{nth + 1}", "100"))
+        if action in ("merge", "rename") and prior and not prior.issuer and patient.id.issuer:
+            text = "MRG-1 names no assigning authority; that of PID-3 was taken"
+            found.append(Problem("W436", text, f"MRG^{nth + 1}^1", is_refusal=False))
         priors = [prior]
         if action == "merge" and prior:
             priors += [id for id in map(entity, view.repetitions("MRG", 1)) if id and id.issuer == prior.issuer]

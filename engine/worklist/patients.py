@@ -63,7 +63,7 @@ class _Patients:
         for patient, place in ((pair.patient.id, f"PID^{pair.location}^3"), (pair.prior, f"MRG^{pair.location}^1")):
             bare = EntityId(patient.id)
             if patient.issuer and any(item.status not in TERMINAL for item in self._known.by_patient(bare)):
-                self._warn("W436", "steps of this number without an assigning authority are there, and stay", place)
+                self._warn("W438", "steps of this number without an assigning authority are there, and stay", place)
 
     def _update(self, patient: Patient) -> None:
         own = self._survivor(patient.id)
@@ -152,7 +152,7 @@ class _Patients:
         items = self._all(wrong)
         named = [item for item in items if item.visit and is_same(item.visit, pair.visit)]
         if not named and any(item.status not in TERMINAL for item in items):
-            self._warn("W438", "no step of the patient names the visit or account that moves", f"MRG^{pair.location}^3")
+            self._warn("W439", "no step of the patient names the visit or account that moves", f"MRG^{pair.location}^3")
         known = self._known.demographics(own)
         attributes = {**(known.attributes if known else {}), **pair.patient.attributes}
         if named and not attributes.get("PatientName"):

@@ -56,6 +56,8 @@ def test_an_example_works_as_typed(segmill, place, scanners_port, tmp_path, monk
     words = shlex.split(text.replace("/tmp/segmill-demo", str(tmp_path / "demo")))
     assert words[0] == "segmill"
     monkeypatch.chdir(tmp_path if words[1] == "init" else place.folder)
+    if words[1:3] == ["tables", "release"]:
+        segmill("reload")  # its help says so: another example may have added a row
     said = segmill(*words[1:])
     assert said.code in (0, 1), said.err
     assert said.out or said.err

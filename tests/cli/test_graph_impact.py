@@ -50,14 +50,14 @@ def test_what_stands_in_conditions_is_text_in_every_language(segmill, nasty):
 def test_svg_puts_no_box_on_another(segmill, site):
     tree = ET.fromstring(segmill("graph", site, "--format", "svg").out)
     boxes = [(int(b.get("x", 0)), int(b.get("y", 0))) for b in tree.iter(f"{SVG}rect") if b.get("rx")]
-    assert len(boxes) == len(set(boxes)) == 3 + 3 + 7
+    assert len(boxes) == len(set(boxes)) == 4 + 4 + 8
     assert all(abs(y - other) >= 46 for x, y in boxes for u, other in boxes if x == u and y != other)
 
 
 def test_graph_as_json_and_into_a_file(segmill, site, tmp_path):
     graph = segmill("graph", site, "--json").json
     kinds = [node["kind"] for node in graph["nodes"]]
-    assert (kinds.count("source"), kinds.count("channel"), kinds.count("destination")) == (3, 3, 7)
+    assert (kinds.count("source"), kinds.count("channel"), kinds.count("destination")) == (4, 4, 8)
     ids = {node["id"] for node in graph["nodes"]}
     assert all({edge["before"], edge["after"]} <= ids for edge in graph["edges"])
     target = tmp_path / "site.dot"
@@ -84,7 +84,7 @@ def test_impact_names_channel_part_and_place(segmill, site):
 def test_impact_as_json_is_one_object_a_use(segmill, site):
     said = segmill("impact", "PID-3", "--site", site, "--json")
     found = [json.loads(line) for line in said.out.splitlines()]
-    assert {use["channel"] for use in found} == {"adt", "orders", "results"}
+    assert {use["channel"] for use in found} == {"adt", "orders", "results", "scanners"}
     assert all(use["kind"] == "field" and use["line"] for use in found)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.changes import compare, read_state
+from engine.config.changes import compare, other_hand_offs, read_state
 from engine.config.finding import ConfigFinding
 from engine.config.hand_offs import is_folder_title
 from engine.config.site import LoadedSite, load_site
@@ -88,6 +88,15 @@ def test_a_kind_that_there_is_not_is_told(tmp_path: Path) -> None:
     assert first.code == "E101" and "orthanc" in first.hint
 
 
+def test_what_a_broken_channel_feeds_is_not_known(tmp_path: Path) -> None:
+    site = make_site(
+        tmp_path / "site",
+        {"orders": ORDERS.replace("accept", "acept")},
+        "hand_offs: {a: {worklist: other, folder: {path: x}}}\n",
+    )
+    assert "W440" not in {one.code for one in load_site(site, load_kinds(), {}).findings}
+
+
 def test_a_name_that_is_nearly_right_is_offered(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, "a: {worklist: mian, folder: {path: x}}")
     assert "main" in finding.hint and finding.column == 17
@@ -112,11 +121,44 @@ def test_an_ae_title_is_a_folder_where_wlmscpfs_takes_it(title: str, is_one: boo
     assert is_folder_title(title) is is_one
 
 
-def test_a_change_is_told_to_need_a_new_start(tmp_path: Path) -> None:
-    before = read_state(loaded(tmp_path / "1", "a: {folder: {path: x}}"))
-    after = read_state(loaded(tmp_path / "2", "a: {folder: {path: y}}"))
+def test_a_change_is_told_and_taken_up_for_those_that_changed(tmp_path: Path) -> None:
+    same, ca = "a: {folder: {path: x}}", "c: {orthanc: {url: 'https://x', tls: {ca: ca.pem}}}"
+    for name in ("1", "2"):
+        (tmp_path / name / "site").mkdir(parents=True)
+        (tmp_path / name / "site" / "ca.pem").write_text(f"certificate {name}")
+    before = read_state(loaded(tmp_path / "1", same, "b: {folder: {path: y}}", ca))
+    after = read_state(loaded(tmp_path / "2", same, "d: {folder: {path: y}}", ca))
+    assert other_hand_offs(before, after) == {"b", "c", "d"}
     change = compare(before, after)
-    assert change.is_empty and change.not_live
+    assert change.settings == ("hand_offs.b: removed", "hand_offs.d: added") and not change.not_live
+
+
+def test_a_password_is_never_shown(tmp_path: Path) -> None:
+    told = []
+    for name in ("1", "2"):
+        oauth = f"oauth: {{url: 'https://id/token', client: c, secret: hunter{name}}}"
+        site = loaded(
+            tmp_path / name,
+            f"a: {{orthanc: {{url: 'https://x', user: u{name}, password: hunter{name}}}}}",
+            f"b: {{dcm4chee: {{url: '{ARCHIVE}', {oauth}}}}}",
+        )
+        told.append(read_state(site))
+        assert "hunter" not in repr(site)
+    change = compare(*told)
+    assert change.settings == (
+        "hand_offs.a.orthanc.user: u1 -> u2",
+        "hand_offs.a.orthanc.password",
+        "hand_offs.b.dcm4chee.oauth.secret",
+    )
+
+
+def test_another_certificate_alone_is_a_change(tmp_path: Path) -> None:
+    states = []
+    for name in ("1", "2"):
+        (tmp_path / name / "site").mkdir(parents=True)
+        (tmp_path / name / "site" / "ca.pem").write_text(f"certificate {name}")
+        states.append(read_state(loaded(tmp_path / name, "c: {orthanc: {url: 'https://x', tls: {ca: ca.pem}}}")))
+    assert compare(*states).settings == ("hand_offs: certificates",)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from engine.model.ids import DeliveryId, MessageSeq, VersionId
 from engine.model.states import IllegalMove
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreError, StoreFull
 from engine.runtime import committer as module
+from engine.runtime import pace
 from engine.runtime.committer import Committer
 from tests.runtime.parts import (
     EPR,
@@ -518,7 +519,7 @@ class TestWhereCommitsRun:
             await until(lambda: len(answers.said) > number)  # noqa: B023
         assert store.threads[0] is False and store.threads[-1] is True
         store.takes_s = 0.0
-        for number in range(30, 30 + 3 * module.LOOK_BACK):
+        for number in range(30, 30 + 3 * pace.LOOK_BACK):
             answers.put(str(number), received())
             await until(lambda: len(answers.said) > number)  # noqa: B023
         assert store.threads[-1] is False
@@ -533,8 +534,8 @@ class TestWhereCommitsRun:
 class TestLinger:
     async def test_senders_that_are_on_their_way_join_the_commit(self, committer, store, answers, monkeypatch) -> None:
         """Two that wait for their answers send again within a turn or two of the loop, not in the same."""
-        monkeypatch.setattr(module, "LINGER_SHARE", 1000.0)
-        monkeypatch.setattr(module, "LINGER_MOST_S", 0.5)
+        monkeypatch.setattr(pace, "LINGER_SHARE", 1000.0)
+        monkeypatch.setattr(pace, "LINGER_MOST_S", 0.5)
         for number in range(8):
             answers.put(str(number), received())
         await until(lambda: len(answers.said) == 8)

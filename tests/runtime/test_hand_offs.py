@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.ports.reload import ReloadReport
 from tests.adapters.hand_offs.fakes import FakeArchive, FakeOrthanc
 from tests.adapters.hand_offs.rest_peer import RestPeer
 from tests.runtime.engines import SiteUnderTest
@@ -110,14 +111,15 @@ async def test_who_was_away_while_the_engine_was_started_anew_gets_what_came_mea
             assert await send(others.site, *orders(3, 4), order("CA", "CA", id="C1", at=LATER)) == ["AA"] * 3
             await others.have(3, 2, 2)
         async with others.site.running() as engine:
-            await until_within(lambda: [one.state for one in engine._hand_offs.status] == ["up", "down", "down"], 60)
+            away = {"archive": "down", "orthanc": "down", "wlm": "up"}
+            await until_within(lambda: states(others) == away, 60)
             assert await send(others.site, *orders(5, 5)) == ["AA"]
             await others.have(4, 2, 2)
         for peer in others.peers:
             await peer.start()
         async with others.site.running() as engine:
             await others.have(4, 4, 4)
-            await until_within(lambda: [one.state for one in engine._hand_offs.status] == ["up"] * 3, 60)
+            await until_within(lambda: set(states(others).values()) == {"up"}, 60)
             assert [one.handed for one in engine._hand_offs.status] == [4, 4, 4]
 
 
@@ -142,3 +144,53 @@ async def test_another_worklist_takes_away_what_was_handed_over(tmp_path: Path) 
         file.write_text(file.read_text().replace("orthanc: {orthanc", "orthanc: {worklist: none, orthanc"))
         async with others.site.running():
             await others.have(2, 0, 2)
+
+
+def settings(others: Others, *lines: str) -> str:
+    return "\n".join(["admin: off", "shutdown: 5s", "hand_offs:", *(f"  {line}" for line in lines)]) + "\n"
+
+
+async def reload(others: Others, text: str) -> ReloadReport:
+    (others.site.folder / "segmill.yaml").write_text(text)
+    report = await others.site.engine.control.reload()
+    assert report.outcome == "taken", report
+    return report
+
+
+def states(others: Others) -> dict[str, str]:
+    return {one.name: one.state for one in others.site.engine._hand_offs.status}
+
+
+async def test_a_reload_adds_changes_and_ends_hand_offs(tmp_path: Path, caplog) -> None:
+    async with others_of(tmp_path, "") as others:
+        orthanc = f"orthanc: {{orthanc: {{url: 'http://127.0.0.1:{others.peers[0].port}'}}}}"
+        async with others.site.running():
+            assert await send(others.site, *orders(1, 2)) == ["AA"] * 2
+            await others.have(2, 2, 2)
+            other = "wlm: {folder: {path: worklist, titles: [SEGMILL]}}"
+            report = await reload(others, settings(others, other, orthanc))
+            assert report.needs_restart == ()
+            await until_within(lambda: states(others) == {"orthanc": "up", "wlm": "up"}, 60)
+            folder = others.site.folder / "worklist"
+            await until_within(lambda: len(list((folder / "SEGMILL").glob("*.wl"))) == 2, 60)
+            assert list(folder.glob("*.wl")) == [], "what stood in the old place is gone"
+            assert "2 steps were handed over by hand-off archive" in caplog.text
+            assert 'hand_off="archive"' not in others.site.engine.meter.render()[1].decode()
+            asked = len(others.peers[0].asked)
+            assert await send(others.site, *orders(3, 3)) == ["AA"]
+            await until_within(lambda: len(others.orthanc.items) == 3, 60)
+            assert len(others.peers[0].asked) == asked + 1, "one that did not change ran on"
+            assert len(others.archive.steps) == 2
+
+
+async def test_a_reload_whose_hand_off_cannot_be_set_up_changes_nothing(tmp_path: Path) -> None:
+    async with others_of(tmp_path, "") as others, others.site.running():
+        (others.site.folder / "ca.pem").write_text("no certificate")
+        bad = "new: {orthanc: {url: 'https://127.0.0.1:1', tls: {ca: ca.pem}}}"
+        before = states(others)
+        (others.site.folder / "segmill.yaml").write_text(settings(others, "wlm: {folder: {path: other}}", bad))
+        report = await others.site.engine.control.reload()
+        assert report.outcome == "rejected" and "hand-off new" in report.sentence
+        assert states(others).keys() == before.keys()
+        assert await send(others.site, *orders(1, 1)) == ["AA"]
+        await others.have(1, 1, 1)

@@ -15,7 +15,7 @@ from engine.runtime import keyed_window as module
 from engine.runtime.committer import Committer
 from engine.runtime.keyed_window import KeyedWindow
 from engine.runtime.policy import Action, Policy, Rules
-from tests.runtime.keyed import AE, AR, DOWN, SILENT, Bench, keyed
+from tests.runtime.keyed import AE, AR, AT_ONCE, DOWN, SILENT, Bench, keyed
 from tests.runtime.parts import EPR, LAB, CountingMeter, owned_tasks, received, turns, until
 
 
@@ -109,6 +109,20 @@ class TestOrder:
         bench.lane.retry_now()
         await bench.all_delivered()
         assert [d.id for d in bench.receiver.sent][:3] == [1, 1, 2]
+
+    async def test_what_another_order_left_is_read_again_while_it_is_in_hand_and_goes_once(self, bench) -> None:
+        """A person queues something, the lane reads its queue anew, and then the attempt at hand fails."""
+        bench.make(order_by="", start=False, lanes=1)
+        await bench.feed(_unkeyed(), _unkeyed())
+        gate = bench.receiver.hold("")
+        bench.receiver.answer = lambda d: SILENT if len(bench.receiver.sent) < 2 else Delivered()
+        bench.make(lanes=1, policy=AT_ONCE)
+        await until(lambda: bench.receiver.sent)
+        bench.lane.reread()
+        gate.set()
+        await bench.all_delivered()
+        await turns(50)
+        assert [d.id for d in bench.receiver.sent] == [1, 1, 2]
 
     async def test_another_expression_is_another_order(self, bench) -> None:
         bench.make(start=False)

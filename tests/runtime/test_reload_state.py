@@ -10,10 +10,11 @@ import trustme
 from engine import reloading
 from engine.hl7.message import Message
 from engine.model.ids import ChannelName, DestinationName
-from engine.model.outcome import Delivered
+from engine.model.outcome import Delivered, Refused
 from engine.ports.control import Order
 from engine.ports.operations import By
 from engine.ports.reload import FileError, ReloadReport
+from engine.ports.store import StoreFull
 from engine.testing.messages import adt
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
 from tests.runtime.parts import SetClock, turns, until
@@ -72,6 +73,52 @@ class TestAnswersOfDestinations:
             sink.gate.set()
             assert codes([await wire.answer()]) == ["AA"]
             await until(lambda: site.running_channel().lanes[OUT].watcher is None)
+
+    @pytest.mark.parametrize("then", ["", "ack: {when: stored}", "ack: {when: delivered(other)}"])
+    async def test_a_resend_of_what_waited_by_the_files_before_is_answered_by_those_there_are(
+        self, tmp_path, then
+    ) -> None:
+        """It has no stored answer: its sender got nothing, for as long as the window of duplicates reaches back."""
+        more = {
+            "routes": "[{to: out}, {to: other, when: PV1-2 == 'Z'}]",
+            "destinations": "{out: {kept: {}}, other: {kept: {}}}",
+        }
+        site = site_of(tmp_path, channel(more=self.DELIVERED, **more))
+        async with site.running(stop=False):
+            wire, sink = await site.wire(), site.kept.sinks["adt/out"]
+            sink.gate.clear()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: sink.calls)
+        write(site, "adt", channel(more=then, **more))
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1"), adt(control_id="A2"))
+            first, second = await wire.answers(2)
+            assert [msa(first), msa(second)] == [("AA", "A1"), ("AA", "A2")]
+            await wire.send(adt(control_id="A1"))
+            assert await wire.answer() == first, "from the store"
+            assert site.messages()[0].ack == first
+            sink.gate.set()
+            await until(lambda: site.delivery_states() == ["delivered"] * 2)
+
+    async def test_a_resend_is_answered_where_its_answer_cannot_be_recorded_now(self, tmp_path, monkeypatch) -> None:
+        site = site_of(tmp_path, channel(more=self.DELIVERED))
+        async with site.running():
+            wire, sink = await site.wire(), site.kept.sinks["adt/out"]
+            sink.gate.clear()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: sink.calls)
+            write(site, "adt", channel())
+            await reload(site)
+
+            def full(updates: object) -> None:
+                raise StoreFull("no room")
+
+            monkeypatch.setattr(site.store, "amend_acks", full)
+            assert await exchange(await site.wire(), "A1") == "AA"
+            assert site.messages()[0].ack == b""
+            sink.gate.set()
+            await wire.answer()
 
 
 class TestOrder:
@@ -301,3 +348,25 @@ def test_an_error_without_a_line_is_told_without_one(caplog):
     error = FileError("E100", "my-site", 0, 0, 0, "there is no folder 'channels' here", "start a site: segmill init")
     reloading._tell(ReloadReport("rejected", "the site's files have 1 error", errors=(error,), exit_code=78))
     assert "my-site E100 there is no folder 'channels' here (start a site: segmill init)" in caplog.messages
+
+
+async def test_a_lane_that_stands_still_goes_on_though_the_message_is_held_for_what_is_gone(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("engine.leaving.LOOK_S", 0.01)
+    both = "{out: {kept: {}, on_refused: stop}, other: {kept: {}, on_refused: hold}}"
+    site = site_of(tmp_path, channel(routes="[{to: out}, {to: other}]", destinations=both))
+    for lane in ("adt/out", "adt/other"):
+        site.kept.sinks[lane].script[:] = [Refused("AE")]
+    async with site.running() as engine:
+        wire = await site.wire()
+        await exchange(wire, "A1")
+        await until(lambda: site.delivery_states() == ["queued", "held"])
+        await until(lambda: site.running_channel().lanes[OUT].is_stopped)
+        write(site, "adt", channel(destinations="{out: {kept: {}, on_refused: stop}}"))
+        await reload(site)
+        await until(lambda: not site.running_channel().leaving)
+        (message,) = site.messages()
+        report = await engine.control.release([message.seq])
+        assert report.left == ((message.seq, "channel adt has no destination other"),)
+        await until(lambda: site.delivery_states() == ["delivered", "held"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.failures import EngineFailed
+from engine.model.ids import ChannelName
 from engine.model.outcome import Delivered, Effects
 from engine.worklist.item import EntityId
 from tests.runtime.engines import SiteUnderTest, channel, codes
@@ -139,6 +140,41 @@ async def test_what_is_on_a_worklist_and_what_it_refused_is_counted(tmp_path: Pa
         await until(lambda: dicom.refusals.values["E415"] == 1)
         await until(lambda: dicom.items == {("main", "SCHEDULED"): 2})
         assert dicom.without_station == {"main": 2}
+
+
+def wrong(number: int, of: int) -> bytes:
+    """A change of another patient's order."""
+    return order(of, "900002").replace(b"|NW|", b"|XO|").replace(b"|O%d|" % of, b"|W%d|" % number)
+
+
+@pytest.mark.parametrize("settings", [MEMORY, SQLITE], ids=["memory", "sqlite"])
+@pytest.mark.parametrize("policy", ["hold", "stop"])
+async def test_a_refusal_in_a_batch_keeps_its_place(tmp_path: Path, settings: str, policy: str) -> None:
+    """What is behind it waits where the lane stops, and goes on where it is set aside; nothing is lost or doubled."""
+    worklist = f"{{modalities: {{worklist: {{authority: HIS}}, on_refused: {policy}}}}}"
+    orders = channel(accept="ORM^O01", routes="[{to: modalities}]", destinations=worklist)
+    site = SiteUnderTest(tmp_path / "site", {"orders": orders}, settings)
+    async with site.running() as engine:
+        assert engine._assembly is not None
+        async with engine._assembly.turns["main"]:  # as if another lane had its turn: a batch gathers meanwhile
+            wire = await site.wire("orders")
+            await wire.send(order(1), order(2), order(3), wrong(1, of=2), order(4), order(5))
+            assert codes(await wire.answers(6)) == ["AA"] * 6
+        (lane,) = engine._assembly.channels[ChannelName("orders")].lanes.values()
+        if policy == "stop":
+            await until(lambda: lane.state == "stopped")
+            assert engine._queries.worklist_counts() == {("main", "SCHEDULED"): 3}
+        else:
+            await until(lambda: engine._queries.worklist_counts() == {("main", "SCHEDULED"): 5})
+        states = [
+            one.state
+            for message in engine._queries.messages(newest_first=False)
+            for one in engine._queries.deliveries(message.seq)
+        ]
+        after = ["queued", "queued", "queued"] if policy == "stop" else ["held", "delivered", "delivered"]
+        assert states == ["delivered"] * 3 + after
+        with engine._queries.worklist("main") as view:
+            assert all(len(view.history(item.key)) == 1 for item in view.by_patient(EntityId("900001", "HIS")))
 
 
 async def test_a_port_for_scanners_that_is_taken_is_named_and_nothing_stays_open(tmp_path: Path) -> None:

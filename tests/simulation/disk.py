@@ -9,7 +9,7 @@ sync SQLite showed nothing of the rows, and they were there after a restart: rel
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
-from engine.model.envelope import Batch, Committed
+from engine.model.envelope import AckUpdate, Batch, Committed
 from engine.model.ids import ChannelName, MessageSeq, VersionId
 from engine.model.states import MessageState
 from engine.ports.clock import Clock
@@ -60,6 +60,8 @@ class Witness(Protocol):
     def operated(self, change: Change, changed: Changed, read: Read) -> None: ...
 
     def failing(self) -> None: ...
+
+    def amended(self, updates: Sequence[AckUpdate]) -> None: ...
 
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None: ...
 
@@ -258,6 +260,12 @@ class TappedStore:
         version: VersionId = self._inner.channel_version(channel, files)
         self._disk.witness.versioned(version, files)
         return version
+
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+        self._check()
+        self._fail()
+        self._inner.amend_acks(updates)
+        self._disk.witness.amended(updates)
 
     def prune(self, order: Prune) -> Pruned:
         self._check()

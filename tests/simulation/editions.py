@@ -18,6 +18,8 @@ class Editions:
         self.now = first
         self.coming: Site | None = None
         self.is_stopping = False
+        self.started_us = -1
+        """When this run began; -1: none goes on."""
         self.ran: dict[int, Site] = {}
         """All by which this run of the engine has worked, or may have."""
         self._breach = breach
@@ -35,11 +37,13 @@ class Editions:
     def started(self, edition: Site) -> None:
         """A run of the engine begins with these files."""
         self.ended()
+        self.started_us = self._now_us()
         self.now = edition
         self._works_by(edition)
 
     def ended(self) -> None:
         """The run is over."""
+        self.started_us = -1
         self.coming = None
         self.is_stopping = False
         self.ran.clear()

@@ -20,6 +20,7 @@ import engine.runtime.backlog
 import engine.runtime.committer
 import engine.runtime.keyed_window
 import engine.runtime.lookout
+import engine.runtime.pace
 import engine.runtime.queue_window
 import engine.runtime.retention
 from engine.app import Engine
@@ -178,7 +179,7 @@ def _doors() -> Iterator[Any]:
     steady = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
     yield patch.object(Listener, "_bind", _bind)
     yield patch.object(engine.runtime.committer, "ThreadPoolExecutor", _executor)
-    yield patch.object(engine.runtime.committer, "LOOK_BACK", 4)
+    yield patch.object(engine.runtime.pace, "LOOK_BACK", 4)
     yield patch.object(engine.assembly, "compile_channel", _compile)
     yield patch.object(engine.assembly, "load_steps", cache(load_steps))
     yield patch.object(engine.app, "read_state", _read_state)

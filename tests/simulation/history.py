@@ -213,7 +213,7 @@ class History:
         self.loop = Loop(Random(self.rng.random()), most_tick_us=swarm.most_tick_us, trace=[] if trace else None)
         self.clock = Clock(self.loop, Random(self.rng.random()))
         self.model = Model(self.site, self.loop)
-        self.model.wall_ahead_us = self.clock.wall_ahead_us
+        self.model.wall_ahead_us = self.model.first_ahead_us = self.clock.wall_ahead_us
         self.model.prunes = swarm.prunes
         self.model.jumps = swarm.jumps
         self.model.known = {tuple(sorted(e.files.items())): e for e in self.editions if e.is_valid}
@@ -316,14 +316,14 @@ class History:
         if not self.on_disk.is_valid:
             self._write(self.editions[0].edition)
         self.loop.note("-- %s starts with edition %d", process.name, self.on_disk.edition)
-        self.loop.spawn(process, self._main(process), process.name)
+        self.loop.spawn(process, self._main(process, self.on_disk), process.name)
 
-    async def _main(self, process: Process) -> None:
+    async def _main(self, process: Process, files: Site) -> None:
         """What `segmill run` does."""
         self.engine = engine = SimulatedEngine(
-            self.on_disk, self.disk, self.clock, self._kinds, self._read_files, prunes=self.swarm.prunes
+            files, self.disk, self.clock, self._kinds, self._read_files, prunes=self.swarm.prunes
         )
-        self.model.editions.started(self.on_disk)
+        self.model.editions.started(files)
         try:
             await engine.start()
             ended = self.loop.create_task(engine.wait_closed(), name="wait closed")
@@ -438,6 +438,7 @@ class History:
         self.clock.wall_ahead_us += by_us
         self.model.wall_ahead_us = self.clock.wall_ahead_us
         self.model.jumped_us = self.loop.now_us
+        self.model.first_jump_us = self.model.first_jump_us or self.loop.now_us
         self.loop.note("-- the clock jumps by %g s", by_us / 1e6)
 
     # -- people ---------------------------------------------------------------------------------

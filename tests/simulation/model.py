@@ -8,7 +8,7 @@ what its lane tried and in what order. A breach is a sentence in `breaches`; a h
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, DraftDelivery
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, DraftDelivery
 from engine.model.ids import DeliveryId, VersionId
 from engine.model.outcome import Delivered, Outcome, Unreachable
 from engine.model.states import FINISHED, DeliveryState, MessageState
@@ -18,7 +18,7 @@ from tests.simulation.disk import Read
 from tests.simulation.editions import Editions
 from tests.simulation.loop import Loop
 from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
-from tests.simulation.sites import Site, Target, names, plans
+from tests.simulation.sites import ANSWER_MS, Site, Target, names, plans
 
 RECEIVED = Made("received", [])
 KEPT_US = 900_000
@@ -40,7 +40,11 @@ class Model:
         self.known: dict[tuple[tuple[str, bytes], ...], Site] = {}
         """Editions by their files."""
         keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
-        self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
+        plain = {target.name for plan in plans(site.number) for target in plan.targets if not target.lanes}
+        self.lanes = {
+            name: Lane(name, name in keyed, name in keyed and name in plain, ports)
+            for name, ports in names(site.number).items()
+        }
         self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
         """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
         self._took: dict[tuple[str, int], int] = {}
@@ -49,13 +53,19 @@ class Model:
         self.paused: set[str] = set()
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
+        self.first_ahead_us = 0
         self.jumped_us = 0
         """When the wall clock jumped last."""
+        self.first_jump_us = 0
+        """When it jumped first; 0: it has not."""
+        self._knows_clock: bool | None = None
+        """Whether the store heard of a right clock before a wrong one; None: there was nothing to forget yet."""
         self.jumps = ""
         """How far the wall clock jumps: not at all, so little that it is believed (small), or by years (big)."""
         self.wall_ahead_us = 0
         self.counts: Counter[str] = Counter()
         self._got = 0
+        self._made_by: Site | None = None
         self.is_ending = False
         """Whether the engine was told to stop, or has lost its store: its connections may end."""
         self._by_this_run = True
@@ -158,8 +168,10 @@ class Model:
                 if row.received_at_us in item.refused_at:
                     self.breach(f"{item.control_id} was refused, and is stored")
                 self.rows.setdefault(item, []).append(row)
-            edition = self._edition(row, intake.version, row.came_us)
+            self._made_by = edition = self._edition(row, intake.version, row.came_us)
             made = item.by(edition)
+            if made.state == "processed" and edition.waits_for in dict(made.bodies):
+                row.waits_for = edition.waits_for
             if made.state != "rejected" and edition.when_stored:
                 made = RECEIVED
             elif made.state != "rejected":
@@ -173,9 +185,10 @@ class Model:
             row.state = again.state
             self.loop.note("disk: message %d is %s, deliveries %s", row.seq, row.state, _ids(deliveries))
             if again.state != "discarded":
-                edition = self._edition(row, again.version, row.durable_us)
+                self._made_by = edition = self._edition(row, again.version, row.durable_us)
                 self._check_result(row, row.item.by(edition), again.state, again.deliveries)
             self._owe(row, deliveries)
+        self._made_by = None
         for result in batch.results:
             owed = self.owed[result.delivery_id]
             lane = self.lanes[owed.to]
@@ -184,6 +197,8 @@ class Model:
                 lane.recorded[owed.body] += 1
                 if lane.recorded[owed.body] > lane.took[owed.body]:
                     self.breach(f"delivery {owed.id} is recorded as delivered, and {owed.to} has not taken it")
+            if result.ack_code and (row := self.by_seq[owed.seq]).code != "AA":
+                row.code, row.ack = result.ack_code, result.ack
             if result.state == "redirected":
                 assert result.redirect is not None, "one takes over"
                 if not self._may_redirect(owed.to, str(result.redirect.destination)):
@@ -199,7 +214,9 @@ class Model:
             if delivery.body not in self._bodies(delivery.seq):
                 self.breach(f"delivery {delivery.id} takes over with other bytes")
             if delivery.id not in self.owed:
-                self._owe_one(self.by_seq[delivery.seq], delivery.id, str(delivery.destination), delivery.body)
+                to = str(delivery.destination)
+                taken_over = self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
+                taken_over.has_lost_key = self.lanes[to].is_mixed  # it may be keyed as the files before said
 
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
@@ -266,12 +283,14 @@ class Model:
 
     def _owe_one(self, row: Row, id_: DeliveryId, to: str, body: bytes) -> Owed:
         owed = self.owed[id_] = Owed(id_, row.seq, to, body)
+        owed.made_by = self._made_by.targets.get(to) if self._made_by is not None else None
         self.by_body.setdefault((to, body), []).append(owed)
         self.lanes[to].queued[id_] = owed
         return owed
 
     def _is_now(self, owed: Owed, state: DeliveryState) -> None:
         owed.state = state
+        owed.has_ended_badly = owed.has_ended_badly or state not in ("queued", "delivered")
         lane = self.lanes[owed.to]
         if state == "queued":
             lane.queued[owed.id] = owed
@@ -287,6 +306,8 @@ class Model:
         for pause in change.resumes:
             self.loop.note("disk: %s is resumed", pause.destination or "the intake")
             self.paused.discard(str(pause.destination))
+            if pause.destination in self.lanes:
+                self.lanes[pause.destination].is_paused = False  # there may be no lane of it that could hear that
         touched = {seq for _, seq, _, _ in changed.touched}
         again = {item.seq: item for item in change.reprocessed}
         before = {seq: self._bodies(seq) for seq in (*touched, *(resend.seq for resend in change.resends))}
@@ -300,7 +321,9 @@ class Model:
                     self.breach(f"message {seq} is gone")
                 continue
             row.state, deliveries = found
-            expected = row.item.by(self._edition(row, again[seq].version, 0)) if seq in again else None
+            expected = None
+            if seq in again and again[seq].state != "discarded":
+                expected = row.item.by(self._edition(row, again[seq].version, 0))
             if expected is not None and row.state not in (expected.state, "discarded"):
                 self.breach(f"message {seq} is {row.state} after a person's word, not {expected.state}")
             made: list[tuple[str, bytes]] = []
@@ -310,6 +333,8 @@ class Model:
                     assert stored.body is not None, "it was made a moment ago"
                     owed = self._owe_one(row, stored.id, str(stored.destination), stored.body)
                     owed.was_aside = True
+                    # Sent again as it was stored; by files without keys that was without one.
+                    owed.has_lost_key = seq not in again and self.lanes[owed.to].is_mixed
                     self.lanes[owed.to].fresh.add(owed.id)
                     made.append((owed.to, owed.body))
                     self.loop.note("disk: a person queues delivery %d of message %d to %s", owed.id, seq, owed.to)
@@ -338,13 +363,27 @@ class Model:
         """The lane knows that its queue changed."""
         self.lanes[to].fresh.clear()
 
+    def amended(self, updates: Sequence[AckUpdate]) -> None:
+        """Answers are in the store in place of others."""
+        for update in updates:
+            row = self.by_seq[update.seq]
+            if row.code != "AA":
+                row.code, row.ack = update.ack_code, update.ack
+
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
-        """Something was forgotten. What is not a second old is not, though the clock says that it is years old."""
-        if self.jumps == "small":
+        """Something was forgotten. What is not a second old is not, though the clock says that it is years old.
+
+        But for what came while the clock was wrong: by its own time it may be years old.
+        """
+        if self._knows_clock is None:
+            # What jumped in an earlier run, before the first pass of all, is the only time that the store knows.
+            self._knows_clock = not 0 < self.first_jump_us < self.editions.started_us
+        if self.jumps == "small" or not self._knows_clock:
             return
         for row in self.by_seq.values():
             age_us = self.loop.now_us - row.came_us
-            if age_us < KEPT_US and is_forgotten(row.seq):
+            was_right = row.received_at_us - row.came_us == self.first_ahead_us
+            if was_right and age_us < KEPT_US and is_forgotten(row.seq):
                 self.breach(f"message {row.seq} is forgotten after {age_us} us")
 
     # -- senders --------------------------------------------------------------------------------
@@ -364,36 +403,77 @@ class Model:
         if code == "AA":
             item.yes += 1
             self._check_yes(item, took_us, on_loop_us, ack)
-        else:
-            item.no += 1
-            if item.kind == "good":
-                item.refused_at.add(took_us)
-                if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
-                    self.breach(f"{item.control_id} is refused, and stored")
-            if item.kind == "good" and b"207" not in ack:
-                self.breach(f"{item.control_id} is refused without a reason")
+            return
+        item.no += 1
+        if item.kind != "good":
+            return
+        stored = self._covering(item, took_us, on_loop_us)
+        if not self.site.window_us:
+            stored = [row for row in stored if row.came_us == on_loop_us]  # a resend is a message of its own
+        if stored and stored[-1].waits_for:
+            self._check_late_no(stored[-1], on_loop_us)
+            return
+        item.refused_at.add(took_us)
+        if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
+            self.breach(f"{item.control_id} is refused, and stored")
+        if b"207" not in ack:
+            self.breach(f"{item.control_id} is refused without a reason")
+
+    def _covering(self, item: Item, took_us: int, on_loop_us: int) -> list[Row]:
+        """The messages in the store that what came then is a resend of, or is itself."""
+        # What is sent again while the first is on its way to the disk has its answer with that one.
+        since_us = took_us - self.site.window_us
+        return [
+            row
+            for row in self.rows.get(item, ())
+            if row.came_us <= on_loop_us and (since_us <= row.received_at_us or on_loop_us <= row.learned_us)
+        ]
 
     def _check_yes(self, item: Item, took_us: int, on_loop_us: int, ack: bytes) -> None:
         if item.kind != "good":
             self.breach(f"{item.control_id} is accepted, and nobody could")
             return
         rows = self.rows.get(item, [])
-        window_us = self.site.window_us
-        # What is sent again while the first is on its way to the disk has its answer with that one.
-        covering = [
-            row
-            for row in rows
-            if row.came_us <= on_loop_us and (took_us - window_us <= row.received_at_us or on_loop_us <= row.learned_us)
-        ]
+        covering = self._covering(item, took_us, on_loop_us)
         if not rows:
             self.breach(f"{item.control_id} is acknowledged and not on stable storage")
-        elif not covering:
+            return
+        if not covering:
             self.breach(
                 f"{item.control_id}, sent again {took_us - rows[-1].received_at_us} us after it was taken, "
                 "is not processed again: past the window"
             )
-        elif covering[-1].ack != ack:
+            return
+        row = covering[-1]
+        row.yes_us = row.yes_us or self.loop.now_us
+        is_waited_for = bool(row.waits_for) and self._is_waited_for(row, on_loop_us)
+        if is_waited_for:
+            ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+            if "delivered" not in ends:
+                self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
+        if row.ack != ack and (not row.waits_for or (is_waited_for and row.code == "AA")):
             self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
+
+    def _is_waited_for(self, row: Row, since_us: int) -> bool:
+        """Whether all files since then say that its sender waits for this destination."""
+        if not 0 <= self.editions.started_us <= since_us:
+            return False  # the answer came out of a run that was killed
+        ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
+        return all(edition.waits_for == row.waits_for for edition in ran)
+
+    def _check_late_no(self, row: Row, on_loop_us: int) -> None:
+        """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
+        name = row.item.control_id
+        if 0 < row.yes_us < on_loop_us:
+            self.breach(f"{name} is refused, and was acknowledged before")
+        if self.jumped_us > row.came_us or not self._is_waited_for(row, row.came_us):
+            return  # it may count as a new one, refused for want of room; or by other files it is another's answer
+        # A no that had to wait its turn may be an older one.
+        ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+        waited_us = self.loop.now_us - row.came_us
+        if not any(owed.has_ended_badly for owed in ends) and waited_us < ANSWER_MS * 1000:
+            states = [owed.state for owed in ends]
+            self.breach(f"{name} is refused after {waited_us} us, and {row.waits_for} has not refused it: {states}")
 
     # -- lanes and receivers --------------------------------------------------------------------
 
@@ -517,7 +597,8 @@ class Model:
     ) -> None:
         """Everything is at rest."""
         for item in self.items.values():
-            if item.no and not item.yes and not item.unanswered and self.rows.get(item):
+            rows = self.rows.get(item, [])
+            if item.no and not item.yes and not item.unanswered and rows and not any(row.waits_for for row in rows):
                 self.breach(f"{item.control_id} was only ever refused, and is stored")
         for lane in self.lanes.values():
             if lane.ports:
@@ -540,7 +621,8 @@ class Model:
         """What no person and no refusal set aside came to its receiver in order."""
         last: dict[str, int] = {}
         for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
-            if owed.to != lane.name or owed.was_aside or not owed.first_got:
+            is_unkeyed = lane.is_keyed and owed.made_by is not None and not owed.made_by.lanes
+            if owed.to != lane.name or owed.was_aside or owed.has_lost_key or is_unkeyed or not owed.first_got:
                 continue
             key = key_of(owed.body) if lane.is_keyed else ""
             if owed.first_got < last.get(key, 0):

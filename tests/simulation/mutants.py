@@ -10,12 +10,15 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-import engine.ports.judged_clock
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.memory_rows import MemoryRows
 from engine.mllp.exchange import Broken, Exchange, Late
 from engine.model.envelope import Delivery, DeliveryResult
+from engine.model.ids import DeliveryId
+from engine.model.outcome import Delivered, Refused
+from engine.ports.judged_clock import JudgedClock
 from engine.ports.store import CommitUnknown, StoreBusy, StoreFull
+from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Connection
@@ -31,17 +34,36 @@ Mutant = Callable[[], AbstractContextManager[None]]
 MUTANTS: dict[str, Mutant] = {}
 
 FOUND_AT: dict[str, int] = {
-    "late ACK credited": 17,
-    "lost wake-up between two looks": 53,
-    "reread takes up what is in hand": 1995,
-    "duplicate window too long by one": 0,
-    "a resend does not wait for the first one's commit": 16,
+    "lost wake-up between two looks": 273,
+    "reread takes up what is in hand": 1924,
+    "duplicate window too short by one": 2,
+    "duplicate window too long by one": 2,
+    "a resend does not wait for the first one's commit": 10,
     "resends are not known after a start": 5,
-    "an unknown outcome taken for a no": 30,
-    "answers out of order": 45,
-    "tries behind a failed one are not recorded": 83,
-    "what a release overtakes is not marked": 2179,
-    "a paused lane goes on after a start": 49,
+    "completions forgotten when the store is full": 2,
+    "an unknown outcome taken for a no": 7,
+    "answers out of order": 10,
+    "tries behind a failed one are not recorded": 345,
+    "stored messages processed out of turn": 7,
+    "a retry waits by the wall clock": 53,
+    "a key's retry waits by the wall clock": 1194,
+    "order by the time of receipt": 5,
+    "a yes before the destination has said it": 12,
+    "a yes before the destination's is on record": 13,
+    "the destination's no is told as a yes": 43,
+    "a sender is told too early that a destination does not answer": 12,
+    "another lane does not wait for the attempt in hand": 55,
+    "another lane does not wait for the record of the last attempt": 120,
+    "a destination with other settings keeps its lane": 8,
+    "what waits for a removed destination is left behind": 15,
+    "what is processed by new files is recorded with the old version": 8,
+    "a reload is reported, and the steps are the old ones": 8,
+    "every reload closes connections": 8,
+    "files with errors are taken up as far as they go": 2,
+    "a pause does not outlive a reload": 100,
+    "a lane that leaves hears of nothing new": 3374,
+    "what was answered when stored is overtaken after a reload": 622,
+    "a resend of what waited by other files is not answered": 172,
 }
 """The first seed that found a mutant, when that was last looked for: where to begin."""
 
@@ -318,6 +340,22 @@ def _unmarked() -> Iterator[None]:
         yield
 
 
+@mutant("what is set aside is overtaken before that is on record")
+def _set_aside_overtaken() -> Iterator[None]:
+    made = Endings.__init__
+
+    class Deaf(set[DeliveryId]):
+        def add(self, delivery_id: DeliveryId) -> None:
+            """Nothing waits for it."""
+
+    def hasty(self: Endings, *args: Any) -> None:
+        made(self, *args)
+        self.passed_by = Deaf()
+
+    with patch.object(Endings, "__init__", hasty):
+        yield
+
+
 @mutant("what a release overtakes is not marked")
 def _overtaken_unmarked() -> Iterator[None]:
     with patch.object(MemoryRows, "mark_overtaken", lambda self, by: None):
@@ -368,7 +406,10 @@ def _key_waits_by_the_wall() -> Iterator[None]:
 
 @mutant("what any clock calls old is forgotten")
 def _any_clock() -> Iterator[None]:
-    with patch.object(engine.ports.judged_clock, "JUMP_S", float("inf")):
+    with (
+        patch.object(JudgedClock, "look", lambda self: self._clock.now_us()),
+        patch.object(JudgedClock, "agrees", lambda self: True),
+    ):
         yield
 
 
@@ -380,4 +421,54 @@ def _by_time() -> Iterator[None]:
         return sorted(queue(self, *args), key=lambda row: row.received_at_us)
 
     with patch.object(MemoryRows, "queue", by_time):
+        yield
+
+
+@mutant("a yes before the destination has said it")
+def _yes_before_theirs() -> Iterator[None]:
+    committed = DeliveredAnswers.committed
+
+    def early(self: DeliveredAnswers, seq: Any, *args: Any) -> None:
+        committed(self, seq, *args)
+        waiting = self._waiting.pop(seq)
+        self._tell(waiting, *self._application(waiting.message, Delivered()))
+
+    with patch.object(DeliveredAnswers, "committed", early):
+        yield
+
+
+@mutant("a yes before the destination's is on record")
+def _yes_before_the_record() -> Iterator[None]:
+    ending = DeliveredAnswers.ending
+
+    def early(self: DeliveredAnswers, delivery: Delivery, outcome: Any, result: Any) -> bool:
+        found = ending(self, delivery, outcome, result)
+        self.recorded(delivery.id)
+        return found
+
+    with patch.object(DeliveredAnswers, "ending", early):
+        yield
+
+
+@mutant("the destination's no is told as a yes")
+def _no_as_yes() -> Iterator[None]:
+    application = DeliveredAnswers._application
+
+    def kind(self: DeliveredAnswers, message: Any, outcome: Any) -> Any:
+        return application(self, message, Delivered() if isinstance(outcome, Refused) else outcome)
+
+    with patch.object(DeliveredAnswers, "_application", kind):
+        yield
+
+
+@mutant("a sender is told too early that a destination does not answer")
+def _told_too_early() -> Iterator[None]:
+    wait = DeliveredAnswers._wait
+
+    def short(self: DeliveredAnswers, *args: Any) -> Any:
+        waiting = wait(self, *args)
+        waiting.deadline -= self._timeout_s * 0.6
+        return waiting
+
+    with patch.object(DeliveredAnswers, "_wait", short):
         yield

@@ -8,6 +8,9 @@ from engine.model.ids import DeliveryId
 from engine.model.states import DeliveryState, MessageState
 from tests.simulation.sites import Site, Target
 
+PATIENCE = 12
+"""So many times a sender is told no before it lets go of a message: a destination may never take it."""
+
 
 @dataclass(slots=True, frozen=True)
 class Made:
@@ -44,7 +47,7 @@ class Item:
 
     @property
     def is_settled(self) -> bool:
-        return self.yes > 0 or (self.no > 0 and (self.kind != "good" or self.gives_up))
+        return self.yes > 0 or (self.no > 0 and (self.kind != "good" or self.gives_up)) or self.no >= PATIENCE
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +64,10 @@ class Row:
     came_us: int
     """On the loop's clock, as those below."""
     durable_us: int
+    waits_for: str = ""
+    """The destination whose answer is its sender's."""
+    yes_us: int = 0
+    """When its sender was told yes, on the loop's clock; 0: it was not."""
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 
@@ -78,12 +85,21 @@ class Owed:
     attempt: int = 0
     must_be_marked: bool = False
     was_aside: bool = False
+    has_ended_badly: bool = False
+    """It was refused or set aside, whatever became of it then."""
     first_got: int = 0
+    made_by: Target | None = None
+    """The settings of its destination when it was made."""
+    has_lost_key: bool = False
+    """It was made by files that the engine died before it kept their order: nobody knows its key."""
     lane: int = 0
     """The number of the lane that tried it last."""
 
     def key(self, target: Target) -> str:
         """What order is kept within."""
+        is_unkeyed = self.made_by is not None and not self.made_by.lanes
+        if target.lanes and (self.has_lost_key or is_unkeyed):
+            return f"of delivery {self.id}"
         return key_of(self.body) if target.lanes else ""
 
 
@@ -94,6 +110,8 @@ class Lane:
     name: str
     is_keyed: bool
     """By some of its settings."""
+    is_mixed: bool
+    """By some, and not by others."""
     ports: frozenset[int]
     queued: dict[DeliveryId, Owed] = field(default_factory=dict)
     sends: Counter[bytes] = field(default_factory=Counter)

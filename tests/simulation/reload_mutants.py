@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import PropertyMock, patch
 
 import engine.exchange
-from engine.adapters.stores.memory import MemoryStore
+import engine.runtime.intake
 from engine.assembly import Assembly
 from engine.config.changes import SiteState, read_state
 from engine.exchange import Exchange
@@ -15,6 +15,7 @@ from engine.leaving import Leaving
 from engine.reloading import Reloader
 from engine.runtime.channels import RunningChannel, Turns
 from engine.runtime.lane import Lane
+from engine.runtime.received import framed
 from engine.runtime.turnstile import Turnstile
 from tests.simulation.mutants import mutant
 
@@ -106,31 +107,6 @@ def _errors_taken_up() -> Iterator[None]:
         yield
 
 
-@mutant("the store does not hear of another window")
-def _window_untold() -> Iterator[None]:
-    lane_window = MemoryStore.lane_window
-
-    def deaf(self: MemoryStore, channel: Any, destination: Any, window: int, order_by: str = "") -> Any:
-        known = self._new_windows.get((channel, destination), window)
-        return lane_window(self, channel, destination, known, order_by)
-
-    with patch.object(MemoryStore, "lane_window", deaf):
-        yield
-
-
-@mutant("the store does not hear of another order")
-def _order_untold() -> Iterator[None]:
-    lane_window = MemoryStore.lane_window
-
-    def deaf(self: MemoryStore, channel: Any, destination: Any, window: int, order_by: str = "") -> Any:
-        if (channel, destination) in self._new_windows:
-            order_by = self._rows.orders[channel, destination][0]
-        return lane_window(self, channel, destination, window, order_by)
-
-    with patch.object(MemoryStore, "lane_window", deaf):
-        yield
-
-
 @mutant("what was answered when stored is overtaken after a reload")
 def _stored_overtaken() -> Iterator[None]:
     with patch.object(RunningChannel, "is_in_turn", PropertyMock(return_value=False)):
@@ -156,4 +132,13 @@ def _no_turnstile() -> Iterator[None]:
         yield
 
     with patch.object(Turnstile, "alone", alone):
+        yield
+
+
+@mutant("a resend of what waited by other files is not answered")
+def _resend_unanswered() -> Iterator[None]:
+    def silent(channel: Any, message: Any, known: Any, reply: Any, *args: Any) -> None:
+        reply.settle(framed(known.ack))
+
+    with patch.object(engine.runtime.intake, "answer_again", silent):
         yield

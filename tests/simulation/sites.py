@@ -32,6 +32,8 @@ OTHERS = 3
 FULL = OTHERS + 1
 BAD = OTHERS + 2
 NOBODY = "Z"
+ANSWER_MS = 400
+"""How long a sender waits for a destination's answer, before it is told so."""
 
 
 class GroupSettings(ConfigModel):
@@ -83,6 +85,8 @@ class Site:
     targets: Mapping[str, Target]
     window_us: int
     when_stored: bool
+    waits_for: str
+    """Whose answer senders wait for; '' for nobody's."""
     mark: str
     """What its steps write into MSH-5."""
     wards: Mapping[str, str] | None
@@ -137,7 +141,8 @@ class Plan:
 
     mark: str
     window_s: int
-    when_stored: bool
+    when: str
+    """stored, processed, or the destination whose answer is waited for."""
     wards: dict[str, str] | None
     most_retry_s: float
     max_message: str = "1MB"
@@ -179,7 +184,7 @@ def draw_plan(rng: Random) -> Plan:
     plan = Plan(
         "SIM",
         rng.choice((0, 1, 2, 5, 5, 20)),
-        rng.random() < 0.3,
+        "stored" if rng.random() < 0.3 else "processed",
         {"W1": "WARD1", "W2": "WARD2"} if rng.random() < 0.4 else None,
         rng.choice((0.2, 0.5, 1)),
     )
@@ -187,6 +192,8 @@ def draw_plan(rng: Random) -> Plan:
     for at in range(count):
         other = f"d{rng.randrange(at + 1, count)}" if at + 1 < count else ""
         plan.targets.append(draw_target(rng, f"d{at}", FIRST_RECEIVER + at, other))
+    if rng.random() < 0.3:
+        plan.when = rng.choice(plan.targets).name
     return plan
 
 
@@ -249,7 +256,8 @@ def _change_table(rng: Random, plan: Plan) -> None:
 
 
 def _change_answers(rng: Random, plan: Plan) -> None:
-    plan.when_stored = not plan.when_stored
+    ways = ("stored", "processed", *(target.name for target in plan.targets))
+    plan.when = rng.choice([way for way in ways if way != plan.when])
 
 
 def _change_port(rng: Random, plan: Plan) -> None:
@@ -317,7 +325,7 @@ def _written(target: TargetPlan, plan: Plan) -> Target:
     sent_on = set()
     for key, action in target.actions.items():
         to = action.partition("(")[2].rstrip(")") if action.startswith("redirect") else ""
-        if to and (to not in there or to == target.name):
+        if to and (to not in there or target.name in (to, plan.when)):
             action, to = "hold", ""
         actions[key] = action
         sent_on |= {to} - {""}
@@ -359,6 +367,10 @@ def site(number: int, edition: int = 0) -> Site:
         f"  - to: {target.name}" + (f'\n    when: PV1-2 == "{target.takes}"' if target.takes else "")
         for target in targets.values()
     ]
+    waits_for = plan.when if plan.when in targets else ""
+    answers = f"delivered({waits_for}), timeout: {ANSWER_MS}ms" if waits_for else "processed"
+    if plan.when == "stored":
+        answers = "stored"
     steps = ['  - filter: PV1-2 != "X"', f"  - set: {{MSH-5: {plan.mark}}}"]
     if plan.wards is not None:
         steps.append("  - map: {PV1-3.1: wards.csv, otherwise: hold}")
@@ -368,7 +380,7 @@ def site(number: int, edition: int = 0) -> Site:
         [
             f"listen: {{mllp: {{host: e, port: {PORT}, max_message: {plan.max_message}}}}}",
             "accept: ['ADT^A01']",
-            f"ack: {{when: {'stored' if plan.when_stored else 'processed'}}}",
+            f"ack: {{when: {answers}}}",
             f"duplicates: {{window: {plan.window_s}s}}" if plan.window_s else "duplicates: {window: 0}",
             "steps:",
             *steps,
@@ -391,7 +403,8 @@ def site(number: int, edition: int = 0) -> Site:
         loaded,
         targets,
         plan.window_s * 1_000_000,
-        plan.when_stored,
+        plan.when == "stored",
+        waits_for,
         plan.mark,
         plan.wards,
         plan.max_message,

@@ -169,6 +169,32 @@ async def test_a_merge_moves_the_items_and_late_orders_follow_it(running: SiteUn
     assert answers(await find(running, "PatientID=900009")) == 2
 
 
+@pytest.mark.parametrize("event", ["A18", "A34", "A35", "A36", "A39", "A40", "A41"])
+async def test_every_merge_moves_the_items_also_where_mrg_names_no_authority(
+    tmp_path: Path, settings: str, event: str
+) -> None:
+    made = site(tmp_path, settings)
+    async with made.running():
+        assert await send(made, order(), order(id="M2", number="2", patient="900005")) == ["AA", "AA"]
+        bare = adt(event, id="M3", patient="900009", prior="900001").replace(b"MRG|900001^^^HIS^MR", b"MRG|900001")
+        assert await send(made, bare) == ["AA"]
+        assert answers(await find(made, "PatientID=900001")) == 0
+        assert answers(await find(made, "PatientID=900009")) == 1
+        assert answers(await find(made, "PatientID=900005")) == 1, "nobody else's"
+
+
+@pytest.mark.parametrize(
+    ("survivor", "prior"), [("900009", "900009"), ("900001", "900009")], ids=["with itself", "the other way round"]
+)
+async def test_a_merge_that_cannot_be_is_refused_and_moves_nothing(
+    running: SiteUnderTest, survivor: str, prior: str
+) -> None:
+    first = adt("A40", id="M2", patient="900009", prior="900001")
+    assert await send(running, order(), first) == ["AA", "AA"]
+    assert await send(running, adt("A40", id="M3", patient=survivor, prior=prior)) == ["AE"]
+    assert answers(await find(running, "PatientID=900009")) == 1
+
+
 def perform(port: int, number: str, uid: str, *statuses: str) -> list[int]:
     """A scanner's performed step of that order, through these statuses; what it was answered."""
     scheduled = Dataset()

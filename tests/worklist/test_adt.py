@@ -30,9 +30,27 @@ def refusals(raw: bytes) -> list[tuple[str, str, str]]:
     return [(one.code, one.location, one.hl7_code) for one in caught.value.found]
 
 
-@pytest.mark.parametrize(("trigger", "action"), sorted(ACTIONS.items()))
+# dicom.md 1.8, row by row.
+EVENTS = {
+    "update": ("A01", "A04", "A05", "A08", "A28", "A31", "A03", "A06", "A07", "A11", "A13", "A38"),
+    "locate": ("A02", "A12"),
+    "arrive": ("A10",),
+    "merge": ("A40", "A18", "A34", "A35", "A41", "A36", "A39"),
+    "rename": ("A47", "A30", "A46", "A49"),
+    "move": ("A43", "A44", "A45"),
+    "delete": ("A29", "A23"),
+    "none": ("A24", "A37"),
+}
+ROWS = [(trigger, action) for action, triggers in EVENTS.items() for trigger in triggers]
+
+
+@pytest.mark.parametrize(("trigger", "action"), ROWS)
 def test_what_each_event_does(trigger: str, action: str) -> None:
     assert event(adt(trigger, PID, MRG)).action == action
+
+
+def test_every_event_of_the_table_is_tried() -> None:
+    assert dict(ROWS) == ACTIONS
 
 
 def test_others_do_nothing() -> None:
@@ -83,6 +101,14 @@ def test_more_events_may_be_arrivals() -> None:
 def test_a_null_deletes_and_what_is_empty_says_nothing() -> None:
     attributes = event(adt("A08", 'PID|1||900001^^^HIS||Muster^Anna||""|')).pairs[0].patient.attributes
     assert attributes["PatientBirthDate"] == () and "PatientSex" not in attributes
+
+
+@pytest.mark.parametrize("trigger", ["A40", "A18", "A34", "A35", "A36", "A39", "A41", "A47"])
+def test_an_identifier_that_ends_is_of_the_domain_of_the_one_that_stays(trigger: str) -> None:
+    found = event(adt(trigger, PID, "MRG|900002"))
+    assert found.pairs[0].prior == EntityId("900002", "HIS")
+    assert [(one.code, one.location, one.is_refusal) for one in found.warnings] == [("W436", "MRG^1^1", False)]
+    assert event(adt(trigger, PID, "MRG|900002^^^LAB")).pairs[0].prior == EntityId("900002", "LAB")
 
 
 def test_a_prior_identifier_without_an_authority_is_of_the_one_that_is_left() -> None:

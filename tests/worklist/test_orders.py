@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from engine.worklist.changes import Policy
-from engine.worklist.control import ACTIONS, DEFAULT, Controls
+from engine.worklist.control import ACTIONS, DEFAULT, NOTHING, Controls
 from engine.worklist.event import OrderEvent, Step
 from engine.worklist.item import EntityId, ItemKey, OrderKeys, Problems, UidOrigin
 from tests.worklist.shelf import MRN, Shelf, order, patient, step
@@ -61,7 +61,32 @@ EXISTING = [
     ("SC", "CA", "DISCONTINUED"),
     ("SC", "DC", "DISCONTINUED"),
     ("SC", "SC", "SCHEDULED"),
-    ("HD", "", "SCHEDULED"),
+    ("SC", "HD", "SCHEDULED, hidden"),
+    ("HD", "", "SCHEDULED, hidden"),
+    ("HD", "HD", "SCHEDULED, hidden"),
+    ("OH", "", "SCHEDULED, hidden"),
+    ("OH", "HD", "SCHEDULED, hidden"),
+    ("RL", "", "SCHEDULED"),
+    ("RL", "SC", "SCHEDULED"),
+    ("RL", "IP", "SCHEDULED"),
+    ("OE", "", "SCHEDULED"),
+    ("OE", "SC", "SCHEDULED"),
+    ("OE", "IP", "SCHEDULED"),
+    ("XO", "IP", "STARTED"),
+    ("XO", "CA", "CANCELED"),
+    ("XO", "DC", "DISCONTINUED"),
+    ("RP", "SC", "SCHEDULED"),
+    ("RU", "", "SCHEDULED"),
+    ("XX", "SC", "SCHEDULED"),
+    ("CA", "DC", "CANCELED"),
+    ("OC", "", "CANCELED"),
+    ("OC", "DC", "CANCELED"),
+    ("OD", "", "DISCONTINUED"),
+    ("OD", "CA", "DISCONTINUED"),
+    ("OD", "DC", "DISCONTINUED"),
+    ("RO", "", "SCHEDULED"),
+    ("RO", "SC", "SCHEDULED"),
+    ("RO", "IP", "SCHEDULED"),
     ("SN", "", "SCHEDULED"),
     ("NA", "", "SCHEDULED"),
     ("OK", "IP", "SCHEDULED"),
@@ -71,14 +96,46 @@ EXISTING = [
 @pytest.mark.parametrize(("control", "status", "expected"), EXISTING)
 def test_what_each_pair_does_to_an_item_that_is_there(shelf: Shelf, control: str, status: str, expected: str) -> None:
     shelf.take(order(control, status, step(), at=LATER))
-    assert shelf.statuses() == [expected]
+    (item,) = shelf.items.values()
+    assert item.status + (", hidden" if item.is_held else "") == expected
+
+
+def test_every_row_of_the_table_is_tried() -> None:
+    """But for what does nothing, of which some stand for all: each is looked at below."""
+    rows = {(control, status) for control, by in DEFAULT.items() for status, action in by.items() if action != "none"}
+    assert rows <= {(control, status) for control, status, _ in EXISTING}
+
+
+@pytest.mark.parametrize("control", NOTHING)
+def test_responses_and_requests_of_other_kinds_do_nothing(shelf: Shelf, control: str) -> None:
+    before = dict(shelf.items)
+    for status in ("", "SC", "IP", "CM"):
+        assert not shelf.take(order(control, status, step(), at=LATER)).changes
+    assert shelf.items == before
 
 
 ABSENT = [
     ("NW", "SC", ["SCHEDULED"], []),
     ("XO", "SC", ["SCHEDULED"], ["W423"]),
     ("RO", "", ["SCHEDULED"], ["W423"]),
+    ("NW", "", ["SCHEDULED"], []),
+    ("NW", "IP", ["SCHEDULED"], []),
+    ("XO", "", ["SCHEDULED"], ["W423"]),
+    ("RP", "SC", ["SCHEDULED"], ["W423"]),
+    ("RU", "", ["SCHEDULED"], ["W423"]),
+    ("XX", "SC", ["SCHEDULED"], ["W423"]),
     ("XO", "CM", [], ["W426"]),
+    ("XO", "IP", [], ["W426"]),
+    ("CA", "", [], ["W425"]),
+    ("OC", "CA", [], ["W425"]),
+    ("OD", "", [], ["W425"]),
+    ("DC", "CA", [], ["W425"]),
+    ("SC", "CM", [], ["W426"]),
+    ("SC", "A", [], ["W426"]),
+    ("SC", "SC", [], ["W426"]),
+    ("SC", "HD", [], ["W426"]),
+    ("OH", "", [], ["W426"]),
+    ("OE", "", [], ["W426"]),
     ("CA", "CA", [], ["W425"]),
     ("DC", "", [], ["W425"]),
     ("SC", "IP", [], ["W426"]),

@@ -95,7 +95,7 @@ class TestDemographics:
     def test_tell_of_steps_of_the_bare_number_and_leave_them(self, event: PatientEvent) -> None:
         shelf = Shelf()
         shelf.take(order("NW", "SC", step(), who=patient(EntityId(MRN.id))))
-        assert [problem.code for problem in shelf.take(event).warnings] == ["W436"]
+        assert [problem.code for problem in shelf.take(event).warnings] == ["W438"]
         assert names(shelf) == ["Muster^Anna"]
 
 
@@ -258,7 +258,7 @@ class TestMove:
         shelf.take(order("NW", "SC", step(), visit=EntityId("V1")))
         pair = Pair(patient(OTHER), MRN, "1", EntityId("ACC9"))
         decision = shelf.take(PatientEvent("move", (pair,), "20260101130000.000000"))
-        assert [problem.code for problem in decision.warnings] == ["W438"]
+        assert [problem.code for problem in decision.warnings] == ["W439"]
         assert owners(shelf) == [MRN]
 
     def test_without_the_patient_who_loses_it_is_refused(self, shelf: Shelf) -> None:

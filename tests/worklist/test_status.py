@@ -191,3 +191,33 @@ def test_what_is_told_is_a_valid_message(raw: bytes, kind: str, status: Status, 
     unknown = {violation.location for violation in found.violations if violation.location.startswith("ZDS")}
     wrong = [v for v in found.violations if v.severity == "error" and v.location not in unknown]
     assert not wrong
+
+
+def test_of_several_steps_in_one_imaging_order_it_is_the_steps_own() -> None:
+    second = IPC.replace("|S1^RIS|", "|S2^RIS|").replace("P-CTH^CT head plain^PRO", "P-CTC^CT chest^PRO")
+    raw = order("OMI^O23^OMI_O23", PID, PV1, ORC, OBR.replace("A1^RIS^1.2.8^ISO", ""), IPC, second)
+    for number, (step, protocol) in enumerate((("S1", "P-CTH"), ("S2", "P-CTC"))):
+        message = told(on_the_list(raw, number), raw, kind="OMI^O23")
+        assert message.segment(message.first("IPC")).startswith(
+            f"IPC|A1^RIS^1.2.8^ISO|RP1|1.2.3.4|{step}|CT|{protocol}^"
+        )
+        assert message.get("ORC-2.1") == "P1"
+
+
+def test_an_obr_without_an_orc_of_its_own_has_the_one_before() -> None:
+    second = OBR.replace("OBR|1|", "OBR|2|").replace("|S1|", "|S2|").replace("P-CTH^CT head plain", "P-CTN^CT neck")
+    raw = order("ORM^O01", PID, ORC, OBR, second, ZDS)
+    message = told(on_the_list(raw, 1), raw)
+    assert message.fields(message.first("ORC"))[2] == "P1^HIS^1.2.9^ISO"
+    assert (message.get("OBR-4.4"), message.get("OBR-20")) == ("P-CTN", "S2")
+
+
+def test_numbers_in_an_orders_own_character_set_and_delimiters() -> None:
+    raw = ORM.replace(b"CTH^CT head^L", "CTÜ^CT Schädel^L".encode("latin-1")).replace(b"||||||\r", b"||||||8859/1\r", 1)
+    assert b"8859/1" in raw
+    message = told(on_the_list(raw), raw)
+    assert message.get("OBR-4.2") == "CT Schädel"
+    assert message.get("MSH-18") == "UNICODE UTF-8"
+    own = ORM.decode().replace("^", "*").replace("|*~\\&|", "|*~\\&|").encode()
+    message = told(on_the_list(own, 0), own, kind="ORM^O01")
+    assert message.fields(message.first("ORC"))[2] == "P1^HIS^1.2.9^ISO"

@@ -62,8 +62,8 @@ class Encoded:
         return bytes(out)
 
     @classmethod
-    def load(cls, data: bytes) -> "Encoded":
-        """What `dump` gave. Raises ValueError for anything else."""
+    def load(cls, data: bytes, *, is_implicit: bool | None = None) -> "Encoded":
+        """What `dump` gave; of one syntax alone, where only that is asked for. Raises ValueError for anything else."""
         found: tuple[dict[tuple[int, int], bytes], dict[tuple[int, int], bytes]] = ({}, {})
         if len(data) < _COUNT.size:
             raise ValueError("truncated")
@@ -75,7 +75,11 @@ class Encoded:
             at += _HEAD.size
             if syntax > 1 or at + size > len(data):
                 raise ValueError("truncated")
-            found[syntax][level, group << 16 | element] = data[at : at + size]
+            # Implicit ones come first: the rest of what is cut off is found by its checksum, before it comes here.
+            if is_implicit and syntax == EXPLICIT:
+                break
+            if is_implicit is None or is_implicit == (syntax == IMPLICIT):
+                found[syntax][level, group << 16 | element] = data[at : at + size]
             at += size
         return cls(*found)
 

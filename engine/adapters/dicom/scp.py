@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt, service_class
+from pynetdicom import AE, evt
+from pynetdicom.dsutils import encode as encode_dataset
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityPerformedProcedureStep,
@@ -29,6 +30,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.transport import ThreadedAssociationServer
 
+from engine.adapters.dicom.answers import Answers
 from engine.adapters.dicom.charsets import UNICODE, charset_of
 from engine.adapters.dicom.encode import Encoded, dataset_of, joined
 from engine.adapters.dicom.keys import Identifier, identifier_of
@@ -53,7 +55,7 @@ silence()
 PENDING, PENDING_UNMATCHED, SUCCESS, CANCELLED = 0xFF00, 0xFF01, 0x0000, 0xFE00
 OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001
 MOST_CANDIDATES: Final = 20_000
-MOST_EXPLAINED: Final = 500
+MOST_EXPLAINED: Final = 200
 """Of a query without an answer, so many items near it are looked at to say which key took them away."""
 SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 """Best first: of what a scanner offers, the server takes one. Big Endian is not stored, but made for each answer."""
@@ -100,23 +102,6 @@ _NOTHING_BUT_ITS_OWN: Final = Modality(own_items_only=True)
 def _contexts(settings: ScpSettings, *, has_mpps: bool) -> list[PresentationContext]:
     offered = [Verification, ModalityWorklistInformationFind, *([ModalityPerformedProcedureStep] if has_mpps else [])]
     return [build_context(sop_class, list(settings.syntaxes)) for sop_class in offered]
-
-
-class _Ready(Dataset):
-    """An identifier that is bytes already: pynetdicom's `encode` is given it and gives the bytes back."""
-
-    ready: bytes
-
-
-_encode: Callable[..., bytes | None] = service_class.encode  # type: ignore[attr-defined]
-
-
-def _encode_ready(dataset: Dataset, *args: Any, **kwargs: Any) -> bytes | None:
-    ready = dataset.__dict__.get("ready")
-    return ready if ready is not None else _encode(dataset, *args, **kwargs)
-
-
-setattr(service_class, "encode", _encode_ready)  # noqa: B010 - pynetdicom has no other door for bytes that are ready
 
 
 class _Server(ThreadedAssociationServer):
@@ -350,61 +335,61 @@ class WorklistScp:
             # What the store was asked for left out what one key alone takes away: that is looked at now, for the log.
             near = reader.candidates(_by_date_alone(query, told.calling if hidden else ""), MOST_EXPLAINED)
             told.without = dict(find(query, (one.item for one in near), hidden=hidden).without)
-        pending = PENDING_UNMATCHED if query.has_unmatched else PENDING
         write = self._writer(event, caller, query, identifier, told)
+        answers = Answers(event, PENDING_UNMATCHED if query.has_unmatched else PENDING)
         for item in found.items[: self.settings.most_answers]:
-            if event.is_cancelled:
+            if event.is_cancelled or not answers.is_heard:
                 told.end(CANCELLED)
                 yield CANCELLED, None
                 return
-            dataset = write(by_key[item.key])
-            if dataset is None:
-                continue
-            told.answers += 1
-            yield pending, dataset
+            written = write(by_key[item.key])
+            if written is not None:
+                told.answers += 1
+                answers.send(written)
         is_cut = len(found.items) > self.settings.most_answers or len(shelved) >= MOST_CANDIDATES
         told.end(OUT_OF_RESOURCES if is_cut else SUCCESS, is_cut=is_cut)
         yield (OUT_OF_RESOURCES if is_cut else SUCCESS), None
 
     def _writer(
         self, event: Any, caller: Modality, query: Query, identifier: Identifier, told: "_Told"
-    ) -> Callable[[Shelved], Dataset | None]:
+    ) -> Callable[[Shelved], bytes | None]:
         """Makes an answer of an item: joined from its stored elements where they can be sent as they are."""
-        syntax = event.context.transfer_syntax
+        syntax = UID(event.context.transfer_syntax)
+        is_implicit = bool(syntax.is_implicit_VR)
         if caller.charset == UNICODE and syntax != ExplicitVRBigEndian:
-            is_implicit = syntax == ImplicitVRLittleEndian
 
-            def ready(shelved: Shelved) -> Dataset | None:
-                try:
-                    made = _Ready()
-                    made.__dict__["ready"] = joined(
-                        Encoded.load(shelved.encoded),
-                        identifier.keys,
-                        shelved.item,
-                        identifier.extras,
-                        is_implicit=is_implicit,
-                    )
-                except ValueError:
-                    self._unreadable(shelved.item)
-                    return None
-                return made
+            def ready(shelved: Shelved) -> bytes:
+                encoded = Encoded.load(shelved.encoded, is_implicit=is_implicit)
+                return joined(encoded, identifier.keys, shelved.item, identifier.extras, is_implicit=is_implicit)
 
-            return ready
+            return self._careful(ready)
         charset = charset_of(caller.charset)
 
-        def anew(shelved: Shelved) -> Dataset | None:
-            try:
-                dataset, rewritten = dataset_of(answer(query, shelved.item), charset)
-            except Exception:  # noqa: BLE001 - one item that cannot be written must not end the others' answer
-                self._unreadable(shelved.item)
-                return None
+        def anew(shelved: Shelved) -> bytes | None:
+            dataset, rewritten = dataset_of(answer(query, shelved.item), charset)
             for tag, vr in identifier.extras.items():
                 if tag not in dataset:
                     dataset.add_new(tag, vr, [] if vr == "SQ" else None)
-            told.rewritten += bool(rewritten)
-            return dataset
+            made = encode_dataset(dataset, is_implicit, bool(syntax.is_little_endian))
+            if made:
+                told.rewritten += bool(rewritten)
+            return made or None
 
-        return anew
+        return self._careful(anew)
+
+    def _careful(self, write: Callable[[Shelved], bytes | None]) -> Callable[[Shelved], bytes | None]:
+        """One item that cannot be written is left out, and does not end the others' answer."""
+
+        def written(shelved: Shelved) -> bytes | None:
+            try:
+                made = write(shelved)
+            except Exception:  # noqa: BLE001 - whatever pydicom raises
+                made = None
+            if made is None:
+                self._unreadable(shelved.item)
+            return made
+
+        return written
 
     def _unreadable(self, item: Item) -> None:
         self._log.left_out(1, f"it cannot be written as DICOM, study {item.key.study_uid}")

@@ -45,7 +45,7 @@ _FORM: Final = "1"
 """Of the files; another number writes all of them anew."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _INSIDE: Final = _FOLDER | os.O_NOFOLLOW
-_LOCKFILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCKFILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _SEPARATOR: Final = "\\"
 """No AE title has one."""
 
@@ -252,10 +252,17 @@ class _Root:
             os.close(opened)
 
     def folders(self) -> Sequence[str]:
-        """Itself, and those that an AE title could be the name of: a title that was taken off the settings, too."""
+        """Itself, and those that an AE title could be the name of: a title that was taken off the settings, too.
+
+        Not those that are not ours to look into.
+        """
         found = [""]
         with os.scandir(self._opened[""]) as entries:
-            found += [one.name for one in entries if is_folder_title(one.name) and one.is_dir(follow_symlinks=False)]
+            named = [one.name for one in entries if is_folder_title(one.name) and one.is_dir(follow_symlinks=False)]
+        for name in named:
+            with suppress(PermissionError):
+                self.open(name)
+                found.append(name)
         return found
 
     def open(self, folder: str) -> int:
@@ -279,7 +286,17 @@ class _Root:
 
     def prepare(self, folder: str) -> None:
         """For wlmscpfs, which answers no query without a lockfile that it may write to."""
-        os.close(os.open(LOCKFILE, _LOCKFILE, 0o660, dir_fd=self.open(folder)))
+        os.close(self._lockfile(folder))
+
+    def _lockfile(self, folder: str) -> int:
+        """Open; of one that is made here, the group may write to it, too, whatever the umask."""
+        into = self.open(folder)
+        try:
+            opened = os.open(LOCKFILE, _LOCKFILE | os.O_CREAT | os.O_EXCL, 0o660, dir_fd=into)
+        except FileExistsError:
+            return os.open(LOCKFILE, _LOCKFILE, dir_fd=into)
+        os.fchmod(opened, 0o660)
+        return opened
 
     def names(self, folder: str) -> set[str]:
         """What is in it. Folders that are not ours are not made."""
@@ -351,7 +368,7 @@ class _Root:
         if not folder:
             yield  # no wlmscpfs looks here
             return
-        lock = os.open(LOCKFILE, _LOCKFILE, 0o660, dir_fd=self.open(folder))
+        lock = self._lockfile(folder)
         try:
             deadline = time.monotonic() + LOCK_S
             while True:

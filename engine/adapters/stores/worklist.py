@@ -14,7 +14,7 @@ from zlib import crc32
 
 from engine.adapters.stores.statements import load_statements
 from engine.ports.worklist import HistoryRow, Shelved
-from engine.worklist.attributes import SPS
+from engine.worklist.attributes import SPS, attribute_in
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
 from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
@@ -315,27 +315,45 @@ def item_of(row: Sequence[Any]) -> Item:
 
 
 class _Lazy(Mapping[str, Any]):
-    """Attributes that are read from their JSON when the first is asked for: many items are only counted."""
+    """Attributes out of their JSON, each when it is asked for: a query looks at two or three of forty."""
 
-    __slots__ = ("_made", "_text")
+    __slots__ = ("_found", "_json", "_made", "_sequence", "_text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, json_: Mapping[str, Any] | None = None, sequence: str = "") -> None:
         self._text = text
+        self._json = json_
+        self._sequence = sequence
+        self._found: dict[str, Any] = {}
         self._made: Attributes | None = None
+
+    @property
+    def _elements(self) -> Mapping[str, Any]:
+        if self._json is None:
+            self._json = json.loads(self._text)
+        return self._json
 
     def _read(self) -> Attributes:
         if self._made is None:
-            self._made = from_dicom_json(json.loads(self._text))
+            self._made = from_dicom_json(self._elements, self._sequence)
         return self._made
 
     def __getitem__(self, key: str) -> Any:
-        return self._read()[key]
+        if self._made is not None:
+            return self._made[key]
+        if key not in self._found:
+            tag = f"{attribute_in(self._sequence, key).tag:08X}"
+            element = self._elements[tag]
+            if key == SPS:
+                self._found[key] = tuple(_Lazy("", step, SPS) for step in element.get("Value", ()))
+            else:
+                self._found[key] = from_dicom_json({tag: element}, self._sequence)[key]
+        return self._found[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
 
     def __len__(self) -> int:
-        return len(self._read())
+        return len(self._elements)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self._read()) == dict(other)
@@ -344,7 +362,7 @@ class _Lazy(Mapping[str, Any]):
         return hash(self._text)
 
     def __repr__(self) -> str:
-        return f"<{len(self._text)} characters of attributes>"
+        return f"<{len(self._elements)} attributes>"
 
 
 def _numbers(keys: OrderKeys) -> Iterator[tuple[str, EntityId]]:

@@ -121,6 +121,7 @@ def test_one_scanner_cannot_take_the_associations_of_others() -> None:
     with serving(ITEMS, callers={"CT1": Modality(most_associations=2)}) as server, ExitStack() as held:
         for _ in range(2):
             assert held.enter_context(associated(server, "CT1")).is_established
+        until(lambda: server.scp._counts.get("CT1") == 2, "counted")
         assert "(2/3/2)" in refusal(server.peer("CT1"))
         assert server.log.refusals[-1] == ("CT1", "SEGMILL", "too many associations of this AE title")
         assert len(numbers(server.peer("MR1"))) == 3
@@ -141,10 +142,8 @@ def test_all_together_have_a_bound() -> None:
 
 def test_an_association_that_says_nothing_is_ended() -> None:
     with serving(ITEMS, network_s=0.3) as server, associated(server) as silent:
-        assert silent.is_established
         until(lambda: silent.is_aborted, "ended")
         until(lambda: not open_now(server), "let go of")
-        assert len(numbers(server.peer())) == 3
 
 
 def test_a_connection_that_says_nothing_has_no_association_and_is_closed() -> None:
@@ -301,8 +300,8 @@ def test_a_scanner_shows_its_certificate_where_the_site_asks_for_it(
         assert len(numbers(server.peer(tls=ours, server_name="localhost"))) == 3
         for context in (client_context(ca=certificates.ca), theirs):
             refusal(server.peer(tls=context, server_name="localhost"))
-        assert server.log.records and len(server.log.records) == 1
-        assert open_now(server) == 0
+        assert len(server.log.records) == 1
+        until(lambda: not open_now(server), "let go of")
 
 
 def test_a_silent_client_holds_up_no_handshake(certificates: Certificates) -> None:

@@ -85,7 +85,9 @@ def test_after_enough_answers_it_is_cancelled_and_the_server_stops() -> None:
         assert len(list(finding)) == 3
         assert (finding.status, finding.failure) == (0xFE00, "")
         (record,) = server.log.records
-        assert (record.status, record.answers) == (0xFE00, 5)
+        # The cancel goes out with the third; what was made until it came is sent.
+        assert record.status == 0xFE00
+        assert 3 <= record.answers <= 5
 
 
 def test_a_query_that_the_server_refuses_says_so() -> None:

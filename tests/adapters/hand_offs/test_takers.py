@@ -1,6 +1,7 @@
 """Everyone who takes steps over keeps the contract: a folder, and both APIs against fakes of their documentation."""
 
 import asyncio
+import errno
 import fcntl
 import os
 import shutil
@@ -282,7 +283,25 @@ async def test_wlmscpfs_finds_its_lockfile_before_there_is_a_step(tmp_path: Path
     await taker.close()
     for title in ("SEGMILL", "OTHER 1"):
         mode = (bench.folder / title / "lockfile").stat().st_mode
-        assert stat.S_ISREG(mode) and mode & 0o600 == 0o600
+        assert stat.S_ISREG(mode) and stat.S_IMODE(mode) == 0o660, "wlmscpfs opens it for writing, as another user"
+
+
+async def test_a_folder_of_others_that_may_not_be_looked_into_is_in_nobodys_way(tmp_path: Path, monkeypatch) -> None:
+    bench = FolderBench(tmp_path, titles=("SEGMILL",))
+    (bench.folder / "THEIRS").mkdir(parents=True)
+    opened = os.open
+
+    def as_another_user(path: object, *args: object, **options: object) -> int:
+        if path == "THEIRS":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr("engine.adapters.hand_offs.folder.os.open", as_another_user)
+    taker = bench.taker()
+    assert (await taker.look([])).removed == 0
+    await handed_over(taker, step_of(1))
+    assert len(bench.read()) == 1
+    await taker.close()
 
 
 async def test_a_step_follows_its_station_from_folder_to_folder(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 -- name: shown_and_not_handed
 SELECT item.*, item.id || '.' || item.revision || '.' || item.changed_at_us,
   had.mark, had.is_shown, had.token
-FROM worklist_item AS item
+FROM worklist_item AS item INDEXED BY worklist_item_shown
 LEFT JOIN hand_off_step AS had
   ON had.hand_off = :hand_off AND had.study_uid = item.study_uid AND had.step_id = item.step_id
 WHERE item.worklist = :worklist AND item.status <= 2 AND item.is_held = 0
@@ -28,7 +28,7 @@ SELECT * FROM worklist_item WHERE id = ?
 
 -- name: count_not_handed
 SELECT count(*), coalesce(min(item.changed_at_us), 0)
-FROM worklist_item AS item
+FROM worklist_item AS item INDEXED BY worklist_item_shown
 LEFT JOIN hand_off_step AS had
   ON had.hand_off = :hand_off AND had.study_uid = item.study_uid AND had.step_id = item.step_id
 WHERE item.worklist = :worklist AND item.status <= 2 AND item.is_held = 0
