@@ -230,6 +230,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "another way it would be the identifier of another patient, so no item was made.",
             "Have the sender correct PID-3, or choose another of its identifiers with authority.",
         ),
+        "E456": Story(
+            "two orders of one step, of different modalities",
+            "Orders of a message that share study and step id are one step, done with several protocols. Of two "
+            "modalities they are two examinations, and one of them would be lost.",
+            "Have the sender give each its own step id (OBR-20, IPC-4).",
+        ),
         "W420": Story(
             "a step that has ended, or cannot go back",
             "The message would move a step that is completed, discontinued or cancelled, or one that a scanner has "

@@ -167,7 +167,7 @@ def merged(before: Attributes, now: Attributes) -> Attributes:
 def identity(patient: EntityId) -> Attributes:
     identity: dict[str, tuple[str, ...]] = {"PatientID": (patient.id,)}
     if patient.issuer and "|" not in patient.issuer:
-        identity["IssuerOfPatientID"] = (patient.issuer,)
+        identity["IssuerOfPatientID"] = (patient.issuer.replace("\\", "/"),)
     return identity
 
 

@@ -183,12 +183,12 @@ class _Patients:
         return patient != other and self._survivor(patient) == self._survivor(other) == other
 
     def _all(self, patient: EntityId) -> list[Item]:
-        return [self._written.get(item.key, item) for item in self._known.by_patient(patient)]
+        """With what this event has changed already: a pair before this one may have brought steps, or taken them."""
+        items = {item.key: item for item in self._known.by_patient(patient)} | self._written
+        return [item for item in items.values() if item.patient == patient]
 
     def _open(self, patient: EntityId) -> list[Item]:
-        written = [item for item in self._written.values() if item.patient == patient]
-        items = {item.key: item for item in (*self._all(patient), *written)}
-        return [item for item in items.values() if item.status not in TERMINAL and item.patient == patient]
+        return [item for item in self._all(patient) if item.status not in TERMINAL]
 
     def _told(self, patient: EntityId, attributes: Attributes) -> Attributes:
         """What is known of the patient and what the message says, the newer one first: a late merge still merges."""

@@ -137,6 +137,15 @@ class TestMerge:
         shelf.take(merge(MRN, OTHER))
         assert [item.attributes["PatientBirthDate"] for item in shelf.items.values()] == [("19800203",)] * 3
 
+    def test_pairs_of_one_message_follow_each_other(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step()))
+        last = EntityId("900003", "HIS")
+        pairs = (Pair(patient(OTHER), MRN, "1"), Pair(patient(last, "Last^Lea"), OTHER, "2"))
+        shelf.take(PatientEvent("merge", pairs, "20260101130000.000000"))
+        (item,) = shelf.items.values()
+        assert (item.patient, item.attributes["PatientName"]) == (last, ("Last^Lea",))
+
     def test_a_late_merge_moves_the_items_and_leaves_the_newer_name(self, shelf: Shelf) -> None:
         shelf.take(adt("update", patient(name="Newer^Anna")))
         shelf.take(merge(MRN, OTHER, "Older^Anna", at="20260101110000.000000"))
