@@ -230,6 +230,12 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "another way it would be the identifier of another patient, so no item was made.",
             "Have the sender correct PID-3, or choose another of its identifiers with authority.",
         ),
+        "E456": Story(
+            "two orders of one step, of different modalities",
+            "Orders of a message that share study and step id are one step, done with several protocols. Of two "
+            "modalities they are two examinations, and one of them would be lost.",
+            "Have the sender give each its own step id (OBR-20, IPC-4).",
+        ),
         "W420": Story(
             "a step that has ended, or cannot go back",
             "The message would move a step that is completed, discontinued or cancelled, or one that a scanner has "
@@ -331,6 +337,13 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "Nothing where the order has fewer steps now. A sender that tells of one step a message would lose the "
             "others: let its changes be of the steps that they name, and no more.",
             "controls: {XO_SC: create}",
+        ),
+        "W439": Story(
+            "a visit that moved, and no step that names it",
+            "A visit or account goes to another patient (A43, A44, A45). The patient who loses it has open steps, and "
+            "none says that it is of that visit; they stay with that patient.",
+            "Look at the patient's steps with segmill worklist list. A step's visit is PV1-19, or else PID-18, unless "
+            "map says another source of AdmissionID.",
         ),
         "W440": Story(
             "a hand-off of a worklist that nothing feeds",

@@ -486,6 +486,8 @@ class _Builder:
                     first[step.key] = (place, nth)
                     continue
                 at, index = first[step.key]
+                if _modality(step) != _modality(steps[at][index]):
+                    self._refuse("E456", "two orders of one step, of different modalities", step.location, "102")
                 steps[at][index] = _with_protocol(steps[at][index], step)
                 steps[place].remove(step)
         return [
@@ -521,3 +523,9 @@ def _offset(moment: Moment) -> str:
     sign = "-" if moment.offset_minutes < 0 else "+"
     hours, minutes = divmod(abs(moment.offset_minutes), 60)
     return f"{sign}{hours:02}{minutes:02}"
+
+
+def _modality(step: Step) -> object:
+    inner = step.attributes[SPS][0]
+    assert isinstance(inner, Mapping), "a sequence holds items"
+    return inner.get("Modality")

@@ -137,6 +137,12 @@ ORDER_FIELDS_OF_PATIENT: Final = frozenset(
 """Attributes that follow the patient (PID), not the order."""
 
 
+IDENTIFIERS: Final = frozenset(
+    {"PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "OtherPatientIDsSequence"}
+)
+"""Those of them that say which patient it is."""
+
+
 def refuse(code: str, text: str, location: str, hl7_code: str) -> Problems:
     """One refusal, to raise."""
     return Problems((Problem(code, text, location, hl7_code),))
@@ -161,7 +167,7 @@ def merged(before: Attributes, now: Attributes) -> Attributes:
 def identity(patient: EntityId) -> Attributes:
     identity: dict[str, tuple[str, ...]] = {"PatientID": (patient.id,)}
     if patient.issuer and "|" not in patient.issuer:
-        identity["IssuerOfPatientID"] = (patient.issuer,)
+        identity["IssuerOfPatientID"] = (patient.issuer.replace("\\", "/"),)
     return identity
 
 

@@ -109,7 +109,7 @@ class _Orders:
         for step in steps:
             self._build(order, step)
         for uid in studies:
-            for item in self._stored(self._known.by_study(uid)):
+            for item in self._of_study(uid):
                 if item.key in named or item.status not in ("SCHEDULED", "ARRIVED", "READY"):
                     continue
                 self._check_patient(item, order)
@@ -121,11 +121,7 @@ class _Orders:
 
     def _linked(self, order: Order, step: Step) -> Step:
         """The step under the study that it has on the worklist already, where the message brings no UID of its own."""
-        if (
-            step.uid_origin not in UNSAID
-            or not step.key.study_uid
-            or self._stored(self._known.by_study(step.key.study_uid))
-        ):
+        if step.uid_origin not in UNSAID or not step.key.study_uid or self._of_study(step.key.study_uid):
             return step
         before = self._elsewhere(order, step)
         if before is None:
@@ -173,7 +169,7 @@ class _Orders:
         return before
 
     def _build(self, order: Order, step: Step) -> None:
-        stored = self._stored(self._known.by_study(step.key.study_uid))
+        stored = self._of_study(step.key.study_uid)
         for item in stored:
             self._check_patient(item, order)
         self._check_keys(step.keys, step.key.study_uid, order)
@@ -359,7 +355,7 @@ class _Orders:
             (keys.accession, known.by_accession, "accession"),
         ):
             if wanted:
-                items = self._stored(find(wanted.id))
+                items = self._stored([*find(wanted.id), *self._written.values()])
                 yield [item for item in items if is_same(getattr(item.keys, own), wanted)]
 
     def _check_keys(self, keys: OrderKeys, study_uid: str, order: Order) -> None:
@@ -377,6 +373,10 @@ class _Orders:
             raise refuse(
                 "E415", f"{order.location.replace('^', ' ')} is of an order of another patient", "PID^1^3", "204"
             )
+
+    def _of_study(self, uid: str) -> list[Item]:
+        found = self._stored([*self._known.by_study(uid), *self._written.values()])
+        return [item for item in found if item.key.study_uid == uid]
 
     def _stored(self, items: Iterable[Item]) -> list[Item]:
         """With what this event has changed already."""

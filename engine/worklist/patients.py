@@ -7,6 +7,8 @@ carried out, or none.
 from dataclasses import replace
 
 from engine.worklist.changes import (
+    IDENTIFIERS,
+    ORDER_FIELDS_OF_PATIENT,
     Decision,
     Demographics,
     Know,
@@ -76,7 +78,12 @@ class _Patients:
             self._put(self._changed(item, own, patient.attributes), item, "demographics")
 
     def _changed(self, item: Item, own: EntityId, attributes: Attributes) -> Item:
-        now = replace(item, patient=own, attributes={**merged(item.attributes, attributes), **identity(own)})
+        before = item.attributes
+        if item.patient != own:
+            # Of the identifier that it leaves nothing stays; of a patient whose it never was, nothing at all.
+            others = ORDER_FIELDS_OF_PATIENT if self._event.action == "move" else IDENTIFIERS
+            before = {keyword: value for keyword, value in before.items() if keyword not in others}
+        now = replace(item, patient=own, attributes={**merged(before, attributes), **identity(own)})
         location = self._event.location
         if location and self._is_of_visit(item):
             now = replace(now, attributes={**now.attributes, "CurrentPatientLocation": location})
@@ -137,14 +144,21 @@ class _Patients:
         own, wrong = self._survivor(pair.patient.id), self._survivor(pair.prior)
         if not pair.visit:
             raise refuse("E416", "a move without the visit or account that moves", f"MRG^{pair.location}^3", "101")
+        if not pair.prior:
+            raise refuse("E416", "a move without the identifier that it leaves", f"MRG^{pair.location}^1", "101")
         if own == wrong:
             raise refuse("E417", "a visit cannot be moved to the patient who has it", f"MRG^{pair.location}^1", "204")
         self._learn(own, pair.patient.attributes, self._known.demographics(own))
-        for item in self._all(wrong):
-            if item.visit and is_same(item.visit, pair.visit):
-                known = self._known.demographics(own)
-                attributes = {**(known.attributes if known else {}), **pair.patient.attributes}
-                self._put(self._changed(item, own, attributes), item, "moved with its visit")
+        items = self._all(wrong)
+        named = [item for item in items if item.visit and is_same(item.visit, pair.visit)]
+        if not named and any(item.status not in TERMINAL for item in items):
+            self._warn("W439", "no step of the patient names the visit or account that moves", f"MRG^{pair.location}^3")
+        known = self._known.demographics(own)
+        attributes = {**(known.attributes if known else {}), **pair.patient.attributes}
+        if named and not attributes.get("PatientName"):
+            raise refuse("E431", "the patient has no name, and a worklist item must", f"PID^{pair.location}^5", "101")
+        for item in named:
+            self._put(self._changed(item, own, attributes), item, "moved with its visit")
 
     def _delete(self, pair: Pair) -> None:
         own = self._survivor(pair.patient.id)
@@ -169,18 +183,20 @@ class _Patients:
         return patient != other and self._survivor(patient) == self._survivor(other) == other
 
     def _all(self, patient: EntityId) -> list[Item]:
-        return [self._written.get(item.key, item) for item in self._known.by_patient(patient)]
+        """With what this event has changed already: a pair before this one may have brought steps, or taken them."""
+        items = {item.key: item for item in self._known.by_patient(patient)} | self._written
+        return [item for item in items.values() if item.patient == patient]
 
     def _open(self, patient: EntityId) -> list[Item]:
-        written = [item for item in self._written.values() if item.patient == patient]
-        items = {item.key: item for item in (*self._all(patient), *written)}
-        return [item for item in items.values() if item.status not in TERMINAL and item.patient == patient]
+        return [item for item in self._all(patient) if item.status not in TERMINAL]
 
     def _told(self, patient: EntityId, attributes: Attributes) -> Attributes:
-        """What the message says of the patient, or what is known where that is newer: a late merge still merges."""
+        """What is known of the patient and what the message says, the newer one first: a late merge still merges."""
         known = self._known.demographics(patient)
-        is_older = known is not None and known.from_adt and self._event.at and self._event.at < known.at
-        return {**attributes, **known.attributes} if known is not None and is_older else attributes
+        if known is None:
+            return attributes
+        is_older = known.from_adt and self._event.at and self._event.at < known.at
+        return {**attributes, **known.attributes} if is_older else {**known.attributes, **attributes}
 
     def _learn(self, patient: EntityId, attributes: Attributes, known: Demographics | None) -> None:
         before = known.attributes if known is not None else {}

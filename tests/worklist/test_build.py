@@ -377,6 +377,7 @@ class TestRefusals:
             ((PID, PV1, ORC, change(OBR, f4="", f44=""), ZDS), ("E437", "OBR^1^4", "101")),
             ((PID, PV1, change(ORC, f7="^^^noon"), OBR, ZDS), ("E442", "ORC^1^7", "102")),
             ((PID, PV1, ORC, change(OBR, f20="\\X0D\\"), ZDS), ("E433", "OBR^1^20", "102")),
+            ((PID, PV1, ORC, OBR, ORC, change(OBR, f24="MR"), ZDS), ("E456", "OBR^2", "102")),
             ((PID, PV1), ("E430", "ORC^1", "100")),
             ((PID, PV1, ORC, OBR, change(PID, f3="900002^^^HIS"), ORC, OBR), ("E454", "PID^2", "100")),
             ((PID, PV1, ORC, OBR, PID, OBR), ("E454", "PID^2", "100")),

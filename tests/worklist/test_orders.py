@@ -263,6 +263,15 @@ class TestEnds:
         shelf.take(order("NW", "SC", step("S1"), step("S2"), at=LATER))
         assert [key.step_id for key in shelf.items] == ["S2"]
 
+    @pytest.mark.parametrize("names_steps", [True, False])
+    def test_a_cancel_in_the_message_of_its_order_ends_it(self, names_steps: bool) -> None:
+        new, cancel = order("NW", "SC", step()), order("CA", "CA", keys=step().keys, names_steps=False)
+        if names_steps:
+            cancel = order("CA", "CA", step())
+        shelf = Shelf()
+        shelf.take(OrderEvent(patient(), (*new.orders, *cancel.orders)))
+        assert shelf.statuses() == ["CANCELED"]
+
     def test_a_cancel_of_two_studies_ends_the_steps_of_both(self) -> None:
         first, second = step(), step(study="1.2.4", accession="A2")
         shelf = Shelf()

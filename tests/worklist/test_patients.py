@@ -3,7 +3,7 @@
 import pytest
 
 from engine.worklist.changes import Policy
-from engine.worklist.event import Pair, PatientEvent
+from engine.worklist.event import Pair, Patient, PatientEvent
 from engine.worklist.item import EntityId, ItemKey, Problems
 from tests.worklist.shelf import MRN, Shelf, merge, order, patient, step
 
@@ -121,6 +121,31 @@ class TestMerge:
         assert names(shelf) == ["Muster^Anna"] * 3
         assert [item.attributes["PatientID"] for item in shelf.items.values()] == [(MRN.id,)] * 3
 
+    def test_other_identifiers_of_the_one_that_ends_do_not_stay(self) -> None:
+        shelf = Shelf()
+        others = ({"PatientID": ("77",)},)
+        who = Patient(OTHER, {"PatientName": ("Muster^Anna",), "OtherPatientIDsSequence": others})
+        shelf.take(order("NW", "SC", step(), who=who))
+        shelf.take(merge(EntityId("900001"), OTHER))
+        (item,) = shelf.items.values()
+        assert item.attributes["PatientID"] == ("900001",)
+        assert not {"IssuerOfPatientID", "OtherPatientIDsSequence"} & set(item.attributes)
+
+    def test_what_is_known_of_the_survivor_counts_for_the_items_that_come(self, shelf: Shelf) -> None:
+        shelf.take(adt("update", patient(PatientBirthDate=("19800203",))))
+        shelf.take(adt("update", patient(OTHER, "Other^Olga", PatientBirthDate=("19991231",))))
+        shelf.take(merge(MRN, OTHER))
+        assert [item.attributes["PatientBirthDate"] for item in shelf.items.values()] == [("19800203",)] * 3
+
+    def test_pairs_of_one_message_follow_each_other(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step()))
+        last = EntityId("900003", "HIS")
+        pairs = (Pair(patient(OTHER), MRN, "1"), Pair(patient(last, "Last^Lea"), OTHER, "2"))
+        shelf.take(PatientEvent("merge", pairs, "20260101130000.000000"))
+        (item,) = shelf.items.values()
+        assert (item.patient, item.attributes["PatientName"]) == (last, ("Last^Lea",))
+
     def test_a_late_merge_moves_the_items_and_leaves_the_newer_name(self, shelf: Shelf) -> None:
         shelf.take(adt("update", patient(name="Newer^Anna")))
         shelf.take(merge(MRN, OTHER, "Older^Anna", at="20260101110000.000000"))
@@ -219,6 +244,36 @@ class TestMove:
         shelf.take(PatientEvent("move", (Pair(patient(), OTHER, "1", EntityId("V1")),), AT))
         assert owners(shelf) == [MRN, OTHER]
         assert names(shelf) == ["Muster^Anna", "Other^Olga"]
+
+    def test_nothing_of_the_patient_who_loses_it_stays(self) -> None:
+        shelf = Shelf()
+        wrong = patient(PatientBirthDate=("19800203",), PatientSex=("F",), IssuerOfPatientID=("HIS",))
+        shelf.take(order("NW", "SC", step(), who=wrong, visit=EntityId("V1")))
+        pair = Pair(patient(EntityId("900002"), "Right^Rita"), MRN, "1", EntityId("V1"))
+        shelf.take(PatientEvent("move", (pair,), "20260101130000.000000"))
+        (item,) = shelf.items.values()
+        assert (item.attributes["PatientName"], item.attributes["PatientID"]) == (("Right^Rita",), ("900002",))
+        assert not {"PatientBirthDate", "PatientSex", "IssuerOfPatientID"} & set(item.attributes)
+
+    def test_to_a_patient_without_a_name_is_refused(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step(), visit=EntityId("V1")))
+        pair = Pair(Patient(OTHER, {}), MRN, "1", EntityId("V1"))
+        event = PatientEvent("move", (pair,), "20260101130000.000000")
+        assert refusal(shelf, event) == ("E431", "101")
+
+    def test_of_a_visit_that_no_open_step_names_is_told(self) -> None:
+        shelf = Shelf()
+        shelf.take(order("NW", "SC", step(), visit=EntityId("V1")))
+        pair = Pair(patient(OTHER), MRN, "1", EntityId("ACC9"))
+        decision = shelf.take(PatientEvent("move", (pair,), "20260101130000.000000"))
+        assert [problem.code for problem in decision.warnings] == ["W439"]
+        assert owners(shelf) == [MRN]
+
+    def test_without_the_patient_who_loses_it_is_refused(self, shelf: Shelf) -> None:
+        pair = Pair(patient(OTHER), EntityId(""), "1", EntityId("V1"))
+        event = PatientEvent("move", (pair,), "20260101130000.000000")
+        assert refusal(shelf, event) == ("E416", "101")
 
     def test_without_the_visit_is_refused(self, shelf: Shelf) -> None:
         assert refusal(shelf, PatientEvent("move", (Pair(patient(), OTHER, "1"),), AT)) == ("E416", "101")
