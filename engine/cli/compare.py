@@ -187,7 +187,7 @@ def _pair_lines(pair: "Pair") -> Iterator[str]:
         return
     yield f"{styled(printable(pair.key), bold=True)}  {printable(pair.left.name)}  {printable(pair.right.name)}"
     for change in pair.changes:
-        yield f"  {change.path}  {_side(change.before, 'red')} -> {_side(change.after, 'green')}"
+        yield f"  {printable(change.path)}  {_side(change.before, 'red')} -> {_side(change.after, 'green')}"
 
 
 def _side(text: str | None, colour: str) -> str:
@@ -218,7 +218,7 @@ def _rows(found: "Compared") -> list[tuple[str, str, str]]:
         assert place.first is not None, "a place was noted with a change"
         pair, change = place.first
         example = f"{_cut(change.before)} -> {_cut(change.after)}  ({printable(pair.key)})"
-        rows.append((place.path, f"{place.messages:,}", example))
+        rows.append((printable(place.path), f"{place.messages:,}", example))
     return rows
 
 

@@ -91,7 +91,7 @@ def _rows(stats: "Stats") -> list[tuple[str, ...]]:
         lengths = f"{of_field.shortest}..{of_field.longest}"
         rows.append(
             (
-                f"{name}-{number}",
+                printable(f"{name}-{number}"),
                 stats.title(name, number)[:34],
                 _percent(of_field.filled, segment.count),
                 f"{segment.count:,}",

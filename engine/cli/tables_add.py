@@ -44,7 +44,7 @@ def _path(folder: Path, table: str) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise misuse(f"'{table}' is outside of the site")
     if not path.is_file() or path.suffix != ".csv":
-        there = ", ".join(sorted(p.relative_to(root).as_posix() for p in root.rglob("*.csv") if "cases" not in p.parts))
+        there = ", ".join(sorted(p.relative_to(root).as_posix() for p in root.rglob("*.csv") if "cases" not in p.relative_to(root).parts))
         raise misuse(f"channel {channel} has no table {name}; there is {there or 'none'}")
     return path
 
