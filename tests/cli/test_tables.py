@@ -95,6 +95,14 @@ def test_what_cannot_be_added_is_told_and_the_file_stays(segmill, site, words, c
     assert wards(site).read_bytes() == before
 
 
+def test_a_table_that_is_a_link_stays_one(segmill, site):
+    shared = site / "shared.csv"
+    wards(site).rename(shared)
+    wards(site).symlink_to(shared)
+    assert segmill("tables", "add", "adt/tables/wards.csv", "NEW7", "W07", "--site", site).code == 0
+    assert wards(site).is_symlink() and shared.read_text().endswith("NEW7,W07,\n")
+
+
 def test_a_table_with_mistakes_is_not_written_to(segmill, site):
     wards(site).write_text("from,to\nA,1\nA,2\n")
     said = segmill("tables", "add", "adt/tables/wards.csv", "B", "2", "--site", site)
