@@ -170,9 +170,25 @@ def _of_files(channel: LoadedChannel) -> Iterator[Use]:
         if name == CHANNEL_FILE or not name.endswith((".py", ".yaml", ".yml")):
             continue
         shown = f"{channel.shown.rpartition('/')[0]}/{name}"
+        if not name.endswith(".py"):
+            yield from _of_segments(name, shown, content)
         for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
             for found in _WRITTEN_PATH.finditer(line):
                 yield Use("field", found[0].rstrip("."), name, shown, number, found.start() + 1)
+
+
+def _of_segments(name: str, shown: str, content: bytes) -> Iterator[Use]:
+    """Fields that a profile names below their segment: `segments: {ZDS: {fields: {1: ...}}}`."""
+    node, _ = load_yaml(content.decode("utf-8", "replace").removeprefix("\ufeff"), shown)
+    data = to_data(node) if node is not None else None
+    segments = data.value("segments") if isinstance(data, SourceDict) else None
+    for segment, about in segments.items() if isinstance(segments, SourceDict) else ():
+        fields = about.value("fields") if isinstance(about, SourceDict) else None
+        named = [(key, f"{segment}-{key}") for key in fields] if isinstance(fields, SourceDict) else []
+        for key, text in named or [(segment, str(segment))]:
+            place = key.position()
+            if place is not None:
+                yield Use("field", text, name, shown, place.line, place.column)
 
 
 def _where(channel: LoadedChannel, place: Position) -> str:

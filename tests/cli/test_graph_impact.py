@@ -50,14 +50,14 @@ def test_what_stands_in_conditions_is_text_in_every_language(segmill, nasty):
 def test_svg_puts_no_box_on_another(segmill, site):
     tree = ET.fromstring(segmill("graph", site, "--format", "svg").out)
     boxes = [(int(b.get("x", 0)), int(b.get("y", 0))) for b in tree.iter(f"{SVG}rect") if b.get("rx")]
-    assert len(boxes) == len(set(boxes)) == 3 + 3 + 7
+    assert len(boxes) == len(set(boxes)) == 4 + 4 + 8
     assert all(abs(y - other) >= 46 for x, y in boxes for u, other in boxes if x == u and y != other)
 
 
 def test_graph_as_json_and_into_a_file(segmill, site, tmp_path):
     graph = segmill("graph", site, "--json").json
     kinds = [node["kind"] for node in graph["nodes"]]
-    assert (kinds.count("source"), kinds.count("channel"), kinds.count("destination")) == (3, 3, 7)
+    assert (kinds.count("source"), kinds.count("channel"), kinds.count("destination")) == (4, 4, 8)
     ids = {node["id"] for node in graph["nodes"]}
     assert all({edge["before"], edge["after"]} <= ids for edge in graph["edges"])
     target = tmp_path / "site.dot"
@@ -71,6 +71,7 @@ def test_a_password_in_a_url_is_not_drawn():
         url: str
 
     assert address_of(Options(url="postgresql://user:S3CRET@db.local/x")) == "postgresql://db.local/x"
+    assert address_of(Options(url="postgresql://user:S3@CRET@db.local/x")) == "postgresql://db.local/x"
     assert address_of(Options(url="https://db.local/@x")) == "https://db.local/@x"
 
 
@@ -84,7 +85,7 @@ def test_impact_names_channel_part_and_place(segmill, site):
 def test_impact_as_json_is_one_object_a_use(segmill, site):
     said = segmill("impact", "PID-3", "--site", site, "--json")
     found = [json.loads(line) for line in said.out.splitlines()]
-    assert {use["channel"] for use in found} == {"adt", "orders", "results"}
+    assert {use["channel"] for use in found} == {"adt", "orders", "results", "scanners"}
     assert all(use["kind"] == "field" and use["line"] for use in found)
 
 
@@ -92,3 +93,20 @@ def test_impact_of_nothing_ends_with_1_and_of_no_path_with_2(segmill, site):
     assert segmill("impact", "PV2", "--site", site).code == 1
     assert segmill("impact", "PID-3[", "--site", site).code == 2
     assert segmill("impact", "--site", site).code == 2
+
+
+def test_a_segment_with_a_number_and_a_message_code_are_looked_up(segmill, site):
+    assert segmill("impact", "OBR[1]-24", "--site", site).code == 0
+    said = segmill("impact", "ADT", "--site", site, "--json")
+    assert {"adt"} <= {
+        use["channel"] for use in map(json.loads, said.out.splitlines()) if use["where"].startswith("accept")
+    }
+
+
+def test_a_control_character_in_a_file_reaches_no_terminal_and_no_xml(segmill, site):
+    path = site / "channels" / "adt" / "channel.yaml"
+    path.write_text(path.read_text().replace('from: MSH-3.1 == "HIS"', "from: \"MSH-3.1 == 'H\\e[31mIS'\""))
+    for form in ("mermaid", "dot", "svg"):
+        said = segmill("graph", site, "adt", "--format", form)
+        assert said.code == 0 and "\x1b" not in said.out
+    assert any("[31mIS" in (title.text or "") for title in ET.fromstring(said.out).iter(f"{SVG}title"))
