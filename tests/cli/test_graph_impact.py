@@ -79,7 +79,7 @@ def test_impact_names_channel_part_and_place(segmill, site):
     said = segmill("impact", "wards.csv", "PID-8", "--site", site)
     assert said.code == 0
     assert re.search(r"adt +steps 8 +tables/wards.csv +channels/adt/channel.yaml:\d+:\d+", said.out)
-    assert "channel: adt" in said.err
+    assert said.err.endswith("in 2 channels: adt, scanners\n"), "a worklist reads PID-8 of its own"
 
 
 def test_impact_as_json_is_one_object_a_use(segmill, site):
@@ -110,3 +110,10 @@ def test_a_control_character_in_a_file_reaches_no_terminal_and_no_xml(segmill, s
         said = segmill("graph", site, "adt", "--format", form)
         assert said.code == 0 and "\x1b" not in said.out
     assert any("[31mIS" in (title.text or "") for title in ET.fromstring(said.out).iter(f"{SVG}title"))
+
+
+def test_places_in_file_names_and_those_that_a_worklist_reads_of_its_own_are_uses(segmill, site):
+    for field, part in (("MSH-10", "destinations archive"), ("PID-6", "destinations modalities")):
+        said = segmill("impact", field, "--site", site, "--json")
+        assert part in {use["where"] for use in map(json.loads, said.out.splitlines())}
+    assert "scanners" in segmill("impact", "OBR-18", "--site", site).out
