@@ -11,6 +11,7 @@ from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.message_files import read_messages
 from engine.cli.output import columns, count, emit, printable, say, styled
+from engine.cli.reading import note_reading
 from engine.cli.selection import moment_us, utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
 
@@ -65,7 +66,8 @@ def command(
     LEFT and RIGHT are files or folders, with one message or many in each. Messages are paired by their control id; two
     files of one message each are a pair anyway. Shows what differs in each pair, then the places at which pairs
     differ, the most frequent first, each with an example. With --stored, what two destinations got: feed a channel
-    beside another engine's, or a new channel beside the old one, and compare. Ends with 1 if anything differs.
+    beside another engine's, or a new channel beside the old one, and compare; that you look at these is put on record.
+    Ends with 1 if anything differs.
     """
     from engine.pipeline.paired import Compared, paired
 
@@ -127,12 +129,20 @@ def _of_store(left: str, right: str, since: str | None, site: Path | None, data:
     from engine.cli.stores import open_queries
 
     since_us = moment_us(since, utc_now()) if since is not None else 0
-    with open_queries(whereabouts(site, data).store) as queries:
-        return tuple(list(_delivered(queries, lane, since_us)) for lane in (left, right))  # type: ignore[return-value]
+    place = whereabouts(site, data)
+    with open_queries(place.store) as queries:
+        seqs: set[int] = set()
+        heaps = tuple(list(_delivered(queries, lane, since_us, seqs)) for lane in (left, right))
+    if seqs:
+        note_reading(place, sorted(seqs), f"compare --stored {left} {right}")
+    return heaps  # type: ignore[return-value]
 
 
-def _delivered(queries: "StoreQueries", lane: str, since_us: int) -> Iterator["One"]:
-    """What a destination got or is to get, in order of receipt. What has no bytes any more or is no HL7 is told."""
+def _delivered(queries: "StoreQueries", lane: str, since_us: int, seqs: set[int]) -> Iterator["One"]:
+    """What a destination got or is to get, in order of receipt. What has no bytes any more or is no HL7 is told.
+
+    `seqs` gets the numbers of the messages.
+    """
     from engine.hl7.convert import ConversionError, hl7_of
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
@@ -157,6 +167,7 @@ def _delivered(queries: "StoreQueries", lane: str, since_us: int) -> Iterator["O
                     left_out += 1
                 else:
                     yield One(f"message {stored.seq} to {lane}", Message.parse(hl7_of(body)))
+                    seqs.add(stored.seq)
             except (UnreadableMessage, ConversionError):
                 left_out += 1
     if left_out:
@@ -187,7 +198,7 @@ def _pair_lines(pair: "Pair") -> Iterator[str]:
         return
     yield f"{styled(printable(pair.key), bold=True)}  {printable(pair.left.name)}  {printable(pair.right.name)}"
     for change in pair.changes:
-        yield f"  {change.path}  {_side(change.before, 'red')} -> {_side(change.after, 'green')}"
+        yield f"  {printable(change.path)}  {_side(change.before, 'red')} -> {_side(change.after, 'green')}"
 
 
 def _side(text: str | None, colour: str) -> str:
@@ -218,7 +229,7 @@ def _rows(found: "Compared") -> list[tuple[str, str, str]]:
         assert place.first is not None, "a place was noted with a change"
         pair, change = place.first
         example = f"{_cut(change.before)} -> {_cut(change.after)}  ({printable(pair.key)})"
-        rows.append((place.path, f"{place.messages:,}", example))
+        rows.append((printable(place.path), f"{place.messages:,}", example))
     return rows
 
 

@@ -9,7 +9,7 @@ import click
 
 from engine.cli.command import json_option, subcommand
 from engine.cli.exits import CANNOT_WRITE, Failure
-from engine.cli.output import emit, say
+from engine.cli.output import emit, printable, say
 from engine.cli.site_channels import loaded_channels, split_site
 from engine.cli.sites import site_option
 
@@ -105,7 +105,8 @@ def _dot(graph: "Graph") -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    lines = (printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
+    return '"' + "\\n".join(lines) + '"'
 
 
 def _svg(graph: "Graph") -> str:
@@ -160,12 +161,12 @@ def _box(node: "Node", corner: tuple[int, int]) -> Iterator[str]:
     x, y = corner
     fill = {"source": "#e8f0fa", "channel": "#fdf3dc", "destination": "#e6f4ea"}[node.kind]
     yield "<g>"
-    yield f"<title>{escape(f'{node.name} {node.about}'.strip())}</title>"
+    yield f"<title>{_markup(f'{node.name} {node.about}'.strip())}</title>"
     yield f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="6" fill="{fill}" stroke="#888"/>'
     middle = y + (20 if node.about else 28)
-    yield f'<text x="{x + 10}" y="{middle}" font-weight="bold">{escape(_cut(node.name, 32))}</text>'
+    yield f'<text x="{x + 10}" y="{middle}" font-weight="bold">{_markup(_cut(node.name, 32))}</text>'
     if node.about:
-        yield f'<text x="{x + 10}" y="{y + 37}" font-size="11" fill="#444">{escape(_cut(node.about, 38))}</text>'
+        yield f'<text x="{x + 10}" y="{y + 37}" font-size="11" fill="#444">{_markup(_cut(node.about, 38))}</text>'
     yield "</g>"
 
 
@@ -180,11 +181,16 @@ def _arrow(edge: "Edge", placed: dict[str, tuple[int, int]]) -> Iterator[str]:
         start, end, bend = y1 + HIGH // 2, y2 + HIGH // 2, (x1 + WIDE + x2) // 2
         path = f"M{x1 + WIDE} {start}C{bend} {start} {bend} {end} {x2} {end}"
     yield f'<path d="{path}" fill="none" stroke="#555"{dashed} marker-end="url(#a)">'
-    yield f"<title>{escape(edge.label or 'always')}</title></path>"
+    yield f"<title>{_markup(edge.label or 'always')}</title></path>"
     if edge.label and x1 != x2:
-        text = escape(_cut(edge.label, 22))
+        text = _markup(_cut(edge.label, 22))
         yield f'<text x="{x2 - 14}" y="{end - 6}" font-size="10" fill="#555" text-anchor="end">{text}</text>'
 
 
 def _cut(text: str, most: int = MOST_LABEL) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _markup(text: str) -> str:
+    """XML has no way to write a control character, not even as a number."""
+    return escape(printable(text))

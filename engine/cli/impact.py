@@ -17,7 +17,7 @@ from engine.cli.sites import find_site, site_option
 if TYPE_CHECKING:
     from engine.config.uses import Use
 
-_FIELD: Final = re.compile(r"[A-Z][A-Z0-9]{2}(-[0-9].*)?")
+_FIELD: Final = re.compile(r"[A-Z][A-Z0-9]{2}(\[.+\])?(-[0-9].*)?")
 
 
 @subcommand(
@@ -73,4 +73,7 @@ def _matcher(thing: str) -> Callable[["Use"], bool]:
         path = compile_path(thing)
     except PathError as error:
         raise misuse(f"{thing}: {error}") from None
-    return lambda use: is_of_field(use, path)
+    if "-" in thing:
+        return lambda use: is_of_field(use, path)
+    # Three capitals may be a message code, too.
+    return lambda use: is_of_field(use, path) or is_of_name(use, thing)

@@ -48,8 +48,9 @@ def _draw(what: Callable[[], object]) -> None:
         click.echo(f"{styled('cannot be tried', fg='red')}: {failure.sentence}", err=True)
     except click.UsageError as error:
         click.echo(f"{styled('cannot be tried', fg='red')}: {error.format_message()}", err=True)
-    click.echo(styled(f"-- {datetime.now().astimezone():%H:%M:%S}, waiting for a change; Ctrl-C ends --", dim=True))
     sys.stdout.flush()
+    waits = f"-- {datetime.now().astimezone():%H:%M:%S}, waiting for a change; Ctrl-C ends --"
+    click.echo(styled(waits, dim=True), err=True)
 
 
 def _next(paths: Callable[[], Iterable[Path]], seen: Seen) -> Seen:
@@ -76,6 +77,11 @@ def _look(paths: Iterable[Path]) -> Seen:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from (inside for inside in path.rglob("*") if inside.is_file() and "cases" not in inside.parts)
+            yield from (inside for inside in path.rglob("*") if inside.is_file() and not _is_of_a_case(inside, path))
         else:
             yield path
+
+
+def _is_of_a_case(file: Path, root: Path) -> bool:
+    """Only below the folder that is watched: it may be one of cases itself, or stand below one."""
+    return "cases" in file.relative_to(root).parts

@@ -189,7 +189,7 @@ def show(found: Comparison, total: int, *, show_values: bool) -> None:
 def change_lines(found: "Sequence[Change]", *, show_values: bool) -> list[str]:
     """Each place with its text before and after, masked unless `show_values`."""
     return [
-        f"{change.path}  {styled(_text(change.before, show_values), fg='red')} -> "
+        f"{printable(change.path)}  {styled(_text(change.before, show_values), fg='red')} -> "
         f"{styled(_text(change.after, show_values), fg='green')}"
         for change in found[:20]
     ] + ([f"and {len(found) - 20} more"] if len(found) > 20 else [])

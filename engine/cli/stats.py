@@ -8,6 +8,8 @@ import click
 from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.output import columns, count, emit, printable, say, styled
 from engine.cli.profile_files import traffic, traffic_options
+from engine.cli.reading import note_reading
+from engine.cli.sites import whereabouts
 
 if TYPE_CHECKING:
     from engine.hl7.path import Path as Hl7Path
@@ -39,9 +41,9 @@ def command(
     """Count what is in messages, field by field.
 
     How often each is filled, how long it is, how often it repeats, how many values it has. With a PATH such as PID-8,
-    its values with their counts: these are patients' data, and shown because you ask for them. FILE may be a folder, or
-    hold many messages; with --channel, what a channel has stored. Filled is of the segments of that name, not of the
-    messages.
+    its values with their counts: these are patients' data, and shown because you ask for them; of stored messages that
+    is put on record. FILE may be a folder, or hold many messages; with --channel, what a channel has stored. Filled is
+    of the segments of that name, not of the messages.
     """
     from engine.hl7.stats import Stats
 
@@ -49,6 +51,8 @@ def command(
     stats = Stats(places)
     for message in traffic(files, channel, since, site, data):
         stats.add(message)
+    if places and channel is not None:
+        note_reading(whereabouts(site, data), [], f"stats --channel {channel} {' '.join(map(str, places))}")
     if as_json:
         _emit(stats, top)
     elif places:
@@ -92,7 +96,7 @@ def _rows(stats: "Stats") -> list[tuple[str, ...]]:
         lengths = f"{of_field.shortest}..{of_field.longest}"
         rows.append(
             (
-                f"{name}-{number}",
+                printable(f"{name}-{number}"),
                 stats.title(name, number)[:34],
                 _percent(of_field.filled, segment.count),
                 f"{segment.count:,}",

@@ -44,7 +44,8 @@ def _path(folder: Path, table: str) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise misuse(f"'{table}' is outside of the site")
     if not path.is_file() or path.suffix != ".csv":
-        there = ", ".join(sorted(p.relative_to(root).as_posix() for p in root.rglob("*.csv") if "cases" not in p.parts))
+        names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.csv"))
+        there = ", ".join(one for one in names if not one.startswith("cases/"))
         raise misuse(f"channel {channel} has no table {name}; there is {there or 'none'}")
     return path
 
@@ -83,6 +84,7 @@ def _cell(text: str) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
+    path = path.resolve()  # a table that channels share by a link stays one
     draft = path.with_name(f".{path.name}.new")
     try:
         draft.write_bytes(content)

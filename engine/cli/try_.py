@@ -421,9 +421,10 @@ def _tested(tested: "Tested") -> str:
 
 def _change(change: "Change") -> Sequence[str]:
     before, after = (("(none)" if text is None else _quoted(text)) for text in (change.before, change.after))
+    path = printable(change.path)
     if len(before) + len(after) <= ONE_LINE:
-        return (f"{change.path}  {styled(before, fg='red')} -> {styled(after, fg='green')}",)
-    return (f"{change.path}", f"  {styled(before, fg='red')}", f"  -> {styled(after, fg='green')}")
+        return (f"{path}  {styled(before, fg='red')} -> {styled(after, fg='green')}",)
+    return (path, f"  {styled(before, fg='red')}", f"  -> {styled(after, fg='green')}")
 
 
 def _quoted(text: str) -> str:

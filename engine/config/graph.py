@@ -92,6 +92,6 @@ def address_of(options: ConfigModel) -> str:
 
 def _without_password(url: str) -> str:
     scheme, slashes, rest = url.partition("://")
-    if not slashes or "@" not in rest.partition("/")[0]:
-        return url
-    return f"{scheme}://{rest.partition('@')[2]}"
+    server, slash, path = rest.partition("/")
+    # A password may hold an @ itself: the last one ends it.
+    return f"{scheme}://{server.rpartition('@')[2]}{slash}{path}" if slashes else url

@@ -1,7 +1,8 @@
 """What a channel uses, and where: fields of messages, tables, files, hosts, ports, folders, destinations.
 
 From the models and the texts that were met while they were read, so nothing that can be in a channel file is missed
-because of the way it is written; what stands in Python and in profiles is found by its text.
+because of the way it is written: names of files with places in them, and what a worklist reads of its own, too. What
+stands in Python and in profiles is found by its text.
 """
 
 import re
@@ -27,13 +28,17 @@ from engine.config.types import (
     TablePath,
     ValueText,
 )
+from engine.config.worklist import WorklistOptions
 from engine.hl7.errors import PathError
 from engine.hl7.path import Path, compile_path
 
 Kind = Literal["field", "table", "file", "destination", "setting"]
 
 _WRITTEN_PATH: Final = re.compile(r"(?<![A-Za-z0-9_-])[A-Z][A-Z0-9]{2}(?:\[[^\]\n]*\])?-[0-9][0-9.]*")
-_SECTIONS: Final = ("listen", "destinations", "accept")
+_BESIDE_ITS_MAP: Final = ("PID-3", "MRG-1", "ORC-1", "ORC-5", "ORC-9", "OBX-3", "OBX-5", "OBX-6", "MSH-7", "EVN-2")
+"""What a worklist reads to know whose and which step it is, what becomes of it, and when."""
+
+_SECTIONS: Final = ("listen", "destinations", "accept", "ack")
 
 
 @dataclass(slots=True, frozen=True)
@@ -133,6 +138,7 @@ def _of_settings(channel: LoadedChannel) -> Iterator[Use]:
     if not isinstance(data, SourceDict):
         return
     named = {origin.reference: origin.value for origin in channel.origins}
+    marked = {text.position() for text, _ in channel.texts}
     for section in _SECTIONS:
         value = data.value(section)
         if section == "destinations" and isinstance(value, SourceDict):
@@ -140,11 +146,25 @@ def _of_settings(channel: LoadedChannel) -> Iterator[Use]:
                 if (place := name.position()) is not None:
                     where = f"{section} {name}"
                     yield Use("destination", str(name), where, place.file, place.line, place.column)
+                    for path in _of_worklist(channel, name):
+                        yield Use("field", path, where, place.file, place.line, place.column)
         for scalar in _scalars(value):
             resolved = str(scalar)
             for reference, stands_for in named.items():
                 resolved = resolved.replace(reference, "***" if stands_for is None else stands_for)
             yield from _use("setting", scalar, resolved, channel)
+            # Names of files and rows of a worklist's map are texts with paths in them; what is more was read as such.
+            for written in dict.fromkeys(_WRITTEN_PATH.findall(str(scalar))) if scalar.position() not in marked else ():
+                yield from _use("field", scalar, written.rstrip("."), channel)
+
+
+def _of_worklist(channel: LoadedChannel, destination: str) -> Iterator[str]:
+    """What a worklist reads of every order, also where the file leaves that to the standard."""
+    options = channel.file.destinations[destination].options
+    if isinstance(options, WorklistOptions):
+        rows = options.table.rows.values()
+        mapped = [path for sources in rows for source in sources for path in source.paths]
+        yield from dict.fromkeys([*_BESIDE_ITS_MAP, *mapped])
 
 
 def _use(kind: Kind, scalar: SourceText, text: str, channel: LoadedChannel) -> Iterator[Use]:
@@ -170,9 +190,25 @@ def _of_files(channel: LoadedChannel) -> Iterator[Use]:
         if name == CHANNEL_FILE or not name.endswith((".py", ".yaml", ".yml")):
             continue
         shown = f"{channel.shown.rpartition('/')[0]}/{name}"
+        if not name.endswith(".py"):
+            yield from _of_segments(name, shown, content)
         for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
             for found in _WRITTEN_PATH.finditer(line):
                 yield Use("field", found[0].rstrip("."), name, shown, number, found.start() + 1)
+
+
+def _of_segments(name: str, shown: str, content: bytes) -> Iterator[Use]:
+    """Fields that a profile names below their segment: `segments: {ZDS: {fields: {1: ...}}}`."""
+    node, _ = load_yaml(content.decode("utf-8", "replace").removeprefix("\ufeff"), shown)
+    data = to_data(node) if node is not None else None
+    segments = data.value("segments") if isinstance(data, SourceDict) else None
+    for segment, about in segments.items() if isinstance(segments, SourceDict) else ():
+        fields = about.value("fields") if isinstance(about, SourceDict) else None
+        named = [(key, f"{segment}-{key}") for key in fields] if isinstance(fields, SourceDict) else []
+        for key, text in named or [(segment, str(segment))]:
+            place = key.position()
+            if place is not None:
+                yield Use("field", text, name, shown, place.line, place.column)
 
 
 def _where(channel: LoadedChannel, place: Position) -> str:

@@ -14,6 +14,8 @@ from engine.hl7.message import Message
 from engine.hl7.path import Path
 
 MOST_VALUES: Final = 10_000
+MOST_KEPT: Final = 200
+"""Longer texts are not kept to be told apart."""
 MOST_DIFFERENT: Final = 1_000
 """Beyond so many it is only known that there are more."""
 
@@ -29,7 +31,7 @@ class FieldStats:
     shortest: int = 0
     longest: int = 0
     characters: int = 0
-    different: set[str] = field(default_factory=set)
+    different: set[str | int] = field(default_factory=set)
 
     @property
     def has_more_different(self) -> bool:
@@ -137,7 +139,8 @@ def _count(stats: FieldStats, text: str, repetition: str) -> None:
     if number > stats.most_repetitions:
         stats.most_repetitions = number
     if len(stats.different) < MOST_DIFFERENT:
-        stats.different.add(text)
+        # Of a long text its number stands for it: a thousand documents would fill the memory.
+        stats.different.add(text if size <= MOST_KEPT else hash(text))
 
 
 def _count_values(place: PlaceStats, found: list[str]) -> None:

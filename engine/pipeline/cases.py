@@ -32,6 +32,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Final
 
+from engine.config.base import did_you_mean
 from engine.hl7.ack import Decision
 from engine.hl7.batch import Batch, read_batch
 from engine.hl7.batch_answer import answer_batch, says_no
@@ -148,12 +149,17 @@ def check_case(channel: CompiledChannel, files: Mapping[str, bytes], run: Runs |
     stale = sorted(name for name in managed if name not in wanted)
     differences = [d for name in sorted({*managed, *wanted}) for d in _compare(name, files.get(name), wanted.get(name))]
     if expected is not None:
-        differences += _unexpected(expected, seen)
+        differences += _unexpected(expected, seen, {f"out.{name}" for name in (*channel.file.destinations, "app_ack")})
     return CaseOutcome(differences, wanted, stale, seen.states)
 
 
-def _unexpected(expected: Expectations, seen: "_Observed") -> Iterator[Difference]:
+def _unexpected(expected: Expectations, seen: "_Observed", places: set[str]) -> Iterator[Difference]:
+    """`places` are the names of all outputs there can be: `nothing` would be true of any other for ever."""
     bodies = {**seen.bodies, "ack": seen.answers}
+    for name, (line, _) in expected.outputs.items():
+        if name != "ack" and name not in places:
+            hint = did_you_mean(name, sorted(places - {"out.app_ack"}))
+            yield Difference(EXPECT, line, name, "a destination of the channel", f"no such one: {hint}")
     for miss in expected.misses(seen.states, seen.findings, bodies):
         yield Difference(EXPECT, miss.line, miss.path, miss.expected, miss.actual)
 

@@ -4,6 +4,7 @@ The values compared are the texts as they stand in the message (escapes not undo
 that would go over the wire differently is called equal.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -36,11 +37,12 @@ def changes(before: Message, after: Message) -> list[Change]:
 
 def _segments(message: Message) -> list[Segment]:
     names = message.names()
+    total = Counter(names)
     seen: dict[str, int] = {}
     found = []
     for index, name in enumerate(names):
         seen[name] = number = seen.get(name, 0) + 1
-        label = f"{name}[{number}]" if names.count(name) > 1 else name
+        label = f"{name}[{number}]" if total[name] > 1 else name
         fields = message.fields(index)
         found.append(Segment(label, message.segment(index), fields))
     return found

@@ -6,6 +6,7 @@ as well, a step one, a `map` that may find no row one more, and each row of a co
 count like any other.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -95,7 +96,8 @@ class Coverage:
     _labels: set[str] = field(default_factory=set)
     _tested: set[tuple[str, str, bool]] = field(default_factory=set)
     _missed: set[str] = field(default_factory=set)
-    _routed: set[tuple[str, bool]] = field(default_factory=set)
+    _routed: set[tuple[int, bool]] = field(default_factory=set)
+    """Of routes by their number."""
 
     @classmethod
     def of(cls, loaded: LoadedChannel, kinds: Mapping[str, StepKind]) -> "Coverage":
@@ -111,16 +113,28 @@ class Coverage:
         watch = _Watch(self)
         result = self.channel.run(message, now, watch=watch)
         if result.state == "processed" or any(finding.code == NO_ROUTE.code for finding in result.findings):
-            taken = {delivery.destination for delivery in result.deliveries}
-            self._routed.update((str(way.destination), way.destination in taken) for way in self.channel.routes)
+            self._route(watch.message or message)
         return result
 
+    def _route(self, message: Message) -> None:
+        """Which routes take the message as the steps left it."""
+        for number, way in enumerate(self.channel.routes):
+            try:
+                taken = way.condition is None or way.condition(message)
+            except (ValueTooLong, TooMuchWork):
+                return  # the message has been gone over more than a run does, by looking on
+            self._routed.add((number, taken))
+
     def add(self, other: "Coverage") -> None:
-        """What another run of the same steps reached. Rows do not count: its tables may be others."""
+        """What another run of the same steps reached. Of its tables those count that are the same."""
         self._labels |= other._labels
         self._tested |= other._tested
         self._missed |= other._missed
         self._routed |= other._routed
+        for name, table in self.tables.items():
+            theirs = other.tables.get(name)
+            if theirs is not None and theirs.rows == table.rows:
+                table.lines |= theirs.lines
 
     def covered(self) -> Covered:
         """What was reached up to now."""
@@ -162,12 +176,15 @@ class Coverage:
 
     def _routes(self) -> Iterator[Gap | None]:
         ways = self.channel.routes
-        for name in dict.fromkeys(str(way.destination) for way in ways):
-            always = any(way.condition is None for way in ways if way.destination == name)
-            place = f"route to {name}"
-            yield None if (name, True) in self._routed else Gap("routes", place, "no case takes it")
-            if not always:
-                yield None if (name, False) in self._routed else Gap("routes", place, "every case takes it")
+        to = Counter(way.destination for way in ways)
+        for number, way in enumerate(ways):
+            # Several routes may lead to one destination: each has to be seen, not only that something came there.
+            place = f"route to {way.destination}"
+            if to[way.destination] > 1 and way.condition is not None:
+                place += f" when {way.condition.source}"
+            yield None if (number, True) in self._routed else Gap("routes", place, "no case takes it")
+            if way.condition is not None:
+                yield None if (number, False) in self._routed else Gap("routes", place, "every case takes it")
 
 
 NO_MISS: Final = "every value has a row: no case shows what happens without one"
@@ -179,8 +196,11 @@ class _Watch:
     def __init__(self, coverage: Coverage) -> None:
         self._to = coverage
         self._open: list[str] = []
+        self.message: Message | None = None
+        """What the steps work on, and have left in the end; None where there are none."""
 
     def begin(self, label: str, message: Message, run: Run, condition: Condition | None) -> None:
+        self.message = message
         self._open.append(label)
         if condition is not None:
             self.tested(condition, message)

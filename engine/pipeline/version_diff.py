@@ -5,19 +5,23 @@ against each other over stored traffic before one of them is let loose on a pati
 that makes it, in the version that makes it, so that a thousand messages come to a handful of causes. Holds values.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from engine.hl7.convert import ConversionError, hl7_of
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
+from engine.model.finding import Finding
 from engine.pipeline.answer import AnswerSettings, answer_result
 from engine.pipeline.compare import Change, changes
-from engine.pipeline.compile import CompiledChannel
+from engine.pipeline.compile import NO_ROUTE, CompiledChannel
+from engine.pipeline.event_compare import event_changes
 from engine.pipeline.paired import plain
 from engine.pipeline.run import Result
-from engine.pipeline.trace import Trace
+from engine.pipeline.trace import StepTrace, Trace
 
 Kind = Literal["state", "answer", "finding", "route", "field"]
 KINDS: tuple[Kind, ...] = ("state", "answer", "finding", "route", "field")
@@ -157,9 +161,10 @@ def _goes(does: bool) -> str:
 def _changes(before: bytes, after: bytes) -> list[Change]:
     if before == after:
         return []
+    found = event_changes(before, after) or []
     try:
-        found = changes(Message.parse(before), Message.parse(after))
-    except UnreadableMessage:
+        found = found or changes(Message.parse(hl7_of(before)), Message.parse(hl7_of(after)))
+    except (UnreadableMessage, ConversionError):
         found = []
     return found or [Change("(bytes)", f"{len(before)} bytes", f"{len(after)} bytes")]
 
@@ -174,9 +179,9 @@ def _step(differs: Differs, before: Trace, after: Trace) -> str:
         # Who ends the way of the message, in the new version or else in the old one.
         return _end_of(after) or _end_of(before) or NOWHERE
     if differs.kind == "finding":
-        code = differs.place.partition(" ")[0]
+        code, _, place = differs.place.partition(" ")
         trace = after if differs.after is not None else before
-        return next((s.label for s in trace.steps if any(f.code == code for f in s.findings)), NOWHERE)
+        return _innermost(s.label for s in trace.steps if any(_is_at(f, code, place) for f in s.findings)) or NOWHERE
     if differs.kind == "route":
         route = next((r for r in after.routes if r.destination == differs.place), None)
         return "routes" if route is None or route.condition is None else f"route, when {route.condition.source}"
@@ -185,18 +190,47 @@ def _step(differs: Differs, before: Trace, after: Trace) -> str:
 
 
 def _end_of(trace: Trace) -> str:
-    return next((step.label for step in trace.steps if step.outcome not in ("done", "skipped")), "")
+    ended = _innermost(step.label for step in trace.steps if step.outcome not in ("done", "skipped"))
+    return ended or ("routes" if NO_ROUTE in trace.result.findings else "")
+
+
+def _innermost(labels: Iterable[str]) -> str:
+    """The last of them: a step with others inside stands before these, and has all that they have."""
+    return next(iter(reversed(list(labels))), "")
+
+
+def _is_at(finding: Finding, code: str, place: str) -> bool:
+    return finding.code == code and plain(finding.location) == place
 
 
 def _last_to_write(trace: Trace, other: Trace, path: str) -> str:
-    """The last step that leaves something else at a path than the same step of the other version does."""
-    theirs = {step.label.partition(",")[0].partition(" ")[2]: step.changes for step in other.steps}
+    """The last step that leaves something else at a path than the same step of the other version does.
+
+    A step that only goes on with what an earlier one has left otherwise is not the cause, the earlier one is.
+    """
+    theirs = {key: _at(step, path) for key, step in _numbered(other)}
     found = ""
-    for step in trace.steps:
-        touched = [change for change in step.changes if _concerns(plain(change.path), path)]
-        if touched and theirs.get(step.label.partition(",")[0].partition(" ")[2]) != step.changes:
+    for key, step in _numbered(trace):
+        touched, same = _at(step, path), theirs.get(key, [])
+        if not touched or touched == same:
+            continue
+        goes_on = [(change.path, change.before) for change in touched] != [(c.path, c.before) for c in same]
+        if not found or not (same and goes_on) or step.label.startswith(f"{found.partition(' ')[0]}."):
             found = step.label
     return found
+
+
+def _numbered(trace: Trace) -> Iterator[tuple[tuple[str, int], StepTrace]]:
+    """Each step with its title and its number among those of that title: an `each` runs its steps many times."""
+    seen: Counter[str] = Counter()
+    for step in trace.steps:
+        title = step.label.rpartition(",")[0].partition(" ")[2]
+        seen[title] += 1
+        yield (title, seen[title]), step
+
+
+def _at(step: StepTrace, path: str) -> list[Change]:
+    return [change for change in step.changes if _concerns(plain(change.path), path)]
 
 
 def _concerns(written: str, path: str) -> bool:

@@ -95,3 +95,12 @@ class TestStored:
         said = segmill("compare", "--stored", "adt/rsi", "adt/ris", "--site", module_site.folder)
         assert said.code == 2 and "adt/ris" in said.err
         assert segmill("compare", "--stored", "adt", "adt/ris", "--site", module_site.folder).code == 2
+
+
+def test_the_name_of_a_segment_cannot_act_upon_the_terminal(segmill, tmp_path, adt):
+    for side in ("left", "right"):
+        (tmp_path / side).write_bytes(adt() + f"\x1b[2|{side}\r".encode())
+    said = segmill("compare", tmp_path / "left", tmp_path / "right")
+    assert said.code == 1 and "\\x1b[2-1" in said.out and "\x1b" not in said.out
+    said = segmill("stats", tmp_path / "left")
+    assert "\\x1b[2-1" in said.out and "\x1b" not in said.out

@@ -71,6 +71,7 @@ def test_a_password_in_a_url_is_not_drawn():
         url: str
 
     assert address_of(Options(url="postgresql://user:S3CRET@db.local/x")) == "postgresql://db.local/x"
+    assert address_of(Options(url="postgresql://user:S3@CRET@db.local/x")) == "postgresql://db.local/x"
     assert address_of(Options(url="https://db.local/@x")) == "https://db.local/@x"
 
 
@@ -78,7 +79,7 @@ def test_impact_names_channel_part_and_place(segmill, site):
     said = segmill("impact", "wards.csv", "PID-8", "--site", site)
     assert said.code == 0
     assert re.search(r"adt +steps 8 +tables/wards.csv +channels/adt/channel.yaml:\d+:\d+", said.out)
-    assert "channel: adt" in said.err
+    assert said.err.endswith("in 2 channels: adt, scanners\n"), "a worklist reads PID-8 of its own"
 
 
 def test_impact_as_json_is_one_object_a_use(segmill, site):
@@ -92,3 +93,27 @@ def test_impact_of_nothing_ends_with_1_and_of_no_path_with_2(segmill, site):
     assert segmill("impact", "PV2", "--site", site).code == 1
     assert segmill("impact", "PID-3[", "--site", site).code == 2
     assert segmill("impact", "--site", site).code == 2
+
+
+def test_a_segment_with_a_number_and_a_message_code_are_looked_up(segmill, site):
+    assert segmill("impact", "OBR[1]-24", "--site", site).code == 0
+    said = segmill("impact", "ADT", "--site", site, "--json")
+    assert {"adt"} <= {
+        use["channel"] for use in map(json.loads, said.out.splitlines()) if use["where"].startswith("accept")
+    }
+
+
+def test_a_control_character_in_a_file_reaches_no_terminal_and_no_xml(segmill, site):
+    path = site / "channels" / "adt" / "channel.yaml"
+    path.write_text(path.read_text().replace('from: MSH-3.1 == "HIS"', "from: \"MSH-3.1 == 'H\\e[31mIS'\""))
+    for form in ("mermaid", "dot", "svg"):
+        said = segmill("graph", site, "adt", "--format", form)
+        assert said.code == 0 and "\x1b" not in said.out
+    assert any("[31mIS" in (title.text or "") for title in ET.fromstring(said.out).iter(f"{SVG}title"))
+
+
+def test_places_in_file_names_and_those_that_a_worklist_reads_of_its_own_are_uses(segmill, site):
+    for field, part in (("MSH-10", "destinations archive"), ("PID-6", "destinations modalities")):
+        said = segmill("impact", field, "--site", site, "--json")
+        assert part in {use["where"] for use in map(json.loads, said.out.splitlines())}
+    assert "scanners" in segmill("impact", "OBR-18", "--site", site).out

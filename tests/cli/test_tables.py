@@ -36,6 +36,15 @@ def test_that_somebody_looked_is_on_record(segmill, waiting):
     assert row["ids"] == "messages 1,3-4"
 
 
+def test_that_somebody_counted_or_compared_stored_values_is_on_record(segmill, waiting):
+    site = ("--site", waiting.folder)
+    assert segmill("stats", "--channel", "adt", "PID-8", *site).code == 0
+    assert segmill("compare", "--stored", "adt/ris", "adt/archive", *site).code == 0
+    rows = segmill("audit", "--action", "read", "--json", *site).lines
+    assert {row["ids"] for row in rows if "messages" in row["ids"]} == {"messages 2"}
+    assert len(rows) == 2
+
+
 def test_a_row_that_is_added_releases_what_waited_for_it_after_a_reload(segmill, waiting):
     site = ("--site", waiting.folder)
     assert segmill("tables", "add", "adt/tables/wards.csv", "NEW7", "W07", *site).code == 0
@@ -93,6 +102,14 @@ def test_what_cannot_be_added_is_told_and_the_file_stays(segmill, site, words, c
     said = segmill("tables", "add", *words, "--site", site)
     assert said.code == code and told in said.err
     assert wards(site).read_bytes() == before
+
+
+def test_a_table_that_is_a_link_stays_one(segmill, site):
+    shared = site / "shared.csv"
+    wards(site).rename(shared)
+    wards(site).symlink_to(shared)
+    assert segmill("tables", "add", "adt/tables/wards.csv", "NEW7", "W07", "--site", site).code == 0
+    assert wards(site).is_symlink() and shared.read_text().endswith("NEW7,W07,\n")
 
 
 def test_a_table_with_mistakes_is_not_written_to(segmill, site):

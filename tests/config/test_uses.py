@@ -31,10 +31,13 @@ destinations:
     order_by: PID-3.1
   web:
     http: {url: "https://epr.local/hl7/in"}
+validate: {profile: profiles/ris.yaml}
 """
 FILES = {
     "channel.yaml": CHANNEL.encode(),
     "tables/wards.csv": b"from,to\nA,B\n",
+    "profiles/ris.yaml": b"fields:\n  ZIN-9: {usage: R}\n"
+    b"segments:\n  ZDS:\n    fields:\n      1.1: {usage: R}\n  ZZZ: {usage: O}\n",
     "steps.py": b'def weigh(message, context):\n    message.set("ZPV-1", message.get("OBX-5"))\n',
 }
 
@@ -65,6 +68,10 @@ def uses():
         ("ZPV", ["steps.py 2"]),
         ("OBX-5", ["steps 5 10", "steps.py 2"]),
         ("PV2", []),
+        ("ZIN-9", ["profiles/ris.yaml 2"]),
+        ("ZDS-1", ["profiles/ris.yaml 6"]),
+        ("ZDS-2", []),
+        ("ZZZ-7", ["profiles/ris.yaml 7"]),
     ],
 )
 def test_a_field_is_found_wherever_it_is_read_or_written(uses, field, places):

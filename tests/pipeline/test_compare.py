@@ -68,3 +68,8 @@ def test_delimiters_are_compared_as_text_and_values_by_each_messages_own():
         ("MSH-2", "^~\\&", "$~\\&"),
         ("PID-1.2", "b", "c"),
     ]
+
+
+def test_a_message_of_very_many_segments_is_gone_through_once():
+    rows = [f"OBX|{number}|NM|K||{number}\r" for number in range(200_000)]
+    assert told("".join(rows), "".join(rows[:-1])) == [("OBX[200000]", rows[-1].rstrip("\r"), None)]

@@ -110,3 +110,36 @@ def test_many_lines_are_told_as_spans_and_not_all_of_them(channel):
         "t.csv",
         "80 of 100 rows answer in no case: lines 3-6, 8-11, 13-16, 18-21, 23-26, 28-31, 33-36, 38-41, ...",
     )
+
+
+def test_each_of_several_routes_to_one_destination_is_to_be_reached(channel):
+    rest = """\
+routes:
+  - {to: out, when: PV1-2 == "I"}
+  - {to: out, when: PV1-3 == "A"}
+destinations: {out: {anywhere: {}}}
+"""
+    coverage = Coverage.of(channel("- set: {MSH-5: X}", rest=rest).loaded, load_steps())
+    run(coverage, "PV1||I|B")
+    assert gaps(coverage) == [
+        ('route to out when PV1-2 == "I"', "every case takes it"),
+        ('route to out when PV1-3 == "A"', "no case takes it"),
+    ]
+    run(coverage, "PV1||O|A")
+    assert gaps(coverage) == []
+
+
+def test_routes_are_asked_of_the_message_as_the_steps_left_it(channel):
+    rest = 'routes: [{to: out, when: PV1-2 == "I"}]\ndestinations: {out: {anywhere: {}}}\n'
+    coverage = Coverage.of(channel("- set: {PV1-2: I}", rest=rest).loaded, load_steps())
+    run(coverage, "PV1||O")
+    assert gaps(coverage) == [("route to out", "every case takes it")]
+
+
+def test_of_a_run_with_another_table_the_rows_of_those_that_are_the_same_count(channel, coverage):
+    mocked = {**TABLES, "t.csv": "from,to\nF,9\n"}
+    other = Coverage.of(channel(STEPS, rest=ROUTES, files=mocked).loaded, load_steps())
+    run(other, "PID|||7|||||F", "PV1||I|A")
+    coverage.add(other)
+    assert coverage.tables["t.csv"].unreached == [2, 3, 4, 5]
+    assert coverage.tables["wards.csv"].unreached == [3]

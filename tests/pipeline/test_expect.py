@@ -131,3 +131,10 @@ def test_a_body_without_places_is_told(channel, adt):
     rest = "routes: [{to: out}]\ndestinations: {out: {anywhere: {}}}\n"
     made = channel("- convert: json", rest=rest).compiled
     assert render(made, adt(), "out.out: {PID-8: F}") == "", "JSON that we wrote has places as well"
+
+
+def test_a_destination_that_the_channel_does_not_have_is_told(sexes, adt):
+    told = render(sexes, adt(), "out.uot: nothing")
+    assert told.startswith("expect.yaml:1 out.uot: expected a destination of the channel, got no such one")
+    assert "out.out" in told
+    assert render(sexes, adt(), "out.app_ack: nothing") == ""

@@ -101,3 +101,30 @@ def test_a_comparison_leaves_the_message_as_it_is(differs):
     message = Message.parse(raw)
     differs("- set: {MSH-5: X}", "- set: {MSH-5: Y}", "PID|||7")
     assert message.to_bytes() == raw
+
+
+CHANGED = "- each: OBX\n  do:\n    - set: {OBX-5: %s}\n    - set: {OBX-5: '=concat(OBX-5, \"!\")', OBX-6: b}\n"
+
+
+def test_inside_of_each_the_step_is_told_that_changed_and_not_one_that_goes_on_with_it(differs):
+    found = differs(CHANGED % "X", CHANGED % "Y", "OBX|1|ST|a||1", "OBX|2|ST|b||2", "OBX|3|ST|c||3")
+    assert {(d.kind, d.place, d.step.partition(" ")[0]) for d in found} == {("field", "out OBX-5", "1.1")}
+
+
+def test_a_step_that_overwrites_what_another_left_otherwise_is_the_cause_only_if_it_differs(differs):
+    steps = "- set: {PID-5.1: %s}\n- set: {PID-5.1: '=upper(PID-5.1)'}"
+    found = differs(steps % "x", steps % "y", "PID|||7||A^B")
+    assert short(found) == [("field", "out PID-5.1", "1 set PID-5.1", "X", "Y")]
+
+
+def test_what_stops_a_message_inside_of_each_is_the_inner_step_and_its_own_finding(differs):
+    steps = "- each: OBX\n  do:\n    - map: {OBX-8: t.csv, otherwise: %s}"
+    found = differs(steps % "keep", steps % "hold", "OBX|1|ST|a||1|||U")
+    assert {(d.kind, d.step.partition(" ")[0]) for d in found} >= {("state", "1.1")}
+    assert all(d.step.startswith("1.1 ") for d in found)
+
+
+def test_a_body_in_another_form_is_told_by_field(differs):
+    rest = REST.replace("out: {anywhere: {}}", "out: {anywhere: {}, format: json}")
+    found = differs("- set: {MSH-5: X}", "- set: {MSH-5: Y}", "PID|||7", rest=rest, new_rest=rest)
+    assert short(found) == [("field", "out MSH-5", "1 set MSH-5", "X", "Y")]
