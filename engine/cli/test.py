@@ -145,11 +145,11 @@ def _print(channel: str, cases: list[Case], *, verbose: bool, updated: bool) -> 
     click.echo(f"{styled(channel, bold=True)}  {told}")
     for case in cases:
         if case.written:
-            click.echo(f"  {styled('updated', fg='yellow')}  {case.folder.name}: {', '.join(case.written)}")
+            click.echo(f"  {styled('updated', fg='yellow')}  {printable(case.folder.name)}: {', '.join(case.written)}")
         if not case.is_good:
-            click.echo(f"  {styled('failed', fg='red')}   {case.folder.name}")
+            click.echo(f"  {styled('failed', fg='red')}   {printable(case.folder.name)}")
         elif verbose and not case.written:
-            click.echo(f"  {styled('good', fg='green')}     {case.folder.name}")
+            click.echo(f"  {styled('good', fg='green')}     {printable(case.folder.name)}")
         if not case.is_good:
             differences = case.outcome.differences
             for difference in differences[:SHOWN]:
@@ -188,7 +188,8 @@ def _write_junit(path: Path, cases: list[Case]) -> None:
 
 
 def _junit_case(case: Case) -> str:
-    name = f'<testcase classname="{escape(case.channel)}" name="{escape(case.folder.name)}" time="{case.seconds:.6f}"'
+    called = escape(printable(case.folder.name))
+    name = f'<testcase classname="{escape(case.channel)}" name="{called}" time="{case.seconds:.6f}"'
     if case.is_good:
         return f"{name}/>"
     told = [escape(printable(str(difference))) for difference in case.outcome.differences]

@@ -6,7 +6,7 @@ for the fifth field of each OBX. Holds values: for the terminal of the analyst w
 """
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -89,7 +89,7 @@ def paired(left: Iterable[One], right: Iterable[One], by: Path, ignored: Sequenc
     `by` says what they have in common; of several with the same value the first belongs to the first, the second to the
     second. Messages without a value there are paired in order too. `ignored`: places that may differ, with all below.
     """
-    waiting: dict[str, list[One]] = defaultdict(list)
+    waiting: dict[str, deque[One]] = defaultdict(deque)
     for one in right:
         waiting[by.get(one.message) or ""].append(one)
     for one in left:
@@ -98,7 +98,7 @@ def paired(left: Iterable[One], right: Iterable[One], by: Path, ignored: Sequenc
         if not others:
             yield Pair(key or one.name, one, None)
             continue
-        other = others.pop(0)
+        other = others.popleft()
         yield Pair(key or one.name, one, other, tuple(_counting(one, other, ignored)))
     for key, others in waiting.items():
         for other in others:

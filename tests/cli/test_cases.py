@@ -1,6 +1,7 @@
 """`segmill test`: a site's cases, and what differs."""
 
 import json
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -210,3 +211,20 @@ def test_update_does_not_make_good_what_expect_yaml_asks_for(segmill, failing):
     said = segmill("test", failing, "adt", "--update")
     assert said.code == 1
     assert 'expect.yaml:1 out.ris MSH-5: expected "PACS", got "RIS"' in said.out
+
+
+def test_the_name_of_a_cases_folder_cannot_act_upon_the_terminal_or_break_the_report(segmill, failing, tmp_path):
+    case(failing).rename(case(failing, "ad\x1b[31mmit"))
+    said = segmill("test", failing, "adt", "--verbose", "--junit", tmp_path / "r.xml")
+    assert said.code == 1 and "ad\\x1b[31mmit" in said.out and "\x1b" not in said.out
+    ET.parse(tmp_path / "r.xml")
+
+
+def test_a_route_that_only_another_route_covers_does_not_count_for_the_minimum(segmill, site):
+    path = site / "channels" / "adt" / "channel.yaml"
+    path.write_text(
+        path.read_text().replace("  - to: archive\n", '  - to: archive\n  - to: ris\n    when: PV1-2 == "Q"\n')
+    )
+    said = segmill("test", site, "adt", "--min", "100")
+    assert said.code == 1
+    assert 'route to ris when PV1-2 == "Q"' in said.out
