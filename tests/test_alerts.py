@@ -15,6 +15,7 @@ from engine.adapters.metrics import PrometheusMeter
 REPOSITORY = Path(__file__).parent.parent
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
 RULES = sorted(PROMETHEUS.glob("*.rules.yaml"))
+PAGES = {"segmill-worklist.rules.yaml": "worklist.md", "segmill-hand-offs.rules.yaml": "hand-offs.md"}
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)"
 )
@@ -26,12 +27,13 @@ def alerts(path: Path) -> list[dict[str, Any]]:
 
 @cache
 def exported() -> frozenset[str]:
-    """Every sample that an engine with a worklist has."""
+    """Every sample that an engine with a worklist and a hand-off has."""
     meter = PrometheusMeter()
     meter.channel("orders")
     meter.lane("orders", "modalities")
     meter.listener("orders")
     meter.dicom.items = {("main", "SCHEDULED"): 1}
+    meter.hand_off("archive")
     _, body = meter.render()
     return frozenset(re.findall(r"^(segmill_\w+)", body.decode(), re.MULTILINE))
 
@@ -56,7 +58,7 @@ def test_each_alert_is_tried_both_ways(path: Path):
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_operators_read_of_each_alert(path: Path):
-    page = (REPOSITORY / "engine" / "docs" / "worklist.md").read_text()
+    page = (REPOSITORY / "engine" / "docs" / PAGES[path.name]).read_text()
     for rule in alerts(path):
         assert f"`{rule['alert']}`" in page
 
