@@ -8,7 +8,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-JOBS   ?= 2
+# On two cores: most tests wait for something.
+JOBS   ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

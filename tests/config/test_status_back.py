@@ -78,5 +78,5 @@ def test_a_destination_that_is_told_alone_needs_no_route(tmp_path) -> None:
 
 
 def test_a_channel_that_feeds_another_worklist_brings_nothing_back(tmp_path) -> None:
-    # Only that nobody feeds the worklist that scanners ask for; of the status there is nothing to say.
-    assert [one.code for one in found(tmp_path, "{to: orders/self}", "worklist: other\n  ")] == ["W443"]
+    # Nor is it said that nobody feeds the worklist that scanners ask for: the broken channel may.
+    assert found(tmp_path, "{to: orders/self}", "worklist: other\n  ") == []

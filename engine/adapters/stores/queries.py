@@ -31,6 +31,8 @@ from engine.ports.worklist import WorklistView
 from engine.worklist.item import Status
 
 CACHE_KIB = 2 * 1024
+MOST_IDLE = 4
+"""Connections that are kept for the next reader; those of a crowd beyond them are closed."""
 PAGE_BYTES = 8 * 1024 * 1024
 FEW = 10_000
 """Up to so many messages with a delivery in a state are looked at one by one; more are met often enough by walking."""
@@ -362,6 +364,9 @@ class SqliteQueries:
                 db.execute("ROLLBACK")
         except faults.ERRORS:
             db.close()
+            return
+        if len(self._idle) >= MOST_IDLE:
+            db.close()  # of a crowd that is gone; each keeps descriptors and a cache of its own
             return
         self._idle.append(db)
         if self._closed:
