@@ -104,9 +104,12 @@ class Coverage:
         """The channel compiled with the Python of its own, and with tables that remember. Raises ChannelError."""
         tables = {name: RecordingTable(table) for name, table in loaded.tables.items()}
         channel = compile_channel(replace(loaded, tables=tables), kinds, runs_own_code=True)
-        for table in tables.values():
+        # A table that was read from end to end for it is a list of rules, as a worklist's stations are: its rows are
+        # never looked up, and no case could be said to reach one.
+        looked_up = {name: table for name, table in tables.items() if table.unreached or not table.size}
+        for table in looked_up.values():
             table.lines.clear()  # what was looked up while constants were folded is no case's doing
-        return cls(channel, tables)
+        return cls(channel, looked_up)
 
     def run(self, message: Message, now: datetime) -> Result:
         """What the channel makes of a message, as its `run`."""

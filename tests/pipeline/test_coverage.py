@@ -2,9 +2,10 @@
 
 import pytest
 
+from engine.config.site import load_site
 from engine.hl7.message import Message
 from engine.pipeline.coverage import Coverage
-from engine.pipeline.registry import load_steps
+from engine.pipeline.registry import load_kinds, load_steps
 from tests.pipeline.conftest import NOW
 
 ROUTES = """\
@@ -143,3 +144,10 @@ def test_of_a_run_with_another_table_the_rows_of_those_that_are_the_same_count(c
     coverage.add(other)
     assert coverage.tables["t.csv"].unreached == [2, 3, 4, 5]
     assert coverage.tables["wards.csv"].unreached == [3]
+
+
+def test_rows_that_are_rules_and_not_looked_up_do_not_count(repository):
+    site = load_site(repository, load_kinds(), {})
+    (scanners,) = [channel for channel in site.channels if channel.name == "scanners"]
+    covered = Coverage.of(scanners, load_steps()).covered()
+    assert {gap.place for gap in covered.gaps if gap.kind == "rows"} == {"tables/modalities.csv"}
