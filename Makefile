@@ -94,7 +94,7 @@ faults: $(VENV)/.installed-test
 	$(PYTEST) -q -s -m fault -p no:xdist --timeout 3600 tests/faults
 
 soak: $(VENV)/.installed-test
-	$(PYTEST) -q -s -m 'soak or fault' -p no:xdist --timeout 7200 tests
+	$(PYTEST) -q -n $(JOBS) --dist loadgroup -m 'soak or fault' --timeout 7200 tests
 
 # Whole engines on a loop without a clock, their histories drawn from numbers: engine/docs/adr/0017-simulation.md.
 simulate: $(VENV)/.installed-test

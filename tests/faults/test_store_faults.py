@@ -76,7 +76,7 @@ async def test_a_sync_that_fails_ends_the_engine_and_loses_nothing(tmp_path: Pat
 @pytest.mark.fault
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize("number", [100, 150, 250])
+@pytest.mark.parametrize("number", [350, 450, 600])  # a start on a new store writes some 300 pages
 async def test_a_write_for_which_there_is_no_room_refuses_and_goes_on(tmp_path: Path, number: int) -> None:
     """ENOSPC from the kernel at some writes, then room again: AR, and AA (D3)."""
     inject = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64")

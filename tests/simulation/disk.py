@@ -174,7 +174,7 @@ class TappedStore:
     def __getattr__(self, name: str) -> Any:
         if self.is_gone:
             raise Killed
-        if self._broken and name not in ("queries", "close"):
+        if self._broken and name not in ("queries", "close", "check_place"):
             raise CommitUnknown(self._broken)
         return getattr(self._inner, name)
 
