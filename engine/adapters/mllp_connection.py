@@ -285,7 +285,10 @@ class MllpConnection(asyncio.BufferedProtocol):
         unsent_bytes = self._unsent_bytes()
         if unsent_bytes or not self._is_long or self._plain is None:
             return unsent_bytes
-        return untaken_bytes(self._plain)
+        untaken = untaken_bytes(self._plain)
+        # The last byte is the CR behind the block's FS. It may travel alone, and a receiver that answers at the FS has
+        # the whole message; of a TLS record it would have nothing.
+        return 0 if untaken == 1 and self._target.tls is None else untaken
 
     def _settle(self, events: list[Event[Ack]]) -> None:
         for event in events:

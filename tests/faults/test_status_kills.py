@@ -5,10 +5,7 @@ because it catches that one.
 """
 
 import re
-import signal
 import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from engine.hl7.message import Message
 from engine.testing.sites import make_site
 from engine.worklist.item import ItemKey
 from engine.worklist.status import ORDER_STATUS
-from tests.faults.test_worklist_kills import order
+from tests.faults.test_worklist_kills import EngineProcess, order
 
 CHANNEL = """\
 listen: {mllp: {port: 0}}
@@ -60,32 +57,14 @@ main()
 """An engine that tells of a move with the next one."""
 
 
-class EngineProcess:
-    """`segmill run` on a site, or a program in its place, until it is killed."""
+class ScannedEngine(EngineProcess):
+    """One that scanners reach, too."""
 
     def __init__(self, site: Path, program: str = "") -> None:
-        words = ["-c", program, str(site)] if program else ["-m", "engine", "run", str(site)]
-        self.process = subprocess.Popen(
-            [sys.executable, *words],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-        assert self.process.stderr is not None
-        said = ""
-        while not (started := re.search(r"started: orders on .*:([0-9]+)", said)):
-            line = self.process.stderr.readline()
-            assert line, said
-            said += line
-        self.port = int(started[1])
-        scanners = re.search(r"scanners reach worklist main on port ([0-9]+)", said)
-        assert scanners, said
+        super().__init__(site, program)
+        scanners = re.search(r"scanners reach worklist main on port ([0-9]+)", self.said)
+        assert scanners, self.said
         self.dicom_port = int(scanners[1])
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
 
 
 class Scanner:
@@ -133,14 +112,14 @@ def send(port: int) -> None:
 
 def run(site: Path, program: str = "") -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
     """What moved, and what was told, by step and status, after all kills."""
-    engine = EngineProcess(site, program)
+    engine = ScannedEngine(site, program)
     scanner = Scanner()
     try:
         send(engine.port)
         for kill in KILLS:
             scanner.work(engine.dicom_port, kill)
             engine.kill()
-            engine = EngineProcess(site, program)
+            engine = ScannedEngine(site, program)
         scanner.work(engine.dicom_port, 2 * STEPS)
     finally:
         engine.kill()

@@ -69,11 +69,11 @@ class EngineProcess:
             cwd=Path(__file__).parents[2],
         )
         assert self.process.stderr is not None
-        said = ""
-        while not (started := re.search(r"started: orders on .*:([0-9]+)", said)):
+        self.said = ""
+        while not (started := re.search(r"started: orders on .*:([0-9]+)", self.said)):
             line = self.process.stderr.readline()
-            assert line, said
-            said += line
+            assert line, self.said
+            self.said += line
         self.port = int(started[1])
 
     def kill(self) -> None:

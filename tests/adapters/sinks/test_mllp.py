@@ -12,6 +12,7 @@ from random import Random
 import pytest
 import trustme
 
+from engine.adapters import mllp_connection as module
 from engine.adapters.errors import ConfigError
 from engine.adapters.mllp_connection import MllpConnection
 from engine.adapters.sinks.mllp import MllpSink, MllpSinkSettings
@@ -186,6 +187,16 @@ async def test_a_yes_does_not_count_while_our_system_still_holds_a_part_of_the_m
         )
         assert isinstance(outcome, Unanswered) and "before the message was sent" in outcome.note
         assert not sink.is_connected
+
+
+@pytest.mark.parametrize(("untaken", "counts"), [(0, True), (1, True), (2, False)])
+async def test_a_yes_counts_while_the_cr_behind_the_block_alone_is_on_its_way(
+    untaken, counts, delivery, sink_to, monkeypatch
+):
+    monkeypatch.setattr(module, "untaken_bytes", lambda plain: untaken)
+    async with ReceivingPeer("AA") as peer:
+        outcome = await one(sink_to(peer), delivery("C1", padding=150_000))
+    assert isinstance(outcome, Delivered if counts else Unanswered)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system tells what the peer's has not taken")
