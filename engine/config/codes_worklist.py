@@ -196,7 +196,8 @@ WORKLIST: Final[Stories] = MappingProxyType(
         "E450": Story(
             "an order whose text is not in the character set that it names",
             "Its bytes are not valid in the set of MSH-18, or that set is one that cannot be read here, so that names "
-            "could only be guessed. No item was made. Text that is valid UTF-8 is taken as such, with W302.",
+            "could only be guessed. No item was made. Text that is valid UTF-8 is taken as such, with W302, but where the "
+            "channel says charset: {strict: true}.",
             "Have the sender write in MSH-18 what it writes in: segmill try shows how a message was read.",
         ),
         "E451": Story(
