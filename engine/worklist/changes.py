@@ -42,6 +42,10 @@ class Known(Protocol):
         """When an order was cancelled that had not come yet: its time, or None. `step_id` '' asks for the order."""
         ...
 
+    def in_progress(self, item: Item) -> bool:
+        """Whether a scanner is at it: a performed step names it and has not ended."""
+        ...
+
 
 @dataclass(slots=True, frozen=True)
 class Put:

@@ -123,6 +123,11 @@ def meant(reference: Reference, candidates: Sequence[Item]) -> list[Item]:
     return of_study if len(of_study) == 1 and not reference.step_id else []
 
 
+def names(references: Sequence[Reference], item: Item) -> bool:
+    """Whether one of them names the item."""
+    return any(meant(reference, [item]) for reference in references)
+
+
 def effect(performed: Performed, item: Item, others: Sequence[Performed]) -> Put | None:
     """What it does to one item that it names; `others`: the other performed steps that name the item."""
     status: Status

@@ -277,6 +277,8 @@ class _Orders:
             self._put(replace(item, status=status, ordered_at=order.at), item, "reopened")
         elif self._is_older(order, item):
             self._warn("W421", "an older message than the one that the item is from; nothing changed", order.location)
+        elif status == "SCHEDULED" and item.status == "STARTED" and self._known.in_progress(item):
+            self._warn("W420", "a scanner is at the step, and it stays STARTED", order.location)
         elif status not in STATUS_MOVES[item.status]:
             self._warn("W420", f"the step is {item.status} and stays so", order.location)
         else:

@@ -84,6 +84,10 @@ class Overlay:
             found.append(stored)
         return max(found, default=None)
 
+    def in_progress(self, item: Item) -> bool:
+        # No change that a message decides on is of a performed step.
+        return self._stored.in_progress(item)
+
     def _with(self, stored: Sequence[Item], fits: Callable[[Item], bool]) -> Sequence[Item]:
         if not self._items:
             return stored

@@ -21,6 +21,7 @@ from engine.worklist.mpps import (
     create,
     effect,
     meant,
+    names,
     performed_of,
     reason_of,
 )
@@ -80,7 +81,7 @@ def _changes(performed: Performed, rows: PerformedRows) -> list[Change]:
         others = [
             other
             for other in rows.naming(item)
-            if other.uid != performed.uid and any(meant(reference, [item]) for reference in other.references)
+            if other.uid != performed.uid and names(other.references, item)
         ]
         put = effect(performed, item, others)
         if put is not None:

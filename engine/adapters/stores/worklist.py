@@ -19,6 +19,7 @@ from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merg
 from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
 from engine.worklist.matching import Query, name_prefix, names_of
+from engine.worklist.mpps import Reference, names
 from engine.worklist.overlay import MOST_MERGES
 
 Execute = Callable[..., sqlite3.Cursor]
@@ -95,6 +96,10 @@ class WorklistReading:
             default=None,
         )
 
+    def in_progress(self, item: Item) -> bool:
+        rows = self._execute(self._sql["in_progress"], (item.key.study_uid, item.keys.accession.id))
+        return names([Reference(*row) for row in rows], item)
+
     def _items(self, statement: str, *values: str) -> list[Item]:
         return [item_of(row) for row in self._execute(self._sql[statement], (self._id, *values))]
 
@@ -124,7 +129,7 @@ class WorklistReading:
         low, high = _days(texts(inner, _START_DATE))
         has_all = query.names_status
         stations = _plain(inner, "ScheduledStationAETitle")
-        name = name_prefix(asked)
+        name = name_prefix(query)
         if stations and (low or not name):
             return self._execute(
                 self._sql["candidates_of_station"], (json.dumps(stations), low, high, self._id, has_all, most)

@@ -205,6 +205,14 @@ DELETE FROM mpps_reference WHERE uid = ?
 -- name: put_mpps_reference
 INSERT INTO mpps_reference (uid, study_uid, step_id, accession) VALUES (?, ?, ?, ?)
 
+-- name: in_progress
+-- What performed steps that have not ended name, as far as it may be an item: by its study, or by its accession number.
+SELECT study_uid, step_id, mpps_reference.accession FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
+WHERE mpps_reference.study_uid = ? AND mpps.status = 'IN PROGRESS'
+UNION
+SELECT study_uid, step_id, mpps_reference.accession FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
+WHERE mpps_reference.accession = ? AND mpps_reference.accession <> '' AND mpps.status = 'IN PROGRESS'
+
 -- name: mpps_naming
 -- Performed steps that may name an item: by its study, or by its accession number.
 SELECT DISTINCT mpps.uid, mpps.attributes FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
