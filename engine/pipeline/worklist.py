@@ -60,6 +60,7 @@ class WorklistWriter:
             without_start=options.without_start,
             without_station=options.without_station,
             fallback_accession=tuple(str(text) for text in options.accession),
+            shortenings=options.shortenings(tables),
         )
 
     def write(self, message: Message, now: datetime) -> tuple[bytes, tuple[Finding, ...]]:
@@ -72,8 +73,8 @@ class WorklistWriter:
 
     def _event(self, message: Message, now: datetime) -> Event:
         charset = message.charset
-        # A guess is good enough for most receivers, and not for the name by which a patient is called in. What is certain
-        # to be UTF-8, or Windows' characters in 8859/1, is still not what MSH-18 says: a strict channel refuses it.
+        # A guess is good enough for most receivers, and not for the name by which a patient is called in. What is
+        # certain to be UTF-8, or Windows' characters in 8859/1, is not what MSH-18 says: a strict channel refuses it.
         is_guessed = charset.evidence == "fallback"
         is_another = charset.evidence in ("utf-8 found", "windows-1252 found")
         if charset.declared and (is_guessed or (self._is_strict and is_another)):

@@ -282,6 +282,30 @@ class WorklistContract:
         assert store.perform(performed(1, "COMPLETED", is_new=False)).status == 0
         assert self.status(queries, 1) == "COMPLETED"
 
+    def test_a_scanner_is_at_a_step_until_all_that_it_performs_of_it_has_ended(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        self.put(store, item(1), item(2), item(3, study=1))
+
+        def at_it() -> list[int]:
+            with queries.worklist(MAIN) as view:
+                return [n for n, one in enumerate((item(1), item(2), item(3, study=1)), 1) if view.in_progress(one)]
+
+        assert at_it() == []
+        for uid in ("9.1", "9.2"):
+            assert store.perform(performed(1, uid=uid)).status == 0
+        assert at_it() == [1]
+        assert store.perform(performed(1, "COMPLETED", uid="9.1", is_new=False)).status == 0
+        assert at_it() == [1]
+        assert store.perform(performed(1, "DISCONTINUED", uid="9.2", is_new=False)).status == 0
+        assert at_it() == []
+        by_number: Attributes = {
+            "PerformedProcedureStepStatus": ("IN PROGRESS",),
+            "ScheduledStepAttributesSequence": ({"AccessionNumber": ("A2",)},),
+        }
+        assert store.perform(PerformedOrder(MAIN, "9.3", by_number, "CT1", T0 + 6, is_new=True)).status == 0
+        assert at_it() == [2]
+
     def test_a_performed_step_is_kept_over_a_crash(self, store: Store, bench: StoreBench) -> None:
         self.put(store, item(1))
         assert store.perform(performed(1)).status == 0

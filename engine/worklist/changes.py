@@ -26,7 +26,9 @@ class Known(Protocol):
 
     def by_filler(self, number: str) -> Sequence[Item]: ...
 
-    def by_accession(self, number: str) -> Sequence[Item]: ...
+    def by_accession(self, number: str) -> Sequence[Item]:
+        """Those whose number it is as it was ordered, and those that scanners see under it."""
+        ...
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         """All items of the patient, whatever their status."""

@@ -2,7 +2,8 @@ r"""C-FIND on a worklist: which items a query's keys leave, and which key remove
 
 PS3.4 sections C.2.2.2 (attribute matching) and K.2.2.1 (worklist). What an analyst must know of the choices here:
 
-- a person's name matches without regard to case, by choice also without regard to accents (`folds_accents`), and a key of one component group matches any group of the item's name;
+- a person's name matches without regard to case, by choice also without regard to accents (`folds_accents`), and a key
+  of one component group matches any group of the item's name;
   a key without `^` is a family name (`Muster` finds `Muster^Anna`);
 - several values in a key, which only UIDs may have, match any of them (`CT\MR`), as consoles do send that;
 - a date and a time range together are one period; a date range with a single time is not;

@@ -35,7 +35,7 @@ class Shelf:
         return self._where(lambda item: item.keys.filler.id == number)
 
     def by_accession(self, number: str) -> Sequence[Item]:
-        return self._where(lambda item: item.keys.accession.id == number)
+        return self._where(lambda item: number in (item.keys.accession.id, item.shown_accession))
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         return self._where(lambda item: item.patient == patient)

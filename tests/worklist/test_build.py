@@ -381,6 +381,7 @@ class TestRefusals:
             ((PID, PV1), ("E430", "ORC^1", "100")),
             ((PID, PV1, ORC, OBR, change(PID, f3="900002^^^HIS"), ORC, OBR), ("E454", "PID^2", "100")),
             ((PID, PV1, ORC, OBR, PID, OBR), ("E454", "PID^2", "100")),
+            ((change(PID, f3=f"7^^^HIS~1^^^{'N' * 65}^MR"), PV1, ORC, OBR, ZDS), ("E420", "PID^1^3^2^4", "102")),
             ((change(PID, f3="1\\E\\2^^^HIS"), PV1, ORC, OBR, ZDS), ("E455", "PID^1^3", "102")),
         ],
     )

@@ -97,7 +97,7 @@ class WorklistReading:
         )
 
     def in_progress(self, item: Item) -> bool:
-        rows = self._execute(self._sql["in_progress"], (item.key.study_uid, item.keys.accession.id))
+        rows = self._execute(self._sql["in_progress"], (item.key.study_uid, item.shown_accession))
         return names([Reference(*row) for row in rows], item)
 
     def _items(self, statement: str, *values: str) -> list[Item]:
@@ -109,7 +109,7 @@ class WorklistReading:
         """As WorklistReader.candidates: by the key that leaves fewest, of those that have an index."""
         shelved: list[Shelved] = []
         for row in self._candidate_rows(query, most):
-            if crc32(row[21].encode() + row[22]) == row[23]:
+            if crc32(row[21].encode() + row[22] + row[26].encode()) == row[23]:
                 shelved.append(Shelved(item_of(row), row[22]))
             else:
                 self.damaged += 1
@@ -272,6 +272,8 @@ class WorklistRows:
 def _values(worklist: int, item: Item, at_us: int, encoded: bytes) -> dict[str, object]:
     attributes = _json(item.attributes)
     keys = item.keys
+    shown = item.shown_accession
+    originals = json.dumps(dict(item.originals), ensure_ascii=False, sort_keys=True) if item.originals else ""
     return {
         "worklist": worklist,
         "study_uid": item.key.study_uid,
@@ -295,9 +297,16 @@ def _values(worklist: int, item: Item, at_us: int, encoded: bytes) -> dict[str, 
         "changed_at_us": at_us,
         "attributes": attributes,
         "encoded": encoded,
-        "crc": crc32(attributes.encode() + encoded),
+        "crc": crc32(attributes.encode() + encoded + originals.encode()),
         "modality": next(iter(texts(item.step, "Modality")), ""),
+        "shown_accession": shown if shown != keys.accession.id else "",
+        "originals": originals,
     }
+
+
+def is_whole(row: Sequence[Any]) -> bool:
+    """Whether a row of worklist_item is as it was written."""
+    return bool(crc32(row[21].encode() + row[22] + row[26].encode()) == row[23])
 
 
 def item_of(row: Sequence[Any]) -> Item:
@@ -316,6 +325,7 @@ def item_of(row: Sequence[Any]) -> Item:
         row[17],
         EntityId(row[14], row[15]),
         row[19],
+        json.loads(row[26]) if row[26] else {},
     )
 
 
