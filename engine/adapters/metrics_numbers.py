@@ -313,6 +313,7 @@ class DicomNumbers:
         "rewritten",
         "seconds",
         "steps",
+        "told",
         "without_station",
     )
 
@@ -323,6 +324,7 @@ class DicomNumbers:
         self.rewritten = 0
         self.refused = 0
         self.steps = Counts(("kept", "refused"))
+        self.told = Counts(("queued", "held", "failed"))
         self.items: Mapping[tuple[str, Status], int] = {}
         self.without_station: Mapping[str, int] = {}
         self.left_out_items = 0
@@ -345,3 +347,6 @@ class DicomNumbers:
 
     def performed(self, is_kept: bool) -> None:
         self.steps.add("kept" if is_kept else "refused")
+
+    def told_status(self, outcome: str) -> None:
+        self.told.add(outcome)
