@@ -115,7 +115,9 @@ class SqlitePerformed(SqliteSteps):
         return list({item.key: item for item in found}.values())
 
     def naming(self, item: Item) -> Sequence[Performed]:
-        rows = self._execute(_SQL["mpps_naming"], (item.key.study_uid, item.shown_accession)).fetchall()
+        rows = self._execute(
+            _SQL["mpps_naming"], (item.key.study_uid, item.shown_accession, item.keys.accession.id)
+        ).fetchall()
         found = (performed_of(uid, load(attributes)) for uid, attributes in rows)
         return [performed for performed in found if performed is not None]
 

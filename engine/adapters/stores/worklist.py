@@ -97,7 +97,9 @@ class WorklistReading:
         )
 
     def in_progress(self, item: Item) -> bool:
-        rows = self._execute(self._sql["in_progress"], (item.key.study_uid, item.shown_accession))
+        rows = self._execute(
+            self._sql["in_progress"], (item.key.study_uid, item.shown_accession, item.keys.accession.id)
+        )
         return names([Reference(*row) for row in rows], item)
 
     def _items(self, statement: str, *values: str) -> list[Item]:

@@ -219,7 +219,7 @@ SELECT study_uid, step_id, mpps_reference.accession FROM mpps_reference JOIN mpp
 WHERE mpps_reference.study_uid = ? AND mpps.status = 'IN PROGRESS'
 UNION
 SELECT study_uid, step_id, mpps_reference.accession FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
-WHERE mpps_reference.accession = ? AND mpps_reference.accession <> '' AND mpps.status = 'IN PROGRESS'
+WHERE mpps_reference.accession IN (?, ?) AND mpps_reference.accession <> '' AND mpps.status = 'IN PROGRESS'
 
 -- name: mpps_naming
 -- Performed steps that may name an item: by its study, or by its accession number.
@@ -227,4 +227,4 @@ SELECT DISTINCT mpps.uid, mpps.attributes FROM mpps_reference JOIN mpps ON mpps.
 WHERE mpps_reference.study_uid = ?
 UNION
 SELECT DISTINCT mpps.uid, mpps.attributes FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
-WHERE mpps_reference.accession = ? AND mpps_reference.accession <> ''
+WHERE mpps_reference.accession IN (?, ?) AND mpps_reference.accession <> ''
