@@ -34,7 +34,7 @@ class Shortening:
             return listed
         for prefix in self.prefixes:
             rest = number.removeprefix(prefix)
-            if rest != number and 0 < len(clean(rest, attribute)) <= most:
+            if 0 < len(clean(rest, attribute)) <= most:
                 return rest
         return hash16(number) if self.hash16 else number
 

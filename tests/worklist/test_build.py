@@ -459,6 +459,8 @@ class TestValues:
             ("1^^^A^PI~2^^^B^MR", "A", EntityId("1", "A")),
             ("1^^^&1.2.3&ISO^MR", "", EntityId("1", "1.2.3|ISO")),
             ("1^^^&1.2.3&ISO^MR~2^^^B", "1.2.3", EntityId("1", "1.2.3|ISO")),
+            (f"1^^^&{'1.' * 40}2&ISO^MR", "", EntityId("1", f"{'1.' * 40}2|ISO")),
+            (f"1^^^{'N' * 64}^MR", "", EntityId("1", "N" * 64)),
             ("1", "", EntityId("1")),
         ],
     )

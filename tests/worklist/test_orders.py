@@ -502,3 +502,13 @@ def test_what_no_scanner_is_at_is_scheduled_again_by_an_order() -> None:
     shelf.take(order("SC", "IP", step(), at="2"))
     shelf.take(order("SC", "SC", step(), at="3"))
     assert shelf.statuses() == ["SCHEDULED"]
+
+
+def test_what_a_person_took_back_from_a_scanner_is_scheduled_again_by_an_order() -> None:
+    shelf = Shelf()
+    shelf.take(order("NW", "SC", step(), at="1"))
+    (key,) = shelf.items
+    shelf.items[key] = replace(shelf.items[key], status="ARRIVED")
+    shelf.performing = {key}
+    shelf.take(order("SC", "SC", step(), at="3"))
+    assert shelf.statuses() == ["SCHEDULED"]

@@ -73,6 +73,7 @@ class TestOneIdentifier:
             ("RIS2026-12345678", "RIS2026-12345678"),
             (LONG, "000123456789"),
             ("LISTED-FOR-SOMETHING-ELSE", "L1"),
+            ("RIS1999-AND-NOTHING-BEHIND-IT", hash16("RIS1999-AND-NOTHING-BEHIND-IT")),
             ("RIS2026-LISTED-FOR-SOMETHING", "L2"),
             ("RIS2026-RIS2026-0001", "RIS2026-0001"),
             ("X-RIS2026-000123456789", hash16("X-RIS2026-000123456789")),
@@ -83,7 +84,7 @@ class TestOneIdentifier:
     )
     def test_is_made_short_by_the_first_way_that_fits(self, number: str, short: str) -> None:
         table = {"LISTED-FOR-SOMETHING-ELSE": "L1", "RIS2026-LISTED-FOR-SOMETHING": "L2", "RIS2026-A1": "NEVER"}
-        way = Shortening(table, ("RIS1999-", "RIS2026-"), hash16=True)
+        way = Shortening(table, ("RIS1999-AND-NOTHING-BEHIND-IT", "RIS2026-"), hash16=True)
         assert way.short(number, ITEM["AccessionNumber"]) == short
 
     def test_is_as_it_was_where_no_way_is_chosen_or_none_fits(self) -> None:
@@ -142,6 +143,11 @@ class TestAnItem:
             items(raw, shortenings=dict.fromkeys(EACH, way))[0].key.study_uid for way in (ALL, Shortening(hash16=True))
         }
         assert len(uids) == 1
+
+    def test_of_several_protocols_has_them_as_well(self) -> None:
+        second = order().decode().split("\r", 2)[2].replace("CTH^CT head", "CTN^CT neck")
+        (item,) = items(order(more=second.partition("ZDS")[0]))
+        assert item.originals.keys() == EACH.keys()
 
     def test_is_carried_by_its_event(self) -> None:
         made = event(order())
@@ -221,6 +227,8 @@ class TestTwoThatComeToOne:
         way = dict.fromkeys(EACH, Shortening({LONG_PROCEDURE: "R1"}, ("RIS2026-",)))
         first = order(procedure="R1", step="S1")
         assert refusal(first, order(step="S2"), shortenings=way) == [("E457", "OBR^1^19", "205")]
+        other_number = order("A2", step="S2", placer="P2")
+        assert refusal(first, other_number, shortenings=way) == [("E457", "OBR^1^19", "205")]
         other_study = order(step="S2", study="1.2.4", placer="P2")
         assert refusal(first, other_study, shortenings=way) == [("E457", "OBR^1^19", "205")]
         elsewhere = self.other(accession="A2", procedure=LONG_PROCEDURE)
