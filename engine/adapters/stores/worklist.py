@@ -62,7 +62,8 @@ class WorklistReading:
         return self._items("items_by_filler", number)
 
     def by_accession(self, number: str) -> Sequence[Item]:
-        return self._items("items_by_accession", number)
+        rows = self._execute(self._sql["items_by_accession"], (self._id, number) * 2)
+        return [item_of(row) for row in rows]
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         return self._items("items_by_patient", patient.id, patient.issuer)
@@ -120,14 +121,14 @@ class WorklistReading:
     def _candidate_rows(self, query: Query, most: int) -> Iterator[Any]:
         asked = query.requested
         inner = next((part for part in asked.get(SPS, ()) if isinstance(part, Mapping)), {})
-        for statement, keyword in (
-            ("candidates_of_study", "StudyInstanceUID"),
-            ("candidates_of_accession", "AccessionNumber"),
-            ("candidates_of_patient", "PatientID"),
+        for statement, keyword, times in (
+            ("candidates_of_study", "StudyInstanceUID", 1),
+            ("candidates_of_accession", "AccessionNumber", 2),
+            ("candidates_of_patient", "PatientID", 1),
         ):
             value = _single(asked, keyword)
             if value:
-                return self._execute(self._sql[statement], (self._id, value, most))
+                return self._execute(self._sql[statement], ((self._id, value) * times) + (most,))
         low, high = _days(texts(inner, _START_DATE))
         has_all = query.names_status
         stations = _plain(inner, "ScheduledStationAETitle")

@@ -261,7 +261,8 @@ def test_lookups_use_their_index(book: Book, statement: str, values: tuple[objec
 
 
 @pytest.mark.parametrize(
-    ("statement", "values"), [("candidates_of_accession", (1, "A1", 10)), ("items_by_accession", (1, "A1"))]
+    ("statement", "values"),
+    [("candidates_of_accession", (1, "A1", 1, "A1", 10)), ("items_by_accession", (1, "A1", 1, "A1"))],
 )
 def test_accession_numbers_are_looked_up_as_ordered_and_as_shown_by_an_index_each(
     book: Book, statement: str, values: tuple[object, ...]

@@ -23,9 +23,9 @@ SELECT * FROM worklist_item WHERE worklist = ? AND filler = ? AND filler <> ''
 
 -- name: items_by_accession
 -- As it was ordered, or as scanners see it.
-SELECT * FROM worklist_item WHERE worklist = ?1 AND accession = ?2 AND accession <> ''
+SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> ''
 UNION ALL
-SELECT * FROM worklist_item WHERE worklist = ?1 AND shown_accession = ?2 AND shown_accession <> ''
+SELECT * FROM worklist_item WHERE worklist = ? AND shown_accession = ? AND shown_accession <> ''
 
 -- name: items_by_patient
 SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? AND patient_issuer = ?
@@ -104,10 +104,10 @@ SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ? ORDER BY +start
 -- name: candidates_of_accession
 -- As scanners see it; where it was ordered otherwise, the other one is left out later.
 SELECT * FROM (
-  SELECT * FROM worklist_item WHERE worklist = ?1 AND accession = ?2 AND accession <> ''
+  SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> ''
   UNION ALL
-  SELECT * FROM worklist_item WHERE worklist = ?1 AND shown_accession = ?2 AND shown_accession <> ''
-) ORDER BY +starts_at LIMIT ?3
+  SELECT * FROM worklist_item WHERE worklist = ? AND shown_accession = ? AND shown_accession <> ''
+) ORDER BY +starts_at LIMIT ?
 
 -- name: candidates_of_patient
 SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? ORDER BY +starts_at LIMIT ?
