@@ -160,7 +160,9 @@ class Engine:
         assembly.apply_pauses = operator.apply_pauses
         operator.lanes_stay = assembly.lanes_stay
         operator.leaving = assembly.leaving
-        self._news = operator.tell = StatusNews(assembly.channels, self._clock, self._settings.time_zone)
+        self._news = operator.tell = StatusNews(
+            assembly.channels, self._clock, self._settings.time_zone, self.meter.dicom.told_status
+        )
         committer.on_redirected = offering(assembly.channels, assembly.leaving)
         return assembly
 

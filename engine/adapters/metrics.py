@@ -334,7 +334,14 @@ def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:
     )
     for outcome, count in numbers.steps.values.items():
         steps.add_metric((outcome,), count)
-    yield from (items, stationless, refusals, left_out, queries, seconds, answers, rewritten, refused, steps)
+    told = CounterMetricFamily(
+        "segmill_worklist_statuses_told",
+        "Messages that tell the ordering system of steps that were moved: queued, held, or (failed) not made.",
+        labels=["outcome"],
+    )
+    for outcome, count in numbers.told.values.items():
+        told.add_metric((outcome,), count)
+    yield from (items, stationless, refusals, left_out, queries, seconds, answers, rewritten, refused, steps, told)
 
 
 def _of_hand_offs(hand_offs: dict[str, HandOffNumbers], now_s: float) -> Iterator[Metric]:

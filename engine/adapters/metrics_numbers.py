@@ -65,7 +65,7 @@ WORKER_EVENTS: Final = ("started", "not-started", "late", "ended")
 MAX_OPEN_LABELS: Final = 100
 """How many steps or finding codes of one channel get a series of their own."""
 
-WORKLIST_REFUSALS: Final = (*(f"E{number}" for number in range(410, 420)), "E445", "E446")
+WORKLIST_REFUSALS: Final = (*(f"E{number}" for number in range(410, 420)), "E445", "E446", "E457")
 """What a worklist refuses by what is there, and what DICOM cannot hold."""
 QUERY_OUTCOMES: Final = ("success", "cut", "cancelled", "bad_identifier", "failed")
 QUERY_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
@@ -313,6 +313,7 @@ class DicomNumbers:
         "rewritten",
         "seconds",
         "steps",
+        "told",
         "without_station",
     )
 
@@ -323,6 +324,7 @@ class DicomNumbers:
         self.rewritten = 0
         self.refused = 0
         self.steps = Counts(("kept", "refused"))
+        self.told = Counts(("queued", "held", "failed"))
         self.items: Mapping[tuple[str, Status], int] = {}
         self.without_station: Mapping[str, int] = {}
         self.left_out_items = 0
@@ -345,3 +347,6 @@ class DicomNumbers:
 
     def performed(self, is_kept: bool) -> None:
         self.steps.add("kept" if is_kept else "refused")
+
+    def told_status(self, outcome: str) -> None:
+        self.told.add(outcome)

@@ -28,6 +28,8 @@ def command(study: str, step: str, name: str, site: Path | None, data: Path | No
 
     with opened(site, data, name) as view:
         found = view.history(ItemKey(study, step))
+        if not found and (named := [i for i in view.by_study(study) if i.original("ScheduledProcedureStepID") == step]):
+            found = view.history(named[0].key)
     if not found:
         raise Failure(FINDINGS, "nothing is known of such a step", "See those there are: segmill worklist list --all")
     if as_json:

@@ -16,7 +16,7 @@ MOST: int = 1_000_000
 
 @member(SUBCOMMANDS["query"], "query", *QUERY)
 @click.argument("keys", nargs=-1, metavar="[KEYWORD=VALUE]...")
-@click.option("--calling", default="", metavar="AE", help="As this scanner, where its own_items_only is set.")
+@click.option("--calling", default="", metavar="AE", help="As this scanner: own_items_only, accents.")
 @name_option
 @values_option
 @site_option
@@ -41,16 +41,17 @@ def command(
     from engine.cli.sites import find_site, read_site
     from engine.worklist.matching import BadKey, compile_query, find
 
-    try:
-        query = compile_query(keys_of(keys))
-    except BadKey as error:
-        raise misuse(f"a scanner would be answered A900: {error.keyword} is no value of its kind") from None
-    hides = False
-    if calling and data is None:
+    hides = folds = False
+    if data is None:
         settings = read_site(find_site(site)).site
         dicom = settings.dicom if settings is not None else None
         modality = dicom.modalities.get(calling) if dicom is not None else None
         hides = modality is not None and modality.own_items_only
+        folds = dicom is not None and dicom.folds_accents(calling)
+    try:
+        query = compile_query(keys_of(keys), folds_accents=folds)
+    except BadKey as error:
+        raise misuse(f"a scanner would be answered A900: {error.keyword} is no value of its kind") from None
     notes = "worklist query --show-values" if show_values else ""
     with opened(site, data, name, notes=notes) as view:
         candidates = [one.item for one in view.candidates(replace(query, requested={}), MOST)]

@@ -61,6 +61,7 @@ def command(
             return step_of(view, study, step)
 
     item = look()
+    step = item.key.step_id
     planned = {
         "study": study,
         "step": step,

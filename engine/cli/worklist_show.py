@@ -9,7 +9,7 @@ from engine.cli.output import emit
 from engine.cli.sites import data_option, site_option
 from engine.cli.worklist import SHOW, SUBCOMMANDS
 from engine.cli.worklisting import as_json as told_of
-from engine.cli.worklisting import lines, name_option, opened, status, step_arguments, step_of, values_option
+from engine.cli.worklisting import lines, name_option, opened, shown, status, step_arguments, step_of, values_option
 
 
 @member(SUBCOMMANDS["show"], "show", *SHOW)
@@ -35,4 +35,6 @@ def command(
     click.echo(f"{status(item)}, study UID from {item.uid_origin}, changed {item.revision} times")
     for line in lines(item.attributes, show_values):
         click.echo(line)
+    for keyword, number in item.originals.items():
+        click.echo(f"{keyword} as ordered: {shown(number, show_values)}")
     return 0

@@ -62,10 +62,12 @@ def opened(site: Path | None, data: Path | None, name: str, *, notes: str = "") 
 
 
 def step_of(view: "WorklistView", study: str, step: str) -> "Item":
-    """The step that is named, or Failure."""
+    """The step that is named, by its id as scanners see it or as it was ordered, or Failure."""
     from engine.worklist.item import ItemKey
 
     found = view.item(ItemKey(study, step))
+    if found is None:  # by its id as it was ordered
+        found = next((one for one in view.by_study(study) if one.original("ScheduledProcedureStepID") == step), None)
     if found is None:
         raise Failure(FINDINGS, "there is no such step on this worklist", "See those there are: segmill worklist list")
     return found
@@ -123,6 +125,7 @@ def as_json(item: "Item", show_values: bool) -> dict[str, Any]:
         from engine.worklist.json_form import to_dicom_json
 
         told["dicom"] = to_dicom_json(item.attributes)
+        told["ordered"] = dict(item.originals)
     return told
 
 

@@ -71,8 +71,10 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "an identifier that is too long for DICOM",
             "DICOM has room for 16 or 64 characters there, and an identifier that is cut is another identifier. No "
             "item was made.",
-            "Have the sender shorten it, or give the row another source under map of the worklist destination; a set "
-            "step can make one that fits.",
+            "Have the sender shorten it, or give the row another source under map of the worklist destination. Of "
+            "accession numbers, procedures' and steps' ids the destination may make one that fits, and still knows the "
+            "one that was ordered.",
+            "too_long: {AccessionNumber: {strip_prefix: [RIS2026-], hash16: true}}",
         ),
         "E430": Story(
             "an order message without an order",
@@ -196,7 +198,8 @@ WORKLIST: Final[Stories] = MappingProxyType(
         "E450": Story(
             "an order whose text is not in the character set that it names",
             "Its bytes are not valid in the set of MSH-18, or that set is one that cannot be read here, so that names "
-            "could only be guessed. No item was made. Text that is valid UTF-8 is taken as such, with W302.",
+            "could only be guessed. No item was made. Text that is valid UTF-8 is taken as such, with W302, but where "
+            "the channel says charset: {strict: true}.",
             "Have the sender write in MSH-18 what it writes in: segmill try shows how a message was read.",
         ),
         "E451": Story(
@@ -235,6 +238,15 @@ WORKLIST: Final[Stories] = MappingProxyType(
             "Orders of a message that share study and step id are one step, done with several protocols. Of two "
             "modalities they are two examinations, and one of them would be lost.",
             "Have the sender give each its own step id (OBR-20, IPC-4).",
+        ),
+        "E457": Story(
+            "two identifiers that DICOM would have as one",
+            "An accession number, a procedure's or a step's id was made short by too_long, or has a backslash, which "
+            "DICOM has as /, and comes to what another order has already. Scanners could not tell the two; nothing was "
+            "changed.",
+            "See both orders (segmill worklist list), and give one of them another identifier; or choose under "
+            "too_long a way that keeps them apart, such as hash16: true without strip_prefix.",
+            "too_long: {AccessionNumber: {hash16: true}}",
         ),
         "W420": Story(
             "a step that has ended, or cannot go back",

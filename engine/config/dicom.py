@@ -39,6 +39,9 @@ def check_title(title: str) -> str:
 Charset = Annotated[str, BeforeValidator(_charset), WithJsonSchema({"enum": list(CHARSETS)})]
 
 
+Accents = Literal["exact", "fold"]
+
+
 class ModalityOptions(ConfigModel):
     """How one calling AE title is answered."""
 
@@ -47,6 +50,7 @@ class ModalityOptions(ConfigModel):
         default=False, description="Whether it sees no steps but those for its own AE title, whatever it asks for"
     )
     associations: int = Field(default=10, ge=1, le=1000, description="How many it may have open at a time")
+    accents: Accents | None = Field(default=None, description="For this scanner another than the port's accents")
 
 
 class QueryLogOptions(ConfigModel):
@@ -81,6 +85,9 @@ class DicomOptions(ConfigModel):
     others: Literal["accept", "refuse"] = Field(
         default="accept", description="What becomes of calling AE titles that are not in modalities"
     )
+    accents: Accents = Field(
+        default="exact", description="Whether names match with their accents, or (fold) é as e; ue never is ü"
+    )
     mpps: bool = Field(default=True, description="Whether performed procedure steps are taken, and move the steps")
     status: StatusOptions | None = Field(
         default=None, description="Who is told when a scanner or a person moves a step; without it nobody"
@@ -107,3 +114,8 @@ class DicomOptions(ConfigModel):
         for title in modalities:
             check_title(title)
         return modalities
+
+    def folds_accents(self, calling: str) -> bool:
+        """Whether names that this AE title asks for match without regard to accents."""
+        own = self.modalities[calling].accents if calling in self.modalities else None
+        return (own or self.accents) == "fold"

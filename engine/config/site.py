@@ -28,7 +28,7 @@ from engine.config.status_back import check_status, without_needless
 from engine.config.substitute import Origin, Substitution
 from engine.config.table import Table
 from engine.config.types import ProfileText
-from engine.config.worklist import WorklistOptions, check_stations
+from engine.config.worklist import WorklistOptions, check_shortenings, check_stations
 from engine.model.ids import ChannelName
 
 SITE_FILE: Final = "segmill.yaml"
@@ -172,6 +172,7 @@ def load_channel(
         for destination in read.model.destinations.values():
             if isinstance(destination.options, WorklistOptions):
                 findings += check_stations(destination.options, tables, folder_shown)
+                findings += check_shortenings(destination.options, tables, folder_shown)
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
         findings += check_answers(read.model, positions(read.data), shown)

@@ -21,8 +21,10 @@ from engine.hl7.errors import PathError
 from engine.worklist.attributes import ITEM, STEP
 from engine.worklist.changes import Policy
 from engine.worklist.control import ACTIONS, Action, Controls
-from engine.worklist.mapping import BadRow, MappingTable
+from engine.worklist.mapping import BadRow, MappingTable, attribute_of
+from engine.worklist.shorten import SHORTENED, Shortening
 from engine.worklist.stations import MODALITIES, PRIORITIES, StationRule, check_path, is_ae_title
+from engine.worklist.text import TooLong, fit
 from engine.worklist.view import spec_of
 
 WORKLIST: Final = "worklist"
@@ -98,6 +100,35 @@ Sources = Annotated[tuple[MappedText, ...], BeforeValidator(_listed)]
 Uids = Annotated[tuple[UidText, ...], BeforeValidator(_listed)]
 Fields = Annotated[tuple[FieldText, ...], BeforeValidator(_listed)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class LongText(MarkedText):
+    """An identifier that may be too long for DICOM, by its keyword."""
+
+    __slots__ = ()
+    json_schema = {"enum": list(SHORTENED)}  # noqa: RUF012
+
+    def check(self) -> None:
+        if self not in SHORTENED:
+            hint = did_you_mean(self, dict.fromkeys(SHORTENED)) or f"one of {', '.join(SHORTENED)}"
+            raise BadValue(f"'{self.shown}' is no identifier that may be shortened", hint, code="E105")
+
+
+class ShortenOptions(ConfigModel):
+    """What becomes of an identifier that is too long; what is said is tried in this order, else it is refused."""
+
+    map: TablePath | None = Field(
+        default=None, description="A CSV file: the identifier as ordered, and as DICOM has it"
+    )
+    strip_prefix: Texts = Field(default=(), description="Beginnings to leave out, such as [RIS2026-]")
+    hash16: bool = Field(default=False, description="16 letters and digits made of it, the same at any time")
+
+    @field_validator("strip_prefix")
+    @classmethod
+    def _are_prefixes(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(prefixes):
+            raise BadValue("a beginning is empty", "such as strip_prefix: [RIS2026-]", code="E107")
+        return prefixes
 
 
 class StationOptions(ConfigModel):
@@ -212,6 +243,10 @@ class WorklistOptions(ConfigModel):
     )
     accession: Fields = Field(
         default=(), description="Where the accession number stands if not in its own field, such as [ORC-3, OBR-3]"
+    )
+    too_long: dict[LongText, ShortenOptions] = Field(
+        default_factory=dict,
+        description="What becomes of an identifier of more than 16 characters; without it the order is refused",
     )
     feed: str = Field(
         default="",
@@ -338,6 +373,15 @@ class WorklistOptions(ConfigModel):
             self.merged,
         )
 
+    def shortenings(self, tables: Mapping[str, Table]) -> Mapping[str, Shortening]:
+        """By keyword; the tables are checked."""
+        made: dict[str, Shortening] = {}
+        for keyword, options in self.too_long.items():
+            table = tables[str(options.map)].rows if options.map is not None else {}
+            listed = {key: row.value for key, row in table.items()}
+            made[str(keyword)] = Shortening(listed, tuple(map(str, options.strip_prefix)), options.hash16)
+        return made
+
     def stations(self, tables: Mapping[str, Table]) -> tuple[StationRule, ...]:
         """The rules in order, from the file or from the table that it names, which was checked."""
         if isinstance(self.station, TablePath):
@@ -396,3 +440,25 @@ def check_stations(options: WorklistOptions, tables: Mapping[str, Table], shown:
     except BadStations as error:
         return [ConfigFinding("E107", f"{shown}/{options.station}", error.line, 1, 1, error.message)]
     return []
+
+
+def check_shortenings(options: WorklistOptions, tables: Mapping[str, Table], shown: str) -> list[ConfigFinding]:
+    """What is wrong in the tables of identifiers: what does not fit, and two that come to one."""
+    findings: list[ConfigFinding] = []
+    for keyword, one in options.too_long.items():
+        table = tables.get(str(one.map)) if one.map is not None else None
+        seen: dict[str, str] = {}
+        for row in (table.rows if table is not None else {}).values():
+            message = ""
+            try:
+                fits = fit(row.value, attribute_of(keyword))[0] == row.value
+            except TooLong:
+                fits = False
+            if not row.value or not fits:
+                message = f"this cannot be {keyword}: 1 to {attribute_of(keyword).most} characters, no backslash"
+            elif row.value in seen:
+                message = f"line {seen[row.value]} gives this, too: two identifiers would be one"
+            if message:
+                findings.append(ConfigFinding("E107", f"{shown}/{one.map}", row.line, 1, 1, message))
+            seen.setdefault(row.value, str(row.line))
+    return findings

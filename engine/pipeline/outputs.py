@@ -30,7 +30,7 @@ Writers = Mapping[DestinationName, WorklistWriter]
 def writers_of(name: ChannelName, file: ChannelFile, tables: Mapping[str, Table]) -> Writers:
     """What makes the bodies of a channel's worklist destinations."""
     return {
-        DestinationName(destination): WorklistWriter(name, entry.options, tables)
+        DestinationName(destination): WorklistWriter(name, entry.options, tables, strict_charset=file.charset.strict)
         for destination, entry in file.destinations.items()
         if isinstance(entry.options, WorklistOptions)
     }

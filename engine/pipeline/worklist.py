@@ -35,7 +35,16 @@ class NotForWorklist(Exception):
 class WorklistWriter:
     """Makes the bodies of one worklist destination's deliveries."""
 
-    def __init__(self, channel: ChannelName, options: WorklistOptions, tables: Mapping[str, Table]) -> None:
+    def __init__(
+        self,
+        channel: ChannelName,
+        options: WorklistOptions,
+        tables: Mapping[str, Table],
+        *,
+        strict_charset: bool = False,
+    ) -> None:
+        """`strict_charset`: the channel's `charset: {strict: true}`."""
+        self._is_strict = strict_charset
         self._zone: tzinfo = zone(options.zone) if options.zone is not None else UTC
         self._arrivals = frozenset(options.arrivals)
         self._settings = Settings(
@@ -51,6 +60,7 @@ class WorklistWriter:
             without_start=options.without_start,
             without_station=options.without_station,
             fallback_accession=tuple(str(text) for text in options.accession),
+            shortenings=options.shortenings(tables),
         )
 
     def write(self, message: Message, now: datetime) -> tuple[bytes, tuple[Finding, ...]]:
@@ -63,8 +73,11 @@ class WorklistWriter:
 
     def _event(self, message: Message, now: datetime) -> Event:
         charset = message.charset
-        if charset.evidence == "fallback" and charset.declared:
-            # A guess is good enough for most receivers, and not for the name by which a patient is called in.
+        # A guess is good enough for most receivers, and not for the name by which a patient is called in. What is
+        # certain to be UTF-8, or Windows' characters in 8859/1, is not what MSH-18 says: a strict channel refuses it.
+        is_guessed = charset.evidence == "fallback"
+        is_another = charset.evidence in ("utf-8 found", "windows-1252 found")
+        if charset.declared and (is_guessed or (self._is_strict and is_another)):
             raise Problems((Problem("E450", "the text is not in the character set of MSH-18", "MSH^1^18", "102"),))
         code = message.get("MSH-9.1") or ""
         if code in _ORDERS:

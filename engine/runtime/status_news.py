@@ -6,7 +6,7 @@ destination's character set and form, and with its key (dicom.md section 1.9).
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from hashlib import blake2b
 from typing import Final
@@ -40,8 +40,14 @@ class StatusNews:
     """Makes the messages (ports.worklist.Teller), and wakes the lanes that they are in."""
 
     def __init__(
-        self, channels: Mapping[ChannelName, RunningChannel], clock: Clock, time_zone: str | None = None
+        self,
+        channels: Mapping[ChannelName, RunningChannel],
+        clock: Clock,
+        time_zone: str | None = None,
+        count: Callable[[str], None] = lambda outcome: None,
     ) -> None:
+        """`count`: told of each message that it is `queued`, `held` or, where none could be made, `failed`."""
+        self._count = count
         self._channels = channels
         self._clock = clock
         self._options: StatusOptions | None = None
@@ -65,6 +71,7 @@ class StatusNews:
             return self._intake(moved, options)
         except Exception as error:  # noqa: BLE001 - what the scanner did is kept, whatever we can say of it
             log.error("%s cannot be told of a step that moved: %s", options.to, describe(error))
+            self._count("failed")
             return None
 
     def _intake(self, moved: Moved, options: StatusOptions) -> Intake | None:
@@ -84,6 +91,7 @@ class StatusNews:
             result = channel.compiled.direct(message, destination, at)
             state = "processed" if result.state == "processed" else "held"
             deliveries, findings = result.deliveries, (TOLD, *result.findings)
+        self._count("held" if state == "held" else "queued")
         if state == "held":
             log.error("%s is not told of a step that moved: the message is held", options.to)
         return Intake(

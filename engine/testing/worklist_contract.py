@@ -282,6 +282,56 @@ class WorklistContract:
         assert store.perform(performed(1, "COMPLETED", is_new=False)).status == 0
         assert self.status(queries, 1) == "COMPLETED"
 
+    def test_a_scanner_is_at_a_step_until_all_that_it_performs_of_it_has_ended(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        self.put(store, item(1), item(2), item(3, study=1))
+
+        def at_it() -> list[int]:
+            with queries.worklist(MAIN) as view:
+                return [n for n, one in enumerate((item(1), item(2), item(3, study=1)), 1) if view.in_progress(one)]
+
+        assert at_it() == []
+        for uid in ("9.1", "9.2"):
+            assert store.perform(performed(1, uid=uid)).status == 0
+        assert at_it() == [1]
+        assert store.perform(performed(1, "COMPLETED", uid="9.1", is_new=False)).status == 0
+        assert at_it() == [1]
+        assert store.perform(performed(1, "DISCONTINUED", uid="9.2", is_new=False)).status == 0
+        assert at_it() == []
+        by_number: Attributes = {
+            "PerformedProcedureStepStatus": ("IN PROGRESS",),
+            "ScheduledStepAttributesSequence": ({"AccessionNumber": ("A2",)},),
+        }
+        assert store.perform(PerformedOrder(MAIN, "9.3", by_number, "CT1", T0 + 6, is_new=True)).status == 0
+        assert at_it() == [2]
+
+    @pytest.mark.parametrize("named", ["A1", "RIS2026-000000000001"])
+    def test_an_accession_number_is_the_items_as_ordered_and_as_scanners_see_it(
+        self, store: Store, queries: StoreQueries, named: str
+    ) -> None:
+        ordered = EntityId("RIS2026-000000000001")
+        keys = replace(item(1).keys, accession=ordered)
+        made = replace(item(1), keys=keys, originals={"AccessionNumber": ordered.id})
+        self.put(store, made, item(2))
+        with queries.worklist(MAIN) as view:
+            assert view.item(made.key) == made
+            assert list(view.by_accession(named)) == [made]
+            assert list(view.by_accession("")) == []
+        begun: Attributes = {
+            "PerformedProcedureStepStatus": ("IN PROGRESS",),
+            "ScheduledStepAttributesSequence": ({"AccessionNumber": (named,)},),
+        }
+        for uid in ("9.1", "9.2"):
+            assert store.perform(PerformedOrder(MAIN, uid, begun, "CT1", T0 + 5, is_new=True)).status == 0
+        assert (self.status(queries, 1), self.status(queries, 2)) == ("STARTED", "SCHEDULED")
+        with queries.worklist(MAIN) as view:
+            assert (view.in_progress(made), view.in_progress(item(2))) == (True, False)
+        assert store.perform(performed(1, "COMPLETED", uid="9.1", is_new=False)).status == 0
+        assert self.status(queries, 1) == "STARTED", "the other scanner is at it still"
+        assert store.perform(performed(1, "COMPLETED", uid="9.2", is_new=False)).status == 0
+        assert self.status(queries, 1) == "COMPLETED"
+
     def test_a_performed_step_is_kept_over_a_crash(self, store: Store, bench: StoreBench) -> None:
         self.put(store, item(1))
         assert store.perform(performed(1)).status == 0

@@ -17,7 +17,17 @@ from engine.worklist.attributes import SPS, STEP
 from engine.worklist.control import BUILDS, Action, Controls
 from engine.worklist.demographics import entity_of, patient_of
 from engine.worklist.event import Order, OrderEvent, Step
-from engine.worklist.item import Attributes, EntityId, ItemKey, OrderKeys, Problem, Problems, UidOrigin
+from engine.worklist.item import (
+    AS_ONE,
+    Attributes,
+    EntityId,
+    ItemKey,
+    OrderKeys,
+    Problem,
+    Problems,
+    UidOrigin,
+    texts,
+)
 from engine.worklist.mapping import (
     REPEATED,
     SPECIAL,
@@ -27,12 +37,14 @@ from engine.worklist.mapping import (
     issuer_items,
     plain_value,
 )
+from engine.worklist.shorten import NOT_AT_ALL, SHORTENED, Shortening
 from engine.worklist.stations import PRIORITIES, StationRule, is_ae_title, modality_of, station_of
 from engine.worklist.text import clean, is_uid
 from engine.worklist.uid import derived_uid
 from engine.worklist.view import NULL, View
 
 TYPES: Final = frozenset({"ORM^O01", "OMG^O19", "OMI^O23"})
+STEP_ID: Final = "ScheduledProcedureStepID"
 _SHARED: Final = ("MSH", "PID", "PD1", "PV1", "PV2", "AL1")
 _WEIGHT: Final[Mapping[str, float]] = {"KG": 1.0, "G": 0.001, "LB": 0.45359237, "[LB_AV]": 0.45359237, "": 1.0}
 _HEIGHT: Final[Mapping[str, float]] = {"M": 1.0, "CM": 0.01, "MM": 0.001, "[IN_I]": 0.0254, "IN": 0.0254, "": 1.0}
@@ -52,7 +64,8 @@ class Settings:
     `authority`: the assigning authority whose identifier in PID-3 is the patient's, '' for the first of type MR, else
     the first. `derive_uid`: whether an order without a Study Instance UID gets one. `without_start`: `received` takes
     the time of the message for a step without a start, `refuse` refuses it. `without_station`: `warn` or `refuse`.
-    `fallback_accession`: paths for an accession number where the row has none.
+    `fallback_accession`: paths for an accession number where the row has none. `shortenings`: by keyword,
+    what becomes of identifiers that are too long.
     """
 
     feed: str
@@ -67,6 +80,7 @@ class Settings:
     without_start: str = "received"
     without_station: str = "warn"
     fallback_accession: Sequence[str] = ()
+    shortenings: Mapping[str, Shortening] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -195,14 +209,19 @@ class _Builder:
 
     def _step(self, view: View, place: str, builds: bool, shares_zds: bool) -> Step | None:
         keys, origin = self._keys(view, place, builds, shares_zds)
-        procedure_id = self._id("RequestedProcedureID", view) or keys.accession.id
-        step_id = self._id("ScheduledProcedureStepID", view) or procedure_id
+        # By whose rules a procedure's or a step's id is made short: those of the identifier that stands in for it.
+        procedure_id, of_procedure = self._id("RequestedProcedureID", view), "RequestedProcedureID"
+        if not procedure_id:
+            procedure_id, of_procedure = keys.accession.id, "AccessionNumber"
+        step_id, of_step = self._id("ScheduledProcedureStepID", view), "ScheduledProcedureStepID"
+        if not step_id:
+            step_id, of_step = procedure_id, of_procedure
+        short_step = self._short(of_step, step_id)
         if not builds:
             if not step_id:
                 return None
-            return Step(
-                ItemKey(keys.study_uid, clean(step_id, STEP["ScheduledProcedureStepID"])), keys, origin, {}, "", place
-            )
+            shown = clean(short_step, STEP["ScheduledProcedureStepID"])
+            return Step(ItemKey(keys.study_uid, shown), keys, origin, {}, "", place)
         if not keys.study_uid:
             return None  # refused by _keys
         if not procedure_id:
@@ -210,7 +229,7 @@ class _Builder:
                 "E433", "neither a requested procedure id nor an accession number", self._at(place, "19"), "101"
             )
             return None
-        attributes, starts_at = self._attributes(view, place, keys, procedure_id, step_id)
+        attributes, starts_at = self._attributes(view, place, keys, self._short(of_procedure, procedure_id), short_step)
         inner = attributes[SPS][0]
         assert isinstance(inner, Mapping), "a sequence holds items"
         fitted = inner["ScheduledProcedureStepID"]
@@ -218,7 +237,17 @@ class _Builder:
             if not any(problem.is_refusal for problem in self._found):  # as where it is too long
                 self._refuse("E433", "the step's id has no character that DICOM can hold", self._at(place, "20"), "102")
             return None
-        return Step(ItemKey(keys.study_uid, fitted[0]), keys, origin, attributes, starts_at, place)
+        ordered = {"AccessionNumber": keys.accession.id, "RequestedProcedureID": procedure_id, STEP_ID: step_id}
+        originals = {
+            keyword: number
+            for keyword, number in ordered.items()
+            if (own := texts(inner if keyword == STEP_ID else attributes, keyword)) and own[0] != number
+        }
+        return Step(ItemKey(keys.study_uid, fitted[0]), keys, origin, attributes, starts_at, place, originals)
+
+    def _short(self, keyword: str, number: str) -> str:
+        """An identifier as DICOM has it, by what the destination says of those that are too long."""
+        return self._settings.shortenings.get(keyword, NOT_AT_ALL).short(number, attribute_of(keyword))
 
     def _id(self, target: str, view: View) -> str:
         """An id of the order; HL7's null is none."""
@@ -287,7 +316,12 @@ class _Builder:
             holder = inner if target in STEP else outer
             holder[target] = self._value(target, view, place)
         outer["StudyInstanceUID"] = (keys.study_uid,)
-        outer["AccessionNumber"] = plain_value("AccessionNumber", keys.accession.id, self._at(place, "18"), self._found)
+        outer["AccessionNumber"] = plain_value(
+            "AccessionNumber",
+            self._short("AccessionNumber", keys.accession.id),
+            self._at(place, "18"),
+            self._found,
+        )
         outer["RequestedProcedureID"] = plain_value(
             "RequestedProcedureID", procedure_id, self._at(place, "19"), self._found
         )
@@ -325,8 +359,9 @@ class _Builder:
         if target in REPEATED:
             return self._several(target, view, place)
         if attribute.kind == "identifier":
-            number = entity_of(table, target, view)
-            return plain_value(target, number.id, self._place_of(target, view, place), self._found)
+            number = entity_of(table, target, view).id
+            shown = self._short(target, number) if target in SHORTENED else number
+            return plain_value(target, shown, self._place_of(target, view, place), self._found)
         return plain_value(target, table.texts(target, view)[0], self._place_of(target, view, place), self._found)
 
     def _several(self, target: str, view: View, place: str) -> tuple[str, ...]:
@@ -486,6 +521,8 @@ class _Builder:
                     first[step.key] = (place, nth)
                     continue
                 at, index = first[step.key]
+                if step.originals.get(STEP_ID) != steps[at][index].originals.get(STEP_ID):
+                    self._refuse("E457", AS_ONE, self._at(step.location, "20"), "205")
                 if _modality(step) != _modality(steps[at][index]):
                     self._refuse("E456", "two orders of one step, of different modalities", step.location, "102")
                 steps[at][index] = _with_protocol(steps[at][index], step)
@@ -506,7 +543,7 @@ def _with_protocol(step: Step, other: Step) -> Step:
     codes = [*inner.get(target, ()), *more.get(target, ())]
     unique = [code for n, code in enumerate(codes) if code not in codes[:n]]
     attributes = {**step.attributes, SPS: ({**inner, target: tuple(unique)},)}
-    return Step(step.key, step.keys, step.uid_origin, attributes, step.starts_at, step.location)
+    return Step(step.key, step.keys, step.uid_origin, attributes, step.starts_at, step.location, step.originals)
 
 
 def _local(moment: Moment) -> str:

@@ -26,7 +26,9 @@ class Known(Protocol):
 
     def by_filler(self, number: str) -> Sequence[Item]: ...
 
-    def by_accession(self, number: str) -> Sequence[Item]: ...
+    def by_accession(self, number: str) -> Sequence[Item]:
+        """Those whose number it is as it was ordered, and those that scanners see under it."""
+        ...
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         """All items of the patient, whatever their status."""
@@ -40,6 +42,10 @@ class Known(Protocol):
 
     def tombstone(self, keys: OrderKeys, step_id: str) -> str | None:
         """When an order was cancelled that had not come yet: its time, or None. `step_id` '' asks for the order."""
+        ...
+
+    def in_progress(self, item: Item) -> bool:
+        """Whether a scanner is at it: a performed step names it and has not ended."""
         ...
 
 

@@ -16,6 +16,7 @@ from engine.worklist.view import NULL, Repetition, View, flat, part_of
 _SEXES: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
 MOST_ID: Final = 64
 _PATIENT_ID: Final = ITEM["PatientID"]
+_ISSUER: Final = ITEM["IssuerOfPatientID"]
 
 
 def patient_of(
@@ -36,6 +37,10 @@ def patient_of(
         )
     elif chosen.id != clean(chosen.id, _PATIENT_ID):
         found.append(Problem("E455", "PatientID cannot hold a backslash or a control character", f"{place}^3", "102"))
+    elif "|" not in chosen.issuer and len(clean(chosen.issuer, _ISSUER)) > MOST_ID:
+        nth_id = next(n for n, one in enumerate(repetitions, 1) if entity(one) == chosen)
+        text = f"{len(chosen.issuer)} characters, and IssuerOfPatientID has room for 64"
+        found.append(Problem("E420", text, f"{place}^3^{nth_id}^4", "102"))
     attributes: dict[str, tuple[str, ...] | tuple[Attributes, ...]] = {}
     for target in PATIENT:
         value = _value(target, table, view, place, found, has_unicode)

@@ -4,7 +4,8 @@ A channel's pipeline makes these (pure, so the sender hears AE about content at 
 against what is stored (`lifecycle`), in the transaction that records the delivery.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.worklist.item import NO_ID, Attributes, EntityId, ItemKey, OrderKeys, Problem, UidOrigin
@@ -28,6 +29,7 @@ class Step:
 
     `key.step_id` is never ''; `key.study_uid` is '' where the message carries neither an UID nor what one is derived
     from, as a cancel may. `location`: where in the message it stands, such as `OBR^2` or `IPC^1`, for findings.
+    `originals`: as in an `Item`.
     """
 
     key: ItemKey
@@ -36,6 +38,7 @@ class Step:
     attributes: Attributes
     starts_at: str
     location: str
+    originals: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, frozen=True)

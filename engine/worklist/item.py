@@ -1,7 +1,7 @@
 """A worklist item: one scheduled procedure step, with all that a modality may ask of it (dicom.md section 1.1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 Attributes = Mapping[str, "Values"]
@@ -76,6 +76,7 @@ class Item:
     `ordered_at`: when the order that last changed it was made, by its own clock: `YYYYMMDDHHMMSS.ffffff` in UTC, from
     ORC-9 or else MSH-7; '' unknown. `starts_at`: `YYYYMMDDHHMMSS.ffffff`, local to the scanner, to match and sort by.
     `is_held`: hidden by a hold (HD) until its release. `revision`: counts changes, 0 for one that is not stored yet.
+    `originals`: identifiers as they were ordered, by keyword, where DICOM has them in another way (dicom.md 1.6).
     """
 
     key: ItemKey
@@ -89,6 +90,7 @@ class Item:
     ordered_at: str = ""
     visit: EntityId = NO_ID
     revision: int = 0
+    originals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def step(self) -> Attributes:
@@ -105,6 +107,15 @@ class Item:
     @property
     def modality(self) -> str:
         return text(self.step, "Modality")
+
+    @property
+    def shown_accession(self) -> str:
+        """The accession number as scanners see it, which is not always as it was ordered."""
+        return text(self.attributes, "AccessionNumber") or self.keys.accession.id
+
+    def original(self, keyword: str) -> str:
+        """An identifier as it was ordered."""
+        return self.originals.get(keyword) or text(self.attributes, keyword) or text(self.step, keyword)
 
     @property
     def is_shown(self) -> bool:
@@ -126,6 +137,10 @@ def text(attributes: Attributes, keyword: str) -> str:
 def items(attributes: Attributes, keyword: str) -> tuple[Attributes, ...]:
     """The items of a sequence; () where it is absent or empty."""
     return tuple(value for value in attributes.get(keyword, ()) if not isinstance(value, str))
+
+
+AS_ONE: Final = "two identifiers that DICOM would have as one"
+"""E457, wherever it is seen."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -133,6 +133,7 @@ def _order(order: Order) -> dict[str, Any]:
                 "location": step.location,
                 "keys": _keys(step.keys),
                 "dicom": to_dicom_json(step.attributes),
+                **({"originals": dict(step.originals)} if step.originals else {}),
             }
             for step in order.steps
         ],
@@ -148,6 +149,7 @@ def _load_order(made: Mapping[str, Any]) -> Order:
             from_dicom_json(step["dicom"]),
             step["starts_at"],
             step["location"],
+            dict(step.get("originals", {})),
         )
         for step in made["steps"]
     )

@@ -2,7 +2,8 @@ r"""C-FIND on a worklist: which items a query's keys leave, and which key remove
 
 PS3.4 sections C.2.2.2 (attribute matching) and K.2.2.1 (worklist). What an analyst must know of the choices here:
 
-- a person's name matches without regard to case, and a key of one component group matches any group of the item's name;
+- a person's name matches without regard to case, by choice also without regard to accents (`folds_accents`), and a key
+  of one component group matches any group of the item's name;
   a key without `^` is a family name (`Muster` finds `Muster^Anna`);
 - several values in a key, which only UIDs may have, match any of them (`CT\MR`), as consoles do send that;
 - a date and a time range together are one period; a date range with a single time is not;
@@ -29,6 +30,21 @@ _NAME: Final = "PatientName"
 _START_DATE, _START_TIME = "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"
 
 Test = Callable[[Item], bool]
+Fold = Callable[[str], str]
+"""How a name is written to be compared."""
+_STROKES: Final[Mapping[str, str]] = {
+    "æ": "ae",
+    "œ": "oe",
+    "ø": "o",
+    "đ": "d",
+    "ð": "d",
+    "ħ": "h",
+    "ı": "i",
+    "ł": "l",
+    "ŧ": "t",
+    "þ": "th",
+}
+"""What casefold leaves of Latin letters that are no letter with a mark; `ß` is `ss` by then."""
 
 
 class BadKey(ValueError):
@@ -51,13 +67,15 @@ class Condition:
 class Query:
     """A compiled query. `requested`: its identifier; `unmatched`: keys with a value that restrict nothing here.
 
-    `names_status`: whether it asks for a status, and so sees what is else hidden.
+    `names_status`: whether it asks for a status, and so sees what is else hidden. `folds_accents`: whether names match
+    without regard to accents.
     """
 
     requested: Attributes
     conditions: tuple[Condition, ...]
     unmatched: tuple[str, ...]
     names_status: bool
+    folds_accents: bool = False
 
     @property
     def has_unmatched(self) -> bool:
@@ -73,7 +91,7 @@ class Found:
     without: Mapping[str, int]
 
 
-def compile_query(identifier: Attributes) -> Query:
+def compile_query(identifier: Attributes, *, folds_accents: bool = False) -> Query:
     """The query of a decoded identifier: keywords of `engine.worklist.attributes`, others as `(gggg,eeee)`.
 
     A key that is absent, or has no value, or is `*`, matches everything (universal). Raises BadKey.
@@ -81,6 +99,7 @@ def compile_query(identifier: Attributes) -> Query:
     conditions: list[Condition] = []
     unmatched: list[str] = []
     step: Attributes = {}
+    fold = unaccented if folds_accents else _folded
     for keyword, values in identifier.items():
         if keyword == SPS:
             inner = items(identifier, keyword)
@@ -88,18 +107,18 @@ def compile_query(identifier: Attributes) -> Query:
             continue
         if keyword == "SpecificCharacterSet":
             continue
-        _add(ITEM.get(keyword), keyword, values, _own, conditions, unmatched)
+        _add(ITEM.get(keyword), keyword, values, _own, conditions, unmatched, fold)
     dates, times = step.get(_START_DATE, ()), step.get(_START_TIME, ())
     for keyword, values in step.items():
         if keyword in (_START_DATE, _START_TIME, STATUS, "SpecificCharacterSet"):
             continue
-        _add(STEP.get(keyword), keyword, values, _of_step, conditions, unmatched)
+        _add(STEP.get(keyword), keyword, values, _of_step, conditions, unmatched, fold)
     conditions += _starting(_texts(dates), _texts(times))
     statuses = [value for value in _texts(step.get(STATUS, ())) if not _is_universal(value)]
     if statuses:
         tests = [_glob(value) for value in statuses]
         conditions.append(Condition(STATUS, lambda item: any(test(item.status) for test in tests)))
-    return Query(identifier, tuple(conditions), tuple(unmatched), bool(statuses))
+    return Query(identifier, tuple(conditions), tuple(unmatched), bool(statuses), folds_accents)
 
 
 def find(query: Query, candidates: Iterable[Item], *, hidden: Callable[[Item], bool] | None = None) -> Found:
@@ -158,6 +177,7 @@ def _add(
     read: Callable[[Item, str], tuple[str, ...]],
     conditions: list[Condition],
     unmatched: list[str],
+    fold: Fold,
 ) -> None:
     if isinstance(values, tuple) and any(isinstance(value, Mapping) for value in values):
         if any(_has_value(value) for value in values if isinstance(value, Mapping)):
@@ -169,7 +189,7 @@ def _add(
     if attribute is None or not attribute.matched:
         unmatched.append(keyword)
         return
-    tests = [_test(attribute, value) for value in given]
+    tests = [_test(attribute, value, fold) for value in given]
 
     def test(item: Item) -> bool:
         own = read(item, keyword)
@@ -178,7 +198,7 @@ def _add(
     conditions.append(Condition(keyword, test))
 
 
-def _test(attribute: Attribute, value: str) -> Callable[[str], bool]:
+def _test(attribute: Attribute, value: str, fold: Fold) -> Callable[[str], bool]:
     match attribute.vr:
         case "DA":
             low, high = _bounds(attribute.keyword, value, _date)
@@ -189,7 +209,7 @@ def _test(attribute: Attribute, value: str) -> Callable[[str], bool]:
         case "UI":
             return lambda own: own == value
         case "PN":
-            return _name_test(value)
+            return _name_test(value, fold)
         case _:
             return _glob(value)
 
@@ -253,12 +273,12 @@ def _time(text: str) -> str | None:
     return f"{found[1]}{found[2] or '00'}{found[3] or '00'}.{(found[4] or '').ljust(6, '0')}"
 
 
-def _name_test(value: str) -> Callable[[str], bool]:
+def _name_test(value: str, fold: Fold) -> Callable[[str], bool]:
     groups = value.split("=")
     if len(groups) == 1:
-        one = _group_test(value)
+        one = _group_test(value, fold)
         return lambda own: any(one(group) for group in own.split("=") if group)
-    tests = [_group_test(group) if group.strip("^ ") and group != "*" else None for group in groups]
+    tests = [_group_test(group, fold) if group.strip("^ ") and group != "*" else None for group in groups]
 
     def test(own: str) -> bool:
         have = [*own.split("="), "", "", ""]
@@ -267,37 +287,55 @@ def _name_test(value: str) -> Callable[[str], bool]:
     return test
 
 
-def _group_test(value: str) -> Callable[[str], bool]:
-    plain = _folded(value).rstrip("^ ")
+def _group_test(value: str, fold: Fold) -> Callable[[str], bool]:
+    plain = fold(value).rstrip("^ ")
     if "^" not in plain and not _has_wildcard(plain):
-        return lambda own: _folded(own).split("^")[0].strip(" ") == plain
+        return lambda own: fold(own).split("^")[0].strip(" ") == plain
     test = _glob(plain)
-    return lambda own: test(_folded(own).rstrip("^ "))
+    return lambda own: test(fold(own).rstrip("^ "))
 
 
 def names_of(item: Item) -> tuple[str, ...]:
-    """The groups of the patient's name as they are compared."""
-    return tuple(
-        {
-            group: None
-            for name in _own(item, _NAME)
-            for group in (_folded(part).strip("^ ") for part in name.split("="))
-            if group
-        }
-    )
+    """The groups of the patient's name as they are compared: with their accents, and without."""
+    parts = [part for name in _own(item, _NAME) for part in name.split("=")]
+    folded = (fold(part).strip("^ ") for fold in (_folded, unaccented) for part in parts)
+    return tuple(dict.fromkeys(group for group in folded if group))
 
 
-def name_prefix(requested: Attributes) -> str:
+def name_prefix(query: Query) -> str:
     """What one of `names_of` of every item begins with that the query's patient name matches; '' for any."""
-    values = _texts(requested.get(_NAME, ()))
+    values = _texts(query.requested.get(_NAME, ()))
+    fold = unaccented if query.folds_accents else _folded
     if len(values) != 1:
         return ""
-    prefixes = (re.split(r"[*?]", _folded(group).strip("^ "), maxsplit=1)[0] for group in values[0].split("="))
+    prefixes = (re.split(r"[*?]", fold(group).strip("^ "), maxsplit=1)[0] for group in values[0].split("="))
     return max((prefix.rstrip("^ ") for prefix in prefixes), key=len)
 
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+@lru_cache(4096)
+def unaccented(name: str) -> str:
+    """As it is compared where accents do not count: of Latin and Greek letters the base alone.
+
+    Elsewhere a mark makes another letter (Cyrillic, kana, Hebrew points, Indic vowels), and stays. Letters with a
+    stroke and ligatures are no letters with marks in Unicode; they are told one by one.
+    """
+    made: list[str] = []
+    is_letter = False
+    for character in unicodedata.normalize("NFD", name.casefold()):
+        if is_letter and "\u0300" <= character <= "\u036f":
+            continue
+        is_letter = _is_latin_or_greek(character)
+        made.append(_STROKES.get(character, character))
+    return unicodedata.normalize("NFC", "".join(made))
+
+
+@lru_cache(2048)
+def _is_latin_or_greek(character: str) -> bool:
+    return character.isalpha() and unicodedata.name(character, "").startswith(("LATIN ", "GREEK "))
 
 
 @lru_cache(1024)

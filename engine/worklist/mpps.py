@@ -115,12 +115,18 @@ def meant(reference: Reference, candidates: Sequence[Item]) -> list[Item]:
     if by_both and reference.study_uid and reference.step_id:
         return by_both
     if reference.accession:
-        same = [item for item in candidates if item.keys.accession.id == reference.accession]
+        # Scanners have it as DICOM does; one that reads it from a paper has it as it was ordered.
+        same = [i for i in candidates if reference.accession in (i.shown_accession, i.keys.accession.id)]
         with_step = [item for item in same if item.key.step_id == reference.step_id]
         found = with_step or (same if not reference.step_id or not reference.study_uid else [])
         return found if len({item.patient for item in found}) <= 1 else []
     of_study = [item for item in candidates if reference.study_uid and item.key.study_uid == reference.study_uid]
     return of_study if len(of_study) == 1 and not reference.step_id else []
+
+
+def names(references: Sequence[Reference], item: Item) -> bool:
+    """Whether one of them names the item."""
+    return any(meant(reference, [item]) for reference in references)
 
 
 def effect(performed: Performed, item: Item, others: Sequence[Performed]) -> Put | None:

@@ -32,6 +32,7 @@ from engine.worklist.changes import (
 from engine.worklist.control import Action
 from engine.worklist.event import Order, OrderEvent, Step
 from engine.worklist.item import (
+    AS_ONE,
     STATUS_MOVES,
     TERMINAL,
     Attributes,
@@ -47,6 +48,8 @@ from engine.worklist.item import (
 UNSAID: Final = frozenset({"derived", "random"})
 """Origins of a Study Instance UID that the message did not bring."""
 PROCEDURE: Final = "RequestedProcedureID"
+ACCESSION: Final = "AccessionNumber"
+STEP_ID: Final = "ScheduledProcedureStepID"
 
 
 def decide_order(event: OrderEvent, known: Known, policy: Policy) -> Decision:
@@ -173,6 +176,7 @@ class _Orders:
         for item in stored:
             self._check_patient(item, order)
         self._check_keys(step.keys, step.key.study_uid, order)
+        self._check_shown(step, stored)
         before = next((item for item in stored if item.key == step.key), None)
         before = before or self._rekeyed(order, step)
         if before is None:
@@ -201,6 +205,7 @@ class _Orders:
             step.uid_origin,
             ordered_at=order.at,
             visit=order.visit,
+            originals=step.originals,
         )
         self._put(item, None, "created")
 
@@ -220,6 +225,7 @@ class _Orders:
             uid_origin=step.uid_origin,
             status=status,
             visit=order.visit or before.visit,
+            originals=step.originals,
         )
         if item == before:
             return  # a resend
@@ -277,6 +283,8 @@ class _Orders:
             self._put(replace(item, status=status, ordered_at=order.at), item, "reopened")
         elif self._is_older(order, item):
             self._warn("W421", "an older message than the one that the item is from; nothing changed", order.location)
+        elif status == "SCHEDULED" and item.status == "STARTED" and self._known.in_progress(item):
+            self._warn("W420", "a scanner is at the step, and it stays STARTED", order.location)
         elif status not in STATUS_MOVES[item.status]:
             self._warn("W420", f"the step is {item.status} and stays so", order.location)
         else:
@@ -364,6 +372,28 @@ class _Orders:
             if not is_same(item.patient, self._patient):
                 raise refuse("E414", "the order's number belongs to another patient's order", order.location, "205")
 
+    def _check_shown(self, step: Step, stored: Sequence[Item]) -> None:
+        """What DICOM has in another way than it was ordered must be no other order's: scanners could not tell them.
+
+        A step's id is one in its study, a procedure's in its study or accession number (PS3.3 section C.4.10, C.4.11).
+        """
+        shown = text(step.attributes, ACCESSION)
+        others = self._stored([*self._known.by_accession(shown), *self._written.values()]) if shown else []
+        others = [item for item in others if item.shown_accession == shown]
+        ordered = step.keys.accession
+        for item in others:
+            own = item.keys.accession
+            is_elsewhere = bool(own.issuer and ordered.issuer) and own.issuer != ordered.issuer
+            if item.key != step.key and own.id != ordered.id and not is_elsewhere:
+                raise refuse("E457", AS_ONE, _field(step, "18"), "205")
+        procedure = text(step.attributes, PROCEDURE)
+        for item in (*stored, *others):
+            if item.key == step.key and item.original(STEP_ID) != step.originals.get(STEP_ID, step.key.step_id):
+                raise refuse("E457", AS_ONE, _field(step, "20"), "205")
+            is_same_shown = item.key != step.key and text(item.attributes, PROCEDURE) == procedure
+            if is_same_shown and item.original(PROCEDURE) != step.originals.get(PROCEDURE, procedure):
+                raise refuse("E457", AS_ONE, _field(step, "19"), "205")
+
     def _each_other(self, keys: OrderKeys, study_uid: str) -> Iterable[Item]:
         for items in self._each_key(replace(keys, study_uid="")):
             yield from (item for item in items if item.key.study_uid != study_uid and item.status not in TERMINAL)
@@ -407,6 +437,11 @@ _STATUS_OF: Final[Mapping[str, Status]] = {
     "arrive": "ARRIVED",
     "schedule": "SCHEDULED",
 }
+
+
+def _field(step: Step, field: str) -> str:
+    """Where it stands, in an OBR at that field."""
+    return f"{step.location}^{field}" if step.location.startswith("OBR") else step.location
 
 
 def _agree(one: EntityId, other: EntityId) -> bool:

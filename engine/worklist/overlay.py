@@ -62,7 +62,10 @@ class Overlay:
         return self._with(self._stored.by_filler(number), lambda item: item.keys.filler.id == number != "")
 
     def by_accession(self, number: str) -> Sequence[Item]:
-        return self._with(self._stored.by_accession(number), lambda item: item.keys.accession.id == number != "")
+        return self._with(
+            self._stored.by_accession(number),
+            lambda item: number != "" and number in (item.keys.accession.id, item.shown_accession),
+        )
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         return self._with(self._stored.by_patient(patient), lambda item: item.patient == patient)
@@ -83,6 +86,10 @@ class Overlay:
         if (stored := self._stored.tombstone(keys, step_id)) is not None:
             found.append(stored)
         return max(found, default=None)
+
+    def in_progress(self, item: Item) -> bool:
+        # No change that a message decides on is of a performed step.
+        return self._stored.in_progress(item)
 
     def _with(self, stored: Sequence[Item], fits: Callable[[Item], bool]) -> Sequence[Item]:
         if not self._items:

@@ -165,7 +165,7 @@ def _groups(names: Sequence[str]) -> list[dict[str, Sequence[int]]]:
 def _is_of(view: View, item: Item) -> bool:
     """Whether this part of an order is the item's: it names the step, or none, and one of the order's numbers."""
     step = view.text("IPC-4") or view.text("OBR-20")
-    if step and step != item.key.step_id:
+    if step and step not in (item.key.step_id, item.original("ScheduledProcedureStepID")):
         return False
     keys = item.keys
     numbers = (
@@ -203,7 +203,8 @@ def _msh(source: _Source, kind: StatusMessage, header: Header, is_ascii: bool) -
 
 def _segments(item: Item, source: _Source, kind: StatusMessage, status: OrderStatus, at: datetime) -> list[str]:
     attributes, step, keys = item.attributes, item.step, item.keys
-    procedure = text(attributes, "RequestedProcedureID")
+    procedure = item.original("RequestedProcedureID")
+    step_id = _leaf(item.original("ScheduledProcedureStepID") or item.key.step_id)
     accession = source.number("IPC", 1, keys.accession)
     if kind != "OMI^O23" or source.own("OBR", 18):
         accession = source.number("OBR", 18, keys.accession)
@@ -234,13 +235,13 @@ def _segments(item: Item, source: _Source, kind: StatusMessage, status: OrderSta
             1: accession,
             2: _leaf(procedure),
             3: _leaf(item.key.study_uid),
-            4: _leaf(item.key.step_id),
+            4: step_id,
             5: modality,
             6: source.own("IPC", 6),
             9: "~".join(_leaf(title) for title in item.stations),
         }
         return [*segments, _segment("OBR", obr), _segment("IPC", ipc)]
-    obr |= {18: accession, 19: _leaf(procedure), 20: _leaf(item.key.step_id), 24: modality}
+    obr |= {18: accession, 19: _leaf(procedure), 20: step_id, 24: modality}
     obr[44] = source.own("OBR", 44)
     uid = text(step, "StudyInstanceUID") or item.key.study_uid
     return [*segments, _segment("OBR", obr), _segment("ZDS", {1: f"{_leaf(uid)}^^Application^DICOM"})]

@@ -85,6 +85,9 @@ def test_everything_the_runtime_counts_is_on_the_page(meter):
     assert any(name == "process_resident_memory_bytes" for name, _ in samples(meter))
 
 
+TOLD = ("queued", "held", "failed")
+
+
 def test_a_worklist_shows_what_is_on_it_what_it_refused_and_what_scanners_got(meter):
     dicom = meter.dicom
     dicom.items, dicom.without_station = {("main", "SCHEDULED"): 7, ("ward", "STARTED"): 1}, {"main": 2}
@@ -94,6 +97,9 @@ def test_a_worklist_shows_what_is_on_it_what_it_refused_and_what_scanners_got(me
     dicom.refusal("E415")
     dicom.refusal("E999")
     dicom.performed(False)
+    dicom.told_status("queued")
+    dicom.told_status("held")
+    dicom.told_status("held")
     assert value(meter, "segmill_worklist_items", worklist="main", status="SCHEDULED") == 7
     assert value(meter, "segmill_worklist_items_without_station", worklist="main") == 2
     assert value(meter, "segmill_worklist_items_without_station", worklist="ward") == 0
@@ -105,6 +111,8 @@ def test_a_worklist_shows_what_is_on_it_what_it_refused_and_what_scanners_got(me
     assert value(meter, "segmill_worklist_refusals_total", code="E446") == 0
     assert value(meter, "segmill_worklist_refusals_total", code="other") == 1
     assert value(meter, "segmill_dicom_performed_steps_total", outcome="refused") == 1
+    told = {outcome: value(meter, "segmill_worklist_statuses_told_total", outcome=outcome) for outcome in TOLD}
+    assert told == {"queued": 1, "held": 2, "failed": 0}
 
 
 def test_a_configured_channel_shows_zeros_before_its_first_message(meter):

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from engine.testing.sites import make_site
+from engine.worklist.shorten import hash16
 from tests.cli.conftest import RunningSite
 
 CHANNEL = """\
@@ -136,3 +137,35 @@ def test_what_scanners_asked_is_shown_without_patients(segmill, scanned, caplog)
     for told in (said.out, str(lines), caplog.text):
         assert "90000" not in told
     assert segmill("worklist", "asked", "--calling", "NOBODY", "--json", "--site", scanned.folder).lines == []
+
+
+def test_a_step_is_found_by_its_id_as_it_was_ordered(segmill, tmp_path):
+    """dicom.md 1.6: scanners have the short one, the ordering system's people the long one."""
+    ways = ", ".join(f"{one}: {{hash16: true}}" for one in ("AccessionNumber", "ScheduledProcedureStepID"))
+    channel = CHANNEL.replace("worklist: {station", f"worklist: {{too_long: {{{ways}}}, station")
+    running = RunningSite(make_site(tmp_path / "site", {"orders": channel}, SITE))
+    try:
+        long = "STEP-OF-ORDER-000001"
+        running.send(
+            "orders", order(1).replace(b"|A1|", b"|ACCESSION-000000001|").replace(b"|S1|", f"|{long}|".encode())
+        )
+        (listed,) = segmill("worklist", "list", "--json", "--site", running.folder).lines
+        assert listed["step"] == hash16(long)
+        for step in (long, hash16(long)):
+            said = segmill("worklist", "show", STUDY, step, "--show-values", "--site", running.folder)
+            assert said.code == 0
+            assert f"ScheduledProcedureStepID: {hash16(long)}" in said.out
+            assert f"AccessionNumber: {hash16('ACCESSION-000000001')}" in said.out
+            assert "AccessionNumber as ordered: ACCESSION-000000001" in said.out
+            assert f"ScheduledProcedureStepID as ordered: {long}" in said.out
+            assert "created" in segmill("worklist", "history", STUDY, step, "--site", running.folder).out
+        masked = segmill("worklist", "show", STUDY, long, "--site", running.folder).out
+        assert "ACCESSION-000000001" not in masked and long not in masked
+        told = segmill("worklist", "show", STUDY, long, "--json", "--show-values", "--site", running.folder).json
+        assert told["ordered"] == {"AccessionNumber": "ACCESSION-000000001", "ScheduledProcedureStepID": long}
+        said = segmill("worklist", "set-status", STUDY, long, "STARTED", "--yes", "--site", running.folder)
+        assert said.code == 0
+        again = segmill("worklist", "list", "--status", "STARTED", "--json", "--site", running.folder).lines
+        assert [line["step"] for line in again] == [hash16(long)]
+    finally:
+        running.stop()

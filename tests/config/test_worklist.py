@@ -9,6 +9,7 @@ from engine.config.table import Table
 from engine.config.worklist import BadStations, WorklistOptions, station_rules
 from engine.pipeline.registry import load_kinds
 from engine.testing.sites import make_site
+from engine.worklist.shorten import Shortening
 
 CHANNEL = """\
 listen: {mllp: {port: 2575}}
@@ -53,6 +54,11 @@ def options(tmp_path: Path, option: str, tables: dict[str, str] | None = None) -
         ("station: [{ae: ['A\\B']}]", 22, "E107", "no AE title"),
         ("without_station: maybe", 24, "E105", "warn"),
         ("zone: Europe/Atlantis", 13, "E105", "time zone"),
+        ("too_long: {PatientID: {hash16: true}}", 18, "E105", "AccessionNumber"),
+        ("too_long: {AccessionNumber: {strip_prefix: ['']}}", 50, "E107", "empty"),
+        ("too_long: {AccessionNumber: {hash: true}}", 36, "E101", "hash16"),
+        ("too_long: {AccessionNumber: {hash16: maybe}}", 44, "E105", "true"),
+        ("too_long: {AccessionNumber: {map: tables/none.csv}}", 41, "E132", "none.csv"),
     ],
 )
 def test_a_mistake_is_told_at_its_place(tmp_path, option: str, column: int, code: str, words: str) -> None:
@@ -135,3 +141,33 @@ def test_the_dicom_port_is_checked(tmp_path) -> None:
     assert site.findings == []
     assert site.site is not None and site.site.dicom is not None
     assert site.site.dicom.modalities["CT1"].charset == "ISO_IR 100"
+
+
+def test_identifiers_are_shortened_as_it_says(tmp_path) -> None:
+    said = (
+        "too_long: {AccessionNumber: {map: tables/a.csv, strip_prefix: RIS-, hash16: true}, RequestedProcedureID: {}}"
+    )
+    tables = {"a.csv": "ordered,dicom\nACCESSION-000000001,A1\nACCESSION-000000002,A2\n"}
+    found = options(tmp_path, said, tables)
+    table, _ = Table.load(tables["a.csv"], "tables/a.csv")
+    listed = {"ACCESSION-000000001": "A1", "ACCESSION-000000002": "A2"}
+    assert found.shortenings({"tables/a.csv": table}) == {
+        "AccessionNumber": Shortening(listed, ("RIS-",), hash16=True),
+        "RequestedProcedureID": Shortening(),
+    }
+    assert WorklistOptions().shortenings({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "words"),
+    [
+        ("X1,AAAAAAAAAAAAAAAAA\n", 2, "1 to 16"),
+        ("X1,A1\nX2,A\\2\n", 3, "no backslash"),
+        ("X1,A1\nX2,A2\nX3,A1\n", 4, "line 2"),
+    ],
+)
+def test_a_table_of_identifiers_is_checked(tmp_path, rows: str, line: int, words: str) -> None:
+    option = "too_long: {AccessionNumber: {map: tables/a.csv}}"
+    (finding,) = load(tmp_path, option, {"a.csv": f"ordered,dicom\n{rows}"}).findings
+    assert (finding.file, finding.line, finding.code) == ("channels/orders/tables/a.csv", line, "E107")
+    assert words in finding.message

@@ -156,3 +156,25 @@ def test_a_case_shows_the_event_and_what_differs_in_it(channel: CompiledChannel)
     (difference,) = check_case(channel, files).differences
     place = "orders[1].steps[1].dicom.ScheduledProcedureStepSequence[1].ScheduledStationAETitle"
     assert str(difference) == f'out.modalities.json message 1 {place}: expected "CT9", got "CT1"'
+
+
+def test_an_identifier_that_is_too_long_is_shortened_where_the_destination_says_so(tmp_path: Path) -> None:
+    """dicom.md 1.6: and the one that was ordered stays beside it."""
+    said = CHANNEL.replace(
+        "without_start: refuse", "too_long: {AccessionNumber: {map: tables/a.csv, strip_prefix: [RIS-]}}"
+    )
+    files = {"channel.yaml": said, "tables/a.csv": "ordered,dicom\nACCESSION-000000001,A7\n"}
+    site = load_site(make_site(tmp_path, {"orders": files}), load_kinds(), {})
+    assert site.findings == []
+    channel = compile_channel(site.channels[0], load_steps())
+    for ordered, shown in (("ACCESSION-000000001", "A7"), ("RIS-0000000000123", "0000000000123"), ("A1", "A1")):
+        result = run(channel, ORDER.replace("|A1|", f"|{ordered}|"))
+        assert result.state == "processed"
+        body = next(one.body for one in result.deliveries if one.destination == "modalities")
+        assert body is not None
+        step = json.loads(body)["orders"][0]["steps"][0]
+        assert step["dicom"]["00080050"]["Value"] == [shown]
+        assert step["keys"]["accession"] == [ordered, ""]
+        assert step.get("originals", {}) == ({"AccessionNumber": ordered} if ordered != shown else {})
+    refused = run(channel, ORDER.replace("|A1|", "|ACCESSION-000000002|"))
+    assert (refused.state, [f.code for f in refused.findings]) == ("rejected", ["E420"])

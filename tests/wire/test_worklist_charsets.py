@@ -254,6 +254,30 @@ async def test_bytes_that_msh_18_does_not_have_are_no_item(tmp_path: Path, row: 
         assert await asyncio.to_thread(dump, engine.dicom_port, "OTHER", 1, tmp_path / "answer") == b""
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        plain("8859/1", "utf_8", "Müller^Eva", UTF_8),
+        plain("8859/1", "cp1252", "Müller^“Eva”", UTF_8),
+    ],
+    ids=["UTF-8", "windows-1252"],
+)
+async def test_a_strict_channel_makes_no_item_of_text_in_another_set_than_it_says(tmp_path: Path, row: Row) -> None:
+    """dicom.md 1.5: AE 102 at MSH-18, where the channel asks for it."""
+    strict = CHANNEL + "charset: {strict: true}\n"
+    site = SiteUnderTest(tmp_path / "site", {"orders": strict}, settings())
+    async with site.running() as engine:
+        wire = await site.wire("orders")
+        await wire.send(message(1, row))
+        answer = await wire.answer()
+        assert msa(answer)[0] == "AE"
+        assert b"MSH^1^18" in answer and b"|102^" in answer
+        await wire.send(message(2, plain("8859/1", "iso8859_1", "Müller^Eva", UTF_8)))
+        assert msa(await wire.answer())[0] == "AA"
+        assert engine.dicom_port is not None
+        assert await asyncio.to_thread(dump, engine.dicom_port, "OTHER", 1, tmp_path / "answer") == b""
+
+
 async def test_utf_8_under_another_name_is_read_as_what_it_is(tmp_path: Path) -> None:
     """By evidence, with a warning (W302): `Ã¼` is nobody's name."""
     site = SiteUnderTest(tmp_path / "site", {"orders": CHANNEL}, settings())

@@ -238,6 +238,21 @@ async def test_what_cannot_be_written_for_its_destination_is_held_and_the_step_m
         assert status_of(made) == "STARTED"
         message = next(iter(engine._queries.messages(newest_first=True)))
         assert (message.state, "E271" in message.findings) == ("held", True)
+        assert engine.meter.dicom.told.values == {"queued": 0, "held": 1, "failed": 0, "other": 0}
+
+
+async def test_what_cannot_be_made_is_counted_and_the_step_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = site_of(tmp_path)
+    async with made.running() as engine:
+        await send(made, order())
+        await perform(made, "IN PROGRESS")
+        monkeypatch.setattr("engine.runtime.status_news.status_message", lambda *given: 1 // 0)
+        await perform(made, "COMPLETED")
+        assert status_of(made) == "COMPLETED"
+        assert len(await made.delivered("orders/ris", 1)) == 1
+        assert engine.meter.dicom.told.values == {"queued": 1, "held": 0, "failed": 1, "other": 0}
 
 
 async def test_a_destination_that_a_reload_took_away_holds_what_would_be_told(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ class Shelf:
         self.buried: list[Bury] = []
         self.patients: dict[EntityId, Demographics] = {}
         self.policy = policy or Policy()
+        self.performing: set[ItemKey] = set()
 
     def _where(self, wanted: Callable[[Item], bool]) -> Sequence[Item]:
         return [item for item in self.items.values() if wanted(item)]
@@ -34,7 +35,7 @@ class Shelf:
         return self._where(lambda item: item.keys.filler.id == number)
 
     def by_accession(self, number: str) -> Sequence[Item]:
-        return self._where(lambda item: item.keys.accession.id == number)
+        return self._where(lambda item: number in (item.keys.accession.id, item.shown_accession))
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         return self._where(lambda item: item.patient == patient)
@@ -46,6 +47,9 @@ class Shelf:
 
     def demographics(self, patient: EntityId) -> Demographics | None:
         return self.patients.get(patient)
+
+    def in_progress(self, item: Item) -> bool:
+        return item.key in self.performing
 
     def tombstone(self, keys: OrderKeys, step_id: str) -> str | None:
         for bury in self.buried:

@@ -381,6 +381,7 @@ class TestRefusals:
             ((PID, PV1), ("E430", "ORC^1", "100")),
             ((PID, PV1, ORC, OBR, change(PID, f3="900002^^^HIS"), ORC, OBR), ("E454", "PID^2", "100")),
             ((PID, PV1, ORC, OBR, PID, OBR), ("E454", "PID^2", "100")),
+            ((change(PID, f3=f"7^^^HIS~1^^^{'N' * 65}^MR"), PV1, ORC, OBR, ZDS), ("E420", "PID^1^3^2^4", "102")),
             ((change(PID, f3="1\\E\\2^^^HIS"), PV1, ORC, OBR, ZDS), ("E455", "PID^1^3", "102")),
         ],
     )
@@ -458,6 +459,8 @@ class TestValues:
             ("1^^^A^PI~2^^^B^MR", "A", EntityId("1", "A")),
             ("1^^^&1.2.3&ISO^MR", "", EntityId("1", "1.2.3|ISO")),
             ("1^^^&1.2.3&ISO^MR~2^^^B", "1.2.3", EntityId("1", "1.2.3|ISO")),
+            (f"1^^^&{'1.' * 40}2&ISO^MR", "", EntityId("1", f"{'1.' * 40}2|ISO")),
+            (f"1^^^{'N' * 64}^MR", "", EntityId("1", "N" * 64)),
             ("1", "", EntityId("1")),
         ],
     )

@@ -53,6 +53,50 @@ def numbers(items: list[Item], step: Attributes | None = None, **keys: tuple[str
     return [int(found.key.step_id[1:]) for found in find(compile_query(identifier), items).items]
 
 
+class TestAccents:
+    """dicom.md 2, 25: they count, unless the site says otherwise for a scanner."""
+
+    NAMES = ("Müller^Zoé", "Muller^Zoe", "Łukasz^Æsa", "山田が^太郎", "Йод^И", "Straße^Ö", "Άννα^Ω")
+
+    def found(self, key: str, *, folds: bool = True, keyword: str = "PatientName") -> list[str]:
+        items = [item(n, name=name, performer=(name,)) for n, name in enumerate(self.NAMES, start=1)]
+        asked: Attributes = {keyword: (key,)} if keyword == "PatientName" else {SPS: ({keyword: (key,)},)}
+        found = find(compile_query(asked, folds_accents=folds), items).items
+        return [self.NAMES[int(one.key.step_id[1:]) - 1] for one in found]
+
+    @pytest.mark.parametrize(
+        ("key", "names"),
+        [
+            ("muller", ["Müller^Zoé", "Muller^Zoe"]),
+            ("MÜLLER^ZOE", ["Müller^Zoé", "Muller^Zoe"]),
+            ("Mu\u0308l*^Z?é", ["Müller^Zoé", "Muller^Zoe"]),
+            ("mueller", []),
+            ("lukasz^aesa", ["Łukasz^Æsa"]),
+            ("*^Æsa", ["Łukasz^Æsa"]),
+            ("STRASSE^O", ["Straße^Ö"]),
+            ("αννα^ω", ["Άννα^Ω"]),
+            # Elsewhere a mark makes another letter.
+            ("山田か", []),
+            ("山田が", ["山田が^太郎"]),
+            ("Иод", []),
+            ("йод", ["Йод^И"]),
+        ],
+    )
+    def test_do_not_count_where_they_are_folded(self, key: str, names: list[str]) -> None:
+        assert self.found(key) == names
+        assert self.found(key, keyword="ScheduledPerformingPhysicianName") == names
+
+    def test_count_where_nothing_is_said(self) -> None:
+        assert self.found("muller", folds=False) == ["Muller^Zoe"]
+        assert self.found("müller", folds=False) == ["Müller^Zoé"]
+        assert self.found("lukasz", folds=False) == []
+
+    def test_count_in_what_is_no_name(self) -> None:
+        assert numbers([item(1, accession="É1")], AccessionNumber=("E1",)) == []
+        query = compile_query({"AccessionNumber": ("E1",)}, folds_accents=True)
+        assert find(query, [item(1, accession="É1")]).items == ()
+
+
 class TestSingleValues:
     @pytest.mark.parametrize(
         ("key", "expected"),

@@ -480,3 +480,35 @@ class TestTheStudyUidOfAStep:
         shelf.take(order("NW", "SC", numbered("1.2.3", "zds")))
         event = order("NW", "SC", numbered("2.25.7", "derived"), who=patient(OTHER), at=LATER)
         assert refusal(shelf, event) == ("E414", "ORC^1", "205")
+
+
+def test_what_a_scanner_is_at_is_not_scheduled_again_by_an_order() -> None:
+    """Table 0038 SC takes a step back that an order began; while a scanner performs it, the scanner knows better."""
+    shelf = Shelf()
+    shelf.take(order("NW", "SC", step(), at="1"))
+    shelf.take(order("SC", "IP", step(), at="2"))
+    shelf.performing = {ItemKey("1.2.3", "S1")}
+    decision = shelf.take(order("SC", "SC", step(), at="3"))
+    assert decision.changes == []
+    assert [(warning.code, warning.location) for warning in decision.warnings] == [("W420", "ORC^1")]
+    assert shelf.statuses() == ["STARTED"]
+    shelf.take(order("SC", "CM", step(), at="4"))
+    assert shelf.statuses() == ["COMPLETED"], "that the examination is over is the ordering system's to say"
+
+
+def test_what_no_scanner_is_at_is_scheduled_again_by_an_order() -> None:
+    shelf = Shelf()
+    shelf.take(order("NW", "SC", step(), at="1"))
+    shelf.take(order("SC", "IP", step(), at="2"))
+    shelf.take(order("SC", "SC", step(), at="3"))
+    assert shelf.statuses() == ["SCHEDULED"]
+
+
+def test_what_a_person_took_back_from_a_scanner_is_scheduled_again_by_an_order() -> None:
+    shelf = Shelf()
+    shelf.take(order("NW", "SC", step(), at="1"))
+    (key,) = shelf.items
+    shelf.items[key] = replace(shelf.items[key], status="ARRIVED")
+    shelf.performing = {key}
+    shelf.take(order("SC", "SC", step(), at="3"))
+    assert shelf.statuses() == ["SCHEDULED"]

@@ -63,11 +63,13 @@ SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBig
 
 @dataclass(slots=True, frozen=True)
 class Modality:
-    """How one calling AE title is treated. `charset`: a term of `charsets.TERMS`. `most_associations`: at one time."""
+    """How one calling AE title is treated. `charset`: a term of `charsets.TERMS`. `most_associations`: at one
+    time. `folds_accents`: whether names match without regard to accents."""
 
     charset: str = UNICODE
     own_items_only: bool = False
     most_associations: int = 10
+    folds_accents: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -249,6 +251,10 @@ class WorklistScp:
     def _caller(self, title: str) -> Modality | None:
         return self.settings.callers.get(title, self.settings.others)
 
+    def _caller_of(self, event: Any, title: str) -> Modality:
+        """How who asks is answered: one that may call no more keeps what it was let in with, as long as it is there."""
+        return self._caller(title) or getattr(event.assoc, "segmill_caller", None) or _NOTHING_BUT_ITS_OWN
+
     def _requested(self, event: Any) -> None:
         """Before pynetdicom answers a request for an association: refuse it with the reason that the standard has."""
         request = event.assoc.requestor.primitive
@@ -297,7 +303,7 @@ class WorklistScp:
         try:
             identifier = identifier_of(event.identifier)
             told.keys = identifier.keys
-            query = compile_query(identifier.keys)
+            query = compile_query(identifier.keys, folds_accents=self._caller_of(event, told.calling).folds_accents)
         except BadKey as error:
             told.end(BAD_IDENTIFIER, bad=error.keyword)
             yield BAD_IDENTIFIER, None
@@ -322,8 +328,7 @@ class WorklistScp:
     def _answers(
         self, event: Any, query: Query, identifier: Identifier, reader: WorklistReader, told: "_Told"
     ) -> Iterator[tuple[int, Dataset | None]]:
-        # One that may call no more keeps what it was let in with, until its association ends.
-        caller = self._caller(told.calling) or getattr(event.assoc, "segmill_caller", None) or _NOTHING_BUT_ITS_OWN
+        caller = self._caller_of(event, told.calling)
         # What the caller never sees is not read either: else it could fill the room for what it may see.
         readable = _own(query, told.calling) if caller.own_items_only else query
         shelved = reader.candidates(readable, MOST_CANDIDATES)

@@ -83,10 +83,12 @@ def settings_of(options: DicomOptions, folder: Path) -> ScpSettings:
         options.ae_title,
         options.called,
         {
-            title: Modality(modality.charset, modality.own_items_only, modality.associations)
+            title: Modality(
+                modality.charset, modality.own_items_only, modality.associations, options.folds_accents(title)
+            )
             for title, modality in options.modalities.items()
         },
-        Modality() if options.others == "accept" else None,
+        Modality(folds_accents=options.accents == "fold") if options.others == "accept" else None,
         limits.associations,
         limits.answers,
         hello_s=limits.hello,

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from zlib import crc32
 
 from engine.adapters.stores.statements import load_statements
-from engine.adapters.stores.worklist import Execute, WorklistReading, item_of
+from engine.adapters.stores.worklist import Execute, WorklistReading, is_whole, item_of
 from engine.ports.hand_off import Backlog, Handed, HandedOver, WaitingStep
 from engine.ports.worklist import Shelved
 from engine.worklist.item import ItemKey
@@ -73,7 +72,7 @@ def hand_over(execute: Execute, order: HandedOver) -> None:
 
 
 def _shelved(row: Sequence[Any] | None) -> Shelved | None:
-    if row is None or crc32(row[21].encode() + row[22]) != row[23]:
+    if row is None or not is_whole(row):
         return None
     return Shelved(item_of(row), row[22])
 

@@ -11,7 +11,7 @@ from engine.ports.worklist import Aged, HistoryRow, PerformedOrder, Shelved
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
 from engine.worklist.item import TERMINAL, Attributes, EntityId, Item, ItemKey, OrderKeys, Status
 from engine.worklist.matching import Query
-from engine.worklist.mpps import Performed, performed_of
+from engine.worklist.mpps import Performed, names, performed_of
 from engine.worklist.overlay import MOST_MERGES, names_the_same
 from engine.worklist.status import STATUS_MESSAGES, OrderReceived
 
@@ -126,6 +126,7 @@ class MemoryWorklistReading:
         self.damaged = 0
         self._items = dict(one.items)
         self._history = one.history
+        self._performed = dict(worklists.performed)
 
     def _where(self, wanted: Callable[[Item], bool]) -> Sequence[Item]:
         return [shelved.item for shelved in self._items.values() if wanted(shelved.item)]
@@ -140,7 +141,7 @@ class MemoryWorklistReading:
         return self._where(lambda item: item.keys.filler.id == number != "")
 
     def by_accession(self, number: str) -> Sequence[Item]:
-        return self._where(lambda item: item.keys.accession.id == number != "")
+        return self._where(lambda item: number != "" and number in (item.keys.accession.id, item.shown_accession))
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         return self._where(lambda item: item.patient == patient)
@@ -163,6 +164,10 @@ class MemoryWorklistReading:
             bury.at for bury, _ in self._one.buried if bury.step_id in ("", step_id) and names_the_same(bury.keys, keys)
         ]
         return max(found, default=None)
+
+    def in_progress(self, item: Item) -> bool:
+        found = (performed_of(uid, attributes) for uid, attributes in self._performed.items())
+        return any(one.status == "IN PROGRESS" and names(one.references, item) for one in found if one is not None)
 
     def candidates(self, query: Query, most: int) -> Sequence[Shelved]:
         shown = [one for one in self._items.values() if query.names_status or one.item.is_shown]

@@ -21,6 +21,7 @@ from engine.worklist.mpps import (
     create,
     effect,
     meant,
+    names,
     performed_of,
     reason_of,
 )
@@ -77,11 +78,7 @@ def _changes(performed: Performed, rows: PerformedRows) -> list[Change]:
             named[item.key] = item
     changes: list[Change] = []
     for item in named.values():
-        others = [
-            other
-            for other in rows.naming(item)
-            if other.uid != performed.uid and any(meant(reference, [item]) for reference in other.references)
-        ]
+        others = [other for other in rows.naming(item) if other.uid != performed.uid and names(other.references, item)]
         put = effect(performed, item, others)
         if put is not None:
             changes.append(put)
@@ -118,7 +115,9 @@ class SqlitePerformed(SqliteSteps):
         return list({item.key: item for item in found}.values())
 
     def naming(self, item: Item) -> Sequence[Performed]:
-        rows = self._execute(_SQL["mpps_naming"], (item.key.study_uid, item.keys.accession.id)).fetchall()
+        rows = self._execute(
+            _SQL["mpps_naming"], (item.key.study_uid, item.shown_accession, item.keys.accession.id)
+        ).fetchall()
         found = (performed_of(uid, load(attributes)) for uid, attributes in rows)
         return [performed for performed in found if performed is not None]
 

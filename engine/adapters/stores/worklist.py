@@ -19,6 +19,7 @@ from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merg
 from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
 from engine.worklist.matching import Query, name_prefix, names_of
+from engine.worklist.mpps import Reference, names
 from engine.worklist.overlay import MOST_MERGES
 
 Execute = Callable[..., sqlite3.Cursor]
@@ -61,7 +62,8 @@ class WorklistReading:
         return self._items("items_by_filler", number)
 
     def by_accession(self, number: str) -> Sequence[Item]:
-        return self._items("items_by_accession", number)
+        rows = self._execute(self._sql["items_by_accession"], (self._id, number) * 2)
+        return [item_of(row) for row in rows]
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         return self._items("items_by_patient", patient.id, patient.issuer)
@@ -95,6 +97,12 @@ class WorklistReading:
             default=None,
         )
 
+    def in_progress(self, item: Item) -> bool:
+        rows = self._execute(
+            self._sql["in_progress"], (item.key.study_uid, item.shown_accession, item.keys.accession.id)
+        )
+        return names([Reference(*row) for row in rows], item)
+
     def _items(self, statement: str, *values: str) -> list[Item]:
         return [item_of(row) for row in self._execute(self._sql[statement], (self._id, *values))]
 
@@ -104,7 +112,7 @@ class WorklistReading:
         """As WorklistReader.candidates: by the key that leaves fewest, of those that have an index."""
         shelved: list[Shelved] = []
         for row in self._candidate_rows(query, most):
-            if crc32(row[21].encode() + row[22]) == row[23]:
+            if crc32(row[21].encode() + row[22] + row[26].encode()) == row[23]:
                 shelved.append(Shelved(item_of(row), row[22]))
             else:
                 self.damaged += 1
@@ -113,18 +121,18 @@ class WorklistReading:
     def _candidate_rows(self, query: Query, most: int) -> Iterator[Any]:
         asked = query.requested
         inner = next((part for part in asked.get(SPS, ()) if isinstance(part, Mapping)), {})
-        for statement, keyword in (
-            ("candidates_of_study", "StudyInstanceUID"),
-            ("candidates_of_accession", "AccessionNumber"),
-            ("candidates_of_patient", "PatientID"),
+        for statement, keyword, times in (
+            ("candidates_of_study", "StudyInstanceUID", 1),
+            ("candidates_of_accession", "AccessionNumber", 2),
+            ("candidates_of_patient", "PatientID", 1),
         ):
             value = _single(asked, keyword)
             if value:
-                return self._execute(self._sql[statement], (self._id, value, most))
+                return self._execute(self._sql[statement], ((self._id, value) * times) + (most,))
         low, high = _days(texts(inner, _START_DATE))
         has_all = query.names_status
         stations = _plain(inner, "ScheduledStationAETitle")
-        name = name_prefix(asked)
+        name = name_prefix(query)
         if stations and (low or not name):
             return self._execute(
                 self._sql["candidates_of_station"], (json.dumps(stations), low, high, self._id, has_all, most)
@@ -267,6 +275,8 @@ class WorklistRows:
 def _values(worklist: int, item: Item, at_us: int, encoded: bytes) -> dict[str, object]:
     attributes = _json(item.attributes)
     keys = item.keys
+    shown = item.shown_accession
+    originals = json.dumps(dict(item.originals), ensure_ascii=False, sort_keys=True) if item.originals else ""
     return {
         "worklist": worklist,
         "study_uid": item.key.study_uid,
@@ -290,9 +300,16 @@ def _values(worklist: int, item: Item, at_us: int, encoded: bytes) -> dict[str, 
         "changed_at_us": at_us,
         "attributes": attributes,
         "encoded": encoded,
-        "crc": crc32(attributes.encode() + encoded),
+        "crc": crc32(attributes.encode() + encoded + originals.encode()),
         "modality": next(iter(texts(item.step, "Modality")), ""),
+        "shown_accession": shown if shown != keys.accession.id else "",
+        "originals": originals,
     }
+
+
+def is_whole(row: Sequence[Any]) -> bool:
+    """Whether a row of worklist_item is as it was written."""
+    return bool(crc32(row[21].encode() + row[22] + row[26].encode()) == row[23])
 
 
 def item_of(row: Sequence[Any]) -> Item:
@@ -311,6 +328,7 @@ def item_of(row: Sequence[Any]) -> Item:
         row[17],
         EntityId(row[14], row[15]),
         row[19],
+        json.loads(row[26]) if row[26] else {},
     )
 
 

@@ -20,7 +20,7 @@ from engine.adapters.dicom.queries import Queries
 from engine.adapters.dicom.query_keys import identifier
 from engine.adapters.dicom.scp import Modality
 from engine.adapters.dicom.scu import DicomFailure, Finding, Peer, echo
-from engine.adapters.dicom.server import SiteServer, StoreShelf, queries_of
+from engine.adapters.dicom.server import SiteServer, StoreShelf, queries_of, settings_of
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.tls import client_context, server_context
 from engine.config.dicom import DicomOptions
@@ -98,6 +98,23 @@ def test_own_items_only_hides_what_is_of_others_whatever_is_asked() -> None:
         assert numbers(server.peer("CT1"), "PatientID=90002") == []
         assert numbers(server.peer("MR1")) == ["A1", "A2", "A3"], "who is not set so sees all"
         assert server.log.records[0].without == {}
+
+
+def test_accents_do_not_count_for_a_scanner_that_is_set_so() -> None:
+    with serving(ITEMS, callers={"CT1": Modality(folds_accents=True)}, others=Modality()) as server:
+        assert numbers(server.peer("CT1"), "PatientName=muller") == ["A2"]
+        assert numbers(server.peer("MR1"), "PatientName=muller") == []
+        assert numbers(server.peer("MR1"), "PatientName=müller") == ["A2"]
+
+
+def test_accents_are_set_for_the_port_and_otherwise_for_a_scanner(tmp_path: Path) -> None:
+    modalities = {"CT1": {}, "MR1": {"accents": "exact"}, "US1": {"accents": "fold"}}
+    for said, folds in (({"accents": "fold"}, (True, False, True, True)), ({}, (False, False, True, False))):
+        options = DicomOptions.model_validate({**said, "modalities": modalities})
+        settings = settings_of(options, tmp_path)
+        assert settings.others is not None
+        callers = [*(settings.callers[title] for title in modalities), settings.others]
+        assert tuple(caller.folds_accents for caller in callers) == folds
 
 
 def test_each_caller_is_answered_in_its_character_set() -> None:

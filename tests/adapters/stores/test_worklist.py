@@ -170,6 +170,10 @@ def test_candidates_leave_out_nothing_that_matches(book: Book, rule: Rule) -> No
     assert tuple(int(item.key.step_id[1:]) for item in found.items) == rule.found
 
 
+def find_in(book: Book, query: Query) -> list[Item]:
+    return list(find(query, [one.item for one in book.known.candidates(query, 100)]).items)
+
+
 NAMES = [
     "Muster^Anna",
     "MÜLLER^Eva",
@@ -185,13 +189,14 @@ NAMES = [
 @given(
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=6),
     st.text("MUmuüÜle^r*?=山田やYaEvİ", max_size=8),
+    st.booleans(),
 )
-def test_the_beginning_of_a_name_leaves_out_nothing_that_matches(names: list[str], key: str) -> None:
+def test_the_beginning_of_a_name_leaves_out_nothing_that_matches(names: list[str], key: str, folds: bool) -> None:
     made = Book()
     try:
         items = [item(number, name) for number, name in enumerate(names, start=1)]
         made.put(*items)
-        query = compile_query({"PatientName": (key,)})
+        query = compile_query({"PatientName": (key,)}, folds_accents=folds)
         candidates = [one.item for one in made.known.candidates(query, 100)]
         assert [one.key for one in find(query, candidates).items] == [one.key for one in find(query, items).items]
     finally:
@@ -239,7 +244,6 @@ def test_a_query_reads_little_more_than_it_finds(book: Book, keys: list[str], mo
         ("candidates_of_modality", (1, '["CT"]', "", "~", 10), "worklist_item_of_modality"),
         ("candidates_shown", (1, "", "~", 10), "worklist_item_shown"),
         ("candidates_all", (1, "", "~", 10), "worklist_item_by_start"),
-        ("candidates_of_accession", (1, "A1", 10), "worklist_item_by_accession"),
         ("candidates_of_patient", (1, "1", 10), "worklist_item_by_patient"),
         ("items_by_placer", (1, "P1"), "worklist_item_by_placer"),
         ("items_by_filler", (1, "F1"), "worklist_item_by_filler"),
@@ -254,3 +258,43 @@ def test_lookups_use_their_index(book: Book, statement: str, values: tuple[objec
     first = plan.partition("USING")[0].split()[1]
     assert index.removeprefix("sqlite_autoindex_").startswith(first), f"it begins with another table: {plan}"
     assert "SCAN" not in plan.replace("SCAN json_each", ""), plan  # the few values of a key
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [("candidates_of_accession", (1, "A1", 1, "A1", 10)), ("items_by_accession", (1, "A1", 1, "A1"))],
+)
+def test_accession_numbers_are_looked_up_as_ordered_and_as_shown_by_an_index_each(
+    book: Book, statement: str, values: tuple[object, ...]
+) -> None:
+    from engine.adapters.stores.worklist import _SQL
+
+    steps = [row[3] for row in book.db.execute(f"EXPLAIN QUERY PLAN {_SQL[statement]}", values)]
+    assert [step for step in steps if "worklist_item" in step] == [
+        "SEARCH worklist_item USING INDEX worklist_item_by_accession (worklist=? AND accession=?)",
+        "SEARCH worklist_item USING INDEX worklist_item_by_shown_accession (worklist=? AND shown_accession=?)",
+    ]
+
+
+@pytest.mark.parametrize(("ordered", "shown"), [("RIS-A1", "A1"), ("A\\1", "A/1"), ("A1", "A1")])
+def test_an_accession_number_is_found_as_scanners_see_it(book: Book, ordered: str, shown: str) -> None:
+    """dicom.md 1.5, 1.6: DICOM has a backslash as `/`, and may have what is too long in another way."""
+    plain = item(1)
+    keys = replace(plain.keys, accession=EntityId(ordered))
+    originals = {"AccessionNumber": ordered} if ordered != shown else {}
+    made = replace(plain, keys=keys, attributes={**plain.attributes, "AccessionNumber": (shown,)}, originals=originals)
+    book.put(made)
+    for key in (shown, f"{shown}*"):
+        query = compile_query({"AccessionNumber": (key,)})
+        assert find_in(book, query) == [made]
+    assert book.known.by_accession(ordered) == book.known.by_accession(shown) == [made]
+    assert book.known.by_accession("") == []
+    if ordered != shown:
+        assert find_in(book, compile_query({"AccessionNumber": (ordered,)})) == []
+
+
+def test_a_damaged_original_leaves_its_item_out(book: Book) -> None:
+    book.put(replace(item(1), originals={"AccessionNumber": "RIS-A1"}))
+    assert len(book.known.candidates(compile_query({}), 10)) == 1
+    book.db.execute("UPDATE worklist_item SET originals = replace(originals, 'RIS', 'SIR')")
+    assert book.known.candidates(compile_query({}), 10) == []

@@ -22,7 +22,10 @@ SELECT * FROM worklist_item WHERE worklist = ? AND placer = ? AND placer <> ''
 SELECT * FROM worklist_item WHERE worklist = ? AND filler = ? AND filler <> ''
 
 -- name: items_by_accession
+-- As it was ordered, or as scanners see it.
 SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> ''
+UNION ALL
+SELECT * FROM worklist_item WHERE worklist = ? AND shown_accession = ? AND shown_accession <> ''
 
 -- name: items_by_patient
 SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? AND patient_issuer = ?
@@ -44,8 +47,8 @@ WHERE worklist = ? AND kind = ? AND number = ? AND step_id IN ('', ?)
 INSERT INTO worklist_item (
   worklist, study_uid, step_id, status, is_held, patient, patient_issuer, placer, placer_issuer, filler, filler_issuer,
   accession, accession_issuer, visit, visit_issuer, starts_at, ordered_at, uid_origin, revision, changed_at_us,
-  attributes, encoded, crc, modality
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  attributes, encoded, crc, modality, shown_accession, originals
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 RETURNING id
 
 -- name: change_item
@@ -56,7 +59,7 @@ UPDATE worklist_item SET
   accession_issuer = :accession_issuer, visit = :visit, visit_issuer = :visit_issuer, starts_at = :starts_at,
   ordered_at = :ordered_at, uid_origin = :uid_origin, revision = revision + 1, changed_at_us = :changed_at_us,
   attributes = :attributes, encoded = :encoded, crc = :crc,
-  modality = :modality
+  modality = :modality, shown_accession = :shown_accession, originals = :originals
 WHERE worklist = :worklist AND study_uid = :study_uid AND step_id = :step_id AND revision = :revision
 RETURNING id
 
@@ -99,7 +102,12 @@ ON CONFLICT (worklist, kind, number, issuer, step_id) DO UPDATE SET at = max(at,
 SELECT * FROM worklist_item WHERE worklist = ? AND study_uid = ? ORDER BY +starts_at LIMIT ?
 
 -- name: candidates_of_accession
-SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> '' ORDER BY +starts_at LIMIT ?
+-- As scanners see it; where it was ordered otherwise, the other one is left out later.
+SELECT * FROM (
+  SELECT * FROM worklist_item WHERE worklist = ? AND accession = ? AND accession <> ''
+  UNION ALL
+  SELECT * FROM worklist_item WHERE worklist = ? AND shown_accession = ? AND shown_accession <> ''
+) ORDER BY +starts_at LIMIT ?
 
 -- name: candidates_of_patient
 SELECT * FROM worklist_item WHERE worklist = ? AND patient = ? ORDER BY +starts_at LIMIT ?
@@ -205,10 +213,18 @@ DELETE FROM mpps_reference WHERE uid = ?
 -- name: put_mpps_reference
 INSERT INTO mpps_reference (uid, study_uid, step_id, accession) VALUES (?, ?, ?, ?)
 
+-- name: in_progress
+-- What performed steps that have not ended name, as far as it may be an item: by its study, or by its accession number.
+SELECT study_uid, step_id, mpps_reference.accession FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
+WHERE mpps_reference.study_uid = ? AND mpps.status = 'IN PROGRESS'
+UNION
+SELECT study_uid, step_id, mpps_reference.accession FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
+WHERE mpps_reference.accession IN (?, ?) AND mpps_reference.accession <> '' AND mpps.status = 'IN PROGRESS'
+
 -- name: mpps_naming
 -- Performed steps that may name an item: by its study, or by its accession number.
 SELECT DISTINCT mpps.uid, mpps.attributes FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
 WHERE mpps_reference.study_uid = ?
 UNION
 SELECT DISTINCT mpps.uid, mpps.attributes FROM mpps_reference JOIN mpps ON mpps.uid = mpps_reference.uid
-WHERE mpps_reference.accession = ? AND mpps_reference.accession <> ''
+WHERE mpps_reference.accession IN (?, ?) AND mpps_reference.accession <> ''

@@ -9,7 +9,9 @@ CREATE TABLE worklist (
 );
 
 -- One scheduled procedure step. `attributes`: DICOM JSON. `encoded`: its elements, ready for answers, null until
--- `revision` has been encoded. `crc`: CRC-32 of both, so that a damaged item is left out instead of answered with.
+-- `revision` has been encoded. `crc`: CRC-32 of both and of `originals`, so that a damaged item is left out instead of
+-- answered with. `shown_accession`: the accession number as scanners see it where it was ordered otherwise, else ''.
+-- `originals`: JSON of identifiers as they were ordered, where scanners see them otherwise, else ''.
 CREATE TABLE worklist_item (
   id INTEGER PRIMARY KEY,
   worklist INTEGER NOT NULL REFERENCES worklist (id),
@@ -36,12 +38,15 @@ CREATE TABLE worklist_item (
   encoded BLOB NOT NULL,
   crc INTEGER NOT NULL,
   modality TEXT NOT NULL,
+  shown_accession TEXT NOT NULL,
+  originals TEXT NOT NULL,
   UNIQUE (worklist, study_uid, step_id)
 );
 
 CREATE INDEX worklist_item_by_placer ON worklist_item (worklist, placer) WHERE placer <> '';
 CREATE INDEX worklist_item_by_filler ON worklist_item (worklist, filler) WHERE filler <> '';
 CREATE INDEX worklist_item_by_accession ON worklist_item (worklist, accession) WHERE accession <> '';
+CREATE INDEX worklist_item_by_shown_accession ON worklist_item (worklist, shown_accession) WHERE shown_accession <> '';
 CREATE INDEX worklist_item_by_patient ON worklist_item (worklist, patient);
 CREATE INDEX worklist_item_by_start ON worklist_item (worklist, starts_at);
 CREATE INDEX worklist_item_shown ON worklist_item (worklist, starts_at) WHERE status <= 2 AND is_held = 0;
