@@ -30,6 +30,7 @@ from engine.pipeline.routes import Way, chooser
 from engine.pipeline.run import MOST_FINDINGS, Placed, Result, bounded, in_order
 from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer, Watch
 from engine.pipeline.trace import Trace, Tracer
+from engine.pipeline.watched import Watched
 from engine.pipeline.work import UNBOUNDED
 
 MOST_TYPES_REMEMBERED = 256
@@ -162,7 +163,7 @@ class CompiledChannel:
         run = Run(now, timer=tracer.timer, watch=tracer)
         if self._joins_additions:
             message = without_additions(message)
-        work = message.copy()
+        work = Watched.of(message)
         if self.isolated:
             work.allowance = UNBOUNDED
         stop: Stop | None = None
