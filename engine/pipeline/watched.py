@@ -55,7 +55,8 @@ class Watched(Message):
         self = cls()
         copied = message.copy()
         for name in Message.__slots__:
-            setattr(self, name, getattr(copied, name))
+            if hasattr(copied, name):
+                setattr(self, name, getattr(copied, name))
         self._edits = []
         self._looked_for = {}
         return self
