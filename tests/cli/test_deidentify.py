@@ -65,5 +65,5 @@ def test_that_stored_messages_were_taken_out_is_on_record(segmill, module_site, 
     site = ("--site", module_site.folder)
     said = segmill("deidentify", "--channel", "adt", "--key", secret, "--to", tmp_path / "out", *site)
     assert said.code == 0, said.err
-    rows = segmill("audit", "--action", "read", "--json", *site).lines
+    rows = segmill("audit", "--action", "read", "--show-values", "--json", *site).lines
     assert any("deidentify --channel adt" in str(row) for row in rows), rows
