@@ -121,13 +121,28 @@ INSIDE = """
 """
 
 
+def test_the_whole_message_is_compared_once_for_each_step_of_the_channel_however_many_rounds_it_has(
+    channel, monkeypatch
+):
+    compared = []
+
+    def noted(before, after):
+        compared.append(len(after))
+        return changes(before, after)
+
+    monkeypatch.setattr("engine.pipeline.trace.changes", noted)
+    channel(INSIDE, files={"t.csv": "from,to\nC1,X\n"}).trace(oru(20))
+    assert compared == [42]
+
+
 def test_the_work_of_a_trace_grows_with_the_length_of_the_message_and_not_with_its_square(channel):
     made = channel(INSIDE, files={"t.csv": "from,to\nC1,X\n"})
-    few, many = (Message.parse(oru(number)) for number in (30, 240))
+    # Both past what `pairs` weighs one by one for the `each` as a whole, which is bounded.
+    few, many = (Message.parse(oru(number)) for number in (260, 520))
     made.compiled.trace(few, made.now)
     of_few = calls_of(lambda: made.compiled.trace(few, made.now))
     of_many = calls_of(lambda: made.compiled.trace(many, made.now))
-    assert of_many < 1.5 * 8 * of_few
+    assert of_many < 1.5 * 2 * of_few
 
 
 def test_each_round_of_a_trace_is_told_with_the_numbers_of_its_segment(channel):
