@@ -86,7 +86,9 @@ def command(
         else:
             click.echo("\n".join(_pair_lines(pair)))
     if as_json:
-        emit(_as_json(found))
+        emit(_as_json(found, shown))
+        if not summary and shown < _told(found):
+            say(_limited(shown, found))
     else:
         _print(found, shown, by, is_one=_is_one_each(heaps))
     return 0 if found.is_same else FINDINGS
@@ -209,8 +211,8 @@ def _print(found: "Compared", shown: int, by: str, *, is_one: bool) -> None:
     if is_one and (shown or found.is_same):
         say("they are the same" if found.is_same else "they differ")
         return
-    if shown and shown < found.differing:
-        click.echo(f"{shown} of {count(found.differing, 'pair')} that differ; --limit shows more")
+    if shown and shown < _told(found):
+        click.echo(_limited(shown, found))
     if found.places:
         click.echo(columns(("place", "messages", "example"), _rows(found), right=("messages",)))
     for side, keys in (("left", found.only_left), ("right", found.only_right)):
@@ -221,6 +223,14 @@ def _print(found: "Compared", shown: int, by: str, *, is_one: bool) -> None:
         f"paired by {by}: {found.same:,} the same, {found.differing:,} different, "
         f"{len(found.only_left):,} only on the left, {len(found.only_right):,} only on the right"
     )
+
+
+def _limited(shown: int, found: "Compared") -> str:
+    return f"{shown} of {count(_told(found), 'pair')} that differ or lack a side; --limit shows more"
+
+
+def _told(found: "Compared") -> int:
+    return found.differing + len(found.only_left) + len(found.only_right)
 
 
 def _rows(found: "Compared") -> list[tuple[str, str, str]]:
@@ -249,13 +259,14 @@ def _pair_as_json(pair: "Pair") -> dict[str, Any]:
     }
 
 
-def _as_json(found: "Compared") -> dict[str, Any]:
+def _as_json(found: "Compared", shown: int) -> dict[str, Any]:
     def example(change: "Change") -> dict[str, Any]:
         return {"before": change.before, "after": change.after}
 
     return {
         "same": found.same,
         "differing": found.differing,
+        "shown": shown,
         "only_left": found.only_left,
         "only_right": found.only_right,
         "places": [

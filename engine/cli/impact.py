@@ -17,6 +17,7 @@ from engine.cli.sites import find_site, site_option
 if TYPE_CHECKING:
     from engine.config.uses import Use
 
+_AS_FIELD: Final = re.compile(r"[A-Z][A-Z0-9]{2}-[0-9].*")
 _FIELD: Final = re.compile(r"[A-Z][A-Z0-9]{2}(\[.+\])?(-[0-9].*)?")
 
 
@@ -56,10 +57,16 @@ def command(things: tuple[str, ...], site: Path | None, as_json: bool) -> int:
         click.echo(columns(("channel", "part", "uses", "place"), rows))
     said = ", ".join(things)
     if not rows:
-        say(f"nothing here uses {said}")
+        say(f"nothing here uses {said}{_meant(things)}")
         return FINDINGS
     say(f"{count(len(rows), 'use')} of {said} in {count(len(users), 'channel')}: {', '.join(sorted(users))}")
     return 0
+
+
+def _meant(things: tuple[str, ...]) -> str:
+    """A hint, where a thing is a field but for its capitals: standard names of segments have them."""
+    written = [thing.upper() for thing in things if not _FIELD.fullmatch(thing) and _AS_FIELD.fullmatch(thing.upper())]
+    return f"; did you mean {', '.join(written)}?" if written else ""
 
 
 def _matcher(thing: str) -> Callable[["Use"], bool]:

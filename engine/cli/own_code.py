@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
@@ -28,6 +29,13 @@ DEADLINE_S: Final = 2.0
 def deadline_of(site: "LoadedSite") -> float:
     """Seconds that one message may take in the site's own code."""
     return site.site.workers.deadline if site.site is not None else DEADLINE_S
+
+
+def deadline_here(folder: Path | None) -> float:
+    """The same of the site in a folder; None where there is none, as of an engine's data folder alone."""
+    from engine.cli.sites import read_site
+
+    return DEADLINE_S if folder is None else deadline_of(read_site(folder))
 
 
 class OwnCodeEnded(Exception):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ import click
 
 from engine.cli.exits import CONFIGURATION, FINDINGS, Failure
 from engine.cli.output import count, emit, printable, say, styled
-from engine.cli.own_code import OwnCodeEnded, guarded
+from engine.cli.own_code import OwnCodeEnded, deadline_here, guarded
 from engine.cli.replaying import Versions
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ def diff(
     as_of: "AsOf | Literal['new']",
     site: Path | None,
 ) -> "VersionDiff":
-    """Run every message through the version that runs and the one asked for. Those without bytes are left out."""
+    """Run every message through the version that runs and the one asked for. Those without bytes are left out.
+
+    Code of the site's own may take as long for each as the site says.
+    """
     from engine.pipeline.version_diff import VersionDiff, compare_versions
     from engine.ports.clock import from_us
 
@@ -71,6 +75,8 @@ def diff(
     else:
         other = Versions(queries, current, as_of).of
     runs = Versions(queries, current, None)
+    deadline_s = deadline_here(site)
+    run, trace = partial(_run, deadline_s=deadline_s), partial(_trace, deadline_s=deadline_s)
     found = VersionDiff()
     gone: set[str] = set()
     for message in messages:
@@ -82,31 +88,31 @@ def diff(
             gone.add(str(stored.channel))
             continue
         now = from_us(stored.received_at_us)
-        found.note(stored.seq, compare_versions(runs.of(stored), new, stored.raw, now, _run, _trace))
+        found.note(stored.seq, compare_versions(runs.of(stored), new, stored.raw, now, run, trace))
     for name in sorted(gone):
         say(f"channel {name} is not in the files any more; its messages are left out")
     return found
 
 
-def _run(channel: "CompiledChannel", message: "Message", now: datetime) -> "Result":
+def _run(channel: "CompiledChannel", message: "Message", now: datetime, *, deadline_s: float) -> "Result":
     from engine.pipeline.run import Result
 
     if not channel.isolated:
         return channel.run(message, now)
     try:
-        return guarded(lambda: channel.run(message, now))
+        return guarded(lambda: channel.run(message, now), deadline_s)
     except OwnCodeEnded as ended:
         return Result("held", [], (ended.finding,))
 
 
-def _trace(channel: "CompiledChannel", message: "Message", now: datetime) -> "Trace":
+def _trace(channel: "CompiledChannel", message: "Message", now: datetime, *, deadline_s: float) -> "Trace":
     from engine.pipeline.run import Result
     from engine.pipeline.trace import Trace
 
     if not channel.isolated:
         return channel.trace(message, now)
     try:
-        return guarded(lambda: channel.trace(message, now))
+        return guarded(lambda: channel.trace(message, now), deadline_s)
     except OwnCodeEnded as ended:
         return Trace((), (), (), Result("held", [], (ended.finding,)), message)
 

@@ -59,7 +59,9 @@ def add_row(path: Path, cells: tuple[str, ...]) -> int:
     if errors := [finding for finding in findings if finding[2].startswith("E")]:
         line, _, code, text = errors[0]
         raise Failure(CONFIGURATION, f"{path}:{line} {code} {text}", "Mend this first.")
-    if (row := table.lookup(cells[0])) is not None:
+    if table.is_dated:
+        raise misuse(f"{path.name} has dates: add the row in an editor, so that its times do not meet those of another")
+    if (row := table.rows.get(cells[0])) is not None:
         raise misuse(f"{path.name} has that key already, in line {row.line}")
     if not 2 <= len(cells) <= len(table.columns):
         columns = ", ".join(table.columns)
@@ -71,7 +73,7 @@ def add_row(path: Path, cells: tuple[str, ...]) -> int:
     ending = "\r\n" if "\r\n" in text else "\n"
     text += ("" if text.endswith(("\n", "\r")) else ending) + ",".join(map(_cell, padded)) + ending
     made, findings = Table.load(text, path.name)
-    found = made.lookup(cells[0])
+    found = made.rows.get(cells[0])
     if found is None or any(finding[2].startswith("E") for finding in findings):
         raise Failure(CONFIGURATION, f"the row would not be read back from {path.name}; the file is as it was")
     _replace(path, text.encode())
@@ -79,7 +81,7 @@ def add_row(path: Path, cells: tuple[str, ...]) -> int:
 
 
 def _cell(text: str) -> str:
-    needs_quotes = text != text.strip() or any(c in text for c in ',"') or text.startswith("#")
+    needs_quotes = text != text.strip() or any(c in text for c in ',"') or text.startswith("#") or text == "*"
     return '"' + text.replace('"', '""') + '"' if needs_quotes else text
 
 

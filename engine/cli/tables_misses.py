@@ -24,12 +24,14 @@ def command(channel: str | None, site: Path | None, data: Path | None, as_json: 
 
     Codes are values of messages, so that you look is put on record. Ends with 1 if there are any.
     """
+    from engine.cli.own_code import deadline_here
+    from engine.cli.site_channels import find_or_none
     from engine.cli.stores import open_queries
     from engine.cli.table_misses import misses
 
     place = whereabouts(site, data)
     with open_queries(place.store) as queries:
-        found = misses(queries, channel)
+        found = misses(queries, channel, deadline_s=deadline_here(find_or_none(site or Path())))
     if found.of:
         note_reading(place, sorted({seq for seqs in found.of.values() for seq in seqs}), "tables misses")
     rows = sorted(found.of.items(), key=lambda item: (item[0].channel, item[0].table, -len(item[1]), item[0].key))
@@ -46,8 +48,9 @@ def command(channel: str | None, site: Path | None, data: Path | None, as_json: 
             for missed, seqs in rows
         ]
         click.echo(columns(("table", "code", "messages", "which"), shown, right=("messages",)))
-    if found.unread:
-        say(f"{count(len(found.unread), 'held message')} could not be looked up: the bytes or the version are gone")
+    for reason, unread in found.unread.items():
+        which = ", ".join(map(str, unread[:SHOWN])) + (", ..." if len(unread) > SHOWN else "")
+        say(f"{count(len(unread), 'held message')} could not be looked up ({which}): {reason}")
     waiting = len(found.waits_for)
     say(f"{count(len(rows), 'code is', 'codes are')} missing, {count(waiting, 'message waits', 'messages wait')}")
     if rows:

@@ -50,9 +50,9 @@ def command(
     folder = find_site(site)
     engine = RunningEngine(place.data)
     _require_taken_up(engine.plan())
-    tables = _tables(folder)
+    tables, deadline_s = _tables(folder)
     with open_queries(place.store) as queries:
-        found, ready = _ready(queries, tables, table)
+        found, ready = _ready(queries, tables, table, deadline_s)
         planned = _plan(queries, found, ready)
         waits = len(found.waits_for) - len(ready)
         if plan or not ready:
@@ -64,7 +64,7 @@ def command(
             if not as_json:
                 planned.show(as_json=False)
             confirm(planned.question, yes=False)
-            unchanged(ready, _ready(queries, tables, table)[1])
+            unchanged(ready, _ready(queries, tables, table, deadline_s)[1])
     run = new_key(key)
     scope = f"tables release {table or ''}".strip()
     done = engine.order("release", messages=spans(ready), key=run, reason=reason, scope=scope)
@@ -78,26 +78,29 @@ def _require_taken_up(plan: dict[str, Any]) -> None:
         raise Failure(TRY_AGAIN, "the engine has not taken up the site's files yet", "First: segmill reload")
 
 
-def _tables(folder: Path) -> "dict[tuple[str, str], Table]":
+def _tables(folder: Path) -> "tuple[dict[tuple[str, str], Table], float]":
+    """By channel and name; and the site's deadline for code of its own."""
+    from engine.cli.own_code import deadline_of
     from engine.cli.site_channels import loaded_channels
 
-    _, channels = loaded_channels(folder, [])
-    return {(str(channel.name), name): table for channel in channels for name, table in channel.tables.items()}
+    site, channels = loaded_channels(folder, [])
+    tables = {(str(channel.name), name): table for channel in channels for name, table in channel.tables.items()}
+    return tables, deadline_of(site)
 
 
 def _ready(
-    queries: "StoreQueries", tables: "dict[tuple[str, str], Table]", only: str | None
+    queries: "StoreQueries", tables: "dict[tuple[str, str], Table]", only: str | None, deadline_s: float
 ) -> "tuple[Misses, list[int]]":
-    from engine.cli.table_misses import misses
+    from engine.cli.table_misses import file_of, misses
 
     channel, _, name = (only or "").partition("/")
     if only is not None and (channel, name) not in tables:
         there = ", ".join(sorted("/".join(one) for one in tables))
         raise misuse(f"no channel uses a table {only}; there is {there or 'none'}")
-    found = misses(queries, channel or None)
+    found = misses(queries, channel or None, deadline_s=deadline_s)
     ready = found.answered(tables)
     if only is not None:
-        ready = [seq for seq in ready if any(one.table == name for one in found.waits_for[seq])]
+        ready = [seq for seq in ready if any(file_of(one.table) == name for one in found.waits_for[seq])]
     return found, ready
 
 

@@ -214,6 +214,34 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "value, so that the first code of the table would never be found.",
             "Put a line such as from,to above it; or give the columns names.",
         ),
+        "E166": Story(
+            "a date or direction of a code table that cannot be read",
+            "The columns valid_from and valid_to hold a day, 2026-07-01, which is one of UTC, or a time with its "
+            "distance from UTC, 2026-07-01T06:00+02:00; or nothing, for ever. A day in valid_to still counts. The "
+            "column direction holds both, there, back, or nothing for both.",
+            "Write the cell so; where a column of such a name is meant for people, give it another name.",
+        ),
+        "E167": Story(
+            "two rows of a code table for one key at one time",
+            "A key may stand several times in a table with dates, as long as no two of its rows hold at one moment.",
+            "End the older row the day before the newer one begins.",
+        ),
+        "W167": Story(
+            "a time between the rows of a key",
+            "A key has rows before and after a time at which it has none. A message that comes then finds no row.",
+            "Let the older row end the day before the newer one begins; or leave it, if the code was out of use.",
+        ),
+        "E168": Story(
+            "an ambiguous way back",
+            "A step looks this table up from value to key (direction: back), and two keys have the same value.",
+            "Add a column direction, and write there in the rows that count in the usual direction only.",
+        ),
+        "E169": Story(
+            "a code table with dates where no time is known",
+            "A table with valid_from or valid_to is looked up by the time of a message's receipt. Which channel takes "
+            "a message (from), what keeps messages in order (order_by, priority), and profiles do not depend on it.",
+            "Look the value up in a step or a route, or use a table without dates.",
+        ),
         "E163": Story(
             "a destination that cannot be set up",
             "'segmill check --env' set it up as the engine would, and it could not be: files it needs cannot be used, "

@@ -38,6 +38,9 @@ class Files(Protocol):
     def paths(self) -> list[str]: ...
 
 
+_NO_DATES = "leave out its dates, or look the value up with a validate step"
+
+
 @dataclass(slots=True, frozen=True)
 class AnyFiles:
     """Files of a folder and around it, for a command that a person gave a profile's path."""
@@ -182,6 +185,9 @@ class _Reader:
                 continue
             table, found = Table.load(raw, name)
             file.tables[name] = table
+            if table.is_dated:
+                place = text.position() or Position(file.shown, 1, 1)
+                self.findings.append(at(place, "E169", f"{name} has dates, and a profile knows no time", _NO_DATES))
             place_shown = self._shown(path)
             self.findings += [ConfigFinding(code, place_shown, line, col, 1, told) for line, col, code, told in found]
 

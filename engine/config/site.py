@@ -27,6 +27,7 @@ from engine.config.source import decode, load_yaml
 from engine.config.status_back import check_status, without_needless
 from engine.config.substitute import Origin, Substitution
 from engine.config.table import Table
+from engine.config.table_checks import check_times, check_ways_back
 from engine.config.types import ProfileText
 from engine.config.worklist import WorklistOptions, check_shortenings, check_stations
 from engine.model.ids import ChannelName
@@ -173,6 +174,8 @@ def load_channel(
             if isinstance(destination.options, WorklistOptions):
                 findings += check_stations(destination.options, tables, folder_shown)
                 findings += check_shortenings(destination.options, tables, folder_shown)
+        findings += check_ways_back(read.model, tables, folder_shown)
+        findings += check_times(read.texts, tables, positions(read.data))
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
         findings += check_answers(read.model, positions(read.data), shown)

@@ -7,6 +7,8 @@ W1,1100,surgery                    key, value, and whatever else the header name
 "A,B","a ""new"" one"               a cell with a comma, a quote, # in front or blanks around it stands in quotes
 ```
 
+What the columns `valid_from`, `valid_to` and `direction` say, and the key `*`, is in `engine.config.table_rows`.
+
 UTF-8, comma, one row a line. A key is looked up exactly as it stands: case and blanks count. Because a blank
 that nobody sees would then send messages astray, blanks around a key or value without quotes are a finding, and so
 is every row that cannot be meant. What is found does not hinder the other rows.
@@ -14,9 +16,17 @@ is every row that cannot be meant. What is found does not hinder the other rows.
 
 import codecs
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, Self
+
+from engine.config.table_rows import ANY, DIRECTION, DIRECTIONS, FROM, TO, Entry, Row, gaps, moment, overlap
+
+__all__ = ["BACK", "Row", "Table", "TableFinding", "UndatedLookup"]
+
+BACK = " (back)"
+"""Behind the name of a table that is looked up from value to key."""
 
 MAX_TABLE_BYTES = 32 * 1024 * 1024
 
@@ -24,35 +34,71 @@ MAX_FINDINGS = 100
 """Of one table; the rest will be found when these are mended."""
 
 TableFinding = tuple[int, int, str, str]
-"""Line and column from 1; code (E150 to E156, W150, W157); sentence, with nothing of the table but names of columns."""
+"""Line and column from 1; code (of E150 to E156, E166 to E168, W150, W157, W167); sentence, with nothing of the table
+but names of columns."""
 
 
-class Row(NamedTuple):
-    """One row. `line` is where it stands in the file, from 1; `others` are the cells behind the value."""
+class UndatedLookup(Exception):
+    """A table whose answers depend on the time was asked without one."""
 
-    value: str
-    line: int
-    others: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        super().__init__("this table has dates: ask lookup_at(key, time)")
 
 
 class _Cell(NamedTuple):
     text: str
     column: int
+    is_quoted: bool = False
 
 
 class Table:
     """A code table in memory; never changes. `name` is as the channel writes it: tables/wards.csv."""
 
-    __slots__ = ("_rows", "columns", "lookup", "name")
+    __slots__ = ("_default", "_entries", "_rows", "_rows_of", "columns", "lookup", "lookup_at", "name")
 
     lookup: Callable[[str], Row | None]
-    """The row with exactly this key, or None."""
+    """The row that answers for a key, the default row where it has none of its own, or None.
 
-    def __init__(self, name: str, columns: tuple[str, ...], rows: Mapping[str, Row]) -> None:
+    Of a table with dates it raises UndatedLookup: there `lookup_at` is to be asked.
+    """
+
+    lookup_at: Callable[[str, datetime], Row | None]
+    """The same at a time, also of a table without dates."""
+
+    def __init__(
+        self,
+        name: str,
+        columns: tuple[str, ...],
+        rows: Mapping[str, Row],
+        rows_of: Mapping[str, Sequence[Row]] | None = None,
+        entries: Sequence[Entry] = (),
+        *,
+        has_default: bool = False,
+    ) -> None:
+        """`rows_of` has all rows of each key where there are dates. `entries` are those that do not read the same both
+        ways, in a table with a direction; `has_default`: the row of `*` is for every key without one."""
         self.name = name
         self.columns = columns
         self._rows = dict(rows)
-        self.lookup = self._rows.get
+        self._rows_of = {key: tuple(some) for key, some in (rows_of or {}).items()}
+        self._entries = tuple(entries)
+        self._default = has_default
+        find = self._rows.get
+        self.lookup = find
+        self.lookup_at = lambda key, time: find(key)
+        if self._rows_of:
+            self.lookup = _needs_a_time
+            self.lookup_at = self._dated
+        elif has_default:
+            default = self._rows[ANY]
+            self.lookup = lambda key: find(key, default)
+            self.lookup_at = lambda key, time: find(key, default)
+
+    def _dated(self, key: str, time: datetime) -> Row | None:
+        for row in self._rows_of.get(key, ()):
+            if row.holds_at(time):
+                return row
+        return self._dated(ANY, time) if self._default and key != ANY else None
 
     @classmethod
     def load(cls, text: str | bytes, name: str) -> tuple[Self, list[TableFinding]]:
@@ -60,7 +106,7 @@ class Table:
         findings: list[TableFinding] = []
         decoded = _decode(text, findings)
         columns: tuple[str, ...] = ()
-        rows: dict[str, Row] = {}
+        entries: list[Entry] = []
         for line, content in enumerate(re.split(r"\r\n|\r|\n", decoded), 1):
             if not content.strip() or content.lstrip().startswith("#"):
                 continue
@@ -72,15 +118,92 @@ class Table:
                 if not columns:
                     break
             else:
-                _add(rows, cells, line, columns, findings)
+                entry = _entry(cells, line, columns, findings)
+                if entry is not None:
+                    entries.append(entry)
         if not columns and not findings:
             findings.append((1, 1, "E151", "the table is empty; its first line names the columns, such as from,to"))
-        return cls(name, columns, rows), sorted(findings)[:MAX_FINDINGS]
+        there = [entry for entry in entries if entry.direction != "back"]
+        table = cls._of(name, columns, there, findings, entries if DIRECTION in columns[2:] else ())
+        return table, sorted(findings)[:MAX_FINDINGS]
+
+    @classmethod
+    def _of(
+        cls,
+        name: str,
+        columns: tuple[str, ...],
+        there: Iterable[Entry],
+        findings: list[TableFinding],
+        entries: Sequence[Entry],
+    ) -> Self:
+        """Of the rows of one direction; of two that answer for one key at one time the first counts."""
+        is_dated = FROM in columns[2:] or TO in columns[2:]
+        rows: dict[str, Row] = {}
+        rows_of: dict[str, list[Row]] = {}
+        has_default = False
+        for entry in there:
+            first = rows.setdefault(entry.key, entry.row)
+            has_default = has_default or entry.any_key
+            if is_dated:
+                rows_of.setdefault(entry.key, []).append(entry.row)
+            elif first is not entry.row:
+                text = f"this key stands in line {first.line} already"
+                findings.append((entry.row.line, entry.column, "E153", text))
+        for key, some in rows_of.items():
+            rows_of[key] = _in_time(some, findings)
+        return cls(name, columns, rows, rows_of, entries, has_default=has_default)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether what answers depends on the time."""
+        return bool(self._rows_of)
+
+    @property
+    def has_default(self) -> bool:
+        """Whether a row answers for every key that has none of its own."""
+        return self._default
+
+    def has(self, key: str) -> bool:
+        """Whether there is a row with exactly this key, at whatever time."""
+        return key in self._rows and not (self._default and key == ANY)
+
+    def back(self) -> tuple["Table", list[TableFinding]]:
+        """The table of the way back, from value to key, and what makes that way ambiguous (E168)."""
+        entries = self._entries or tuple(
+            Entry(key, 1, self._default and key == ANY, False, "both", row)
+            for key, some in (self._rows_of or {key: (row,) for key, row in self._rows.items()}).items()
+            for row in some
+        )
+        turned: list[Entry] = []
+        taken: dict[str, list[Row]] = {}
+        findings: list[TableFinding] = []
+        for entry in entries:
+            # A default row says what many keys become, and so nothing of the way back; one of the way back is of it.
+            # An empty value is never looked up.
+            is_of_there = entry.direction == "there" or (entry.any_key and entry.direction != "back")
+            if is_of_there or not entry.row.value:
+                continue
+            row = entry.row._replace(value=entry.key)
+            before = next((one for one in taken.get(entry.row.value, ()) if one.meets(row)), None)
+            if before is not None:
+                text = f"lines {before.line} and {row.line} have the same value, so that the way back is ambiguous"
+                findings.append((row.line, 1, "E168", f"{text}; give one of them the direction there"))
+                continue
+            taken.setdefault(row_key := entry.row.value, []).append(row)
+            turned.append(Entry(row_key, 1, entry.any_value and entry.direction == "back", False, "both", row))
+        name = f"{self.name}{BACK}"
+        return type(self)._of(name, self.columns, turned, [], ()), findings[:MAX_FINDINGS]
+
+    @property
+    def lines(self) -> frozenset[int]:
+        """Where the rows stand that can answer."""
+        every = [row for some in self._rows_of.values() for row in some] if self._rows_of else self._rows.values()
+        return frozenset(row.line for row in every)
 
     @property
     def size(self) -> int:
-        """The number of rows that can be found."""
-        return len(self._rows)
+        """The number of rows that can answer."""
+        return sum(map(len, self._rows_of.values())) if self._rows_of else len(self._rows)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -89,8 +212,13 @@ class Table:
 
     @property
     def rows(self) -> Mapping[str, Row]:
-        """All rows by their keys."""
+        """All rows by their keys; where there are dates, of each key the first in the file."""
         return MappingProxyType(self._rows)
+
+    @property
+    def rows_of(self) -> Mapping[str, Sequence[Row]]:
+        """Where there are dates, all rows of each key, in order of time; else nothing."""
+        return MappingProxyType(self._rows_of)
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, {self.size} rows)"
@@ -139,21 +267,66 @@ def _header(cells: list[_Cell], line: int, findings: list[TableFinding]) -> tupl
     return names
 
 
-def _add(
-    rows: dict[str, Row], cells: list[_Cell], line: int, columns: tuple[str, ...], findings: list[TableFinding]
-) -> None:
+def _entry(cells: list[_Cell], line: int, columns: tuple[str, ...], findings: list[TableFinding]) -> Entry | None:
     key, *others = cells
     if len(cells) != len(columns):
         place = cells[len(columns)].column if len(cells) > len(columns) else cells[-1].column
         hint = "; a cell with a comma in it stands in quotes" if len(cells) > len(columns) else ""
         number = f"{len(cells)} cell" + ("" if len(cells) == 1 else "s")
         findings.append((line, place, "E152", f"{number} where the header names {len(columns)}{hint}"))
-    elif not key.text:
+        return None
+    if not key.text:
         findings.append((line, 1, "E154", f"there is nothing in column '{columns[0][:60]}'"))
-    elif key.text in rows:
-        findings.append((line, key.column, "E153", f"this key stands in line {rows[key.text].line} already"))
-    else:
-        rows[key.text] = Row(others[0].text, line, tuple(cell.text for cell in others[1:]))
+        return None
+    special = {name: cell for name, cell in zip(columns[2:], others[1:], strict=True) if name in (FROM, TO, DIRECTION)}
+    since, until = (_moment(name, special.get(name), line, findings) for name in (FROM, TO))
+    if since is not None and until is not None and since >= until:
+        findings.append((line, special[TO].column, "E166", f"{TO} is before {FROM}: the row never holds"))
+        return None
+    direction = _direction(special.get(DIRECTION), line, findings)
+    row = Row(others[0].text, line, tuple(cell.text for cell in others[1:]), since, until)
+    return Entry(key.text, key.column, _is_any(key), _is_any(others[0]), direction, row)
+
+
+def _is_any(cell: _Cell) -> bool:
+    return cell.text == ANY and not cell.is_quoted
+
+
+def _moment(name: str, cell: _Cell | None, line: int, findings: list[TableFinding]) -> datetime | None:
+    if cell is None:
+        return None
+    try:
+        return moment(cell.text.strip(), is_end=name == TO)
+    except ValueError:
+        text = f"{name} is no time: write 2026-07-01, or 2026-07-01T06:00+02:00, or nothing"
+        findings.append((line, cell.column, "E166", text))
+        return None
+
+
+def _direction(cell: _Cell | None, line: int, findings: list[TableFinding]) -> str:
+    text = cell.text.strip() if cell is not None else ""
+    if cell is not None and text and text not in DIRECTIONS:
+        findings.append((line, cell.column, "E166", f"{DIRECTION} is none of {', '.join(DIRECTIONS)}"))
+    return text if text in DIRECTIONS else "both"
+
+
+def _in_time(rows: list[Row], findings: list[TableFinding]) -> list[Row]:
+    """The rows of one key, in order of time; of two that hold at one moment the first one answers."""
+    both = overlap(rows)
+    if both is not None:
+        first, second = both
+        findings.append(
+            (second.line, 1, "E167", f"this key stands in line {first.line} already, for a time of this one")
+        )
+        return rows
+    for one, other in gaps(rows):
+        text = f"between the row in line {one.line} and this one there is a time at which the key has no row"
+        findings.append((other.line, 1, "W167", text))
+    return sorted(rows, key=lambda row: row.begins)
+
+
+def _needs_a_time(key: str) -> Row | None:
+    raise UndatedLookup
 
 
 def _cells(content: str, line: int, findings: list[TableFinding]) -> list[_Cell] | None:
@@ -166,7 +339,7 @@ def _cells(content: str, line: int, findings: list[TableFinding]) -> list[_Cell]
             if end < 0:
                 findings.append((line, at + 1, "E155", "this quote is not closed in its line"))
                 return None
-            cells.append(_Cell(content[at + 1 : end].replace('""', '"'), at + 1))
+            cells.append(_Cell(content[at + 1 : end].replace('""', '"'), at + 1, is_quoted=True))
             if content[end + 1 : end + 2] not in ("", ","):
                 findings.append((line, end + 2, "E155", 'behind a closing quote stands a comma; a quote inside is ""'))
                 return None

@@ -400,6 +400,8 @@ def station_rules(table: Table) -> list[tuple[StationRule, int]]:
     names = [name.lower() for name in table.columns[1:]]
     if not paths or not names or names[0] != "ae":
         raise BadStations(1, "the second column must be ae, the first has the fields to look at, such as Modality")
+    if table.is_dated:
+        raise BadStations(1, "a table of stations has no dates: an item has to stay with its scanner")
     rules: list[tuple[StationRule, int]] = []
     for key in table.keys:
         row = table.lookup(key)

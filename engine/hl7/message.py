@@ -10,6 +10,7 @@ comes to the same end on every machine (reliability.md E2).
 """
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import TypeVar
 
 from engine.hl7.batch import split_batch
@@ -66,6 +67,7 @@ class Message:
         "heads",
         "is_changed",
         "raw",
+        "received_at",
     )
 
     raw: bytes
@@ -78,6 +80,8 @@ class Message:
     """Whether an edit was made. `to_bytes` may differ from `raw` without one: BOM, line ends, final CR."""
     heads: dict[str, list[str]]
     """Fields of first segments by name, as far as they were asked for; `first_fields` fills it. For reading.py."""
+    received_at: datetime
+    """When it came. Set only where a channel looks values up by it; copies do not have it."""
     edited: set[str]
     """Names of first segments whose list in `heads` is this message's own and may be changed. For writing.py."""
 

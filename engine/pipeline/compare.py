@@ -5,12 +5,13 @@ that would go over the wire differently is called equal.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from engine.hl7.delimiters import Delimiters
 from engine.hl7.message import Message
-from engine.pipeline.pairs import Segment, pair_segments
+from engine.pipeline.pairs import Pair, Segment, pair_segments
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,10 +29,15 @@ def changes(before: Message, after: Message) -> list[Change]:
     A segment that came or went is one change, with its whole text; so is one where only trailing
     delimiters differ.
     """
+    return changes_of_pairs(pair_segments(_segments(before), _segments(after)), before.delimiters, after.delimiters)
+
+
+def changes_of_pairs(pairs: Sequence[Pair], before: Delimiters, after: Delimiters) -> list[Change]:
+    """The same of segments that are paired already; the delimiters are those of either message."""
     found: list[Change] = []
-    for left, right in pair_segments(_segments(before), _segments(after)):
+    for left, right in pairs:
         if left is None or right is None or left.text != right.text:
-            found.extend(_segment_changes(left, right, before.delimiters, after.delimiters))
+            found.extend(_segment_changes(left, right, before, after))
     return found
 
 

@@ -30,6 +30,7 @@ from engine.pipeline.routes import Way, chooser
 from engine.pipeline.run import MOST_FINDINGS, Placed, Result, bounded, in_order
 from engine.pipeline.step import CompileScope, Run, StepKind, Stop, Timer, Watch
 from engine.pipeline.trace import Trace, Tracer
+from engine.pipeline.watched import Watched
 from engine.pipeline.work import UNBOUNDED
 
 MOST_TYPES_REMEMBERED = 256
@@ -73,10 +74,12 @@ class CompiledChannel:
         *,
         parts: Sequence["Part"] = (),
         isolated: bool,
+        is_dated: bool = False,
         runs_own_code: bool,
     ) -> None:
         self.file = file
         self.name = name
+        self._is_dated = is_dated  # some table answers by the time of receipt
         self.isolated = isolated
         """Whether it runs in a worker process: steps of the site's own code are among its steps, or it says so."""
         self.fallback_charset: str = file.charset.fallback
@@ -149,9 +152,13 @@ class CompiledChannel:
         if self._joins_additions:
             message = without_additions(message)
         if self._steps is None:
+            if self._is_dated:
+                message.received_at = now
             return self._leave(message, run, None)
         self._check_place()
         work = message.copy()
+        if self._is_dated:
+            work.received_at = now
         if self.isolated:
             work.allowance = UNBOUNDED
         return self._leave(work, run, self._steps(work, run))
@@ -162,7 +169,8 @@ class CompiledChannel:
         run = Run(now, timer=tracer.timer, watch=tracer)
         if self._joins_additions:
             message = without_additions(message)
-        work = message.copy()
+        work = Watched.of(message)
+        work.received_at = now
         if self.isolated:
             work.allowance = UNBOUNDED
         stop: Stop | None = None
@@ -249,6 +257,7 @@ def compile_channel(
         writers_of(loaded.name, file, loaded.tables),
         parts=compiler.parts,
         isolated=file.isolate is not None or any(step.own_file for step in placed),
+        is_dated=any(table.is_dated for table in loaded.tables.values()),
         runs_own_code=runs_own_code,
     )
 

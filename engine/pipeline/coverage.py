@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from engine.config.expression import Condition, ValueTooLong
 from engine.config.site import LoadedChannel
-from engine.config.table import Row, Table
+from engine.config.table import Row, Table, TableFinding
 from engine.hl7.errors import TooMuchWork
 from engine.hl7.message import Message
 from engine.pipeline.compile import NO_ROUTE, CompiledChannel, compile_channel
@@ -66,25 +66,33 @@ class Covered:
 class RecordingTable(Table):
     """A code table that remembers which of its rows answered."""
 
-    __slots__ = ("lines",)
+    __slots__ = ("_way_back", "used")
 
     def __init__(self, table: Table) -> None:
-        super().__init__(table.name, table.columns, table.rows)
-        find = self.lookup
-        self.lines: set[int] = set()
+        super().__init__(table.name, table.columns, table.rows, table.rows_of, has_default=table.has_default)
+        find, find_at = self.lookup, self.lookup_at
+        self._way_back = table.back
+        self.used: set[int] = set()
 
-        def lookup(key: str) -> Row | None:
-            row = find(key)
+        def noted(row: Row | None) -> Row | None:
             if row is not None:
-                self.lines.add(row.line)
+                self.used.add(row.line)
             return row
 
-        self.lookup = lookup
+        self.lookup = lambda key: noted(find(key))
+        self.lookup_at = lambda key, time: noted(find_at(key, time))
+
+    def back(self) -> tuple[Table, list[TableFinding]]:
+        """The way back, whose rows are these, too."""
+        table, findings = self._way_back()
+        turned = RecordingTable(table)
+        turned.used = self.used
+        return turned, findings
 
     @property
     def unreached(self) -> list[int]:
         """The lines of rows that never answered, in order."""
-        return sorted({row.line for row in self.rows.values()} - self.lines)
+        return sorted(self.lines - self.used)
 
 
 @dataclass(slots=True)
@@ -108,7 +116,7 @@ class Coverage:
         # never looked up, and no case could be said to reach one.
         looked_up = {name: table for name, table in tables.items() if table.unreached or not table.size}
         for table in looked_up.values():
-            table.lines.clear()  # what was looked up while constants were folded is no case's doing
+            table.used.clear()  # what was looked up while constants were folded is no case's doing
         return cls(channel, looked_up)
 
     def run(self, message: Message, now: datetime) -> Result:
@@ -136,8 +144,8 @@ class Coverage:
         self._routed |= other._routed
         for name, table in self.tables.items():
             theirs = other.tables.get(name)
-            if theirs is not None and theirs.rows == table.rows:
-                table.lines |= theirs.lines
+            if theirs is not None and (theirs.rows, theirs.rows_of) == (table.rows, table.rows_of):
+                table.used |= theirs.used
 
     def covered(self) -> Covered:
         """What was reached up to now."""

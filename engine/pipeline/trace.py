@@ -16,6 +16,7 @@ from engine.pipeline.compare import Change, changes
 from engine.pipeline.routes import Way
 from engine.pipeline.run import Result
 from engine.pipeline.step import Lookup, Run, Stop
+from engine.pipeline.watched import Watched
 
 StepOutcome = Literal["done", "skipped", "filtered", "held", "rejected"]
 
@@ -72,10 +73,11 @@ class Trace:
 
 @dataclass(slots=True)
 class _Open:
-    """A step that has begun."""
+    """A step that has begun. `before` is the message then; None inside of another step, where `mark` is enough."""
 
     step: StepTrace
-    before: Message
+    before: Message | None
+    mark: int
     findings: int
 
 
@@ -90,7 +92,12 @@ class Tracer:
     def begin(self, label: str, message: Message, run: Run, condition: Condition | None) -> None:
         step = StepTrace(label, len(self._open))
         self._steps.append(step)
-        self._open.append(_Open(step, message.copy(), len(run.findings)))
+        # A step inside of `each` runs once for every segment: to copy and compare the whole message each time would
+        # cost the square of its length. The channel's own steps are few, and what they did is seen without help.
+        is_inside = step.depth > 0 and isinstance(message, Watched)
+        before = None if is_inside else message.copy()
+        mark = message.mark() if isinstance(message, Watched) else 0
+        self._open.append(_Open(step, before, mark, len(run.findings)))
         if condition is not None:
             self.tested(condition, message)
 
@@ -98,7 +105,10 @@ class Tracer:
         ended = self._open.pop()
         step = ended.step
         step.outcome = "skipped" if skipped else stop.kind if stop is not None else "done"
-        step.changes = changes(ended.before, message)
+        if ended.before is not None:
+            step.changes = changes(ended.before, message)
+        elif isinstance(message, Watched):
+            step.changes = message.changes_since(ended.mark)
         step.findings = (*run.findings[ended.findings :], *(stop.findings if stop is not None else ()))
         step.microseconds = None if seconds is None else seconds * 1e6
 

@@ -104,3 +104,12 @@ def test_the_name_of_a_segment_cannot_act_upon_the_terminal(segmill, tmp_path, a
     assert said.code == 1 and "\\x1b[2-1" in said.out and "\x1b" not in said.out
     said = segmill("stats", tmp_path / "left")
     assert "\\x1b[2-1" in said.out and "\x1b" not in said.out
+
+
+def test_programs_are_told_how_many_pairs_are_left_out(segmill, heaps):
+    said = segmill("compare", *heaps, "--json", "--limit", "0")
+    summary = said.lines[-1]
+    assert len(said.lines) == 1 and summary["shown"] == 0 < summary["differing"]
+    assert "0 of 3 pairs that differ or lack a side" in said.err
+    said = segmill("compare", *heaps, "--json")
+    assert said.lines[-1]["shown"] == 3 == len(said.lines) - 1 and "--limit" not in said.err

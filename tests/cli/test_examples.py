@@ -35,6 +35,7 @@ def place(module_site, repository):
     """A folder where a reader of the help might stand: a site whose engine runs, another site, samples."""
     shutil.copytree(repository / "samples", module_site.folder / "samples")
     shutil.copytree(repository / "channels", module_site.folder / "my-site" / "channels")
+    (module_site.folder / "secret.key").write_text("0123456789abcdef0123456789abcdef")
     (module_site.folder / "my-site" / "segmill.yaml").write_text("admin: {port: 0}\n")
     module_site.send("adt", messages.adt(control_id="A1"))
     unknown = Observation("FERR", "Ferritin", "88")

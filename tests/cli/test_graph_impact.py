@@ -117,3 +117,10 @@ def test_places_in_file_names_and_those_that_a_worklist_reads_of_its_own_are_use
         said = segmill("impact", field, "--site", site, "--json")
         assert part in {use["where"] for use in map(json.loads, said.out.splitlines())}
     assert "scanners" in segmill("impact", "OBR-18", "--site", site).out
+
+
+def test_a_field_in_small_letters_is_answered_with_what_was_meant(segmill, site):
+    said = segmill("impact", "pid-3", "no.such.host", "--site", site)
+    assert said.code == 1
+    assert "nothing here uses pid-3, no.such.host; did you mean PID-3?" in said.err
+    assert "did you mean" not in segmill("impact", "no.such.host", "--site", site).err

@@ -130,3 +130,29 @@ def test_a_table_that_cannot_be_written_stays_and_leaves_nothing_beside_it(segmi
     assert segmill("tables", "add", "adt/tables/wards.csv", "B", "2", "--site", site).code == 73
     assert wards(site).read_bytes() == before
     assert [path.name for path in wards(site).parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_why_the_cause_of_a_held_message_cannot_be_found_is_told(segmill, waiting, monkeypatch):
+    from engine.cli import table_misses
+    from engine.cli.own_code import OwnCodeEnded
+
+    given = []
+
+    def ends(work, deadline_s):
+        given.append(deadline_s)
+        raise OwnCodeEnded("E220", "the channel's own code took longer than 7 s")
+
+    monkeypatch.setattr("engine.cli.own_code.guarded", ends)
+    monkeypatch.setattr(table_misses.Versions, "of", lambda self, stored: _Unreadable())
+    with (waiting.folder / "segmill.yaml").open("a") as file:
+        file.write("\nworkers: {deadline: 7s}\n")
+    said = segmill("tables", "misses", "--site", waiting.folder)
+    assert said.code == 0
+    assert "3 held messages could not be looked up (1, 3, 4): the channel's own code took longer than 7 s" in said.err
+    assert given == [7.0, 7.0, 7.0]
+
+
+class _Unreadable:
+    """A channel that is asked for no more than what a message is read with."""
+
+    fallback_charset = "cp1252"

@@ -105,7 +105,8 @@ class Evaluator:
                 return next((text for argument in node.arguments if (text := self.text(argument))), "")
             case "table":
                 assert isinstance(node.arguments[0], n.Text)
-                row = self.tables[node.arguments[0].value].lookup(self.text(node.arguments[1]))
+                table, key = self.tables[node.arguments[0].value], self.text(node.arguments[1])
+                row = table.lookup_at(key, self._message.received_at) if table.is_dated else table.lookup(key)
                 if row is not None:
                     return row.value
                 return self.text(node.arguments[2]) if len(node.arguments) > 2 else ""

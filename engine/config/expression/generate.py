@@ -198,10 +198,12 @@ class _Generator:
                 return made[0] if len(made) == 1 else ast.BoolOp(ast.Or(), made)
             case "table":
                 assert isinstance(node.arguments[0], n.Text)
-                look = _lookup(self._tables[node.arguments[0].value])
+                table = self._tables[node.arguments[0].value]
                 key = self._text(node.arguments[1], scope)
                 default = self._text(node.arguments[2], scope) if len(node.arguments) > 2 else ast.Constant("")
-                return self._call(look, key, default)
+                if table.is_dated:
+                    return self._call(_dated_lookup(table), _name(_MESSAGE), key, default)
+                return self._call(_lookup(table), key, default)
             case name:
                 kinds = FUNCTIONS[name].kinds(len(node.arguments))
                 is_again = scope.level > 0  # once a round, perhaps of a long text that is the same in each
@@ -323,6 +325,16 @@ def _lookup(table: Table) -> Callable[[str, str], str]:
 
     def look(key: str, default: str) -> str:
         row = find(key)
+        return default if row is None else row.value
+
+    return look
+
+
+def _dated_lookup(table: Table) -> Callable[[Message, str, str], str]:
+    find = table.lookup_at
+
+    def look(message: Message, key: str, default: str) -> str:
+        row = find(key, message.received_at)
         return default if row is None else row.value
 
     return look

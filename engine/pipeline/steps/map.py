@@ -20,6 +20,9 @@ from engine.pipeline.checks import known_path, refuse
 from engine.pipeline.occurrences import is_many, occurrences, place
 from engine.pipeline.step import CompiledStep, CompileScope, Lookup, Run, Stop
 
+WORDS: Final = ("otherwise", "direction")
+"""What may stand among the places and is none."""
+
 
 @dataclass(slots=True, frozen=True)
 class Otherwise:
@@ -51,7 +54,8 @@ def _show_otherwise_inside(schema: dict[str, Any]) -> None:
     """In the schema, too, `otherwise` stands among the places."""
     otherwise = schema["properties"].pop("otherwise")
     otherwise["default"] = "hold"
-    schema["properties"]["map"]["properties"] = {"otherwise": otherwise}
+    direction = schema["properties"].pop("direction")
+    schema["properties"]["map"]["properties"] = {"otherwise": otherwise, "direction": direction}
 
 
 class MapOptions(ConfigModel):
@@ -59,7 +63,8 @@ class MapOptions(ConfigModel):
 
     A path above the value, such as OBX-3, means the first one below it; with `*` every place there is. Absent
     and empty ones, and the delete marker `""`, are left as they are. `otherwise` says what a value without a row
-    comes to: `hold` (the default), `reject`, `keep` it as it is, or `default(X)` writes X.
+    comes to: `hold` (the default), `reject`, `keep` it as it is, or `default(X)` writes X. `direction: back` looks up
+    from the second column to the first.
     """
 
     model_config = ConfigDict(json_schema_extra=_show_otherwise_inside)
@@ -68,27 +73,39 @@ class MapOptions(ConfigModel):
         alias="map",
         min_length=1,
         description="Place: code table",
-        json_schema_extra={"properties": {"otherwise": dict(_OTHERWISE_SCHEMA)}},
+        json_schema_extra={"properties": {"otherwise": dict(_OTHERWISE_SCHEMA), "direction": {"type": "string"}}},
     )
     otherwise: OtherwiseText = Field(default=Otherwise("hold"), description="What a value without a row comes to")
+    direction: Literal["there", "back"] = Field(
+        default="there", description="From the first column to the second, or back"
+    )
+
+    @property
+    def ways_back(self) -> tuple[str, ...]:
+        """The tables that are looked up from value to key."""
+        return tuple(map(str, self.tables.values())) if self.direction == "back" else ()
 
     @model_validator(mode="before")
     @classmethod
-    def _take_otherwise_out(cls, data: Any, info: ValidationInfo) -> Any:
-        """`otherwise` stands among the places; here it gets a field of its own."""
+    def _take_words_out(cls, data: Any, info: ValidationInfo) -> Any:
+        """`otherwise` and `direction` stand among the places; here they get fields of their own."""
         if not isinstance(data, SourceDict) or not isinstance(info.context, Reading):
             return data
         taken = SourceDict(data)
         taken.node, taken.owner = data.node, data.owner
-        if (beside := data.key("otherwise")) is not None:
-            _report_beside(beside, info.context)
-            del taken[beside]
+        for word in WORDS:
+            if (beside := data.key(word)) is not None:
+                _report_beside(beside, info.context)
+                del taken[beside]
         places = data.get(SourceText("map"))
-        if isinstance(places, SourceDict) and (inside := places.key("otherwise")) is not None:
-            others = SourceDict({key: value for key, value in places.items() if key != "otherwise"})
+        words = [places.key(word) for word in WORDS] if isinstance(places, SourceDict) else []
+        if isinstance(places, SourceDict) and any(words):
+            others = SourceDict({key: value for key, value in places.items() if key not in WORDS})
             others.node, others.owner = places.node, places.owner
             taken[SourceText("map")] = others
-            taken[inside] = places[inside]
+            for inside in words:
+                if inside is not None:
+                    taken[inside] = places[inside]
         return taken
 
     @field_validator("tables")
@@ -104,8 +121,9 @@ class MapOptions(ConfigModel):
 def _report_beside(key: SourceText, reading: Reading) -> None:
     position = key.position()
     assert position is not None, "keys of a SourceDict come from a file"
-    hint = "write it with the places: map: {PV1-3.1: tables/wards.csv, otherwise: hold}"
-    reading.findings.append(at(position, "E101", "'otherwise' stands beside 'map'", hint))
+    value = "hold" if key == "otherwise" else "back"
+    hint = f"write it with the places: map: {{PV1-3.1: tables/wards.csv, {key}: {value}}}"
+    reading.findings.append(at(position, "E101", f"'{key}' stands beside 'map'", hint))
 
 
 class MapStep:
@@ -120,7 +138,7 @@ class MapStep:
     def compile(self, options: MapOptions, scope: CompileScope) -> CompiledStep:
         otherwise = options.otherwise
         translators = tuple(
-            _translator(scope.path(text), scope.table(str(name)), otherwise, scope)
+            _translator(scope.path(text), _turned(scope.table(str(name)), options), otherwise, scope)
             for text, name in options.tables.items()
         )
 
@@ -140,12 +158,18 @@ class MapStep:
         return translate
 
 
+def _turned(table: Table, options: MapOptions) -> Table:
+    """The table in the step's direction; that the way back is not ambiguous was checked."""
+    return table.back()[0] if options.direction == "back" else table
+
+
 Translator = Callable[[Message, Run, list[Finding]], None]
 LeafSetter = Callable[[Message, str], object]
 
 
 def _translator(path: Path, table: Table, otherwise: Otherwise, scope: CompileScope) -> Translator:
-    find = table.lookup
+    find, find_at = table.lookup, table.lookup_at
+    is_dated = table.is_dated
     miss = _miss(table, otherwise, scope)
     own_setter = _leaf_setter(path, scope.path)
 
@@ -155,7 +179,7 @@ def _translator(path: Path, table: Table, otherwise: Otherwise, scope: CompileSc
         value = path.get(message)
         if not value or value == NULL:
             return
-        row = find(value)
+        row = find_at(value, run.now) if is_dated else find(value)
         if run.watch is not None:
             run.watch.looked_up(Lookup(place(path, message), table.name, value, row.line if row else None))
         if row is not None:

@@ -260,7 +260,8 @@ def _membership(allowed: TablePath | tuple[str, ...], scope: CompileScope, hl7_c
     if isinstance(allowed, TablePath):
         table = scope.table(str(allowed))
         not_in_table = ("E212", f"is not in {table.name}", hl7_code)
-        return lambda value: None if table.lookup(value) is not None else not_in_table
+        # A default row says what becomes of unknown values, and does not make them known ones.
+        return lambda value: None if table.has(value) else not_in_table
     known = frozenset(str(value) for value in allowed)
     not_listed = ("E212", "is none of the values that are allowed", hl7_code)
     return lambda value: None if value in known else not_listed
