@@ -174,6 +174,8 @@ class Rig:
         self._stop = False
         self._go = asyncio.Event()
         self._go.set()
+        self._resting = 0
+        """Senders that wait for `_go`, each with an answer to all it sent."""
 
     def make_receivers(self) -> dict[str, Receiver]:
         return {"receiver": Receiver()}
@@ -192,7 +194,7 @@ class Rig:
         reader: asyncio.StreamReader | None = None
         writer: asyncio.StreamWriter | None = None
         while not self._stop:
-            await self._go.wait()
+            await self._turn()
             try:
                 if reader is None or writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -210,6 +212,11 @@ class Rig:
             number += 1
         if writer is not None:
             writer.close()
+
+    async def _turn(self) -> None:
+        self._resting += 1
+        await self._go.wait()
+        self._resting -= 1
 
     # -- the engine -----------------------------------------------------------------------------
 
@@ -268,11 +275,9 @@ class Rig:
                 process = await self._start(None)
                 await self._is_up(process)
                 await self._more(process, 20)
-                # Lanes fall asleep, and must be woken.
-                self._go.clear()
-                await self._drained(2)
-                self._go.set()
-                await self._more(process, 1)
+                for _ in range(5):
+                    if not await self._wakes(process):
+                        break
             finally:
                 self._stop = True
                 self._go.set()
@@ -292,13 +297,24 @@ class Rig:
         while process.returncode is None and len(self.verdict.acknowledged) < wanted:
             await asyncio.sleep(0.01)
 
-    async def _drained(self, patience_s: float = 10) -> None:
-        """Until everything acknowledged was accepted or refused, or nothing more can come by what the store says, or
-        comes for so long."""
+    async def _wakes(self, process: EngineProcess) -> bool:
+        """Lanes fall asleep, and must be woken: whether all that was there could be delivered before the next came."""
+        self._go.clear()
+        while process.returncode is None and self._resting < self.senders:
+            await asyncio.sleep(0.01)
+        await self._drained(2, settled=True)
+        asleep = self._nothing_waits()
+        self._go.set()
+        await self._more(process, 1)
+        return asleep
+
+    async def _drained(self, patience_s: float = 10, *, settled: bool = False) -> None:
+        """Until everything acknowledged was accepted or refused (and, `settled`, is on record as such), or nothing more
+        can come by what the store says, or comes for so long."""
         still = 0
         before = -1
         while still < patience_s * 10:
-            if self._all_arrived() or self._nothing_waits():
+            if (self._all_arrived() and not settled) or self._nothing_waits():
                 return
             now = sum(len(receiver.accepted) + len(receiver.refused) for receiver in self.receivers.values())
             still = still + 1 if now == before else 0

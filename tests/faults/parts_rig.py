@@ -41,7 +41,7 @@ class PartsRig(Rig):
     async def _send(self, sender: int) -> None:
         number = 0
         while not self._stop:
-            await self._go.wait()
+            await self._turn()
             if sender % 2:
                 await self._until_answered(batch(sender, number), IN_A_BATCH, f"S{sender}N{number}")
                 self._acknowledge(sender, range(number, number + IN_A_BATCH))
