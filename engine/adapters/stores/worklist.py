@@ -9,12 +9,13 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 from zlib import crc32
 
 from engine.adapters.stores.statements import load_statements
 from engine.ports.worklist import HistoryRow, Shelved
-from engine.worklist.attributes import SPS, attribute_in
+from engine.worklist.attributes import ITEM, SPS, attribute_in
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
 from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
@@ -31,6 +32,8 @@ _LAST: Final = "~"
 _END: Final = "\U0010ffff"
 """Sorts behind every letter."""
 _START_DATE: Final = "ScheduledProcedureStepStartDate"
+MOST_KNOWN: Final = 2048
+"""Items whose attributes stay read, of some twelve kilobytes each."""
 
 
 class Stale(Exception):
@@ -113,7 +116,7 @@ class WorklistReading:
         shelved: list[Shelved] = []
         for row in self._candidate_rows(query, most):
             if crc32(row[21].encode() + row[22] + row[26].encode()) == row[23]:
-                shelved.append(Shelved(item_of(row), row[22]))
+                shelved.append(Shelved(item_of(row, _known), row[22]))
             else:
                 self.damaged += 1
         return shelved
@@ -312,15 +315,15 @@ def is_whole(row: Sequence[Any]) -> bool:
     return bool(crc32(row[21].encode() + row[22] + row[26].encode()) == row[23])
 
 
-def item_of(row: Sequence[Any]) -> Item:
-    """An item of a row of worklist_item."""
+def item_of(row: Sequence[Any], read: Callable[[str], Attributes] | None = None) -> Item:
+    """An item of a row of worklist_item. `read`: its attributes out of their JSON."""
     key = ItemKey(row[2], row[3])
     keys = OrderKeys(row[2], EntityId(row[8], row[9]), EntityId(row[10], row[11]), EntityId(row[12], row[13]))
     return Item(
         key,
         EntityId(row[6], row[7]),
         keys,
-        _Lazy(row[21]),
+        (read or _Lazy)(row[21]),
         row[16],
         row[18],
         STATUSES[row[4]],
@@ -420,5 +423,41 @@ def _days(values: Sequence[str]) -> tuple[str, str]:
         high = low
     return low.strip(" "), (high.strip(" ") + _LAST if high.strip(" ") else _LAST)
 
+
+class _Matched(Mapping[str, Any]):
+    """Attributes out of their JSON, as a query needs them: those that keys match are read, and small; others are not."""
+
+    __slots__ = ("_read", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        elements = json.loads(text)
+        matched = {tag: element for tag, element in elements.items() if int(tag, 16) in _MATCHED}
+        self._read = from_dicom_json(matched)
+
+    def __getitem__(self, key: str) -> Any:
+        found = self._read.get(key)
+        return found if found is not None else _Lazy(self._text)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_Lazy(self._text))
+
+    def __len__(self) -> int:
+        return len(_Lazy(self._text))
+
+    def __eq__(self, other: object) -> bool:
+        return _Lazy(self._text) == other
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} attributes>"
+
+
+_MATCHED: Final = frozenset(attribute.tag for attribute in ITEM.values() if attribute.matched or attribute.keyword == SPS)
+# Consoles ask for the same items every minute: what a query looked at in them is known by their text, and costs nothing
+# the next time. Nothing goes stale by it: an item that changes has another text.
+_known: Final = lru_cache(MOST_KNOWN)(_Matched)
 
 _SQL: Final = load_statements("worklist.sql")
