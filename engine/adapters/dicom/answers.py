@@ -12,14 +12,14 @@ pynetdicom's own way.
 import queue
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pynetdicom.dul import DULServiceProvider
 
 _UL: Final = struct.Struct("<HHI")
 _PDU: Final = struct.Struct(">BxIIBB")
-"""P-DATA-TF with one PDV: type, length; the PDV's length, presentation context, message control header (PS3.8 9.3.5)."""
+"""P-DATA-TF with one PDV (PS3.8 9.3.5): type, length; the PDV's length, presentation context, message control header."""
 _P_DATA_TF: Final = 0x04
 _DATA, _COMMAND, _LAST = 0x00, 0x01, 0x02
 """Message control header (PS3.8 annex E.2)."""
@@ -66,9 +66,9 @@ class SendingProvider(DULServiceProvider):
 
     def _process_recv_primitive(self) -> bool:
         """Writes what is ready; what the other side sends meanwhile is read first, as it may be a cancel."""
-        waiting = self.to_provider_queue.queue
-        while waiting and isinstance(waiting[0], Written):
-            written = self.to_provider_queue.get_nowait()
+        waiting: Sequence[object] = self.to_provider_queue.queue  # a deque; this thread alone takes from it
+        while waiting and isinstance(written := waiting[0], Written):
+            self.to_provider_queue.get_nowait()
             # Nobody is to hear what is left after an abort.
             if self.socket is None or self.state_machine.current_state != _ESTABLISHED:
                 continue

@@ -32,7 +32,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from engine.adapters.dicom.answers import Answers, sends_written
 from engine.adapters.dicom.charsets import UNICODE, charset_of
-from engine.adapters.dicom.encode import Encoded, dataset_of, joined
+from engine.adapters.dicom.encode import Encoded, dataset_of, joined, wanted_of
 from engine.adapters.dicom.kept import Kept, form_of
 from engine.adapters.dicom.keys import Identifier, identifier_of
 from engine.adapters.dicom.quiet import silence
@@ -368,8 +368,10 @@ class WorklistScp:
         syntax = UID(event.context.transfer_syntax)
         is_implicit = bool(syntax.is_implicit_VR)
 
+        wanted = wanted_of(identifier.keys)
+
         def ready(shelved: Shelved) -> tuple[bytes, bool]:
-            encoded = Encoded.load(shelved.encoded, is_implicit=is_implicit)
+            encoded = Encoded.load(shelved.encoded, is_implicit=is_implicit, wanted=wanted)
             made = joined(encoded, identifier.keys, shelved.item, identifier.extras, is_implicit=is_implicit)
             return made, False
 

@@ -9,13 +9,13 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Final
 from zlib import crc32
 
+from engine.adapters.stores.attribute_text import Lazy, known
 from engine.adapters.stores.statements import load_statements
 from engine.ports.worklist import HistoryRow, Shelved
-from engine.worklist.attributes import ITEM, SPS, attribute_in
+from engine.worklist.attributes import SPS
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
 from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
@@ -32,8 +32,6 @@ _LAST: Final = "~"
 _END: Final = "\U0010ffff"
 """Sorts behind every letter."""
 _START_DATE: Final = "ScheduledProcedureStepStartDate"
-MOST_KNOWN: Final = 2048
-"""Items whose attributes stay read, of some twelve kilobytes each."""
 
 
 class Stale(Exception):
@@ -116,7 +114,7 @@ class WorklistReading:
         shelved: list[Shelved] = []
         for row in self._candidate_rows(query, most):
             if crc32(row[21].encode() + row[22] + row[26].encode()) == row[23]:
-                shelved.append(Shelved(item_of(row, _known), row[22]))
+                shelved.append(Shelved(item_of(row, known), row[22]))
             else:
                 self.damaged += 1
         return shelved
@@ -323,7 +321,7 @@ def item_of(row: Sequence[Any], read: Callable[[str], Attributes] | None = None)
         key,
         EntityId(row[6], row[7]),
         keys,
-        (read or _Lazy)(row[21]),
+        (read or Lazy)(row[21]),
         row[16],
         row[18],
         STATUSES[row[4]],
@@ -333,57 +331,6 @@ def item_of(row: Sequence[Any], read: Callable[[str], Attributes] | None = None)
         row[19],
         json.loads(row[26]) if row[26] else {},
     )
-
-
-class _Lazy(Mapping[str, Any]):
-    """Attributes out of their JSON, each when it is asked for: a query looks at two or three of forty."""
-
-    __slots__ = ("_found", "_json", "_made", "_sequence", "_text")
-
-    def __init__(self, text: str, json_: Mapping[str, Any] | None = None, sequence: str = "") -> None:
-        self._text = text
-        self._json = json_
-        self._sequence = sequence
-        self._found: dict[str, Any] = {}
-        self._made: Attributes | None = None
-
-    @property
-    def _elements(self) -> Mapping[str, Any]:
-        if self._json is None:
-            self._json = json.loads(self._text)
-        return self._json
-
-    def _read(self) -> Attributes:
-        if self._made is None:
-            self._made = from_dicom_json(self._elements, self._sequence)
-        return self._made
-
-    def __getitem__(self, key: str) -> Any:
-        if self._made is not None:
-            return self._made[key]
-        if key not in self._found:
-            tag = f"{attribute_in(self._sequence, key).tag:08X}"
-            element = self._elements[tag]
-            if key == SPS:
-                self._found[key] = tuple(_Lazy("", step, SPS) for step in element.get("Value", ()))
-            else:
-                self._found[key] = from_dicom_json({tag: element}, self._sequence)[key]
-        return self._found[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._elements)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and dict(self._read()) == dict(other)
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return f"<{len(self._elements)} attributes>"
 
 
 def _numbers(keys: OrderKeys) -> Iterator[tuple[str, EntityId]]:
@@ -423,41 +370,5 @@ def _days(values: Sequence[str]) -> tuple[str, str]:
         high = low
     return low.strip(" "), (high.strip(" ") + _LAST if high.strip(" ") else _LAST)
 
-
-class _Matched(Mapping[str, Any]):
-    """Attributes out of their JSON, as a query needs them: those that keys match are read, and small; others are not."""
-
-    __slots__ = ("_read", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        elements = json.loads(text)
-        matched = {tag: element for tag, element in elements.items() if int(tag, 16) in _MATCHED}
-        self._read = from_dicom_json(matched)
-
-    def __getitem__(self, key: str) -> Any:
-        found = self._read.get(key)
-        return found if found is not None else _Lazy(self._text)[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_Lazy(self._text))
-
-    def __len__(self) -> int:
-        return len(_Lazy(self._text))
-
-    def __eq__(self, other: object) -> bool:
-        return _Lazy(self._text) == other
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} attributes>"
-
-
-_MATCHED: Final = frozenset(attribute.tag for attribute in ITEM.values() if attribute.matched or attribute.keyword == SPS)
-# Consoles ask for the same items every minute: what a query looked at in them is known by their text, and costs nothing
-# the next time. Nothing goes stale by it: an item that changes has another text.
-_known: Final = lru_cache(MOST_KNOWN)(_Matched)
 
 _SQL: Final = load_statements("worklist.sql")

@@ -40,7 +40,9 @@ class Association:
             assert kind == 4
             pdu = P_DATA_TF()
             pdu.decode(data[: 6 + size])
-            found += [(one.presentation_context_id, one.presentation_data_value) for one in pdu.presentation_data_value_items]
+            found += [
+                (one.presentation_context_id, one.presentation_data_value) for one in pdu.presentation_data_value_items
+            ]
             data = data[6 + size :]
         return found
 

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from engine.adapters.dicom.charsets import TERMS, charset_of
-from engine.adapters.dicom.encode import Encoded, Unencodable, dataset_of, encode, joined, written
+from engine.adapters.dicom.encode import Encoded, Unencodable, dataset_of, encode, joined, wanted_of, written
 from engine.hl7.message import Message
 from engine.worklist.attributes import SPS
 from engine.worklist.build import order_event
@@ -57,6 +57,20 @@ class TestJoined:
         found = read(joined(encode(made), ASKED, made, {}, is_implicit=is_implicit), is_implicit)
         whole, _ = dataset_of(answer(compile_query(ASKED), made), charset_of("ISO_IR 192"))
         assert found == whole
+
+    @pytest.mark.parametrize("asked", [ASKED, {SPS: ()}, {SPS: ({},)}, {"PatientName": ()}, {}])
+    def test_no_more_of_an_item_is_read_than_the_answer_needs(self, is_implicit: bool, asked: Attributes) -> None:
+        made = item()
+        stored = encode(made).dump()
+        wanted = wanted_of(asked)
+        some = Encoded.load(stored, is_implicit=is_implicit, wanted=wanted)
+        own = some.implicit if is_implicit else some.explicit
+        assert set(own) <= wanted
+        assert 0 < len(own) < len(encode(made).implicit)
+        whole = Encoded.load(stored, is_implicit=is_implicit)
+        assert joined(some, asked, made, {}, is_implicit=is_implicit) == joined(
+            whole, asked, made, {}, is_implicit=is_implicit
+        )
 
     def test_it_is_in_the_order_of_tags(self, is_implicit: bool) -> None:
         made = item()
