@@ -19,12 +19,12 @@ from pynetdicom.dul import DULServiceProvider
 
 _UL: Final = struct.Struct("<HHI")
 _PDU: Final = struct.Struct(">BxIIBB")
-"""P-DATA-TF with one PDV (PS3.8 9.3.5): type, length; the PDV's length, presentation context, message control header."""
+"""P-DATA-TF with one PDV (PS3.8 9.3.5): type, length; the PDV's length, presentation context, control header."""
 _P_DATA_TF: Final = 0x04
 _DATA, _COMMAND, _LAST = 0x00, 0x01, 0x02
 """Message control header (PS3.8 annex E.2)."""
 _HEADERS: Final = 6
-"""Of a PDV in its PDU: length, presentation context, message control header."""
+"""Of a PDV in its PDU: length, presentation context, control header."""
 _TOGETHER_BYTES: Final = 16384
 """As many answers as have so many bytes are one write."""
 _MOST_WAITING: Final = 4

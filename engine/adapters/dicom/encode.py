@@ -7,6 +7,7 @@ the answer.
 """
 
 import json
+import re
 import struct
 import threading
 import warnings
@@ -112,6 +113,13 @@ def encode(item: Item) -> Encoded:
 @lru_cache(4096)
 def _of_texts(keyword: str, sequence: str, values: Values) -> tuple[bytes, bytes]:
     """The element in both syntaxes. Raises Unencodable."""
+    attribute = attribute_in(sequence, keyword)
+    form = _PLAIN.get(attribute.vr)
+    if form is not None and len(values) == 1 and isinstance(values[0], str) and form.fullmatch(values[0]):
+        data = values[0].encode("ascii")
+        data += (b"\0" if attribute.vr == "UI" else b" ") * (len(data) % 2)
+        vr = attribute.vr.encode()
+        return _short(attribute.tag, vr, data, True), _short(attribute.tag, vr, data, False)
     return _of_values(keyword, sequence, values)
 
 
@@ -127,6 +135,14 @@ def _thawed(values: Sequence[Any]) -> Values:
     )
     return tuple(read(value) for value in values)
 
+
+_PLAIN: Final = {
+    "SH": re.compile(r"[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?"),
+    "LO": re.compile(r"[!-\[\]-~](?:[ -\[\]-~]{0,62}[!-\[\]-~])?"),
+    "UI": re.compile(r"(?=[0-9.]{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*"),
+}
+"""Numbers, of which every order has its own: values that are sure to be valid, and as they stand. pydicom takes a third
+of an order's time for them, and comes to the same bytes."""
 
 _FILTERS: Final = threading.Lock()
 """Filters of warnings are the whole process's: one thread at a time sets them and puts them back."""
