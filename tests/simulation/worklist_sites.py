@@ -50,9 +50,7 @@ def worklist_site(number: int, edition: int) -> Site:
     ]
     text = "\n".join(lines)
     with tempfile.TemporaryDirectory(prefix="segmill-simulation-") as folder:
-        made = make_site(
-            Path(folder), {"adt": {"channel.yaml": text}}, "admin: off\nstore: 'memory:'\nshutdown: 2s\n"
-        )
+        made = make_site(Path(folder), {"adt": {"channel.yaml": text}}, "admin: off\nstore: 'memory:'\nshutdown: 2s\n")
         loaded = load_site(made, load_kinds(), {})
     assert loaded.is_valid == (edition != BAD), loaded.findings
     targets = {name: Target(name, 0, 1, 1, "", 0, frozenset(), f"{name} {WORKLISTS[name]}") for name in there}
