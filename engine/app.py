@@ -452,7 +452,16 @@ class Engine:
             if not has_failed:
                 # What a lane that died had in hand may have been sent: the next start marks it so.
                 lanes_failed = self._assembly is not None and bool(self._assembly.restarts.failed)
-                self._store.close(clean=is_all_recorded and not lanes_failed)
+                self._close_store(clean=is_all_recorded and not lanes_failed)
+
+    def _close_store(self, *, clean: bool) -> None:
+        try:
+            self._store.close(clean=clean)
+        except StoreError as error:
+            # Nothing is lost by it: the run counts as one that crashed, and what may have been sent is marked.
+            sentence = f"the end of the run could not be recorded, and counts as a crash at the next start: {error}"
+            log.error("%s", sentence)
+            self._failed = self._failed or EngineFailed(sentence, STORE_FAILED)
 
     async def _recorded(self, committer: Committer, within_s: float) -> bool:
         try:
