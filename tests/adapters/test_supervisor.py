@@ -40,7 +40,9 @@ def test_start_and_stop_are_told_each_status_in_one_line(manager):
     assert manager.recv(999).startswith(b"STOPPING=1\n")
 
 
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX") or os.uname().sysname != "Linux", reason="abstract names are Linux's")
+@pytest.mark.skipif(
+    not hasattr(socket, "AF_UNIX") or os.uname().sysname != "Linux", reason="abstract names are Linux's"
+)
 def test_a_manager_may_have_an_abstract_name():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
         link.bind(f"\0segmill-test-{os.getpid()}")
