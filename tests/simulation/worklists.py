@@ -25,7 +25,7 @@ from engine.worklist import orders
 from engine.worklist.changes import Drop, Put
 from engine.worklist.item import STATUS_MOVES, Attributes
 from engine.worklist.overlay import Overlay
-from tests.simulation.campaign import COLLECT_EVERY, Tally
+from tests.simulation.campaign import CHUNK, COLLECT_EVERY, Tally
 from tests.simulation.disk import Disk, SqliteDisk, TappedStore
 from tests.simulation.engines import SimulatedEngine, simulated
 from tests.simulation.history import History, Outcome, draw_swarm
@@ -328,8 +328,11 @@ def main() -> int:
         with simulated():
             print("\n".join(run(options.trace, trace=True, sqlite=options.sqlite).trace))
         return 0
-    found = tally(range(options.first, options.first + options.count), sqlite=options.sqlite)
-    print(figures(found))
+    found = Tally()
+    end = options.first + options.count
+    for at in range(options.first, end, CHUNK):
+        found.join(tally(range(at, min(at + CHUNK, end)), sqlite=options.sqlite))
+        print(figures(found), flush=True)
     for seed, sentence in found.failures[:20]:
         print(f"{seed}: {sentence}")
     return 1 if found.failures else 0
