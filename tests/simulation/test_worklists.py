@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.ledger import Ledger
 from tests.simulation.worklist_reference import Reference, Said
-from tests.simulation.worklists import FOUND_AT, MUTANTS, figures, tally
+from tests.simulation.worklists import MUTANTS, figures, tally
 
 SHORT = 120
 SQLITE_SHORT = 8
@@ -14,7 +14,6 @@ LONG = 20_000
 SQLITE_LONG = 500
 MOST = 400
 """In so many histories each mutant is found, wherever they begin."""
-NEAR = 5
 
 
 @pytest.mark.timeout(600)
@@ -36,8 +35,8 @@ class TestWorklists:
 
     @pytest.mark.parametrize("mutant", MUTANTS)
     def test_an_engine_with_a_fault_is_found(self, mutant: str) -> None:
-        first = FOUND_AT[mutant]
-        assert tally(range(first, first + NEAR), mutant=mutant).failures, mutant
+        # One history in ten finds the rarest, and another one after each change of the engine.
+        assert tally(range(MOST), mutant=mutant).failures, mutant
 
 
 @pytest.mark.fault

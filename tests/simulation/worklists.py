@@ -232,17 +232,6 @@ def figures(found: Tally) -> dict[str, int | float | str]:
 # -- engines with a fault built in ------------------------------------------------------------------
 
 MUTANTS: dict[str, Callable[[], Any]] = {}
-FOUND_AT = {
-    "what is written between a decision and its record is not seen": 5000,
-    "changes are written with the next record": 0,
-    "a decision does not see those before it in its batch": 4,
-    "what has ended may be begun again": 0,
-    "a cancel that came first is forgotten": 13,
-    "a late order does not follow a merge": 0,
-    "an older message counts": 11,
-    "an order of another patient is taken": 0,
-}
-"""Mutant -> a seed near which it is found."""
 
 
 def _mutant(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
