@@ -1,7 +1,9 @@
 """Every example of the documentation is run: channels through the loader, commands as typed, links followed."""
 
+import contextlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -30,6 +32,7 @@ from engine.pipeline.expect import EXPECT, read_expectations
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.testing.markdown import Block, blocks, commands, prints
 from tests.config.test_schema import complaints
+from tests.terminal import Terminal
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PAGES = [
@@ -46,13 +49,38 @@ PROFILES = [block for block in SHOWN if set(yaml.safe_load(block.text)) <= set(P
 YAML = [block for block in SHOWN if block not in PROFILES]
 WITH_COMMANDS = [page for page, found in BLOCKS.items() if any(b.language == "console" for b in found)]
 
+SCREEN = "screen"
+
+AGAIN = ("segmill messages", "segmill queue list", "segmill tables misses", "curl ", "ls", "cat", "find ", "sha256sum ")
+"""Commands that a reader gives again when what they ask for is on its way."""
+
 CHANNEL_KEYS = set(ChannelFile.known_keys())
 MISSING = {
     "listen": "listen:\n  mllp: {port: 0}\n",
     "routes": "routes:\n  - to: out\n",
     "destinations": "destinations:\n  out:\n    file: {folder: out}\n",
 }
-PORTS = {"2575": "SEGMILL_ADT_PORT", "6661": "SEGMILL_RIS_PORT", "9464": "SEGMILL_ADMIN_PORT"}
+PORTS = {
+    "2575": "SEGMILL_ADT_PORT",
+    "2577": "SEGMILL_RESULTS_PORT",
+    "6661": "SEGMILL_RIS_PORT",
+    "6662": "SEGMILL_EPR_PORT",
+    "9464": "SEGMILL_ADMIN_PORT",
+}
+"""The ports that pages use, and what a shipped channel takes another one from."""
+
+TAUGHT = {
+    REPOSITORY / "engine" / "docs" / f"{name}.md"
+    for name in (
+        "tutorial",
+        "new-feed",
+        "z-segments",
+        "pdf-results",
+        "slow-receiver",
+        "cases-from-real-traffic",
+    )
+}
+"""Pages that are followed word for word: nothing in them is only shown."""
 
 
 def name_of(thing: Block | Path) -> str:
@@ -132,6 +160,7 @@ class Shell:
         self.folder = folder
         self.env = env
         self.running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
+        self.terminal: Terminal | None = None
 
     def run(self, text: str) -> tuple[int, str]:
         """One command as bash runs it; a `cd` counts for those after it."""
@@ -147,7 +176,7 @@ class Shell:
             text=True,
             timeout=60,
         )
-        return done.returncode, done.stdout
+        return done.returncode, self.printed(done.stdout)
 
     @property
     def cwd(self) -> Path:
@@ -168,12 +197,35 @@ class Shell:
             )
         self.running.append((text, process, log))
         end = time.monotonic() + 30
-        while not prints(until, log.read_text()) and process.poll() is None and time.monotonic() < end:
+        while not prints(until, self.printed(log.read_text())) and process.poll() is None and time.monotonic() < end:
             threading.Event().wait(0.05)
-        assert prints(until, log.read_text()), f"{text} printed\n{log.read_text()}"
+        assert prints(until, self.printed(log.read_text())), f"{text} printed\n{log.read_text()}"
+
+    def watch(self, text: str) -> None:
+        """A command on a terminal of its own; Ctrl-C for the one that was there."""
+        self.end_watch()
+        self.terminal = Terminal(["bash", "-c", f"exec {text}"], self.cwd, self.env)
+
+    def end_watch(self) -> None:
+        if self.terminal is not None:
+            code = self.terminal.interrupt()
+            self.terminal.close()
+            self.terminal = None
+            assert code == 0
+
+    def shows(self, screen: str) -> None:
+        """Wait until the terminal shows what the page does."""
+        assert self.terminal is not None, "nothing runs on a terminal"
+        self.terminal.until(lambda text: prints(screen, self.printed(text)))
+
+    def printed(self, text: str) -> str:
+        """Of a reader whose home is /home/ana."""
+        return text.replace(str(self.folder), "/home/ana")
 
     def stop(self, named: str = "") -> None:
         """Ctrl-C for what runs, or only for what was started as `named`; it must end well."""
+        if not named:
+            self.end_watch()
         for text, process, log in [one for one in reversed(self.running) if named in ("", one[0])]:
             self.running = [one for one in self.running if one[1] is not process]
             process.send_signal(signal.SIGINT)
@@ -185,8 +237,11 @@ class Shell:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Below those that the system hands out by itself: nobody else's connection takes it meanwhile."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @pytest.fixture
@@ -214,6 +269,8 @@ def shell(tmp_path: Path, ports: dict[str, str]):
     }
     made = Shell(tmp_path, env)
     yield made
+    if made.terminal is not None:
+        made.terminal.close()
     for _, process, _ in made.running:
         process.kill()
         process.wait()
@@ -229,9 +286,24 @@ def test_a_page_works_as_typed(page: Path, shell: Shell, ports: dict[str, str]):
     for block in BLOCKS[page]:
         if block.language == "console":
             run_block(block, shell, ports)
-        elif block.about and block.language in ("yaml", "csv", "hl7", "python"):
+        elif block.about == SCREEN:
+            shell.shows(with_ports(block.text, ports))
+        elif is_file(block):
             write_file(shell.cwd / block.about, with_ports(block.text, ports))
     shell.stop()
+
+
+def is_file(block: Block) -> bool:
+    return bool(block.about) and block.language in ("yaml", "csv", "hl7", "python")
+
+
+@pytest.mark.parametrize("page", sorted(TAUGHT), ids=name_of)
+def test_nothing_on_a_page_that_teaches_is_only_shown(page: Path):
+    """Every block is a file to write, a command to give or what a screen shows, and no output is all dots."""
+    for block in BLOCKS[page]:
+        assert block.language == "console" or is_file(block) or block.about == SCREEN, block.where
+        for command in commands(block) if block.language == "console" else ():
+            assert not re.fullmatch(r"[.\s]+", command.output), f"{block.where} $ {command.text}"
 
 
 def write_file(path: Path, text: str) -> None:
@@ -243,12 +315,16 @@ def write_file(path: Path, text: str) -> None:
 def run_block(block: Block, shell: Shell, ports: dict[str, str]) -> None:
     for command in commands(block):
         typed, shown = with_ports(command.text, ports), with_ports(command.output, ports)
+        if block.about == "terminal":
+            shell.watch(typed)
+            shell.shows(shown)
+            continue
         if block.about == "background":
             shell.stop(typed)  # the page says so where it starts a thing again
             shell.start(typed, shown)
             continue
         # What a lane delivers comes a moment after the ACK: a reader would look again, so this does.
-        until = time.monotonic() + (10 if typed.startswith(("segmill messages", "ls", "cat")) else 0)
+        until = time.monotonic() + (10 if typed.startswith(AGAIN) else 0)
         while True:
             code, printed = shell.run(typed)
             if (code == command.exit_code and prints(shown, printed)) or time.monotonic() > until:
