@@ -95,7 +95,9 @@ _DIFFERS: Final = (
     (re.compile(r"\b20\d{12}(?:\.\d+)?\+0000\b"), "<time>"),  # our own stamps in HL7 are in UTC
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "<time>"),
     (re.compile(r"(?<![\w.])[\d.,]*\d (?:us|ms|s|min|h)\b"), "<took>"),
-    (re.compile(r"(?<![\w.])[\d.,]*\d/s\b"), "<rate>"),
+    (re.compile(r"(?<![\w.])\d+(?:s|m|h)\b"), "<took>"),
+    (re.compile(r"(?<![\w.])[\d.,]*\d(?:/s| answers/s)\b"), "<rate>"),
+    (re.compile(r"\b\w+ \(uid \d+\)"), "<user>"),
     (re.compile(r"(?<=\^ACK\|)[0-9A-F]{9}(?=\|)"), "<id>"),  # of an answer: counted from a random number
     (re.compile(r"\b[0-9a-f]{32,64}\b"), "<hash>"),
 )
