@@ -1,12 +1,9 @@
 """Every example of the documentation is run: channels through the loader, commands as typed, links followed."""
 
-import contextlib
 import os
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +29,7 @@ from engine.pipeline.expect import EXPECT, read_expectations
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.testing.markdown import Block, blocks, commands, prints
 from tests.config.test_schema import complaints
+from tests.ports import free_port
 from tests.terminal import Terminal
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -234,14 +232,6 @@ class Shell:
             finally:
                 process.kill()
             assert code == 0, f"{text} ended with {code}\n{log.read_text()}"
-
-
-def free_port() -> int:
-    """Below those that the system hands out by itself: nobody else's connection takes it meanwhile."""
-    while True:
-        port = 10_000 + secrets.randbelow(20_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 @pytest.fixture
