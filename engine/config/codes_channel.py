@@ -38,8 +38,8 @@ CHANNEL: Final[Stories] = MappingProxyType(
         ),
         "W190": Story(
             "a text that reads as an expression",
-            "A value is text as it stands unless it begins with =, as in a spreadsheet. This one is a place of a message, or "
-            "calls a function, so every message would get these very letters.",
+            "A value is text as it stands unless it begins with =, as in a spreadsheet. This one is a place of a "
+            "message, or calls a function, so every message would get these very letters.",
             'Put = before it. If the letters are meant, write them as an expression: ="PID-3.1".',
             "set: {PID-2: PID-3.1}      # =PID-3.1",
         ),

@@ -104,13 +104,24 @@ _DIFFERS: Final = (
 
 
 def normalised(text: str) -> str:
-    """Without what is another at every run: times, how long something took, hashes; and the width of columns."""
+    """Without what is another at every run: times, how long something took, ids of ours; and the width of columns."""
     for pattern, name in _DIFFERS:
         text = pattern.sub(name, text)
-    return "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
+    return _columns(text)
 
 
 def prints(shown: str, printed: str) -> bool:
-    """Whether `printed` is what the page shows, both normalised; `...` in the page stands for anything."""
-    pattern = r"[\s\S]*?".join(re.escape(part) for part in normalised(shown).split("..."))
-    return re.fullmatch(pattern, normalised(printed)) is not None
+    """Whether `printed` is what the page shows; `...` in the page stands for anything.
+
+    Both are compared normalised, or as they are, where the page has dots in the place of what differs.
+    """
+    return _matches(_columns(shown), _columns(printed)) or _matches(normalised(shown), normalised(printed))
+
+
+def _columns(text: str) -> str:
+    return "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
+
+
+def _matches(shown: str, printed: str) -> bool:
+    pattern = r"[\s\S]*?".join(re.escape(part) for part in shown.split("..."))
+    return re.fullmatch(pattern, printed) is not None

@@ -351,6 +351,12 @@ def test_every_link_leads_somewhere(page: Path):
             assert anchor in anchors(there), f"{name_of(page)}: no heading for #{anchor}"
 
 
+def test_the_index_leads_to_every_page():
+    index = REPOSITORY / "engine" / "docs" / "README.md"
+    linked = set(re.findall(r"\]\(([\w-]+\.md)(?:#[\w-]+)?\)", index.read_text(encoding="utf-8")))
+    assert {page.name for page in index.parent.glob("*.md")} - {index.name} == linked
+
+
 def mentioned(page: Path) -> list[str]:
     """Command lines in running text and in blocks that are only shown."""
     inline = re.findall(r"`((?:sudo [^`]*?/)?segmill [^`]+)`", page.read_text(encoding="utf-8"))
