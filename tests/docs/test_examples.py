@@ -49,6 +49,9 @@ WITH_COMMANDS = [page for page, found in BLOCKS.items() if any(b.language == "co
 
 SCREEN = "screen"
 
+HANGS_S = 120
+"""What has not come by then never will."""
+
 AGAIN = ("segmill messages", "segmill queue list", "segmill tables misses", "curl ", "ls", "cat", "find ", "sha256sum ")
 """Commands that a reader gives again when what they ask for is on its way."""
 
@@ -172,7 +175,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=HANGS_S,
         )
         return done.returncode, self.printed(done.stdout)
 
@@ -194,7 +197,7 @@ class Shell:
                 stderr=subprocess.STDOUT,
             )
         self.running.append((text, process, log))
-        end = time.monotonic() + 30
+        end = time.monotonic() + HANGS_S
         while not prints(until, self.printed(log.read_text())) and process.poll() is None and time.monotonic() < end:
             threading.Event().wait(0.05)
         assert prints(until, self.printed(log.read_text())), f"{text} printed\n{log.read_text()}"
@@ -228,7 +231,7 @@ class Shell:
             self.running = [one for one in self.running if one[1] is not process]
             process.send_signal(signal.SIGINT)
             try:
-                code = process.wait(20)
+                code = process.wait(HANGS_S)
             finally:
                 process.kill()
             assert code == 0, f"{text} ended with {code}\n{log.read_text()}"
@@ -270,6 +273,7 @@ def with_ports(text: str, ports: dict[str, str]) -> str:
     return re.sub(r"\b(" + "|".join(ports) + r")\b", lambda found: ports[found[1]], text)
 
 
+@pytest.mark.timeout(900)  # the tutorial starts sixty processes, one after the other
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
 def test_a_page_works_as_typed(page: Path, shell: Shell, ports: dict[str, str]):
     shutil.copytree(REPOSITORY / "samples", shell.folder / "samples")
@@ -314,7 +318,7 @@ def run_block(block: Block, shell: Shell, ports: dict[str, str]) -> None:
             shell.start(typed, shown)
             continue
         # What a lane delivers comes a moment after the ACK: a reader would look again, so this does.
-        until = time.monotonic() + (60 if typed.startswith(AGAIN) else 0)
+        until = time.monotonic() + (HANGS_S if typed.startswith(AGAIN) else 0)
         while True:
             code, printed = shell.run(typed)
             if (code == command.exit_code and prints(shown, printed)) or time.monotonic() > until:
