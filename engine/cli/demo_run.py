@@ -347,7 +347,7 @@ def _marked(number: int, colour: str) -> str:
 
 
 def _not_on_the_path() -> Path | None:
-    """The script that puts this `segmill` on a terminal's PATH, where it is in a virtual environment and is not on it."""
+    """What puts this `segmill` on a terminal's PATH, where it is in a virtual environment and not on it; else None."""
     activate = Path(sys.prefix) / "bin" / "activate"
     if shutil.which("segmill") is not None or sys.prefix == sys.base_prefix or not activate.is_file():
         return None
