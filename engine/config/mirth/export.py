@@ -16,7 +16,7 @@ from engine.config.mirth.terms import shown
 from engine.config.xml_tree import Bounds, Element, XmlError
 
 MAX_BYTES: Final = 64_000_000
-BOUNDS: Final = Bounds(MAX_BYTES, 80, 1_000_000, MAX_BYTES, "export")
+BOUNDS: Final = Bounds(MAX_BYTES, 80, 400_000, MAX_BYTES, "export")
 
 MAPPER: Final = "MapperStep"
 BUILDER: Final = "MessageBuilderStep"

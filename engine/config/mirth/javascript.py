@@ -18,7 +18,7 @@ several, which is told in the documentation; everything else means the same here
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NoReturn, cast
+from typing import Final, NoReturn
 
 from engine.config.mirth import terms as t
 from engine.config.mirth.operators import (
@@ -36,19 +36,8 @@ from engine.config.mirth.operators import (
     writable,
 )
 from engine.config.mirth.terms import Condition, Names, NotExpressible, Value
+from engine.config.mirth.tokens import Token, pattern_of, tokens, unquoted
 
-Kind = Literal["text", "number", "pattern", "word", "symbol", "end"]
-
-_TOKEN: Final = re.compile(
-    r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)
-    |(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    |(?P<number>[0-9]+(?:\.[0-9]+)?(?![\w.]))
-    |(?P<word>[A-Za-z_$][\w$]*)
-    |(?P<symbol>===|!==|==|!=|<=|>=|&&|\|\||\+=|-=|\+\+|--|=>|[][(){}.,;:?=<>!+*/%&|^~-])""",
-    re.VERBOSE | re.DOTALL,
-)
-_PATTERN: Final = re.compile(r"/((?:[^/\\\n\[]|\\.)+)/([a-z]*)")
-_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", '"': '"', "/": "/"}
 _MAPS: Final = {"$c", "$co", "channelMap", "connectorMap"}
 _OTHER_MAPS: Final = {
     "$g": "the global map",
@@ -90,14 +79,7 @@ _WORDS: Final = {
     "getSegmentsAfter": "getSegmentsAfter",
     "this": "this",
 }
-MAX_CHARS: Final = 50_000
 MAX_DEPTH: Final = 60
-
-
-@dataclass(slots=True, frozen=True)
-class _Token:
-    kind: Kind
-    text: str
 
 
 @dataclass(slots=True, frozen=True)
@@ -132,7 +114,7 @@ class Reader:
     """Reads one text. `focus`: index variables of iterators around it, with the segment each goes over."""
 
     def __init__(self, source: str, names: Names, focus: Mapping[str, str] | None = None) -> None:
-        self._tokens = _tokens(source)
+        self._tokens = tokens(source)
         self._at = 0
         self._depth = 0
         self._names = names
@@ -190,6 +172,12 @@ class Reader:
 
     def _statement(self, actions: list[Action], when: Condition) -> int:
         """One statement; returns how many do nothing to the message."""
+        self._enter()
+        skipped = self._one_statement(actions, when)
+        self._depth -= 1
+        return skipped
+
+    def _one_statement(self, actions: list[Action], when: Condition) -> int:
         if self._is(";"):
             self._next()
             return 0
@@ -314,7 +302,13 @@ class Reader:
             self._next()
 
     def _returned(self) -> Condition:
-        """What a list of statements returns."""
+        """What a list of statements returns. Each `if` of it goes one deeper."""
+        self._enter()
+        found = self._returned_here()
+        self._depth -= 1
+        return found
+
+    def _returned_here(self) -> Condition:
         while self._is(";"):
             self._next()
         if self._is("var", "let", "const"):
@@ -363,9 +357,7 @@ class Reader:
     # -- expressions
 
     def _or(self) -> Node:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise NotExpressible("an expression that is nested too deep")
+        self._enter()
         found = self._and()
         while self._is("||"):
             self._next()
@@ -414,7 +406,10 @@ class Reader:
     def _unary(self) -> Node:
         if self._is("!"):
             self._next()
-            return t.negated(as_condition(self._unary()))
+            self._enter()
+            found = t.negated(as_condition(self._unary()))
+            self._depth -= 1
+            return found
         if self._is("-"):
             self._next()
             token = self._next()
@@ -427,7 +422,7 @@ class Reader:
         token = self._peek
         if token.kind == "text":
             self._next()
-            return t.literal(_unquoted(token.text))
+            return t.literal(unquoted(token.text))
         if token.kind == "number":
             self._next()
             return t.number(token.text)
@@ -493,7 +488,7 @@ class Reader:
             if found:
                 self._expect(",")
             if self._peek.kind == "pattern":
-                found.append(_pattern(self._next().text))
+                found.append(pattern_of(self._next().text))
             else:
                 found.append(as_value(self._or()))
         return found
@@ -511,7 +506,7 @@ class Reader:
                 continue
             inner = self._next()
             if inner.kind == "text":
-                steps.append(("name", _unquoted(inner.text)))
+                steps.append(("name", unquoted(inner.text)))
             elif inner.kind == "number" and inner.text.isdigit():
                 steps.append(("index", inner.text))
             elif inner.kind == "word" and inner.text in self._focus:
@@ -527,11 +522,17 @@ class Reader:
 
     # -- tokens
 
+    def _enter(self) -> None:
+        """One level deeper: what is too deep for people is too deep for us."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise NotExpressible("something that is nested too deep")
+
     @property
-    def _peek(self) -> _Token:
+    def _peek(self) -> Token:
         return self._tokens[self._at]
 
-    def _next(self) -> _Token:
+    def _next(self) -> Token:
         token = self._tokens[self._at]
         if token.kind != "end":
             self._at += 1
@@ -549,12 +550,12 @@ class Reader:
         token = self._next()
         if token.kind != "text":
             raise NotExpressible("a variable whose name is worked out")
-        return _unquoted(token.text)
+        return unquoted(token.text)
 
-    def _refuse(self, token: _Token | None = None) -> NoReturn:
+    def _refuse(self, token: Token | None = None) -> NoReturn:
         raise self._refused(token)
 
-    def _refused(self, token: _Token | None = None) -> NotExpressible:
+    def _refused(self, token: Token | None = None) -> NotExpressible:
         """Of a token that cannot stand where it does: told by its kind, and by name where it has one."""
         token = token or self._peek
         if token.kind == "end":
@@ -562,48 +563,6 @@ class Reader:
         if token.kind == "word":
             return NotExpressible(_OTHER_MAPS.get(token.text) or _WORDS.get(token.text) or f"'{t.shown(token.text)}'")
         return NotExpressible(f"'{t.shown(token.text)}'" if token.kind == "symbol" else "a text or a number there")
-
-
-def _tokens(source: str) -> list[_Token]:
-    if len(source) > MAX_CHARS:
-        raise NotExpressible(f"a script of more than {MAX_CHARS} characters")
-    found: list[_Token] = []
-    at = 0
-    while at < len(source):
-        # A slash begins a pattern where a value may begin, and divides elsewhere.
-        if source[at] == "/" and source[at : at + 2] not in ("//", "/*") and (not found or found[-1].text in "(,=:"):
-            pattern = _PATTERN.match(source, at)
-            if pattern is not None:
-                found.append(_Token("pattern", pattern[0]))
-                at = pattern.end()
-                continue
-        token = _TOKEN.match(source, at)
-        if token is None:
-            raise NotExpressible("a character that JavaScript does not know there")
-        at = token.end()
-        kind = token.lastgroup
-        if kind != "space":
-            found.append(_Token(cast(Kind, kind), token[0]))
-    found.append(_Token("end", ""))
-    return found
-
-
-def _pattern(text: str) -> Pattern:
-    found = _PATTERN.fullmatch(text)
-    assert found is not None, "it was matched as one"
-    return Pattern(found[1], found[2])
-
-
-def _unquoted(text: str) -> str:
-    def escape(found: re.Match[str]) -> str:
-        letter = found[1]
-        if letter[0] in "ux" and len(letter) > 1:
-            return chr(int(letter[1:], 16))
-        if letter not in _ESCAPES:
-            raise NotExpressible("an escape in a text that is not known here")
-        return _ESCAPES[letter]
-
-    return re.sub(r"\\(u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|.)", escape, text[1:-1], flags=re.DOTALL)
 
 
 def _chosen(condition: Condition, then: Condition, otherwise: Condition) -> Condition:
