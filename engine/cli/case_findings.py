@@ -21,19 +21,23 @@ _PLAIN: Final = ("ack.hl7", "findings.txt", "expect.yaml")
 
 
 def case_findings(loaded: "LoadedSite") -> list[ConfigFinding]:
-    """Of all channels that could be read."""
-    return [finding for channel in loaded.channels for finding in _of_channel(channel)]
+    """Of all channels that could be read. That a channel has no case is told where others have some."""
+    by_channel = [(channel, _folders(channel)) for channel in loaded.channels]
+    has_cases = any(folders for _, folders in by_channel)
+    return [finding for channel, folders in by_channel for finding in _of_channel(channel, folders, has_cases)]
 
 
-def _of_channel(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
+def _folders(channel: "LoadedChannel") -> list[Path]:
     root = channel.folder / CASES
-    shown = f"channels/{channel.name}/{CASES}"
-    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    if not folders:
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def _of_channel(channel: "LoadedChannel", folders: list[Path], has_cases: bool) -> Iterator[ConfigFinding]:
+    if has_cases and not folders:
         hint = "put a message into cases/NAME/in.hl7, then: segmill test --update"
-        yield at(Position(channel.shown, 1, 1), "W180", f"channel '{channel.name}' has no case", hint)
+        yield at(Position(channel.shown, 1, 1), "W180", f"channel '{channel.name}' has no case, as others have", hint)
     for folder in folders:
-        yield from _of_case(channel, folder, f"{shown}/{folder.name}")
+        yield from _of_case(channel, folder, f"channels/{channel.name}/{CASES}/{folder.name}")
 
 
 def _of_case(channel: "LoadedChannel", folder: Path, shown: str) -> Iterator[ConfigFinding]:
