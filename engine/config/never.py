@@ -97,10 +97,12 @@ def _step(step: StepEntry, way: _Way) -> Iterator[ConfigFinding]:
         if isinstance(condition, ConditionText):
             yield from _told(way, condition, "no message passes this filter")
             way.learn(condition, f"the filter in line {step.line}")
-    elif step.kind in _WRITERS:
-        way.forget(_written(step))
-    elif step.kind not in _READERS:
-        way.known.clear()
+    else:
+        changed = _changed(step)
+        if changed is None:
+            way.known.clear()
+        else:
+            way.forget(changed)
 
 
 def _routes(file: ChannelFile, way: _Way) -> Iterator[ConfigFinding]:
@@ -209,8 +211,25 @@ def _any_of(parts: list[Known]) -> Known:
     return made
 
 
+def _changed(step: StepEntry) -> list[str] | None:
+    """The fields, or whole segments, that a step may change; None where that is not known."""
+    if step.kind in _READERS:
+        return []
+    if step.kind in _WRITERS:
+        return _written(step)
+    inside = getattr(step.options, "do", None)
+    if step.kind != "each" or not isinstance(inside, tuple):
+        return None
+    changed: list[str] = []
+    for one in inside:
+        more = _changed(one)
+        if more is None:
+            return None
+        changed += more
+    return changed
+
+
 def _written(step: StepEntry) -> list[str]:
-    """The fields, or whole segments, that a step of ours changes."""
     written: list[str] = []
     for value in vars(step.options).values():
         places = value.keys() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ()
