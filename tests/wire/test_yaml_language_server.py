@@ -138,7 +138,7 @@ async def test_what_init_writes_is_not_complained_about(editor: LanguageServer):
 
 MISTAKES = [
     ("listen:\n  mllp: {prot: 2575}\n", "Property prot is not allowed"),
-    (HEAD + "steps:\n  - filtr: PID exists\n", "filtr"),
+    (HEAD + "steps:\n  - filtr: PID exists\n", "4: Value is not accepted"),
     (HEAD + "ack: {when: procesed}\n", "3: "),
     (HEAD + "accept: [ADT_A01]\n", "3: "),
     (HEAD + "destinations:\n  ris:\n    mllp: {host: a, port: 1}\n    on_refused: wait\n", "6: "),
