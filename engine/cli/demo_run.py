@@ -287,6 +287,7 @@ class _Demo:
             lines.append(f"segmill explain {held['code']}")
         if engine.dicom_port is not None:
             lines.append(f"segmill worklist query --site {self._shown} --show-values {STATION}={ASKING}")
+            lines.append(f"segmill dicom find 127.0.0.1:{engine.dicom_port} --calling {ASKING} {STATION}={ASKING}")
         if adt := engine.addresses.get("adt"):
             sample = next(iter(sorted((self._shown / "channels" / "adt" / "cases").glob("*/in.hl7"))), None)
             if sample is not None:

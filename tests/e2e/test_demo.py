@@ -172,11 +172,14 @@ def test_the_worklist_answers_findscu_as_the_printed_line_has_it(tmp_path):
     try:
         ask = next(line.strip() for line in lines if line.strip().startswith("findscu "))
         query = next(line.split("segmill ", 1)[1] for line in lines if "segmill worklist query" in line)
+        without_dcmtk = next(line.split("segmill ", 1)[1] for line in lines if "segmill dicom find" in line)
         asked = subprocess.run(shlex.split(ask), capture_output=True, timeout=60)
         found = asked.stdout + asked.stderr
         assert asked.returncode == 0, found
         by_hand = json.loads(segmill(tmp_path, *query.split(), "--json").stdout)
         assert found.count(b"(Pending)") == by_hand["answers"] > 0, found
+        ours = [json.loads(line) for line in segmill(tmp_path, *without_dcmtk.split(), "--json").stdout.splitlines()]
+        assert sum("00400100" in answer["dicom"] for answer in ours) == by_hand["answers"]
         assert found.count(b"ScheduledStationAETitle") >= by_hand["answers"]
         end(process)
     finally:
