@@ -56,9 +56,7 @@ def test_what_is_left_to_do_is_told_with_its_line(segmill, feed, tmp_path):
     assert "3 to do, 0 fill in" in said.err
 
 
-def test_a_server_backup_becomes_its_channels_and_what_to_fill_in_is_told(
-    segmill, backup, tmp_path, monkeypatch
-):
+def test_a_server_backup_becomes_its_channels_and_what_to_fill_in_is_told(segmill, backup, tmp_path, monkeypatch):
     site = tmp_path / "s"
     said = segmill("import-mirth", backup, "--into", site)
     assert said.code == 0
