@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "worklist": "Show what is on the worklists, and what a scanner's query would find.",
     "dicom": "Ask a DICOM server: whether it answers, and what its worklist has.",
     "audit": "Show what people did to messages and queues, oldest first.",
+    "import-mirth": "Turn channels of a Mirth Connect export into channel folders, and say what is left to do.",
     "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "stats": "Count what is in messages, field by field.",
     "deidentify": "Write messages with pseudonyms in the place of what says who the patient is.",
@@ -71,6 +72,8 @@ OTHER_WORDS: Final = {
     "receive": "listen",
     "new": "init",
     "create": "init",
+    "import": "import-mirth",
+    "mirth": "import-mirth",
 }
 """What people who know other tools type first."""
 
@@ -87,7 +90,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         # `try` is a word of Python's own; a module cannot have that name and be imported by a statement.
-        found = import_module(f"engine.cli.{'try_' if cmd_name == 'try' else cmd_name}").command
+        module = "try_" if cmd_name == "try" else cmd_name.replace("-", "_")
+        found = import_module(f"engine.cli.{module}").command
         assert isinstance(found, click.Command)
         return found
 
