@@ -32,12 +32,11 @@ Satisfy = Callable[[str, Message, int], None]
 class Fitter:
     """Mends messages by one profile. `words` of `fit` make what is chosen the same every time."""
 
-    def __init__(self, profile: Profile, satisfy: Satisfy) -> None:
+    def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._validator = Validator(profile)
-        self._satisfy = satisfy
 
-    def fit(self, message: Message, segments: Segments, *words: object) -> Message:
+    def fit(self, message: Message, segments: Segments, satisfy: Satisfy, *words: object) -> Message:
         """A message that breaks as few rules as could be: the same one, or one made of it."""
         before: frozenset[tuple[str, str]] = frozenset()
         for _ in range(_ROUNDS):
@@ -53,7 +52,7 @@ class Fitter:
                 self._profile.rules_for(code, event),
                 load(nearest_version(validation.version)),
                 segments,
-                self._satisfy,
+                satisfy,
                 words,
             )
             # From behind, so that what is put in or taken away moves nothing that is still to be mended.
