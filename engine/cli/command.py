@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "audit": "Show what people did to messages and queues, oldest first.",
     "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "stats": "Count what is in messages, field by field.",
+    "generate": "Invent traffic for a channel: patients who come, are ordered for, resulted and discharged.",
     "deidentify": "Write messages with pseudonyms in the place of what says who the patient is.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
     "senders": "Show in which character sets the senders write.",
@@ -69,6 +70,9 @@ OTHER_WORDS: Final = {
     "echo": "dicom",
     "find": "dicom",
     "receive": "listen",
+    "synthesize": "generate",
+    "fake": "generate",
+    "simulate": "generate",
     "new": "init",
     "create": "init",
 }

@@ -173,9 +173,7 @@ def _keys(table: Table) -> tuple[tuple[str, ...], dict[str, str]]:
     rows = table.rows
     always = [key for key in every if rows[key].since is None and rows[key].until is None]
     named = [at for at, column in enumerate(table.columns[2:]) if column not in _OURS]
-    labels = {
-        key: rows[key].others[named[0]] for key in every if named and len(rows[key].others) > named[0]
-    }
+    labels = {key: rows[key].others[named[0]] for key in every if named and len(rows[key].others) > named[0]}
     return tuple(always or every), {key: label for key, label in labels.items() if label}
 
 

@@ -23,6 +23,7 @@ from engine.hl7.generate import (
     Fitter,
     Happening,
     Header,
+    Kind,
     all_of,
     chance_of,
     sample_of,
@@ -47,6 +48,9 @@ Runs = Callable[[Message, datetime], Result]
 _TRIES: Final = 4
 _PROTECTED: Final = ("MSH-7", "MSH-9", "MSH-10", "MSH-12", "MSH-18")
 """What says which message it is, and how it is written: no condition of a channel changes that."""
+_NOT_FOR_SCANNERS: Final[frozenset[Kind]] = frozenset(
+    ("laboratory ordered", "laboratory cancelled", "laboratory resulted", "medication ordered", "imaging resulted")
+)
 _CODED: Final = ("CE", "CWE", "CNE")
 
 
@@ -77,6 +81,8 @@ class Receiver:
     fallback: str = "cp1252"
     channel: CompiledChannel | None = None
     run: Runs | None = None
+    is_for_scanners: bool = False
+    """Whether all that it takes goes onto a worklist: then only examinations are ordered."""
 
     @classmethod
     def of_channel(cls, loaded: LoadedChannel, channel: CompiledChannel, run: Runs) -> "Receiver":
@@ -91,13 +97,16 @@ class Receiver:
             loaded.file.charset.fallback,
             channel,
             run,
+            {destination.sink for destination in loaded.file.destinations.values()} == {"worklist"},
         )
 
     @classmethod
     def of_profile(cls, profiles: ProfileSet) -> "Receiver":
         """Of the types that the profile has rules for; where it has none for any, of all that are known."""
         types = dict.fromkeys(
-            f"{event.message_code}^{event.trigger_event or '*'}" for _, profile in profiles.choices for event in profile.events
+            f"{event.message_code}^{event.trigger_event or '*'}"
+            for _, profile in profiles.choices
+            for event in profile.events
         )
         accept = tuple(map(AcceptPattern, types)) or (AcceptPattern("*"),)
         check = ProfileCheck(profiles, "reject", "profile")
@@ -114,8 +123,10 @@ class Receiver:
         named = [str(pattern) for pattern in self.accept if "*" not in pattern and "^" in pattern]
         return tuple(one for one in dict.fromkeys(named) if one not in KNOWN)
 
-    def takes(self, type_: str) -> bool:
-        """Whether `accept` names the type and event."""
+    def takes(self, kind: Kind, type_: str) -> bool:
+        """Whether `accept` names the type and event, and what happened is something for the channel."""
+        if self.is_for_scanners and kind in _NOT_FOR_SCANNERS:
+            return False
         code, _, event = type_.partition("^")
         return any(pattern.matches(code, event) for pattern in self.accept)
 
@@ -141,9 +152,7 @@ class Inventor:
         self._codec = codec
         self._seed = seed
         self._fitters: dict[int, Fitter] = {}
-        self._filters = [
-            (text, compile_condition(text, tables=receiver.tables)) for text in receiver.asked.filters
-        ]
+        self._filters = [(text, compile_condition(text, tables=receiver.tables)) for text in receiver.asked.filters]
         self._senders = [
             sender for profiles in receiver.profiles for sender, _ in profiles.choices if sender != Sender()
         ]
@@ -163,15 +172,18 @@ class Inventor:
         text = "".join(f"{line}\r" for line in segments_of(happening, type_, self._header, control_id))
         message = Message.parse(text.encode(self._codec, "replace"), fallback=self._codec)
         self._introduce(message, happening)
-        result = Result("rejected")
+        result, before = Result("rejected"), b""
         for _ in range(_TRIES):
             try:
                 message = self._fitted(message, happening, type_)
             except UnencodableText as error:
-                return Made(type_, b"", "rejected", happening, (Finding("E202", "error", error.reason, error.location),))
+                return Made(
+                    type_, b"", "rejected", happening, (Finding("E202", "error", error.reason, error.location),)
+                )
             result = self._judged(message, happening.at)
-            if result.state == "processed":
+            if result.state == "processed" or (raw := message.to_bytes()) == before:
                 break
+            before = raw
         return Made(type_, message.to_bytes(), result.state, happening, result.findings)
 
     def _introduce(self, message: Message, happening: Happening) -> None:
@@ -179,7 +191,11 @@ class Inventor:
         if not self._senders:
             return
         sender = chance_of("sender", self._seed, happening.patient.mrn).choice(self._senders)
-        for path, value in (("MSH-3.1", sender.application), ("MSH-4.1", sender.facility), ("MSH-21.1", sender.profile)):
+        for path, value in (
+            ("MSH-3.1", sender.application),
+            ("MSH-4.1", sender.facility),
+            ("MSH-21.1", sender.profile),
+        ):
             if value:
                 message.set(path, value)
 
@@ -327,7 +343,9 @@ def _fill(path: Path, message: Message, words: tuple[object, ...]) -> None:
     definition = segment.field(spec.field) if segment is not None else None
     at = (message.get("MSH-7") or "")[:14]
     chance = chance_of("fill", str(path), *words)
-    asked = AskedValue(definition.data_type if definition is not None else "ST", definition.table if definition else "", at=at)
+    asked = AskedValue(
+        definition.data_type if definition is not None else "ST", definition.table if definition else "", at=at
+    )
     leaves = whole(asked, dictionary, chance) if not spec.component else [((), leaf(asked, dictionary, chance))]
     for below, text in leaves:
         numbers = (*below, 0, 0)

@@ -6,7 +6,7 @@ follows from a seed, so that the same messages come every time; nobody in them e
 
 from engine.hl7.generate.chance import chance_of
 from engine.hl7.generate.fit import Fitter, Satisfy, Segments
-from engine.hl7.generate.journey import KNOWN, MESSAGES, Happening, Hospital, types_of
+from engine.hl7.generate.journey import KNOWN, MESSAGES, Happening, Hospital, Kind, types_of
 from engine.hl7.generate.pattern import sample_of
 from engine.hl7.generate.people import families_for
 from engine.hl7.generate.segments import AUTHORITY, Header, all_of, moment, segments_of
@@ -19,6 +19,7 @@ __all__ = [
     "Happening",
     "Header",
     "Hospital",
+    "Kind",
     "Satisfy",
     "Segments",
     "all_of",

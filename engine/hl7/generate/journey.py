@@ -18,7 +18,7 @@ from engine.hl7.generate.people import Doctor, Patient, doctor, patient
 
 Kind = Literal[
     "person", "person changed", "booked", "rebooked", "booking cancelled", "preadmitted", "admitted", "registered",
-    "changed", "moved", "became inpatient", "discharged", "admission cancelled", "move cancelled",
+    "changed", "moved", "became inpatient", "became outpatient", "discharged", "admission cancelled", "move cancelled",
     "discharge cancelled", "merged", "imaging ordered", "imaging cancelled", "laboratory ordered",
     "laboratory cancelled", "imaging resulted", "laboratory resulted", "medication ordered", "vaccinated",
     "documented", "charged", "other",
@@ -37,6 +37,7 @@ MESSAGES: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
         "changed": ("ADT^A08",),
         "moved": ("ADT^A02",),
         "became inpatient": ("ADT^A06",),
+        "became outpatient": ("ADT^A07",),
         "discharged": ("ADT^A03",),
         "admission cancelled": ("ADT^A11",),
         "move cancelled": ("ADT^A12",),
@@ -101,11 +102,14 @@ class Happening:
     type: str = ""
 
 
-def types_of(happening: Happening, is_wanted: Callable[[str], bool]) -> tuple[str, ...]:
+Wanted = Callable[[Kind, str], bool]
+"""Whether a happening of that kind, told in a message of that type, is wanted."""
+
+
+def types_of(happening: Happening, is_wanted: Wanted) -> tuple[str, ...]:
     """The types that are wanted and can tell it."""
-    if happening.kind == "other":
-        return (happening.type,)
-    return tuple(one for one in MESSAGES[happening.kind] if is_wanted(one))
+    types = (happening.type,) if happening.kind == "other" else MESSAGES[happening.kind]
+    return tuple(one for one in types if is_wanted(happening.kind, one))
 
 
 class _Journey:
@@ -197,8 +201,8 @@ class _Journey:
         )
 
     def _others_at(self, at: datetime) -> None:
-        for type_ in self._others:
-            self.tell("other", self.after(at, 1, 10), type=type_)
+        if self._others:
+            self.tell("other", self.after(at, 1, 10), type=self.chance.choice(self._others))
 
     def _booking(self, at: datetime) -> None:
         if not self.happens(0.5):
@@ -223,6 +227,9 @@ class _Journey:
         moves = sorted(self.after(at, span * 0.3, span * 0.9) for _ in range(self.chance.choice((0, 0, 1, 1, 2))))
         for move in moves:
             self._move(move)
+        if self.happens(0.03):
+            self._place("O", self.chance.choice(_CLINICS))
+            self.tell("became outpatient", self.after(end, -60, -10))
         self._leave(end)
         if self.happens(0.03):
             self.visit = replace(self.visit, ended_at=None)
@@ -270,19 +277,18 @@ def journey(
 ) -> list[Happening]:
     """Everything that happens to the patient of that number, who comes at `at`, in order of time.
 
-    `others` are types of messages that this hospital does not know by itself: one of each comes with every visit.
+    `others` are types of messages that this hospital does not know by itself: one of them comes with every visit.
     """
     told = _Journey(seed, number, families, at, others)
     weights = [_ARRIVALS[kind][at.hour] for kind in "IOE"]
     kind = told.chance.choices("IOE", weights)[0]
     {"I": told.inpatient, "O": told.outpatient, "E": told.emergency}[kind](at)
-    where = _wards_in_time(sorted(told.told, key=lambda happening: happening.at))
-    return where
+    return _wards_in_time(sorted(told.told, key=lambda happening: happening.at))
 
 
 def _wards_in_time(told: list[Happening]) -> list[Happening]:
     """What is ordered and found behind a move happens where the patient is by then."""
-    placing = ("admitted", "registered", "became inpatient", "moved", "discharged", "preadmitted")
+    placing = ("admitted", "registered", "became inpatient", "became outpatient", "moved", "discharged", "preadmitted")
     found: list[Happening] = []
     visit: Visit | None = None
     for happening in told:
@@ -307,7 +313,7 @@ class Hospital:
         self,
         seed: int,
         families: Sequence[str],
-        is_wanted: Callable[[str], bool],
+        is_wanted: Wanted,
         *,
         since: datetime,
         until: datetime | None = None,
@@ -327,14 +333,12 @@ class Hospital:
     def __iter__(self) -> Iterator[Happening]:
         """The wanted happenings, in order of time; of the same time in the order of patients."""
         waiting: list[tuple[datetime, int, int, Happening]] = []
-        under_way = number = 0
-        arrivals = self._arrivals()
-        for at in arrivals:
+        under_way = 0
+        for number, at in enumerate(self._arrivals(), 1):
             # A booking comes days before its patient: nothing is told before all who may have one are known.
             yield from self._until_then(waiting, at - _AHEAD)
             if self._messages is not None and under_way >= self._messages:
                 break
-            number += 1
             for place, happening in enumerate(self._wanted(number, at)):
                 under_way += 1
                 heapq.heappush(waiting, (happening.at, number, place, happening))

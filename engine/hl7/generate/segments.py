@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
+from engine.hl7.dictionary import load
 from engine.hl7.generate.chance import chance_of
 from engine.hl7.generate.journey import Happening
 from engine.hl7.generate.orders import Observation, Order
@@ -19,19 +20,6 @@ AUTHORITY: Final = "NORTH"
 
 Fields = Mapping[int, str]
 """By number, as they stand in a segment."""
-
-_STRUCTURES: Mapping[str, str] = MappingProxyType(
-    {
-        **dict.fromkeys(("ADT^A04", "ADT^A08", "ADT^A13"), "ADT_A01"),
-        **dict.fromkeys(("ADT^A28", "ADT^A31"), "ADT_A05"),
-        "ADT^A11": "ADT_A09",
-        "ADT^A12": "ADT_A09",
-        "ADT^A40": "ADT_A39",
-        "SIU^S13": "SIU_S12",
-        "SIU^S15": "SIU_S12",
-    }
-)
-"""MSH-9.3, where it is not the type and event themselves."""
 
 _ADT: Final = ("EVN", "PID", "PV1")
 _ORDER: Final = ("PID", "PV1", "ORC")
@@ -71,10 +59,7 @@ class Header:
 
 def segments_of(happening: Happening, type_: str, header: Header, control_id: str) -> list[str]:
     """The message in segments, without what only some site wants."""
-    if type_ in _SEGMENTS:
-        names = _SEGMENTS[type_]
-    else:
-        names = _ADT if type_.startswith("ADT^") else ()
+    names = _SEGMENTS.get(type_, _ADT if type_.startswith("ADT^") else ())
     lines = [_header(happening, type_, header, control_id)]
     for name in names:
         lines += all_of(name, happening, type_)
@@ -103,9 +88,10 @@ def _line(name: str, fields: Fields) -> str:
 
 def _header(happening: Happening, type_: str, header: Header, control_id: str) -> str:
     code, _, event = type_.partition("^")
-    structure = _STRUCTURES.get(type_, f"{code}_{event}" if event else code)
+    structure = load(header.version).structure_of(code, event).id
+    typed = f"{type_}^{structure}" if event and structure else type_
     fields = ["MSH", "^~\\&", header.application, header.facility, header.to_application, header.to_facility]
-    fields += [moment(happening.at), "", f"{type_}^{structure}" if event else type_, control_id, "P", header.version]
+    fields += [moment(happening.at), "", typed, control_id, "P", header.version]
     if header.charset:
         fields += ["", "", "", "", "", header.charset]
     return "|".join(fields)

@@ -97,8 +97,6 @@ def _fitted(text: str, asked: Asked) -> str:
     return text
 
 
-
-
 def _has_form(text: str, data_type: str) -> bool:
     match data_type:
         case "NM":
