@@ -13,7 +13,7 @@ SINCE = "2026-01-05"
 
 @subcommand(
     "generate",
-    "segmill generate adt --messages 20",
+    "segmill generate adt --messages 20 --charset 'UNICODE UTF-8'",
     "segmill generate results --patients 5 --seed 7 --to made",
     "segmill generate --profile samples/profiles/orders.yaml --messages 10 -o orders.hl7",
     "segmill generate adt --messages 20 --seed 3 --send 127.0.0.1:2575 --pace 50/s",

@@ -24,7 +24,9 @@ from engine.hl7.generate import (
     Happening,
     Header,
     Kind,
+    again,
     all_of,
+    can_be_written,
     chance_of,
     sample_of,
     segments_of,
@@ -34,7 +36,7 @@ from engine.hl7.generate.values import Asked as AskedValue
 from engine.hl7.generate.values import leaf, whole
 from engine.hl7.message import Message
 from engine.hl7.path import Path, compile_path
-from engine.hl7.profile import Profile, ProfileSet, Sender
+from engine.hl7.profile import NO_PROFILE, Profile, ProfileSet, Sender
 from engine.model.finding import Finding
 from engine.pipeline.asked import Ask, Asked, asked_of
 from engine.pipeline.compile import CompiledChannel
@@ -156,6 +158,7 @@ class Inventor:
         self._senders = [
             sender for profiles in receiver.profiles for sender, _ in profiles.choices if sender != Sender()
         ]
+        self._standard = Fitter(NO_PROFILE)
         self._number = 0
 
     def messages(self, happenings: Iterable[Happening]) -> Iterator[Made]:
@@ -171,6 +174,8 @@ class Inventor:
         control_id = f"S{self._seed % 100_000:05}N{self._number:08}"
         text = "".join(f"{line}\r" for line in segments_of(happening, type_, self._header, control_id))
         message = Message.parse(text.encode(self._codec, "replace"), fallback=self._codec)
+        if type_ not in KNOWN:
+            message = self._standard.fit(message, self._codec, self._segments(happening, type_), _nothing)
         self._introduce(message, happening)
         result, before = Result("rejected"), b""
         for _ in range(_TRIES):
@@ -225,18 +230,18 @@ class Inventor:
         if receiver.sender is not None and not _holds(receiver.sender, message):
             by(receiver.sender.source, message, -1)
         for ask in receiver.asked.asks:
-            self._keep(ask, message, words)
+            self._keep(ask, message, segments, words)
         for text, condition in self._filters:
             if not _holds(condition, message):
                 by(text, message, -1)
         for path, text in kept.items():
             if (compile_path(path).raw(message) or "") != text:
                 compile_path(path).set_raw(message, text)
-        message = Message.parse(message.to_bytes(), fallback=self._codec)
+        message = again(message, self._codec)
         for profiles in receiver.profiles:
             profile = profiles.choose(message)
             if profile is not None:
-                message = self._fitter(profile).fit(message, segments, by, *words)
+                message = self._fitter(profile).fit(message, self._codec, segments, by, *words)
         return message
 
     def _segments(self, happening: Happening, type_: str) -> Callable[[str], list[str]]:
@@ -270,7 +275,14 @@ class Inventor:
         except ExpressionError:
             return  # a profile's condition that only people can read
 
-    def _keep(self, ask: Ask, message: Message, words: tuple[object, ...]) -> None:
+    def _keep(
+        self, ask: Ask, message: Message, segments: Callable[[str], list[str]], words: tuple[object, ...]
+    ) -> None:
+        if message.first(ask.path.segment) < 0:
+            if not ask.is_required:
+                return
+            for line in segments(ask.path.segment):
+                message.insert_segment(len(message), line)
         find_selected(ask.path.spec, message)
         places = occurrences(ask.path, message) if is_many(ask.path) else [ask.path]
         for place in places:
@@ -307,7 +319,8 @@ class Inventor:
                 text.set(message, ask.labels.get(found, f"Synthetic {found}"))
 
     def _preferred(self, ask: Ask, message: Message) -> Sequence[str]:
-        """Those of the values that the profiles take, too."""
+        """Those of the values that can be written, and that the profiles take, too."""
+        values = [value for value in ask.values if can_be_written(value, self._codec)] or ask.values
         spec = ask.path.spec
         for profiles in self._receiver.profiles:
             profile = profiles.choose(message)
@@ -316,8 +329,12 @@ class Inventor:
                 if (element.segment, element.field) != (spec.segment, spec.field) or element.values is None:
                     continue
                 if element.component in (spec.component, spec.component or 1) and element.values.values:
-                    return [value for value in ask.values if value in element.values.values] or ask.values
-        return ask.values
+                    return [value for value in values if value in element.values.values] or values
+        return values
+
+
+def _nothing(text: str, message: Message, index: int) -> None:
+    """The standard has no rules between places."""
 
 
 def _is_kept(ask: Ask, value: str) -> bool:

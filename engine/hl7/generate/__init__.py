@@ -5,10 +5,10 @@ follows from a seed, so that the same messages come every time; nobody in them e
 """
 
 from engine.hl7.generate.chance import chance_of
-from engine.hl7.generate.fit import Fitter, Satisfy, Segments
+from engine.hl7.generate.fit import Fitter, Satisfy, Segments, again
 from engine.hl7.generate.journey import KNOWN, MESSAGES, Happening, Hospital, Kind, types_of
 from engine.hl7.generate.pattern import sample_of
-from engine.hl7.generate.people import families_for
+from engine.hl7.generate.people import can_be_written, families_for
 from engine.hl7.generate.segments import AUTHORITY, Header, all_of, moment, segments_of
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "Kind",
     "Satisfy",
     "Segments",
+    "again",
     "all_of",
+    "can_be_written",
     "chance_of",
     "families_for",
     "moment",

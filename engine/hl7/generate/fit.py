@@ -4,6 +4,7 @@ A rule that is broken says where; what stands there is made anew, filled, cut or
 again, until nothing is left that can be mended. Whoever calls it asks afterwards what is left.
 """
 
+import re
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -18,6 +19,7 @@ from engine.hl7.path import Path, compile_path
 from engine.hl7.profile import Condition, CrossRule, Element, Part, Profile, Rules
 from engine.hl7.validate import Validator, Violation
 
+_SEGMENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
 _ROUNDS: Final = 12
 _MOST_PARTS: Final = 40
 """So many segments of a name are made at most, whatever a profile asks."""
@@ -36,8 +38,12 @@ class Fitter:
         self._profile = profile
         self._validator = Validator(profile)
 
-    def fit(self, message: Message, segments: Segments, satisfy: Satisfy, *words: object) -> Message:
-        """A message that breaks as few rules as could be: the same one, or one made of it."""
+    def fit(self, message: Message, codec: str, segments: Segments, satisfy: Satisfy, *words: object) -> Message:
+        """A message that breaks as few rules as could be, read from its bytes in `codec`.
+
+        Raises UnencodableText where a rule asks for a character that it does not have.
+        """
+        message = again(message, codec)
         before: frozenset[tuple[str, str]] = frozenset()
         for _ in range(_ROUNDS):
             validation = self._validator.validate(message)
@@ -58,7 +64,7 @@ class Fitter:
             # From behind, so that what is put in or taken away moves nothing that is still to be mended.
             for violation in sorted(validation.violations, key=lambda one: -one.start):
                 mending.mend(violation, validation.structure)
-            message = Message.parse(message.to_bytes(), fallback=message.codec)
+            message = again(message, codec)
         return message
 
 
@@ -96,6 +102,10 @@ class _Mending:
             self._message.set("MSH-9.3", structure)
         if rule.startswith("structure.d") or rule == "structure.unknown" or not violation.location:
             return
+        name, _, aspect = rule.partition(".")
+        if aspect in ("usage", "cardinality") and _SEGMENT.fullmatch(name):
+            self._mend_number_of(name, violation)
+            return
         try:
             path = compile_path(violation.location)
         except PathError:
@@ -118,12 +128,29 @@ class _Mending:
         elif there:
             self._message.delete_segments(there[-1:])
 
+    def _mend_number_of(self, name: str, violation: Violation) -> None:
+        """A profile's rule about how many segments of a name there are."""
+        there = self._message.indexes(name)
+        asked = [part for part in self._rules.parts if part.name == name]
+        least = max((part.cardinality.least for part in asked if part.cardinality is not None), default=0)
+        is_forbidden = violation.rule.endswith("usage") and there and violation.location != "MSH"
+        if is_forbidden:
+            self._message.delete_segments(there)
+        elif len(there) < max(least, 1):
+            index = there[-1] + 1 if there else self._index_at(violation.start)
+            # Of a Z-segment nobody knows the place: behind all others.
+            self._insert(name, len(self._message) if name[0] == "Z" and not there else index)
+        else:
+            self._message.delete_segments(there[-1:])
+
     def _insert(self, name: str, index: int) -> None:
         least = max((part.cardinality.least for part in self._parts(name) if part.cardinality is not None), default=1)
         made = self._segments(name) or [name]
-        for line in reversed((made * max(1, min(least, _MOST_PARTS)))[: max(len(made), min(least, _MOST_PARTS))]):
-            self._message.insert_segment(min(max(index, 1), len(self._message)), line)
-            self._fill_required(name, min(max(index, 1), len(self._message) - 1))
+        missing = max(1, min(least, _MOST_PARTS) - len(self._message.indexes(name)))
+        at = min(max(index, 1), len(self._message))
+        for number in reversed(range(max(missing, len(made)) if not self._message.indexes(name) else missing)):
+            self._message.insert_segment(at, made[number % len(made)])
+            self._fill_required(name, at)
 
     def _parts(self, name: str) -> list[Part]:
         return [part for part in self._rules.parts if part.name == name]
@@ -282,6 +309,16 @@ class _Mending:
                     self._satisfy(rule.require.text, self._message, index)
 
 
+def again(message: Message, codec: str) -> Message:
+    """The message as it is read from its bytes. A text without letters beyond ASCII does not say that it may have any.
+
+    Raises UnencodableText.
+    """
+    if not message.is_changed:
+        return message
+    return Message.parse(message.to_bytes_as(codec), fallback=codec)
+
+
 def _is_broken(rule: CrossRule, message: Message, index: int) -> bool:
     return (rule.when is None or _holds(rule.when, message, index)) and not _holds(rule.require, message, index)
 
@@ -303,7 +340,7 @@ def _number_of(path: Path) -> int:
 def _starts(message: Message) -> list[int]:
     """Where each segment starts, in the message's bytes."""
     found, at = [], 0
-    for line in message.to_bytes().split(b"\r")[:-1]:
+    for line in message.raw.removesuffix(b"\r").split(b"\r"):
         found.append(at)
         at += len(line) + 1
     return found

@@ -59,6 +59,7 @@ MESSAGES: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
 
 KNOWN: Final = frozenset(one for types in MESSAGES.values() for one in types)
 
+_DAY: Final = timedelta(days=1)
 _WARDS: Final = ("3W", "3E", "4W", "4E", "5S", "ICU", "OBS")
 _CLINICS: Final = ("OPD", "RADAMB", "DAY")
 
@@ -335,8 +336,7 @@ class Hospital:
         waiting: list[tuple[datetime, int, int, Happening]] = []
         under_way = 0
         for number, at in enumerate(self._arrivals(), 1):
-            # A booking comes days before its patient: nothing is told before all who may have one are known.
-            yield from self._until_then(waiting, at - _AHEAD)
+            yield from self._until_then(waiting, at)
             if self._messages is not None and under_way >= self._messages:
                 break
             for place, happening in enumerate(self._wanted(number, at)):
@@ -355,9 +355,16 @@ class Hospital:
                 yield happening
 
     def _wanted(self, number: int, at: datetime) -> list[Happening]:
-        told = journey(self._seed, number, self._families, at, self._others)
-        # What would have been before the beginning is not told: the traffic starts then.
-        return [one for one in told if one.at >= self._since and types_of(one, self._is_wanted)]
+        """The first of them at `at` or after it: who is booked days ahead comes days later, at the same hour."""
+        found = self._wanted_of(self._seed, number, at)
+        if found and found[0].at < at:
+            late = (at - found[0].at) // _DAY + 1
+            found = self._wanted_of(self._seed, number, at + late * _DAY)
+        return found
+
+    def _wanted_of(self, seed: int, number: int, at: datetime) -> list[Happening]:
+        told = journey(seed, number, self._families, at, self._others)
+        return [one for one in told if types_of(one, self._is_wanted)]
 
     def _arrivals(self) -> Iterator[datetime]:
         """When patients come: by chance, at the rate of each hour."""
@@ -379,10 +386,5 @@ class Hospital:
         total = 0
         for number, hour in enumerate(hours, 1):
             at = (self._since + timedelta(days=30)).replace(hour=hour)
-            told = journey(self._seed + 1, number, self._families, at, self._others)
-            total += sum(1 for happening in told if types_of(happening, self._is_wanted))
+            total += len(self._wanted_of(self._seed + 1, number, at))
         return total / len(hours)
-
-
-_AHEAD: Final = timedelta(days=15)
-"""The earliest that something of a patient comes before the patient does: a booking, two weeks ahead."""

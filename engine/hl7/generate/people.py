@@ -57,10 +57,11 @@ class Doctor:
 
 def families_for(codec: str) -> tuple[str, ...]:
     """The family names that a character set can write."""
-    return (*_FAMILIES, *(name for name in _FAMILIES_BEYOND_ASCII if _can_be_written(name, codec)))
+    return (*_FAMILIES, *(name for name in _FAMILIES_BEYOND_ASCII if can_be_written(name, codec)))
 
 
-def _can_be_written(text: str, codec: str) -> bool:
+def can_be_written(text: str, codec: str) -> bool:
+    """Whether a character set has all of a text."""
     try:
         encoded(text, codec)
     except UnicodeError:
