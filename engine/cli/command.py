@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "senders": "Show in which character sets the senders write.",
     "graph": "Draw where messages come in, which channel takes them, and where they go.",
     "impact": "Show which channels use a thing, and where.",
+    "spec": "Write the interface specification of a channel as an HTML page.",
     "explain": "Tell the long story of a code.",
     "completion": "Print the script that makes a shell complete commands and options.",
     "schema": "Print the JSON Schema that editors check channel files with.",
