@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engine.config.graph import address_of
+from engine.config.graph import address_of, secrets_of, starred
 from engine.hl7.dictionary import Group, SegmentRef, load
 from engine.hl7.profile import ASPECTS, CrossRule, Element, Part, Profile, Rules, Sender
 from engine.pipeline.in_words import (
@@ -154,7 +154,7 @@ def content_of(channel: "LoadedChannel", site: "LoadedSite", most_examples: int)
     examples, more = _examples(channel.folder / "cases", most_examples)
     return Content(
         channel=str(channel.name),
-        description=file.description,
+        description=starred(file.description, secrets_of(channel)),
         environment=site.site.environment if site.site is not None else "",
         version=_version(channel.files),
         source=tuple(_source(channel)),
@@ -185,7 +185,7 @@ def _version(files: Mapping[str, bytes]) -> str:
 def _source(channel: "LoadedChannel") -> Iterator[tuple[str, Words]]:
     file = channel.file
     options = file.listen.options
-    address = address_of(options)
+    address = starred(address_of(options), secrets_of(channel))
     yield "Transport", (file.listen.source.upper(), *((" at ", Code(address)) if address else ()))
     allow = getattr(options, "allow", ())
     if allow:
@@ -372,7 +372,11 @@ def _destinations(channel: "LoadedChannel") -> Iterator[DestinationPart]:
         ]
         rules = tuple(delivery_in_words(destination.policy, destination.sink))
         yield DestinationPart(
-            str(name), destination.sink, address_of(destination.options), tuple(routes or [("None by itself.",)]), rules
+            str(name),
+            destination.sink,
+            starred(address_of(destination.options), secrets_of(channel)),
+            tuple(routes or [("None by itself.",)]),
+            rules,
         )
 
 

@@ -99,8 +99,8 @@ def test_what_is_in_the_character_set_that_was_asked_for(segmill, site, tmp_path
 
 def test_in_the_time_that_was_asked_for(segmill, site):
     said = segmill(
-        "generate", "adt", "--site", site, "--since", "2026-03-02T08:00", "--until", "2026-03-02T20:00", "--rate", "20/h",
-        "--json",
+        "generate", "adt", "--site", site, "--since", "2026-03-02T08:00", "--until", "2026-03-02T20:00",
+        "--rate", "20/h", "--json",
     )  # fmt: skip
     assert said.code == 0, said.err
     times = [line["at"] for line in said.lines]

@@ -8,6 +8,7 @@ import pytest
 
 from engine.config.base import ConfigModel
 from engine.config.graph import address_of
+from engine.testing.sites import make_site
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = 'MSH-3.1 == "<script>|]);--&"'
@@ -124,3 +125,20 @@ def test_a_field_in_small_letters_is_answered_with_what_was_meant(segmill, site)
     assert said.code == 1
     assert "nothing here uses pid-3, no.such.host; did you mean PID-3?" in said.err
     assert "did you mean" not in segmill("impact", "no.such.host", "--site", site).err
+
+
+def test_a_token_in_a_url_is_not_drawn(segmill, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOOK_TOKEN", "tok-55-en")
+    make_site(
+        tmp_path,
+        {
+            "a": """
+            listen: {mllp: {port: 0}}
+            routes: [{to: out}]
+            destinations: {out: {http: {url: "http://127.0.0.1:9/hooks/${HOOK_TOKEN}/x"}}}
+            """
+        },
+    )
+    for form in ("mermaid", "dot", "svg"):
+        said = segmill("graph", "--site", tmp_path, "--format", form)
+        assert said.code == 0 and "tok-55-en" not in said.out and "***" in said.out
