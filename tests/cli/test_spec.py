@@ -11,7 +11,8 @@ from engine.testing.sites import make_site
 VOID = {"meta", "br", "wbr", "img", "input", "link", "hr"}
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "nav", "main", "section", "footer", "h1", "h2", "h3",
-    "h4", "p", "ol", "ul", "li", "a", "code", "pre", "div", "span", "table", "caption", "thead", "tbody", "tr", "th", "td",
+    "h4", "p", "ol", "ul", "li", "a", "code", "pre", "div", "span", "table", "caption", "thead", "tbody", "tr", "th",
+    "td",
     "details", "summary",
 }  # fmt: skip
 
