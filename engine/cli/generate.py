@@ -66,7 +66,7 @@ def command(
     and filters. Every message passes them; what cannot be made is told and left out. All of it is invented: the names
     are those of nobody. The same seed makes the same messages, with the same control ids, so that a channel takes a
     second run for resends; take another seed, or another beginning. Goes to standard output, a message after the
-    other, without -o, --to, --cases or --send; over TLS by way of segmill send -.
+    other, without -o, --to, --cases or --send; over TLS by way of a file and segmill send.
     """
     from engine.cli.generating import Plan, Wanted, generate
 

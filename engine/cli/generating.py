@@ -108,7 +108,7 @@ class Plan:
                 self.made += 1
                 self.types[made.type] += 1
                 self.states[made.state] += 1
-                self.people.add(made.happening.patient.mrn)
+                self.people.add(made.happening.visit.number)
                 yield made
                 progress.step()
         if not self.made and self.left_out:
@@ -249,7 +249,7 @@ def _as_cases(plan: Plan, *, as_json: bool) -> int:
     root = plan.bench.channel.folder / "cases"
     by_patient: dict[str, list[Made]] = {}
     for made in plan.good():
-        by_patient.setdefault(made.happening.patient.mrn, []).append(made)
+        by_patient.setdefault(made.happening.visit.number, []).append(made)
     names = [f"invented-{plan.seed}-{number:03}" for number in range(1, len(by_patient) + 1)]
     if taken := [name for name in names if (root / name).exists()]:
         raise misuse(f"{root / taken[0]} is there already; take another --seed, or remove it")
