@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, tzinfo
 from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
@@ -23,6 +24,7 @@ from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
 from engine.certificates import certificate_ends
 from engine.config.changes import NOT_LIVE, read_state
+from engine.config.hours import zone
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
@@ -38,6 +40,7 @@ from engine.runtime.allocator import keep_large_blocks_apart
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
+from engine.runtime.feeds import Feeds
 from engine.runtime.intake import Receiver
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
@@ -116,6 +119,7 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
+        self._tasks.spawn(self._watch_feeds().run(), "watch feeds")
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         assert self.control.keeping is not None
         self._tasks.spawn(self.control.keeping.run(), "forget")
@@ -184,6 +188,20 @@ class Engine:
                     other,
                 )
         return SqliteStore(path, clock=self._clock)
+
+    def _watch_feeds(self) -> Feeds:
+        """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""
+
+        def tell(channel: ChannelName, count: int) -> None:
+            self.meter.channel(channel).feeds_silent(count)
+
+        def local() -> tzinfo:
+            name = self._settings.time_zone
+            return zone(name) if name is not None else UTC
+
+        feeds = Feeds(self._queries, self._clock, local, tell)
+        self.control.feeds_now = feeds.status
+        return feeds
 
     def _keep_past(self) -> None:
         limits = worker_limits(self._settings.workers)

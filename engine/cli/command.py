@@ -37,7 +37,7 @@ COMMANDS: Final = {
     "generate": "Invent traffic for a channel: patients who come, are ordered for, resulted and discharged.",
     "deidentify": "Write messages with pseudonyms in the place of what says who the patient is.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
-    "senders": "Show in which character sets the senders write.",
+    "senders": "Show in which character sets the senders write, and which of their feeds are silent.",
     "graph": "Draw where messages come in, which channel takes them, and where they go.",
     "impact": "Show which channels use a thing, and where.",
     "spec": "Write the interface specification of a channel as an HTML page.",
