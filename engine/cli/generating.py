@@ -34,6 +34,8 @@ USUAL: Final = 100
 USUAL_RATE: Final = 60.0
 """Messages an hour."""
 MOST_TOLD: Final = 5
+MOST_VAIN: Final = 10
+"""So many are left out for each that passes before it is given up to replace them."""
 _DECLARED: Final = {"utf-8": "UNICODE UTF-8", "gb18030": "GB 18030-2000", "big5": "BIG-5", "euc_kr": "KS X 1001"}
 """How MSH-18 calls a character set that a channel falls back to; those of ISO 8859 by their number."""
 
@@ -122,6 +124,8 @@ class Plan:
         if made.is_good:
             return True
         why = next((finding for finding in made.findings if finding.severity == "error"), None)
+        if self.hospital.messages is not None and sum(self.left_out.values()) < MOST_VAIN * (self.made + 20):
+            self.hospital.messages += 1  # another one in its place
         self.left_out[f"{made.type} {made.state}, {_named(why or next(iter(made.findings), None))}"] += 1
         if sum(self.left_out.values()) >= 200 and not self.made:
             raise Failure(

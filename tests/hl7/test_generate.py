@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import re2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.hl7.charset import encoded
@@ -39,6 +39,7 @@ def hospital(seed: int = 1, wanted=everything, **how) -> list:
     return list(Hospital(seed, families_for("utf_8"), wanted, since=SINCE, **how))
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 99_999))
 def test_patients_come_before_they_are_ordered_for_and_leave_last(seed):
     told = hospital(seed, patients=6)
@@ -98,17 +99,27 @@ def test_bounds_hold():
     assert hospital(1, lambda kind, type_: False, messages=5) == []
 
 
+def test_a_bound_may_be_raised_on_the_way():
+    house = Hospital(5, families_for("ascii"), everything, since=SINCE, messages=20)
+    told = []
+    for happening in house:
+        told.append(happening)
+        if len(told) <= 60:
+            house.messages += 1
+    assert len(told) >= 80
+    assert [one.at for one in told] == sorted(one.at for one in told)
+
+
 def test_more_come_by_day_than_by_night_and_as_many_as_asked_for():
-    days = 10
-    came = [one for one in hospital(3, until=SINCE + timedelta(days=days), per_hour=120) if one.kind in ARRIVES]
-    hours = Counter(one.at.hour for one in came)
+    days, per_hour = 4, 100
+    told = hospital(3, until=SINCE + timedelta(days=days), per_hour=per_hour)
+    hours = Counter(one.at.hour for one in told if one.kind in ARRIVES)
     assert sum(hours[h] for h in (9, 10, 11)) > 5 * sum(hours[h] for h in (1, 2, 3)) > 0
-    # What was on its way at the end is cut off, so that a little less than the rate comes.
-    all_ = hospital(3, until=SINCE + timedelta(days=days), per_hour=120)
-    assert 0.7 < len(all_) / (24 * days * 120) < 1.1
+    # What was on its way at the end is cut off, so that less than the rate comes.
+    assert 0.5 < len(told) / (24 * days * per_hour) < 1.1
 
 
-@pytest.mark.parametrize("version", ["2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8.2"])
+@pytest.mark.parametrize("version", ["2.1", "2.3", "2.5.1", "2.8.2"])
 def test_every_known_type_keeps_the_standard_of_every_version(version):
     profile = Profile("strict", standard=Standard("reject"))
     fitter, validator = Fitter(profile), Validator(profile)
@@ -161,6 +172,7 @@ PATTERNS = (
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=25)
 @given(seed=st.integers())
 def test_a_sample_is_matched_by_its_pattern(pattern, seed):
     is_match = re2.compile(pattern).fullmatch

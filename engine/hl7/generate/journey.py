@@ -326,7 +326,9 @@ class Hospital:
         self._seed, self._families, self._others = seed, families, tuple(others)
         self._is_wanted = is_wanted
         self._since, self._until = since, until
-        self._patients, self._messages = patients, messages
+        self._patients = patients
+        self.messages = messages
+        """The bound; whoever cannot use all that is given may raise it meanwhile."""
         self.each = self._mean()
         """How many wanted happenings a patient brings, in the mean; 0 where nothing that is wanted can happen."""
         self._gap_s = 3600.0 * self.each / per_hour
@@ -334,10 +336,19 @@ class Hospital:
     def __iter__(self) -> Iterator[Happening]:
         """The wanted happenings, in order of time; of the same time in the order of patients."""
         waiting: list[tuple[datetime, int, int, Happening]] = []
-        under_way = 0
-        for number, at in enumerate(self._arrivals(), 1):
+        under_way, late = 0, timedelta()
+        for number, planned in enumerate(self._arrivals(), 1):
+            at = planned + late
             yield from self._until_then(waiting, at)
-            if self._messages is not None and under_way >= self._messages:
+            if self.messages is not None and under_way >= self.messages:
+                last = max((each[0] for each in waiting), default=at)
+                yield from self._until_then(waiting, None)
+                if under_way >= self.messages:
+                    return
+                # More are wanted after all: who comes now comes after all that was told, at the same hour.
+                late += max(0, -((at - last) // _DAY)) * _DAY
+                at = planned + late
+            if self._until is not None and at >= self._until:
                 break
             for place, happening in enumerate(self._wanted(number, at)):
                 under_way += 1
