@@ -64,8 +64,8 @@ def command(topic: str | None, section: str | None, words: str | None, as_json: 
 def _found(every: "list[Topic]", name: str, section: str | None) -> "tuple[Topic, Section | None]":
     """The page of that name, and the part of it that is meant. Raises a misuse that says what there is."""
     wanted = name.casefold().removesuffix(".md")
-    named = [topic for topic in every if topic.name == wanted]
-    named = named or [topic for topic in every if topic.name.rpartition("/")[2].startswith(wanted)]
+    named = [topic for topic in every if topic.name.casefold() == wanted]
+    named = named or [topic for topic in every if topic.name.rpartition("/")[2].casefold().startswith(wanted)]
     if len(named) > 1 and sum(not topic.is_decision for topic in named) == 1:
         named = [topic for topic in named if not topic.is_decision]
     if len(named) > 1:
