@@ -240,7 +240,8 @@ CHANNEL: Final[Stories] = MappingProxyType(
         ),
         "E168": Story(
             "an ambiguous way back",
-            "A step looks this table up from value to key (direction: back), and two keys have the same value.",
+            "A step (direction: back) or an expression (back) looks this table up from value to key, and two keys have "
+            "the same value.",
             "Add a column direction, and write there in the rows that count in the usual direction only.",
         ),
         "E169": Story(

@@ -180,7 +180,7 @@ def load_channel(
             if isinstance(destination.options, WorklistOptions):
                 findings += check_stations(destination.options, tables, folder_shown)
                 findings += check_shortenings(destination.options, tables, folder_shown)
-        findings += check_ways_back(read.model, tables, folder_shown)
+        findings += check_ways_back(read.model, read.texts, tables, folder_shown)
         findings += check_times(read.texts, tables, positions(read.data))
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
