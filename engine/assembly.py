@@ -275,7 +275,7 @@ class Assembly:
         waits_for, ack = channel.answers.waits_for, loaded.file.ack
         before = channel.delivered
         if before is not None and before.destination == waits_for:
-            before.change(channel.compiled.fallback_charset, channel.answers, ack.timeout)
+            before.change(channel.version, channel.compiled.fallback_charset, channel.answers, ack.timeout)
         else:
             if before is not None:
                 before.is_retired = True
@@ -290,6 +290,7 @@ class Assembly:
     def _delivered_answers(self, channel: RunningChannel, timeout_s: float) -> DeliveredAnswers:
         return DeliveredAnswers(
             channel.name,
+            channel.version,
             channel.compiled.fallback_charset,
             channel.answers,
             timeout_s,

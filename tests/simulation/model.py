@@ -199,6 +199,10 @@ class Model:
                     self.breach(f"delivery {owed.id} is recorded as delivered, and {owed.to} has not taken it")
             if result.ack_code and (row := self.by_seq[owed.seq]).code != "AA":
                 row.code, row.ack = result.ack_code, result.ack
+                if row.waits_for and owed.to != row.waits_for:
+                    row.has_others_yes = row.code == "AA"
+                    if not self._asked_by(row, lambda files: files.waits_for == owed.to):  # noqa: B023 - used at once
+                        self.breach(f"message {row.seq} waits for {row.waits_for}, and {owed.to} has answered it")
             if result.state == "redirected":
                 assert result.redirect is not None, "one takes over"
                 if not self._may_redirect(owed.to, str(result.redirect.destination)):
@@ -367,8 +371,13 @@ class Model:
         """Answers are in the store in place of others."""
         for update in updates:
             row = self.by_seq[update.seq]
-            if row.code != "AA":
-                row.code, row.ack = update.ack_code, update.ack
+            if row.code == "AA":
+                continue
+            row.code, row.ack = update.ack_code, update.ack
+            if row.code == "AA" and row.waits_for and "delivered" not in self._ends(row):
+                row.has_others_yes = True
+                if not self._asked_by(row, lambda files: files.waits_for != row.waits_for):  # noqa: B023 - used at once
+                    self.breach(f"message {row.seq} waits for {row.waits_for}, and is acknowledged without it")
 
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
         """Something was forgotten. What is not a second old is not, though the clock says that it is years old.
@@ -447,12 +456,25 @@ class Model:
         row = covering[-1]
         is_first, row.yes_us = not row.yes_us, row.yes_us or self.loop.now_us
         is_waited_for = bool(row.waits_for) and self._is_waited_for(row, on_loop_us)
-        if is_waited_for and is_first:  # a yes, be it by other files, stays one
-            ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+        if is_waited_for and is_first and not row.has_others_yes:  # a yes, be it by other files, stays one
+            ends = self._ends(row)
             if "delivered" not in ends:
                 self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
         if row.ack != ack and (not row.waits_for or (is_waited_for and row.code == "AA")):
             self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
+
+    def _ends(self, row: Row) -> list[DeliveryState]:
+        """What has become of the message at the destination that its sender waits for."""
+        return [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+
+    def _asked_by(self, row: Row, is_asked: Callable[[Site], bool]) -> bool:
+        """Whether its sender has sent it again in this run while files were in force of which this is true."""
+        since_us = max(row.came_us + 1, self.editions.started_us)
+        return any(
+            payload == row.item.payload and came_us >= since_us and any(map(is_asked, self.editions.in_force(came_us)))
+            for takes in self.takes.values()
+            for payload, _, came_us in takes
+        )
 
     def _is_waited_for(self, row: Row, since_us: int) -> bool:
         """Whether all files since then say that its sender waits for this destination."""

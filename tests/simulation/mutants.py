@@ -461,6 +461,12 @@ def _no_as_yes() -> Iterator[None]:
         yield
 
 
+@mutant("another destination's word is taken for the one that is waited for")
+def _anybodys_word() -> Iterator[None]:
+    with patch.object(DeliveredAnswers, "_promised_to", DeliveredAnswers._stored):
+        yield
+
+
 @mutant("a sender is told too early that a destination does not answer")
 def _told_too_early() -> Iterator[None]:
     wait = DeliveredAnswers._wait

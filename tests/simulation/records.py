@@ -68,6 +68,8 @@ class Row:
     """The destination whose answer is its sender's."""
     yes_us: int = 0
     """When its sender was told yes, on the loop's clock; 0: it was not."""
+    has_others_yes: bool = False
+    """By files that were in force when its sender asked again, it has a yes that is not of that destination."""
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 
