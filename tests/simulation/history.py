@@ -52,6 +52,8 @@ MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
 JUMPS_US = {"small": 3_600_000_000, "big": 400 * 86_400_000_000}
+MOST_EARLIER_US = 200_000
+"""How long before a reload people ask for something, where they do so at about the same time."""
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
 
@@ -365,8 +367,14 @@ class History:
 
         for _ in range(swarm.stops):
             loop.at(some_time(), loop.world, self._stop_engine)
+        beside = Random(f"beside {self.seed}")
+        has_company = bool(swarm.controls) and beside.random() < 0.6
         for _ in range(swarm.reloads):
-            loop.at(some_time(), loop.world, self._reload)
+            at_us = some_time()
+            loop.at(at_us, loop.world, self._reload)
+            for _ in range(beside.choice((1, 2, 4)) if has_company else 0):
+                # What people ask for takes as long as an attempt in hand, so that files are exchanged meanwhile.
+                loop.at(max(START_US, at_us - int(beside.random() ** 2 * MOST_EARLIER_US)), loop.world, self._control)
         if swarm.jumps:
             for _ in range(rng.choice((1, 2, 5))):
                 loop.at(some_time(), loop.world, self._jump)

@@ -541,6 +541,9 @@ class Model:
             if key in lane.in_hand.values():
                 self.breach(f"two deliveries of key {key} are sent to {to} at a time")
             lane.in_hand[owed.id] = key
+            for id_, is_delivered in lane.ended.items():
+                if not is_delivered and id_ < owed.id and self.owed[id_].key(target) == key:
+                    self.breach(f"delivery {owed.id} is sent to {to}, and that {id_} is set aside is not durable")
             if owed.id not in lane.tried:
                 for id_, other in lane.queued.items():
                     if id_ >= owed.id or other.key(target) != key:
