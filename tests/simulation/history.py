@@ -9,7 +9,7 @@ import asyncio
 import gc
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -52,8 +52,9 @@ MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
 JUMPS_US = {"small": 3_600_000_000, "big": 400 * 86_400_000_000}
-MOST_EARLIER_US = 200_000
-"""How long before a reload people ask for something, where they do so at about the same time."""
+COMPANY_US = 100_000
+"""How long before and after a reload people move deliveries, where they do so at about the same time."""
+MOVES = ("release", "hold", "skip", "redirect")
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
 
@@ -171,6 +172,9 @@ def draw_swarm(rng: Random) -> Swarm:
     )
 
 
+Draw = Callable[[Random, list[str], Model, Sequence[str]], Order]
+
+
 def draw_order(rng: Random, actions: list[str], model: Model, targets: Sequence[str]) -> Order:
     """What a person asks for, wisely or not."""
     action: Any = rng.choice(actions)
@@ -195,6 +199,20 @@ def draw_order(rng: Random, actions: list[str], model: Model, targets: Sequence[
     picked = sorted(rng.sample(known, min(len(known), rng.choice((1, 2, 8)))), key=lambda owed: owed.id)
     redirected = DestinationName(rng.choice(targets)) if action == "redirect" else None
     return Order(action, key, deliveries=[(owed.id, owed.state) for owed in picked], to=redirected)
+
+
+def draw_move(rng: Random, actions: list[str], model: Model, targets: Sequence[str]) -> Order:
+    """What changes what a lane has to send; anything else where nothing can be moved."""
+    by_action = {action: [owed for owed in model.owed.values() if owed.state in ACT_FROM[action]] for action in MOVES}
+    action: Any = rng.choice([action for action in MOVES if by_action[action]] or [""])
+    if not action:
+        return draw_order(rng, actions, model, targets)
+    known = by_action[action]
+    # The first of those that wait is the next to leave.
+    picked = known[: rng.choice((1, 3))] if rng.random() < 0.5 else rng.sample(known, min(len(known), 3))
+    to = DestinationName(rng.choice(targets)) if action == "redirect" else None
+    moved = sorted(((owed.id, owed.state) for owed in picked), key=lambda one: one[0])
+    return Order(action, By(), deliveries=moved, to=to)
 
 
 class History:
@@ -367,14 +385,14 @@ class History:
 
         for _ in range(swarm.stops):
             loop.at(some_time(), loop.world, self._stop_engine)
-        beside = Random(f"beside {self.seed}")
-        has_company = bool(swarm.controls) and beside.random() < 0.6
+        company = Random(f"company {self.seed}")
+        has_company = company.random() < 0.3
         for _ in range(swarm.reloads):
             at_us = some_time()
             loop.at(at_us, loop.world, self._reload)
-            for _ in range(beside.choice((1, 2, 4)) if has_company else 0):
-                # What people ask for takes as long as an attempt in hand, so that files are exchanged meanwhile.
-                loop.at(max(START_US, at_us - int(beside.random() ** 2 * MOST_EARLIER_US)), loop.world, self._control)
+            for _ in range(company.choice((1, 2, 4)) if has_company else 0):
+                asked_us = at_us + int((company.random() - 0.6) * COMPANY_US)
+                loop.at(max(START_US, asked_us), loop.world, self._control, draw_move)
         if swarm.jumps:
             for _ in range(rng.choice((1, 2, 5))):
                 loop.at(some_time(), loop.world, self._jump)
@@ -460,13 +478,13 @@ class History:
     def _up(self, receiver: Receiver) -> None:
         receiver.port.mood = "open"
 
-    def _control(self) -> None:
+    def _control(self, draw: Draw = draw_order) -> None:
         """A person does something to messages, wisely or not."""
         engine, process, rows = self.engine, self.process, list(self.model.by_seq.values())
         if engine is None or process is None or not rows or not hasattr(engine, "control"):
             return
         rng = self.rng
-        order = draw_order(rng, self.swarm.actions, self.model, self.targets)
+        order = draw(rng, self.swarm.actions, self.model, self.targets)
         self.loop.note("-- a person: %s", order)
         self.loop.spawn(process, self._act(engine, order), "person")
 

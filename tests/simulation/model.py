@@ -363,8 +363,10 @@ class Model:
             lane.fresh.add(owed.id)
             lane.tried.discard(owed.id)
 
-    def told(self, to: str) -> None:
-        """The lane knows that its queue changed."""
+    def told(self, to: str, *, is_over: bool) -> None:
+        """The lane knows that its queue changed. `is_over`: it begins nothing any more."""
+        if is_over and not self.is_ending:
+            self.breach(f"the lane of {to} that was is told of a change, and not the one that has taken its place")
         self.lanes[to].fresh.clear()
 
     def amended(self, updates: Sequence[AckUpdate]) -> None:
