@@ -40,11 +40,7 @@ class Model:
         self.known: dict[tuple[tuple[str, bytes], ...], Site] = {}
         """Editions by their files."""
         keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
-        plain = {target.name for plan in plans(site.number) for target in plan.targets if not target.lanes}
-        self.lanes = {
-            name: Lane(name, name in keyed, name in keyed and name in plain, ports)
-            for name, ports in names(site.number).items()
-        }
+        self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
         self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
         """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
         self._took: dict[tuple[str, int], int] = {}
@@ -65,7 +61,6 @@ class Model:
         self.wall_ahead_us = 0
         self.counts: Counter[str] = Counter()
         self._got = 0
-        self._made_by: Site | None = None
         self.is_ending = False
         """Whether the engine was told to stop, or has lost its store: its connections may end."""
         self._by_this_run = True
@@ -168,7 +163,7 @@ class Model:
                 if row.received_at_us in item.refused_at:
                     self.breach(f"{item.control_id} was refused, and is stored")
                 self.rows.setdefault(item, []).append(row)
-            self._made_by = edition = self._edition(row, intake.version, row.came_us)
+            edition = self._edition(row, intake.version, row.came_us)
             made = item.by(edition)
             if made.state == "processed" and edition.waits_for in dict(made.bodies):
                 row.waits_for = edition.waits_for
@@ -185,10 +180,9 @@ class Model:
             row.state = again.state
             self.loop.note("disk: message %d is %s, deliveries %s", row.seq, row.state, _ids(deliveries))
             if again.state != "discarded":
-                self._made_by = edition = self._edition(row, again.version, row.durable_us)
+                edition = self._edition(row, again.version, row.durable_us)
                 self._check_result(row, row.item.by(edition), again.state, again.deliveries)
             self._owe(row, deliveries)
-        self._made_by = None
         for result in batch.results:
             owed = self.owed[result.delivery_id]
             lane = self.lanes[owed.to]
@@ -219,8 +213,7 @@ class Model:
                 self.breach(f"delivery {delivery.id} takes over with other bytes")
             if delivery.id not in self.owed:
                 to = str(delivery.destination)
-                taken_over = self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
-                taken_over.has_lost_key = self.lanes[to].is_mixed  # it may be keyed as the files before said
+                self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
 
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
@@ -287,7 +280,6 @@ class Model:
 
     def _owe_one(self, row: Row, id_: DeliveryId, to: str, body: bytes) -> Owed:
         owed = self.owed[id_] = Owed(id_, row.seq, to, body)
-        owed.made_by = self._made_by.targets.get(to) if self._made_by is not None else None
         self.by_body.setdefault((to, body), []).append(owed)
         self.lanes[to].queued[id_] = owed
         return owed
@@ -337,8 +329,6 @@ class Model:
                     assert stored.body is not None, "it was made a moment ago"
                     owed = self._owe_one(row, stored.id, str(stored.destination), stored.body)
                     owed.was_aside = True
-                    # Sent again as it was stored; by files without keys that was without one.
-                    owed.has_lost_key = seq not in again and self.lanes[owed.to].is_mixed
                     self.lanes[owed.to].fresh.add(owed.id)
                     made.append((owed.to, owed.body))
                     self.loop.note("disk: a person queues delivery %d of message %d to %s", owed.id, seq, owed.to)
@@ -648,8 +638,7 @@ class Model:
         """What no person and no refusal set aside came to its receiver in order."""
         last: dict[str, int] = {}
         for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
-            is_unkeyed = lane.is_keyed and owed.made_by is not None and not owed.made_by.lanes
-            if owed.to != lane.name or owed.was_aside or owed.has_lost_key or is_unkeyed or not owed.first_got:
+            if owed.to != lane.name or owed.was_aside or not owed.first_got:
                 continue
             key = key_of(owed.body) if lane.is_keyed else ""
             if owed.first_got < last.get(key, 0):
