@@ -100,6 +100,7 @@ class Engine:
             self._report_orphans()
             await self._lookout.look()
             assembly.has_room = self._lookout.has_room
+            await self._keeping.begin()
             await assembly.open_ports(self._site.channels)
             self.control.listening = assembly.listening
             await self._start_dicom(assembly.committer)
@@ -115,8 +116,7 @@ class Engine:
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
-        assert self.control.keeping is not None
-        self._tasks.spawn(self.control.keeping.run(), "forget")
+        self._tasks.spawn(self._keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
@@ -165,6 +165,11 @@ class Engine:
         )
         committer.on_redirected = offering(assembly.channels, assembly.leaving)
         return assembly
+
+    @property
+    def _keeping(self) -> Retention:
+        assert self.control.keeping is not None, "it is made with the store"
+        return self.control.keeping
 
     def _make_store(self) -> Store:
         if self._settings.store_kind == "memory":

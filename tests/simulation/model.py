@@ -55,7 +55,7 @@ class Model:
         self.first_jump_us = 0
         """When it jumped first; 0: it has not."""
         self._knows_clock: bool | None = None
-        """Whether the store heard of a right clock before a wrong one; None: there was nothing to forget yet."""
+        """Whether the store heard of a right clock before a wrong one; None: it has not heard of any."""
         self.jumps = ""
         """How far the wall clock jumps: not at all, so little that it is believed (small), or by years (big)."""
         self.wall_ahead_us = 0
@@ -195,7 +195,8 @@ class Model:
                 row.code, row.ack = result.ack_code, result.ack
                 if row.waits_for and owed.to != row.waits_for:
                     row.has_others_yes = row.code == "AA"
-                    if not self._asked_by(row, lambda files: files.waits_for == owed.to):  # noqa: B023 - used at once
+                    is_asked = self._asked_by(row, lambda files: files.waits_for == owed.to)  # noqa: B023 - used at once
+                    if owed.to not in row.processed_for and not is_asked:
                         self.breach(f"message {row.seq} waits for {row.waits_for}, and {owed.to} has answered it")
             if result.state == "redirected":
                 assert result.redirect is not None, "one takes over"
@@ -319,7 +320,10 @@ class Model:
             row.state, deliveries = found
             expected = None
             if seq in again and again[seq].state != "discarded":
-                expected = row.item.by(self._edition(row, again[seq].version, 0))
+                edition = self._edition(row, again[seq].version, 0)
+                expected = row.item.by(edition)
+                if edition.waits_for in dict(expected.bodies):
+                    row.processed_for.add(edition.waits_for)
             if expected is not None and row.state not in (expected.state, "discarded"):
                 self.breach(f"message {seq} is {row.state} after a person's word, not {expected.state}")
             made: list[tuple[str, bytes]] = []
@@ -371,14 +375,17 @@ class Model:
                 if not self._asked_by(row, lambda files: files.waits_for != row.waits_for):  # noqa: B023 - used at once
                     self.breach(f"message {row.seq} waits for {row.waits_for}, and is acknowledged without it")
 
+    def noted(self) -> None:
+        """The store has heard what time it is."""
+        if self._knows_clock is None:
+            self._knows_clock = not self.first_jump_us
+
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
         """Something was forgotten. What is not a second old is not, though the clock says that it is years old.
 
         But for what came while the clock was wrong: by its own time it may be years old.
         """
-        if self._knows_clock is None:
-            # What jumped in an earlier run, before the first pass of all, is the only time that the store knows.
-            self._knows_clock = not 0 < self.first_jump_us < self.editions.started_us
+        self.noted()
         if self.jumps == "small" or not self._knows_clock:
             return
         for row in self.by_seq.values():

@@ -66,6 +66,8 @@ class Row:
     durable_us: int
     waits_for: str = ""
     """The destination whose answer is its sender's."""
+    processed_for: set[str] = field(default_factory=set)
+    """Those of the files that a person has had it processed again by."""
     yes_us: int = 0
     """When its sender was told yes, on the loop's clock; 0: it was not."""
     has_others_yes: bool = False

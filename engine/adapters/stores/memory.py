@@ -473,6 +473,11 @@ class MemoryStore(MemoryScannerStore):
             self._pruned_at_us = order.now_us
             return pruned
 
+    def note_time(self, now_us: int) -> None:
+        """As Store.note_time."""
+        with self._opened():
+            self._pruned_at_us = now_us
+
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""
         with self._opened():
