@@ -55,6 +55,21 @@ def on_rereads(swarm: Swarm, seed: int) -> None:
     swarm.crashes = []
 
 
+def on_answers_when_stored(swarm: Swarm, seed: int) -> None:
+    """Files that answer when a message is stored, and others that answer when it is processed."""
+    swarm.site, swarm.editions = _pick(_with_both_ways(), seed)
+    swarm.reloads = max(swarm.reloads, 8)
+    swarm.crashes = swarm.crashes[:1]
+    _draw_moods(swarm, seed)
+
+
+def on_batches(swarm: Swarm, seed: int) -> None:
+    """Destinations that take several at a time and take some of them, and engines that are killed."""
+    swarm.site, swarm.editions = _pick(_with_batches(), seed)
+    swarm.crashes = swarm.crashes or [300 + seed % 700]
+    _draw_moods(swarm, seed)
+
+
 def _pick(fit: Sequence[tuple[int, list[int]]], seed: int) -> tuple[int, list[int]]:
     return fit[seed % len(fit)]
 
@@ -86,6 +101,21 @@ def _with_keys() -> Sequence[tuple[int, list[int]]]:
 
 
 @cache
+def _with_both_ways() -> Sequence[tuple[int, list[int]]]:
+    found = []
+    for number in range(SITES):
+        first = site(number).when_stored
+        if others := [one for one in range(1, FULL) if site(number, one).when_stored != first]:
+            found.append((number, others))
+    return found
+
+
+@cache
+def _with_batches() -> Sequence[tuple[int, list[int]]]:
+    return [(number, [1]) for number in range(SITES) if any(one.at_once > 1 for one in site(number).targets.values())]
+
+
+@cache
 def _with_removals() -> Sequence[tuple[int, list[int]]]:
     found = []
     for number in range(SITES):
@@ -101,5 +131,8 @@ FOCUS: Mapping[str, Focus] = {
     "what a release overtakes is not marked": on_releases,
     "a lane that leaves hears of nothing new": on_those_that_leave,
     "reread takes up what is in hand": on_rereads,
+    "what was answered when stored is overtaken after a reload": on_answers_when_stored,
+    "tries behind a failed one are not recorded": on_batches,
+    "what waits for a removed destination is left behind": on_those_that_leave,
 }
 """By the name of the mutant."""
