@@ -63,6 +63,14 @@ def on_answers_when_stored(swarm: Swarm, seed: int) -> None:
     _draw_moods(swarm, seed)
 
 
+def on_answers_given_up(swarm: Swarm, seed: int) -> None:
+    """Files that wait for a destination's answer, and others that wait for none."""
+    swarm.site, swarm.editions = _pick(_with_answers_given_up(), seed)
+    swarm.reloads = max(swarm.reloads, 8)
+    swarm.crashes = swarm.crashes[:1]
+    _draw_moods(swarm, seed)
+
+
 def on_batches(swarm: Swarm, seed: int) -> None:
     """Destinations that take several at a time and take some of them, and engines that are killed."""
     swarm.site, swarm.editions = _pick(_with_batches(), seed)
@@ -111,6 +119,15 @@ def _with_both_ways() -> Sequence[tuple[int, list[int]]]:
 
 
 @cache
+def _with_answers_given_up() -> Sequence[tuple[int, list[int]]]:
+    found = []
+    for number in range(SITES):
+        if site(number).waits_for and (others := [one for one in range(1, FULL) if not site(number, one).waits_for]):
+            found.append((number, others))
+    return found
+
+
+@cache
 def _with_batches() -> Sequence[tuple[int, list[int]]]:
     return [(number, [1]) for number in range(SITES) if any(one.at_once > 1 for one in site(number).targets.values())]
 
@@ -131,6 +148,7 @@ FOCUS: Mapping[str, Focus] = {
     "what a release overtakes is not marked": on_releases,
     "a lane that leaves hears of nothing new": on_those_that_leave,
     "reread takes up what is in hand": on_rereads,
+    "a resend of what waited by other files is not answered": on_answers_given_up,
     "what was answered when stored is overtaken after a reload": on_answers_when_stored,
     "tries behind a failed one are not recorded": on_batches,
     "what waits for a removed destination is left behind": on_those_that_leave,
