@@ -194,9 +194,7 @@ async def test_a_message_that_takes_too_long_is_tried_twice_and_held(name, limit
     ],
 )
 async def test_a_message_that_ends_its_process_is_tried_twice_and_held(name, how, monkeypatch):
-    monkeypatch.setattr(
-        worker_module, "LAST_WORDS_S", 30.0
-    )  # as long as it takes on a busy machine
+    monkeypatch.setattr(worker_module, "LAST_WORDS_S", 30.0)  # as long as it takes on a busy machine
     async with worker() as made:
         result = await made.run(adt(name), NOW)
         assert [(f.code, f.text) for f in result.findings] == [
