@@ -7,8 +7,9 @@ it again.
 from collections.abc import Iterator
 from typing import Final
 
-from engine.config.profile_xml import Element, parse
+from engine.config.profile_xml import parse
 from engine.config.uses import Use
+from engine.config.xml_tree import Element
 
 _ROOT: Final = "HL7v2xConformanceProfile"
 _GROUPS: Final = ("HL7v2xStaticDef", "SegGroup", "Segment")
