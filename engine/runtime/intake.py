@@ -257,7 +257,7 @@ class Receiver:
         waiting.answer = answer
         if answer.is_first:
             waiting.later = channel.delivered
-        self._committer.put(record, waiting.committed, waiting.refused)
+        self._committer.put(record, waiting.committed, waiting.refused, waiting.reply.sender)
 
     def _in_turn(self, waiting: Waiting, message: Message, findings: tuple[Finding, ...], now: datetime) -> None:
         """The pipeline runs in a process of its own; messages of the channel take their turns there."""
