@@ -18,6 +18,7 @@ from engine.hl7.charset import KEEP_BYTES, Charset, decide, declared_codecs, is_
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, TooMuchWork, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
+from engine.hl7.lines import has_few_segments, has_line
 from engine.hl7.output import (
     encode_in_parts,
     encode_segments,
@@ -54,6 +55,7 @@ class Message:
         "_firsts",
         "_has_tail",
         "_header",
+        "_is_document",
         "_notices",
         "_originals",
         "_places",
@@ -88,6 +90,7 @@ class Message:
     _body: bytes  # `raw` as `clean` leaves it
     _header: str  # the first segment's text as received
     _segments: list[str | list[str]]  # text as received, or fields that an edit put there
+    _is_document: bool
     _has_tail: bool  # the last text is all that follows the first segments, not cut yet
     # Shared by copies, as long as their segments stand at the same places:
     _fields: dict[int, list[str]]  # of texts, split
@@ -121,7 +124,8 @@ class Message:
         self._firsts = {}
         self._places = {}
         self._body = raw
-        texts = _plain_texts_of_large(raw) if _is_document(raw) else _plain_texts(raw)
+        self._is_document = is_document = _is_document(raw)
+        texts = _plain_texts_of_large(raw) if is_document else _plain_texts(raw)
         if texts is None:
             texts = self._read_slowly(raw)
         if texts[0].startswith(_STANDARD_START):
@@ -130,7 +134,7 @@ class Message:
             self.delimiters, notices = read_delimiters(texts[0])
             self._notices += notices
         # Of a document every segment is cut now, so that its text is there once, whoever edits a copy.
-        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None and not _is_document(raw)
+        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None and not is_document
         if not texts[-1]:
             texts.pop()
             self._has_tail = False
@@ -198,7 +202,7 @@ class Message:
             self._warnings = ()
         if self._warnings is None:
             _ = self.charset  # adds its own
-            if self._body.find(b"\rMSH" + self._body[3:4]) >= 0:
+            if has_line(self._body, b"MSH" + self._body[3:4]):
                 second = Notice("W321", "a second MSH segment stands inside the message", "MSH[2]", "100")
                 self._notices += (second,)
             self._warnings = self._notices
@@ -214,7 +218,7 @@ class Message:
         header = self._header
         if header.count("|") > 16 and declared_codecs(header.split("|", 18)[17], "~") is None:
             return False
-        return self.raw.find(b"\rMSH|") < 0
+        return not has_line(self.raw, b"MSH|")
 
     def for_its_answer(self) -> "Message":
         """What an answer needs of this: itself, or of a large one the header alone, which keeps nothing large alive."""
@@ -432,6 +436,7 @@ class Message:
         new._header = self._header
         new._segments = self._segments.copy()
         new._has_tail = self._has_tail
+        new._is_document = self._is_document
         new._fields = self._fields
         new._firsts = self._firsts
         new._places = self._places
@@ -453,8 +458,10 @@ class Message:
             return self._body if self._body.endswith(b"\r") else self._body + b"\r"
         codec = None if self._segments[0] is self._header else self._codec_by_edited_header()
         field = self.delimiters.field
-        if codec is None and self._originals is None and _is_document(self.raw):
-            written = encode_in_parts(self._all(), self.codec, field)
+        if codec is None and self._originals is None and self._is_document:
+            # As below: what was plain ASCII most often stays so.
+            read_as = "ascii" if self._charset is None else self._charset.codec
+            written = encode_in_parts(self._all(), read_as, field)
             if written is not None:
                 return written
         if codec is None and self._originals is None:
@@ -513,7 +520,7 @@ def _plain_texts(raw: bytes) -> list[str] | None:
 
 def _is_document(raw: bytes) -> bool:
     """Large by a few large segments: one copy more or less of those counts, one step more a segment does not."""
-    return len(raw) >= _LARGE_BYTES and raw.count(b"\r") < len(raw) >> 10
+    return len(raw) >= _LARGE_BYTES and has_few_segments(raw)
 
 
 def _plain_texts_of_large(raw: bytes) -> list[str] | None:

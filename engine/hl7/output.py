@@ -13,7 +13,8 @@ from engine.hl7.charset import KEEP_BYTES, encoded, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 
-_PART_CHARS = 1 << 21
+_PART_CHARS = 1 << 17
+"""Small enough for memory that is used again: fresh pages for each part cost three times the encoding."""
 _SURROGATE = re.compile("[\udc80-\udcff]")
 
 
