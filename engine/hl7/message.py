@@ -9,7 +9,7 @@ Work is counted, not timed: what goes over many segments takes its count from `a
 comes to the same end on every machine (reliability.md E2).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
@@ -34,6 +34,8 @@ __all__ = ["Message", "split_batch"]
 MOST_WORK = 10_000_000
 """What one copy of a message may cost. A unit is about 50 to 100 ns, so this is a second at the most."""
 _LARGE_BYTES = 1 << 20
+STEP_BYTES = 1 << 20
+"""What one step reads of a large message: fresh memory for it takes about 0.5 ms."""
 _HEAD_SEGMENTS = 16
 _STANDARD_START = "MSH|^~\\&|"
 _T = TypeVar("_T")
@@ -110,6 +112,31 @@ class Message:
         `fallback` is the codec, or the name of table 0211, for text that is neither as MSH-18 declares nor
         UTF-8. Raises UnreadableMessage, and nothing else whatever the bytes are; takes time linear in them.
         """
+        return cls._of(raw, fallback, _plain_texts_of_large(raw) if _is_document(raw) else _plain_texts(raw))
+
+    @classmethod
+    def parse_in_steps(cls, raw: bytes, *, fallback: str = "cp1252") -> Generator[None, None, "Message"]:
+        """As `parse`, and returns the message; who has others to serve meanwhile serves them between the steps."""
+        if not _is_document(raw):
+            return cls.parse(raw, fallback=fallback)
+        yield
+        if not _is_plain(raw):
+            return cls.parse(raw, fallback=fallback)
+        yield
+        texts: list[str] = []
+        for piece in _pieces(raw):
+            # Joined at the end, all of it would be copied in one go. Added to a local variable, it grows where it is.
+            text = ""
+            for at in range(0, len(piece), STEP_BYTES):
+                text += str(piece[at : at + STEP_BYTES], "ascii")
+                if len(piece) >= STEP_BYTES:
+                    yield
+            texts.append(text)
+        return cls._of(raw, fallback, texts)
+
+    @classmethod
+    def _of(cls, raw: bytes, fallback: str, texts: list[str] | None) -> "Message":
+        """The message; `texts`: of its segments where they were plain, else None."""
         self = cls()
         self.raw = raw
         self.allowance = MOST_WORK
@@ -125,7 +152,6 @@ class Message:
         self._places = {}
         self._body = raw
         self._is_document = is_document = _is_document(raw)
-        texts = _plain_texts_of_large(raw) if is_document else _plain_texts(raw)
         if texts is None:
             texts = self._read_slowly(raw)
         if texts[0].startswith(_STANDARD_START):
@@ -525,9 +551,11 @@ def _is_document(raw: bytes) -> bool:
 
 def _plain_texts_of_large(raw: bytes) -> list[str] | None:
     """As `_plain_texts`, but all segments, each decoded from where it stands: no other copy is made on the way."""
-    if not raw.startswith(b"MSH|") or not raw.isascii() or b"\n" in raw or b"\x1b" in raw:
-        return None
-    return [str(piece, "ascii") for piece in _pieces(raw)]
+    return [str(piece, "ascii") for piece in _pieces(raw)] if _is_plain(raw) else None
+
+
+def _is_plain(raw: bytes) -> bool:
+    return raw.startswith(b"MSH|") and raw.isascii() and b"\n" not in raw and b"\x1b" not in raw
 
 
 def _pieces(body: bytes) -> Iterator[memoryview]:

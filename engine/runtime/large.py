@@ -50,7 +50,7 @@ class Seen:
         if self.is_several:
             return
         try:
-            self._message = Message.parse(payload, fallback=fallback)
+            self._message = yield from Message.parse_in_steps(payload, fallback=fallback)
         except UnreadableMessage as error:
             self._error = error
         yield
