@@ -112,7 +112,9 @@ class Message:
         `fallback` is the codec, or the name of table 0211, for text that is neither as MSH-18 declares nor
         UTF-8. Raises UnreadableMessage, and nothing else whatever the bytes are; takes time linear in them.
         """
-        return cls._of(raw, fallback, _plain_texts_of_large(raw) if _is_document(raw) else _plain_texts(raw))
+        is_document = _is_document(raw)
+        texts = _plain_texts_of_large(raw) if is_document else _plain_texts(raw)
+        return cls._of(raw, fallback, texts, is_document=is_document)
 
     @classmethod
     def parse_in_steps(cls, raw: bytes, *, fallback: str = "cp1252") -> Generator[None, None, "Message"]:
@@ -132,10 +134,10 @@ class Message:
                 if len(piece) >= STEP_BYTES:
                     yield
             texts.append(text)
-        return cls._of(raw, fallback, texts)
+        return cls._of(raw, fallback, texts, is_document=True)
 
     @classmethod
-    def _of(cls, raw: bytes, fallback: str, texts: list[str] | None) -> "Message":
+    def _of(cls, raw: bytes, fallback: str, texts: list[str] | None, *, is_document: bool) -> "Message":
         """The message; `texts`: of its segments where they were plain, else None."""
         self = cls()
         self.raw = raw
@@ -151,7 +153,7 @@ class Message:
         self._firsts = {}
         self._places = {}
         self._body = raw
-        self._is_document = is_document = _is_document(raw)
+        self._is_document = is_document
         if texts is None:
             texts = self._read_slowly(raw)
         if texts[0].startswith(_STANDARD_START):

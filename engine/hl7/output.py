@@ -13,8 +13,8 @@ from engine.hl7.charset import KEEP_BYTES, encoded, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 
-_PART_CHARS = 1 << 17
-"""Small enough for memory that is used again: fresh pages for each part cost three times the encoding."""
+_PART_CHARS = 700_000
+"""Less than a megabyte, so that its memory is used again: fresh pages for each cost three times the encoding."""
 _SURROGATE = re.compile("[\udc80-\udcff]")
 
 
@@ -67,7 +67,11 @@ def encode_in_parts(segments: Sequence[str | list[str]], codec: str, field: str)
         for number, part in enumerate(parts):
             if number:
                 out.write(between)
+            is_plain = part.isascii()  # then it is the same bytes in each of these sets
             for at in range(0, len(part), _PART_CHARS):
+                if is_plain:
+                    out.write(part[at : at + _PART_CHARS].encode())
+                    continue
                 written = _encode(part[at : at + _PART_CHARS], codec, KEEP_BYTES)
                 if written is None:
                     return None

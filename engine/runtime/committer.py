@@ -32,14 +32,11 @@ from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreFull
 from engine.runtime.pace import Pace
 from engine.runtime.pieces import LARGE_BYTES, Pieces, large_among
 from engine.runtime.tasks import describe
+from engine.runtime.work import Done, Recorded, Refused, Work, joined
 
 log = logging.getLogger("segmill.committer")
 
 T = TypeVar("T")
-
-Done = Callable[[MessageSeq, list[Delivery]], None]
-Refused = Callable[[Exception], None]
-Recorded = Callable[[], None]
 
 MOST_INTAKES = 512
 MOST_BYTES = 32 * 1024 * 1024
@@ -359,7 +356,7 @@ class Committer:
         if not batch:
             self._go_on()
             return
-        work = _Work(batch, intakes, reprocessed, results)
+        work = Work(batch, intakes, reprocessed, results)
         started = self._clock.monotonic()
         if self._pace.in_thread or is_large:
             self._busy = True
@@ -391,7 +388,7 @@ class Committer:
         started = self._clock.monotonic()
         return self._store.commit(batch), self._clock.monotonic() - started
 
-    def _thread_ended(self, work: "_Work", finished: "Future[tuple[Committed, float]]") -> None:
+    def _thread_ended(self, work: Work, finished: "Future[tuple[Committed, float]]") -> None:
         error = finished.exception()
         try:
             if error is not None:
@@ -401,7 +398,7 @@ class Committer:
         finally:
             self._ended(work)
 
-    def _ended(self, work: "_Work") -> None:
+    def _ended(self, work: Work) -> None:
         """Free for the next commit, as soon as all have heard of this one.
 
         Those who wait for a future hear on the loop's next turn. A commit that a turn before had been asked for must
@@ -417,7 +414,7 @@ class Committer:
         self._busy = False
         self._go_on()
 
-    def _succeeded(self, work: "_Work", committed: Committed, took: float) -> None:
+    def _succeeded(self, work: Work, committed: Committed, took: float) -> None:
         self._meter.commit(took, len(work.intakes) + len(work.reprocessed) + len(work.results))
         self._pace.learn(took)
         if work.intakes or not work.batch.pieces:
@@ -441,7 +438,7 @@ class Committer:
             self._loop.call_soon(self.on_redirected, committed.redirected)
         self._run_after()
 
-    def _refuse(self, work: "_Work", error: Exception) -> None:
+    def _refuse(self, work: Work, error: Exception) -> None:
         """Tell everybody whose part was certainly not kept."""
         self._pieces.forget(work.batch.unwanted)
         large = [self._pieces.refuse for _ in work.batch.pieces]
@@ -461,7 +458,7 @@ class Committer:
                     log.error("answers could not be written to a connection: %s", describe(defect))
         self._settling = False
 
-    def _failed(self, work: "_Work", error: BaseException) -> None:
+    def _failed(self, work: Work, error: BaseException) -> None:
         if isinstance(error, (StoreFull, StoreBusy)):
             # Certainly not kept. Senders are told so; what lanes learned must not be forgotten, and where there
             # is no room for a message there may be for a few bytes (reliability.md D3): it is tried without them.
@@ -489,14 +486,14 @@ class Committer:
             return
         self._die(error)
 
-    def _one_by_one(self, work: "_Work") -> None:
+    def _one_by_one(self, work: Work) -> None:
         """One member of the batch is at fault, and nothing of it was kept: find it, keep the others."""
         batch = work.batch
-        singles: list[_Work] = [
-            *([_Work(Batch(pieces=batch.pieces, unwanted=batch.unwanted), [], [], [])] if batch.pieces else ()),
-            *(_Work(Batch(intakes=[e[0]]), [e], [], []) for e in work.intakes),
-            *(_Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in work.reprocessed),
-            *(_Work(Batch(results=[r[0]]), [], [], [r]) for r in work.results),
+        singles: list[Work] = [
+            *([Work(Batch(pieces=batch.pieces, unwanted=batch.unwanted), [], [], [])] if batch.pieces else ()),
+            *(Work(Batch(intakes=[e[0]]), [e], [], []) for e in work.intakes),
+            *(Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in work.reprocessed),
+            *(Work(Batch(results=[r[0]]), [], [], [r]) for r in work.results),
         ]
         for at, single in enumerate(singles):
             if self._dead:
@@ -506,7 +503,7 @@ class Committer:
                 committed = self._store.commit(single.batch)
             except (StoreFull, StoreBusy) as error:
                 # The rest has no better prospects, and a result must not overtake an earlier one of its delivery.
-                self._failed(_joined(singles[at:]), error)
+                self._failed(joined(singles[at:]), error)
                 return
             except Exception as error:  # noqa: BLE001 - as in _commit
                 self._failed(single, error)
@@ -570,33 +567,3 @@ class Committer:
             self._go_on()
 
         running.add_done_callback(lambda finished: self._loop.call_soon_threadsafe(settle, finished))
-
-
-class _Work:
-    """One batch with those who wait for it."""
-
-    __slots__ = ("batch", "intakes", "reprocessed", "results")
-
-    def __init__(
-        self,
-        batch: Batch,
-        intakes: list[tuple[Intake, Done, Refused]],
-        reprocessed: list[tuple[Reprocessed, Done, Refused]],
-        results: list[tuple[DeliveryResult, Recorded | None]],
-    ) -> None:
-        self.batch = batch
-        self.intakes = intakes
-        self.reprocessed = reprocessed
-        self.results = results
-
-
-def _joined(works: Sequence[_Work]) -> _Work:
-    """Several in one, in order."""
-    pieces = [piece for work in works for piece in work.batch.pieces]
-    unwanted = [body for work in works for body in work.batch.unwanted]
-    return _Work(
-        Batch(pieces=pieces, unwanted=unwanted),
-        [entry for work in works for entry in work.intakes],
-        [item for work in works for item in work.reprocessed],
-        [result for work in works for result in work.results],
-    )

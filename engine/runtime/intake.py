@@ -94,15 +94,13 @@ class Receiver:
         now_us = self._clock.now_us()
         if len(payload) < LARGE_BYTES:
             self._take_block(payload, reply, now_us)
-            return
-        seen = Seen()
-        steps = seen.look(payload, self._fallback)
-        self._batches.in_turns(reply, steps, partial(self._take_block, payload, reply, now_us, seen))
+        else:
+            steps = (seen := Seen()).look(payload, self._fallback)
+            self._batches.in_turns(reply, steps, partial(self._take_block, payload, reply, now_us, seen))
 
     def _take_block(self, payload: bytes, reply: Reply, now_us: int, seen: Seen | None = None) -> None:
         if may_be_several(payload) if seen is None else seen.is_several:
-            seen = None  # it was not looked at any further
-            batch = read_batch(payload)
+            batch, seen = read_batch(payload), None  # it was not looked at any further
             if batch is not None:
                 self._batches.take(batch, reply, now_us)
                 return
