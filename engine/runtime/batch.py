@@ -328,7 +328,7 @@ class Batches:
         """Take the steps one a turn of the loop, and then do `then`, before anything else of the same connection."""
         run = self.running[reply.sender] = LargeBlock(reply, steps, lambda: self._after(run, reply))
         run.behind.append((reply, then))
-        run.go_on()
+        asyncio.get_running_loop().call_soon(run.go_on)
 
     def is_before(self, reply: Reply, later: Callable[[], None]) -> bool:
         """Whether a batch of the same connection is being taken; `later` is done when it is."""
