@@ -4,6 +4,8 @@ Python looks for one byte some fifteen times as fast as for several: in 20 MB it
 to find out that none is followed by MSH.
 """
 
+from collections.abc import Iterator
+
 _LARGE_BYTES = 1 << 20
 
 
@@ -29,3 +31,19 @@ def has_line(raw: bytes, *starts: bytes) -> bool:
     if len(raw) >= _LARGE_BYTES and at < 0:
         return False
     return any(raw.find(b"\r" + start, max(at, 0)) >= 0 for start in starts)
+
+
+def segments_of(body: bytes) -> Iterator[memoryview]:
+    """The segments where they stand: `split` would have all of them there once more."""
+    view = memoryview(body)
+    at = 0
+    while (end := body.find(b"\r", at)) >= 0:
+        yield view[at:end]
+        at = end + 1
+    yield view[at:]
+
+
+def parts_of(raw: bytes, size: int) -> Iterator[memoryview]:
+    """It where it stands, `size` bytes at a time."""
+    view = memoryview(raw)
+    return (view[at : at + size] for at in range(0, len(view), size))

@@ -9,8 +9,9 @@ Work is counted, not timed: what goes over many segments takes its count from `a
 comes to the same end on every machine (reliability.md E2).
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import datetime
+from io import BytesIO
 from typing import TypeVar
 
 from engine.hl7.batch import split_batch
@@ -18,7 +19,7 @@ from engine.hl7.charset import KEEP_BYTES, Charset, decide, declared_codecs, is_
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, TooMuchWork, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
-from engine.hl7.lines import has_few_segments, has_line
+from engine.hl7.lines import has_few_segments, has_line, parts_of, segments_of
 from engine.hl7.output import (
     encode_in_parts,
     encode_segments,
@@ -61,6 +62,8 @@ class Message:
         "_notices",
         "_originals",
         "_places",
+        "_received",
+        "_room",
         "_segments",
         "_starts",
         "_warnings",
@@ -93,6 +96,8 @@ class Message:
     _header: str  # the first segment's text as received
     _segments: list[str | list[str]]  # text as received, or fields that an edit put there
     _is_document: bool
+    _received: dict[int, tuple[str, memoryview]]  # large texts by identity, with their bytes; shared by copies
+    _room: list[BytesIO]  # shared by copies: memory for the one that is written first
     _has_tail: bool  # the last text is all that follows the first segments, not cut yet
     # Shared by copies, as long as their segments stand at the same places:
     _fields: dict[int, list[str]]  # of texts, split
@@ -126,7 +131,7 @@ class Message:
             return cls.parse(raw, fallback=fallback)
         yield
         texts: list[str] = []
-        for piece in _pieces(raw):
+        for piece in segments_of(raw):
             # Joined at the end, all of it would be copied in one go. Added to a local variable, it grows where it is.
             text = ""
             for at in range(0, len(piece), STEP_BYTES):
@@ -134,7 +139,14 @@ class Message:
                 if len(piece) >= STEP_BYTES:
                     yield
             texts.append(text)
-        return cls._of(raw, fallback, texts, is_document=True)
+        # And the room to write it: its fresh memory takes three times as long as the writing.
+        room = BytesIO()
+        for piece in parts_of(raw, STEP_BYTES):
+            room.write(piece)
+            yield
+        self = cls._of(raw, fallback, texts, is_document=True)
+        self._room.append(room)
+        return self
 
     @classmethod
     def _of(cls, raw: bytes, fallback: str, texts: list[str] | None, *, is_document: bool) -> "Message":
@@ -154,6 +166,11 @@ class Message:
         self._places = {}
         self._body = raw
         self._is_document = is_document
+        self._room = []
+        self._received = {}
+        if is_document and texts is not None:
+            alike = zip(texts, segments_of(raw), strict=True)
+            self._received = {id(text): (text, piece) for text, piece in alike if len(text) >= STEP_BYTES}
         if texts is None:
             texts = self._read_slowly(raw)
         if texts[0].startswith(_STANDARD_START):
@@ -183,7 +200,7 @@ class Message:
             if len(body) < _LARGE_BYTES:
                 return text_of(body, codec).split("\r", _HEAD_SEGMENTS)
             if _is_document(body):
-                return [str(piece, codec, KEEP_BYTES) for piece in _pieces(body)]
+                return [str(piece, codec, KEEP_BYTES) for piece in segments_of(body)]
             return [text_of(piece, codec) for piece in body.split(b"\r")]
         pieces = body.split(b"\r")  # CR is never part of a longer character
         self._originals = list(pieces if pieces[-1] else pieces[:-1])
@@ -465,6 +482,8 @@ class Message:
         new._segments = self._segments.copy()
         new._has_tail = self._has_tail
         new._is_document = self._is_document
+        new._room = self._room
+        new._received = self._received
         new._fields = self._fields
         new._firsts = self._firsts
         new._places = self._places
@@ -489,7 +508,8 @@ class Message:
         if codec is None and self._originals is None and self._is_document:
             # As below: what was plain ASCII most often stays so.
             read_as = "ascii" if self._charset is None else self._charset.codec
-            written = encode_in_parts(self._all(), read_as, field)
+            room = self._room.pop() if self._room else BytesIO()
+            written = encode_in_parts(self._all(), read_as, field, room, self._received)
             if written is not None:
                 return written
         if codec is None and self._originals is None:
@@ -553,21 +573,11 @@ def _is_document(raw: bytes) -> bool:
 
 def _plain_texts_of_large(raw: bytes) -> list[str] | None:
     """As `_plain_texts`, but all segments, each decoded from where it stands: no other copy is made on the way."""
-    return [str(piece, "ascii") for piece in _pieces(raw)] if _is_plain(raw) else None
+    return [str(piece, "ascii") for piece in segments_of(raw)] if _is_plain(raw) else None
 
 
 def _is_plain(raw: bytes) -> bool:
     return raw.startswith(b"MSH|") and raw.isascii() and b"\n" not in raw and b"\x1b" not in raw
-
-
-def _pieces(body: bytes) -> Iterator[memoryview]:
-    """The segments where they stand: `split` would have all of them there once more."""
-    view = memoryview(body)
-    at = 0
-    while (end := body.find(b"\r", at)) >= 0:
-        yield view[at:end]
-        at = end + 1
-    yield view[at:]
 
 
 def _without(items: list[_T], gone: list[int]) -> list[_T]:

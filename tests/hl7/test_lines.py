@@ -69,9 +69,23 @@ def test_what_cannot_be_read_cannot_be_read_in_steps():
         in_steps(b"\x00" * 2_000_000)
 
 
-def test_a_document_takes_a_step_a_megabyte():
+def test_a_document_takes_a_step_a_megabyte_to_be_read_and_one_for_the_room_to_write_it():
     steps = Message.parse_in_steps(messages.oru() + b"OBX|9|ED|PDF||" + b"A" * (20 * STEP_BYTES) + b"\r")
-    assert sum(1 for _ in steps) in range(20, 30)
+    assert sum(1 for _ in steps) in range(40, 50)
+
+
+@pytest.mark.parametrize("longer", ["", "x", "x" * 3_000_000])
+def test_the_room_is_written_over_whatever_is_written(longer):
+    raw = messages.oru() + b"OBX|9|ED|PDF||" + b"A" * 2_000_000 + b"\r"
+    read, whole = in_steps(raw), Message.parse(raw)
+    first, second = read.copy(), read.copy()
+    for message in (first, whole):
+        message.set("OBX[1]-5", longer)
+        message.set("MSH-5", longer)
+    assert first.to_bytes() == whole.to_bytes()
+    second.delete_segments([len(second) - 1])
+    assert second.to_bytes() + raw[-2_000_015:] == raw, "the second of them has a room of its own"
+    assert first.to_bytes() == whole.to_bytes()
 
 
 def in_steps(raw):
