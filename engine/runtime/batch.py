@@ -16,9 +16,10 @@ States of a batch::
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import ClassVar, Literal, Protocol
 
 from engine.config.fragments import Batches as BatchFields
@@ -30,7 +31,7 @@ from engine.model.states import MessageState
 from engine.pipeline.entry import miscounted
 from engine.ports.clock import Clock, from_us
 from engine.runtime.connection import Connection, Reply
-from engine.runtime.large import LargeBlock
+from engine.runtime.large import LargeBlock, Seen
 from engine.runtime.received import read_or_none
 from engine.runtime.tasks import describe
 
@@ -324,10 +325,12 @@ class Batches:
         run = self.running[reply.sender] = BatchRun(batch, together, self._clock, take, lambda: self._after(run, reply))
         run.go_on()
 
-    def in_turns(self, reply: Reply, steps: Iterator[None], then: Callable[[], None]) -> None:
-        """Take the steps one a turn of the loop, and then do `then`, before anything else of the same connection."""
+    def look(self, payload: bytes, fallback: str, reply: Reply, then: Callable[[Seen], None]) -> None:
+        """Look at a large block in turns, and then do `then`, before anything else of the same connection."""
+        seen = Seen()
+        steps = seen.look(payload, fallback)
         run = self.running[reply.sender] = LargeBlock(reply, steps, lambda: self._after(run, reply))
-        run.behind.append((reply, then))
+        run.behind.append((reply, partial(then, seen)))
         asyncio.get_running_loop().call_soon(run.go_on)
 
     def is_before(self, reply: Reply, later: Callable[[], None]) -> bool:

@@ -95,8 +95,7 @@ class Receiver:
         if len(payload) < LARGE_BYTES:
             self._take_block(payload, reply, now_us)
         else:
-            steps = (seen := Seen()).look(payload, self._fallback)
-            self._batches.in_turns(reply, steps, partial(self._take_block, payload, reply, now_us, seen))
+            self._batches.look(payload, self._fallback, reply, partial(self._take_block, payload, reply, now_us))
 
     def _take_block(self, payload: bytes, reply: Reply, now_us: int, seen: Seen | None = None) -> None:
         if may_be_several(payload) if seen is None else seen.is_several:
