@@ -103,7 +103,7 @@ class Receiver:
             if batch is not None:
                 self._batches.take(batch, reply, now_us)
                 return
-        self.take_one(payload, reply, now_us, seen=seen)
+        self.take_one(payload, reply, now_us, (), seen)
 
     def take_oversize(self, block: Oversize, reply: Reply) -> None:
         """Longer than the port's limit: refused with 207 and the limit, from what its start tells (hl7.md item 8)."""
