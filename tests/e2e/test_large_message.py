@@ -101,7 +101,7 @@ async def send(port: int, payload: bytes) -> bytes:
 def kept(store: Path) -> list[bytes]:
     """The large bodies in the store, which were written piece by piece."""
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as reader:
-        return [row[0] for row in reader.execute("SELECT bytes FROM body WHERE length(bytes) > 1000000")]
+        return [row[0] for row in reader.execute("SELECT bytes FROM whole_body WHERE length(bytes) > 1000000")]
 
 
 async def until_file(path: Path) -> bytes:
