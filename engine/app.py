@@ -37,6 +37,7 @@ from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
 from engine.runtime.intake import Receiver
+from engine.runtime.key_index import KeyIndex
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
 from engine.runtime.past import PastChannels
@@ -117,6 +118,7 @@ class Engine:
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         assert self.control.keeping is not None
         self._tasks.spawn(self.control.keeping.run(), "forget")
+        self._tasks.spawn(self._key_index.run(), "index keys")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
@@ -127,6 +129,7 @@ class Engine:
         try:
             self._data.mkdir(parents=True, exist_ok=True)
             self._store = self._make_store()
+            self._store.read_keys_by(self._site.keys.of)
             self._store.open()
         except StoreInUse as error:
             raise EngineFailed(str(error), TRY_AGAIN) from error
@@ -138,6 +141,7 @@ class Engine:
         self._queries = self._store.queries()
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
+        self._key_index = KeyIndex(self._queries, committer, self._site.keys.of, self._clock)
         assembly = self._assembly = Assembly(
             self._site.folder,
             self._settings,
@@ -291,6 +295,8 @@ class Engine:
         self.control.listening = self._assembly.listening
         self._keep_past()
         self._news.time_zone = self._settings.time_zone
+        self._store.read_keys_by(site.keys.of)
+        self._key_index.change(site.keys.of)
         limits = self._settings.limits
         self._lookout.change(limits.free_disk, limits.low_disk)
         keeping = self.control.keeping

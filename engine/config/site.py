@@ -22,6 +22,7 @@ from engine.config.node import SourceDict, SourceList, position_of
 from engine.config.profile_load import LoadedProfile, load_profile
 from engine.config.reading import Model, to_data, validate
 from engine.config.redirects import check_redirects
+from engine.config.search_keys import DeclaredKeys
 from engine.config.settings import SiteSettings
 from engine.config.source import decode, load_yaml
 from engine.config.status_back import check_status, without_needless
@@ -76,6 +77,14 @@ class LoadedSite:
     channels: list[LoadedChannel]
     findings: list[ConfigFinding]
     origins: tuple[Origin, ...] = ()
+
+    @property
+    def keys(self) -> DeclaredKeys:
+        """What messages are looked up by; by the defaults where segmill.yaml has errors."""
+        said = self.site.search_keys if self.site is not None else {}
+        return DeclaredKeys(
+            said, {one.name: (one.file.search_keys, one.file.charset.fallback) for one in self.channels}
+        )
 
     @property
     def is_valid(self) -> bool:
@@ -274,7 +283,7 @@ def _load_settings(
     if raw.strip() and all(line.lstrip().startswith(b"#") or not line.strip() for line in raw.splitlines()):
         return SiteSettings()  # comments only: as without the file; one without a byte may have lost its settings
     read = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
-    findings += read.findings
+    findings += read.findings + check_texts(read.texts, {}, FolderFiles(folder, folder), ".")
     origins += substitution.origins
     places.update(positions(read.data))
     if read.model is not None and read.model.admin is not None and not read.model.admin.is_loopback:

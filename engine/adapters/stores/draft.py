@@ -6,7 +6,7 @@ Rows are flat lists of values, column after column, as `RowStatement` takes them
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
@@ -45,7 +45,9 @@ class Names:
 class Draft:
     """Collects rows; `numbers`, `new_names` and `receive_ids` are what the store adopts after the commit."""
 
-    def __init__(self, numbers: Numbers, names: Names) -> None:
+    def __init__(self, numbers: Numbers, names: Names, keys: Callable[[ChannelName, bytes], bytes]) -> None:
+        """`keys`: what a message's row holds to look it up by, given its channel and bytes."""
+        self._keys = keys
         self.numbers = replace(numbers)
         self.new_names = Names()
         self.receive_ids: dict[bytes, MessageSeq] = {}
@@ -124,6 +126,7 @@ class Draft:
                 crc,
             )
             + told_crc(state, intake.version, intake.findings, intake.ack_code, intake.ack),
+            self._keys(intake.channel, raw),
         )
         self.tally[channel, state] += 1
         if received_at_us // HOUR_US != numbers.hour:
