@@ -131,6 +131,10 @@ class _Reading:
 
     def _take(self, term: _Term) -> None:
         if not term.operator:
+            value, at = _one(term)
+            if not any(c.isdigit() for c in value):
+                hint = f"text:{value} looks for it in the bytes, key:{value} among the keys"
+                raise SearchError(f"'{value}' is no message number, and nothing says what else it is", at, hint)
             self._number(term)
         elif _PATH.match(term.name):
             self._paths.append(_path_term(term))
@@ -178,10 +182,7 @@ class _Reading:
             known = ["channel", "state", "since", "until", "type", "sender", "control", "text", "key", *self._keys]
             hint = did_you_mean(name, known)
             raise SearchError(f"'{term.name}' is nothing to search by", term.at, hint)
-        value, at = _one(term)
-        if not comparable(value):
-            raise SearchError("a key needs a value", at)
-        self._wanted.append((name, comparable(value)))
+        self._wanted.append((name, comparable(_one(term)[0])))
 
     def _states(self, term: _Term) -> tuple[str, ...]:
         named = []
@@ -255,13 +256,13 @@ def _terms(text: str) -> Iterable[_Term]:
 
 def _end_of_path(text: str, at: int) -> int | None:
     """Where a path's operator begins: behind brackets, which may hold blanks, signs and quotes."""
-    depth = 0
+    begin, depth = at, 0
     while at < len(text):
         char = text[at]
         if depth and char in "\"'":
             closed = text.find(char, at + 1)
             if closed < 0:
-                return None
+                raise SearchError("this quote is never closed", at)
             at = closed
         elif char == "[":
             depth += 1
@@ -270,6 +271,8 @@ def _end_of_path(text: str, at: int) -> int | None:
         elif depth == 0 and (char in "=~:!" or char.isspace()):
             return at
         at += 1
+    if depth:
+        raise SearchError("this bracket is never closed", begin)
     return None
 
 
