@@ -22,6 +22,8 @@ MOST_VALUES: Final = 64
 KeyValue = tuple[str, str]
 """A key's name, and a value of it as it is compared."""
 
+_BLANK: Final = b" \t\x0b\x0c\x1c\x1d\x1e\x1f"
+"""What `str.strip` takes off ASCII text, but for line ends, which are none here."""
 _USUAL_START: Final = b"MSH|^~\\&|"
 
 DEFAULT_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -82,13 +84,15 @@ class KeyReader:
         return tuple(found)
 
 
-_Quick = Mapping[bytes, Sequence[tuple[int, int, int, str]]]
-"""By `CR` + name + separator: (field, component, subcomponent, key), by field."""
+_Place = tuple[int, int, int, str]
+"""Field, component, subcomponent, key."""
+_Quick = tuple[tuple[bytes, int, tuple[_Place, ...]], ...]
+"""CR + name + separator of a segment; its last field that is wanted; where in it what stands."""
 
 
 def _by_segment(paths: Sequence[tuple[str, Path]]) -> _Quick | None:
     """None where a path has selectors, is of a header, or of a whole segment: then all goes the long way."""
-    found: dict[bytes, list[tuple[int, int, int, str]]] = {}
+    found: dict[bytes, list[_Place]] = {}
     for name, path in paths:
         spec: Spec = path.spec
         is_plain = spec.segment_selector is None and spec.field_selector is None and spec.field > 0
@@ -96,49 +100,57 @@ def _by_segment(paths: Sequence[tuple[str, Path]]) -> _Quick | None:
             return None
         place = (spec.field, max(spec.component, 1), max(spec.subcomponent, 1), name)
         found.setdefault(b"\r%s|" % spec.segment.encode("ascii"), []).append(place)
-    return {start: sorted(places) for start, places in found.items()}
+    return tuple((start, max(places)[0], tuple(sorted(places))) for start, places in found.items())
 
 
 def _read_quickly(raw: bytes, quick: _Quick) -> tuple[KeyValue, ...] | None:
     """As `KeyReader.read`, of plain bytes; None where they are not that plain."""
-    if raw.find(b"\n", 0, SEARCHED_BYTES) >= 0 or raw.find(b"\x1b", 0, SEARCHED_BYTES) >= 0:
+    if len(raw) > SEARCHED_BYTES:
+        end = raw.rfind(b"\r", 0, SEARCHED_BYTES)
+        raw = raw[: end if end > 0 else SEARCHED_BYTES]
+    if b"\n" in raw or b"\x1b" in raw:
         return None
-    found: dict[KeyValue, None] = {}
-    for start, places in quick.items():
-        last = places[-1][0]
-        for segment in _segments(raw, start):
-            fields = segment.split(b"|", last + 1)
+    found: dict[tuple[str, bytes], None] = {}
+    for start, last, places in quick:
+        at = raw.find(start)
+        left = MOST_SEGMENTS
+        while at >= 0 and left:
+            left -= 1
+            end = raw.find(b"\r", at + 1)
+            fields = raw[at + 1 : end if end > 0 else len(raw)].split(b"|", last + 1)
+            at = raw.find(start, end) if end > 0 else -1
+            count = len(fields)
             for field, component, subcomponent, name in places:
-                if field >= len(fields):
+                if field >= count:
                     break
                 text = fields[field]
                 if not text:
                     continue
-                if text.isalnum() and component == subcomponent == 1:
-                    found[name, text.decode("ascii").casefold()] = None
-                    continue
+                if component == subcomponent == 1:
+                    leaf = text.partition(b"^")[0]
+                    if leaf.isalnum() and b"~" not in text:
+                        found[name, leaf] = None
+                        continue
                 if b"\\" in text:
                     return None
-                for repetition in text.split(b"~"):
-                    parts = repetition.split(b"^", component)
-                    if len(parts) < component:
-                        continue
-                    leaves = parts[component - 1].split(b"&", subcomponent)
-                    if len(leaves) < subcomponent:
-                        continue
-                    value = comparable(leaves[subcomponent - 1].decode("ascii"))
-                    if value and value != '""':
-                        found[name, value] = None
-            if len(found) >= MOST_VALUES:
-                return tuple(found)[:MOST_VALUES]
-    return tuple(found)
+                for value in _leaves(text, component, subcomponent):
+                    found[name, value] = None
+        if len(found) >= MOST_VALUES:
+            break
+    # In small letters some may be the same.
+    values = dict.fromkeys([(name, value.decode("ascii").lower()) for name, value in found])
+    return tuple(values)[:MOST_VALUES]
 
 
-def _segments(raw: bytes, start: bytes) -> Iterator[bytes]:
-    at = raw.find(start, 0, SEARCHED_BYTES)
-    for _ in range(MOST_SEGMENTS):
-        if at < 0:
-            return
-        end = raw.find(b"\r", at + 1)
-        yield raw[at + 1 :] if end < 0 else raw[at + 1 : end]
-        at = -1 if end < 0 else raw.find(start, end, SEARCHED_BYTES)
+def _leaves(field: bytes, component: int, subcomponent: int) -> Iterator[bytes]:
+    """What is to be compared of each repetition of a field."""
+    for repetition in field.split(b"~"):
+        parts = repetition.split(b"^", component)
+        if len(parts) < component:
+            continue
+        leaves = parts[component - 1].split(b"&", subcomponent)
+        if len(leaves) < subcomponent:
+            continue
+        value = leaves[subcomponent - 1].strip(_BLANK)
+        if value and value != b'""':
+            yield value
