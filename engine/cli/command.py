@@ -35,6 +35,10 @@ COMMANDS: Final = {
     "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "stats": "Count what is in messages, field by field.",
     "deidentify": "Write messages with pseudonyms in the place of what says who the patient is.",
+    "backup": "Copy the store and the site's files into a folder, while the engine runs.",
+    "restore": "Put a backup back: the site and its store, or the store alone.",
+    "doctor": "Look at the site, its store and this machine, and say what to do.",
+    "support-bundle": "Write a file for support: what is known of the engine, without patient data.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
     "senders": "Show in which character sets the senders write.",
     "graph": "Draw where messages come in, which channel takes them, and where they go.",
@@ -87,7 +91,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         # `try` is a word of Python's own; a module cannot have that name and be imported by a statement.
-        found = import_module(f"engine.cli.{'try_' if cmd_name == 'try' else cmd_name}").command
+        module = "try_" if cmd_name == "try" else cmd_name.replace("-", "_")
+        found = import_module(f"engine.cli.{module}").command
         assert isinstance(found, click.Command)
         return found
 

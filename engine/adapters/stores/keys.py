@@ -192,14 +192,12 @@ class KeyWriting:
                 if count != block.messages:
                     return False
                 self._db.execute(self._sql["forget_entries"], entries)
-                if not block.messages:
-                    self._db.execute(self._sql["forget_block"], (block.number,))
-                    return True
                 rows: list[object] = []
                 for bucket, packed in sorted(block.buckets.items()):
                     id_ = entry_id(block.number, bucket)
                     rows += (id_, packed, entry_crc(id_, packed))
                 self._rows["insert_entries"].run(self._db.execute, rows)
+                # Also of a block without messages, among others that have some: it is not to be looked at again.
                 self._db.execute(self._sql["insert_block"], (block.number,))
             return True
         finally:

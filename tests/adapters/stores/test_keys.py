@@ -123,15 +123,30 @@ def test_no_value_of_a_key_is_stored_beside_the_bytes(open_store, path) -> None:
     assert len(everything(store.queries(), Find(keys=(("mrn", "kanarienvogel"),)), limit=1000)) == BLOCK + 1
 
 
-def test_a_block_whose_messages_are_gone_goes_too(open_store) -> None:
+def test_of_a_block_whose_messages_are_gone_no_entry_is_left(open_store) -> None:
     store, connection = open_store()
     store.read_keys_by(keys_of)
     fill(store, 2 * BLOCK)
     put_in_order(store)
     store.prune(Prune(None, 0, NOW_US, MessageSeq(0), BLOCK, NOW_US))
     put_in_order(store)
-    assert connection.execute("SELECT number, is_stale FROM key_block").fetchall() == [(1, 0)]
     assert connection.execute("SELECT min(id) FROM key_entry").fetchone()[0] >= BUCKETS
+
+
+def test_a_gap_in_the_numbers_is_made_once_and_then_left_alone(open_store) -> None:
+    """Where retention left one old message, or a store was restored."""
+    store, connection = open_store()
+    store.read_keys_by(keys_of)
+    fill(store, 1)
+    connection.execute("INSERT INTO meta (key, value) VALUES ('last_seq', ?)", (3 * BLOCK,))
+    store.close()
+    store.open()
+    fill(store, 10)
+    put_in_order(store)
+    queries = store.queries()
+    assert queries.key_work().blocks == []
+    assert everything(queries, Find(keys=(("mrn", "0"),))) == [3 * BLOCK + 1, 1]
+    queries.close()
 
 
 def test_what_was_read_before_others_forgot_is_not_kept(open_store) -> None:
@@ -228,7 +243,7 @@ def test_the_same_value_has_another_hash_in_each_store_and_under_each_name() -> 
     assert KeyHashes(b"a").of("mrn", "1") != KeyHashes(b"a").of("visit", "1")
 
 
-def test_a_block_without_messages_leaves_nothing(open_store) -> None:
+def test_a_block_without_messages_has_no_entries(open_store) -> None:
     store, connection = open_store()
     assert store.keep_key_block(KeyBlock(0, 0, {})) is True
-    assert connection.execute("SELECT count(*) FROM key_block").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM key_entry").fetchone() == (0,)

@@ -24,9 +24,6 @@ INSERT INTO key_entry (id, entries, crc) VALUES /*rows*/(?, ?, ?)/*rows*/;
 -- name: insert_block
 INSERT INTO key_block (number, is_stale) VALUES (?, 0) ON CONFLICT (number) DO UPDATE SET is_stale = 0;
 
--- name: forget_block
-DELETE FROM key_block WHERE number = ?;
-
 -- name: mark_stale
 UPDATE key_block SET is_stale = 1 WHERE number IN (/*rows*/?/*rows*/);
 
