@@ -220,7 +220,7 @@ def other_files(folder: Path, data: Path) -> Iterator[str]:
 
 
 def secrets_of(folder: Path) -> set[str]:
-    """Everything that a `${...}` in the site's files stands for here, valid or not: it may be a secret, and no log needs
+    """What every `${...}` in the site's files stands for here, valid or not: it may be a secret, and no log needs
     it. So do variables that are called as secrets are."""
     found = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
     for path in config_files(folder):
