@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from engine.config.substitute import Origin
 
 
-@subcommand("backup", "segmill backup /backups", "segmill backup /backups/before-upgrade", "segmill backup --check DIR")
+@subcommand(
+    "backup", "segmill backup backups", "segmill backup before-upgrade", "segmill backup --check backups/monday"
+)
 @click.argument("to", type=click.Path(path_type=Path))
 @click.option(
     "--check", is_flag=True, help="Make nothing: read the backup in this folder from end to end, and judge it."

@@ -12,7 +12,7 @@ from engine.cli.output import count, emit, local_time, say
 from engine.cli.sites import data_option, is_site, whereabouts
 
 
-@subcommand("restore", "segmill restore /backups/segmill-prod-20260102T030405Z my-site")
+@subcommand("restore", "segmill restore backups/monday restored-site")
 @click.argument("backup", type=click.Path(path_type=Path))
 @click.argument("to", type=click.Path(path_type=Path))
 @data_option

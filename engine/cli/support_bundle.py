@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import re
-import sqlite3
 import sys
 import zipfile
 from collections import Counter
@@ -34,9 +33,7 @@ NEWEST: Final = 5000
 """Of so many messages the codes of their findings are counted."""
 
 
-@subcommand(
-    "support-bundle", "segmill support-bundle", "segmill support-bundle for-support.zip --log /var/log/segmill.log"
-)
+@subcommand("support-bundle", "segmill support-bundle", "segmill support-bundle for-support.zip --log segmill.log")
 @click.argument("to", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--log",
@@ -123,6 +120,8 @@ def _doctor(around: "Surroundings") -> object:
 
 def versions() -> Iterator[str]:
     """What runs here: ours, Python's, the system's, and every package that we ask for."""
+    import sqlite3
+
     from engine import __version__
 
     yield f"segmill {__version__}"
@@ -149,6 +148,8 @@ def _name_of(requirement: str) -> str:
 
 def store_numbers(around: "Surroundings") -> dict[str, Any]:
     """How much there is of what, and which codes were found of late; no value of a message."""
+    import sqlite3
+
     from engine.adapters.stores.queries import SqliteQueries
     from engine.model.finding import load_findings
     from engine.ports.store import StoreError

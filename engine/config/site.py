@@ -10,7 +10,7 @@ from typing import Final, Generic
 from engine.config.answer_checks import check_answers
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
-from engine.config.checks import Texts, check_options, check_routes, check_texts, read_tables
+from engine.config.checks import Texts, check_options, check_paths, check_routes, check_texts, read_tables
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
@@ -283,7 +283,7 @@ def _load_settings(
     if raw.strip() and all(line.lstrip().startswith(b"#") or not line.strip() for line in raw.splitlines()):
         return SiteSettings()  # comments only: as without the file; one without a byte may have lost its settings
     read = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
-    findings += read.findings + check_texts(read.texts, {}, FolderFiles(folder, folder), ".")
+    findings += read.findings + check_paths(read.texts)
     origins += substitution.origins
     places.update(positions(read.data))
     if read.model is not None and read.model.admin is not None and not read.model.admin.is_loopback:
