@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, tzinfo
 from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
@@ -19,8 +20,11 @@ from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.left_behind import left_behind
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
+from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
+from engine.certificates import certificate_ends
 from engine.config.changes import NOT_LIVE, read_state
+from engine.config.hours import zone
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
@@ -36,6 +40,7 @@ from engine.runtime.allocator import keep_large_blocks_apart
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
+from engine.runtime.feeds import Feeds
 from engine.runtime.intake import Receiver
 from engine.runtime.key_index import KeyIndex
 from engine.runtime.listener import Listener
@@ -115,11 +120,14 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
+        self._tasks.spawn(self._watch_feeds().run(), "watch feeds")
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         assert self.control.keeping is not None
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self._tasks.spawn(self._key_index.run(), "index keys")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
+        self.meter.is_ready = lambda: not self.control.not_ready
+        self.meter.certificate_ends = certificate_ends(self._site)
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
         if self._is_to_reload:
@@ -184,6 +192,20 @@ class Engine:
                     other,
                 )
         return SqliteStore(path, clock=self._clock)
+
+    def _watch_feeds(self) -> Feeds:
+        """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""
+
+        def tell(channel: ChannelName, count: int) -> None:
+            self.meter.channel(channel).feeds_silent(count)
+
+        def local() -> tzinfo:
+            name = self._settings.time_zone
+            return zone(name) if name is not None else UTC
+
+        feeds = Feeds(self._queries, self._clock, local, tell)
+        self.control.feeds_now = feeds.status
+        return feeds
 
     def _keep_past(self) -> None:
         limits = worker_limits(self._settings.workers)
@@ -293,6 +315,7 @@ class Engine:
         kept = {name: getattr(settings, name) for name in NOT_LIVE}
         self._site, self._settings = site, site.site.model_copy(update=kept)
         self.control.listening = self._assembly.listening
+        self.meter.certificate_ends = certificate_ends(site)
         self._keep_past()
         self._news.time_zone = self._settings.time_zone
         self._store.read_keys_by(site.keys.of)
@@ -330,14 +353,16 @@ class Engine:
 
     def _make_lookout(self) -> Lookout:
         is_file = self._settings.store_kind == "sqlite"
+        store = self._site.folder / self._settings.store_path
         return Lookout(
             WorklistCounts(self._queries, self.meter.dicom).with_depths,
             self._show_depths,
-            (self._site.folder / self._settings.store_path).parent if is_file else None,
+            store.parent if is_file else None,
             self._settings.limits.free_disk,
             self._show_room,
             self._settings.limits.low_disk,
             self.meter.disk,
+            [store.with_name(store.name + end) for end in ("", "-wal", "-shm")] if is_file else (),
         )
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
@@ -451,7 +476,16 @@ class Engine:
             if not has_failed:
                 # What a lane that died had in hand may have been sent: the next start marks it so.
                 lanes_failed = self._assembly is not None and bool(self._assembly.restarts.failed)
-                self._store.close(clean=is_all_recorded and not lanes_failed)
+                self._close_store(clean=is_all_recorded and not lanes_failed)
+
+    def _close_store(self, *, clean: bool) -> None:
+        try:
+            self._store.close(clean=clean)
+        except StoreError as error:
+            # Nothing is lost by it: the run counts as one that crashed, and what may have been sent is marked.
+            sentence = f"the end of the run could not be recorded, and counts as a crash at the next start: {error}"
+            log.error("%s", sentence)
+            self._failed = self._failed or EngineFailed(sentence, STORE_FAILED)
 
     async def _recorded(self, committer: Committer, within_s: float) -> bool:
         try:
@@ -501,6 +535,9 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
     except EngineFailed as failure:
         log.error("%s", failure.sentence)
         return failure.exit_code
+    supervisor = Supervisor()
+    supervisor.started("messages are taken in")
+    alive = loop.create_task(supervisor.keep_alive(), name="tell the service manager")
     tune_collector()
     keep_large_blocks_apart()
     if watch:
@@ -508,14 +545,15 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
     waits = [loop.create_task(engine.wait_closed()), loop.create_task(asked.wait())]  # both end below
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        supervisor.stopping()
         await engine.stop()
         await engine.wait_closed()
     except EngineFailed as failure:
         return failure.exit_code
     finally:
-        for wait in waits:
+        for wait in (*waits, alive):
             wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.gather(*waits, alive, return_exceptions=True)
     return GOOD
 
 

@@ -40,7 +40,7 @@ COMMANDS: Final = {
     "doctor": "Look at the site, its store and this machine, and say what to do.",
     "support-bundle": "Write a file for support: what is known of the engine, without patient data.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
-    "senders": "Show in which character sets the senders write.",
+    "senders": "Show in which character sets the senders write, and which of their feeds are silent.",
     "graph": "Draw where messages come in, which channel takes them, and where they go.",
     "impact": "Show which channels use a thing, and where.",
     "explain": "Tell the long story of a code.",

@@ -80,6 +80,8 @@ class CountingMeter:
         self.counts["pruned", "bodies"] += bodies
         self.counts["pruned", "messages"] += messages
 
+    def retention_pass(self, at_s: float) -> None: ...
+
     def retention_paused(self, paused: bool) -> None:
         self.counts["retention paused", paused] += 1
 
@@ -139,6 +141,8 @@ class CountingMeter:
 
     def paused(self, paused: bool) -> None:
         self.counts["paused", paused] += 1
+
+    def feeds_silent(self, count: int) -> None: ...
 
     def intake_paused(self, paused: bool) -> None:
         self.counts["intake paused", paused] += 1
