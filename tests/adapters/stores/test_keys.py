@@ -1,5 +1,6 @@
 """Keys in SQLite: what a search costs in work, what is left of a key, and what damage does."""
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 
@@ -135,11 +136,12 @@ def test_of_a_block_whose_messages_are_gone_no_entry_is_left(open_store) -> None
 
 def test_a_gap_in_the_numbers_is_made_once_and_then_left_alone(open_store) -> None:
     """Where retention left one old message, or a store was restored."""
-    store, connection = open_store()
+    store, _ = open_store()
     store.read_keys_by(keys_of)
     fill(store, 1)
-    connection.execute("INSERT INTO meta (key, value) VALUES ('last_seq', ?)", (3 * BLOCK,))
     store.close()
+    with contextlib.closing(sqlite3.connect(store.path, isolation_level=None)) as db:
+        db.execute("UPDATE meta SET value = ? WHERE key = 'last_seq'", (3 * BLOCK,))
     store.open()
     fill(store, 10)
     put_in_order(store)
@@ -247,3 +249,18 @@ def test_a_block_without_messages_has_no_entries(open_store) -> None:
     store, connection = open_store()
     assert store.keep_key_block(KeyBlock(0, 0, {})) is True
     assert connection.execute("SELECT count(*) FROM key_entry").fetchone() == (0,)
+
+
+def test_a_commit_carries_out_no_statement_more_for_keys(open_store, tmp_path) -> None:
+    """Nothing at random places of the file: what an index would cost intake (ADR 34)."""
+    carried_out: dict[bool, list[str]] = {}
+    for reads in (False, True):
+        store, connection = open_store(path=tmp_path / f"{reads}.db")
+        if reads:
+            store.read_keys_by(keys_of)
+        rows = [intake(raw=message(str(n), f"P{n}", f"Q{n}")) for n in range(32)]
+        told = carried_out[reads] = []
+        connection.set_trace_callback(lambda sql, told=told: told.append(sql.partition("(")[0].strip()))
+        store.commit(Batch(rows))
+        connection.set_trace_callback(None)
+    assert carried_out[True] == carried_out[False]
