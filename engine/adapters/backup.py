@@ -16,7 +16,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from engine.adapters.stores.copying import CopyFacts, NoRoom, OnProgress, check_copy, copy_store, find_room, put_back
+from engine.adapters.stores.copying import (
+    CopyFacts,
+    NoRoom,
+    OnProgress,
+    RestoredBy,
+    check_copy,
+    copy_store,
+    find_room,
+    put_back,
+)
 from engine.adapters.stores.place import sync_folder
 from engine.ports.store import StoreError
 
@@ -192,10 +201,10 @@ def put_site_back(folder: Path, manifest: Manifest, site: Path) -> int:
     return len(names)
 
 
-def put_store_back(folder: Path, store: Path, *, on_progress: OnProgress | None = None) -> CopyFacts:
+def put_store_back(folder: Path, store: Path, by: RestoredBy, *, on_progress: OnProgress | None = None) -> CopyFacts:
     """As `copying.put_back`, of a backup that was checked. Raises BackupError, and StoreInUse."""
     try:
-        return put_back(folder / STORE, store, on_progress=on_progress)
+        return put_back(folder / STORE, store, by, on_progress=on_progress)
     except NoRoom as exc:
         raise BackupError(str(exc), is_full=True) from exc
 

@@ -1,5 +1,7 @@
 """`segmill restore`: a site, or its store, from a backup."""
 
+import os
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +31,8 @@ def command(backup: Path, to: Path, data: Path | None, as_json: bool) -> int:
     again. What was queued then may have been sent since; it goes out again, marked as perhaps a duplicate.
     """
     from engine.adapters.backup import BackupError, check_backup, put_site_back, put_store_back, site_files
+    from engine.adapters.control_socket import user_name
+    from engine.adapters.stores.copying import RestoredBy
     from engine.ports.store import StoreError, StoreInUse
 
     try:
@@ -41,7 +45,8 @@ def command(backup: Path, to: Path, data: Path | None, as_json: bool) -> int:
         if not was_site:
             files = put_site_back(backup, manifest, to)
         place = whereabouts(to, data)
-        facts = put_store_back(backup, place.store)
+        by = RestoredBy(user_name(os.geteuid()), time.time_ns() // 1000, f"backup of {manifest.made_at}")
+        facts = put_store_back(backup, place.store, by)
     except BackupError as exc:
         raise Failure(CANNOT_WRITE if exc.is_full else FINDINGS, str(exc), _made(files, to)) from None
     except StoreInUse as exc:

@@ -70,6 +70,9 @@ def test_a_site_and_its_store_come_back_and_run(segmill, busy, backup, tmp_path,
     for path in (busy.folder / "channels").rglob("*"):
         if path.is_file():
             assert (tmp_path / "back" / path.relative_to(busy.folder)).read_bytes() == path.read_bytes()
+    (record,) = segmill("audit", "--site", tmp_path / "back", "--json").lines
+    assert (record["action"], record["counts"]["messages"]) == ("restore", 20)
+    assert segmill("audit", "--site", tmp_path / "back", "--verify").code == 0
     again = run_site_with(tmp_path / "back")
     again.send("adt", messages.adt(control_id="NEW", mrn="1"))
     after = stored(tmp_path / "back" / "data" / "segmill.db")

@@ -5,6 +5,7 @@ none of them waits for it. What it costs meanwhile is room: the engine's write-a
 beginning before the copy is done. A copy is complete, checked and on stable storage, or it is not there.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -19,12 +20,23 @@ from engine.adapters.stores.connection import BUSY_TIMEOUT_S, PAGE_BYTES
 from engine.adapters.stores.place import StoreLock, sync_folder
 from engine.adapters.stores.schema import APPLICATION_ID, load_migrations
 from engine.adapters.stores.statements import load_statements
+from engine.model.audit import START, AuditRow, chained
 from engine.ports.store import StoreError, StoreTooNew
 
 SLICE_PAGES: Final = 1024
 """4 MB: some milliseconds, after which whoever waits is told, and may stop it."""
 SKIPPED_SEQS: Final = 1_000_000
 """After a restore the numbers go on so much higher: those given since the copy was made stay with what they meant."""
+
+
+@dataclass(slots=True, frozen=True)
+class RestoredBy:
+    """Who puts a copy back, when, and which: for the record."""
+
+    actor: str
+    at_us: int
+    scope: str
+
 
 OnProgress = Callable[[int, int], None]
 """Bytes done, and bytes in all; may raise to stop the copy."""
@@ -157,11 +169,11 @@ def forget(copy: Path) -> None:
         copy.with_name(copy.name + name).unlink(missing_ok=True)
 
 
-def put_back(copy: Path, store: Path, *, on_progress: OnProgress | None = None) -> CopyFacts:
+def put_back(copy: Path, store: Path, by: RestoredBy, *, on_progress: OnProgress | None = None) -> CopyFacts:
     """Make a store of a copy, where there is none. Raises StoreError, StoreInUse where an engine has it open.
 
-    What is queued in it may have been sent since the copy was made, and is marked so; and numbers that were given since
-    are not given again.
+    What is queued in it may have been sent since the copy was made, and is marked so; numbers that were given since are
+    not given again; and that it was put back is on record in it.
     """
     _refuse_existing(store)
     store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -175,7 +187,7 @@ def put_back(copy: Path, store: Path, *, on_progress: OnProgress | None = None) 
         find_room(store.parent, facts.size_bytes, 0)
         try:
             _copy_file(copy, part, facts.size_bytes, on_progress)
-            _mark(part)
+            _mark(part, facts, by)
             check_copy(part)
             os.link(part, store)  # fails where somebody else made one meanwhile
             part.unlink()
@@ -212,7 +224,7 @@ def _copy_file(copy: Path, part: Path, size: int, on_progress: OnProgress | None
         os.fsync(made.fileno())
 
 
-def _mark(part: Path) -> None:
+def _mark(part: Path, facts: CopyFacts, by: RestoredBy) -> None:
     """What an engine must know that starts on it; without a log, so that the file is all there is."""
     sql = load_statements("copy.sql")
     with closing(sqlite3.connect(part, isolation_level=None)) as db:
@@ -223,5 +235,18 @@ def _mark(part: Path) -> None:
         db.execute(sql["mark_queued"])
         for name in ("skip_seqs", "skip_deliveries", "skip_bodies"):
             db.execute(sql[name], (SKIPPED_SEQS,))
+        _record(db, facts, by)
         db.execute("COMMIT")
     _sync(part)
+
+
+def _record(db: sqlite3.Connection, facts: CopyFacts, by: RestoredBy) -> None:
+    """A row of the audit, within the transaction that marks the store."""
+    sql = load_statements("operations.sql")
+    last, previous = db.execute(sql["audit_head"]).fetchone() or (0, START)
+    counts = json.dumps({"messages": facts.messages, "deliveries": facts.queued}, separators=(",", ":"))
+    row = AuditRow(last + 1, by.at_us, by.actor, "restore", "", by.scope, counts, "", "")
+    digest = chained(previous, row)
+    told = (row.id, row.at_us, row.actor, row.action, row.reason, row.scope, row.counts, row.ids, row.key, digest)
+    db.execute(sql["append_audit"], told)
+    db.execute(sql["set_audit_head"], {"last": row.id, "hash": digest})
