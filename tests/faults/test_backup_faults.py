@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.adapters.stores.copying import check_copy
+from engine.adapters.stores.copying import RestoredBy, check_copy, copy_store, put_back
+from engine.adapters.stores.schema import load_migrations
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.cli.main import run
 from engine.model.envelope import Batch
 from engine.testing.store_contract import EPR, intake
 from tests.faults.disks import small_tmpfs
+from tests.faults.test_migration_kills import MESSAGES, assert_whole, first_store
 
 CHILD = """
 import os, signal, sys
@@ -168,3 +170,16 @@ def test_a_copy_that_was_cut_short_is_no_copy(site: Path, tmp_path: Path) -> Non
     copy.write_bytes(copy.read_bytes()[:-8192])
     with pytest.raises(Exception, match="damaged"):
         check_copy(copy)
+
+
+def test_a_backup_from_before_an_upgrade_is_put_back_at_the_schema_of_now(tmp_path: Path) -> None:
+    first_store(tmp_path / "first.db")
+    copy = tmp_path / "copy.db"
+    assert copy_store(tmp_path / "first.db", copy).schema == 1
+    store = tmp_path / "back" / "segmill.db"
+    assert put_back(copy, store, RestoredBy("somebody", 1_767_225_600_000_000, "a copy")).messages == MESSAGES
+    assert sorted(path.name for path in store.parent.iterdir()) == ["segmill.db", "segmill.db.lock"]
+    with closing(sqlite3.connect(store)) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == len(load_migrations())
+        assert db.execute("SELECT DISTINCT maybe_sent FROM delivery WHERE state = 0").fetchall() == [(1,)]
+    assert_whole(store)

@@ -18,7 +18,7 @@ from typing import Final
 from engine.adapters.stores import faults, row_checks
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, PAGE_BYTES
 from engine.adapters.stores.place import StoreLock, sync_folder
-from engine.adapters.stores.schema import APPLICATION_ID, load_migrations
+from engine.adapters.stores.schema import APPLICATION_ID, bring_up, load_migrations
 from engine.adapters.stores.statements import load_statements
 from engine.model.audit import START, AuditRow, chained
 from engine.ports.store import StoreError, StoreTooNew
@@ -122,7 +122,7 @@ def find_room(folder: Path, size: int, keep_free: int) -> None:
 
 
 def facts_of(db: sqlite3.Connection) -> CopyFacts:
-    """What a store holds; on a connection with an open read transaction, at that moment."""
+    """What a store holds, also one of an earlier schema; within a read transaction, at that moment."""
     sql = load_statements("copy.sql")
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (schema,) = db.execute("PRAGMA user_version").fetchone()
@@ -131,8 +131,6 @@ def facts_of(db: sqlite3.Connection) -> CopyFacts:
     latest = load_migrations()[-1].number
     if schema > latest:
         raise StoreTooNew(f"it is of a newer Segmill (schema {schema}; this one knows {latest})")
-    if schema < latest:
-        raise StoreError(f"it is of an earlier Segmill (schema {schema}): an engine that starts on it brings it up")
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
     return CopyFacts(schema, pages * page_bytes, *db.execute(sql["facts"]).fetchone())
@@ -231,6 +229,7 @@ def _mark(part: Path, facts: CopyFacts, by: RestoredBy) -> None:
         row_checks.set_up(db)
         db.execute("PRAGMA journal_mode = DELETE")
         db.execute("PRAGMA synchronous = FULL")
+        bring_up(db, part)  # a copy from before an upgrade: what is marked has its place in this schema
         db.execute("BEGIN IMMEDIATE")
         db.execute(sql["mark_queued"])
         for name in ("skip_seqs", "skip_deliveries", "skip_bodies"):
