@@ -114,7 +114,10 @@ class KeyQueries(Protocol):
         ...
 
     def bodies_without_keys(self, upto: MessageSeq, limit: int) -> Sequence[tuple[MessageSeq, ChannelName, bytes]]:
-        """The newest messages up to this one, with their bytes; b'' where these are gone, or are not what they were."""
+        """The newest messages up to this one, with their bytes; b'' where these are gone, or are not what they were.
+
+        At least one if there is one, and no more than `limit`, nor than come to some megabytes and one more.
+        """
         ...
 
 

@@ -84,7 +84,7 @@ class KeyIndex:
         def read() -> tuple[Sequence[tuple[MessageSeq, Sequence[tuple[str, str]]]], MessageSeq]:
             old: Sequence[tuple[MessageSeq, ChannelName, bytes]]
             old = self._queries.bodies_without_keys(unread, OLD_MESSAGES)
-            left = old[-1][0] - 1 if len(old) == OLD_MESSAGES else 0
+            left = old[-1][0] - 1 if old else 0
             return [(seq, keys_of(channel, raw)) for seq, channel, raw in old], MessageSeq(left)
 
         keys, left = await asyncio.to_thread(read)

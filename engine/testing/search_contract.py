@@ -57,7 +57,7 @@ def put_in_order(store: Store) -> None:
                 assert store.keep_key_block(queries.draft_keys(number))
             if work.unread:
                 old = queries.bodies_without_keys(work.unread, 10)
-                left = MessageSeq(old[-1][0] - 1 if len(old) == 10 else 0)
+                left = MessageSeq(old[-1][0] - 1 if old else 0)
                 store.fill_in_keys([(seq, keys_of(channel, raw)) for seq, channel, raw in old], left)
         raise AssertionError("no end of work")
     finally:

@@ -27,6 +27,8 @@ BLOCK: Final = 4096
 BUCKETS: Final = 128
 HASH_BYTES: Final = 8
 ENTRY_BYTES: Final = HASH_BYTES + 2
+PAGE_BYTES: Final = 8 * 1024 * 1024
+"""Of old messages, no more than this and one more are in memory at a time."""
 MOST_BLOCKS: Final = 16
 """So many are named as work at a time."""
 
@@ -155,10 +157,15 @@ class KeyReading:
 
     def bodies(self, db: sqlite3.Connection, upto: int, limit: int) -> list[tuple[MessageSeq, ChannelName, bytes]]:
         """As KeyQueries.bodies_without_keys."""
-        return [
-            (seq, channel, raw if raw is not None and crc32(raw) == crc else b"")
-            for seq, channel, raw, crc in db.execute(self.sql["bodies_upto"], (upto, limit))
-        ]
+        found: list[tuple[MessageSeq, ChannelName, bytes]] = []
+        size = 0
+        for seq, channel, raw, crc in db.execute(self.sql["bodies_upto"], (upto, limit)):
+            whole = raw if raw is not None and crc32(raw) == crc else b""
+            found.append((seq, channel, whole))
+            size += len(whole)
+            if size >= PAGE_BYTES:
+                break
+        return found
 
 
 class KeyWriting:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.adapters.stores import schema
+from engine.adapters.stores import keys, schema
 from engine.adapters.stores.keys import BLOCK, BUCKETS, KeyHashes, holds, places
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.stores.statements import load_statements
@@ -264,3 +264,14 @@ def test_a_commit_carries_out_no_statement_more_for_keys(open_store, tmp_path) -
         store.commit(Batch(rows))
         connection.set_trace_callback(None)
     assert carried_out[True] == carried_out[False]
+
+
+def test_of_large_old_messages_few_are_in_memory_at_a_time(open_store, monkeypatch) -> None:
+    monkeypatch.setattr(keys, "PAGE_BYTES", 250_000)
+    store, _ = open_store()
+    fill(store, 10, lambda n: message(str(n)) + b"OBX|" + b"x" * 100_000)
+    queries = store.queries()
+    assert [seq for seq, _, _ in queries.bodies_without_keys(MessageSeq(10), 100)] == [10, 9, 8]
+    monkeypatch.setattr(keys, "PAGE_BYTES", 1)
+    assert [seq for seq, _, _ in queries.bodies_without_keys(MessageSeq(10), 100)] == [10]
+    queries.close()
