@@ -69,7 +69,7 @@ async def main() -> None:
             alone = await load(small_port, "ALON")
             beside, took = await asyncio.gather(load(small_port, "BESI"), documents(large_port))
             engine.terminate()
-            await engine.wait()
+            await engine.communicate()
     middle = sorted(took)[len(took) // 2]
     print(f"{SENDERS} senders of 1 kB, alone: p50 {alone['p50_ms']:.2f} ms, p99 {alone['p99_ms']:.2f} ms")
     print(f"beside {TIMES} documents of 20 MB: p50 {beside['p50_ms']:.2f} ms, p99 {beside['p99_ms']:.2f} ms")

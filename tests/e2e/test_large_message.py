@@ -81,11 +81,12 @@ async def running(tmp_path: Path, receiver: int, steps: str) -> AsyncIterator[tu
                 break
         yield Process(engine.pid), port, folder
         engine.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(engine.wait(), 30) == 0
+        await asyncio.wait_for(engine.communicate(), 30)
+        assert engine.returncode == 0
     finally:
         if engine.returncode is None:
             engine.kill()
-            await engine.wait()
+            await engine.communicate()  # to the end of its pipe as well: else that is open when the loop closes
 
 
 async def send(port: int, payload: bytes) -> bytes:

@@ -507,6 +507,11 @@ class Writing:
 
         return pruning.prune(order, MessageSeq(self._numbers.seq), also)
 
+    def note_time(self, now_us: int) -> None:
+        """As Store.note_time."""
+        with self._db.transaction():
+            self._db.execute(self._sql["set_meta"], ("pruned_at_us", now_us))
+
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""
         row = self._db.execute(self._sql["get_meta"], ("pruned_at_us",)).fetchone()
