@@ -42,6 +42,7 @@ from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
 from engine.runtime.feeds import Feeds
 from engine.runtime.intake import Receiver
+from engine.runtime.key_index import KeyIndex
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
 from engine.runtime.past import PastChannels
@@ -123,6 +124,7 @@ class Engine:
         self._tasks.spawn(self._watch_feeds().run(), "watch feeds")
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         self._tasks.spawn(self._keeping.run(), "forget")
+        self._tasks.spawn(self._key_index.run(), "index keys")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         self.meter.is_ready = lambda: not self.control.not_ready
         self.meter.certificate_ends = certificate_ends(self._site)
@@ -135,6 +137,7 @@ class Engine:
         try:
             self._data.mkdir(parents=True, exist_ok=True)
             self._store = self._make_store()
+            self._store.read_keys_by(self._site.keys.of)
             self._store.open()
         except StoreInUse as error:
             raise EngineFailed(str(error), TRY_AGAIN) from error
@@ -146,6 +149,7 @@ class Engine:
         self._queries = self._store.queries()
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
+        self._key_index = KeyIndex(self._queries, committer, self._site.keys.of, self._clock)
         assembly = self._assembly = Assembly(
             self._site.folder,
             self._settings,
@@ -319,6 +323,8 @@ class Engine:
         self.meter.certificate_ends = certificate_ends(site)
         self._keep_past()
         self._news.time_zone = self._settings.time_zone
+        self._store.read_keys_by(site.keys.of)
+        self._key_index.change(site.keys.of)
         limits = self._settings.limits
         self._lookout.change(limits.free_disk, limits.low_disk)
         keeping = self.control.keeping

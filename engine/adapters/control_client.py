@@ -39,6 +39,30 @@ class ControlClient:
         """The JSON answer to POST `path`. Raises NotRunning, NotAllowed or AskFailed."""
         return self._ask("POST", path, json.dumps(body))
 
+    def text(self, path: str) -> tuple[int, str]:
+        """Status and text of the answer to GET `path`. Raises as `get`."""
+        connection = HTTPConnection("localhost")
+        try:
+            connection.sock = connect(self._path, self._timeout_s)
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode("utf-8", "replace")
+        except PermissionError as exc:
+            raise NotAllowed(str(self._path)) from exc
+        except TimeoutError as exc:
+            raise AskFailed(f"the engine did not answer within {self._timeout_s:g} s", is_temporary=True) from exc
+        except HTTPException as exc:
+            raise AskFailed("the engine closed the connection without an answer", is_temporary=True) from exc
+        except OSError as exc:
+            raise NotRunning(str(self._path)) from exc
+        finally:
+            connection.close()
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the engine takes messages, and its sentence."""
+        status, text = self.text("/readyz")
+        return status == 200, text.strip()
+
     def _ask(self, method: str, path: str, body: str | None) -> dict[str, Any]:
         connection = HTTPConnection("localhost")
         try:

@@ -67,6 +67,11 @@ def peer_name(connection: socket.socket) -> str:
         _, uid, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     else:
         uid = os.getuid()
+    return user_name(uid)
+
+
+def user_name(uid: int) -> str:
+    """A user of this system, as the audit has them."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:  # a user of a container that the system's files do not name

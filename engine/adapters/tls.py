@@ -126,6 +126,11 @@ def _load_ca(context: ssl.SSLContext, ca: Path, now: datetime) -> None:
         raise ConfigError(f"{ca} holds no certificate that can be used ({error.reason})") from error
 
 
+def validity_of(path: Path) -> list[tuple[datetime, datetime]]:
+    """When each certificate of a PEM file begins and ends to be valid; at least one. Raises ConfigError."""
+    return _read_certificates(path)
+
+
 def _read_certificates(path: Path) -> list[tuple[datetime, datetime]]:
     """When each certificate of a PEM file is valid; at least one."""
     try:

@@ -15,6 +15,7 @@ from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.output import columns, count, emit, local_time, printable, say, styled, utc_time
 from engine.cli.reading import note_reading
+from engine.cli.searching import asked_of, say_page, search_stored
 from engine.cli.selection import make_search, matching, parse_seqs, search_options, utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
 from engine.model.finding import load_findings
@@ -35,11 +36,16 @@ COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued"
     "messages",
     "segmill messages --since 2h --state held",
     """segmill messages --where 'PID-3.1 == "900001"' --limit 5""",
+    "segmill messages channel:lab-oru type:ORU state:processed since:7d",
+    "segmill messages PID-3.1=900001",
+    "segmill messages --key mrn=900001",
     "segmill messages 1",
     "segmill messages --summary",
 )
-@click.argument("seq", required=False)
+@click.argument("words", nargs=-1, metavar="[SEQ | SEARCH]...")
 @search_options
+@click.option("--key", "keys", multiple=True, metavar="NAME=VALUE", help="With this value of a key, such as mrn=4711.")
+@click.option("--before", type=click.IntRange(1), metavar="SEQ", help="Older than this one: the next page of a search.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, the newest.")
 @click.option("--show-values", is_flag=True, help="Show what stands in the fields: patient data. Masked otherwise.")
 @click.option("--raw", is_flag=True, help="Write the bytes of one message as they came, and nothing else.")
@@ -48,7 +54,9 @@ COLOURS: Final = {"held": "yellow", "rejected": "red", "failed": "red", "queued"
 @data_option
 @json_option("one object a message, or the summary,")
 def command(
-    seq: str | None,
+    words: tuple[str, ...],
+    keys: tuple[str, ...],
+    before: int | None,
     limit: int,
     show_values: bool,
     raw: bool,
@@ -60,19 +68,24 @@ def command(
 ) -> int:
     """Search the stored messages, or show one.
 
-    Newest first. With the number of a message (the first column), shows that one with its deliveries. Reads the
-    store beside the engine, whether it runs or not. While it runs, --show-values and --raw are put on record (segmill
-    audit).
+    Newest first. With the number of a message (the first column), shows that one with its deliveries. SEARCH is what is
+    looked for, all of it: mrn=4711, PID-5.1=MEIER, channel:lab, state:held, since:1h, type:ORU, text:"in the bytes",
+    key:4711, whichever key has it. Reads the store beside the engine, whether it runs or not. While it runs,
+    --show-values and --raw are put on record (segmill audit).
     """
     from engine.cli.stores import open_queries
 
     wanted = make_search(**search, now=utc_now())
     place = whereabouts(site, data)
+    seq = words[0] if len(words) == 1 and words[0].isdecimal() and not keys else None
+    asked = asked_of(words, keys, site, data) if seq is None and (words or keys or before is not None) else None
+    if asked is not None and not wanted.is_empty:
+        raise misuse("say it all in the search, or all with options")
     if raw and (seq is None or as_json):
         raise misuse("--raw writes the bytes of one message: segmill messages SEQ --raw")
     with open_queries(place.store) as queries:
         if summary:
-            if seq is not None or not wanted.is_empty:
+            if words or asked is not None or not wanted.is_empty:
                 raise misuse("--summary is about everything that is stored")
             return _summarise(queries, as_json=as_json)
         if seq is not None:
@@ -85,7 +98,8 @@ def command(
                 return _write_raw(message)
             return _show_one(queries, message, show_values=show_values, as_json=as_json)
         rows = []
-        for message in islice(matching(queries, wanted), limit):
+        page = None if asked is None else search_stored(queries, asked, before, limit)
+        for message in islice(matching(queries, wanted), limit) if page is None else page.messages:
             deliveries = queries.deliveries(message.seq)
             if as_json:
                 emit(_as_json(message, deliveries))
@@ -96,7 +110,9 @@ def command(
         click.echo(title)
         for line, (_, finding) in zip(lines, rows, strict=True):
             click.echo(line + (f"\n      {finding}" if finding else ""))
-    if not as_json:
+    if page is not None:
+        say_page(page, as_json=as_json)
+    elif not as_json:
         say(f"{count(len(rows), 'message')}" + (f" (the newest; --limit {limit})" if len(rows) == limit else ""))
     return 0
 

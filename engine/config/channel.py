@@ -15,6 +15,7 @@ from engine.config.isolate import IsolateField
 from engine.config.listen import Listen
 from engine.config.node import SourceText
 from engine.config.retention import Retention
+from engine.config.search_keys import KEY_PATTERN, Keys
 from engine.config.types import ConditionText, DestinationText, MarkedText, ProfileText
 from engine.config.units import Duration
 from engine.hl7.charset import codec_named
@@ -229,6 +230,12 @@ class ChannelFile(ConfigModel):
     retention: Retention | None = Field(
         default=None, description="How long this channel's messages are kept, in place of what the site says"
     )
+    search_keys: Keys = Field(
+        default_factory=dict,
+        alias="keys",
+        description="What this channel's messages are looked up by, beside and in place of what the site says",
+        json_schema_extra={"propertyNames": {"pattern": KEY_PATTERN}},
+    )
     isolate: IsolateField = Field(
         default=None, description="A process of its own for the steps, which python steps have in any case"
     )
@@ -241,7 +248,6 @@ class ChannelFile(ConfigModel):
     )
     later: ClassVar[Mapping[str, str]] = {
         "worklist": "a worklist is a destination: destinations: {modalities: {worklist: {}}}",
-        "keys": "messages are found by control id in this version",
         "order_by": "order is kept for each destination: write it there",
     }
 

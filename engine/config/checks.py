@@ -83,6 +83,11 @@ def check_texts(texts: Texts, tables: Mapping[str, Table], files: ChannelFiles, 
     return findings
 
 
+def check_paths(texts: Texts) -> list[ConfigFinding]:
+    """What is wrong with HL7 paths, which are all that segmill.yaml has of such texts."""
+    return [finding for text, focus in texts if isinstance(text, PathText) for finding in _compiled(text, focus, {})]
+
+
 def check_routes(data: SourceDict, texts: Texts) -> list[ConfigFinding]:
     """Routes and destinations beside each other. `data` is the whole channel file."""
     destinations = data.value("destinations")

@@ -14,6 +14,7 @@ from engine.config.hours import ZoneText
 from engine.config.isolate import Workers
 from engine.config.listen import is_loopback
 from engine.config.retention import SiteRetention
+from engine.config.search_keys import KEY_PATTERN, Keys
 from engine.config.types import FolderText
 from engine.config.units import Duration, Size
 
@@ -83,6 +84,12 @@ class SiteSettings(ConfigModel):
     workers: Workers = Field(default_factory=Workers, description="Processes for python steps and isolated channels")
     retention: SiteRetention = Field(
         default_factory=SiteRetention, description="How long messages are kept; without it for ever"
+    )
+    search_keys: Keys = Field(
+        default_factory=dict,
+        alias="keys",
+        description="What messages are looked up by, each with the paths where it stands; some are there without it",
+        json_schema_extra={"propertyNames": {"pattern": KEY_PATTERN}},
     )
     dicom: DicomOptions | None = Field(default=None, description="A DICOM port for scanners; without it none")
     hand_offs: dict[HandOffName, HandOffOptions] = Field(

@@ -10,7 +10,7 @@ from typing import Final, Generic
 from engine.config.answer_checks import check_answers
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
-from engine.config.checks import Texts, check_options, check_routes, check_texts, read_tables
+from engine.config.checks import Texts, check_options, check_paths, check_routes, check_texts, read_tables
 from engine.config.circles import check_circles, check_site_ports
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
@@ -24,6 +24,7 @@ from engine.config.node import SourceDict, SourceList, position_of
 from engine.config.profile_load import LoadedProfile, load_profile
 from engine.config.reading import Model, to_data, validate
 from engine.config.redirects import check_redirects
+from engine.config.search_keys import DeclaredKeys
 from engine.config.settings import SiteSettings
 from engine.config.source import decode, load_yaml
 from engine.config.status_back import check_status, without_needless
@@ -78,6 +79,14 @@ class LoadedSite:
     channels: list[LoadedChannel]
     findings: list[ConfigFinding]
     origins: tuple[Origin, ...] = ()
+
+    @property
+    def keys(self) -> DeclaredKeys:
+        """What messages are looked up by; by the defaults where segmill.yaml has errors."""
+        said = self.site.search_keys if self.site is not None else {}
+        return DeclaredKeys(
+            said, {one.name: (one.file.search_keys, one.file.charset.fallback) for one in self.channels}
+        )
 
     @property
     def is_valid(self) -> bool:
@@ -282,7 +291,7 @@ def _load_settings(
     if raw.strip() and all(line.lstrip().startswith(b"#") or not line.strip() for line in raw.splitlines()):
         return SiteSettings()  # comments only: as without the file; one without a byte may have lost its settings
     read = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
-    findings += read.findings
+    findings += read.findings + check_paths(read.texts)
     origins += substitution.origins
     places.update(positions(read.data))
     if read.model is not None and read.model.admin is not None and not read.model.admin.is_loopback:

@@ -9,6 +9,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.hand_off import HandedOver, HandOffQueries
 from engine.ports.operations import OperationQueries, OperationStore
+from engine.ports.search import KeyQueries, KeyStore
 from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller, WorklistQueries
 
 
@@ -175,7 +176,7 @@ class LaneDepth:
     blocked: int = 0
 
 
-class Store(OperationStore, Protocol):
+class Store(OperationStore, KeyStore, Protocol):
     """The writer's side. Called by one thread at a time; `commit` may block for as long as the disk does."""
 
     def open(self) -> None:
@@ -376,7 +377,7 @@ class Arrived:
     newest_us: int
 
 
-class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, Protocol):
+class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, KeyQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
     `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that

@@ -28,7 +28,7 @@ def test_bash_takes_the_script(segmill, tmp_path):
 @pytest.mark.parametrize(
     ("words", "number", "told"),
     [
-        ("segmill re", 1, {"reload", "release", "replay", "retention"}),
+        ("segmill re", 1, {"reload", "release", "replay", "restore", "retention"}),
         ("segmill queue pa", 2, {"pause"}),
         ("segmill test --cov", 2, {"--coverage"}),
     ],

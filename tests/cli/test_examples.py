@@ -12,6 +12,7 @@ import click
 import pytest
 
 from engine.cli.command import COMMANDS
+from engine.cli.main import run
 from engine.cli.main import segmill as group
 from engine.testing import messages
 from engine.testing.messages import Observation
@@ -38,6 +39,8 @@ def place(module_site, repository):
     (module_site.folder / "secret.key").write_text("0123456789abcdef0123456789abcdef")
     (module_site.folder / "my-site" / "segmill.yaml").write_text("admin: {port: 0}\n")
     module_site.send("adt", messages.adt(control_id="A1"))
+    (module_site.folder / "segmill.log").write_text("2026-01-02 03:04:05,678 INFO segmill: started\n")
+    assert run(["backup", "-q", "--site", str(module_site.folder), str(module_site.folder / "backups" / "monday")]) == 0
     unknown = Observation("FERR", "Ferritin", "88")
     module_site.send("results", *(messages.oru(control_id=f"R{n}", observations=[unknown]) for n in (1, 2)))
     return module_site

@@ -203,3 +203,14 @@ def test_a_watching_engine_takes_up_each_change_and_none_of_a_broken_one(tmp_pat
 )
 def test_what_a_watching_engine_looks_at(path: str, matters: bool) -> None:
     assert is_of_a_channel(Path(path)) is matters
+
+
+def test_keys_that_a_reload_brings_count_for_what_comes_then(segmill, running):
+    running.send("adt", messages.adt(control_id="BEFORE", family="Testperson"))
+    settings = running.folder / "segmill.yaml"
+    settings.write_text(settings.read_text() + "keys: {family: PID-5.1}\n")
+    assert "keys.family: added" in segmill("plan", running.folder).out
+    assert segmill("reload", running.folder).code == 0
+    running.send("adt", messages.adt(control_id="AFTER", family="Testperson"))
+    said = segmill("messages", "--site", running.folder, "family=testperson", "--json")
+    assert [one["control_id"] for one in said.lines] == ["AFTER"]

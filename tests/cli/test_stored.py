@@ -57,6 +57,18 @@ def test_the_newest_come_first_with_what_became_of_them(segmill, busy):
         (["--until", "1h"], []),
         (["--limit", "2"], [4, 3]),
         (["--channel", "adt", "--state", "processed", "--limit", "1"], [2]),
+        (["--key", "mrn=222"], [2]),
+        (["--key", "mrn=nobody"], []),
+        (["mrn=222", "channel:adt"], [2]),
+        (["mrn=222", "channel:results"], []),
+        (["key:222"], [2]),
+        (["key:A2"], [2]),
+        (["PID-3.1=222"], [2]),
+        (["text:222"], [2]),
+        (["state:held,delivered"], [3, 2, 1]),
+        (["type:adt", "--before", "4"], [2, 1]),
+        (["since:1h", "--limit", "2"], [4, 3]),
+        (["--before", "3"], [2, 1]),
     ],
 )
 def test_a_search_finds_what_it_says(segmill, busy, words, found):
@@ -74,6 +86,10 @@ def test_a_search_finds_what_it_says(segmill, busy, words, found):
         (["one"], "no message number"),
         (["99"], "there is no message 99"),
         (["1", "--channel", "adt"], "not both"),
+        (["mnr=1"], "did you mean 'mrn'?"),
+        (["--key", "mrn"], "NAME=VALUE"),
+        (["mrn=1", "--channel", "adt"], "all with options"),
+        (["text:one", "--summary"], "everything"),
     ],
 )
 def test_a_search_that_is_not_understood_says_what_would_be(segmill, busy, words, told):

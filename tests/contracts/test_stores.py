@@ -13,6 +13,7 @@ from engine.model.ids import MessageSeq
 from engine.ports.store import Store
 from engine.testing.hand_off_contract import HandOffContract
 from engine.testing.operation_contract import OperationContract
+from engine.testing.search_contract import SearchContract
 from engine.testing.step_contract import StepContract
 from engine.testing.store_contract import StoreContract
 from engine.testing.worklist_contract import WorklistContract
@@ -167,6 +168,21 @@ class TestHandOffsOfSqliteStore(HandOffContract):
 
 
 class TestHandOffsOfMemoryStore(HandOffContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
+
+
+class TestSearchesOfSqliteStore(SearchContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.check_rows()
+        bench.close()
+
+
+class TestSearchesOfMemoryStore(SearchContract):
     @pytest.fixture
     def bench(self):
         return MemoryBench()

@@ -6,7 +6,7 @@ Rows are flat lists of values, column after column, as `RowStatement` takes them
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
@@ -59,7 +59,15 @@ class Draft:
     `ahead` and `spent` are of bodies in pieces, by the identity of their bytes.
     """
 
-    def __init__(self, numbers: Numbers, names: Names, ahead: Mapping[int, Ahead] | None = None) -> None:
+    def __init__(
+        self,
+        numbers: Numbers,
+        names: Names,
+        keys: Callable[[ChannelName, bytes], bytes],
+        ahead: Mapping[int, Ahead] | None = None,
+    ) -> None:
+        """`keys`: what a message's row holds to look it up by, given its channel and bytes."""
+        self._keys = keys
         self.numbers = replace(numbers)
         self.new_names = Names()
         self.receive_ids: dict[bytes, MessageSeq] = {}
@@ -172,6 +180,7 @@ class Draft:
                 crc,
             )
             + told_crc(state, intake.version, intake.findings, intake.ack_code, intake.ack),
+            self._keys(intake.channel, raw),
         )
         self.tally[channel, state] += 1
         if received_at_us // HOUR_US != numbers.hour:

@@ -22,6 +22,7 @@ from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
 from engine.adapters.stores.memory_scanners import MemoryScannerStore
+from engine.adapters.stores.memory_search import MemoryKeyStore
 from engine.adapters.stores.reading import with_damage
 from engine.model.envelope import (
     AckUpdate,
@@ -50,7 +51,7 @@ from engine.ports.store import (
 )
 
 
-class MemoryStore(MemoryScannerStore):
+class MemoryStore(MemoryScannerStore, MemoryKeyStore):
     """Store in memory, usable from any thread."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
@@ -225,7 +226,9 @@ class MemoryStore(MemoryScannerStore):
             intake.raw,
             intake.ack,
         )
-        row = self._rows.messages[seq] = Row(stored, intake.body_hash, crc32(intake.raw))
+        row = self._rows.messages[seq] = Row(
+            stored, intake.body_hash, crc32(intake.raw), self._keys(intake.channel, intake.raw)
+        )
         self._receive_ids[intake.receive_id] = seq
         hour = intake.received_at_us // HOUR_US
         if not self._rows.hours or self._rows.hours[-1][1] != hour:

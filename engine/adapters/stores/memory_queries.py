@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from engine.adapters.stores.memory_hand_offs import MemoryHandOffs
 from engine.adapters.stores.memory_rows import MemoryRows, Row
+from engine.adapters.stores.memory_search import MemoryKeyQueries
 from engine.adapters.stores.memory_worklist import MemoryWorklistReading, counts_of, without_station
 from engine.model.audit import START, AuditRow
 from engine.model.envelope import Delivery, Known
@@ -19,7 +20,7 @@ from engine.ports.worklist import WorklistView
 from engine.worklist.item import Status
 
 
-class MemoryQueries:
+class MemoryQueries(MemoryKeyQueries):
     """StoreQueries on a MemoryStore."""
 
     def __init__(

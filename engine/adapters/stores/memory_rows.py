@@ -21,11 +21,12 @@ LaneKey = tuple[ChannelName, DestinationName]
 
 @dataclass(slots=True)
 class Row:
-    """A message. `stored.raw` is what was kept; `crc` says whether it still is."""
+    """A message. `stored.raw` is what was kept; `crc` says whether it still is. `keys`: what it is looked up by."""
 
     stored: StoredMessage
     body_hash: bytes
     crc: int
+    keys: tuple[tuple[str, str], ...] = ()
 
     @property
     def raw(self) -> bytes | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from engine.adapters.stores import faults
 from engine.adapters.stores.connection import PAGE_BYTES, WriteConnection
 from engine.adapters.stores.draft import HOUR_US
+from engine.adapters.stores.keys import KeyWriting
 from engine.adapters.stores.reading import Reading
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.model.ids import MessageSeq
@@ -23,8 +24,9 @@ KEPT_FREE_PAGES = 1000
 class Pruning:
     """The statements of `sql/prune.sql`. Used by the thread that writes."""
 
-    def __init__(self, db: WriteConnection, reading: Reading) -> None:
+    def __init__(self, db: WriteConnection, reading: Reading, keys: KeyWriting) -> None:
         self._db = db
+        self._keys = keys
         self._reading = reading
         self._sql = load_statements("prune.sql")
         self._rows = {name: RowStatement(sql) for name, sql in self._sql.items() if RowStatement.takes(sql)}
@@ -48,6 +50,7 @@ class Pruning:
                     self._rows[name].run(self._db.execute, [row[0] for row in emptied])
                 for name in ("delete_attempts", "delete_more", "delete_deliveries", "delete_links", "delete_messages"):
                     self._rows[name].run(self._db.execute, [row[0] for row in gone])
+                self._keys.forget([row[0] for row in gone])
                 also(Counter((channel, state) for _, channel, state, _, _ in gone))
         finally:
             if not self._db.is_broken:

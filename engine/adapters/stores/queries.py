@@ -16,7 +16,9 @@ from typing import NamedTuple
 from engine.adapters.stores import faults
 from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S
+from engine.adapters.stores.finding import Finding
 from engine.adapters.stores.hand_offs import SqliteHandOffs
+from engine.adapters.stores.keys import KeyReading
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
 from engine.adapters.stores.worklist import WorklistReading, counts_of, without_station
@@ -26,6 +28,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
+from engine.ports.search import SPAN, Find, Found, KeyBlock, KeyWork
 from engine.ports.store import Arrived, LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
 from engine.ports.worklist import WorklistView
 from engine.worklist.item import Status
@@ -62,6 +65,8 @@ class SqliteQueries:
         self._on_damage = on_damage
         self._reading = Reading()
         self._operations = OperationReading()
+        self._finding = Finding(self._reading, self._in_rare_states)
+        self._keys = KeyReading()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
 
@@ -213,6 +218,50 @@ class SqliteQueries:
             if db.execute(self._reading.sql["version"], (version,)).fetchone() is None:
                 return None
             return dict(db.execute(self._reading.sql["version_files"], (version,)).fetchall())
+
+    # -- searches -------------------------------------------------------------------------------
+
+    def find(
+        self,
+        wanted: Find,
+        *,
+        before: MessageSeq | None = None,
+        limit: int = 50,
+        span: int = SPAN,
+        bodies: bool = False,
+        is_cancelled: Callable[[], bool] | None = None,
+    ) -> Found:
+        """As KeyQueries.find."""
+        with self._reader() as db:
+            return self._finding.find(
+                db, wanted, before=before, limit=limit, span=span, bodies=bodies, is_cancelled=is_cancelled
+            )
+
+    def _in_rare_states(
+        self, db: sqlite3.Connection, states: int, delivery_states: int, lowest: int, highest: int
+    ) -> set[int] | None:
+        filters = Filters(None, states, delivery_states, 0, NO_SEQ_IS_AS_HIGH)
+        return self._candidates(db, filters, None, lowest, highest)
+
+    def unread_keys(self) -> int:
+        """As KeyQueries.unread_keys."""
+        with self._reader() as db:
+            return self._keys.count_unread(db)
+
+    def key_work(self) -> KeyWork:
+        """As KeyQueries.key_work."""
+        with self._reader() as db:
+            return self._keys.work(db)
+
+    def draft_keys(self, block: int) -> KeyBlock:
+        """As KeyQueries.draft_keys."""
+        with self._reader() as db:
+            return self._keys.draft(db, block)
+
+    def bodies_without_keys(self, upto: MessageSeq, limit: int) -> Sequence[tuple[MessageSeq, ChannelName, bytes]]:
+        """As KeyQueries.bodies_without_keys."""
+        with self._reader() as db:
+            return self._keys.bodies(db, upto, limit)
 
     # -- what people did ------------------------------------------------------------------------
 

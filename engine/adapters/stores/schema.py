@@ -93,6 +93,14 @@ def migrate(
         _remove_old_copies(path)
 
 
+def bring_up(connection: sqlite3.Connection, path: Path) -> None:
+    """As `migrate`, of a file that is a copy itself: none is made of it."""
+    migrations = load_migrations()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for migration in migrations[version:]:
+        _apply(connection, path, migration)
+
+
 def copies_of(path: Path) -> list[Path]:
     """The copies that were made before migrations of this store, oldest first."""
     named = re.compile(re.escape(path.name) + r"\.schema-\d+\.(\d{8}T\d{6}Z)")

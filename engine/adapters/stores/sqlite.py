@@ -23,6 +23,7 @@ from engine.adapters.stores import faults, health, schema
 from engine.adapters.stores.ageing import age_worklists
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, WriteConnection
 from engine.adapters.stores.hand_offs import hand_over
+from engine.adapters.stores.keys import KeyWriting
 from engine.adapters.stores.operations import OperationReading, Operations
 from engine.adapters.stores.performed import SqlitePerformed, perform
 from engine.adapters.stores.place import StoreLock, refuse_network_file_system, sync_folder
@@ -36,6 +37,7 @@ from engine.model.states import DeliveryState
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.hand_off import HandedOver
 from engine.ports.operations import Change, Changed, Pause, Progress
+from engine.ports.search import KeyBlock, KeysOf
 from engine.ports.store import Prune, Pruned, StoredMessage, StoreError
 from engine.ports.worklist import Aged, MppsReply, PerformedOrder, Teller
 
@@ -83,6 +85,8 @@ class SqliteStore:
         self._warm: FileIO | None = None
         self._writing: Writing | None = None
         self._pruning: Pruning | None = None
+        self._keys: KeyWriting | None = None
+        self._keys_of: KeysOf | None = None
         self._operations: Operations | None = None
         self._operation_reading = OperationReading()
         self._windows: dict[tuple[ChannelName, DestinationName], int] = {}
@@ -141,13 +145,16 @@ class SqliteStore:
         health.check(db.connection, self.path, self._full_check_bytes)
         schema.migrate(db.connection, self.path, schema.load_migrations())
         health.repair_queue(db.connection, self.path, self._full_check_bytes)
-        writing = Writing(db, self._clock)
+        keys = self._keys = KeyWriting(db)
+        if self._keys_of is not None:
+            keys.read_by(self._keys_of)
+        writing = Writing(db, self._clock, keys)
         writing.load()
         writing.start_run()
         sync_folder(self.path.parent)
         db.settle()
         self._writing = writing
-        self._pruning = Pruning(db, self._reading)
+        self._pruning = Pruning(db, self._reading, keys)
         self._operations = Operations(db, writing, self._clock)
         self._windows.clear()
         self._damaged.clear()
@@ -275,6 +282,26 @@ class SqliteStore:
             return True
         self._open_pruning().empty_log()
         return False
+
+    # -- keys -----------------------------------------------------------------------------------
+
+    def read_keys_by(self, keys_of: KeysOf) -> None:
+        """As KeyStore.read_keys_by; may be said before the store is open."""
+        self._keys_of = keys_of
+        if self._keys is not None:
+            self._keys.read_by(keys_of)
+
+    def keep_key_block(self, block: KeyBlock) -> bool:
+        """As KeyStore.keep_key_block."""
+        self._open_db()
+        assert self._keys is not None
+        return self._keys.keep_block(block)
+
+    def fill_in_keys(self, keys: Sequence[tuple[MessageSeq, Sequence[tuple[str, str]]]], unread: MessageSeq) -> None:
+        """As KeyStore.fill_in_keys."""
+        self._open_db()
+        assert self._keys is not None
+        self._keys.fill_in(keys, unread)
 
     # -- answers and numbers --------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from engine.adapters.stores.codes import (
 from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.draft import Ahead, Draft, Names, Numbers
 from engine.adapters.stores.effects import SqliteEffects, without_stale
+from engine.adapters.stores.keys import KeyWriting
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.row_checks import outcome_crc
@@ -61,8 +62,9 @@ class Writing:
     or in the file.
     """
 
-    def __init__(self, db: WriteConnection, clock: Clock) -> None:
+    def __init__(self, db: WriteConnection, clock: Clock, keys: KeyWriting) -> None:
         self._db = db
+        self._keys = keys
         self._clock = clock
         self._sql = load_statements("write.sql")
         self._rows = {name: RowStatement(sql) for name, sql in self._sql.items() if RowStatement.takes(sql)}
@@ -109,7 +111,7 @@ class Writing:
 
     def set_window(self, channel: ChannelName, destination: DestinationName, window: int, order_by: str) -> DeliveryId:
         """As Store.lane_window, `window` being the largest number of this run."""
-        draft = Draft(self._numbers, self._names)
+        draft = Draft(self._numbers, self._names, self._keys.of)
         lane = draft.lane(channel, destination)[0]
         with self._db.transaction():
             self._insert(draft)
@@ -130,7 +132,7 @@ class Writing:
         found = self._db.execute(self._sql["find_version"], (channel, whole)).fetchone()
         if found is not None:
             return VersionId(found[0])
-        draft = Draft(self._numbers, self._names)
+        draft = Draft(self._numbers, self._names, self._keys.of)
         channel_id = draft.channel(channel)
         execute = self._db.execute
         with self._db.transaction():
@@ -145,7 +147,7 @@ class Writing:
 
     def within(self, work: Callable[[Draft], T]) -> T:
         """One transaction: what `work` does, and the rows it drafts."""
-        draft = Draft(self._numbers, self._names)
+        draft = Draft(self._numbers, self._names, self._keys.of)
         with self._db.transaction():
             made = work(draft)
             self._insert(draft)
@@ -156,7 +158,7 @@ class Writing:
 
     def commit(self, batch: Batch, damaged: Sequence[tuple[DeliveryId, str]] = ()) -> Committed:
         """As Store.commit; `damaged` deliveries are set aside in the same transaction."""
-        draft = Draft(self._numbers, self._names, self._ahead)
+        draft = Draft(self._numbers, self._names, self._keys.of, self._ahead)
         committed = Committed([], [], [])
         for piece in batch.pieces:
             draft.add_piece(piece)
@@ -352,7 +354,7 @@ class Writing:
 
     def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> list[Delivery]:
         """As Store.redirect_deliveries."""
-        draft = Draft(self._numbers, self._names)
+        draft = Draft(self._numbers, self._names, self._keys.of)
         added: list[Delivery] = []
         at_us = self._clock.now_us()
         with self._db.transaction():
@@ -493,7 +495,7 @@ class Writing:
 
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> list[Delivery]:
         """As Store.add_deliveries: a resend refers to the body of the lane's last delivery of this message."""
-        draft = Draft(self._numbers, self._names)
+        draft = Draft(self._numbers, self._names, self._keys.of)
         added: list[Delivery] = []
         with self._db.transaction():
             for row in self.last_deliveries(seq):

@@ -2,8 +2,8 @@
 
 -- name: insert_message
 INSERT INTO message (seq, receive_id, channel, version, received_at_us, sender, peer, message_type, control_id,
-  body_hash, state, ack_code, findings, body, crc, ack, row_crc)
-VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/;
+  body_hash, state, ack_code, findings, body, crc, ack, row_crc, keys)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*rows*/;
 
 -- name: insert_body
 INSERT INTO body (id, bytes) VALUES /*rows*/(?, ?)/*rows*/;
