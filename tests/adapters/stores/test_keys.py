@@ -66,7 +66,7 @@ def test_a_search_by_key_reads_one_row_a_block_and_not_the_messages(open_store) 
         ("keys_of_range", "SEARCH message USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         ("newest_with_control_id", "SEARCH m USING COVERING INDEX message_by_control_id (control_id=?)"),
         ("find_walk", "SEARCH m USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
-        ("find_in_text", "SEARCH b USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("find_in_text", "SEARCH body USING INTEGER PRIMARY KEY (rowid=?)"),
         ("find_matches", "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)"),
     ],
 )
@@ -83,7 +83,10 @@ def test_every_search_is_led_by_an_index_and_sorts_nothing_but_one_control_id(op
     )
     told = " | ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", given))
     assert plan in told
-    assert "SCAN" not in told
+    # Pieces of a large body come by their index, in a part of the plan of their own that is then gone through.
+    assert "SCAN" not in told.replace(
+        "SEARCH body_piece USING INDEX sqlite_autoindex_body_piece_1 (body=?) | SCAN p", ""
+    )
     assert ("TEMP B-TREE" in told) == (name == "newest_with_control_id")
 
 
