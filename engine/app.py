@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
+from engine.adapters.admin_access import access_routes
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.left_behind import left_behind
 from engine.adapters.stores.memory import MemoryStore
@@ -24,6 +25,7 @@ from engine.config.changes import NOT_LIVE, read_state
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
+from engine.console import Console, anchor_of, to_the_terminal
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
@@ -66,8 +68,10 @@ class Engine:
         clock: Clock | None = None,
         kinds: Kinds | None = None,
         reread: Callable[[], LoadedSite] | None = None,
+        announce: Callable[[str], None] = to_the_terminal,
     ) -> None:
-        """`reread`: the site as its files say at a reload, which is for its folder as it stands if not given."""
+        """`reread`: the site as its files say at a reload, which is for its folder as it stands if not given.
+        `announce`: gets the console's first password."""
         if not site.is_valid or site.site is None:
             raise ConfigurationError(site.findings)
         self._site = site
@@ -80,6 +84,8 @@ class Engine:
         self._reloader: Reloader | None = None
         self._is_to_reload = False
         self._admin: AdminServer | None = None
+        self._announce = announce
+        self._console: Console | None = None
         self._scanners: Scanners | None = None
         self._hand_offs: HandOffs | None = None
         self._failed: EngineFailed | None = None
@@ -106,7 +112,9 @@ class Engine:
             await self._start_hand_offs(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
+            self._console = self._make_console()
             self._start_admin()
+            await self._console.start(self._tasks, self._announce)
         except StoreError as error:
             await self._abandon()
             raise EngineFailed(str(error), STORE_FAILED) from error
@@ -228,7 +236,22 @@ class Engine:
         """Where scanners connect; None where they cannot."""
         return self._scanners.port if self._scanners is not None else None
 
+    def _make_console(self) -> Console:
+        is_kept = self._settings.store_kind == "sqlite"
+        console = Console(
+            self.control,
+            self._queries,
+            self._clock,
+            self._settings.console,
+            folder=self._site.folder,
+            environment=self._settings.environment,
+            anchor=anchor_of(self._data) if is_kept else None,
+        )
+        self.control.recorded = console.recorded
+        return console
+
     def _start_admin(self) -> None:
+        assert self._console is not None
         admin = self._settings.admin
         self._admin = AdminServer(
             self.meter,
@@ -237,6 +260,7 @@ class Engine:
             host=admin.host if admin is not None else "127.0.0.1",
             port=admin.port if admin is not None else None,
             socket_path=self._data / "control.sock",
+            socket_routes=access_routes(self._console.access, self._queries),
         )
         try:
             self._admin.start()
@@ -264,6 +288,11 @@ class Engine:
     def admin_address(self) -> tuple[str, int] | None:
         """Where metrics and probes are, None when they are off."""
         return self._admin.address if self._admin is not None else None
+
+    @property
+    def console_address(self) -> tuple[str, int] | None:
+        """Where the HTTP API is, None when it is off."""
+        return self._console.address if self._console is not None else None
 
     # -- while it runs --------------------------------------------------------------------------
 
@@ -424,6 +453,8 @@ class Engine:
 
     async def _abandon(self, record_s: float = 1.0) -> None:
         """Let go of everything, whatever state it is in; what was learned is recorded, if that takes no longer."""
+        if self._console is not None:
+            await self._console.stop()
         if self._admin is not None:
             await asyncio.to_thread(self._admin.stop)
         if self._scanners is not None:
@@ -440,6 +471,8 @@ class Engine:
             committer, self._committer = self._committer, None
             is_all_recorded = await self._recorded(committer, record_s)
             has_failed = committer.dead
+            if self._console is not None:
+                await self._console.close()
             await asyncio.to_thread(committer.close)
             self._queries.close()
             if not has_failed:

@@ -7,6 +7,7 @@ and its storage. 3xx: what was odd about a message as it came, and was let pass.
 from types import MappingProxyType
 from typing import Final
 
+from engine.config.codes_access import ACCESS
 from engine.config.codes_channel import CHANNEL
 from engine.config.codes_convert import CONVERT
 from engine.config.codes_file import FILE
@@ -19,5 +20,5 @@ from engine.config.story import Stories, Story
 __all__ = ["CODES", "Story"]
 
 CODES: Final[Stories] = MappingProxyType(
-    dict(sorted({**FILE, **CHANNEL, **CONVERT, **PROFILE, **RUNTIME, **MESSAGE, **WORKLIST}.items()))
+    dict(sorted({**FILE, **CHANNEL, **CONVERT, **PROFILE, **RUNTIME, **MESSAGE, **WORKLIST, **ACCESS}.items()))
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
+from engine.adapters.stores.memory_access import MemoryAccessReading
 from engine.adapters.stores.memory_hand_offs import MemoryHandOffs
 from engine.adapters.stores.memory_rows import MemoryRows, Row
 from engine.adapters.stores.memory_worklist import MemoryWorklistReading, counts_of, without_station
@@ -19,7 +20,7 @@ from engine.ports.worklist import WorklistView
 from engine.worklist.item import Status
 
 
-class MemoryQueries:
+class MemoryQueries(MemoryAccessReading):
     """StoreQueries on a MemoryStore."""
 
     def __init__(
