@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PAGE: Final = 1000
 HEADERS: Final = ("id", "when", "who", "action", "messages", "deliveries", "left", "what", "reason")
 MOST_IDS: Final = 60
+NOT_WHOLE: Final = "E483"
+UNANCHORED: Final = "E484"
 
 
 @subcommand(
@@ -129,9 +131,9 @@ def _verify(queries: "StoreQueries", data: Path, known: "Mapping[int, bytes]", *
         )
         return 0 if found.is_whole else FINDINGS
     if found.broken_at is not None:
-        click.echo(f"E483 the record is not whole: number {found.broken_at} was changed, put in, moved or taken away")
+        click.echo(f"{NOT_WHOLE} the record is not whole: number {found.broken_at} was changed, put in, moved or taken away")
     if found.unanchored is not None:
-        click.echo(f"E484 number {found.unanchored} is not what its anchor says, or is not there any more")
+        click.echo(f"{UNANCHORED} number {found.unanchored} is not what its anchor says, or is not there any more")
     if found.is_whole:
         told = f", {found.anchored} of them as in {ANCHOR}" if found.anchored else ""
         newest = f"{found.records}:{found.hash.hex()}"
