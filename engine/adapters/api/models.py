@@ -6,10 +6,10 @@ and each time is on record.
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, WithJsonSchema, field_validator
 
 from engine.adapters.api.entries import ApiModel
-from engine.model.access import Role, parse_grants
+from engine.model.access import ROLES, Role
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.clock import from_us
 from engine.worklist.item import Status
@@ -26,9 +26,17 @@ Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 Sentence = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 RunKey = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Time = Annotated[str, StringConstraints(max_length=40)]
+Time = Annotated[str, StringConstraints(max_length=40), WithJsonSchema({"type": "string", "format": "date-time"})]
 """RFC 3339 with its zone: 2026-11-22T08:00:00Z."""
-Grants = Annotated[dict[Annotated[str, StringConstraints(max_length=63)], Role], Field(max_length=1000)]
+Where = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,62})$")]
+GRANTS_SCHEMA: Final = {
+    "type": "object",
+    "patternProperties": {r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,62})$": {"enum": list(ROLES)}},
+    "additionalProperties": False,
+    "maxProperties": 1000,
+}
+Grants = Annotated[dict[Where, Role], Field(max_length=1000), WithJsonSchema(GRANTS_SCHEMA)]
+"""A role by channel; `*` is the whole site."""
 
 
 def time_of(us: int) -> str:
@@ -202,23 +210,13 @@ class Users(ApiModel):
     users: list[UserShown]
 
 
-class _Granted(ApiModel):
-    """`grants`: a role by channel; `*` is the whole site."""
-
+class UserBody(ApiModel):
+    name: UserName
     grants: Grants
 
-    @field_validator("grants")
-    @classmethod
-    def _check(cls, value: dict[str, Role]) -> dict[str, Role]:
-        return dict(parse_grants(value))
 
-
-class UserBody(_Granted):
-    name: UserName
-
-
-class GrantsBody(_Granted):
-    pass
+class GrantsBody(ApiModel):
+    grants: Grants
 
 
 class OneTime(ApiModel):
@@ -229,16 +227,12 @@ class OneTime(ApiModel):
     until: str
 
 
-class TokenBody(_Granted):
+class TokenBody(ApiModel):
     name: UserName
+    grants: Annotated[
+        dict[Where, Role], Field(min_length=1, max_length=1000), WithJsonSchema(GRANTS_SCHEMA | {"minProperties": 1})
+    ]
     days: Annotated[int, Field(ge=1, le=366)] = 90
-
-    @field_validator("grants")
-    @classmethod
-    def _is_some(cls, value: dict[str, Role]) -> dict[str, Role]:
-        if not value:
-            raise ValueError("a token without a role opens nothing")
-        return value
 
 
 class TokenShown(ApiModel):

@@ -133,7 +133,7 @@ async def add(call: Call) -> RowAdded:
             line = await asyncio.to_thread(add_row, path, body.cells)
         except RowRefused as refused:
             said = f"{body.table} has mistakes: segmill check" if refused.is_of_the_file else refused.sentence
-            raise Problem(422, "E485", said) from None
+            raise Problem(409, "E485", said) from None
         except OSError as error:
             raise Problem(503, "E486", f"{body.table} cannot be written: {error.strerror}") from None
     return RowAdded(file=f"{CHANNELS}/{name}/{body.table}", line=line)

@@ -22,7 +22,7 @@ class Runs:
         if found is None:
             return None
         if found[0] != plan:
-            raise Problem(422, "E485", "this key was used for something else; nothing was done: take another")
+            raise Problem(409, "E485", "this key was used for something else; nothing was done: take another")
         return found[1]
 
     def add(self, who: str, key: str, plan: str, run: "asyncio.Future[ActionReport]") -> None:

@@ -127,6 +127,16 @@ class Running:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(60)
 
+    def settled(self) -> None:
+        """Wait until nothing is queued any more."""
+
+        async def work() -> None:
+            async with asyncio.timeout(60):
+                while any(lane.queued for one in await self.engine.control.status() for lane in one.lanes):
+                    await asyncio.sleep(0.005)
+
+        self.do(work())
+
     # -- asking ---------------------------------------------------------------------------------
 
     def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:

@@ -116,20 +116,43 @@ def test_with_tls_the_cookie_is_secure_and_held_to_the_host():
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost@evil.example", "10.0.0.1", "[::2]", "", "a b", "127.0.0.1:8080/x"],
+    [
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "localhost@evil.example",
+        "10.0.0.1",
+        "[::2]",
+        "",
+        "a b",
+        "127.0.0.1:8080/x",
+    ],
 )
 def test_another_name_gets_nothing(shared, analyst, host):
-    told = raw(shared, f"GET {BASE}/channels HTTP/1.1", f"Host: {host}", f"Authorization: {analyst['authorization']}", "Connection: close")
+    told = raw(
+        shared,
+        f"GET {BASE}/channels HTTP/1.1",
+        f"Host: {host}",
+        f"Authorization: {analyst['authorization']}",
+        "Connection: close",
+    )
     assert told.startswith(b"HTTP/1.1 421"), told[:100]
     assert b"adt" not in told
 
 
 def test_two_names_a_full_address_and_a_forwarded_name_do_not_help(shared, analyst):
     auth = f"Authorization: {analyst['authorization']}"
-    told = raw(shared, f"GET {BASE}/channels HTTP/1.1", "Host: localhost", "Host: evil.example", auth, "Connection: close")
+    told = raw(
+        shared, f"GET {BASE}/channels HTTP/1.1", "Host: localhost", "Host: evil.example", auth, "Connection: close"
+    )
     assert told.startswith(b"HTTP/1.1 400")
     told = raw(
-        shared, f"GET {BASE}/channels HTTP/1.1", "Host: evil.example", "X-Forwarded-Host: localhost", auth, "Connection: close"
+        shared,
+        f"GET {BASE}/channels HTTP/1.1",
+        "Host: evil.example",
+        "X-Forwarded-Host: localhost",
+        auth,
+        "Connection: close",
     )
     assert told.startswith(b"HTTP/1.1 421")
     told = raw(shared, f"GET http://localhost{BASE}/users HTTP/1.1", "Host: evil.example", auth, "Connection: close")
@@ -217,7 +240,14 @@ def test_requests_smuggled_in_a_request_are_refused(shared):
         ("Content-Length: -1",),
         ("Content-Length: 1e3",),
     ):
-        told = raw(shared, f"POST {BASE}/session HTTP/1.1", "Host: localhost", *lines, "Connection: close", body=b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        told = raw(
+            shared,
+            f"POST {BASE}/session HTTP/1.1",
+            "Host: localhost",
+            *lines,
+            "Connection: close",
+            body=b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        )
         assert told.startswith((b"HTTP/1.1 400", b"HTTP/1.1 415", b"HTTP/1.1 501")), (lines, told[:80])
         assert told.count(b"HTTP/1.1 ") == 1, lines
 
@@ -308,7 +338,19 @@ def test_what_was_sent_is_not_repeated(shared, analyst):
 
 @pytest.mark.parametrize(
     "channel",
-    ["..", "%2e%2e", "..%2f..%2fetc", "%2fetc", "adt%2f..%2fresults", "adt%00", "adt%5c..", ".", "~root", "adt/../results", "%c0%ae%c0%ae"],
+    [
+        "..",
+        "%2e%2e",
+        "..%2f..%2fetc",
+        "%2fetc",
+        "adt%2f..%2fresults",
+        "adt%00",
+        "adt%5c..",
+        ".",
+        "~root",
+        "adt/../results",
+        "%c0%ae%c0%ae",
+    ],
 )
 def test_a_channel_is_a_name_and_no_path(shared, analyst, channel):
     row = {"table": "tables/wards.csv", "cells": ["X1", "Y1"]}

@@ -4,6 +4,8 @@ The expectation stands here in full and not in terms of the engine's own table: 
 here fails, and so does one whose permission is changed by mistake.
 """
 
+from itertools import pairwise
+
 import pytest
 
 from engine.adapters.api.guard import Application, Places
@@ -159,7 +161,7 @@ def test_what_is_listed_is_of_ones_own_channels(shared, holders):
 
 def test_roles_hold_each_other_and_deny_by_default():
     held = [ALLOWS[role] for role in ROLES]
-    assert all(less < more for less, more in zip(held, held[1:], strict=False)), "each role has more than the one before"
+    assert all(less < more for less, more in pairwise(held)), "each role has more than the one before"
     nobody = Principal("nobody")
     assert not any(nobody.may(permission, channel) for permission in PERMISSIONS for channel in (SITE, "adt"))
     somebody = Principal("somebody", {"adt": "admin"}, must_change=True)
@@ -169,6 +171,6 @@ def test_roles_hold_each_other_and_deny_by_default():
 
 
 def test_the_application_is_made_of_the_table_alone():
-    assert len(Application(ENTRIES, type("Api", (), {"is_secure": False})(), Places("", None, is_tls=False))._routes) == len(
-        ENTRIES
-    )
+    assert len(
+        Application(ENTRIES, type("Api", (), {"is_secure": False})(), Places("", None, is_tls=False))._routes
+    ) == len(ENTRIES)

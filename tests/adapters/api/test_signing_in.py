@@ -158,7 +158,13 @@ async def test_hashes_wait_in_a_line_with_an_end(parts: Parts):
 
 @pytest.mark.parametrize(
     ("password", "name"),
-    [("short", "anna"), ("a" * 12, "anna"), ("x" * 257, "anna"), ("anna12345678", "anna"), ("abcdefghijk\ud800", "ben")],
+    [
+        ("short", "anna"),
+        ("a" * 12, "anna"),
+        ("x" * 257, "anna"),
+        ("anna12345678", "anna"),
+        ("abcdefghijk\ud800", "ben"),
+    ],
 )
 def test_what_is_no_password(password, name):
     with pytest.raises(WeakPassword) as weak:
@@ -315,7 +321,8 @@ async def test_a_token_ends_is_revoked_and_is_no_session(parts: Parts):
 
 
 @pytest.mark.parametrize(
-    ("name", "grants", "lasts_s"), [("X Y", {"adt": "viewer"}, 60), ("a", {}, 60), ("a", {"adt": "viewer"}, 4e7), ("a", {"adt": "viewer"}, 0)]
+    ("name", "grants", "lasts_s"),
+    [("X Y", {"adt": "viewer"}, 60), ("a", {}, 60), ("a", {"adt": "viewer"}, 4e7), ("a", {"adt": "viewer"}, 0)],
 )
 async def test_a_token_that_cannot_be(parts: Parts, name, grants, lasts_s):
     assert (await refusal(parts.access.add_token(by("root"), name, grants, lasts_s))).code == "E489"
