@@ -260,7 +260,7 @@ class Engine:
             host=admin.host if admin is not None else "127.0.0.1",
             port=admin.port if admin is not None else None,
             socket_path=self._data / "control.sock",
-            socket_routes=access_routes(self._console.access, self._queries),
+            socket_routes=access_routes(self._console.access_now, self._queries),
         )
         try:
             self._admin.start()

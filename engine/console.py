@@ -5,13 +5,10 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engine.adapters.admin import AdminUnavailable
 from engine.adapters.admin_app import EngineCalls
-from engine.adapters.api.access import Access
-from engine.adapters.api.entries import Api
-from engine.adapters.api.server import ApiServer
 from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
 from engine.adapters.tls import listen_context
@@ -22,6 +19,10 @@ from engine.ports.clock import Clock
 from engine.ports.control import Control
 from engine.ports.store import StoreError, StoreQueries
 from engine.runtime.tasks import Tasks, describe
+
+if TYPE_CHECKING:
+    from engine.adapters.api.access import Access
+    from engine.adapters.api.server import ApiServer
 
 log = logging.getLogger("segmill.audit")
 
@@ -35,7 +36,10 @@ def to_the_terminal(text: str) -> None:
 
 
 class Console:
-    """Of one engine. `access` is there in any case: the command line's users need no port."""
+    """Of one engine. `access` is there in any case: the command line's users need no port.
+
+    What the API is made of is loaded when there is a port for it, or when somebody asks by the control socket.
+    """
 
     def __init__(
         self,
@@ -49,18 +53,35 @@ class Console:
         anchor: Path | None,
     ) -> None:
         """`folder`: the site's. `anchor`: the audit's; None where the store is not kept either."""
+        self._control = control
         self._options = options
         self._folder = folder
+        self._environment = environment
         self._clock = clock
         self._queries = queries
         self._calls = EngineCalls(asyncio.get_running_loop())
-        times = options or ConsoleOptions()
-        self.access = Access(control, self._calls, queries, clock, idle_s=times.idle, session_s=times.session)
-        self._api = Api(control, self._calls, queries, clock, self.access, folder, environment, anchor, times.is_secure)
+        self._access: Access | None = None
+        self._anchor_path = anchor
         self._anchor = Anchor(queries, anchor) if anchor is not None else None
         self._server: ApiServer | None = None
         self._grown = asyncio.Event()
         self._told_at: float | None = None
+
+    @property
+    def access(self) -> "Access":
+        """Who may sign in."""
+        if self._access is None:
+            from engine.adapters.api.access import Access
+
+            times = self._options or ConsoleOptions()
+            self._access = Access(
+                self._control, self._calls, self._queries, self._clock, idle_s=times.idle, session_s=times.session
+            )
+        return self._access
+
+    def access_now(self) -> "Access":
+        """The same, as a function."""
+        return self.access
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -81,7 +102,21 @@ class Console:
             tls = listen_context(options.tls, self._folder) if options.tls is not None else None
         except ConfigError as error:
             raise EngineFailed(f"the console's TLS: {error}", CONFIGURATION) from error
-        server = ApiServer(self._api, options, tls)
+        from engine.adapters.api.entries import Api
+        from engine.adapters.api.server import ApiServer
+
+        api = Api(
+            self._control,
+            self._calls,
+            self._queries,
+            self._clock,
+            self.access,
+            self._folder,
+            self._environment,
+            self._anchor_path,
+            options.is_secure,
+        )
+        server = ApiServer(api, options, tls)
         try:
             server.start()
         except AdminUnavailable as error:
@@ -103,7 +138,8 @@ class Console:
 
     async def close(self) -> None:
         """Note what was recorded last; the store must still be open for reading."""
-        self.access.passwords.close()
+        if self._access is not None:
+            self._access.passwords.close()
         if self._anchor is not None:
             await self._follow(self._anchor)
             await self._tell(is_last=True)

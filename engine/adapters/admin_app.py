@@ -241,7 +241,10 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         )
 
     async def retention(request: Request) -> Response:
-        found = await calls.ask(control.retention(confirm=request.method == "POST"), READY_TIMEOUT_S)
+        is_word = request.method == "POST"
+        if is_word:
+            await calls.ask(control.put_on_record(by_of(request), "retention-confirm"), ACTION_TIMEOUT_S)
+        found = await calls.ask(control.retention(confirm=is_word), READY_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, **asdict(found)})
 
     async def asked(request: Request) -> Response:
@@ -256,6 +259,8 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.plan(), RELOAD_TIMEOUT_S))})
 
     async def reload(request: Request) -> Response:
+        # First the record: a crash may fall between the two.
+        await calls.ask(control.put_on_record(by_of(request), "reload"), ACTION_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.reload(), RELOAD_TIMEOUT_S))})
 
     async def release(request: Request) -> Response:
@@ -315,9 +320,10 @@ def application(routes: Sequence[Route]) -> Starlette:
     return Starlette(routes=list(routes), exception_handlers={HTTPException: as_json})
 
 
-def by_of(request: Request, body: AskedBody) -> By:
+def by_of(request: Request, body: AskedBody | None = None) -> By:
     """Who asks: the process at the other end of the socket, as the system knows it, whatever it says of itself."""
-    return By(request.client.host if request.client is not None else UNKNOWN, body.reason, body.scope, body.key)
+    actor = request.client.host if request.client is not None else UNKNOWN
+    return By(actor) if body is None else By(actor, body.reason, body.scope, body.key)
 
 
 def _order(request: Request, body: OrderBody) -> Order:
