@@ -20,7 +20,9 @@ from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.left_behind import left_behind
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
+from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
+from engine.certificates import certificate_ends
 from engine.config.changes import NOT_LIVE, read_state
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
@@ -126,6 +128,8 @@ class Engine:
         assert self.control.keeping is not None
         self._tasks.spawn(self.control.keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
+        self.meter.is_ready = lambda: not self.control.not_ready
+        self.meter.certificate_ends = certificate_ends(self._site)
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
         if self._is_to_reload:
@@ -318,6 +322,7 @@ class Engine:
         kept = {name: getattr(settings, name) for name in NOT_LIVE}
         self._site, self._settings = site, site.site.model_copy(update=kept)
         self.control.listening = self._assembly.listening
+        self.meter.certificate_ends = certificate_ends(site)
         self._keep_past()
         self._news.time_zone = self._settings.time_zone
         limits = self._settings.limits
@@ -353,14 +358,16 @@ class Engine:
 
     def _make_lookout(self) -> Lookout:
         is_file = self._settings.store_kind == "sqlite"
+        store = self._site.folder / self._settings.store_path
         return Lookout(
             WorklistCounts(self._queries, self.meter.dicom).with_depths,
             self._show_depths,
-            (self._site.folder / self._settings.store_path).parent if is_file else None,
+            store.parent if is_file else None,
             self._settings.limits.free_disk,
             self._show_room,
             self._settings.limits.low_disk,
             self.meter.disk,
+            [store.with_name(store.name + end) for end in ("", "-wal", "-shm")] if is_file else (),
         )
 
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
@@ -478,7 +485,16 @@ class Engine:
             if not has_failed:
                 # What a lane that died had in hand may have been sent: the next start marks it so.
                 lanes_failed = self._assembly is not None and bool(self._assembly.restarts.failed)
-                self._store.close(clean=is_all_recorded and not lanes_failed)
+                self._close_store(clean=is_all_recorded and not lanes_failed)
+
+    def _close_store(self, *, clean: bool) -> None:
+        try:
+            self._store.close(clean=clean)
+        except StoreError as error:
+            # Nothing is lost by it: the run counts as one that crashed, and what may have been sent is marked.
+            sentence = f"the end of the run could not be recorded, and counts as a crash at the next start: {error}"
+            log.error("%s", sentence)
+            self._failed = self._failed or EngineFailed(sentence, STORE_FAILED)
 
     async def _recorded(self, committer: Committer, within_s: float) -> bool:
         try:
@@ -528,6 +544,9 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
     except EngineFailed as failure:
         log.error("%s", failure.sentence)
         return failure.exit_code
+    supervisor = Supervisor()
+    supervisor.started("messages are taken in")
+    alive = loop.create_task(supervisor.keep_alive(), name="tell the service manager")
     tune_collector()
     keep_large_blocks_apart()
     if watch:
@@ -535,14 +554,15 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
     waits = [loop.create_task(engine.wait_closed()), loop.create_task(asked.wait())]  # both end below
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        supervisor.stopping()
         await engine.stop()
         await engine.wait_closed()
     except EngineFailed as failure:
         return failure.exit_code
     finally:
-        for wait in waits:
+        for wait in (*waits, alive):
             wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.gather(*waits, alive, return_exceptions=True)
     return GOOD
 
 

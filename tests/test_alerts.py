@@ -11,11 +11,16 @@ import pytest
 import yaml
 
 from engine.adapters.metrics import PrometheusMeter
+from tests.docs.test_examples import anchors
 
 REPOSITORY = Path(__file__).parent.parent
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
 RULES = sorted(PROMETHEUS.glob("*.rules.yaml"))
-PAGES = {"segmill-worklist.rules.yaml": "worklist.md", "segmill-hand-offs.rules.yaml": "hand-offs.md"}
+PAGES = {
+    "segmill.rules.yaml": "alerts.md",
+    "segmill-worklist.rules.yaml": "worklist.md",
+    "segmill-hand-offs.rules.yaml": "hand-offs.md",
+}
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)"
 )
@@ -27,22 +32,35 @@ def alerts(path: Path) -> list[dict[str, Any]]:
 
 @cache
 def exported() -> frozenset[str]:
-    """Every sample that an engine with a worklist and a hand-off has."""
+    """Every sample that an engine with TLS, a worklist and a hand-off has, and what Prometheus says of the scrape."""
     meter = PrometheusMeter()
     meter.channel("orders")
     meter.lane("orders", "modalities")
     meter.listener("orders")
     meter.dicom.items = {("main", "SCHEDULED"): 1}
     meter.hand_off("archive")
+    meter.certificate_ends = {"adt": 0.0}
+    meter.retention_pass(0.0)
+    meter.disk(1, 1)
+    meter.channel("orders").breach("PID-3.usage", "error")
+    meter.channel("orders").drift("HIS", "PID-3", 1)
+    meter.channel("orders").finding("E250")
+    meter.channel("orders").step("set", 0.1)
+    meter.channel("orders").worker("late")
+    meter.source_files("orders", 0, 0)
     _, body = meter.render()
-    return frozenset(re.findall(r"^(segmill_\w+)", body.decode(), re.MULTILINE))
+    return frozenset(re.findall(r"^(\w+)", body.decode(), re.MULTILINE)) | {"up"}
+
+
+def metrics_in(expression: str) -> set[str]:
+    return set(re.findall(r"\b(?:(?:segmill|process)_\w+|up(?=\{))", expression))
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_an_alert_looks_at_metrics_that_there_are_and_says_what_to_do(path: Path):
     assert alerts(path)
     for rule in alerts(path):
-        named = set(re.findall(r"segmill_\w+", rule["expr"]))
+        named = metrics_in(rule["expr"])
         assert named and named <= exported(), rule["alert"]
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert rule["annotations"]["summary"] and rule["annotations"]["action"]
@@ -57,10 +75,13 @@ def test_each_alert_is_tried_both_ways(path: Path):
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
-def test_operators_read_of_each_alert(path: Path):
-    page = (REPOSITORY / "engine" / "docs" / PAGES[path.name]).read_text()
+def test_operators_read_of_each_alert_where_it_says(path: Path):
+    page = REPOSITORY / "engine" / "docs" / PAGES[path.name]
+    text = page.read_text()
     for rule in alerts(path):
-        assert f"`{rule['alert']}`" in page
+        assert f"`{rule['alert']}`" in text or f"### {rule['alert']}\n" in text, rule["alert"]
+        told, _, heading = rule["annotations"]["runbook"].partition("#")
+        assert REPOSITORY / told == page and heading in anchors(page), rule["alert"]
 
 
 @needs_promtool

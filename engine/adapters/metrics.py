@@ -9,7 +9,7 @@ histogram is the sum of the buckets it shows. Names: STYLE section 14; ux.md sec
 import platform
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -53,6 +53,12 @@ class PrometheusMeter:
         self.pruned_messages = 0
         self.is_retention_paused = False
         self.disk_free_bytes: int | None = None
+        self.store_bytes: int | None = None
+        self.retention_passed_s: float | None = None
+        self.certificate_ends: Mapping[str, float] = {}
+        """By the place that shows it, seconds since 1970."""
+        self.is_ready: Callable[[], bool] = lambda: False
+        """What `/readyz` would say; asked in the scraper's thread."""
         self.dicom = DicomNumbers()
         self.hand_offs: dict[str, HandOffNumbers] = {}
         self.registry = CollectorRegistry()
@@ -84,8 +90,12 @@ class PrometheusMeter:
     def retention_paused(self, paused: bool) -> None:
         self.is_retention_paused = paused
 
-    def disk(self, free_bytes: int) -> None:
+    def retention_pass(self, at_s: float) -> None:
+        self.retention_passed_s = at_s
+
+    def disk(self, free_bytes: int, store_bytes: int | None) -> None:
         self.disk_free_bytes = free_bytes
+        self.store_bytes = store_bytes
 
     def connections(self, listener: str, open_count: int) -> None:
         self.listener(listener).open_count = open_count
@@ -127,6 +137,8 @@ class _Collector(Collector):
         yield from _of_room(self._meter)
         yield from _of_dicom(self._meter.dicom)
         yield from _of_hand_offs(dict(self._meter.hand_offs), self._wall_s())
+        yield GaugeMetricFamily("segmill_ready", "1 while /readyz says so.", value=int(self._meter.is_ready()))
+        yield from _of_certificates(self._meter.certificate_ends)
         build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
         yield InfoMetricFamily("segmill_build", "What is running.", value=build)
 
@@ -286,10 +298,31 @@ def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
         "1 while nothing is forgotten, as the clock jumped.",
         value=int(meter.is_retention_paused),
     )
+    if meter.retention_passed_s is not None:
+        yield GaugeMetricFamily(
+            "segmill_retention_pass_timestamp_seconds",
+            "When all that was old enough had last been forgotten, seconds since 1970.",
+            value=meter.retention_passed_s,
+        )
+    if meter.store_bytes is not None:
+        yield GaugeMetricFamily(
+            "segmill_store_bytes", "What the store's files hold, with its log.", value=meter.store_bytes
+        )
     if meter.disk_free_bytes is not None:
         yield GaugeMetricFamily(
             "segmill_disk_free_bytes", "What is free on the store's disk.", value=meter.disk_free_bytes
         )
+
+
+def _of_certificates(ends: Mapping[str, float]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "segmill_certificate_not_after_timestamp_seconds",
+        "When the certificate that is shown here runs out, seconds since 1970.",
+        labels=["place"],
+    )
+    for place, end_s in ends.items():
+        family.add_metric((place,), end_s)
+    yield family
 
 
 def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:

@@ -74,6 +74,11 @@ def client_context(
     return context
 
 
+def own_certificate_ends(certificate: Path) -> datetime:
+    """When the first of a PEM file runs out, which is the one that is shown. Raises ConfigError."""
+    return _read_certificates(certificate)[0][1]
+
+
 def _restrict(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_TLS12_CIPHERS)

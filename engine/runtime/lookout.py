@@ -5,6 +5,7 @@ off the loop: a queue of a million takes a while to count, and a disk may hang.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -26,7 +27,7 @@ class Lookout:
 
     `folder`: where the store is, None for one in memory. Below `least_free_bytes` there is room for the
     results of deliveries and for nothing else (reliability.md D3); below `low_bytes` it is time to look for some.
-    `on_disk` gets the free bytes each time they are measured.
+    `on_disk` gets the free bytes, and those that the store's files take, each time they are measured.
     """
 
     def __init__(
@@ -37,7 +38,8 @@ class Lookout:
         least_free_bytes: int,
         on_room: Callable[[bool], None],
         low_bytes: int = 0,
-        on_disk: Callable[[int], None] = lambda free_bytes: None,
+        on_disk: Callable[[int, int | None], None] = lambda free_bytes, store_bytes: None,
+        store_files: Sequence[Path] = (),
     ) -> None:
         self._depths = depths
         self._on_depths = on_depths
@@ -46,6 +48,8 @@ class Lookout:
         self._on_room = on_room
         self._low_bytes = low_bytes
         self._on_disk = on_disk
+        self._store_files = store_files
+        self._store_bytes: int | None = None
         self._free_bytes: int | None = None
         self.has_room = True
         self.is_low = False
@@ -85,7 +89,7 @@ class Lookout:
     def _tell_of_disk(self) -> None:
         if self._free_bytes is None:
             return
-        self._on_disk(self._free_bytes)
+        self._on_disk(self._free_bytes, self._store_bytes)
         # Back above the mark by a tenth, so that a disk at the mark does not fill the log.
         mark = self._low_bytes * (1.1 if self.is_low else 1.0)
         is_low = self._free_bytes < mark
@@ -122,4 +126,14 @@ class Lookout:
             return self.has_room  # what cannot be measured is as it was; a commit would say more
         self._free_bytes = disk.f_bavail * disk.f_frsize
         self._spare_bytes = self._free_bytes - self._least_free_bytes
+        self._store_bytes = _size_of(self._store_files)
         return self._spare_bytes >= 0
+
+
+def _size_of(files: Sequence[Path]) -> int | None:
+    """Of those that are there; None if none is."""
+    found: list[int] = []
+    for path in files:
+        with contextlib.suppress(OSError):
+            found.append(path.stat().st_size)
+    return sum(found) if found else None

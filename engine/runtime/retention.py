@@ -81,6 +81,8 @@ class RetentionMeter(Protocol):
 
     def pruned(self, bodies: int, messages: int) -> None: ...
 
+    def retention_pass(self, at_s: float) -> None: ...
+
     def retention_paused(self, paused: bool) -> None: ...
 
 
@@ -173,6 +175,7 @@ class Retention:
         while await self._committer.call(lambda store: store.give_back(GIVE_BACK_BYTES)):
             await self._pause(LEAST_REST_S)
         self._last_pass_us = now_us
+        self._meter.retention_pass(now_us / 1e6)
         bodies, messages = self._bodies - before[0], self._messages - before[1]
         if bodies or messages:
             log.info("forgotten: the bytes of %d messages, and %d messages whole", bodies, messages)

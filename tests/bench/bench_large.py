@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT))
 
 from engine.testing.peers import ReceivingPeer  # noqa: E402
 from engine.testing.sites import make_site  # noqa: E402
-from tests.e2e.test_large_message import CHANNEL, EDITS, document, free_port, send  # noqa: E402
+from tests.e2e.test_large_message import CHANNEL, EDITS, document, send  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 LOAD = Path(__file__).with_name("load.py")
 SENDERS, MESSAGES, TIMES = 8, 4000, 10

@@ -1,13 +1,13 @@
 """`segmill dicom`: a small client, with words for what goes wrong."""
 
 import json
-import socket
 
 import pytest
 
 from engine.adapters.dicom.scp import Modality
 from engine.adapters.tls import server_context
 from tests.adapters.dicom.servers import Certificates, item, serving, talking
+from tests.ports import free_port
 
 ITEMS = [item(1), item(2, "Müller^Eva", "MR1", "MR")]
 
@@ -88,9 +88,7 @@ def test_what_goes_wrong_is_said_and_has_its_code(segmill, place, what, words, c
 
 @pytest.mark.parametrize("what", ["echo", "find"])
 def test_nobody_there(segmill, what):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    said = segmill("dicom", what, f"127.0.0.1:{port}")
+    said = segmill("dicom", what, f"127.0.0.1:{free_port()}")
     assert (said.code, "Connection refused" in said.err) == (69, True)
     said = segmill("dicom", what, "no-such-host.invalid:104")
     assert (said.code, "no host is named" in said.err) == (69, True)

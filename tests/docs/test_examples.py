@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from engine.pipeline.expect import EXPECT, read_expectations
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.testing.markdown import Block, blocks, commands, prints
 from tests.config.test_schema import complaints
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PAGES = [
@@ -182,11 +182,6 @@ class Shell:
             finally:
                 process.kill()
             assert code == 0, f"{text} ended with {code}\n{log.read_text()}"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ import pytest
 from engine.testing import messages
 from engine.testing.peers import ReceivingPeer
 from engine.testing.sites import make_site
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
 
@@ -63,11 +63,6 @@ class Process:
 
     def forget_peak(self) -> None:
         (self._folder / "clear_refs").write_text("5")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @asynccontextmanager

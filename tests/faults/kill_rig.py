@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tests.faults.engine_under_test import MOST_PASSES, STAGES
 from tests.faults.nursery import EngineProcess, Nursery
-from tests.faults.receivers import END, Hanging, Receiver, Refusing, free_port
+from tests.faults.receivers import END, Hanging, Receiver, Refusing
+from tests.ports import free_port
 
 WINDOW = 1
 """Deliveries that may be in flight unrecorded: the default of a destination."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.testing.peers import ReceivingPeer
-from tests.faults.receivers import free_port
+from tests.ports import free_port
 
 SCRIPT = Path(__file__).with_name("failing_engine.py")
 END = b"\x1c\r"

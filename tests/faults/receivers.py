@@ -2,15 +2,10 @@
 
 import asyncio
 import contextlib
-import socket
+
+from tests.ports import free_port
 
 END = b"\x1c\r"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def control_id_of(block: bytes) -> str:

@@ -18,7 +18,8 @@ from typing import Any
 from engine.adapters.control_client import ControlClient
 from engine.adapters.control_socket import is_answered
 from tests.faults.nursery import EngineProcess, Nursery
-from tests.faults.receivers import END, Receiver, free_port
+from tests.faults.receivers import END, Receiver
+from tests.ports import free_port
 
 SENDERS = {"steady": 8, "steps": 8, "lane": 6, "listen": 6, "leave": 4}
 STAY = ("steady", "steps", "lane", "leave")

@@ -27,7 +27,8 @@ from tests.faults.kill_rig import frame
 from tests.faults.ledger import Ledger
 from tests.faults.nursery import EngineProcess, Nursery
 from tests.faults.power_cut import Cut, States
-from tests.faults.receivers import END, Receiver, free_port
+from tests.faults.receivers import END, Receiver
+from tests.ports import free_port
 
 CHANNEL = """\
 listen:

@@ -16,8 +16,9 @@ from tests.faults import shim
 from tests.faults.kill_rig import CHANNEL, Rig
 from tests.faults.ledger import Ledger
 from tests.faults.nursery import EngineProcess, Nursery
-from tests.faults.receivers import Receiver, free_port
+from tests.faults.receivers import Receiver
 from tests.faults.senders import Senders
+from tests.ports import free_port
 
 EXIT_STORE_FAILED = 74
 CALLS = ("pwrite", "fdatasync", "fsync", "ftruncate", "open", "pread", "write", "unlink")

@@ -80,6 +80,8 @@ class CountingMeter:
         self.counts["pruned", "bodies"] += bodies
         self.counts["pruned", "messages"] += messages
 
+    def retention_pass(self, at_s: float) -> None: ...
+
     def retention_paused(self, paused: bool) -> None:
         self.counts["retention paused", paused] += 1
 

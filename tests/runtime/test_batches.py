@@ -8,6 +8,7 @@ import pytest
 from engine.model.finding import load_findings
 from engine.ports.store import CommitUnknown, StoreFull
 from engine.runtime import batch as module
+from tests.ports import free_port
 from tests.runtime.engines import SiteUnderTest, channel, codes, err, isolate, msa
 from tests.runtime.parts import turns, until
 
@@ -146,11 +147,7 @@ class TestAnswers:
 
 
 def _on_a_free_port(files: dict[str, str]) -> dict[str, str]:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     return {name: text.replace("25799", str(port)) for name, text in files.items()}
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from engine import app
+from engine.adapters.stores.writing import Writing
 from engine.app import ConfigurationError, Engine, EngineFailed, load_site
+from engine.exit_codes import STORE_FAILED
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
-from engine.ports.store import StoreBusy, StoreError, StoreFull
+from engine.ports.store import CommitUnknown, StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
 from engine.runtime.policy import Action, Rules
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
@@ -440,6 +442,27 @@ class TestStop:
             await asyncio.gather(*stops)
             await engine.wait_closed()
             assert site.kept_sinks["adt/out"].is_closed
+
+    @pytest.mark.parametrize("error", [StoreFull("no room"), CommitUnknown("a sync failed")], ids=lambda e: str(e))
+    async def test_an_end_that_cannot_be_recorded_ends_in_words_and_loses_nothing(
+        self, tmp_path, adt, monkeypatch, error
+    ) -> None:
+        site = on_disk(tmp_path)
+
+        def fails(self: Writing) -> None:
+            raise error
+
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1"))
+            with monkeypatch.context() as patched:
+                patched.setattr(Writing, "end_run", fails)
+                await engine.stop()
+            with pytest.raises(EngineFailed, match=f"counts as a crash at the next start: {error}") as failed:
+                await engine.wait_closed()
+            assert failed.value.exit_code == STORE_FAILED
+        async with site.running():
+            await send(site, adt(control_id="A2"))
+        assert [body.split(b"|")[9] for body in site.kept.bodies("adt/out")] == [b"A1", b"A2"]
 
     async def test_nothing_is_left_behind(self, tmp_path, adt) -> None:
         threads = set(threading.enumerate())

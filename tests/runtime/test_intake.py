@@ -11,6 +11,7 @@ from engine.ports.store import CommitUnknown, StoreBusy, StoreFull
 from engine.runtime import channels as channels_module
 from engine.runtime import intake as module
 from engine.runtime import recent
+from tests.ports import free_port
 from tests.runtime.engines import SiteUnderTest, channel, codes, err, isolate, msa
 from tests.runtime.parts import turns, until
 
@@ -167,12 +168,7 @@ class TestRefusals:
 
 class TestSharedPorts:
     async def test_channels_on_one_port_share_it_by_type_and_sender(self, tmp_path, adt, oru) -> None:
-        port = "{port: 0}"
-        import socket
-
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = f"{{port: {probe.getsockname()[1]}}}"
+        port = f"{{port: {free_port()}}}"
         site = site_of(
             tmp_path,
             a=channel(accept="ADT^*", more='from: MSH-3.1 == "HIS"', port=port),
@@ -191,11 +187,7 @@ class TestSharedPorts:
             assert [m.channel for m in site.messages()] == ["a", "b", "c", "a", "a"]
 
     async def test_a_slow_channel_keeps_the_order_of_answers_on_its_connection(self, tmp_path, adt, oru) -> None:
-        import socket
-
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = f"{{port: {probe.getsockname()[1]}}}"
+        port = f"{{port: {free_port()}}}"
         site = site_of(tmp_path, slow=channel(port=port), fast=channel(accept="ORU^*", port=port))
         async with site.running():
             pipeline = isolate(site, "slow")

@@ -9,6 +9,7 @@ import pytest
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.reload import ReloadReport
 from engine.testing.messages import adt, orm
+from tests.ports import free_port
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate
 from tests.runtime.parts import turns, until
 from tests.runtime.wires import Wire
@@ -232,7 +233,7 @@ class TestPorts:
             assert not site.engine._assembly.closing
 
     async def test_channels_of_one_port_come_and_go_without_a_connection_being_closed(self, tmp_path) -> None:
-        port = await free_port()
+        port = free_port()
         shared = f"{{port: {port}}}"
         site = SiteUnderTest(tmp_path / "site", {"adt": channel(port=shared)})
         async with site.running():
@@ -254,7 +255,7 @@ class TestPorts:
             assert await exchange(wire, "A1") == "AA"
 
     async def test_an_address_that_one_of_our_own_ports_is_in_the_way_of_is_taken_after_it(self, tmp_path) -> None:
-        port = await free_port()
+        port = free_port()
         site = SiteUnderTest(tmp_path / "site", {"adt": channel(port=f"{{port: {port}}}")})
         async with site.running() as engine:
             write(site, "adt", channel(port=f"{{port: {port}, host: 0.0.0.0}}"))
@@ -264,14 +265,6 @@ class TestPorts:
             wire = await Wire.open(("127.0.0.1", port))
             site.wires.append(wire)
             assert await exchange(wire, "A1") == "AA"
-
-
-async def free_port() -> int:
-    server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 class TestDestinations:
@@ -412,7 +405,7 @@ class TestChannels:
         async with site.running():
             wire = await site.wire()
             assert await exchange(wire, "A1") == "AA"
-            port = await free_port()
+            port = free_port()
             write(site, "adt", channel(port=f"{{port: {port}}}"))
             assert (await reload(site)).outcome == "taken"
             assert await exchange(await site.wire(), "A1") == "AA"

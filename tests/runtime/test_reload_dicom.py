@@ -14,6 +14,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification  # type: ignore[attr-defined]
 
 from engine.ports.reload import ReloadReport
+from tests.ports import free_port
 from tests.runtime.engines import SiteUnderTest, codes
 from tests.runtime.parts import until
 
@@ -159,12 +160,6 @@ async def test_limits_on_associations_are_taken_up(site: SiteUnderTest) -> None:
     assert first.is_let_in and second.is_let_in
     await first.release()
     await second.release()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_open(port: int) -> bool:

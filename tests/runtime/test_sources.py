@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +14,7 @@ from engine.app import EngineFailed, load_site
 from engine.config.kinds import Kinds
 from engine.config.listen import ListenOptions
 from engine.ports.source import Context, Place, SourceUnavailable
+from tests.ports import free_port
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes
 from tests.runtime.parts import until
 
@@ -149,9 +149,7 @@ class TestHttp:
             "adt": channel().replace("{mllp: {port: 0}}", "{http: {port: PORT, path: /adt}}"),
             "lab": channel(accept="ORU^R01").replace("{mllp: {port: 0}}", "{http: {port: PORT, path: /lab}}"),
         }
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         return SiteUnderTest(tmp_path / "site", {name: text.replace("PORT", str(port)) for name, text in both.items()})
 
     async def post(self, site: SiteUnderTest, content: bytes, path: str) -> httpx2.Response:

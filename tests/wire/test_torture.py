@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import re
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,10 @@ from engine.testing.torture.rows import ROWS
 from engine.testing.torture.run import Receiver, run_row, run_rows
 from engine.testing.torture.senders import SENDER_ROWS, SenderVerdict, SenderWatch
 from engine.testing.torture.site import channels
+from tests.ports import free_port
 
 TAG = b"00001"
 MEMORY = "admin: off\nstore: 'memory:'\n"
-
-
-def free_port() -> int:
-    """The channels share one port, so it cannot be 0."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class ObservedEngine(Engine):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.runtime.engines import SiteUnderTest
 from tests.runtime.parts import until as until_within
 from tests.wire.test_worklist_engine import ORDERS, STEP, answers, order, send
@@ -54,12 +55,6 @@ def status(under_test: SiteUnderTest) -> tuple[str, int]:
 async def handed(under_test: SiteUnderTest, count: int) -> None:
     """Wait until so many steps are there."""
     await until(lambda: status(under_test) == ("up", count))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

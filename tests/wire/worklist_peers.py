@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from engine.adapters.dicom.encode import dataset_of
 from engine.worklist.attributes import SPS
 from engine.worklist.item import Item
 from engine.worklist.matching import STATUS
+from tests.ports import free_port
 from tests.wire.worklist_rules import write_part_10
 
 ORTHANC: Final = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
@@ -43,13 +43,6 @@ def version(program: str) -> str:
     run = subprocess.run(command, capture_output=True, timeout=30, check=False)
     found = re.search(r"v?(\d+\.\d+\.\d+)", run.stdout.decode())
     return found[1] if found else ""
-
-
-def free_port() -> int:
-    """One that nobody has now: these programs cannot take any and say which."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

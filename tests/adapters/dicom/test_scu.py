@@ -14,6 +14,7 @@ from engine.adapters.dicom.scp import Modality
 from engine.adapters.dicom.scu import DicomFailure, Finding, Peer, echo
 from engine.adapters.tls import client_context, server_context
 from tests.adapters.dicom.servers import Certificates, item, serving, talking
+from tests.ports import free_port
 
 ITEMS = [item(1), item(2, "MÜLLER^Eva", "MR1", "MR"), item(3, "YAMADA^TARO=山田^太郎=やまだ^たろう")]
 
@@ -117,9 +118,7 @@ def test_a_query_that_is_left_half_way_is_aborted() -> None:
 
 
 def test_a_closed_port_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    kind, sentence = failure(Peer("127.0.0.1", port, "SEGMILL", "CT1"))
+    kind, sentence = failure(Peer("127.0.0.1", free_port(), "SEGMILL", "CT1"))
     assert (kind, "Connection refused" in sentence) == ("unreachable", True)
 
 
