@@ -27,7 +27,7 @@ from engine.config.changes import NOT_LIVE, read_state
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
-from engine.console import Console, anchor_of, to_the_terminal
+from engine.console import Console, to_the_terminal
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
@@ -114,7 +114,8 @@ class Engine:
             await self._start_hand_offs(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
-            self._console = self._make_console()
+            self._console = Console(self.control, self._queries, self._clock, self._settings, self._site.folder)
+            self.control.recorded = self._console.recorded
             self._start_admin()
             await self._console.start(self._tasks, self._announce)
         except StoreError as error:
@@ -239,20 +240,6 @@ class Engine:
     def dicom_port(self) -> int | None:
         """Where scanners connect; None where they cannot."""
         return self._scanners.port if self._scanners is not None else None
-
-    def _make_console(self) -> Console:
-        is_kept = self._settings.store_kind == "sqlite"
-        console = Console(
-            self.control,
-            self._queries,
-            self._clock,
-            self._settings.console,
-            folder=self._site.folder,
-            environment=self._settings.environment,
-            anchor=anchor_of(self._data) if is_kept else None,
-        )
-        self.control.recorded = console.recorded
-        return console
 
     def _start_admin(self) -> None:
         assert self._console is not None

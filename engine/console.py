@@ -13,6 +13,7 @@ from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
 from engine.adapters.tls import listen_context
 from engine.config.console import ConsoleOptions
+from engine.config.settings import SiteSettings
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
 from engine.failures import EngineFailed
 from engine.ports.clock import Clock
@@ -46,23 +47,21 @@ class Console:
         control: Control,
         queries: StoreQueries,
         clock: Clock,
-        options: ConsoleOptions | None,
-        *,
+        settings: SiteSettings,
         folder: Path,
-        environment: str,
-        anchor: Path | None,
     ) -> None:
-        """`folder`: the site's. `anchor`: the audit's; None where the store is not kept either."""
+        """`folder`: the site's."""
         self._control = control
-        self._options = options
+        self._options = settings.console
         self._folder = folder
-        self._environment = environment
+        self._environment = settings.environment
         self._clock = clock
         self._queries = queries
         self._calls = EngineCalls(asyncio.get_running_loop())
         self._access: Access | None = None
-        self._anchor_path = anchor
-        self._anchor = Anchor(queries, anchor) if anchor is not None else None
+        # Beside the store, where it is kept at all; a link there may lead to another disk.
+        self._anchor_path = folder / settings.data / ANCHOR if settings.store_kind == "sqlite" else None
+        self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
         self._server: ApiServer | None = None
         self._grown = asyncio.Event()
         self._told_at: float | None = None
@@ -190,8 +189,3 @@ class Console:
         if head.last:
             self._told_at = now
             log.info("audit: record %d, hash %s", head.last, head.hash.hex())
-
-
-def anchor_of(data: Path) -> Path:
-    """Beside the store; a link there may lead to another disk."""
-    return data / ANCHOR

@@ -77,7 +77,7 @@ def test_without_an_engine_nothing_is_changed_and_69_says_so(segmill, site):
 def test_reloads_and_a_word_on_the_clock_are_on_record(segmill, running):
     where = ("--site", running.folder)
     table = running.folder / "channels" / "adt" / "tables" / "wards.csv"
-    table.write_text(table.read_text() + "NEW7,W07\n")
+    table.write_text(table.read_text() + "NEW7,W07,new\n")
     assert segmill("reload", running.folder).code == 0
     segmill("retention", "--confirm", *where)
     segmill("retention", *where)

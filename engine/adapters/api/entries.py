@@ -25,6 +25,7 @@ from engine.ports.store import StoreQueries
 BASE: Final = "/api/v1"
 MOST_BODY: Final = 1 << 20
 TIMEOUT_S: Final = 30.0
+SEARCHES: Final = 2
 
 Need = Literal["public", "self"] | Permission
 """`public`: anybody. `self`: whoever is signed in, also with a password that must be changed. Else a permission."""
@@ -43,6 +44,7 @@ class Nothing(ApiModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,6 +63,8 @@ class Api:
     runs: Runs = field(default_factory=Runs)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))
+    """Of those who look through messages: each takes the interpreter's lock from the engine now and then."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -97,6 +101,11 @@ class Call:
     def by(self, reason: str = "", scope: str = "", key: str = "") -> By:
         """For the record."""
         return By(self.who.actor, reason, scope, key)
+
+    async def search(self, work: Callable[..., T], *given: object) -> T:
+        """What `work` gives, on another thread; a few at a time, of all who ask."""
+        async with self.api.places:
+            return await asyncio.to_thread(work, *given)
 
     def require(self, permission: Permission, channel: str) -> None:
         """Raises Problem: 404 for a channel of which nothing is granted, 403 where this is not."""

@@ -62,7 +62,7 @@ async def messages(call: Call) -> Messages:
     if asked.where is not None:
         await note_search(call, asked)
     before = None if asked.cursor is None else MessageSeq(int(asked.cursor))
-    found = await asyncio.to_thread(page, call.api.queries, wanted, before, asked.limit)
+    found = await call.search(page, call.api.queries, wanted, before, asked.limit)
     return Messages(
         messages=[MessageShown(**_shown(stored)) for stored in found.found],
         next=None if found.after is None else str(found.after),
@@ -103,7 +103,7 @@ async def export(call: Call) -> Response:
     found = _found(call, wanted, asked)
 
     async def lines() -> AsyncIterator[bytes]:
-        while part := await asyncio.to_thread(lambda: list(islice(found, EXPORT_SLICE))):
+        while part := await call.search(lambda: list(islice(found, EXPORT_SLICE))):
             if asked.bodies:
                 await _note_reading(call, [stored.seq for stored in part], "export")
             yield b"".join(_line(stored, bodies=asked.bodies) for stored in part)

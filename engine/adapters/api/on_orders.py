@@ -163,7 +163,7 @@ async def _made(call: Call, body: PlanBody) -> Planned:
         wanted = replace(wanted, channels=tuple(sorted(named)))
     if body.what.search.where is not None:
         await note_search(call, body.what.search)
-    return await asyncio.to_thread(_plan, call.api.queries, body, wanted, allowed)
+    return await call.search(_plan, call.api.queries, body, wanted, allowed)
 
 
 async def plan(call: Call) -> Plan:

@@ -114,7 +114,7 @@ async def misses(call: Call) -> Misses:
         call.require("read", name)
         allowed = frozenset({name})
     channels = None if allowed is None else tuple(sorted(allowed))
-    found = await asyncio.to_thread(_misses, call.api.queries, channels)
+    found = await call.search(_misses, call.api.queries, channels)
     seqs = sorted({MessageSeq(seq) for miss in found.misses for seq in miss.messages})
     record = call.api.control.put_on_record(call.by(scope="tables misses"), "read", messages=seqs)
     await call.api.calls.ask(record, ACTION_TIMEOUT_S)

@@ -136,7 +136,7 @@ def _item(row: AuditRow) -> AuditItem:
 
 
 async def verify_audit(call: Call) -> AuditVerdict:
-    found = await asyncio.to_thread(check_audit, call.api.queries, call.api.anchor)
+    found = await call.search(check_audit, call.api.queries, call.api.anchor)
     return AuditVerdict(
         whole=found.is_whole,
         records=found.records,

@@ -45,7 +45,7 @@ async def steps(call: Call) -> Steps:
             found = [one.item for one in view.candidates(query, 1_000_000)]
         return [item for item in found if asked.status in (None, item.status)][: asked.limit]
 
-    found = await asyncio.to_thread(read)
+    found = await call.search(read)
     return Steps(steps=[StepShown(**_shown(item)) for item in found])
 
 
