@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from engine.adapters.admin_app import ACTION_TIMEOUT_S, EngineCalls
+from engine.adapters.admin_app import ACTION_TIMEOUT_S, EngineCalls, EngineSilent
 from engine.adapters.api.passwords import (
     Passwords,
     TooBusy,
@@ -45,7 +45,7 @@ from engine.ports.access import (
 )
 from engine.ports.clock import Clock
 from engine.ports.control import By, Control
-from engine.ports.store import StoreQueries
+from engine.ports.store import StoreError, StoreQueries
 
 T = TypeVar("T")
 
@@ -208,7 +208,10 @@ class Access:
             return None
         if now_us - session.seen_us >= self._seen_every_us:
             seen = SeenSession(hash_, now_us)
-            await self._ask(self._control.put_on_record(By(), "", edits=[seen], is_silent=True))
+            try:
+                await self._ask(self._control.put_on_record(By(), "", edits=[seen], is_silent=True))
+            except (StoreError, EngineSilent):
+                pass  # who looks while the disk is full must not be shut out; the session ends the sooner for it
         return Signed(_principal(user, address), hash_, _csrf(secret), session.until_us)
 
     def _session(self, hash_: bytes) -> tuple[Session, User] | None:

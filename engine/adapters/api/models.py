@@ -261,7 +261,7 @@ class AuditItem(ApiModel):
     actor: str
     action: str
     reason: str
-    scope: str
+    scope: str | None
     counts: dict[str, int]
     ids: str
     key: str
@@ -274,7 +274,9 @@ class Audit(ApiModel):
 
 
 class AuditQuery(PageQuery):
-    """Oldest first, behind `cursor`."""
+    """Oldest first, behind `cursor`. `values`: with what was asked for, which may quote values of messages."""
+
+    values: bool = False
 
 
 class AuditVerdict(ApiModel):

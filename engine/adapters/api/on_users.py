@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 
+from engine.adapters.admin_app import ACTION_TIMEOUT_S
 from engine.adapters.api.access import ONE_TIME_S, SECOND
 from engine.adapters.api.entries import Call
 from engine.adapters.api.models import (
@@ -114,20 +115,26 @@ async def revoke_token(call: Call) -> Done:
 
 
 async def audit(call: Call) -> Audit:
-    """Looking at it is not on record: it would grow by being read."""
+    """Looking at it is not on record, or it would grow by being read; but for what may quote a patient's number."""
     asked = call.the_query(AuditQuery)
+    if asked.values:
+        record = call.api.control.put_on_record(call.by(), "read", about=["the audit"])
+        await call.api.calls.ask(record, ACTION_TIMEOUT_S)
     rows = await asyncio.to_thread(call.api.queries.audit, int(asked.cursor or 0), asked.limit)
-    return Audit(records=[_item(row) for row in rows], next=str(rows[-1].id) if len(rows) == asked.limit else None)
+    return Audit(
+        records=[_item(row, with_values=asked.values) for row in rows],
+        next=str(rows[-1].id) if len(rows) == asked.limit else None,
+    )
 
 
-def _item(row: AuditRow) -> AuditItem:
+def _item(row: AuditRow, *, with_values: bool) -> AuditItem:
     return AuditItem(
         id=row.id,
         at=time_of(row.at_us),
         actor=row.actor,
         action=row.action,
         reason=row.reason,
-        scope=row.scope,
+        scope=row.scope if with_values else None,
         counts=json.loads(row.counts),
         ids=row.ids,
         key=row.key,

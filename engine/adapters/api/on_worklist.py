@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from engine.adapters.admin_app import ACTION_TIMEOUT_S
 from engine.adapters.api.entries import Call
@@ -21,6 +21,9 @@ from engine.ports.worklist import HistoryRow
 from engine.worklist.item import Item, ItemKey
 from engine.worklist.json_form import to_dicom_json
 from engine.worklist.matching import compile_query
+
+MOST_STEPS: Final = 100_000
+"""So many are looked at for a status."""
 
 
 def _shown(item: Item) -> dict[str, Any]:
@@ -42,7 +45,8 @@ async def steps(call: Call) -> Steps:
     def read() -> list[Item]:
         query = replace(compile_query({}), names_status=asked.status is not None)
         with call.api.queries.worklist(name) as view:
-            found = [one.item for one in view.candidates(query, 1_000_000)]
+            most = asked.limit if asked.status is None else MOST_STEPS
+            found = [one.item for one in view.candidates(query, most)]
         return [item for item in found if asked.status in (None, item.status)][: asked.limit]
 
     found = await call.search(read)

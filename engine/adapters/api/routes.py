@@ -485,6 +485,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "audit",
         answer=m.Audit,
         query=m.AuditQuery,
+        record="read",
     ),
     Entry(
         "GET",
