@@ -131,9 +131,7 @@ def _verify(queries: "StoreQueries", data: Path, known: "Mapping[int, bytes]", *
         )
         return 0 if found.is_whole else FINDINGS
     if found.broken_at is not None:
-        click.echo(
-            f"{NOT_WHOLE} the record is not whole: number {found.broken_at} was changed, put in, moved or taken away"
-        )
+        click.echo(f"{NOT_WHOLE} the record is not whole: number {found.broken_at} was changed, put in or taken away")
     if found.unanchored is not None:
         click.echo(f"{UNANCHORED} number {found.unanchored} is not what its anchor says, or is not there any more")
     if found.is_whole:

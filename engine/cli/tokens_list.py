@@ -36,10 +36,10 @@ def command(site: Path | None, data: Path | None, as_json: bool) -> int:
                 "revoked": token.is_revoked,
             }
         )
-    if as_json:
-        return 0
     if not found:
         say("No tokens.")
+        return 0
+    if as_json:
         return 0
     now_us = int(utc_now().timestamp() * 1_000_000)
     rows = [

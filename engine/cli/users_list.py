@@ -35,10 +35,10 @@ def command(site: Path | None, data: Path | None, as_json: bool) -> int:
                 "sessions": sessions,
             }
         )
-    if as_json:
-        return 0
     if not found:
         say("No users. The first start with console: in segmill.yaml makes one, and shows its password.")
+        return 0
+    if as_json:
         return 0
     rows = [
         (
