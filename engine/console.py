@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,8 +33,11 @@ TELL_EVERY_S: Final = 3600.0
 
 def to_the_terminal(text: str) -> None:
     """Where whoever starts the engine sees it; not by the log, which is copied to other machines."""
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):  # closed, or there is none
+        log.warning("the first password could not be shown; give another: segmill users passwd admin")
 
 
 class Console:
@@ -59,6 +63,7 @@ class Console:
         self._queries = queries
         self._calls = EngineCalls(asyncio.get_running_loop())
         self._access: Access | None = None
+        self._lock = threading.Lock()
         # Beside the store, where it is kept at all; a link there may lead to another disk.
         self._anchor_path = folder / settings.data / ANCHOR if settings.store_kind == "sqlite" else None
         self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
@@ -69,14 +74,15 @@ class Console:
     @property
     def access(self) -> "Access":
         """Who may sign in."""
-        if self._access is None:
-            from engine.adapters.api.access import Access
+        with self._lock:  # the control socket's thread may ask as well
+            if self._access is None:
+                from engine.adapters.api.access import Access
 
-            times = self._options or ConsoleOptions()
-            self._access = Access(
-                self._control, self._calls, self._queries, self._clock, idle_s=times.idle, session_s=times.session
-            )
-        return self._access
+                times = self._options or ConsoleOptions()
+                self._access = Access(
+                    self._control, self._calls, self._queries, self._clock, idle_s=times.idle, session_s=times.session
+                )
+            return self._access
 
     def access_now(self) -> "Access":
         """The same, as a function."""

@@ -158,5 +158,5 @@ def _grants(text: str) -> Grants:
     """StoreError where what is stored is no grant: then nothing is given, and it is said."""
     try:
         return parse_grants(json.loads(text))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         raise StoreError("the grants of a user or token in the store cannot be read") from None

@@ -47,6 +47,15 @@ def test_the_first_start_makes_one_user_and_says_its_password_once(tmp_path, cap
     assert passwords[0].encode() not in kept, "nor in any file"
 
 
+def test_where_nothing_can_be_shown_the_engine_starts_all_the_same(monkeypatch, caplog):
+    from engine.console import to_the_terminal
+
+    for broken in (None, type("Closed", (), {"write": lambda self, text: (_ for _ in ()).throw(OSError())})()):
+        monkeypatch.setattr("sys.stderr", broken)
+        to_the_terminal("secret-password")
+    assert "users passwd admin" in caplog.text and "secret-password" not in caplog.text
+
+
 def test_two_sites_share_no_password(tmp_path):
     told = []
     for name in ("one", "two"):
