@@ -45,7 +45,8 @@ def pages(engine: Engine, secret: str) -> Iterator[tuple[str, str]]:
         assert status == 200, path
         yield f"API {path}", head + body
     for method, path, sent in (
-        ("GET", f"/messages?where={HIDDEN}%20%3D%3D%20%22{secret}%22", None),
+        ("POST", "/messages/search", {"where": f'{HIDDEN} == "{secret}"'}),
+        ("GET", f"/messages?where={secret}", None),
         ("GET", f"/messages?{secret}={secret}", None),
         ("GET", f"/channels/{secret}", None),
         ("GET", "/messages/1/body", None),

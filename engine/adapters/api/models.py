@@ -368,15 +368,14 @@ class DeliveryBody(ApiModel):
     answer: str
 
 
-class Search(ApiModel):
-    """Which messages. `where`: an expression; it looks at values, and so needs the right to read them."""
+class Narrow(ApiModel):
+    """Which messages, by what may stand in an address: nothing of a message's values."""
 
     channel: Name | None = None
     state: list[MessageState | DeliveryState] = Field(default=[], max_length=10)
     since: Time | None = None
     until: Time | None = None
     control_id: Annotated[str, StringConstraints(max_length=200)] | None = None
-    where: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
 
     @field_validator("state", mode="before")
     @classmethod
@@ -384,13 +383,34 @@ class Search(ApiModel):
         return [value] if isinstance(value, str) else value
 
 
-class MessagesQuery(Search):
+class Search(Narrow):
+    """Which messages. `where`: an expression; it looks at values, and so needs the right to read them.
+
+    It comes in a body and never in an address, which browsers and proxies keep.
+    """
+
+    where: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
+
+
+class MessagesQuery(Narrow):
     cursor: Cursor | None = None
     limit: Limit = 100
 
 
-class ExportQuery(Search):
+class SearchBody(Search):
+    cursor: Cursor | None = None
+    limit: Limit = 100
+
+
+class ExportQuery(Narrow):
     """`bodies`: with the bytes, as Base64: then it is a reading of each."""
+
+    bodies: bool = False
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+
+
+class ExportBody(Search):
+    """As ExportQuery."""
 
     bodies: bool = False
     limit: Annotated[int, Field(ge=1, le=100_000)] = 10_000

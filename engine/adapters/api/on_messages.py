@@ -17,6 +17,7 @@ from engine.adapters.api.models import (
     BodyShown,
     DeliveryBody,
     DeliveryShown,
+    ExportBody,
     ExportQuery,
     FindingShown,
     Messages,
@@ -24,6 +25,7 @@ from engine.adapters.api.models import (
     MessagesQuery,
     MessageWhole,
     Search,
+    SearchBody,
     SeqPath,
     time_of,
 )
@@ -57,7 +59,15 @@ async def note_search(call: Call, search: Search, action: str = "search") -> Non
 
 
 async def messages(call: Call) -> Messages:
-    asked = call.the_query(MessagesQuery)
+    return await _messages(call, SearchBody(**call.the_query(MessagesQuery).model_dump()))
+
+
+async def search(call: Call) -> Messages:
+    """The same, with an expression; in a body, as an address is kept by browsers and proxies."""
+    return await _messages(call, call.the_body(SearchBody))
+
+
+async def _messages(call: Call, asked: SearchBody) -> Messages:
     wanted = wanted_by(call, asked)
     if asked.where is not None:
         await note_search(call, asked)
@@ -90,8 +100,17 @@ def _shown(stored: StoredMessage) -> dict[str, Any]:
 
 
 async def export(call: Call) -> Response:
-    """Newest first, a message a line. The slice is on record before it is sent, where it holds bytes."""
-    asked = call.the_query(ExportQuery)
+    """Newest first, a message a line."""
+    return await _export(call, ExportBody(**call.the_query(ExportQuery).model_dump()))
+
+
+async def export_search(call: Call) -> Response:
+    """The same, with an expression."""
+    return await _export(call, call.the_body(ExportBody))
+
+
+async def _export(call: Call, asked: ExportBody) -> Response:
+    """A slice is on record before it is sent, where it holds bytes."""
     wanted = wanted_by(call, asked)
     if asked.bodies:
         readable = call.who.channels("read")
@@ -112,7 +131,7 @@ async def export(call: Call) -> Response:
     return StreamingResponse(lines(), media_type=NDJSON, headers=headers)
 
 
-def _found(call: Call, wanted: Wanted, asked: ExportQuery) -> Iterator[StoredMessage]:
+def _found(call: Call, wanted: Wanted, asked: ExportBody) -> Iterator[StoredMessage]:
     rows = matching(call.api.queries, wanted, bodies=asked.bodies)
     return islice((stored for stored in rows if holds(wanted.where, stored)), asked.limit)
 

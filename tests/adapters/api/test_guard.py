@@ -280,7 +280,7 @@ def test_bodies_have_a_bound(shared, analyst):
     assert (reply.status, reply.code) == (413, "E477")
     reply = shared.ask("POST", "/session", b'{"name": "' + b"x" * 20_000 + b'"}')
     assert (reply.status, reply.code) == (413, "E477")
-    reply = shared.ask("GET", f"/messages?where={'x' * 9000}", headers=analyst)
+    reply = shared.ask("GET", f"/messages?control_id={'x' * 9000}", headers=analyst)
     assert reply.status in (414, 422)
 
 
@@ -324,6 +324,7 @@ def test_what_was_sent_is_not_repeated(shared, analyst):
         ("POST", PAUSE, {"reason": 1, secret: secret}),
         ("POST", PAUSE, {"reason": [secret]}),
         ("POST", "/plans", {"action": secret, "what": {"search": {"where": secret}}}),
+        ("POST", "/messages/search", {"where": f'PID-3.1 == "{secret}'}),
         ("GET", f"/messages?where=PID-3.1%20%3D%3D%20%22{secret}", None),
         ("GET", f"/messages?{secret}={secret}", None),
         ("GET", f"/messages?since={secret}", None),

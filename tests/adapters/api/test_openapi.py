@@ -24,8 +24,8 @@ FEW, MANY = 8, 400
 MEANT_FOR_MORE = {
     f"{method} /api/v1{path}"
     for method, path in (
-        ("GET", "/messages"),
-        ("GET", "/messages.ndjson"),
+        ("POST", "/messages/search"),
+        ("POST", "/messages/export"),
         ("POST", "/plans"),
         ("POST", "/orders"),
     )

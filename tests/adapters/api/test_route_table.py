@@ -29,6 +29,8 @@ EXPECTED = {
     "GET /messages": "viewer of a channel",
     "GET /messages.ndjson": "viewer of a channel",
     "GET /messages/{seq}": "viewer of a channel",
+    "POST /messages/search": "viewer of a channel",
+    "POST /messages/export": "viewer of a channel",
     "GET /messages/{seq}/body": "operator of a channel",
     "GET /tables/misses": "operator of a channel",
     "POST /channels/{channel}/pause": "operator of a channel",
