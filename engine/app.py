@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, tzinfo
 from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
@@ -24,6 +25,7 @@ from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
 from engine.certificates import certificate_ends
 from engine.config.changes import NOT_LIVE, read_state
+from engine.config.hours import zone
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
@@ -40,6 +42,7 @@ from engine.runtime.allocator import keep_large_blocks_apart
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.control import EngineControl
+from engine.runtime.feeds import Feeds
 from engine.runtime.intake import Receiver
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
@@ -87,7 +90,7 @@ class Engine:
         self._is_to_reload = False
         self._admin: AdminServer | None = None
         self._announce = announce
-        self._console: Console | None = None
+        self.console: Console | None = None
         self._scanners: Scanners | None = None
         self._hand_offs: HandOffs | None = None
         self._failed: EngineFailed | None = None
@@ -114,10 +117,10 @@ class Engine:
             await self._start_hand_offs(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
-            self._console = Console(self.control, self._queries, self._clock, self._settings, self._site.folder)
-            self.control.recorded = self._console.recorded
+            self.console = Console(self.control, self._queries, self._clock, self._settings, self._site.folder)
+            self.control.recorded = self.console.recorded
             self._start_admin()
-            await self._console.start(self._tasks, self._announce)
+            await self.console.start(self._tasks, self._announce)
         except StoreError as error:
             await self._abandon()
             raise EngineFailed(str(error), STORE_FAILED) from error
@@ -125,6 +128,7 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
+        self._tasks.spawn(self._watch_feeds().run(), "watch feeds")
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         assert self.control.keeping is not None
         self._tasks.spawn(self.control.keeping.run(), "forget")
@@ -194,6 +198,20 @@ class Engine:
                 )
         return SqliteStore(path, clock=self._clock)
 
+    def _watch_feeds(self) -> Feeds:
+        """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""
+
+        def tell(channel: ChannelName, count: int) -> None:
+            self.meter.channel(channel).feeds_silent(count)
+
+        def local() -> tzinfo:
+            name = self._settings.time_zone
+            return zone(name) if name is not None else UTC
+
+        feeds = Feeds(self._queries, self._clock, local, tell)
+        self.control.feeds_now = feeds.status
+        return feeds
+
     def _keep_past(self) -> None:
         limits = worker_limits(self._settings.workers)
         self.control.operator.keep_past(PastChannels(self._queries, self._kinds, limits, self._substituted))
@@ -242,7 +260,7 @@ class Engine:
         return self._scanners.port if self._scanners is not None else None
 
     def _start_admin(self) -> None:
-        assert self._console is not None
+        assert self.console is not None
         admin = self._settings.admin
         self._admin = AdminServer(
             self.meter,
@@ -251,7 +269,7 @@ class Engine:
             host=admin.host if admin is not None else "127.0.0.1",
             port=admin.port if admin is not None else None,
             socket_path=self._data / "control.sock",
-            socket_routes=access_routes(self._console.access_now, self._queries),
+            socket_routes=access_routes(self.console.access_now, self._queries),
         )
         try:
             self._admin.start()
@@ -279,11 +297,6 @@ class Engine:
     def admin_address(self) -> tuple[str, int] | None:
         """Where metrics and probes are, None when they are off."""
         return self._admin.address if self._admin is not None else None
-
-    @property
-    def console_address(self) -> tuple[str, int] | None:
-        """Where the HTTP API is, None when it is off."""
-        return self._console.address if self._console is not None else None
 
     # -- while it runs --------------------------------------------------------------------------
 
@@ -447,8 +460,8 @@ class Engine:
 
     async def _abandon(self, record_s: float = 1.0) -> None:
         """Let go of everything, whatever state it is in; what was learned is recorded, if that takes no longer."""
-        if self._console is not None:
-            await self._console.stop()
+        if self.console is not None:
+            await self.console.stop()
         if self._admin is not None:
             await asyncio.to_thread(self._admin.stop)
         if self._scanners is not None:
@@ -465,8 +478,8 @@ class Engine:
             committer, self._committer = self._committer, None
             is_all_recorded = await self._recorded(committer, record_s)
             has_failed = committer.dead
-            if self._console is not None:
-                await self._console.close()
+            if self.console is not None:
+                await self.console.close()
             await asyncio.to_thread(committer.close)
             self._queries.close()
             if not has_failed:

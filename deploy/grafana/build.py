@@ -66,7 +66,7 @@ OVERVIEW = Dashboard(
                     "none",
                     "Fewer than you run: /readyz of the others says why.",
                     "stat",
-                    4,
+                    3,
                     ((None, "red"), (1, "green")),
                 ),
                 Panel(
@@ -75,7 +75,7 @@ OVERVIEW = Dashboard(
                     "none",
                     "Their messages wait in order.",
                     "stat",
-                    4,
+                    3,
                     RED_ABOVE_ZERO,
                 ),
                 Panel(
@@ -84,7 +84,7 @@ OVERVIEW = Dashboard(
                     "none",
                     "segmill messages --state held",
                     "stat",
-                    4,
+                    3,
                     RED_ABOVE_ZERO,
                 ),
                 Panel(
@@ -93,8 +93,17 @@ OVERVIEW = Dashboard(
                     "s",
                     "Of all destinations, also those outside of their hours.",
                     "stat",
-                    4,
+                    3,
                     ((None, "green"), (60, "orange"), (600, "red")),
+                ),
+                Panel(
+                    "Silent feeds",
+                    [(f"sum(segmill_silent_feeds{{{ME}}})", "silent")],
+                    "none",
+                    "By what is usual at this weekday and hour: segmill senders --feeds",
+                    "stat",
+                    3,
+                    ((None, "green"), (1, "orange")),
                 ),
                 Panel(
                     "Paused by a person",
@@ -102,7 +111,7 @@ OVERVIEW = Dashboard(
                     "none",
                     "segmill queue list says who and why.",
                     "stat",
-                    4,
+                    3,
                     ((None, "green"), (1, "orange")),
                 ),
                 Panel(
@@ -111,7 +120,7 @@ OVERVIEW = Dashboard(
                     "s",
                     "Put the renewed files in place, then segmill reload.",
                     "stat",
-                    4,
+                    6,
                     ((None, "red"), (3 * 86_400, "orange"), (21 * 86_400, "green")),
                 ),
             ],

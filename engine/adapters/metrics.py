@@ -192,7 +192,13 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
     paused = GaugeMetricFamily(
         "segmill_intake_paused", "1 while a person has paused the channel's intake.", labels=by_channel
     )
+    silent = GaugeMetricFamily(
+        "segmill_silent_feeds",
+        "Senders' kinds of message that have not come for much longer than is usual at this weekday and hour.",
+        labels=by_channel,
+    )
     for name, numbers in channels.items():
+        silent.add_metric((name,), numbers.silent_feeds)
         paused.add_metric((name,), int(numbers.is_intake_paused))
         received.add_metric((name,), numbers.total)
         size.add_metric((name,), numbers.size_bytes)
@@ -228,6 +234,7 @@ def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
         drifts,
         charsets,
         paused,
+        silent,
         workers,
     )
 

@@ -130,6 +130,7 @@ class ChannelNumbers:
         "is_intake_paused",
         "last_received_s",
         "outcomes",
+        "silent_feeds",
         "size_bytes",
         "steps",
         "total",
@@ -150,6 +151,7 @@ class ChannelNumbers:
         self.charsets = Counts(CHARSET_EVIDENCE)
         self.workers = Counts(WORKER_EVENTS)
         self.is_intake_paused = False
+        self.silent_feeds = 0
 
     def received(self, size_bytes: int, at_s: float) -> None:
         self.total += 1
@@ -191,6 +193,9 @@ class ChannelNumbers:
 
     def worker(self, event: str) -> None:
         self.workers.add(event)
+
+    def feeds_silent(self, count: int) -> None:
+        self.silent_feeds = count
 
     def intake_paused(self, paused: bool) -> None:
         self.is_intake_paused = paused

@@ -38,7 +38,7 @@ COMMANDS: Final = {
     "stats": "Count what is in messages, field by field.",
     "deidentify": "Write messages with pseudonyms in the place of what says who the patient is.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
-    "senders": "Show in which character sets the senders write.",
+    "senders": "Show in which character sets the senders write, and which of their feeds are silent.",
     "graph": "Draw where messages come in, which channel takes them, and where they go.",
     "impact": "Show which channels use a thing, and where.",
     "explain": "Tell the long story of a code.",

@@ -17,6 +17,7 @@ __all__ = [
     "By",
     "ChannelStatus",
     "Control",
+    "FeedStatus",
     "LaneStatus",
     "Order",
     "OrderRefused",
@@ -58,6 +59,23 @@ class SenderStatus:
 
 
 @dataclass(slots=True, frozen=True)
+class FeedStatus:
+    """What one sender sends of one kind (MSH-9.1^MSH-9.2), and what is usual.
+
+    `newest_us`: when the last one came. `usual`: messages in an hour like this one, None while that is not learned.
+    `missed`: how many would usually have come since the last one.
+    """
+
+    channel: ChannelName
+    sender: str
+    kind: str
+    newest_us: int
+    usual: float | None
+    missed: float
+    is_silent: bool
+
+
+@dataclass(slots=True, frozen=True)
 class ChannelStatus:
     """One channel now: where it listens, what came in since the start, its lanes, and its senders' character sets."""
 
@@ -72,6 +90,8 @@ class ChannelStatus:
     """The recorded state of its files that it runs with (VersionId)."""
     intake_paused_by: str = ""
     """Who paused its intake, and why; '' while it takes messages."""
+    feeds: tuple[FeedStatus, ...] = ()
+    """Of its senders, silent ones first."""
 
 
 Action = Literal[

@@ -34,6 +34,10 @@ class ChannelMeter(Protocol):
         """How a message beyond plain ASCII was read: declared, broken, utf-8, windows-1252 or fallback."""
         ...
 
+    def feeds_silent(self, count: int) -> None:
+        """How many of its feeds are silent that usually are not."""
+        ...
+
     def intake_paused(self, paused: bool) -> None:
         """Whether a person has paused the channel's intake."""
         ...

@@ -354,6 +354,22 @@ class Store(OperationStore, Protocol):
         ...
 
 
+@dataclass(slots=True, frozen=True)
+class Arrived:
+    """How many messages of one kind came from one sender in one half hour.
+
+    `sender`: `APP|FACILITY`; `message_type`: MSH-9 as written; `half_hour`: half hours since 1970 in UTC; `newest_us`:
+    when the last of them came.
+    """
+
+    channel: ChannelName
+    sender: str
+    message_type: str
+    half_hour: int
+    messages: int
+    newest_us: int
+
+
 class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, AccessQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
@@ -427,6 +443,14 @@ class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, AccessQuer
     def depths(self) -> Sequence[LaneDepth]: ...
 
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]: ...
+
+    def seq_before(self, at_us: int) -> MessageSeq:
+        """The last message received before then, 0 if none was; by few look-ups, as messages are stored in order."""
+        ...
+
+    def arrivals(self, after: MessageSeq, span: int) -> tuple[Sequence[Arrived], MessageSeq, bool]:
+        """What came with after < seq <= after + span; the last seq looked at, and whether there are more."""
+        ...
 
     def version_files(self, version: VersionId) -> Mapping[str, bytes] | None: ...
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.access import AccessEdit
 from engine.ports.clock import Clock
-from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order, RetentionReport
+from engine.ports.control import ActionReport, By, ChannelStatus, FeedStatus, LaneStatus, Order, RetentionReport
 from engine.ports.hand_off import HandOffStatus
 from engine.ports.operations import ENGINE, INTAKE, Change, Pause
 from engine.ports.reload import Reloading, ReloadReport
@@ -49,6 +49,7 @@ class EngineControl:
         self._committer = committer
         self.operator = Operator(channels, committer, queries, clock)
         self.queries_asked: Callable[[], Sequence[QueryRecord]] = tuple
+        self.feeds_now: Callable[[], Sequence[FeedStatus]] = tuple
         self.hand_offs_now: Callable[[], Sequence[HandOffStatus]] = tuple
         """What scanners asked for; nothing where the site has no port for them."""
         self.keeping: Retention | None = None
@@ -98,6 +99,7 @@ class EngineControl:
         found = await asyncio.to_thread(self._queries.depths)  # a queue of a million takes a while to count
         depths = {(d.channel, d.destination): d for d in found}
         blocked_by = await asyncio.to_thread(self._blocked_by, found)
+        feeds = self.feeds_now()
         rows: list[ChannelStatus] = []
         for name, channel in {**self._channels, **self.leaving}.items():
             port = self.listening.get(name)
@@ -131,6 +133,7 @@ class EngineControl:
                     channel.senders.status(),
                     channel.version,
                     self._paused_by(name, INTAKE),
+                    tuple(feed for feed in feeds if feed.channel == name),
                 )
             )
         return rows

@@ -34,7 +34,17 @@ from engine.model.states import (
     MessageState,
 )
 from engine.ports.operations import By, Change
-from engine.ports.store import LaneDepth, Prune, Pruned, Store, StoredAttempt, StoreError, StoreInUse, StoreQueries
+from engine.ports.store import (
+    Arrived,
+    LaneDepth,
+    Prune,
+    Pruned,
+    Store,
+    StoredAttempt,
+    StoreError,
+    StoreInUse,
+    StoreQueries,
+)
 
 LAB = ChannelName("lab")
 ADT = ChannelName("adt")
@@ -186,6 +196,45 @@ class StoreContract:
         assert committed.seqs == list(range(1, 102))
         assert [m.raw for m in queries.messages(newest_first=False, bodies=True)] == [i.raw for i in given]
         assert [d.body for d in store.queued(LAB, RIS, FIRST, 200)] == [b"%d" % n for n in range(101)]
+
+    # -- what came when -------------------------------------------------------------------------
+
+    def test_arrivals_are_counted_by_sender_kind_and_half_hour_from_a_message_on(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        half = HOUR_US // 2
+        begin = T0 - T0 % half
+        came = [
+            intake(received_at_us=begin + 1),
+            intake(received_at_us=begin + half - 1),
+            intake(received_at_us=begin + half),
+            intake(received_at_us=begin + half + 5, sender="LIS|MAIN"),
+            intake(received_at_us=begin + half + 6, channel=ADT, message_type="ADT^A08^ADT_A01"),
+        ]
+        store.commit(Batch(came))
+        rows, upto, is_more = queries.arrivals(MessageSeq(0), 100)
+        slot = begin // half
+        assert sorted(rows, key=lambda row: row.newest_us) == [
+            Arrived(LAB, "HIS|MAIN", "ADT^A01", slot, 2, begin + half - 1),
+            Arrived(LAB, "HIS|MAIN", "ADT^A01", slot + 1, 1, begin + half),
+            Arrived(LAB, "LIS|MAIN", "ADT^A01", slot + 1, 1, begin + half + 5),
+            Arrived(ADT, "HIS|MAIN", "ADT^A08^ADT_A01", slot + 1, 1, begin + half + 6),
+        ]
+        assert (upto, is_more) == (5, False)
+        rows, upto, is_more = queries.arrivals(MessageSeq(1), 2)
+        assert (sum(row.messages for row in rows), upto, is_more) == (2, 3, True)
+        assert queries.arrivals(MessageSeq(5), 100) == ([], 5, False)
+
+    def test_the_last_message_before_a_time_is_found_also_where_some_were_forgotten(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        assert queries.seq_before(T0 * 2) == 0
+        store.commit(Batch([intake(received_at_us=T0 + hour * HOUR_US) for hour in range(9)]))
+        assert [queries.seq_before(T0 + hour * HOUR_US) for hour in (0, 1, 4, 9)] == [0, 1, 4, 9]
+        store.prune(Prune(None, 0, T0 + 3 * HOUR_US, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
+        assert seqs_of(queries, newest_first=False) == [4, 5, 6, 7, 8, 9]
+        assert queries.seq_before(T0 + 5 * HOUR_US) == 5
+        assert queries.arrivals(queries.seq_before(T0), 100)[1] == 9
 
     # -- the same intake again ------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """What the commands show of character sets."""
 
+import asyncio
+
 from engine.testing import messages
 from engine.testing.sites import make_site
 
@@ -34,6 +36,21 @@ def test_nobody_is_shown_where_all_is_ascii(segmill, running):
     said = segmill("senders", "--site", running.folder, "--channel", "adt")
     assert (said.code, said.out) == (0, "")
     assert "no message beyond plain ASCII" in said.err
+
+
+def test_feeds_are_shown_with_what_is_usual_and_a_channel_without_any_says_so(segmill, running):
+    running.send("adt", messages.adt(control_id="A1"))
+    feeds = running.engine._watch_feeds()
+    asyncio.run_coroutine_threadsafe(feeds.look(), running._loop).result(60)
+    said = segmill("senders", "--feeds", "--site", running.folder)
+    assert said.code == 0
+    head, line = said.out.splitlines()
+    assert head.split("  ")[0] == "channel" and "usual in an hour" in head
+    assert "ADT^A01" in line and "not learned yet" in line
+    (record,) = segmill("senders", "--feeds", "--site", running.folder, "--json").lines
+    assert (record["kind"], record["usual"], record["missed"], record["is_silent"]) == ("ADT^A01", None, 0, False)
+    said = segmill("senders", "--feeds", "--channel", "orders", "--site", running.folder)
+    assert "no message has come in" in said.err
 
 
 def test_senders_without_an_engine_says_so(segmill, site):

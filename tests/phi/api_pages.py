@@ -20,12 +20,12 @@ def token_of(engine: Engine) -> str:
 
 def pages(engine: Engine, secret: str) -> Iterator[tuple[str, str]]:
     """Each with its place; `secret` is sent where it is refused."""
-    assert engine.console_address is not None
+    assert engine.console is not None and engine.console.address is not None
+    address = engine.console.address
     headers = {"authorization": f"Bearer {token_of(engine)}", "content-type": "application/json"}
 
     def ask(method: str, path: str, body: object = None) -> tuple[int, str, str]:
-        assert engine.console_address is not None
-        connection = http.client.HTTPConnection(*engine.console_address, timeout=60)
+        connection = http.client.HTTPConnection(*address, timeout=60)
         try:
             connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), headers)
             reply = connection.getresponse()

@@ -142,6 +142,8 @@ class CountingMeter:
     def paused(self, paused: bool) -> None:
         self.counts["paused", paused] += 1
 
+    def feeds_silent(self, count: int) -> None: ...
+
     def intake_paused(self, paused: bool) -> None:
         self.counts["intake paused", paused] += 1
 

@@ -15,7 +15,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
-from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
+from engine.ports.store import Arrived, LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
 from engine.ports.worklist import WorklistView
 from engine.worklist.item import Status
 
@@ -185,6 +185,27 @@ class MemoryQueries(MemoryAccessReading):
         """How many messages are in each state, by channel."""
         with self._rows.lock:
             return Counter((row.stored.channel, row.stored.state) for row in self._rows.messages.values())
+
+    def seq_before(self, at_us: int) -> MessageSeq:
+        """As StoreQueries.seq_before."""
+        with self._rows.lock:
+            before = (row.stored.seq for row in self._rows.messages.values() if row.stored.received_at_us < at_us)
+            return max(before, default=MessageSeq(0))
+
+    def arrivals(self, after: MessageSeq, span: int) -> tuple[Sequence[Arrived], MessageSeq, bool]:
+        """As StoreQueries.arrivals."""
+        counted: dict[tuple[ChannelName, str, str, int], tuple[int, int]] = {}
+        with self._rows.lock:
+            newest = max(self._rows.messages, default=MessageSeq(0))
+            upto = min(after + span, newest)
+            for seq, row in self._rows.messages.items():
+                if after < seq <= upto:
+                    one = row.stored
+                    key = (one.channel, one.sender, one.message_type, one.received_at_us // 1_800_000_000)
+                    count, last = counted.get(key, (0, 0))
+                    counted[key] = (count + 1, max(last, one.received_at_us))
+        found = [Arrived(*key, *values) for key, values in counted.items()]
+        return found, MessageSeq(max(after, upto)), upto < newest
 
     def version_files(self, version: VersionId) -> Mapping[str, bytes] | None:
         """The files of one recorded state of a channel, by path."""

@@ -27,7 +27,7 @@ from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSe
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
-from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
+from engine.ports.store import Arrived, LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage, StoreError
 from engine.ports.worklist import WorklistView
 from engine.worklist.item import Status
 
@@ -181,6 +181,32 @@ class SqliteQueries(AccessReading):
         with self._reader() as db:
             rows = db.execute(self._reading.sql["counts"]).fetchall()
         return {(channel, MESSAGE_OF[state]): count for channel, state, count in rows}
+
+    def seq_before(self, at_us: int) -> MessageSeq:
+        """As StoreQueries.seq_before."""
+        sql = self._reading.sql
+        with self._reader() as db:
+            newest: int | None = db.execute(sql["newest_seq"]).fetchone()[0]
+            low, high = 0, newest or 0  # what is received before at_us: all up to low, none behind high
+            while low < high:
+                middle = (low + high + 1) // 2
+                row = db.execute(sql["next_received"], (middle,)).fetchone()
+                # Messages that are forgotten leave gaps: the row may be far behind the middle, and speaks for it.
+                if row is None or row[1] >= at_us:
+                    high = middle - 1
+                else:
+                    low = row[0]
+            return MessageSeq(low)
+
+    def arrivals(self, after: MessageSeq, span: int) -> tuple[Sequence[Arrived], MessageSeq, bool]:
+        """As StoreQueries.arrivals."""
+        sql = self._reading.sql
+        with self._reader() as db:
+            newest: int = db.execute(sql["newest_seq"]).fetchone()[0] or 0
+            upto = min(after + span, newest)
+            rows = db.execute(sql["arrivals"], {"after": after, "upto": upto}).fetchall()
+            found = [Arrived(ChannelName(channel), *row) for channel, *row in rows]
+            return found, MessageSeq(max(after, upto)), upto < newest
 
     def version_files(self, version: VersionId) -> Mapping[str, bytes] | None:
         """The files of one recorded state of a channel, by path."""

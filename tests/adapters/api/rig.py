@@ -115,8 +115,14 @@ class Running:
 
     @property
     def access(self) -> Access:
-        assert self.engine._console is not None
-        return self.engine._console.access
+        assert self.engine.console is not None
+        return self.engine.console.access
+
+    @property
+    def address(self) -> Any:
+        """Where the API is; None where there is none."""
+        assert self.engine.console is not None
+        return self.engine.console.address
 
     @property
     def queries(self) -> Any:
@@ -141,8 +147,7 @@ class Running:
 
     def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
         """`body`: JSON, or bytes as they are."""
-        assert self.engine.console_address is not None
-        connection = http.client.HTTPConnection(*self.engine.console_address, timeout=60)
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
         try:
             sent = dict(headers or {})
             data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()

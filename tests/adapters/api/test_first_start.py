@@ -16,7 +16,7 @@ ONE_TIME = re.compile(r"^ {4}([a-z2-9]{5}(?:-[a-z2-9]{5}){4})$", re.MULTILINE)
 def test_without_console_there_is_no_port_no_user_and_nothing_is_said(tmp_path):
     running = Running(site(tmp_path / "site", "admin: off\n"))
     try:
-        assert running.engine.console_address is None and running.announced == []
+        assert running.address is None and running.announced == []
         assert running.queries.users() == [] and running.actions() == []
     finally:
         running.stop()
@@ -28,7 +28,7 @@ def test_the_first_start_makes_one_user_and_says_its_password_once(tmp_path, cap
     for start in range(2):
         running = Running(folder)
         try:
-            host, port = running.engine.console_address
+            host, port = running.address
             assert host == "127.0.0.1"
             assert len(running.announced) == (1 if start == 0 else 0)
             if start == 0:
@@ -121,7 +121,7 @@ def test_over_tls_the_cookie_is_secure_and_plain_text_gets_nothing(tmp_path):
     try:
         context = ssl.create_default_context()
         ca.configure_trust(context)
-        port = running.engine.console_address[1]
+        port = running.address[1]
         connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=60)
         (password,) = ONE_TIME.findall(running.announced[0])
         body = json.dumps({"name": "admin", "password": password})

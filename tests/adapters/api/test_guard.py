@@ -27,7 +27,7 @@ def analyst(shared: Running):
 
 def raw(shared: Running, *lines: str, body: bytes = b"") -> bytes:
     """What comes back for a head as it is written here."""
-    with socket.create_connection(shared.engine.console_address, 30) as connection:
+    with socket.create_connection(shared.address, 30) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         received = b""
         while chunk := connection.recv(65536):
@@ -69,7 +69,7 @@ def test_another_site_changes_nothing_and_cannot_sign_in(shared, anna, headers):
 
 
 def test_our_own_pages_may(shared, anna):
-    host, port = shared.engine.console_address
+    host, port = shared.address
     for headers in (
         {"origin": f"http://{host}:{port}", "sec-fetch-site": "same-origin"},
         {"origin": f"HTTP://{host}:{port}"},
@@ -253,7 +253,7 @@ def test_requests_smuggled_in_a_request_are_refused(shared):
 
 
 def test_a_head_without_an_end_takes_no_memory(shared):
-    with socket.create_connection(shared.engine.console_address, 30) as connection:
+    with socket.create_connection(shared.address, 30) as connection:
         connection.sendall(f"GET {BASE}/health HTTP/1.1\r\nHost: localhost\r\n".encode())
         try:
             for _ in range(200):
@@ -269,7 +269,7 @@ def test_a_head_without_an_end_takes_no_memory(shared):
 
 def test_nothing_of_a_body_is_read_before_it_is_known_who_sends_it(shared):
     """The answer comes while not one byte of the body was sent (CVE-2023-43208 read it first)."""
-    with socket.create_connection(shared.engine.console_address, 30) as connection:
+    with socket.create_connection(shared.address, 30) as connection:
         head = f"POST {BASE}/orders HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\n"
         connection.sendall(f"{head}content-length: 1000000\r\n\r\n".encode())
         assert connection.recv(200).startswith(b"HTTP/1.1 401")

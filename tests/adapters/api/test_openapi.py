@@ -91,8 +91,8 @@ def test_a_refusal_is_a_problem_with_a_code_that_is_explained(shared, admin):
 
 
 def _call(case: Case, shared: Running, headers: dict[str, str]) -> None:
-    assert shared.engine.console_address is not None
-    host, port = shared.engine.console_address
+    assert shared.address is not None
+    host, port = shared.address
     # What it sends in the place of a secret of its own is not looked for here: test_route_table does.
     case.headers = {k: v for k, v in (case.headers or {}).items() if k.lower() not in ("authorization", "cookie")}
     case.cookies = {}

@@ -200,6 +200,17 @@ SELECT l.id, c.name, l.destination FROM lane l JOIN channel c ON c.id = l.channe
 -- name: counts
 SELECT c.name, t.state, t.messages FROM tally t JOIN channel c ON c.id = t.channel WHERE t.messages <> 0;
 
+-- name: newest_seq
+SELECT max(seq) FROM message;
+
+-- name: next_received
+SELECT seq, received_at_us FROM message WHERE seq >= ? ORDER BY seq LIMIT 1;
+
+-- name: arrivals
+SELECT c.name, m.sender, m.message_type, m.received_at_us / 1800000000, count(*), max(m.received_at_us)
+FROM message m JOIN channel c ON c.id = m.channel
+WHERE m.seq > :after AND m.seq <= :upto GROUP BY m.channel, m.sender, m.message_type, 4;
+
 -- name: version_files
 SELECT vf.path, f.bytes FROM channel_version_file vf JOIN file f ON f.id = vf.file WHERE vf.version = ?;
 

@@ -1,0 +1,233 @@
+"""Feeds that have gone silent, as told by what is usual for them (STYLE section 14).
+
+A feed is what one sender sends of one kind: (channel, MSH-3 and MSH-4, MSH-9.1 and 9.2). What is usual in an hour is
+the median of the same weekday and hour of the seven weeks before, in the site's time zone; a feed is learned once three
+such weeks are known. A silence is weighed by what would usually have come since the last message: ten messages, and at
+least a quarter of an hour. At night, when usually nothing comes, nothing is missed; a feed of a hundred an hour is
+missed soon, one of two an hour after half a day. One message ends it.
+
+All of it is derived from the messages in the store, which remembers them over restarts: nothing is counted on the path
+of a message. What is older than retention keeps is not known.
+"""
+
+import asyncio
+import logging
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from statistics import median
+from typing import Final, Protocol
+
+from engine.model.ids import ChannelName, MessageSeq
+from engine.ports.clock import Clock
+from engine.ports.control import FeedStatus
+from engine.ports.store import Arrived, StoreError
+
+log = logging.getLogger("segmill")
+
+WEEK_H: Final = 7 * 24
+WEEKS: Final = 8
+LEAST_WEEKS: Final = 3
+MISSED: Final = 10
+"""By chance alone, a feed that usually has ten messages has none once in 22,000 times."""
+LEAST_S: Final = 15 * 60
+LONGEST_H: Final = WEEK_H
+"""A silence is weighed by its last week at most: longer ones are no news."""
+MOST_FEEDS: Final = 200
+"""Of one channel, by name; names come from messages. What comes behind them is not watched."""
+SPAN: Final = 20_000
+LOOK_S: Final = 60.0
+HOUR_US: Final = 3_600_000_000
+HALF_US: Final = HOUR_US // 2
+SET_BACK_US: Final = HOUR_US
+"""A clock that is set back by more was wrong before; a message that is stamped later than that is so, too."""
+REST: Final = 4
+"""Reading what was before the start leaves four fifths of the time to others."""
+
+
+class FeedQueries(Protocol):
+    """Those of StoreQueries that this needs."""
+
+    def seq_before(self, at_us: int) -> MessageSeq: ...
+
+    def arrivals(self, after: MessageSeq, span: int) -> tuple[Sequence[Arrived], MessageSeq, bool]: ...
+
+
+@dataclass(slots=True, frozen=True)
+class FeedName:
+    """`kind`: MSH-9.1 and MSH-9.2, `ADT^A01`."""
+
+    channel: ChannelName
+    sender: str
+    kind: str
+
+
+class Feed:
+    """What came in each hour of the last eight weeks. Hours are local ones since 1970."""
+
+    __slots__ = ("_counts", "_first", "_newest", "newest_us")
+
+    def __init__(self, hour: int) -> None:
+        self._counts = array("I", bytes(4 * WEEK_H * WEEKS))
+        self._first = hour
+        self._newest = hour
+        self.newest_us = 0
+
+    def add(self, hour: int, messages: int, newest_us: int) -> None:
+        """So many more in this hour. What is older than all that is kept is passed over."""
+        if hour > self._newest:
+            self._forget(hour)
+        if hour > self._newest - len(self._counts):
+            self._counts[hour % len(self._counts)] += messages
+            self._first = min(self._first, hour)
+        self.newest_us = max(self.newest_us, newest_us)
+
+    def usual(self, hour: int) -> float | None:
+        """Messages in such an hour; None while it is not learned, or is long past what is known."""
+        self._forget(hour)
+        before = [hour - week * WEEK_H for week in range(1, WEEKS)]
+        # The first hour is seldom a whole one.
+        known = [self._counts[one % len(self._counts)] for one in before if one > self._first]
+        return median(known) if len(known) >= LEAST_WEEKS else None
+
+    def _forget(self, hour: int) -> None:
+        """What stands where the hours up to this one go."""
+        for one in range(max(self._newest + 1, hour - len(self._counts) + 1), hour + 1):
+            self._counts[one % len(self._counts)] = 0
+        self._newest = max(self._newest, hour)
+
+
+class Feeds:
+    """Those of one engine. `run` until cancelled; asked from the loop, read in a thread.
+
+    `tell` is called with a channel and how many of its feeds are silent, when that changes.
+    """
+
+    def __init__(
+        self, queries: FeedQueries, clock: Clock, zone: Callable[[], tzinfo], tell: Callable[[ChannelName, int], None]
+    ) -> None:
+        self._queries = queries
+        self._clock = clock
+        self._zone = zone
+        self._tell = tell
+        self._looked_us = 0
+        self._told: dict[ChannelName, int] = {}
+        self._status: tuple[FeedStatus, ...] = ()
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._feeds: dict[FeedName, Feed] = {}
+        self._of_channel: dict[ChannelName, int] = {}
+        self._after: MessageSeq | None = None
+
+    def status(self) -> tuple[FeedStatus, ...]:
+        """As of the last look: silent ones first, those that miss most before others."""
+        return self._status
+
+    async def run(self) -> None:
+        """Look at what came, minute after minute; at first at the last eight weeks, with rests between."""
+        is_blind = False
+        while True:
+            try:
+                await self.look()
+                is_blind = False
+            except StoreError as error:
+                if not is_blind:
+                    log.error("whether feeds are silent cannot be told now: %s", error)
+                is_blind = True
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """At all that came since the last look, and at the time."""
+        now_us = self._clock.now_us()
+        if now_us < self._looked_us - SET_BACK_US:
+            # By a clock that was ahead, hours were forgotten that are yet to come.
+            self._start_over()
+        self._looked_us = now_us
+        zone = self._zone()
+        while await self._read(now_us, zone):
+            pass
+        self._weigh(now_us, zone)
+
+    async def _read(self, now_us: int, zone: tzinfo) -> bool:
+        """One slice; whether there is more."""
+        started = self._clock.monotonic()
+        arrived, after, is_more = await asyncio.to_thread(self._slice, now_us)
+        self._after = after
+        for one in arrived:
+            if one.half_hour * 1_800_000_000 <= now_us + SET_BACK_US:
+                self._add(one, zone)
+        if is_more:
+            await asyncio.sleep(REST * (self._clock.monotonic() - started))
+        return is_more
+
+    def _slice(self, now_us: int) -> tuple[Sequence[Arrived], MessageSeq, bool]:
+        after = self._after
+        if after is None:
+            after = self._queries.seq_before(now_us - WEEKS * WEEK_H * HOUR_US)
+        return self._queries.arrivals(after, SPAN)
+
+    def _add(self, one: Arrived, zone: tzinfo) -> None:
+        name = FeedName(one.channel, one.sender, "^".join(one.message_type.split("^")[:2]))
+        hour = local_hour(one.half_hour * 1800, zone)
+        feed = self._feeds.get(name)
+        if feed is None:
+            known = self._of_channel.get(one.channel, 0)
+            if known >= MOST_FEEDS:
+                return
+            self._of_channel[one.channel] = known + 1
+            feed = self._feeds[name] = Feed(hour)
+        feed.add(hour, one.messages, one.newest_us)
+
+    def _weigh(self, now_us: int, zone: tzinfo) -> None:
+        silent = dict.fromkeys(self._of_channel, 0)
+        rows: list[FeedStatus] = []
+        for name, feed in self._feeds.items():
+            missed = missed_since(feed, now_us, zone)
+            is_silent = missed >= MISSED
+            silent[name.channel] += is_silent
+            usual = feed.usual(local_hour(now_us // 1_000_000, zone))
+            rows.append(FeedStatus(name.channel, name.sender, name.kind, feed.newest_us, usual, missed, is_silent))
+        rows.sort(key=lambda row: (-row.missed, row.channel, row.sender, row.kind))
+        self._status = tuple(rows)
+        for channel, count in silent.items():
+            before = self._told.get(channel, 0)
+            if count == before:
+                continue
+            self._told[channel] = count
+            self._tell(channel, count)
+            # Without names: those of senders come from messages.
+            if count > before:
+                log.warning(
+                    "channel %s: %d of its feeds are silent that usually are not, %d before; "
+                    "`segmill senders --feeds` names them",
+                    channel,
+                    count,
+                    before,
+                )
+            else:
+                log.warning("channel %s: %d of its feeds are silent, %d before", channel, count, before)
+
+
+def missed_since(feed: Feed, now_us: int, zone: tzinfo) -> float:
+    """How many messages would usually have come since the last one; 0 while that is less than a quarter of an hour
+    ago, and for a feed that is not learned."""
+    if now_us - feed.newest_us < LEAST_S * 1_000_000:
+        return 0.0
+    from_us = max(feed.newest_us, now_us - LONGEST_H * HOUR_US)
+    missed = 0.0
+    while from_us < now_us:
+        # Whole hours of the clock are whole hours everywhere but where zones are off by half an hour: halves, then.
+        until_us = min(now_us, (from_us // HALF_US + 1) * HALF_US)
+        usual = feed.usual(local_hour(from_us // 1_000_000, zone))
+        missed += (usual or 0.0) * (until_us - from_us) / HOUR_US
+        from_us = until_us
+    return missed
+
+
+def local_hour(at_s: int, zone: tzinfo) -> int:
+    """Hours since 1970 by the clocks on the wall there."""
+    there = datetime.fromtimestamp(at_s, zone)
+    offset = there.utcoffset()
+    return int((at_s + (offset.total_seconds() if offset else 0)) // 3600)

@@ -1,0 +1,249 @@
+"""A feed is silent when much less came than usually does at this weekday and hour, and one message ends it."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import count
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.model.ids import ChannelName, MessageSeq
+from engine.ports.store import Arrived, StoreBusy
+from engine.runtime import feeds as feeds_module
+from engine.runtime.feeds import MOST_FEEDS, WEEK_H, Feed, Feeds, local_hour, missed_since
+from tests.adapters.test_metrics import value
+from tests.runtime.engines import SiteUnderTest, channel
+from tests.runtime.parts import SetClock
+
+ADT = ChannelName("adt")
+MONDAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+"""Winter time in Berlin: nine o'clock is ten there."""
+MINUTE_US = 60_000_000
+
+
+class Kept:
+    """Arrivals as a store would give them."""
+
+    def __init__(self) -> None:
+        self.rows: list[Arrived] = []
+        self.spans: list[tuple[int, int]] = []
+        self.error: StoreBusy | None = None
+
+    def add(self, at: datetime, messages: int = 1, sender: str = "HIS|NORTH", kind: str = "ADT^A01^ADT_A01") -> None:
+        at_us = int(at.timestamp() * 1_000_000)
+        self.rows.append(Arrived(ADT, sender, kind, at_us // (30 * MINUTE_US), messages, at_us))
+
+    def weeks(self, at: datetime, weeks: int, messages: int, **more: str) -> None:
+        """So many in the hour of each of the weeks before."""
+        for week in range(weeks, 0, -1):
+            self.add(at - timedelta(weeks=week), messages, **more)
+
+    def seq_before(self, at_us: int) -> MessageSeq:
+        return MessageSeq(sum(row.newest_us < at_us for row in self.rows))
+
+    def arrivals(self, after: MessageSeq, span: int) -> tuple[Sequence[Arrived], MessageSeq, bool]:
+        if self.error is not None:
+            raise self.error
+        self.spans.append((after, span))
+        upto = min(after + span, len(self.rows))
+        return self.rows[after:upto], MessageSeq(upto), upto < len(self.rows)
+
+
+class WallClock(SetClock):
+    def __init__(self, now: datetime) -> None:
+        super().__init__()
+        self.now = now
+
+    def now_us(self) -> int:
+        return int(self.now.timestamp() * 1_000_000)
+
+
+class Bench:
+    def __init__(self, now: datetime = MONDAY, zone: tzinfo = UTC) -> None:
+        self.kept = Kept()
+        self.clock = WallClock(now)
+        self.told: list[tuple[ChannelName, int]] = []
+        self.feeds = Feeds(self.kept, self.clock, lambda: zone, lambda *both: self.told.append(both))
+
+    async def at(self, now: datetime) -> list[bool]:
+        self.clock.now = now
+        await self.feeds.look()
+        return [row.is_silent for row in self.feeds.status()]
+
+    async def missed_at(self, now: datetime) -> float:
+        await self.at(now)
+        (row,) = self.feeds.status()
+        return row.missed
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+class TestSilence:
+    async def test_ten_that_would_usually_have_come_are_missed_and_one_message_ends_it(self, bench, caplog):
+        caplog.set_level(logging.WARNING, "segmill")
+        bench.kept.weeks(MONDAY, 5, 40)
+        bench.kept.add(MONDAY)
+        assert await bench.at(MONDAY + timedelta(minutes=14)) == [False]
+        assert await bench.missed_at(MONDAY + timedelta(minutes=14)) == 0, "less than a quarter of an hour"
+        assert await bench.at(MONDAY + timedelta(minutes=15)) == [True]
+        assert await bench.missed_at(MONDAY + timedelta(minutes=15)) == pytest.approx(10)
+        bench.kept.add(MONDAY + timedelta(minutes=20))
+        assert await bench.at(MONDAY + timedelta(minutes=21)) == [False]
+        assert bench.told == [(ADT, 1), (ADT, 0)]
+        assert "channel adt: 1 of its feeds are silent that usually are not, 0 before" in caplog.text
+        assert "channel adt: 0 of its feeds are silent, 1 before" in caplog.text
+        assert "HIS" not in caplog.text, "names of senders come from messages"
+
+    async def test_at_night_when_usually_nothing_comes_nothing_is_missed(self, bench):
+        bench.kept.weeks(MONDAY, 5, 40)
+        bench.kept.weeks(MONDAY + timedelta(hours=24), 5, 40)
+        bench.kept.add(MONDAY + timedelta(minutes=59))
+        assert await bench.missed_at(MONDAY + timedelta(hours=20)) == pytest.approx(40 / 60)
+        assert await bench.missed_at(MONDAY + timedelta(hours=24, minutes=30)) == pytest.approx(20 + 40 / 60)
+
+    async def test_a_feed_is_not_learned_before_three_weeks(self, bench):
+        bench.kept.weeks(MONDAY, 3, 40)  # the first hour is seldom a whole one
+        bench.kept.add(MONDAY)
+        assert await bench.at(MONDAY + timedelta(minutes=30)) == [False]
+        (row,) = bench.feeds.status()
+        assert row.usual is None
+
+    async def test_one_quiet_holiday_among_the_weeks_changes_nothing(self, bench):
+        for week, messages in ((6, 40), (5, 38), (4, 41), (3, 0), (2, 40), (1, 40)):
+            bench.kept.add(MONDAY - timedelta(weeks=week), messages)
+        bench.kept.add(MONDAY)
+        await bench.at(MONDAY + timedelta(minutes=30))
+        (row,) = bench.feeds.status()
+        assert row.usual == 40
+
+    async def test_a_feed_that_was_given_up_weeks_ago_is_usual_no_more(self, bench):
+        bench.kept.weeks(MONDAY - timedelta(weeks=5), 5, 40)
+        assert await bench.at(MONDAY + timedelta(minutes=30)) == [False]
+
+    async def test_kinds_of_message_and_senders_are_feeds_of_their_own_and_silent_ones_come_first(self, bench):
+        bench.kept.weeks(MONDAY, 5, 40, sender="A|", kind="ADT^A01")
+        bench.kept.weeks(MONDAY, 5, 40, sender="B|", kind="ADT^A01^ADT_A01")
+        bench.kept.weeks(MONDAY, 5, 40, sender="B|", kind="ADT^A08")
+        bench.kept.add(MONDAY + timedelta(minutes=50), sender="A|", kind="ADT^A01")
+        bench.kept.add(MONDAY + timedelta(minutes=50), sender="B|", kind="ADT^A08")
+        bench.kept.add(MONDAY, sender="B|", kind="ADT^A01")
+        await bench.at(MONDAY + timedelta(minutes=55))
+        shown = [(row.sender, row.kind, row.is_silent) for row in bench.feeds.status()]
+        assert shown == [("B|", "ADT^A01", True), ("A|", "ADT^A01", False), ("B|", "ADT^A08", False)]
+        assert bench.told == [(ADT, 1)]
+
+
+class TestTime:
+    async def test_hours_are_those_of_the_site_and_stay_so_when_summer_begins(self):
+        """In Berlin clocks go forward on 29 March 2026: nine o'clock there is seven in UTC then, not eight."""
+        berlin = ZoneInfo("Europe/Berlin")
+        nine = datetime(2026, 3, 30, 9, 0, tzinfo=berlin)
+        bench = Bench(nine, berlin)
+        for week in range(6, 0, -1):
+            bench.kept.add(nine - timedelta(weeks=week), 40)  # at nine by the clock on the wall
+        bench.kept.add(nine)
+        assert await bench.missed_at(nine + timedelta(minutes=30)) == pytest.approx(20)
+        assert local_hour(int(nine.timestamp()), berlin) % 24 == 9
+
+    async def test_a_zone_that_is_off_by_half_an_hour_has_hours_too(self):
+        delhi = ZoneInfo("Asia/Kolkata")
+        nine = datetime(2026, 3, 2, 9, 0, tzinfo=delhi)
+        bench = Bench(nine, delhi)
+        for week in range(6, 0, -1):
+            bench.kept.add(nine - timedelta(weeks=week), 40)
+        bench.kept.add(nine)
+        assert await bench.missed_at(nine + timedelta(minutes=90)) == pytest.approx(40)
+
+    async def test_a_clock_that_was_ahead_and_is_set_back_forgets_nothing(self, bench):
+        bench.kept.weeks(MONDAY, 5, 40)
+        bench.kept.add(MONDAY)
+        await bench.at(MONDAY + timedelta(days=300))
+        bench.kept.add(MONDAY + timedelta(days=300))
+        await bench.at(MONDAY + timedelta(days=300, minutes=1))
+        bench.kept.add(MONDAY + timedelta(minutes=1))
+        assert await bench.missed_at(MONDAY + timedelta(minutes=31)) == pytest.approx(20)
+
+    def test_a_week_at_most_is_weighed(self):
+        feed = Feed(0)
+        for hour in range(WEEK_H * 5):
+            feed.add(hour, 1, hour * 3_600_000_000)
+        end_us = WEEK_H * 5 * 3_600_000_000
+        assert missed_since(feed, end_us + 10 * 3_600_000_000, UTC) == pytest.approx(11)
+        assert missed_since(feed, end_us + (WEEK_H + 50) * 3_600_000_000, UTC) == pytest.approx(WEEK_H)
+
+    @given(st.lists(st.tuples(st.integers(0, WEEK_H * 20), st.integers(1, 9)), max_size=60))
+    def test_what_is_kept_is_what_a_plain_table_has(self, came: list[tuple[int, int]]):
+        came.sort()
+        feed, plain, first = Feed(came[0][0] if came else 0), dict[int, int](), came[0][0] if came else 0
+        for hour, messages in came:
+            feed.add(hour, messages, hour)
+            plain[hour] = plain.get(hour, 0) + messages
+        now = (came[-1][0] if came else 0) + 1
+        known = sorted(plain.get(now - w * WEEK_H, 0) for w in range(1, 8) if now - w * WEEK_H > first)
+        middle = len(known) // 2
+        expected = known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2 if known else None
+        assert feed.usual(now) == (expected if len(known) >= 3 else None)
+
+
+class TestReading:
+    async def test_only_what_is_new_is_read_and_only_eight_weeks_at_first(self, bench):
+        bench.kept.weeks(MONDAY, 12, 1)
+        await bench.at(MONDAY)
+        assert [after for after, _ in bench.kept.spans] == [4]
+        bench.kept.add(MONDAY + timedelta(minutes=1))
+        await bench.at(MONDAY + timedelta(minutes=2))
+        assert [after for after, _ in bench.kept.spans] == [4, 12]
+
+    async def test_a_long_history_is_read_in_slices(self, bench, monkeypatch):
+        monkeypatch.setattr(feeds_module, "SPAN", 2)
+        bench.kept.weeks(MONDAY, 5, 40)
+        bench.kept.add(MONDAY)
+        assert await bench.at(MONDAY + timedelta(minutes=30)) == [True]
+        assert [after for after, _ in bench.kept.spans] == [0, 2, 4]
+
+    async def test_names_from_messages_are_bounded(self, bench):
+        for number in range(MOST_FEEDS + 50):
+            bench.kept.add(MONDAY, sender=f"S{number}|")
+        await bench.at(MONDAY)
+        assert len(bench.feeds.status()) == MOST_FEEDS
+
+    async def test_a_store_that_cannot_be_read_is_told_once_and_tried_again(self, bench, monkeypatch, caplog):
+        bench.kept.error = StoreBusy("locked")
+        rounds = count(1)
+
+        class Enough(Exception):
+            pass
+
+        async def sleep(seconds: float) -> None:
+            number = next(rounds)
+            if number == 3:
+                bench.kept.error = None
+            if number == 4:
+                raise Enough
+
+        monkeypatch.setattr(feeds_module.asyncio, "sleep", sleep)
+        with pytest.raises(Enough):
+            await bench.feeds.run()
+        assert caplog.text.count("cannot be told now") == 1
+        assert bench.feeds.status() == ()
+
+
+async def test_an_engine_shows_its_feeds(tmp_path: Path, adt) -> None:
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel()})
+    async with site.running() as engine:
+        wire = await site.wire()
+        await wire.send(adt(control_id="A1"))
+        await wire.answers(1)
+        feeds = engine._watch_feeds()
+        await feeds.look()
+        (status,) = await engine.control.status()
+        (feed,) = status.feeds
+        assert (feed.channel, feed.kind, feed.usual, feed.is_silent) == ("adt", "ADT^A01", None, False)
+        assert value(engine.meter, "segmill_silent_feeds", channel="adt") == 0
