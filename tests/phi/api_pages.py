@@ -45,7 +45,7 @@ def pages(engine: Engine, secret: str) -> Iterator[tuple[str, str]]:
         assert status == 200, path
         yield f"API {path}", head + body
     for method, path, sent in (
-        ("POST", "/messages/search", {"where": f'{HIDDEN} == "{secret}"'}),
+        ("POST", "/searches", {"where": f'{HIDDEN} == "{secret}"'}),
         ("GET", f"/messages?where={secret}", None),
         ("GET", f"/messages?{secret}={secret}", None),
         ("GET", f"/channels/{secret}", None),

@@ -6,7 +6,7 @@ and each time is on record.
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, field_validator
 
 from engine.adapters.api.entries import ApiModel
 from engine.model.access import ROLES, Role
@@ -20,8 +20,15 @@ NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 UserName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._@-]{0,63}$")]
-Number = Annotated[int, Field(ge=1, le=MOST_ID)]
-Limit = Annotated[int, Field(ge=1, le=MOST_PAGE)]
+
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 84.0 is a whole one there."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Number = Annotated[int, Field(ge=1, le=MOST_ID), BeforeValidator(_whole)]
+Limit = Annotated[int, Field(ge=1, le=MOST_PAGE), BeforeValidator(_whole)]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 Sentence = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 RunKey = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")]
@@ -232,7 +239,7 @@ class TokenBody(ApiModel):
     grants: Annotated[
         dict[Where, Role], Field(min_length=1, max_length=1000), WithJsonSchema(GRANTS_SCHEMA | {"minProperties": 1})
     ]
-    days: Annotated[int, Field(ge=1, le=366)] = 90
+    days: Annotated[int, Field(ge=1, le=366), BeforeValidator(_whole)] = 90
 
 
 class TokenShown(ApiModel):
@@ -406,14 +413,14 @@ class ExportQuery(Narrow):
     """`bodies`: with the bytes, as Base64: then it is a reading of each."""
 
     bodies: bool = False
-    limit: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    limit: Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)] = 10_000
 
 
 class ExportBody(Search):
     """As ExportQuery."""
 
     bodies: bool = False
-    limit: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    limit: Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)] = 10_000
 
 
 # -- orders ---------------------------------------------------------------------------------------

@@ -299,7 +299,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     Entry(
         "POST",
-        BASE + "/messages/search",
+        BASE + "/searches",
         "see",
         "channel",
         "Search the stored messages by an expression",
@@ -311,7 +311,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     Entry(
         "POST",
-        BASE + "/messages/export",
+        BASE + "/exports",
         "see",
         "channel",
         "Export what an expression finds, a message a line",

@@ -26,7 +26,7 @@ def test_the_record_goes_page_by_page_and_is_whole(shared, admin):
 
 def test_what_was_asked_for_is_shown_to_who_asks_for_it_on_record(shared, admin):
     secret = "MUELLER-4711"
-    shared.ask("POST", "/messages/search", {"where": f'PID-3.1 == "{secret}"'}, admin)
+    shared.ask("POST", "/searches", {"where": f'PID-3.1 == "{secret}"'}, admin)
     plain = shared.ask("GET", "/audit?limit=1000", headers=admin)
     assert secret.encode() not in plain.raw and all(one["scope"] is None for one in plain.json["records"])
     before = len(shared.actions())

@@ -324,7 +324,7 @@ def test_what_was_sent_is_not_repeated(shared, analyst):
         ("POST", PAUSE, {"reason": 1, secret: secret}),
         ("POST", PAUSE, {"reason": [secret]}),
         ("POST", "/plans", {"action": secret, "what": {"search": {"where": secret}}}),
-        ("POST", "/messages/search", {"where": f'PID-3.1 == "{secret}'}),
+        ("POST", "/searches", {"where": f'PID-3.1 == "{secret}'}),
         ("GET", f"/messages?where=PID-3.1%20%3D%3D%20%22{secret}", None),
         ("GET", f"/messages?{secret}={secret}", None),
         ("GET", f"/messages?since={secret}", None),

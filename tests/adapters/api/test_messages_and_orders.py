@@ -92,11 +92,11 @@ def test_what_is_of_another_channel_is_not_there(filled):
 
 def test_an_expression_needs_the_right_to_read_and_is_on_record_with_its_words(filled, viewer, analyst):
     asked = {"where": f'PID-3.1 == "{PATIENT}"'}
-    for path in ("/messages/search", "/messages/export"):
+    for path in ("/searches", "/exports"):
         assert filled.ask("POST", path, asked, viewer).status == 403
     mixed = filled.token("mixed", {SITE: "viewer", "results": "operator"})
-    assert [one["seq"] for one in filled.ask("POST", "/messages/search", asked, mixed).json["messages"]] == [8]
-    assert len(filled.ask("POST", "/messages/search", asked, analyst).json["messages"]) == 8
+    assert [one["seq"] for one in filled.ask("POST", "/searches", asked, mixed).json["messages"]] == [8]
+    assert len(filled.ask("POST", "/searches", asked, analyst).json["messages"]) == 8
     assert [(row.actor, row.scope) for row in rows(filled, "search")] == [
         (f"token {name} from 127.0.0.1", f'where="PID-3.1 == \\"{PATIENT}\\""') for name in ("mixed", "analyst")
     ]
@@ -111,10 +111,10 @@ def test_no_expression_stands_in_an_address(filled, analyst):
 def test_a_search_has_a_bound_and_says_where_to_go_on(filled, analyst, monkeypatch):
     monkeypatch.setattr(finding, "MOST_LOOKED_AT", 3)
     asked = {"where": 'MSH-10 == "A0"'}
-    first = filled.ask("POST", "/messages/search", asked, analyst).json
+    first = filled.ask("POST", "/searches", asked, analyst).json
     assert (first["messages"], first["next"], first["looked_at"]) == ([], "6", 3)
-    second = filled.ask("POST", "/messages/search", asked | {"cursor": "6"}, analyst).json
-    third = filled.ask("POST", "/messages/search", asked | {"cursor": second["next"]}, analyst).json
+    second = filled.ask("POST", "/searches", asked | {"cursor": "6"}, analyst).json
+    third = filled.ask("POST", "/searches", asked | {"cursor": second["next"]}, analyst).json
     assert [one["seq"] for one in third["messages"]] == [1]
 
 
@@ -127,7 +127,7 @@ def test_an_export_has_a_line_for_each_and_bytes_are_a_reading_of_each(filled, v
     reply = filled.ask("GET", "/messages.ndjson?bodies=true&limit=2", headers=analyst)
     raws = [base64.b64decode(json.loads(line)["raw"]) for line in reply.raw.splitlines()]
     assert [PATIENT.encode() in raw for raw in raws] == [True, True]
-    found = filled.ask("POST", "/messages/export", {"where": 'MSH-10 == "A1"'}, analyst).raw.splitlines()
+    found = filled.ask("POST", "/exports", {"where": 'MSH-10 == "A1"'}, analyst).raw.splitlines()
     assert [json.loads(line)["control_id"] for line in found] == ["A1"]
     assert [row.ids for row in rows(filled, "export")] == ["", "messages 7-8", ""]
 
