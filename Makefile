@@ -100,6 +100,8 @@ soak: $(VENV)/.installed-test
 simulate: $(VENV)/.installed-test
 	$(BIN)/python -m tests.simulation --histories 100000 --processes $(JOBS)
 	$(BIN)/python -m tests.simulation --histories 2000 --processes $(JOBS) --sqlite
+	$(BIN)/python -m tests.simulation.worklists --count 20000
+	$(BIN)/python -m tests.simulation.worklists --count 500 --sqlite
 
 # Ten minutes, or one. Where atheris cannot be had (it is built for Linux and macOS), it says so and is no failure.
 fuzz: $(VENV)/.installed-fuzz

@@ -65,9 +65,16 @@ class KeptSteps:
             reply = kept.result(ANSWER_S)
         except BaseException:
             kept.cancel()
-            self._meter.performed(False)
+            self._meter.performed("refused")
             raise
-        self._meter.performed(reply.status == SUCCESS)
+        is_unscheduled = is_new and reply.items == 0
+        self._meter.performed("refused" if reply.status != SUCCESS else "unscheduled" if is_unscheduled else "kept")
+        if is_unscheduled:
+            log.warning(
+                "a performed step of %s names no step of worklist %s: it is kept, and moves nothing",
+                calling,
+                self._worklist,
+            )
         if reply.status != SUCCESS:
             log.warning("a performed step of %s was refused (%04X): %s", calling, reply.status, reply.text)
         return reply

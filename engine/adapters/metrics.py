@@ -370,7 +370,9 @@ def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:
     refused = CounterMetricFamily("segmill_dicom_refused_associations", "Scanners that were not let in.")
     refused.add_metric((), numbers.refused)
     steps = CounterMetricFamily(
-        "segmill_dicom_performed_steps", "Performed procedure steps, begun and changed.", labels=["outcome"]
+        "segmill_dicom_performed_steps",
+        "Performed procedure steps, begun and changed: kept, unscheduled (kept, and of no step), refused.",
+        labels=["outcome"],
     )
     for outcome, count in numbers.steps.values.items():
         steps.add_metric((outcome,), count)

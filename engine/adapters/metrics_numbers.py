@@ -328,7 +328,7 @@ class DicomNumbers:
         self.answers = 0
         self.rewritten = 0
         self.refused = 0
-        self.steps = Counts(("kept", "refused"))
+        self.steps = Counts(("kept", "unscheduled", "refused"))
         self.told = Counts(("queued", "held", "failed"))
         self.items: Mapping[tuple[str, Status], int] = {}
         self.without_station: Mapping[str, int] = {}
@@ -350,8 +350,8 @@ class DicomNumbers:
     def refusal(self, code: str) -> None:
         self.refusals.add(code)
 
-    def performed(self, is_kept: bool) -> None:
-        self.steps.add("kept" if is_kept else "refused")
+    def performed(self, outcome: str) -> None:
+        self.steps.add(outcome)
 
     def told_status(self, outcome: str) -> None:
         self.told.add(outcome)

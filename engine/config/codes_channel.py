@@ -36,6 +36,13 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "Take the name in the hint, or look the segment up in the standard.",
             "order_by: PIX-3.1      # PID-3.1",
         ),
+        "W190": Story(
+            "a text that reads as an expression",
+            "A value is text as it stands unless it begins with =, as in a spreadsheet. This one is a place of a "
+            "message, or calls a function, so every message would get these very letters.",
+            'Put = before it. If the letters are meant, write them as an expression: ="PID-3.1".',
+            "set: {PID-2: PID-3.1}      # =PID-3.1",
+        ),
         "E132": Story(
             "a file that a channel names is missing or cannot be read",
             "Code tables, steps.py, certificates and keys are relative to the channel's folder, and tables must lie "

@@ -125,11 +125,13 @@ class QueryLog(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class MppsReply:
-    """What an N-CREATE or N-SET is answered. `grown`: lanes that have new deliveries by it."""
+    """What an N-CREATE or N-SET is answered. `grown`: lanes that have new deliveries by it. `items`: how many items of
+    the worklist it names; None where it was refused."""
 
     status: int
     text: str = ""
     grown: tuple[tuple[ChannelName, DestinationName], ...] = ()
+    items: int | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -351,6 +351,17 @@ class WorklistContract:
         assert store.perform(performed(1, "COMPLETED", uid="9.2", is_new=False)).status == 0
         assert self.status(queries, 1) == "COMPLETED"
 
+    def test_what_a_change_has_empty_stays_as_it_was_said(self, store: Store, queries: StoreQueries) -> None:
+        self.put(store, item(1))
+        assert store.perform(performed(1)).items == 1
+        empty: Attributes = {"PerformedProcedureStepStatus": (), "ScheduledStepAttributesSequence": ()}
+        reply = store.perform(replace(performed(1, is_new=False), attributes=empty))
+        assert (reply.status, reply.items) == (0, 1)
+        assert self.status(queries, 1) == "STARTED"
+        ended: Attributes = {**empty, "PerformedProcedureStepStatus": ("COMPLETED",)}
+        assert store.perform(replace(performed(1, is_new=False), attributes=ended)).items == 1
+        assert self.status(queries, 1) == "COMPLETED"
+
     def test_what_is_refused_changes_nothing(self, store: Store, queries: StoreQueries) -> None:
         self.put(store, item(1))
         assert store.perform(performed(1, "COMPLETED", is_new=False)).status == 0x0112
@@ -361,7 +372,8 @@ class WorklistContract:
     def test_an_unscheduled_examination_is_kept_and_moves_nothing(self, store: Store, queries: StoreQueries) -> None:
         self.put(store, item(1))
         unscheduled = replace(performed(1), attributes={"PerformedProcedureStepStatus": ("IN PROGRESS",)})
-        assert store.perform(unscheduled).status == 0
+        reply = store.perform(unscheduled)
+        assert (reply.status, reply.items) == (0, 0)
         assert store.perform(unscheduled).status == 0x0111
         assert self.status(queries, 1) == "SCHEDULED"
 

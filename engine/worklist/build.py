@@ -362,7 +362,8 @@ class _Builder:
             number = entity_of(table, target, view).id
             shown = self._short(target, number) if target in SHORTENED else number
             return plain_value(target, shown, self._place_of(target, view, place), self._found)
-        return plain_value(target, table.texts(target, view)[0], self._place_of(target, view, place), self._found)
+        text, path = table.texts(target, view)
+        return plain_value(target, text, _location(path) or place, self._found)
 
     def _several(self, target: str, view: View, place: str) -> tuple[str, ...]:
         found = [text for text in self._settings.table.all_texts(target, view) if text != NULL]
@@ -372,8 +373,7 @@ class _Builder:
         return tuple(dict.fromkeys(values))
 
     def _place_of(self, target: str, view: View, place: str) -> str:
-        path = self._settings.table.texts(target, view)[1]
-        return path.replace("-", "^1^", 1).partition(".")[0] if path else place
+        return _location(self._settings.table.texts(target, view)[1]) or place
 
     def _at(self, place: str, field: str) -> str:
         return f"{place}^{field}" if place.startswith("OBR") else place
@@ -566,3 +566,8 @@ def _modality(step: Step) -> object:
     inner = step.attributes[SPS][0]
     assert isinstance(inner, Mapping), "a sequence holds items"
     return inner.get("Modality")
+
+
+def _location(path: str) -> str:
+    """Where a path's field stands, as ERR-2 says it; '' for no path."""
+    return path.replace("-", "^1^", 1).partition(".")[0]

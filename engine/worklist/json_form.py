@@ -6,6 +6,7 @@ by the sink; so it has one form, sorted and indented, and reads back to the even
 
 import json
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any, Final, cast
 
 from engine.worklist.attributes import (
@@ -62,7 +63,28 @@ def from_dicom_json(made: Mapping[str, Any], sequence: str = "") -> Attributes:
 def dump_event(event: Event) -> bytes:
     """The event as UTF-8 JSON, the same for the same event."""
     made = _order_event(event) if isinstance(event, OrderEvent) else _patient_event(event)
-    return (json.dumps(made, ensure_ascii=False, indent=1) + "\n").encode()
+    return (indented(made) + "\n").encode()
+
+
+def indented(value: Any, margin: str = "\n") -> str:
+    """As `json.dumps(value, ensure_ascii=False, indent=1)`, which is not in C and took a fifth of an order's time.
+
+    `value`: dicts by text, lists, and what JSON has beside them. `margin`: a line end and its indent.
+    """
+    if type(value) is str:
+        return encode_basestring(value)
+    if type(value) is dict:
+        if not value:
+            return "{}"
+        inner = margin + " "
+        rows = [f"{encode_basestring(key)}: {indented(own, inner)}" for key, own in value.items()]
+        return f"{{{inner}{f',{inner}'.join(rows)}{margin}}}"
+    if type(value) is list:
+        if not value:
+            return "[]"
+        inner = margin + " "
+        return f"[{inner}{f',{inner}'.join([indented(own, inner) for own in value])}{margin}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def load_event(body: bytes) -> Event:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from engine.hl7.errors import PathError
+from engine.hl7.grammar import Spec
 from engine.worklist.attributes import ITEM, SPS, STEP, Attribute
 from engine.worklist.item import Attributes, Problem
 from engine.worklist.names import Name, from_ndl, from_xcn, from_xpn
@@ -117,11 +118,13 @@ class BadRow(ValueError):
 
 @dataclass(slots=True, frozen=True)
 class Source:
-    """One source, compiled: `paths` are joined with blanks; `literal` is a text that stands for itself."""
+    """One source, compiled: `paths` are joined with blanks, as are their `specs`; `literal` is a text that stands for
+    itself."""
 
     kind: Kind
     paths: tuple[str, ...] = ()
     literal: str = ""
+    specs: tuple[Spec, ...] = ()
 
 
 class MappingTable:
@@ -155,8 +158,10 @@ class MappingTable:
                 return "", ""
             if source.kind == "literal":
                 return source.literal, ""
-            parts = [view.text(path) for path in source.paths]
-            joined = " ".join(part for part in parts if part)
+            if len(source.specs) == 1:  # as nearly always
+                joined = view.value(source.specs[0])
+            else:
+                joined = " ".join(filter(None, map(view.value, source.specs)))
             if joined:
                 return joined, source.paths[0]
         return "", ""
@@ -265,12 +270,13 @@ def _compiled(target: str, text: str, index: int) -> Source:
     paths = tuple(text.split())
     if not paths:
         raise BadRow("an empty source", index, "write a path such as OBR-18, a text in quotes, or none")
+    specs: list[Spec] = []
     for path in paths:
         try:
-            spec_of(path)
+            specs.append(spec_of(path))
         except PathError as error:
             raise BadRow(f"'{path[:40]}': {error.message}", index, "such as OBR-18 or ZDS-1.1") from None
-    return Source(kind, paths)
+    return Source(kind, paths, specs=tuple(specs))
 
 
 def attribute_of(target: str) -> Attribute:

@@ -57,7 +57,12 @@ class View:
 
     def text(self, path: str, nth: int = 0) -> str:
         """The first repetition's value at a path such as `OBR-4.2`: its first part where the path names none; or ''."""
-        spec = spec_of(path)
+        return self.value(spec_of(path), nth)
+
+    def value(self, spec: Spec, nth: int = 0) -> str:
+        """The same, at a path that is read already."""
+        if spec.segment not in self._segments:
+            return ""
         return part_of(self.repetitions(spec.segment, spec.field, nth), spec.component, spec.subcomponent)
 
     def texts(self, path: str) -> list[str]:
@@ -92,11 +97,11 @@ def part_of(repetitions: Sequence[Repetition], component: int, subcomponent: int
     if not repetitions:
         return ""
     components = repetitions[0]
-    place = max(component, 1) - 1
+    place = component - 1 if component > 1 else 0
     if place >= len(components):
         return ""
     parts = components[place]
-    inner = max(subcomponent, 1) - 1
+    inner = subcomponent - 1 if subcomponent > 1 else 0
     return parts[inner].strip(" ") if inner < len(parts) else ""
 
 

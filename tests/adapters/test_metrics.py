@@ -96,7 +96,8 @@ def test_a_worklist_shows_what_is_on_it_what_it_refused_and_what_scanners_got(me
     dicom.left_out(3)
     dicom.refusal("E415")
     dicom.refusal("E999")
-    dicom.performed(False)
+    dicom.performed("refused")
+    dicom.performed("unscheduled")
     dicom.told_status("queued")
     dicom.told_status("held")
     dicom.told_status("held")
@@ -111,6 +112,7 @@ def test_a_worklist_shows_what_is_on_it_what_it_refused_and_what_scanners_got(me
     assert value(meter, "segmill_worklist_refusals_total", code="E446") == 0
     assert value(meter, "segmill_worklist_refusals_total", code="other") == 1
     assert value(meter, "segmill_dicom_performed_steps_total", outcome="refused") == 1
+    assert value(meter, "segmill_dicom_performed_steps_total", outcome="unscheduled") == 1
     told = {outcome: value(meter, "segmill_worklist_statuses_told_total", outcome=outcome) for outcome in TOLD}
     assert told == {"queued": 1, "held": 2, "failed": 0}
 

@@ -49,8 +49,9 @@ def test_feeds_are_shown_with_what_is_usual_and_a_channel_without_any_says_so(se
     assert "ADT^A01" in line and "not learned yet" in line
     (record,) = segmill("senders", "--feeds", "--site", running.folder, "--json").lines
     assert (record["kind"], record["usual"], record["missed"], record["is_silent"]) == ("ADT^A01", None, 0, False)
-    said = segmill("senders", "--feeds", "--channel", "orders", "--site", running.folder)
-    assert "no message has come in" in said.err
+    assert (
+        "no message has come in" in segmill("senders", "--feeds", "--channel", "orders", "--site", running.folder).err
+    )
 
 
 def test_senders_without_an_engine_says_so(segmill, site):

@@ -17,7 +17,7 @@ SECTIONS = {
     **{f"1.{section}": letters for section, letters in zip(range(1, 10), "dfhbgccgf", strict=True)},
     "2": 27,
     "3": 5,
-    "4": 7,
+    "4": 9,
 }
 """What each section has: rows by letter up to that one, or by number."""
 

@@ -249,6 +249,19 @@ async def test_a_performed_step_twice_or_unknown_is_refused_as_the_standard_says
     assert answers(await find(running, f"{STEP}.ScheduledProcedureStepStatus=STARTED")) == 1
 
 
+async def test_an_examination_that_is_on_no_worklist_is_kept_and_told(
+    running: SiteUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await send(running, order()) == ["AA"]
+    port = running.engine.dicom_port
+    assert port is not None
+    assert await asyncio.to_thread(perform, port, "7", "1.2.3.7", "IN PROGRESS", "COMPLETED") == [0, 0]
+    told = [record.getMessage() for record in caplog.records if record.name == "segmill.dicom"]
+    said = "a performed step of CT1 names no step of worklist main: it is kept, and moves nothing"
+    assert told.count(said) == 1, "when it begins"
+    assert answers(await find(running)) == 1
+
+
 async def test_what_was_acknowledged_when_the_engine_stopped_is_there_after_the_next_start(tmp_path: Path) -> None:
     made = site(tmp_path, SQLITE, "processed")
     payloads = [order(id=f"M{n}", number=str(n)) for n in range(1, 41)]

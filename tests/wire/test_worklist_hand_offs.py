@@ -7,13 +7,24 @@ import os
 import shutil
 import socket
 import threading
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
+from engine.adapters.dicom.charsets import UNICODE, charset_of
+from engine.adapters.dicom.encode import dataset_of
+from engine.adapters.hand_offs.orthanc import NEEDED
+from engine.worklist.attributes import SPS
+from engine.worklist.item import Item, ItemKey
+from engine.worklist.matching import STATUS
+from tests.adapters.hand_offs.fakes import FakeOrthanc
+from tests.adapters.hand_offs.rest_peer import Asked, Reply, RestPeer
 from tests.ports import free_port
 from tests.runtime.engines import SiteUnderTest
 from tests.runtime.parts import until as until_within
@@ -234,3 +245,78 @@ async def test_an_orthanc_without_rest_worklists_is_told_from_one_that_is_down(t
             assert "1.12.9" in one.why
             assert await send(made, order()) == ["AA"], "orders are taken all the same"
     assert len([record for record in caplog.records if "hand-off wlm is down" in record.message]) == 1
+
+
+class OrthancsOwnReader(FakeOrthanc):
+    """The REST worklists as the plugin has them, in folder mode: what it is given is read by a real Orthanc, with the
+    reader of JSON that the plugin has, too, and written as `ID.wl` for that Orthanc's worklist plugin to serve."""
+
+    def __init__(self, http: int, folder: Path) -> None:
+        super().__init__()
+        self._base = f"http://127.0.0.1:{http}"
+        self._folder = folder
+
+    def _put(self, id_: str, asked: Asked) -> Reply:
+        reply = super()._put(id_, asked)
+        if reply.status == 200:
+            body = json.dumps({"Tags": self.items[id_], "Force": True}).encode()
+            made = json.loads(self._ask("POST", "/tools/create-dicom", body))
+            (self._folder / f"{id_}.wl").write_bytes(self._ask("GET", f"/instances/{made['ID']}/file"))
+            self._ask("DELETE", f"/instances/{made['ID']}")
+        return reply
+
+    def _delete(self, id_: str) -> Reply:
+        (self._folder / f"{id_}.wl").unlink()
+        return super()._delete(id_)
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(self._base + path, body, method=method)
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+            return bytes(answer.read())
+
+
+@FINDSCU
+@ORTHANC
+async def test_what_orthanc_is_given_by_rest_is_what_its_own_reader_makes_of_it(tmp_path: Path) -> None:
+    worklist = tmp_path / "worklist"
+    worklist.mkdir()
+    async with orthanc(tmp_path, worklist) as (port, http), RestPeer(OrthancsOwnReader(http, worklist)) as peer:
+        made = site(tmp_path, WITHOUT_REST % peer.port)
+        async with made.running():
+            assert await send(made, order(), order(id="M2", number="2", patient="900002", modality="MR")) == ["AA"] * 2
+            await handed(made, 2)
+            found = await find(port, "ORTHANC", f"{STEP}.Modality=CT", f"{STEP}.ScheduledStationAETitle=CT1")
+            assert answers(found) == 1
+            assert "Müller^Eva" in found
+            files = {str(file.AccessionNumber): file for file in map(dcmread, worklist.glob("*.wl"))}
+            assert sorted(files) == ["A1", "A2"]
+            with made.engine._queries.worklist("main") as view:
+                item = view.item(ItemKey("1.2.826.0.1.99.1", "S1"))
+            assert item is not None
+            assert differing(files["A1"], item) == []
+            assert "AccessionNumber" in differing(files["A2"], item), "the other one is another"
+            assert await send(made, order("CA", "CA", id="M3")) == ["AA"]
+            await until(lambda: len(list(worklist.glob("*.wl"))) == 1)
+            assert answers(await find(port, "ORTHANC", f"{STEP}.Modality=CT")) == 0
+            assert answers(await find(port, "ORTHANC", f"{STEP}.Modality=MR")) == 1
+
+
+def differing(read: Dataset, item: Item) -> list[str]:
+    """Attributes of an item that its file does not have as the item has them."""
+    whole, _ = dataset_of({**item.attributes, SPS: ({**item.step, STATUS: (item.status,)},)}, charset_of(UNICODE))
+    return [
+        element.keyword
+        for element in whole
+        if (element.value or element.keyword in NEEDED) and read.get(element.keyword) != _without_empty(element.value)
+    ]
+
+
+def _without_empty(value: Any) -> Any:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not any(isinstance(one, Dataset) for one in value):
+        return value
+    for one in value:
+        for element in list(one):
+            element.value = _without_empty(element.value)
+            if not element.value:
+                del one[element.tag]
+    return value

@@ -4,11 +4,13 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.hl7.message import Message
 from engine.worklist.adt import patient_event
 from engine.worklist.build import Settings, order_event
-from engine.worklist.json_form import NotAnEvent, dump_event, load_event
+from engine.worklist.json_form import NotAnEvent, dump_event, indented, load_event
 from engine.worklist.mapping import MappingTable
 from tests.worklist.shelf import merge, order, step
 from tests.worklist.test_adt import MRG, PID, adt
@@ -58,3 +60,15 @@ def test_what_is_no_event(body: bytes) -> None:
 def test_a_merge_comes_back() -> None:
     event = merge(step().keys.placer, step().keys.accession)
     assert load_event(dump_event(event)) == event
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=25,
+)
+
+
+@given(_JSON)
+def test_the_form_is_that_of_json_dumps(value) -> None:
+    assert indented(value) == json.dumps(value, ensure_ascii=False, indent=1)

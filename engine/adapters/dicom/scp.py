@@ -30,9 +30,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.transport import ThreadedAssociationServer
 
-from engine.adapters.dicom.answers import Answers
+from engine.adapters.dicom.answers import Answers, sends_written
 from engine.adapters.dicom.charsets import UNICODE, charset_of
-from engine.adapters.dicom.encode import Encoded, dataset_of, joined
+from engine.adapters.dicom.encode import Encoded, dataset_of, joined, wanted_of
+from engine.adapters.dicom.kept import Kept, form_of
 from engine.adapters.dicom.keys import Identifier, identifier_of
 from engine.adapters.dicom.quiet import silence
 from engine.ports.worklist import (
@@ -164,6 +165,7 @@ class WorklistScp:
         self._thread: threading.Thread | None = None
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._kept = Kept()
 
     @property
     def port(self) -> int:
@@ -183,6 +185,7 @@ class WorklistScp:
             (evt.EVT_C_FIND, self._find),
             (evt.EVT_N_CREATE, self._create),
             (evt.EVT_N_SET, self._set),
+            (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ESTABLISHED, self._established),
             (evt.EVT_CONN_CLOSE, self._closed),
@@ -254,6 +257,9 @@ class WorklistScp:
     def _caller_of(self, event: Any, title: str) -> Modality:
         """How who asks is answered: one that may call no more keeps what it was let in with, as long as it is there."""
         return self._caller(title) or getattr(event.assoc, "segmill_caller", None) or _NOTHING_BUT_ITS_OWN
+
+    def _opened(self, event: Any) -> None:
+        sends_written(event.assoc)
 
     def _requested(self, event: Any) -> None:
         """Before pynetdicom answers a request for an association: refuse it with the reason that the standard has."""
@@ -361,26 +367,35 @@ class WorklistScp:
         """Makes an answer of an item: joined from its stored elements where they can be sent as they are."""
         syntax = UID(event.context.transfer_syntax)
         is_implicit = bool(syntax.is_implicit_VR)
-        if caller.charset == UNICODE and syntax != ExplicitVRBigEndian:
 
-            def ready(shelved: Shelved) -> bytes:
-                encoded = Encoded.load(shelved.encoded, is_implicit=is_implicit)
-                return joined(encoded, identifier.keys, shelved.item, identifier.extras, is_implicit=is_implicit)
+        wanted = wanted_of(identifier.keys)
 
-            return self._careful(ready)
+        def ready(shelved: Shelved) -> tuple[bytes, bool]:
+            encoded = Encoded.load(shelved.encoded, is_implicit=is_implicit, wanted=wanted)
+            made = joined(encoded, identifier.keys, shelved.item, identifier.extras, is_implicit=is_implicit)
+            return made, False
+
         charset = charset_of(caller.charset)
 
-        def anew(shelved: Shelved) -> bytes | None:
+        def anew(shelved: Shelved) -> tuple[bytes, bool] | None:
             dataset, rewritten = dataset_of(answer(query, shelved.item), charset)
             for tag, vr in identifier.extras.items():
                 if tag not in dataset:
                     dataset.add_new(tag, vr, [] if vr == "SQ" else None)
             made = encode_dataset(dataset, is_implicit, bool(syntax.is_little_endian))
-            if made:
-                told.rewritten += bool(rewritten)
-            return made or None
+            return (made, bool(rewritten)) if made else None
 
-        return self._careful(anew)
+        make = ready if caller.charset == UNICODE and syntax != ExplicitVRBigEndian else anew
+        form = (str(syntax), caller.charset, form_of(identifier))
+
+        def write(shelved: Shelved) -> bytes | None:
+            made = self._kept.written(form, shelved, partial(make, shelved))
+            if made is None:
+                return None
+            told.rewritten += made[1]
+            return made[0]
+
+        return self._careful(write)
 
     def _careful(self, write: Callable[[Shelved], bytes | None]) -> Callable[[Shelved], bytes | None]:
         """One item that cannot be written is left out, and does not end the others' answer."""

@@ -28,6 +28,7 @@ from engine.worklist.mpps import (
 
 MOST_BYTES: Final = 1024 * 1024
 STATUS: Final = "PerformedProcedureStepStatus"
+REFERENCES: Final = "ScheduledStepAttributesSequence"
 
 
 class PerformedRows(StepRows, Protocol):
@@ -58,26 +59,39 @@ def perform(order: PerformedOrder, rows: PerformedRows, tell: Teller | None = No
         answer = change(known, status, reason_of(order.attributes))
     if answer.status != SUCCESS or answer.performed is None:
         return MppsReply(answer.status, answer.text)
-    attributes = {**(before or {}), **order.attributes}
+    attributes = _together(before or {}, order.attributes)
     if len(dump(attributes)) > MOST_BYTES:
         return MppsReply(INVALID_VALUE, "the performed step is larger than any real one")
     performed = performed_of(order.uid, attributes)
     assert performed is not None, "it has a status"
-    changes = _changes(performed, rows)
+    items = _named(performed, rows)
+    changes = _changes(performed, items, rows)
     _, lanes = tell_of(order.worklist, changes, order.at_us, rows, tell)
     rows.keep(performed, attributes, order)
     rows.move(changes, order.at_us, f"MPPS {order.calling}")
-    return MppsReply(SUCCESS, grown=tuple(lanes))
+    return MppsReply(SUCCESS, grown=tuple(lanes), items=len(items))
 
 
-def _changes(performed: Performed, rows: PerformedRows) -> list[Change]:
-    """Of every item that the performed step names, one."""
+def _together(before: Attributes, now: Attributes) -> Attributes:
+    """What is known of a performed step. Which scheduled steps it is of is said once, and a status is one of its own:
+    an N-SET that has them empty, as those of some scanners do, takes neither away (PS3.4 Table F.7.2-1)."""
+    kept = {keyword for keyword in (STATUS, REFERENCES) if before.get(keyword) and not now.get(keyword)}
+    return {**before, **{keyword: values for keyword, values in now.items() if keyword not in kept}}
+
+
+def _named(performed: Performed, rows: PerformedRows) -> Sequence[Item]:
+    """Every item that the performed step names."""
     named: dict[ItemKey, Item] = {}
     for reference in performed.references:
         for item in meant(reference, rows.items(reference.study_uid, reference.accession)):
             named[item.key] = item
+    return list(named.values())
+
+
+def _changes(performed: Performed, items: Sequence[Item], rows: PerformedRows) -> list[Change]:
+    """Of each of the items, at most one."""
     changes: list[Change] = []
-    for item in named.values():
+    for item in items:
         others = [other for other in rows.naming(item) if other.uid != performed.uid and names(other.references, item)]
         put = effect(performed, item, others)
         if put is not None:

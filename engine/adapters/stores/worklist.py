@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any, Final
 from zlib import crc32
 
+from engine.adapters.stores.attribute_text import Lazy, known
 from engine.adapters.stores.statements import load_statements
 from engine.ports.worklist import HistoryRow, Shelved
-from engine.worklist.attributes import SPS, attribute_in
+from engine.worklist.attributes import SPS
 from engine.worklist.changes import Bury, Change, Demographics, Drop, Know, Merge, Put
 from engine.worklist.item import STATUSES, Attributes, EntityId, Item, ItemKey, OrderKeys, Status, texts
 from engine.worklist.json_form import from_dicom_json, to_dicom_json
@@ -113,7 +114,7 @@ class WorklistReading:
         shelved: list[Shelved] = []
         for row in self._candidate_rows(query, most):
             if crc32(row[21].encode() + row[22] + row[26].encode()) == row[23]:
-                shelved.append(Shelved(item_of(row), row[22]))
+                shelved.append(Shelved(item_of(row, known), row[22]))
             else:
                 self.damaged += 1
         return shelved
@@ -312,15 +313,15 @@ def is_whole(row: Sequence[Any]) -> bool:
     return bool(crc32(row[21].encode() + row[22] + row[26].encode()) == row[23])
 
 
-def item_of(row: Sequence[Any]) -> Item:
-    """An item of a row of worklist_item."""
+def item_of(row: Sequence[Any], read: Callable[[str], Attributes] | None = None) -> Item:
+    """An item of a row of worklist_item. `read`: its attributes out of their JSON."""
     key = ItemKey(row[2], row[3])
     keys = OrderKeys(row[2], EntityId(row[8], row[9]), EntityId(row[10], row[11]), EntityId(row[12], row[13]))
     return Item(
         key,
         EntityId(row[6], row[7]),
         keys,
-        _Lazy(row[21]),
+        (read or Lazy)(row[21]),
         row[16],
         row[18],
         STATUSES[row[4]],
@@ -330,57 +331,6 @@ def item_of(row: Sequence[Any]) -> Item:
         row[19],
         json.loads(row[26]) if row[26] else {},
     )
-
-
-class _Lazy(Mapping[str, Any]):
-    """Attributes out of their JSON, each when it is asked for: a query looks at two or three of forty."""
-
-    __slots__ = ("_found", "_json", "_made", "_sequence", "_text")
-
-    def __init__(self, text: str, json_: Mapping[str, Any] | None = None, sequence: str = "") -> None:
-        self._text = text
-        self._json = json_
-        self._sequence = sequence
-        self._found: dict[str, Any] = {}
-        self._made: Attributes | None = None
-
-    @property
-    def _elements(self) -> Mapping[str, Any]:
-        if self._json is None:
-            self._json = json.loads(self._text)
-        return self._json
-
-    def _read(self) -> Attributes:
-        if self._made is None:
-            self._made = from_dicom_json(self._elements, self._sequence)
-        return self._made
-
-    def __getitem__(self, key: str) -> Any:
-        if self._made is not None:
-            return self._made[key]
-        if key not in self._found:
-            tag = f"{attribute_in(self._sequence, key).tag:08X}"
-            element = self._elements[tag]
-            if key == SPS:
-                self._found[key] = tuple(_Lazy("", step, SPS) for step in element.get("Value", ()))
-            else:
-                self._found[key] = from_dicom_json({tag: element}, self._sequence)[key]
-        return self._found[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._elements)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and dict(self._read()) == dict(other)
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return f"<{len(self._elements)} attributes>"
 
 
 def _numbers(keys: OrderKeys) -> Iterator[tuple[str, EntityId]]:

@@ -4,13 +4,27 @@ from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from engine.adapters.dicom.charsets import TERMS, charset_of
-from engine.adapters.dicom.encode import Encoded, Unencodable, dataset_of, encode, joined, written
+from engine.adapters.dicom.encode import (
+    _PLAIN,
+    Encoded,
+    Unencodable,
+    _of_texts,
+    _of_values,
+    dataset_of,
+    encode,
+    joined,
+    wanted_of,
+    written,
+)
 from engine.hl7.message import Message
-from engine.worklist.attributes import SPS
+from engine.worklist.attributes import SPS, attribute_in
 from engine.worklist.build import order_event
 from engine.worklist.item import Attributes, Item
 from engine.worklist.matching import answer, compile_query
@@ -57,6 +71,20 @@ class TestJoined:
         found = read(joined(encode(made), ASKED, made, {}, is_implicit=is_implicit), is_implicit)
         whole, _ = dataset_of(answer(compile_query(ASKED), made), charset_of("ISO_IR 192"))
         assert found == whole
+
+    @pytest.mark.parametrize("asked", [ASKED, {SPS: ()}, {SPS: ({},)}, {"PatientName": ()}, {}])
+    def test_no_more_of_an_item_is_read_than_the_answer_needs(self, is_implicit: bool, asked: Attributes) -> None:
+        made = item()
+        stored = encode(made).dump()
+        wanted = wanted_of(asked)
+        some = Encoded.load(stored, is_implicit=is_implicit, wanted=wanted)
+        own = some.implicit if is_implicit else some.explicit
+        assert set(own) <= wanted
+        assert 0 < len(own) < len(encode(made).implicit)
+        whole = Encoded.load(stored, is_implicit=is_implicit)
+        assert joined(some, asked, made, {}, is_implicit=is_implicit) == joined(
+            whole, asked, made, {}, is_implicit=is_implicit
+        )
 
     def test_it_is_in_the_order_of_tags(self, is_implicit: bool) -> None:
         made = item()
@@ -141,3 +169,29 @@ def test_every_set_can_be_written_and_read(setting: str) -> None:
     found = read(data, False)
     assert str(found.PatientName) == "Muster^Anna"
     assert ("SpecificCharacterSet" in found) == (setting != "ISO_IR 6")
+
+
+_NUMBERS = {"SH": ("AccessionNumber", ""), "LO": ("PatientID", ""), "UI": ("StudyInstanceUID", "")}
+_LETTERS = st.text(st.characters(min_codepoint=0x1F, max_codepoint=0x7F), max_size=70)
+_UIDS = st.lists(st.sampled_from(["0", "1", "01", "25", "840", ""]), max_size=40).map(".".join)
+
+
+@pytest.mark.parametrize("vr", _NUMBERS)
+@settings_of_hypothesis(max_examples=300, deadline=None)
+@given(text=_LETTERS | _UIDS)
+def test_numbers_are_written_as_pydicom_writes_them(vr: str, text: str) -> None:
+    keyword, sequence = _NUMBERS[vr]
+    assert attribute_in(sequence, keyword).vr == vr
+    try:
+        expected = _of_values(keyword, sequence, (text,))
+    except Unencodable:
+        assert not _PLAIN[vr].fullmatch(text)
+        return
+    assert _of_texts(keyword, sequence, (text,)) == expected
+
+
+@pytest.mark.parametrize(("vr", "text"), [("SH", "A 1-2"), ("LO", "4711"), ("UI", "1.2.840.0.1"), ("UI", "1.2" * 2)])
+def test_numbers_as_they_come_need_no_pydicom(vr: str, text: str) -> None:
+    assert _PLAIN[vr].fullmatch(text)
+    keyword, sequence = _NUMBERS[vr]
+    assert _of_texts(keyword, sequence, (text,)) == _of_values(keyword, sequence, (text,))

@@ -1,7 +1,9 @@
 """Two APIs as their documentation and source say they are, strict about what they are sent.
 
 Neither is the program itself: no build of Orthanc with REST worklists, and no dcm4chee, is at hand for these tests.
-`FakeOrthanc` follows the Orthanc Book's page "Worklists plugin" and the plugin orthanc-worklists (January 2026);
+`FakeOrthanc` follows the Orthanc Book's page "Worklists plugin" and the plugin orthanc-worklists (January 2026): a PUT
+makes an item whether or not it is there, and checks nothing of it but that it can be read (its `Force` is on by
+default); what is missing is 404; what cannot be read is 400; listing gives all items with their tags;
 `FakeArchive` follows dcm4chee-arc-light's services MWL-RS and PAM-RS (5.34).
 """
 
@@ -32,37 +34,51 @@ class FakeOrthanc:
             return Reply(401)
         path = urlsplit(asked.target).path
         if not self.has_plugin or not path.startswith("/worklists"):
-            return Reply(404, {"HttpError": "Not Found", "Message": "Unknown resource"})
+            return _refused(404, 17, "Unknown resource")
         if path == "/worklists":
             if asked.method != "GET":
                 return Reply(405)
             return Reply(200, [{"ID": id_, "Tags": tags} for id_, tags in self.items.items()])
+        if path == "/worklists/create":
+            # By POST, under an id of its own: a hand-off that used it could not hand over twice.
+            return Reply(405)
         found = re.fullmatch("/worklists/([^/]+)", path)
         if found is None:
-            return Reply(404)
+            return _refused(404, 17, "Unknown resource")
         id_ = unquote(found[1])
         if asked.method == "PUT":
             return self._put(id_, asked)
         if asked.method not in ("GET", "DELETE"):
             return Reply(405)
         if id_ not in self.items:
-            return Reply(404, {"HttpError": "Not Found", "Message": "Worklist not found"})
+            return _refused(404, 17, "Unknown resource", "Worklist not found")
         if asked.method == "DELETE":
-            del self.items[id_]
-            return Reply(200, {})
+            return self._delete(id_)
         return Reply(200, {"ID": id_, "Tags": self.items[id_]})
+
+    def _delete(self, id_: str) -> Reply:
+        del self.items[id_]
+        return Reply(200, {})
 
     def _put(self, id_: str, asked: Asked) -> Reply:
         try:
             body = asked.json()
             tags = body["Tags"]
+            assert isinstance(tags, dict) and set(body) <= {"Tags", "Force"}
             _check_tags(tags)
             (step,) = tags["ScheduledProcedureStepSequence"]
             assert step["Modality"] and step["ScheduledProcedureStepStartDate"]
         except (ValueError, KeyError, TypeError, AssertionError) as error:
-            return Reply(400, {"HttpError": "Bad Request", "Details": repr(error)})
+            return _refused(400, 15, "Bad file format", repr(error))
         self.items[id_] = tags
         return Reply(200, {"ID": id_, "Path": f"/worklists/{id_}"})
+
+
+def _refused(status: int, code: int, message: str, details: str = "") -> Reply:
+    """As Orthanc says it."""
+    http = {400: "Bad Request", 404: "Not Found"}[status]
+    told = {"HttpError": http, "HttpStatus": status, "Message": message, "OrthancError": message, "OrthancStatus": code}
+    return Reply(status, told | ({"Details": details} if details else {}))
 
 
 def _check_tags(tags: dict[str, Any]) -> None:
