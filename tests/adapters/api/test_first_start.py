@@ -146,3 +146,9 @@ def test_over_tls_the_cookie_is_secure_and_plain_text_gets_nothing(tmp_path):
             old.wrap_socket(plain, server_hostname="localhost")
     finally:
         running.stop()
+
+
+def test_its_port_is_nobody_elses(tmp_path):
+    folder = site(tmp_path / "site", "admin: {port: 8080}\nconsole: {port: 8080}\n")
+    found = [(one.code, one.line) for one in load_site(folder, load_kinds(), {}).findings if one.is_error]
+    assert found == [("E142", 2)]
