@@ -6,7 +6,6 @@ no new messages, answers for what is in hand, pipelines that still owe, attempts
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
+from engine.adapters.admin_access import access_routes
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.left_behind import left_behind
 from engine.adapters.stores.memory import MemoryStore
@@ -23,11 +23,13 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
 from engine.certificates import certificate_ends
+from engine.collector import tune_collector
 from engine.config.changes import NOT_LIVE, read_state
 from engine.config.hours import zone
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
+from engine.console import Console, to_the_terminal
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
@@ -72,8 +74,10 @@ class Engine:
         clock: Clock | None = None,
         kinds: Kinds | None = None,
         reread: Callable[[], LoadedSite] | None = None,
+        announce: Callable[[str], None] = to_the_terminal,
     ) -> None:
-        """`reread`: the site as its files say at a reload, which is for its folder as it stands if not given."""
+        """`reread`: the site as its files say at a reload, which is for its folder as it stands if not given.
+        `announce`: gets the console's first password."""
         if not site.is_valid or site.site is None:
             raise ConfigurationError(site.findings)
         self._site = site
@@ -86,6 +90,8 @@ class Engine:
         self._reloader: Reloader | None = None
         self._is_to_reload = False
         self._admin: AdminServer | None = None
+        self._announce = announce
+        self.console: Console | None = None
         self._scanners: Scanners | None = None
         self._hand_offs: HandOffs | None = None
         self._failed: EngineFailed | None = None
@@ -113,7 +119,10 @@ class Engine:
             await self._start_hand_offs(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
+            self.console = Console(self.control, self._queries, self._clock, self._settings, self._site.folder)
+            self.control.recorded = self.console.recorded
             self._start_admin()
+            await self.console.start(self._tasks, self._announce)
         except StoreError as error:
             await self._abandon()
             raise EngineFailed(str(error), STORE_FAILED) from error
@@ -260,6 +269,7 @@ class Engine:
         return self._scanners.port if self._scanners is not None else None
 
     def _start_admin(self) -> None:
+        assert self.console is not None
         admin = self._settings.admin
         self._admin = AdminServer(
             self.meter,
@@ -268,6 +278,7 @@ class Engine:
             host=admin.host if admin is not None else "127.0.0.1",
             port=admin.port if admin is not None else None,
             socket_path=self._data / "control.sock",
+            socket_routes=access_routes(self.console.access_now, self._queries),
         )
         try:
             self._admin.start()
@@ -460,6 +471,8 @@ class Engine:
 
     async def _abandon(self, record_s: float = 1.0) -> None:
         """Let go of everything, whatever state it is in; what was learned is recorded, if that takes no longer."""
+        if self.console is not None:
+            await self.console.stop()
         if self._admin is not None:
             await asyncio.to_thread(self._admin.stop)
         if self._scanners is not None:
@@ -476,6 +489,8 @@ class Engine:
             committer, self._committer = self._committer, None
             is_all_recorded = await self._recorded(committer, record_s)
             has_failed = committer.dead
+            if self.console is not None:
+                await self.console.close()
             await asyncio.to_thread(committer.close)
             self._queries.close()
             if not has_failed:
@@ -573,16 +588,6 @@ async def _within(work: Coroutine[object, object, None], seconds: float, what: s
             await work
     except TimeoutError:
         log.warning("stop: not waited for any longer: %s", what)
-
-
-def tune_collector() -> None:
-    """What the start made stays for good, and messages make no cycles: look for cycles rarely, and only among the new.
-
-    With the interpreter's defaults the collector walks everything that is alive thousands of times a minute.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def moved(site: LoadedSite, data: Path) -> LoadedSite:

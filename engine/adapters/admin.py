@@ -7,12 +7,15 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
 from engine.adapters.control_socket import listen_privately, peer_name
@@ -36,6 +39,7 @@ class AdminServer:
     """Answers for one engine, whose coroutines run on `loop`.
 
     `port` None: nothing over TCP; 0: a free port, then see `address`. `socket_path` None: no control socket.
+    `socket_routes`: more that the control socket answers.
     `start` and `stop` may be called from any thread, also the loop's own.
     """
 
@@ -48,6 +52,7 @@ class AdminServer:
         host: str = "127.0.0.1",
         port: int | None = 0,
         socket_path: Path | None = None,
+        socket_routes: Sequence[Route] = (),
     ) -> None:
         self._meter = meter
         self._control = control
@@ -55,8 +60,9 @@ class AdminServer:
         self._host = host
         self._port = port
         self._socket_path = socket_path
+        self._socket_routes = socket_routes
         self._socket_inode = 0
-        self._servers: list[tuple[_Server, socket.socket]] = []
+        self._servers: list[tuple[QuietServer, socket.socket]] = []
         self._thread: threading.Thread | None = None
         self.address: tuple[str, int] | None = None
 
@@ -65,15 +71,17 @@ class AdminServer:
         probes = probe_routes(self._meter, self._control, self._calls)
         try:
             if self._port is not None:
-                listener = self._listen(self._host, self._port)
-                self._servers.append((_server([*probes]), listener))
+                listener = listen_on(self._host, self._port, "the admin address")
+                self.address = listener.getsockname()[:2]
+                self._servers.append((server_for(application([*probes])), listener))
             if self._socket_path is not None:
                 try:
                     private = listen_privately(self._socket_path)
                 except OSError as exc:
                     raise AdminUnavailable(f"cannot open the control socket: {_sentence(exc)}") from exc
                 self._socket_inode = self._socket_path.stat().st_ino
-                self._servers.append((_server([*probes, *control_routes(self._control, self._calls)]), private))
+                routes = [*probes, *control_routes(self._control, self._calls), *self._socket_routes]
+                self._servers.append((server_for(application(routes)), private))
         except AdminUnavailable:
             self._close()
             raise
@@ -92,15 +100,6 @@ class AdminServer:
                 log.warning("the admin thread did not end within %g s", STOP_DEADLINE_S)
             self._thread = None
         self._close()
-
-    def _listen(self, host: str, port: int) -> socket.socket:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            listener = socket.create_server((host, port), family=found[0][0])
-        except OSError as exc:
-            raise AdminUnavailable(f"cannot open the admin address {host}:{port}: {_sentence(exc)}") from exc
-        self.address = listener.getsockname()[:2]
-        return listener
 
     def _shown_address(self) -> tuple[str, int]:
         assert self.address is not None
@@ -135,7 +134,7 @@ class AdminServer:
         self._socket_inode = 0
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """Uvicorn, without its look at the clock ten times a second: an idle engine should be idle."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -169,30 +168,40 @@ class _NamedPeer(TimedH11):
             self.client = (peer_name(connection), 0)
 
 
-def _server(routes: list[Route]) -> _Server:
+def listen_on(host: str, port: int, what: str) -> socket.socket:
+    """A listening socket. Raises AdminUnavailable with `what` it should have been."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.create_server((host, port), family=found[0][0])
+    except OSError as exc:
+        raise AdminUnavailable(f"cannot open {what} {host}:{port}: {_sentence(exc)}") from exc
+
+
+def server_for(app: ASGIApp, tls: ssl.SSLContext | None = None) -> QuietServer:
     """Uvicorn without logs of its own, sockets and signals being ours."""
 
     def protocol(*args: Any, **kwargs: Any) -> _NamedPeer:
         return _NamedPeer(HEAD_TIMEOUT_S, *args, most_connections=MAX_CONNECTIONS, **kwargs)
 
-    return _Server(
-        uvicorn.Config(
-            application(routes),
-            http=protocol,  # type: ignore[arg-type]  # it makes a protocol, which is all that is asked of it
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS + 1,
-            backlog=ACCEPTS_A_TURN,
-            timeout_keep_alive=15,
-            timeout_graceful_shutdown=1,
-        )
+    config = uvicorn.Config(
+        app,
+        http=protocol,  # type: ignore[arg-type]  # it makes a protocol, which is all that is asked of it
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS + 1,
+        backlog=ACCEPTS_A_TURN,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=1,
     )
+    config.load()
+    config.ssl = tls
+    return QuietServer(config)
 
 
 def _sentence(error: OSError) -> str:

@@ -74,6 +74,10 @@ class EngineCalls:
                 f"the engine did not answer within {timeout_s:g} s; it may still do what was asked"
             ) from None
 
+    def begin(self, question: Coroutine[Any, Any, T]) -> "asyncio.Future[T]":
+        """What will be the answer; whether anybody waits for it or not, it is worked on. Raises EngineSilent."""
+        return self._send(question)
+
     def is_alive(self) -> bool:
         """Whether the loop has answered a ping that is not too old. Never waits."""
         now = time.monotonic()
@@ -142,9 +146,9 @@ def probe_routes(renderer: Renderer, control: Control, calls: EngineCalls) -> li
         return PlainTextResponse(f"{told}\n", 200 if is_ready else 503)
 
     return [
-        Route("/metrics", _guarded(metrics)),
-        Route("/livez", _guarded(livez)),
-        Route("/readyz", _guarded(readyz)),
+        Route("/metrics", guarded(metrics)),
+        Route("/livez", guarded(livez)),
+        Route("/readyz", guarded(readyz)),
     ]
 
 
@@ -237,7 +241,10 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         )
 
     async def retention(request: Request) -> Response:
-        found = await calls.ask(control.retention(confirm=request.method == "POST"), READY_TIMEOUT_S)
+        is_word = request.method == "POST"
+        if is_word:
+            await calls.ask(control.put_on_record(by_of(request), "retention-confirm"), ACTION_TIMEOUT_S)
+        found = await calls.ask(control.retention(confirm=is_word), READY_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, **asdict(found)})
 
     async def asked(request: Request) -> Response:
@@ -252,28 +259,30 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.plan(), RELOAD_TIMEOUT_S))})
 
     async def reload(request: Request) -> Response:
+        # First the record: a crash may fall between the two.
+        await calls.ask(control.put_on_record(by_of(request), "reload"), ACTION_TIMEOUT_S)
         return JSONResponse({"schema": SCHEMA, **asdict(await calls.ask(control.reload(), RELOAD_TIMEOUT_S))})
 
     async def release(request: Request) -> Response:
-        body = await _read(request, SeqsBody)
-        return _report(await calls.ask(control.release(_seqs(body), _by(request, body)), ACTION_TIMEOUT_S))
+        body = await read_body(request, SeqsBody)
+        return _report(await calls.ask(control.release(_seqs(body), by_of(request, body)), ACTION_TIMEOUT_S))
 
     async def resend(request: Request) -> Response:
-        body = await _read(request, ResendBody)
+        body = await read_body(request, ResendBody)
         names = None if body.destinations is None else [DestinationName(name) for name in body.destinations]
-        return _report(await calls.ask(control.resend(_seqs(body), names, _by(request, body)), ACTION_TIMEOUT_S))
+        return _report(await calls.ask(control.resend(_seqs(body), names, by_of(request, body)), ACTION_TIMEOUT_S))
 
     async def reprocess(request: Request) -> Response:
-        body = await _read(request, SeqsBody)
-        return _report(await calls.ask(control.reprocess(_seqs(body), _by(request, body)), ACTION_TIMEOUT_S))
+        body = await read_body(request, SeqsBody)
+        return _report(await calls.ask(control.reprocess(_seqs(body), by_of(request, body)), ACTION_TIMEOUT_S))
 
     async def discard(request: Request) -> Response:
-        body = await _read(request, DiscardBody)
-        asked = control.discard(_seqs(body), body.reason, _by(request, body))
+        body = await read_body(request, DiscardBody)
+        asked = control.discard(_seqs(body), body.reason, by_of(request, body))
         return _report(await calls.ask(asked, ACTION_TIMEOUT_S))
 
     async def order(request: Request) -> Response:
-        body = await _read(request, OrderBody, MAX_ORDER_BYTES)
+        body = await read_body(request, OrderBody, MAX_ORDER_BYTES)
         try:
             return _report(await calls.ask(control.operate(_order(request, body)), ACTION_TIMEOUT_S))
         except EngineSilent:
@@ -286,18 +295,18 @@ def control_routes(control: Control, calls: EngineCalls) -> list[Route]:
         return JSONResponse({"schema": SCHEMA, "paused": [asdict(pause) for pause in found]})
 
     return [
-        Route("/v1/status", _guarded(status)),
-        Route("/v1/retention", _guarded(retention), methods=["GET", "POST"]),
-        Route("/v1/plan", _guarded(plan)),
-        Route("/v1/reload", _guarded(reload), methods=["POST"]),
-        Route("/v1/release", _guarded(release), methods=["POST"]),
-        Route("/v1/resend", _guarded(resend), methods=["POST"]),
-        Route("/v1/reprocess", _guarded(reprocess), methods=["POST"]),
-        Route("/v1/discard", _guarded(discard), methods=["POST"]),
-        Route("/v1/order", _guarded(order), methods=["POST"]),
-        Route("/v1/paused", _guarded(paused)),
-        Route("/v1/queries", _guarded(asked)),
-        Route("/v1/hand_offs", _guarded(hand_offs)),
+        Route("/v1/status", guarded(status)),
+        Route("/v1/retention", guarded(retention), methods=["GET", "POST"]),
+        Route("/v1/plan", guarded(plan)),
+        Route("/v1/reload", guarded(reload), methods=["POST"]),
+        Route("/v1/release", guarded(release), methods=["POST"]),
+        Route("/v1/resend", guarded(resend), methods=["POST"]),
+        Route("/v1/reprocess", guarded(reprocess), methods=["POST"]),
+        Route("/v1/discard", guarded(discard), methods=["POST"]),
+        Route("/v1/order", guarded(order), methods=["POST"]),
+        Route("/v1/paused", guarded(paused)),
+        Route("/v1/queries", guarded(asked)),
+        Route("/v1/hand_offs", guarded(hand_offs)),
     ]
 
 
@@ -311,9 +320,10 @@ def application(routes: Sequence[Route]) -> Starlette:
     return Starlette(routes=list(routes), exception_handlers={HTTPException: as_json})
 
 
-def _by(request: Request, body: AskedBody) -> By:
+def by_of(request: Request, body: AskedBody | None = None) -> By:
     """Who asks: the process at the other end of the socket, as the system knows it, whatever it says of itself."""
-    return By(request.client.host if request.client is not None else UNKNOWN, body.reason, body.scope, body.key)
+    actor = request.client.host if request.client is not None else UNKNOWN
+    return By(actor) if body is None else By(actor, body.reason, body.scope, body.key)
 
 
 def _order(request: Request, body: OrderBody) -> Order:
@@ -324,7 +334,7 @@ def _order(request: Request, body: OrderBody) -> Order:
         raise HTTPException(400, "raw: it is not Base64") from None
     return Order(
         body.action,
-        _by(request, body),
+        by_of(request, body),
         [(DeliveryId(id_), state) for state, spans in body.deliveries.items() for id_ in _numbers(spans)],
         [MessageSeq(seq) for seq in _numbers(body.messages)],
         [(ChannelName(channel), DestinationName(destination)) for channel, destination in body.lanes],
@@ -366,7 +376,7 @@ def _report(report: ActionReport) -> Response:
     )
 
 
-async def _read(request: Request, model: type[BodyT], most_bytes: int = MAX_BODY_BYTES) -> BodyT:
+async def read_body(request: Request, model: type[BodyT], most_bytes: int = MAX_BODY_BYTES) -> BodyT:
     """The request's JSON as `model`. Raises HTTPException 413, 415 or 400; what was sent is not repeated."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "the body must be application/json")
@@ -392,10 +402,10 @@ def _error(status: int, sentence: str, headers: Any = None) -> Response:
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _guarded(endpoint: Endpoint) -> Endpoint:
+def guarded(endpoint: Endpoint) -> Endpoint:
     """The edge of a request: what goes wrong in it is answered, recorded, and stays in it."""
 
-    async def guarded(request: Request) -> Response:
+    async def answered(request: Request) -> Response:
         try:
             return await endpoint(request)
         except HTTPException:
@@ -414,4 +424,4 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             log.error("admin request %s failed with %s\n%s", request.url.path, type(exc).__name__, places)
             return _error(500, "the engine could not do this; its log says why")
 
-    return guarded
+    return answered

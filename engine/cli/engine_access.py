@@ -34,6 +34,10 @@ class RunningEngine:
         found: list[dict[str, Any]] = self._ask(None, "/v1/queries")["queries"]
         return found
 
+    def do(self, path: str, **body: Any) -> dict[str, Any]:
+        """What a POST to `path` comes to."""
+        return self._ask(body, path)
+
     def hand_offs(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask(None, "/v1/hand_offs")["hand_offs"]
         return found

@@ -43,6 +43,10 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
             hint = "another engine? choose another port, or admin: off"
             message = f"the admin address {admin.host}:{admin.port} {why}"
             findings.append(ConfigFinding("E160", "segmill.yaml", 0, 0, 0, message, hint))
+        console = loaded.site.console
+        if console is not None and not is_running and (why := _cannot_listen(console.host, console.port)):
+            message = f"the console's address {console.host}:{console.port} {why}"
+            findings.append(ConfigFinding("E160", "segmill.yaml", 0, 0, 0, message, "another port: console: {port: N}"))
         if loaded.site.dicom is not None:
             findings += _of_dicom(loaded.site.dicom, folder, is_running)
     for channel in loaded.channels:

@@ -52,46 +52,15 @@ def _path(folder: Path, table: str) -> Path:
 
 def add_row(path: Path, cells: tuple[str, ...]) -> int:
     """Write the row behind the last one; its line. Raises Failure, and leaves the file, where it would not be right."""
-    from engine.config.table import Table
+    from engine.adapters.table_files import RowRefused
+    from engine.adapters.table_files import add_row as written
 
-    before = path.read_bytes()
-    table, findings = Table.load(before, path.name)
-    if errors := [finding for finding in findings if finding[2].startswith("E")]:
-        line, _, code, text = errors[0]
-        raise Failure(CONFIGURATION, f"{path}:{line} {code} {text}", "Mend this first.")
-    if table.is_dated:
-        raise misuse(f"{path.name} has dates: add the row in an editor, so that its times do not meet those of another")
-    if (row := table.rows.get(cells[0])) is not None:
-        raise misuse(f"{path.name} has that key already, in line {row.line}")
-    if not 2 <= len(cells) <= len(table.columns):
-        columns = ", ".join(table.columns)
-        raise misuse(f"{path.name} has {len(table.columns)} columns ({columns}); a key and a value are needed at least")
-    if any("\n" in cell or "\r" in cell for cell in cells):
-        raise misuse("a cell is one line")
-    padded = [*cells, *[""] * (len(table.columns) - len(cells))]
-    text = before.decode("utf-8-sig")
-    ending = "\r\n" if "\r\n" in text else "\n"
-    text += ("" if text.endswith(("\n", "\r")) else ending) + ",".join(map(_cell, padded)) + ending
-    made, findings = Table.load(text, path.name)
-    found = made.rows.get(cells[0])
-    if found is None or any(finding[2].startswith("E") for finding in findings):
-        raise Failure(CONFIGURATION, f"the row would not be read back from {path.name}; the file is as it was")
-    _replace(path, text.encode())
-    return found.line
-
-
-def _cell(text: str) -> str:
-    needs_quotes = text != text.strip() or any(c in text for c in ',"') or text.startswith("#") or text == "*"
-    return '"' + text.replace('"', '""') + '"' if needs_quotes else text
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path = path.resolve()  # a table that channels share by a link stays one
-    draft = path.with_name(f".{path.name}.new")
     try:
-        draft.write_bytes(content)
-        draft.chmod(path.stat().st_mode & 0o777)
-        draft.replace(path)
+        return written(path, cells)
+    except RowRefused as refused:
+        if refused.is_about_the_row:
+            raise misuse(refused.sentence) from None
+        hint = "Mend this first." if refused.is_of_the_file else ""
+        raise Failure(CONFIGURATION, refused.sentence, hint) from None
     except OSError as exc:
-        draft.unlink(missing_ok=True)
         raise Failure(CANNOT_WRITE, f"{path} cannot be written: {exc.strerror}") from None

@@ -73,7 +73,7 @@ def check_site_ports(settings: SiteSettings, channels: Sequence[Neighbour], plac
         if port:
             there = channel.port("port")
             taken.setdefault(port, f"channel '{channel.name}' listens on it ({there.file}:{there.line})")
-    for key in ("admin", "dicom"):
+    for key in ("admin", "console", "dicom"):
         port = getattr(getattr(settings, key), "port", 0)
         if port and port in taken:
             place = places.get((key, "port")) or places.get((key,)) or Position("segmill.yaml", 1, 1)

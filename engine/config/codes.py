@@ -8,6 +8,7 @@ worklist; 49x: what is looked at when something is wrong, and what messages are 
 from types import MappingProxyType
 from typing import Final
 
+from engine.config.codes_access import ACCESS
 from engine.config.codes_channel import CHANNEL
 from engine.config.codes_convert import CONVERT
 from engine.config.codes_file import FILE
@@ -21,5 +22,19 @@ from engine.config.story import Stories, Story
 __all__ = ["CODES", "Story"]
 
 CODES: Final[Stories] = MappingProxyType(
-    dict(sorted({**FILE, **CHANNEL, **CONVERT, **PROFILE, **RUNTIME, **MESSAGE, **WORKLIST, **OPERATIONS}.items()))
+    dict(
+        sorted(
+            {
+                **FILE,
+                **CHANNEL,
+                **CONVERT,
+                **PROFILE,
+                **RUNTIME,
+                **MESSAGE,
+                **WORKLIST,
+                **ACCESS,
+                **OPERATIONS,
+            }.items()
+        )
+    )
 )

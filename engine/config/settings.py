@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from engine.config.base import ConfigModel
+from engine.config.console import ConsoleOptions
 from engine.config.dicom import DicomOptions
 from engine.config.finding import BadValue
 from engine.config.hand_offs import HandOffName, HandOffOptions
@@ -76,6 +77,9 @@ class SiteSettings(ConfigModel):
         BeforeValidator(_admin),
         WithJsonSchema({"anyOf": [{"const": "off"}, AdminPort.model_json_schema()]}),
     ] = Field(default_factory=AdminPort, description="Metrics and probes over TCP, or off")
+    console: ConsoleOptions | None = Field(
+        default=None, description="The HTTP API, for those who sign in; without it there is none"
+    )
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
     time_zone: ZoneText | None = Field(
         default=None, description="The time zone of `open` hours, such as Europe/Berlin; without it UTC"
@@ -96,8 +100,7 @@ class SiteSettings(ConfigModel):
         default_factory=dict, description="Who else gets the steps of a worklist, by a name of yours"
     )
     later: ClassVar[Mapping[str, str]] = {
-        "console": "this version has no console; metrics and probes are under 'admin'",
-        "users": "this version has no users; the control socket is for the user that runs the engine",
+        "users": "users are in the store: segmill users add",
         "tls": "TLS is set for each port and destination",
     }
 

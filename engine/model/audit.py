@@ -19,11 +19,12 @@ START: Final = bytes(32)
 class AuditRow:
     """One thing that somebody did.
 
-    `actor`: who, as the system knows them. `action`: the command's word. `reason`: a person's sentence, or ''.
-    `scope`: what was asked for, in words; it may quote an expression with values of messages, and so stands nowhere
-    else. `counts`: JSON, what came of it. `ids`: the messages and deliveries that were touched, as ranges
-    (`messages 1-5,9; deliveries 12`), or the destinations and intakes (`adt/ris`). `key`: the idempotency key of the
-    run that it is a part of.
+    `actor`: who, as the system knows them (`anna (uid 1000)`), or as they signed in, and from where (`anna from
+    10.1.2.3`). `action`: the command's word. `reason`: a person's sentence, or ''. `scope`: what was asked for, in
+    words; it may quote an expression with values of messages, and so stands nowhere else. `counts`: JSON, what came of
+    it. `ids`: the messages and deliveries that were touched, as ranges (`messages 1-5,9; deliveries 12`), or the
+    destinations and intakes (`adt/ris`), or users and tokens (`user anna`). `key`: the idempotency key of the run that
+    it is a part of.
     """
 
     id: int

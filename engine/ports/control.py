@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
+from engine.ports.access import AccessEdit
 from engine.ports.hand_off import HandOffStatus
 from engine.ports.operations import ENGINE, ActionReport, By, Pause, StepMove
 from engine.ports.reload import ReloadReport
@@ -193,6 +194,23 @@ class Control(Protocol):
 
     async def paused(self) -> Sequence[Pause]:
         """What a person has paused."""
+        ...
+
+    async def put_on_record(
+        self,
+        by: By,
+        action: str,
+        *,
+        about: Sequence[str] = (),
+        messages: Sequence[MessageSeq] = (),
+        edits: Sequence[AccessEdit] = (),
+        is_silent: bool = False,
+    ) -> None:
+        """Have it on record that somebody did this, with the `edits` of users and sessions, in one transaction.
+
+        `about`: what was done something to, in words (`user anna`). `is_silent`: the edits alone, without a record, as
+        of a session that was used again. Raises AccessRefused, with nothing done, and StoreError.
+        """
         ...
 
     async def release(self, seqs: Sequence[MessageSeq], by: By = ENGINE) -> ActionReport:

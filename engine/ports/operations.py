@@ -9,6 +9,7 @@ from engine.model.audit import AuditRow
 from engine.model.envelope import DraftDelivery, Intake, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
+from engine.ports.access import AccessEdit
 from engine.ports.worklist import Teller
 from engine.worklist.item import Status
 
@@ -189,6 +190,8 @@ class Change:
     lanes: Sequence[str] = ()
     """The destinations and intakes that it is about, as people name them."""
     read: Sequence[MessageSeq] = ()
+    access: Sequence[AccessEdit] = ()
+    """Of users, sessions and tokens. Refused as a whole (AccessRefused) where one of them cannot be."""
     progress: Progress | None = None
     report: ActionReport = NOTHING_DONE
     """What is known before: members that were left alone, lanes that are told to go on."""
@@ -237,7 +240,7 @@ class OperationStore(Protocol):
         """Do all of `change` and put it on record, in one transaction, or nothing of it.
 
         A row of the audit is written with it: what cannot be recorded is not done. Members whose state has changed
-        are left alone, with the reason. Raises as `Store.commit` does, and StepChanged.
+        are left alone, with the reason. Raises as `Store.commit` does, StepChanged and AccessRefused.
         """
         ...
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.ports.access import AccessQueries
 from engine.ports.hand_off import HandedOver, HandOffQueries
 from engine.ports.operations import OperationQueries, OperationStore
 from engine.ports.search import KeyQueries, KeyStore
@@ -377,7 +378,7 @@ class Arrived:
     newest_us: int
 
 
-class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, KeyQueries, Protocol):
+class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, AccessQueries, KeyQueries, Protocol):
     """The reader's side: own read-only connections, usable from any thread and from another process.
 
     `known` and `queued` are Store's, for those who cannot wait for a commit to end. A damaged body that

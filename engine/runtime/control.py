@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.ports.access import AccessEdit
 from engine.ports.clock import Clock
 from engine.ports.control import ActionReport, By, ChannelStatus, FeedStatus, LaneStatus, Order, RetentionReport
 from engine.ports.hand_off import HandOffStatus
-from engine.ports.operations import ENGINE, INTAKE, Pause
+from engine.ports.operations import ENGINE, INTAKE, Change, Pause
 from engine.ports.reload import Reloading, ReloadReport
-from engine.ports.store import LaneDepth, StoreQueries
+from engine.ports.store import LaneDepth, StoreError, StoreQueries
 from engine.ports.worklist import QueryRecord
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
@@ -45,6 +46,7 @@ class EngineControl:
         self._channels = channels
         self.listening: Mapping[ChannelName, Listening] = {}
         self._queries = queries
+        self._committer = committer
         self.operator = Operator(channels, committer, queries, clock)
         self.queries_asked: Callable[[], Sequence[QueryRecord]] = tuple
         self.feeds_now: Callable[[], Sequence[FeedStatus]] = tuple
@@ -58,6 +60,9 @@ class EngineControl:
         """Lanes whose task died, and what becomes of them. Intake is open all the same; what comes for them waits."""
         self.not_ready = "the engine is starting"
         """Why intake is closed; '' while it is open."""
+        self.recorded: Callable[[], None] = lambda: None
+        """Called after a row was written to the audit."""
+        self.operator.recorded = lambda: self.recorded()
 
     async def ready(self) -> tuple[bool, str]:
         """Ready all the same while something is paused: that is a person's will, and nothing a restart would mend."""
@@ -151,6 +156,24 @@ class EngineControl:
 
     async def paused(self) -> Sequence[Pause]:
         return self.operator.pauses
+
+    async def put_on_record(
+        self,
+        by: By,
+        action: str,
+        *,
+        about: Sequence[str] = (),
+        messages: Sequence[MessageSeq] = (),
+        edits: Sequence[AccessEdit] = (),
+        is_silent: bool = False,
+    ) -> None:
+        recorded = not is_silent
+        change = Change(by, action, lanes=about, read=messages, access=edits, is_always_recorded=recorded)
+        try:
+            await self._committer.call(lambda store: store.operate(change))
+        except ValueError as error:
+            raise StoreError(str(error)) from error
+        self.recorded()
 
     async def release(self, seqs: Sequence[MessageSeq], by: By = ENGINE) -> ActionReport:
         return await self.operator.operate(Order("release", by, messages=seqs))

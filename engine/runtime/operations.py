@@ -85,6 +85,8 @@ class Operator:
         """Channels that the files no longer have, while something waits in them."""
         self.tell: Teller | None = None
         """Makes what the ordering system is told of a step that is moved by hand."""
+        self.recorded: Callable[[], None] = lambda: None
+        """Called after each change, which may have written to the audit."""
 
     def keep_past(self, past: PastChannels) -> None:
         """Where channels as they were come from."""
@@ -476,6 +478,7 @@ class Operator:
         def ended(done: "asyncio.Future[Changed]") -> None:
             if not done.cancelled() and done.exception() is None:
                 then(done.result())
+                self.recorded()
 
         future.add_done_callback(ended)
         try:

@@ -57,7 +57,7 @@ def test_settings_are_read_and_replaced(load: Load, channel: str) -> None:
         ("a: 1\nadmin: on\n", 2, 8, "E105"),
         ("store: mysql:x\n", 1, 8, "E107"),
         ("store: postgresql://x\n", 1, 8, "E119"),
-        ("console: {port: 1}\n", 1, 1, "E119"),
+        ("users: {anna: x}\n", 1, 1, "E119"),
         ("limits: {free_disk: -1}\n", 1, 21, "E106"),
         ("workers: {memory: 1KB}\n", 1, 19, "E106"),
         ("data: ''\n", 1, 7, "E107"),

@@ -11,6 +11,7 @@ from engine.adapters.stores.row_checks import ROW_DAMAGED_NOTE
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.ids import MessageSeq
 from engine.ports.store import Store
+from engine.testing.access_contract import AccessContract
 from engine.testing.hand_off_contract import HandOffContract
 from engine.testing.operation_contract import OperationContract
 from engine.testing.search_contract import SearchContract
@@ -126,6 +127,21 @@ class TestOperationsOfSqliteStore(OperationContract):
 
 
 class TestOperationsOfMemoryStore(OperationContract):
+    @pytest.fixture
+    def bench(self):
+        return MemoryBench()
+
+
+class TestAccessOfSqliteStore(AccessContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SqliteBench(tmp_path)
+        yield bench
+        bench.check_rows()
+        bench.close()
+
+
+class TestAccessOfMemoryStore(AccessContract):
     @pytest.fixture
     def bench(self):
         return MemoryBench()

@@ -136,6 +136,9 @@ def test_a_shown_file_is_read_without_a_finding(block: Block, make_site, monkeyp
         status = (yaml.safe_load(block.text).get("dicom") or {}).get("status")
         name, _, destination = status["to"].partition("/") if status else ("a", "", "out")
         site = make_site({name: re.sub(r"\bout\b", destination, channel)}, settings=block.text)
+        for path in re.findall(r"[\w./-]+\.(?:crt|key|pem)\b", block.text):
+            (site / path).parent.mkdir(parents=True, exist_ok=True)
+            (site / path).write_text("not read by a check\n")
     else:
         site = make_site({"a": {"channel.yaml": whole_channel(block), **files_for(block)}})
     loaded = load_site(site, load_kinds(), {})

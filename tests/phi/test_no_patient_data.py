@@ -29,6 +29,7 @@ from engine.hl7.errors import Hl7Error
 from engine.hl7.message import Message
 from engine.hl7.path import compile_path
 from engine.mllp.framing import BlockDecoder, encode
+from tests.phi.api_pages import pages
 
 MARKER = re.compile("zq[0-9]{5}qz", re.IGNORECASE)
 VT, END = b"\x0b", b"\x1c\r"
@@ -371,7 +372,7 @@ async def test_no_value_of_a_message_is_found_outside_the_store(
                 },
                 "own": {"channel.yaml": OWN, "steps.py": OWN_STEPS},
             },
-            "admin: {port: 0}\n",
+            "admin: {port: 0}\nconsole: {port: 0}\n",
         )
         # A file where a folder with a patient's number must be made: what the system says names it.
         everywhere = list(mail.to_everywhere())
@@ -396,6 +397,8 @@ async def test_no_value_of_a_message_is_found_outside_the_store(
                     seen.add(page, await asyncio.to_thread(lambda url=url: urllib.request.urlopen(url).read()))
                 client = ControlClient(site / "data")
                 seen.add("status", json.dumps(await asyncio.to_thread(client.get, "/v1/status")))
+                for place, text in await asyncio.to_thread(lambda: list(pages(engine, mail.marker()))):
+                    seen.add(place, text)
                 states = await commands(seen, capsys, site, mail.marker())
                 assert {"processed", "held", "rejected", "filtered"} <= states
                 shown = await asyncio.to_thread(

@@ -41,6 +41,7 @@ class MemoryOperations:
         for text in (by.actor, by.reason, by.scope, by.key, change.note):
             text.encode("utf-8")  # as SQLite would
         tally = Tally(change.report)
+        self._rows.access.apply(change.access, now_us)
         self._edit(change, tally)
         if change.step is not None:
             rows = self._rows

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
+from engine.adapters.stores.memory_access import MemoryAccessReading
 from engine.adapters.stores.memory_hand_offs import MemoryHandOffs
 from engine.adapters.stores.memory_rows import MemoryRows, Row
 from engine.adapters.stores.memory_search import MemoryKeyQueries
@@ -20,7 +21,7 @@ from engine.ports.worklist import WorklistView
 from engine.worklist.item import Status
 
 
-class MemoryQueries(MemoryKeyQueries):
+class MemoryQueries(MemoryAccessReading, MemoryKeyQueries):
     """StoreQueries on a MemoryStore."""
 
     def __init__(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, FIRST_ATTEMPTS, LAST_ATTEMPTS
+from engine.adapters.stores.memory_access import MemoryAccess
 from engine.adapters.stores.memory_worklist import MemoryWorklists
 from engine.adapters.stores.reading import with_damage
 from engine.model.audit import AuditRow
@@ -93,6 +94,7 @@ class MemoryRows:
     pauses: dict[LaneKey, Pause] = field(default_factory=dict)
     audit: list[AuditRow] = field(default_factory=list)
     progress: dict[str, Progress] = field(default_factory=dict)
+    access: MemoryAccess = field(default_factory=MemoryAccess)
     origins: dict[MessageSeq, MessageSeq] = field(default_factory=dict)
     worklists: MemoryWorklists = field(default_factory=MemoryWorklists)
     handed: dict[str, dict[ItemKey, Handed]] = field(default_factory=dict)

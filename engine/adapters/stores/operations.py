@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from engine.adapters.stores.access import AccessWriting
 from engine.adapters.stores.codes import DELIVERY_CODES, DELIVERY_OF, MESSAGE_OF
 from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.draft import Draft
@@ -133,6 +134,7 @@ class Operations:
         self._db = db
         self._writing = writing
         self._clock = clock
+        self._access = AccessWriting(db.execute)
         self._sql = load_statements("operations.sql")
         self._rows = {name: RowStatement(sql) for name, sql in self._sql.items() if RowStatement.takes(sql)}
 
@@ -157,6 +159,7 @@ class Operations:
                 steps = SqliteSteps(self._db.execute, change.step.worklist, draft)
                 move_step(change, change.step, steps, tally, now_us)
             self._pause(change, now_us)
+            self._access.apply(change.access, now_us)
             tally.also += change.read
             if change.is_always_recorded or not tally.is_empty:
                 self._record(tally, change, now_us)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.adapters.stores import faults
+from engine.adapters.stores.access import AccessReading
 from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S
 from engine.adapters.stores.finding import Finding
@@ -53,7 +54,7 @@ class Filters(NamedTuple):
     until_us: int
 
 
-class SqliteQueries:
+class SqliteQueries(AccessReading):
     """StoreQueries on the store at `path`.
 
     `on_damage` is told of queued deliveries whose bytes are not what they were. Every method raises

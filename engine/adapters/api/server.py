@@ -1,0 +1,70 @@
+"""The API's own server: a thread and a loop of its own, so that no request takes time from the messages."""
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from typing import Final
+
+from engine.adapters.admin import QuietServer, listen_on, server_for
+from engine.adapters.api.entries import Api
+from engine.adapters.api.guard import Application, Places
+from engine.adapters.api.routes import ENTRIES
+from engine.config.console import ConsoleOptions
+
+log = logging.getLogger("segmill.api")
+
+STOP_DEADLINE_S: Final = 5.0
+
+
+class ApiServer:
+    """Serves one engine's API. `start` and `stop` may be called from any thread. `tls` None: plain text."""
+
+    def __init__(self, api: Api, options: ConsoleOptions, tls: ssl.SSLContext | None) -> None:
+        self._api = api
+        self._options = options
+        self._tls = tls
+        self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._server: QuietServer | None = None
+        self.address: tuple[str, int] | None = None
+
+    @property
+    def url(self) -> str:
+        """How people call it."""
+        if self._options.url is not None:
+            return self._options.url
+        assert self.address is not None
+        host, port = self.address
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._tls is not None else 'http'}://{shown}:{port}"
+
+    def start(self) -> None:
+        """Listen and serve. When it returns, clients can connect. Raises AdminUnavailable."""
+        self._listener = listen_on(self._options.host, self._options.port, "the console's address")
+        self.address = self._listener.getsockname()[:2]
+        places = Places(self._options.host, self._options.url, is_tls=self._tls is not None)
+        self._server = server_for(Application(ENTRIES, self._api, places), self._tls)
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+        self._thread.start()
+        log.info("console and API: %s", self.url)
+
+    def stop(self) -> None:
+        """Close the socket and end the thread, within a few seconds. A second call does nothing."""
+        if self._thread is not None and self._server is not None:
+            self._server.leave()
+            self._thread.join(STOP_DEADLINE_S)
+            if self._thread.is_alive():
+                log.warning("the console's thread did not end within %g s", STOP_DEADLINE_S)
+            self._thread = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _run(self) -> None:
+        assert self._server is not None and self._listener is not None
+        try:
+            asyncio.run(self._server.serve([self._listener]))
+        except Exception:
+            log.exception("the console's server ended; the engine goes on without it")

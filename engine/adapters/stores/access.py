@@ -1,0 +1,162 @@
+"""Users, sessions and API tokens in SQLite: written with the change that they are a part of, read on any connection."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, assert_never
+
+from engine.adapters.stores.statements import Execute, load_statements
+from engine.model.access import Grants, parse_grants
+from engine.ports.access import (
+    AccessEdit,
+    AccessRefused,
+    AddToken,
+    AddUser,
+    ApiToken,
+    CloseSession,
+    OpenSession,
+    RevokeToken,
+    SeenSession,
+    Session,
+    SetDisabled,
+    SetGrants,
+    SetPassword,
+    User,
+)
+from engine.ports.store import StoreError
+
+NO_USER: Final = "there is no such user"
+NO_TOKEN: Final = "there is no such token"  # noqa: S105 - a sentence
+USER_THERE: Final = "there is a user of that name"
+TOKEN_THERE: Final = "there is, or was, a token of that name"  # noqa: S105 - a sentence
+PASSWORD_CHANGED: Final = "the password was changed meanwhile"  # noqa: S105 - a sentence
+
+
+class AccessWriting:
+    """Carries edits out in the transaction that is open."""
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
+        self._sql = load_statements("access.sql")
+
+    def apply(self, edits: Sequence[AccessEdit], now_us: int) -> None:
+        """All of `edits`, in order. Raises AccessRefused, and the transaction is to be undone."""
+        for edit in edits:
+            self._apply(edit, now_us)
+
+    def _apply(self, edit: AccessEdit, now_us: int) -> None:
+        match edit:
+            case AddUser(user):
+                told = (*_told(user), user.created_us, user.changed_us)
+                self._one("add_user", told, USER_THERE)
+            case SetPassword():
+                self._set_password(edit, now_us)
+            case SetGrants(name, grants):
+                self._one("set_grants", (json.dumps(dict(grants)), now_us, name), NO_USER, is_missing=True)
+            case SetDisabled(name, is_disabled):
+                self._one("set_disabled", (is_disabled, now_us, name), NO_USER, is_missing=True)
+                self._execute(self._sql["close_sessions"], (name, b""))
+            case OpenSession(session, most):
+                self._execute(self._sql["forget_ended_sessions"], (now_us,))
+                told = (session.hash, session.user, session.created_us, session.seen_us, session.until_us)
+                self._execute(self._sql["open_session"], (*told, session.address))
+                self._execute(self._sql["forget_oldest_sessions"], (session.user, most))
+            case SeenSession(hash_, seen_us):
+                self._execute(self._sql["seen_session"], (seen_us, hash_))
+            case CloseSession(hash_):
+                self._execute(self._sql["close_session"], (hash_,))
+            case AddToken(token):
+                self._one(
+                    "add_token",
+                    (
+                        token.name,
+                        token.hash,
+                        json.dumps(dict(token.grants)),
+                        token.created_us,
+                        token.created_by,
+                        token.until_us,
+                        token.is_revoked,
+                    ),
+                    TOKEN_THERE,
+                )
+            case RevokeToken(name):
+                self._one("revoke_token", (name,), NO_TOKEN, is_missing=True)
+            case _:
+                assert_never(edit)
+
+    def _set_password(self, edit: SetPassword, now_us: int) -> None:
+        told = (edit.password, edit.must_change, edit.until_us, now_us, edit.user, edit.replaces, edit.replaces)
+        if not self._execute(self._sql["set_password"], told).rowcount:
+            is_there = self._execute(self._sql["user"], (edit.user,)).fetchone() is not None
+            raise AccessRefused(PASSWORD_CHANGED if is_there else NO_USER, is_missing=not is_there)
+        self._execute(self._sql["close_sessions"], (edit.user, edit.keeps))
+
+    def _one(self, name: str, values: Sequence[object], refusal: str, *, is_missing: bool = False) -> None:
+        if not self._execute(self._sql[name], values).rowcount:
+            raise AccessRefused(refusal, is_missing=is_missing)
+
+
+def _told(user: User) -> tuple[object, ...]:
+    grants = json.dumps(dict(user.grants))
+    return (user.name, user.password, grants, user.must_change, user.until_us, user.is_disabled)
+
+
+class AccessReading:
+    """AccessQueries, on connections that `reader` lends: what SqliteQueries gets its methods from."""
+
+    _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _access_sql = load_statements("access.sql")
+
+    def users(self) -> Sequence[User]:
+        """As AccessQueries.users."""
+        with self._reader() as db:
+            return [_user(*row) for row in db.execute(self._access_sql["users"])]
+
+    def user(self, name: str) -> User | None:
+        """As AccessQueries.user."""
+        with self._reader() as db:
+            row = db.execute(self._access_sql["user"], (name,)).fetchone()
+        return None if row is None else _user(*row)
+
+    def session(self, hash_: bytes) -> Session | None:
+        """As AccessQueries.session."""
+        with self._reader() as db:
+            row = db.execute(self._access_sql["session"], (hash_,)).fetchone()
+        return None if row is None else Session(*row)
+
+    def sessions(self, user: str) -> Sequence[Session]:
+        """As AccessQueries.sessions."""
+        with self._reader() as db:
+            return [Session(*row) for row in db.execute(self._access_sql["sessions"], (user,))]
+
+    def tokens(self) -> Sequence[ApiToken]:
+        """As AccessQueries.tokens."""
+        with self._reader() as db:
+            return [_token(*row) for row in db.execute(self._access_sql["tokens"])]
+
+    def token(self, hash_: bytes) -> ApiToken | None:
+        """As AccessQueries.token."""
+        with self._reader() as db:
+            row = db.execute(self._access_sql["token"], (hash_,)).fetchone()
+        return None if row is None else _token(*row)
+
+
+def _user(
+    name: str, password: str, grants: str, must_change: int, until_us: int, disabled: int, created: int, changed: int
+) -> User:
+    return User(name, password, _grants(grants), bool(must_change), until_us, bool(disabled), created, changed)
+
+
+def _token(
+    name: str, hash_: bytes, grants: str, created_us: int, created_by: str, until_us: int, is_revoked: int
+) -> ApiToken:
+    return ApiToken(name, hash_, _grants(grants), created_us, created_by, until_us, bool(is_revoked))
+
+
+def _grants(text: str) -> Grants:
+    """StoreError where what is stored is no grant: then nothing is given, and it is said."""
+    try:
+        return parse_grants(json.loads(text))
+    except (ValueError, AttributeError, TypeError):
+        raise StoreError("the grants of a user or token in the store cannot be read") from None

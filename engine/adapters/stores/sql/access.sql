@@ -1,0 +1,59 @@
+-- Users, sessions and API tokens.
+
+-- name: users
+SELECT name, password, grants, must_change, until_us, is_disabled, created_us, changed_us FROM user ORDER BY name;
+
+-- name: user
+SELECT name, password, grants, must_change, until_us, is_disabled, created_us, changed_us FROM user WHERE name = ?;
+
+-- name: add_user
+INSERT INTO user (name, password, grants, must_change, until_us, is_disabled, created_us, changed_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING;
+
+-- name: set_password
+UPDATE user SET password = ?, must_change = ?, until_us = ?, changed_us = ?
+WHERE name = ? AND (? = '' OR password = ?);
+
+-- name: set_grants
+UPDATE user SET grants = ?, changed_us = ? WHERE name = ?;
+
+-- name: set_disabled
+UPDATE user SET is_disabled = ?, changed_us = ? WHERE name = ?;
+
+-- name: session
+SELECT hash, user, created_us, seen_us, until_us, address FROM session WHERE hash = ?;
+
+-- name: sessions
+SELECT hash, user, created_us, seen_us, until_us, address FROM session WHERE user = ? ORDER BY created_us, hash;
+
+-- name: open_session
+INSERT INTO session (hash, user, created_us, seen_us, until_us, address) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: seen_session
+UPDATE session SET seen_us = ? WHERE hash = ?;
+
+-- name: close_session
+DELETE FROM session WHERE hash = ?;
+
+-- name: close_sessions
+DELETE FROM session WHERE user = ? AND hash <> ?;
+
+-- name: forget_ended_sessions
+DELETE FROM session WHERE until_us <= ?;
+
+-- name: forget_oldest_sessions
+DELETE FROM session WHERE hash IN
+  (SELECT hash FROM session WHERE user = ? ORDER BY created_us DESC, hash LIMIT -1 OFFSET ?);
+
+-- name: tokens
+SELECT name, hash, grants, created_us, created_by, until_us, is_revoked FROM api_token ORDER BY name;
+
+-- name: token
+SELECT name, hash, grants, created_us, created_by, until_us, is_revoked FROM api_token WHERE hash = ?;
+
+-- name: add_token
+INSERT INTO api_token (name, hash, grants, created_us, created_by, until_us, is_revoked)
+VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING;
+
+-- name: revoke_token
+UPDATE api_token SET is_revoked = 1 WHERE name = ?;

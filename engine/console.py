@@ -1,0 +1,197 @@
+"""The way in for people and programs: users, their first password, the API's port, and the audit's anchor."""
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from engine.adapters.admin import AdminUnavailable
+from engine.adapters.admin_app import EngineCalls
+from engine.adapters.audit_check import ANCHOR, Anchor
+from engine.adapters.errors import ConfigError
+from engine.adapters.tls import listen_context
+from engine.config.console import ConsoleOptions
+from engine.config.settings import SiteSettings
+from engine.exit_codes import CONFIGURATION, UNREACHABLE
+from engine.failures import EngineFailed
+from engine.ports.clock import Clock
+from engine.ports.control import Control
+from engine.ports.store import StoreError, StoreQueries
+from engine.runtime.tasks import Tasks, describe
+
+if TYPE_CHECKING:
+    from engine.adapters.api.access import Access
+    from engine.adapters.api.server import ApiServer
+
+log = logging.getLogger("segmill.audit")
+
+TELL_EVERY_S: Final = 3600.0
+
+
+def to_the_terminal(text: str) -> None:
+    """Where whoever starts the engine sees it; not by the log, which is copied to other machines."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):  # closed, or there is none
+        log.warning("the first password could not be shown; give another: segmill users passwd admin")
+
+
+class Console:
+    """Of one engine. `access` is there in any case: the command line's users need no port.
+
+    What the API is made of is loaded when there is a port for it, or when somebody asks by the control socket.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        queries: StoreQueries,
+        clock: Clock,
+        settings: SiteSettings,
+        folder: Path,
+    ) -> None:
+        """`folder`: the site's."""
+        self._control = control
+        self._options = settings.console
+        self._folder = folder
+        self._environment = settings.environment
+        self._clock = clock
+        self._queries = queries
+        self._calls = EngineCalls(asyncio.get_running_loop())
+        self._access: Access | None = None
+        self._lock = threading.Lock()
+        # Beside the store, where it is kept at all; a link there may lead to another disk.
+        self._anchor_path = folder / settings.data / ANCHOR if settings.store_kind == "sqlite" else None
+        self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
+        self._server: ApiServer | None = None
+        self._grown = asyncio.Event()
+        self._told_at: float | None = None
+
+    @property
+    def access(self) -> "Access":
+        """Who may sign in."""
+        with self._lock:  # the control socket's thread may ask as well
+            if self._access is None:
+                from engine.adapters.api.access import Access
+
+                times = self._options or ConsoleOptions()
+                self._access = Access(
+                    self._control, self._calls, self._queries, self._clock, idle_s=times.idle, session_s=times.session
+                )
+            return self._access
+
+    def access_now(self) -> "Access":
+        """The same, as a function."""
+        return self.access
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where the API is; None where it is not."""
+        return self._server.address if self._server is not None else None
+
+    def recorded(self) -> None:
+        """A row was written to the audit."""
+        self._grown.set()
+
+    async def start(self, tasks: Tasks, announce: Callable[[str], None]) -> None:
+        """Raises EngineFailed with what is in the way. `announce` gets the first user's password, once ever."""
+        await self._start_anchor(tasks)
+        options = self._options
+        if options is None:
+            return
+        try:
+            tls = listen_context(options.tls, self._folder) if options.tls is not None else None
+        except ConfigError as error:
+            raise EngineFailed(f"the console's TLS: {error}", CONFIGURATION) from error
+        from engine.adapters.api.entries import Api
+        from engine.adapters.api.server import ApiServer
+
+        api = Api(
+            self._control,
+            self._calls,
+            self._queries,
+            self._clock,
+            self.access,
+            self._folder,
+            self._environment,
+            self._anchor_path,
+            options.is_secure,
+        )
+        server = ApiServer(api, options, tls)
+        try:
+            server.start()
+        except AdminUnavailable as error:
+            raise EngineFailed(str(error), UNREACHABLE) from error
+        self._server = server
+        password = await self.access.first_password()
+        if password is not None:
+            announce(
+                f"\nThe first start of the console: sign in at {server.url} as admin with the password\n\n"
+                f"    {password}\n\n"
+                "It is for signing in once, within a day, and is shown this once. Another one: segmill users passwd "
+                "admin\n\n"
+            )
+
+    async def stop(self) -> None:
+        """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
+        if self._server is not None:
+            await asyncio.to_thread(self._server.stop)
+
+    async def close(self) -> None:
+        """Note what was recorded last; the store must still be open for reading."""
+        if self._access is not None:
+            self._access.passwords.close()
+        if self._anchor is not None:
+            await self._follow(self._anchor)
+            await self._tell(is_last=True)
+
+    # -- the anchor -----------------------------------------------------------------------------
+
+    async def _start_anchor(self, tasks: Tasks) -> None:
+        anchor = self._anchor
+        if anchor is None:
+            return
+        try:
+            other = await asyncio.to_thread(anchor.start)
+        except (OSError, StoreError) as error:
+            log.error("the audit's anchor cannot be read: %s", describe(error))
+        else:
+            if other is not None:
+                log.error(
+                    "E484 the audit does not have record %d as its anchor has it: see segmill audit verify, and "
+                    "segmill explain E484",
+                    other,
+                )
+        tasks.spawn(self._keep_anchored(anchor), "anchor the audit")
+
+    async def _keep_anchored(self, anchor: Anchor) -> None:
+        self._grown.set()  # what was recorded before the last stop, and was not noted
+        while True:
+            await self._grown.wait()
+            self._grown.clear()
+            await self._follow(anchor)
+            await self._tell()
+
+    async def _follow(self, anchor: Anchor) -> None:
+        try:
+            await asyncio.to_thread(anchor.follow)
+        except (OSError, StoreError) as error:
+            # The row itself is durable; the next one tries again for all that is missing.
+            log.error("the audit's anchor cannot be written: %s", describe(error))
+
+    async def _tell(self, *, is_last: bool = False) -> None:
+        """The newest hash to the log, which many sites copy to another machine."""
+        now = self._clock.monotonic()
+        if not is_last and self._told_at is not None and now - self._told_at < TELL_EVERY_S:
+            return
+        try:
+            head = await asyncio.to_thread(self._queries.audit_head)
+        except StoreError:
+            return  # said when it could not be followed
+        if head.last:
+            self._told_at = now
+            log.info("audit: record %d, hash %s", head.last, head.hash.hex())

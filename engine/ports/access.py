@@ -1,0 +1,157 @@
+"""Users, sessions and API tokens, as the store keeps them.
+
+Every change of them is a part of an `operations.Change`, and so stands in the same transaction as its record in the
+audit. A session's and a token's secret is never kept: only its SHA-256, which nobody can turn back, as it has 256 bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.model.access import Grants
+
+
+@dataclass(slots=True, frozen=True)
+class User:
+    """Somebody who signs in. `password`: an Argon2 hash. `must_change`: it was given out, works until `until_us`."""
+
+    name: str
+    password: str
+    grants: Grants
+    must_change: bool
+    until_us: int
+    is_disabled: bool
+    created_us: int
+    changed_us: int
+
+
+@dataclass(slots=True, frozen=True)
+class Session:
+    """Somebody who is signed in. `hash`: of the secret in the cookie. `seen_us`: to the minute."""
+
+    hash: bytes
+    user: str
+    created_us: int
+    seen_us: int
+    until_us: int
+    address: str
+
+
+@dataclass(slots=True, frozen=True)
+class ApiToken:
+    """What a program signs in with. `hash`: of its secret."""
+
+    name: str
+    hash: bytes
+    grants: Grants
+    created_us: int
+    created_by: str
+    until_us: int
+    is_revoked: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class AddUser:
+    """AccessRefused where there is one of that name."""
+
+    user: User
+
+
+@dataclass(slots=True, frozen=True)
+class SetPassword:
+    """All sessions of the user end, but `keeps`. `must_change` and `until_us` as in User.
+
+    `replaces`: the hash that it must have now, where the one who changes it had to know the old one.
+    """
+
+    user: str
+    password: str
+    must_change: bool = False
+    until_us: int = 0
+    keeps: bytes = b""
+    replaces: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class SetGrants:
+    """What the user may from now on; all that was given before is gone."""
+
+    user: str
+    grants: Grants
+
+
+@dataclass(slots=True, frozen=True)
+class SetDisabled:
+    """Who is disabled cannot sign in; all sessions end."""
+
+    user: str
+    is_disabled: bool
+
+
+@dataclass(slots=True, frozen=True)
+class OpenSession:
+    """Sessions that have ended, and the oldest ones of this user beyond `most`, are dropped with it."""
+
+    session: Session
+    most: int
+
+
+@dataclass(slots=True, frozen=True)
+class SeenSession:
+    """It was used; one that is not there any more stays away."""
+
+    hash: bytes
+    seen_us: int
+
+
+@dataclass(slots=True, frozen=True)
+class CloseSession:
+    hash: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class AddToken:
+    """AccessRefused where there is one of that name, also a revoked one: a name on record stays the same token's."""
+
+    token: ApiToken
+
+
+@dataclass(slots=True, frozen=True)
+class RevokeToken:
+    name: str
+
+
+AccessEdit = (
+    AddUser | SetPassword | SetGrants | SetDisabled | OpenSession | SeenSession | CloseSession | AddToken | RevokeToken
+)
+
+
+class AccessRefused(Exception):
+    """Nothing was done; the sentence says why. `is_missing`: there is no such user or token."""
+
+    def __init__(self, sentence: str, *, is_missing: bool = False) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.is_missing = is_missing
+
+
+class AccessQueries(Protocol):
+    """The reader's side: what is committed now, from any thread."""
+
+    def users(self) -> Sequence[User]:
+        """All of them, by name."""
+        ...
+
+    def user(self, name: str) -> User | None: ...
+
+    def session(self, hash_: bytes) -> Session | None:
+        """As it is kept; the caller looks at its times, and at its user."""
+        ...
+
+    def sessions(self, user: str) -> Sequence[Session]: ...
+
+    def tokens(self) -> Sequence[ApiToken]:
+        """All of them, by name, also those that have ended."""
+        ...
+
+    def token(self, hash_: bytes) -> ApiToken | None: ...

@@ -1,0 +1,164 @@
+"""What every store keeps of users, sessions and tokens, as tests: subclass `AccessContract` beside `StoreContract`.
+
+class TestAccessOfMyStore(AccessContract):
+    @pytest.fixture
+    def bench(self, tmp_path): ...  # a StoreBench
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from engine.model.audit import broken_at
+from engine.ports.access import (
+    AccessEdit,
+    AccessRefused,
+    AddToken,
+    AddUser,
+    ApiToken,
+    CloseSession,
+    OpenSession,
+    RevokeToken,
+    SeenSession,
+    Session,
+    SetDisabled,
+    SetGrants,
+    SetPassword,
+    User,
+)
+from engine.ports.operations import By, Change
+from engine.ports.store import Store, StoreQueries
+from engine.testing.store_contract import StoreBench
+
+ADMIN = By("root (uid 0)", "first day")
+FAR_US = 4_000_000_000_000_000
+ANNA = User("anna", "$argon2id$1", {"*": "viewer", "adt": "operator"}, True, FAR_US, False, 1, 2)
+BEN = User("ben", "$argon2id$2", {}, False, 0, False, 3, 4)
+TOKEN = ApiToken("monitoring", b"t" * 32, {"adt": "viewer"}, 5, "root (uid 0)", FAR_US)
+
+
+def session(letter: str, user: str = "anna", created_us: int = 10, until_us: int = FAR_US) -> Session:
+    return Session(letter.encode() * 32, user, created_us, created_us, until_us, "10.0.0.7")
+
+
+def edit(store: Store, *edits: AccessEdit, action: str = "users") -> None:
+    store.operate(Change(ADMIN, action, lanes=["user anna"], access=edits, is_always_recorded=True))
+
+
+class AccessContract:
+    """Every promise of `engine.ports.access`, one test each."""
+
+    @pytest.fixture
+    def bench(self) -> StoreBench:
+        """Override: the store under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, bench: StoreBench) -> Store:
+        return bench.store
+
+    @pytest.fixture
+    def queries(self, store: Store) -> Iterator[StoreQueries]:
+        found = store.queries()
+        yield found
+        found.close()
+
+    def test_there_is_nobody_at_first(self, queries: StoreQueries) -> None:
+        assert (queries.users(), queries.tokens(), queries.sessions("anna")) == ([], [], [])
+        assert queries.user("anna") is None and queries.session(b"x" * 32) is None and queries.token(b"x" * 32) is None
+
+    def test_what_was_written_is_read(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddUser(BEN), AddUser(ANNA), AddToken(TOKEN), OpenSession(session("a"), 5))
+        assert queries.users() == [ANNA, BEN]
+        assert queries.user("ben") == BEN
+        assert (queries.tokens(), queries.token(TOKEN.hash)) == ([TOKEN], TOKEN)
+        assert (queries.session(b"a" * 32), queries.sessions("anna")) == (session("a"), [session("a")])
+
+    def test_it_is_there_after_a_kill(self, bench: StoreBench) -> None:
+        edit(bench.store, AddUser(ANNA), OpenSession(session("a"), 5), AddToken(TOKEN))
+        queries = bench.restart(clean=False).queries()
+        assert (queries.users(), queries.sessions("anna"), queries.tokens()) == ([ANNA], [session("a")], [TOKEN])
+        queries.close()
+
+    def test_all_of_a_change_or_nothing_and_no_record_of_what_was_refused(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        edit(store, AddUser(ANNA))
+        for last in (AddUser(ANNA), SetGrants("nobody", {}), SetDisabled("nobody", True), RevokeToken("none")):
+            with pytest.raises(AccessRefused):
+                edit(store, AddUser(BEN), AddToken(TOKEN), last)
+        assert (queries.users(), queries.tokens()) == ([ANNA], [])
+        assert [row.action for row in queries.audit()] == ["users"]
+
+    def test_what_is_missing_is_told_from_what_is_there(self, store: Store) -> None:
+        edit(store, AddUser(ANNA), AddToken(TOKEN))
+        for missing in (SetGrants("no", {}), SetDisabled("no", True), SetPassword("no", "x"), RevokeToken("no")):
+            with pytest.raises(AccessRefused) as refused:
+                edit(store, missing)
+            assert refused.value.is_missing
+        for there in (AddUser(ANNA), AddToken(TOKEN), SetPassword("anna", "x", replaces="another")):
+            with pytest.raises(AccessRefused) as refused:
+                edit(store, there)
+            assert not refused.value.is_missing
+
+    def test_a_password_ends_the_sessions_but_the_one_it_was_changed_in(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        edit(store, AddUser(ANNA), AddUser(BEN))
+        opened = [session("a"), session("b"), session("c", "ben")]
+        edit(store, *(OpenSession(one, 5) for one in opened))
+        edit(store, SetPassword("anna", "$argon2id$3", keeps=b"b" * 32, replaces=ANNA.password))
+        found = queries.user("anna")
+        assert found is not None and (found.password, found.must_change, found.until_us) == ("$argon2id$3", False, 0)
+        assert found.changed_us > ANNA.changed_us
+        assert (queries.sessions("anna"), queries.sessions("ben")) == ([opened[1]], [opened[2]])
+        edit(store, SetPassword("anna", "$argon2id$4", True, FAR_US))
+        assert queries.sessions("anna") == []
+
+    def test_who_is_disabled_is_signed_out(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddUser(ANNA), OpenSession(session("a"), 5))
+        edit(store, SetDisabled("anna", True))
+        found = queries.user("anna")
+        assert found is not None and found.is_disabled and queries.sessions("anna") == []
+        edit(store, SetDisabled("anna", False))
+        found = queries.user("anna")
+        assert found is not None and not found.is_disabled
+
+    def test_grants_are_replaced(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddUser(ANNA), OpenSession(session("a"), 5))
+        edit(store, SetGrants("anna", {"results": "analyst"}))
+        found = queries.user("anna")
+        assert found is not None and found.grants == {"results": "analyst"}
+        assert queries.sessions("anna") == [session("a")], "what somebody may is asked anew with each request"
+
+    def test_sessions_that_ended_and_too_many_are_forgotten(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddUser(ANNA), AddUser(BEN))
+        edit(store, OpenSession(session("x", until_us=20), 3), OpenSession(session("y", "ben", until_us=20), 3))
+        for at, letter in enumerate("abcd"):
+            edit(store, OpenSession(session(letter, created_us=100 + at), 3))
+        assert [one.hash[:1] for one in queries.sessions("anna")] == [b"b", b"c", b"d"]
+        assert queries.sessions("ben") == [], "it had ended"
+
+    def test_a_session_is_seen_and_closed(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddUser(ANNA), OpenSession(session("a"), 5))
+        store.operate(Change(ADMIN, "", access=[SeenSession(b"a" * 32, 77), SeenSession(b"z" * 32, 78)]))
+        assert queries.session(b"a" * 32) == replace(session("a"), seen_us=77)
+        assert queries.session(b"z" * 32) is None, "one that is gone does not come back by being used"
+        edit(store, CloseSession(b"a" * 32))
+        assert queries.session(b"a" * 32) is None
+
+    def test_a_use_is_not_on_record_and_all_else_is(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddUser(ANNA), OpenSession(session("a"), 5), action="user-add")
+        store.operate(Change(ADMIN, "", access=[SeenSession(b"a" * 32, 77)]))
+        (row,) = queries.audit()
+        assert (row.action, row.actor, row.reason, row.ids) == ("user-add", ADMIN.actor, ADMIN.reason, "user anna")
+        head = queries.audit_head()
+        assert broken_at([row], head.last, head.hash) is None
+
+    def test_a_revoked_token_stays_and_its_name_stays_taken(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddToken(TOKEN))
+        edit(store, RevokeToken("monitoring"))
+        assert queries.token(TOKEN.hash) == replace(TOKEN, is_revoked=True)
+        with pytest.raises(AccessRefused):
+            edit(store, AddToken(replace(TOKEN, hash=b"u" * 32)))
