@@ -30,6 +30,7 @@ def command(backup: Path, to: Path, data: Path | None, as_json: bool) -> int:
     What was received after the backup was made is not in it, though its senders were told AA: ask them to send it
     again. What was queued then may have been sent since; it goes out again, marked as perhaps a duplicate.
     """
+    from engine.adapters.audit_check import ANCHOR
     from engine.adapters.backup import BackupError, check_backup, put_site_back, put_store_back, site_files
     from engine.adapters.control_socket import user_name
     from engine.adapters.stores.copying import RestoredBy
@@ -84,6 +85,8 @@ def command(backup: Path, to: Path, data: Path | None, as_json: bool) -> int:
         say(f"{count(files, 'file')} of the site are back in {to}.")
     if differing:
         say(f"The site's files were left as they are; {count(differing, 'file')} differ from those of the backup.")
+    if (place.data / ANCHOR).exists():
+        say(f"The audit went back with the store: move {place.data / ANCHOR} aside and keep it (segmill explain E484).")
     if manifest.variables:
         say(f"From the environment, not in the backup: {', '.join(manifest.variables)}")
     say(f"Next: segmill check {to} --env, then segmill run {to}")

@@ -108,6 +108,20 @@ def test_of_a_site_whose_store_is_gone_the_store_alone_is_put_back(segmill, busy
     assert (busy.folder / "channels" / "adt" / "notes.txt").exists()
 
 
+def test_an_anchor_of_what_people_did_since_is_to_be_moved_aside_and_kept(segmill, busy, backup) -> None:
+    assert segmill("queue", "pause", "adt/ris", "--site", busy.folder).code == 0
+    busy.stop()
+    data = busy.folder / "data"
+    for path in data.glob("segmill.db*"):
+        path.unlink()
+    said = segmill("restore", backup, busy.folder)
+    assert said.code == 0, said.err
+    assert f"move {data / 'audit.anchor'} aside and keep it" in said.err
+    assert segmill("audit", "verify", "--site", busy.folder).code == 1
+    (data / "audit.anchor").rename(data / "audit.anchor.of-monday")
+    assert segmill("audit", "verify", "--site", busy.folder).code == 0
+
+
 @pytest.mark.parametrize("name", ["segmill.db", "segmill.db-wal", "segmill.db-shm"])
 def test_nothing_is_overwritten(segmill, busy, backup, name) -> None:
     busy.stop()
