@@ -187,7 +187,7 @@ class Engine:
                     path,
                     other,
                 )
-        return SqliteStore(path, clock=self._clock)
+        return SqliteStore(path, clock=self._clock, on_damage=self.meter.damaged)
 
     def _watch_feeds(self) -> Feeds:
         """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""

@@ -44,7 +44,7 @@ def exported() -> frozenset[str]:
     meter.disk(1, 1)
     meter.channel("orders").breach("PID-3.usage", "error")
     meter.channel("orders").drift("HIS", "PID-3", 1)
-    meter.channel("orders").finding("E250")
+    meter.channel("orders").finding("E214")
     meter.channel("orders").step("set", 0.1)
     meter.channel("orders").worker("late")
     meter.source_files("orders", 0, 0)

@@ -1,5 +1,6 @@
 """What operations see of the whole: ready, certificates, room and retention (STYLE section 14; ux.md section 2.4)."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -118,3 +119,17 @@ async def test_a_pass_of_retention_is_dated(tmp_path):
         await engine.control.keeping.one_pass()
         after = site.clock.now_us() / 1e6
         assert before <= value(engine.meter, "segmill_retention_pass_timestamp_seconds") <= after
+
+
+async def test_a_message_that_a_start_finds_damaged_is_counted(tmp_path, adt):
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel()}, "admin: off\n")
+    async with site.running() as engine:
+        assert value(engine.meter, "segmill_store_damaged_entries_total") == 0
+        wire = await site.wire()
+        await wire.send(adt(control_id="A1"))
+        await wire.answers(1)
+    with sqlite3.connect(site.folder / "data" / "segmill.db") as store:
+        store.execute("UPDATE message SET state = 0, crc = crc + 1")  # received, and not processed yet
+    store.close()
+    async with site.running() as engine:
+        assert value(engine.meter, "segmill_store_damaged_entries_total") == 1
