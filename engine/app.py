@@ -119,7 +119,7 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
-        self._tasks.spawn(self._watch_feeds().run(), "watch feeds")
+        self._tasks.spawn(self._watch_feeds().run(), "watch feeds", self._feeds_failed)
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         assert self.control.keeping is not None
         self._tasks.spawn(self.control.keeping.run(), "forget")
@@ -199,9 +199,13 @@ class Engine:
             name = self._settings.time_zone
             return zone(name) if name is not None else UTC
 
-        feeds = Feeds(self._queries, self._clock, local, tell)
+        feeds = Feeds(self._queries, self._clock, local, tell, lambda: {one.name for one in self._site.channels})
         self.control.feeds_now = feeds.status
         return feeds
+
+    def _feeds_failed(self, error: BaseException) -> None:
+        """Messages come and go without it."""
+        log.error("whether feeds are silent cannot be told until the next start, by a defect: %s", describe(error))
 
     def _keep_past(self) -> None:
         limits = worker_limits(self._settings.workers)
