@@ -325,6 +325,8 @@ class Engine:
         was_on = keeping.is_on
         keeping.change(*self._to_keep(site))
         keeping.steps = _step_ages(self._settings)
+        if not keeping.is_on:
+            self.meter.retention_passed_s = None  # there is no next pass that could be late
         if keeping.is_on and not was_on:
             self._tasks.spawn(keeping.run(), "forget")
 

@@ -1,5 +1,6 @@
 """What operations see of the whole: ready, certificates, room and retention (STYLE section 14; ux.md section 2.4)."""
 
+import asyncio
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,6 +79,16 @@ def test_the_certificate_of_the_port_for_scanners_counts(tmp_path, authority):
     assert certificate_ends(loaded) == {"dicom": SOON.timestamp()}
 
 
+def test_the_certificate_for_acknowledgements_that_connect_back_counts(tmp_path, authority):
+    back = "{host: his, port: 1, tls: {certificate: b.crt, key: b.key}}"
+    ack = f"{{mode: enhanced, app_ack: connect-back, connect_back: {back}}}"
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel(more=f"ack: {ack}")})
+    issue(authority, site.folder / "channels" / "adt", "b", SOON)
+    loaded = load_site(site.folder, site.kinds, {})
+    assert loaded.is_valid, loaded.findings
+    assert certificate_ends(loaded) == {"adt/ack": SOON.timestamp()}
+
+
 async def test_ready_is_as_the_probe_says(site):
     async with site.running() as engine:
         assert value(engine.meter, "segmill_ready") == 1
@@ -119,6 +130,21 @@ async def test_a_pass_of_retention_is_dated(tmp_path):
         await engine.control.keeping.one_pass()
         after = site.clock.now_us() / 1e6
         assert before <= value(engine.meter, "segmill_retention_pass_timestamp_seconds") <= after
+
+
+async def test_where_nothing_is_forgotten_any_more_no_pass_can_be_late(tmp_path):
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel()}, MEMORY + "retention: {messages: 10d}\n")
+    passed = ("segmill_retention_pass_timestamp_seconds", ())
+    async with site.running() as engine:
+        await engine.control.keeping.one_pass()
+        assert passed in samples(engine.meter)
+        (site.folder / "segmill.yaml").write_text(MEMORY)
+        assert (await engine.control.reload()).exit_code == 0
+        assert passed not in samples(engine.meter)
+        (site.folder / "segmill.yaml").write_text(MEMORY + "retention: {messages: 10d}\n")
+        assert (await engine.control.reload()).exit_code == 0
+        async with asyncio.timeout(60):
+            await engine.control.keeping.run()  # ends at once: the one since the start goes on
 
 
 async def test_a_message_that_a_start_finds_damaged_is_counted(tmp_path, adt):
