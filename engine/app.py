@@ -31,7 +31,7 @@ from engine.config.site import LoadedSite, load_site
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
-from engine.model.ids import ChannelName
+from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew
@@ -51,7 +51,7 @@ from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.scanners import Scanners, WorklistCounts
-from engine.wiring import in_words, offering, show_depths, show_hours, worker_limits
+from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
 
@@ -91,6 +91,7 @@ class Engine:
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopping = False
+        self._shown: frozenset[tuple[ChannelName, DestinationName]] = frozenset()
         self._committer: Committer | None = None
 
     # -- start ----------------------------------------------------------------------------------
@@ -368,6 +369,7 @@ class Engine:
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
         assert self._assembly is not None
         channels = {channel.name: channel for channel in self._assembly.everyone}
+        self._shown = show_gone(self._shown, self._assembly.everyone, self.meter)
         show_hours(channels, self.meter, self._clock)
         show_depths(depths, channels, self.meter)
 

@@ -14,6 +14,7 @@ from engine.config.kinds import Kinds
 from engine.runtime.lookout import Lookout
 from tests.adapters.test_metrics import samples, value
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel
+from tests.runtime.parts import until
 
 CHANNEL = """\
 listen: {{mllp: {{port: 0, tls: {{certificate: {own}.crt, key: {own}.key}}}}}}
@@ -159,3 +160,33 @@ async def test_a_message_that_a_start_finds_damaged_is_counted(tmp_path, adt):
     store.close()
     async with site.running() as engine:
         assert value(engine.meter, "segmill_store_damaged_entries_total") == 1
+
+
+async def test_a_receiver_that_a_reload_puts_elsewhere_is_not_down_for_ever_nor_is_one_that_it_took_away(tmp_path, adt):
+    away = channel(destinations="{out: {mllp: {host: 127.0.0.1, port: 1}}}")
+    site = SiteUnderTest(tmp_path / "site", {"adt": away, "orm": away.replace("ADT", "ORM")})
+    lane = {"channel": "adt", "destination": "out"}
+
+    def connected() -> float:
+        return value(site.engine.meter, "segmill_destination_connected", **lane)
+
+    async with site.running() as engine:
+        wire = await site.wire()
+        await wire.send(adt(control_id="A1"))
+        await wire.answers(1)
+        await until(lambda: connected() == 0)
+        await until(lambda: value(engine.meter, "segmill_queue_depth", **lane, state="queued") == 1)
+        (site.folder / "channels" / "adt" / "channel.yaml").write_text(channel())
+        assert (await engine.control.reload()).exit_code == 0
+        await until(lambda: len(site.kept.bodies("adt/out")) == 1)
+        assert connected() == 1
+
+        numbers = engine.meter.lane("adt", "out")
+        numbers.connected(False)
+        numbers.paused(True)
+        engine.meter.channel("adt").intake_paused(True)
+        (site.folder / "channels" / "adt" / "channel.yaml").unlink()
+        assert (await engine.control.reload()).exit_code == 0
+        await until(lambda: connected() == 1)
+        assert value(engine.meter, "segmill_queue_paused", **lane) == 0
+        assert value(engine.meter, "segmill_intake_paused", channel="adt") == 0
