@@ -106,6 +106,7 @@ class Engine:
             self._report_orphans()
             await self._lookout.look()
             assembly.has_room = self._lookout.has_room
+            await self._keeping.begin()
             await assembly.open_ports(self._site.channels)
             self.control.listening = assembly.listening
             await self._start_dicom(assembly.committer)
@@ -122,8 +123,7 @@ class Engine:
         self._tasks.spawn(self._lookout.run(), "look around")
         self._tasks.spawn(self._watch_feeds().run(), "watch feeds", self._feeds_failed)
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
-        assert self.control.keeping is not None
-        self._tasks.spawn(self.control.keeping.run(), "forget")
+        self._tasks.spawn(self._keeping.run(), "forget")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         self.meter.is_ready = lambda: not self.control.not_ready
         self.meter.certificate_ends = certificate_ends(self._site)
@@ -174,6 +174,11 @@ class Engine:
         )
         committer.on_redirected = offering(assembly.channels, assembly.leaving)
         return assembly
+
+    @property
+    def _keeping(self) -> Retention:
+        assert self.control.keeping is not None, "it is made with the store"
+        return self.control.keeping
 
     def _make_store(self) -> Store:
         if self._settings.store_kind == "memory":

@@ -26,7 +26,7 @@ from engine.failures import EngineFailed
 from engine.lane_restarts import LaneRestarts
 from engine.model.ids import ChannelName, DeliveryId
 from engine.pipeline.answer import APP_ACK, AnswerSettings
-from engine.pipeline.compile import compile_channel
+from engine.pipeline.compile import CompiledChannel, compile_channel
 from engine.pipeline.registry import load_steps
 from engine.ports.clock import Clock
 from engine.ports.source import SourceUnavailable
@@ -275,7 +275,7 @@ class Assembly:
         waits_for, ack = channel.answers.waits_for, loaded.file.ack
         before = channel.delivered
         if before is not None and before.destination == waits_for:
-            before.change(channel.compiled.fallback_charset, channel.answers, ack.timeout)
+            before.change(channel.version, channel.compiled.fallback_charset, channel.answers, ack.timeout)
         else:
             if before is not None:
                 before.is_retired = True
@@ -290,6 +290,7 @@ class Assembly:
     def _delivered_answers(self, channel: RunningChannel, timeout_s: float) -> DeliveredAnswers:
         return DeliveredAnswers(
             channel.name,
+            channel.version,
             channel.compiled.fallback_charset,
             channel.answers,
             timeout_s,
@@ -330,13 +331,19 @@ class Assembly:
             sinks = open_sinks(self.kinds, loaded, name, destination, self.clock, self.queries, self.turns, refused)
         except ConfigError as error:
             raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
-        of_lane = lane_settings(edition.compiled, name, policy, settings.time_zone, DeliveryId(0))
+        now = partial(self._in_force, loaded.name, edition.compiled)
+        of_lane = lane_settings(edition.compiled, name, policy, settings.time_zone, DeliveryId(0), now)
         meter = self.meter.lane(loaded.name, name)
         lane = Lane(of_lane, sinks[0], self.queries, self.committer, self.clock, meter, sinks[1:])
         guard(lane, self.clock)
         self.windows[lane] = in_doubt(policy, sinks), order_of(loaded, policy)
         self.restarts.keep(lane, lambda: self.lane(loaded, name, destination, edition, settings))
         return lane
+
+    def _in_force(self, name: ChannelName, otherwise: CompiledChannel) -> CompiledChannel:
+        """A channel by the files that it works by now; `otherwise` where it has not begun to, or is gone."""
+        channel = self.channels.get(name) or self.leaving.get(name)
+        return channel.compiled if channel is not None else otherwise
 
     async def open_window(self, lane: Lane) -> None:
         """Tell the store of a lane before it starts, and when nothing of one before it is in hand any more."""
@@ -346,6 +353,19 @@ class Assembly:
             lambda store: store.lane_window(settings.channel, settings.destination, doubt, order)
         )
         lane.keyed_since(first)
+
+    async def order_ends(self, lane: Lane, order: str) -> None:
+        """Files with this order for its destination are about to be in force, before it has let go of its queue.
+
+        The store knows from now on that keys may be of either: if the engine ends before the lane of the new order has
+        opened, what is queued then is of another order to every run that follows, whatever its files say.
+        """
+        doubt, before = self.windows.get(lane, (0, ""))
+        if before and before != order:
+            settings = lane.settings
+            await self.committer.call(
+                lambda store: store.lane_window(settings.channel, settings.destination, doubt, f"{before} (ended)")
+            )
 
     def start_lane(
         self, lane: Lane, after: Lane | None = None, *, is_open: bool = True, before: Turns | None = None
@@ -381,7 +401,8 @@ class Assembly:
         if changes and turns is not None:
             await turns.over()
             await self.committer.settled()
-        await self.open_window(lane)
+        if not lane.is_draining:  # else another has its place already, which the store is told of then
+            await self.open_window(lane)
         await lane.run()
 
     async def ended(self, lane: Lane) -> None:

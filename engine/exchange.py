@@ -139,9 +139,12 @@ class Exchange:
                 lane = assembly.lane(loaded, name, destination, edition, self._after.settings)
                 following.lanes[DestinationName(name)] = lane
                 self._lanes.append(lane)
-                if DestinationName(name) not in there.lanes | there.leaving:
+                running = there.lane(DestinationName(name))
+                if running is None:
                     await assembly.open_window(lane)
                     following.opened.add(lane)
+                else:
+                    await assembly.order_ends(running, assembly.windows[lane][1])
         if loaded.file.sequence == "on":
             following.sequences = there.sequences or await assembly.sequences(loaded.name)
         return following

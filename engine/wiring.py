@@ -163,9 +163,17 @@ def order_of(loaded: LoadedChannel, policy: DeliveryPolicy) -> str:
 
 
 def lane_settings(
-    compiled: CompiledChannel, name: str, policy: DeliveryPolicy, site_zone: str | None, keyed_from: DeliveryId
+    compiled: CompiledChannel,
+    name: str,
+    policy: DeliveryPolicy,
+    site_zone: str | None,
+    keyed_from: DeliveryId,
+    now: Callable[[], CompiledChannel],
 ) -> LaneSettings:
-    """A destination of a channel, as its lane needs it. `keyed_from`: as the store said of its order."""
+    """A destination of a channel, as its lane needs it. `keyed_from`: as the store said of its order.
+
+    `now`: the channel by the files that are in force when somebody asks.
+    """
     return LaneSettings(
         compiled.name,
         DestinationName(name),
@@ -175,7 +183,7 @@ def lane_settings(
         keyed_from=keyed_from,
         per_s=policy.rate or 0.0,
         table=timetable_of(policy.open, site_zone),
-        redirected=redirecting(compiled),
+        redirected=redirecting(compiled, now),
     )
 
 
@@ -241,14 +249,19 @@ def show_hours(channels: Mapping[ChannelName, RunningChannel], meter: Meter, clo
                 meter.lane(channel.name, name).open(lane.settings.table.is_open(now))
 
 
-def redirecting(compiled: CompiledChannel) -> Redirecting:
-    """What a destination of this channel gets when it takes over from another."""
+def redirecting(compiled: CompiledChannel, now: Callable[[], CompiledChannel]) -> Redirecting:
+    """What a destination of this channel gets when it takes over from another.
+
+    `now`: the channel by the files in force, which may have another order for the one that takes over.
+    """
 
     def redirected(delivery: Delivery, to: DestinationName) -> DraftDelivery:
         try:
-            return compiled.for_another(delivery.body, delivery.destination, to)
+            made = compiled.for_another(delivery.body, delivery.destination, to)
         except CannotRewrite as error:
             raise CannotTakeOver(error.reason) from None
+        in_force = now()
+        return made if in_force is compiled else in_force.keyed_now(made, delivery.body)
 
     return redirected
 

@@ -29,6 +29,15 @@ def header_fields(body: bytes) -> list[bytes]:
     return fields
 
 
+def plain_header(body: bytes) -> bytes | None:
+    """The MSH segment that a body begins with, where it says the same without the rest; else None."""
+    end = body.find(b"\r")
+    if end < 0 or not body.startswith(b"MSH"):
+        return None
+    line = body[:end]
+    return line if line.isascii() and ESCAPE not in line and b"\n" not in line else None
+
+
 def control_id_of(body: bytes) -> bytes:
     """MSH-10 as raw bytes: what MSA-2 of the answer must be, byte for byte. b'' where it is absent."""
     if body.startswith(b"MSH"):

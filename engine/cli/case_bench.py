@@ -63,6 +63,16 @@ class Bench:
         random.seed(0)
         return check_case(ready, plain, self._run(ready, coverage))
 
+    @property
+    def ready(self) -> "CompiledChannel":
+        """The channel as it runs its cases."""
+        assert self._ready is not None, "made by `of`"
+        return self._ready
+
+    def runs(self, message: "Message", now: datetime) -> "Result":
+        """One message through the channel, whose own code has its deadline."""
+        return self._run(self.ready, None)(message, now)
+
     def covered(self) -> "Covered | None":
         """What all cases together reached; None where nobody asked."""
         if self.coverage is None:

@@ -28,13 +28,14 @@ def command(site: Path | None, environment: bool, style: str, as_json: bool) -> 
     Names file, line and column, what is wrong and what to do, for all files at once; a channel that passes can
     run. Warnings alone end with 0.
     """
+    from engine.cli.case_findings import case_findings
     from engine.cli.findings import as_text
     from engine.config.render import as_github
     from engine.config.render import as_json as finding_as_json
 
     folder = find_site(site)
     loaded = read_site(folder)
-    findings = list(loaded.findings)
+    findings = [*loaded.findings, *case_findings(loaded)]
     if environment:
         from engine.cli.environment import environment_findings
 

@@ -32,13 +32,17 @@ COMMANDS: Final = {
     "worklist": "Show what is on the worklists, and what a scanner's query would find.",
     "dicom": "Ask a DICOM server: whether it answers, and what its worklist has.",
     "audit": "Show what people did to messages and queues, oldest first.",
+    "import-mirth": "Turn channels of a Mirth Connect export into channel folders, and say what is left to do.",
     "profile": "Learn, compare and import profiles: what a site asks of its messages.",
     "stats": "Count what is in messages, field by field.",
+    "generate": "Invent traffic for a channel: patients who come, are ordered for, resulted and discharged.",
     "deidentify": "Write messages with pseudonyms in the place of what says who the patient is.",
     "retention": "Show what the running engine has forgotten, and whether it goes on.",
     "senders": "Show in which character sets the senders write, and which of their feeds are silent.",
     "graph": "Draw where messages come in, which channel takes them, and where they go.",
     "impact": "Show which channels use a thing, and where.",
+    "spec": "Write the interface specification of a channel as an HTML page.",
+    "docs": "Read the documentation.",
     "explain": "Tell the long story of a code.",
     "completion": "Print the script that makes a shell complete commands and options.",
     "schema": "Print the JSON Schema that editors check channel files with.",
@@ -69,8 +73,15 @@ OTHER_WORDS: Final = {
     "echo": "dicom",
     "find": "dicom",
     "receive": "listen",
+    "man": "docs",
+    "doc": "docs",
+    "synthesize": "generate",
+    "fake": "generate",
+    "simulate": "generate",
     "new": "init",
     "create": "init",
+    "import": "import-mirth",
+    "mirth": "import-mirth",
 }
 """What people who know other tools type first."""
 
@@ -87,7 +98,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         # `try` is a word of Python's own; a module cannot have that name and be imported by a statement.
-        found = import_module(f"engine.cli.{'try_' if cmd_name == 'try' else cmd_name}").command
+        module = "try_" if cmd_name == "try" else cmd_name.replace("-", "_")
+        found = import_module(f"engine.cli.{module}").command
         assert isinstance(found, click.Command)
         return found
 

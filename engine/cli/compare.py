@@ -11,6 +11,7 @@ from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.message_files import read_messages
 from engine.cli.output import columns, count, emit, printable, say, styled
+from engine.cli.progress import counted
 from engine.cli.reading import note_reading
 from engine.cli.selection import moment_us, utc_now
 from engine.cli.sites import data_option, site_option, whereabouts
@@ -76,7 +77,8 @@ def command(
     heaps = _of_store(left, right, since, site, data) if stored else _of_files(left, right, since)
     found = Compared()
     shown = 0
-    for pair in _one_pair(heaps, places) if _is_one_each(heaps) else paired(*heaps, path, places):
+    pairs = _one_pair(heaps, places) if _is_one_each(heaps) else paired(*heaps, path, places)
+    for pair in counted(pairs, "pairs", prints=not summary):
         found.note(pair)
         if pair.is_same or summary or shown >= limit:
             continue
@@ -117,7 +119,7 @@ def _of_files(left: str, right: str, since: str | None) -> Heaps:
 
     def read(name: str) -> list[One]:
         found = []
-        for file in read_messages([name]):
+        for file in counted(read_messages([name]), "messages"):
             try:
                 found.append(One(file.name, Message.parse(file.raw)))
             except UnreadableMessage as error:
@@ -159,7 +161,8 @@ def _delivered(queries: "StoreQueries", lane: str, since_us: int, seqs: set[int]
         names = ", ".join(sorted("/".join(one) for one in known))
         raise misuse(f"nothing was ever stored for {lane}; there is {names}")
     left_out = 0
-    for stored in queries.messages(channel=ChannelName(channel), since_us=since_us, newest_first=False, bodies=True):
+    every = queries.messages(channel=ChannelName(channel), since_us=since_us, newest_first=False, bodies=True)
+    for stored in counted(every, "messages"):
         for delivery in queries.deliveries(stored.seq, bodies=True):
             if delivery.destination != destination or delivery.state == "redirected":
                 continue

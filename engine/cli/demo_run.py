@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -281,6 +283,8 @@ class _Demo:
         held = next((told for told in stopped_short if told["state"] == "held"), None)
         if metrics:
             click.echo(f"metrics   {metrics}")
+        if (activate := _not_on_the_path()) is not None:
+            click.echo(f"terminal  . {activate}      in another one, so that it finds segmill")
         lines = [f"segmill messages --site {self._shown} --state held"]
         if held:
             lines.append(f"segmill messages {held['seq']} --site {self._shown} --show-values")
@@ -296,8 +300,8 @@ class _Demo:
         for number, line in enumerate(lines):
             click.echo(f"{'' if number else 'try':<9} {line}")
         if held and held["code"] == "E214":
-            table = self._shown / "channels" / "results" / "tables" / "codes.csv"
-            click.echo(f"{'release':<9} add the row {UNKNOWN_CODE},N0099-9,Ferritin to {table},")
+            row = f"results/tables/codes.csv {UNKNOWN_CODE} N0099-9 Ferritin"
+            click.echo(f"{'release':<9} segmill tables add {row} --site {self._shown}")
             click.echo(f"{'':<9} segmill reload {self._shown}")
             click.echo(f"{'':<9} segmill release {held['seq']} --site {self._shown}")
 
@@ -341,6 +345,15 @@ class _Demo:
 
 def _marked(number: int, colour: str) -> str:
     return styled(str(number), fg=colour) if number else "0"
+
+
+def _not_on_the_path() -> Path | None:
+    """What puts this `segmill` on a terminal's PATH, where it is in a virtual environment and not on it; else None."""
+    activate = Path(sys.prefix) / "bin" / "activate"
+    if shutil.which("segmill") is not None or sys.prefix == sys.base_prefix or not activate.is_file():
+        return None
+    here = Path.cwd()
+    return activate.relative_to(here) if activate.is_relative_to(here) else activate
 
 
 def _is_free(port: int) -> bool:

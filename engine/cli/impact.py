@@ -1,7 +1,7 @@
 """`segmill impact`: what of a site uses a field, a table, a host, a port or a destination, and where."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,11 +10,12 @@ import click
 
 from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
-from engine.cli.output import columns, count, emit, say
+from engine.cli.output import columns, count, emit, printable, say
 from engine.cli.site_channels import loaded_channels
 from engine.cli.sites import find_site, site_option
 
 if TYPE_CHECKING:
+    from engine.config.site import LoadedChannel
     from engine.config.uses import Use
 
 _AS_FIELD: Final = re.compile(r"[A-Z][A-Z0-9]{2}-[0-9].*")
@@ -35,13 +36,14 @@ def command(things: tuple[str, ...], site: Path | None, as_json: bool) -> int:
 
     THING is a field (PID-3 finds PID-3.1 too, and what holds the whole of PID), a code table or another file, a host,
     a port, a folder, a message type, or the name of a destination. Looked through are channel files, with what their
-    ${...} stand for here, profiles and Python. Ends with 1 if nothing uses it.
+    ${...} stand for here, profiles and Python; also conformance profiles in XML that stand beside them, which no
+    channel reads. Ends with 1 if nothing uses it.
     """
     from engine.config.uses import uses_of
 
     folder = find_site(site)
     _, channels = loaded_channels(folder, [])
-    every = [(channel, use) for channel in channels for use in uses_of(channel)]
+    every = [(channel, use) for channel in channels for use in (*uses_of(channel), *_of_xml(channel))]
     rows, users = [], set()
     for thing in things:
         matches = _matcher(thing)
@@ -61,6 +63,24 @@ def command(things: tuple[str, ...], site: Path | None, as_json: bool) -> int:
         return FINDINGS
     say(f"{count(len(rows), 'use')} of {said} in {count(len(users), 'channel')}: {', '.join(sorted(users))}")
     return 0
+
+
+def _of_xml(channel: "LoadedChannel") -> "Iterator[Use]":
+    """What conformance profiles in XML say, that stand in the channel's folder: nothing reads them but people."""
+    from engine.config.profile_xml import ProfileXmlError
+    from engine.config.uses_xml import uses_in_xml
+
+    for path in sorted(channel.folder.rglob("*.xml")):
+        name = path.relative_to(channel.folder).as_posix()
+        if name.startswith("cases/") or not path.is_file():
+            continue
+        shown = f"{channel.shown.rpartition('/')[0]}/{name}"
+        try:
+            yield from uses_in_xml(path.read_bytes(), name, shown)
+        except ProfileXmlError as error:
+            say(f"{shown} is left out: {printable(str(error))}")
+        except OSError as error:
+            say(f"{shown} is left out: {error.strerror}")
 
 
 def _meant(things: tuple[str, ...]) -> str:

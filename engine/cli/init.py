@@ -10,7 +10,7 @@ import click
 from engine.cli.command import json_option, subcommand
 from engine.cli.exits import CANNOT_WRITE, Failure
 from engine.cli.output import emit, say
-from engine.cli.schema import FILE_NAMES, schemas, write_schemas
+from engine.cli.schema import FILE_NAMES, destinations_of, schemas, write_schemas
 from engine.cli.shipped import EXAMPLES, shipped
 from engine.cli.sites import CHANNELS, SITE_FILE
 
@@ -94,7 +94,7 @@ def make_site(folder: Path, channels: list[str], *, environment: str, admin_port
     for name in channels:
         ignored = shutil.ignore_patterns("__pycache__", ".*")
         shutil.copytree(shipped("channels") / name, folder / CHANNELS / name, ignore=ignored)
-    write_schemas(ready, folder / SCHEMA_FOLDER)
+    write_schemas({**ready, "channel": schemas(destinations_of(folder))["channel"]}, folder / SCHEMA_FOLDER)
     _write_new(folder / ".gitignore", GITIGNORE)
     _write_new(folder / ".gitattributes", GITATTRIBUTES)
     _write_new(folder / ".vscode" / "settings.json", _editor_settings())

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.command import misuse
+from engine.cli.completing import channel_names
 from engine.cli.exits import CONFIGURATION, Failure
 from engine.cli.output import say
+from engine.cli.progress import Progress
 from engine.cli.sites import data_option, site_option, whereabouts
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ def traffic_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Where messages come from beside files."""
     for option in reversed(
         (
-            click.option("--channel", metavar="NAME", help="The stored messages of this channel."),
+            click.option(
+                "--channel", metavar="NAME", shell_complete=channel_names, help="The stored messages of this channel."
+            ),
             click.option("--since", metavar="TIME", help="Of them those received since: 30d, or 2026-11-22."),
             site_option,
             data_option,
@@ -46,14 +50,16 @@ def traffic(
     from engine.hl7.errors import UnreadableMessage
     from engine.hl7.message import Message
 
-    for raw in source:
-        try:
-            message = Message.parse(raw)
-        except UnreadableMessage:
-            skipped += 1
-            continue
-        done += 1
-        yield message
+    with Progress("messages") as progress:
+        for raw in source:
+            progress.step()
+            try:
+                message = Message.parse(raw)
+            except UnreadableMessage:
+                skipped += 1
+                continue
+            done += 1
+            yield message
     if not done:
         raise misuse(f"there is no message in {', '.join(files) or 'the store'} that can be read as HL7")
     if skipped:

@@ -41,7 +41,7 @@ def redraw(what: Callable[[], object], paths: Callable[[], Iterable[Path]]) -> N
 
 def _draw(what: Callable[[], object]) -> None:
     if sys.stdout.isatty():
-        click.echo(CLEAR, nl=False)
+        sys.stdout.write(CLEAR)  # not by click, which takes it for a colour and drops it under NO_COLOR
     try:
         what()
     except Failure as failure:

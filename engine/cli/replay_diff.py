@@ -11,6 +11,7 @@ import click
 from engine.cli.exits import CONFIGURATION, FINDINGS, Failure
 from engine.cli.output import count, emit, printable, say, styled
 from engine.cli.own_code import OwnCodeEnded, deadline_here, guarded
+from engine.cli.progress import counted
 from engine.cli.replaying import Versions
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def diff(
     run, trace = partial(_run, deadline_s=deadline_s), partial(_trace, deadline_s=deadline_s)
     found = VersionDiff()
     gone: set[str] = set()
-    for message in messages:
+    for message in counted(messages, "messages", len(messages)):
         stored = message if message.raw is not None else queries.message(message.seq)
         if stored is None or stored.raw is None or stored.state == "rejected":
             continue

@@ -30,22 +30,38 @@ def command(what: str, folder: Path | None) -> int:
 
     It is made from the same models that `segmill check` reads files into, so both say the same. An editor uses it
     through a first line such as: # yaml-language-server: $schema=../../.segmill/channel.schema.json
+    Written into a site it suggests the names of the site's destinations, too: write it anew when they change.
     `message` is that of a message in JSON, as `segmill convert` and `format: json` write it.
     """
     if folder is None:
         click.echo(as_text(message_schema() if what == "message" else schemas()[what]))
         return 0
-    for path in write_schemas(schemas(), folder):
+    for path in write_schemas(schemas(_around(folder)), folder):
         say(f"wrote {path}")
     return 0
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """The schemas of channel.yaml, of segmill.yaml and of profiles, draft-07."""
+def _around(folder: Path) -> tuple[str, ...]:
+    """The destinations of the site that the folder is in, if it is in one."""
+    from engine.cli.site_channels import find_or_none
+
+    site = find_or_none(folder if folder.exists() else folder.parent)
+    return destinations_of(site) if site is not None else ()
+
+
+def destinations_of(site: Path) -> tuple[str, ...]:
+    """The names of a site's destinations, of channels that can be read: an editor suggests them for routes."""
+    from engine.cli.sites import read_site
+
+    return tuple(sorted({str(name) for channel in read_site(site).channels for name in channel.file.destinations}))
+
+
+def schemas(destinations: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """The schemas of channel.yaml, of segmill.yaml and of profiles, draft-07. `destinations`: names to suggest."""
     from engine.config.schema import channel_schema, profile_schema, site_schema
     from engine.pipeline.registry import load_kinds
 
-    return {"channel": channel_schema(load_kinds()), "site": site_schema(), "profile": profile_schema()}
+    return {"channel": channel_schema(load_kinds(), destinations), "site": site_schema(), "profile": profile_schema()}
 
 
 def message_schema() -> dict[str, Any]:

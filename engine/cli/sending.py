@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +20,7 @@ from engine.cli.command import misuse
 from engine.cli.exits import FINDINGS, GOOD, UNREACHABLE
 from engine.cli.message_files import FileMessage, why_not_framed
 from engine.cli.output import columns, count, duration, emit, printable, say, styled
+from engine.cli.progress import Progress
 from engine.cli.words import host_and_port
 from engine.hl7.ack import read_ack
 from engine.hl7.errors import EditError, PathError, UnreadableMessage
@@ -155,20 +154,13 @@ class _Watch:
         self._rows: list[tuple[str, str, str, str]] = []
         self._refused: list[dict[str, Any]] = []
         self._more = 0
-        self._done = 0
-        self._next_note = time.monotonic() + 1.0
-        self._noted = False
+        self._progress = Progress("messages", messages.total)
 
     def sent(self, sent: Sent) -> None:
-        self._done += 1
         is_accepted = sent.ack_code in POSITIVE or not (sent.ack_code or sent.failure)
         if not is_accepted or self._messages.total <= LISTED:
             self._list(sent, is_accepted)
-        now = time.monotonic()
-        if now >= self._next_note and sys.stderr.isatty():
-            self._next_note = now + 0.2
-            self._noted = True
-            click.echo(f"\r{self._done:,} of {self._messages.total:,} ", nl=False, err=True)
+        self._progress.step()
 
     def _list(self, sent: Sent, is_accepted: bool) -> None:
         if max(len(self._rows), len(self._refused)) >= LISTED:
@@ -195,8 +187,7 @@ class _Watch:
 
     def end(self, report: SendReport) -> None:
         """The summary, after the last message."""
-        if self._noted:
-            click.echo("\r\x1b[K", nl=False, err=True)
+        self._progress.clear()
         latency = {"p50": report.percentile(0.5), "p95": report.percentile(0.95), "p99": report.percentile(0.99)}
         latency["max"] = max(report.latencies_s, default=0.0)
         rate = report.answered / report.elapsed_s if report.elapsed_s else 0.0

@@ -15,6 +15,7 @@ from engine.cli.coverage import Asked, tell_coverage
 from engine.cli.exits import FINDINGS
 from engine.cli.output import count, emit, printable, say, styled
 from engine.cli.own_code import deadline_of
+from engine.cli.progress import counted
 from engine.cli.site_channels import loaded_channels, split_site
 from engine.cli.sites import site_option
 
@@ -116,7 +117,8 @@ class Case:
 
 def _cases(bench: Bench) -> Iterator[Case]:
     root = bench.channel.folder / CASES
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ():
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for folder in counted(folders, f"cases of {bench.channel.name}", len(folders)):
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         began = perf_counter()
         outcome = bench.check(files)

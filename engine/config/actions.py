@@ -48,6 +48,7 @@ class ActionText(MarkedText):
         "type": "string",
         "pattern": _JSON,
         "description": "`hold`, `skip`, `stop`, `retry`, `retry(3)`, `retry(2h) then skip`, `redirect(x)`",
+        "x-suggest": "action",
     }
 
     def check(self) -> None:
@@ -172,8 +173,8 @@ class Rules:
 JSON_SCHEMA: Final[dict[str, Any]] = {
     "description": "an action, or actions by code: `{204: skip, AE: retry(3), otherwise: hold}`",
     "anyOf": [
-        {"type": "string", "pattern": _JSON},
-        {"type": "object", "additionalProperties": {"type": "string", "pattern": _JSON}},
+        {"type": "string", "pattern": _JSON, "x-suggest": "action"},
+        {"type": "object", "additionalProperties": {"type": "string", "pattern": _JSON, "x-suggest": "action"}},
     ],
 }
 

@@ -26,6 +26,7 @@ class AckWhen(MarkedText):
         "type": "string",
         "pattern": r"^(processed|stored|delivered\([^()\s]+\))$",
         "description": "processed, stored, or delivered(x) with a destination below",
+        "x-suggest": "answer",
     }
 
     def check(self) -> None:

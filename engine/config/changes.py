@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from engine.config.base import ConfigModel
 from engine.config.channel import ChannelFile
@@ -19,6 +20,7 @@ from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel, LoadedSite
 from engine.config.types import FileText
+from engine.config.units import as_written
 from engine.model.ids import ChannelName
 
 LISTEN: Final = "listen"
@@ -261,7 +263,7 @@ def differences(old: BaseModel, new: BaseModel, secrets: frozenset[str] = frozen
             and _may_show(a, secrets)
             and _may_show(b, secrets)
         ):
-            found.append(f"{key}: {_shown(a)} -> {_shown(b)}")
+            found.append(f"{key}: {_shown(a, info)} -> {_shown(b, info)}")
         else:
             found.append(key)
     return found
@@ -284,8 +286,8 @@ def _may_show(value: object, secrets: frozenset[str]) -> bool:
     return len(text) <= MOST_SHOWN and "\n" not in text and not any(secret in text for secret in secrets)
 
 
-def _shown(value: object) -> str:
-    return "nothing" if value is None or value == "" else str(value)
+def _shown(value: object, info: FieldInfo) -> str:
+    return "nothing" if value is None or value == "" else as_written(value, info.annotation, info.metadata)
 
 
 def _secrets(channel: LoadedChannel) -> frozenset[str]:

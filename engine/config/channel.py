@@ -52,6 +52,7 @@ class AcceptPattern(MarkedText):
         "type": "string",
         "pattern": r"^(\*|[A-Z][A-Z0-9]{2}(\^(\*|[A-Z0-9]{1,3}))?)$",
         "description": "ADT^A01, ADT^* or *",
+        "x-suggest": "type",
     }
 
     def check(self) -> None:

@@ -17,6 +17,7 @@ from engine.config.entries import NAME_PATTERN
 from engine.config.expression import ExpressionError, compile_condition, compile_value
 from engine.config.files import ChannelFiles
 from engine.config.finding import ConfigFinding, Position, at
+from engine.config.literals import check_literal
 from engine.config.node import SourceDict, SourceText
 from engine.config.standard_names import check_names, check_segment
 from engine.config.table import Table
@@ -71,6 +72,8 @@ def check_texts(texts: Texts, tables: Mapping[str, Table], files: ChannelFiles, 
     for text, focus in texts:
         if isinstance(text, ConditionText | ExpressionText | ValueText | PathText):
             findings += _compiled(text, focus, tables)
+            if isinstance(text, ValueText):
+                findings += check_literal(text)
         elif isinstance(text, SegmentText):
             findings += check_segment(text)
         elif isinstance(text, FunctionText):

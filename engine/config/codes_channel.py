@@ -36,6 +36,13 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "Take the name in the hint, or look the segment up in the standard.",
             "order_by: PIX-3.1      # PID-3.1",
         ),
+        "W190": Story(
+            "a text that reads as an expression",
+            "A value is text as it stands unless it begins with =, as in a spreadsheet. This one is a place of a "
+            "message, or calls a function, so every message would get these very letters.",
+            'Put = before it. If the letters are meant, write them as an expression: ="PID-3.1".',
+            "set: {PID-2: PID-3.1}      # =PID-3.1",
+        ),
         "E132": Story(
             "a file that a channel names is missing or cannot be read",
             "Code tables, steps.py, certificates and keys are relative to the channel's folder, and tables must lie "
@@ -233,7 +240,8 @@ CHANNEL: Final[Stories] = MappingProxyType(
         ),
         "E168": Story(
             "an ambiguous way back",
-            "A step looks this table up from value to key (direction: back), and two keys have the same value.",
+            "A step (direction: back) or an expression (back) looks this table up from value to key, and two keys have "
+            "the same value.",
             "Add a column direction, and write there in the rows that count in the usual direction only.",
         ),
         "E169": Story(
@@ -241,6 +249,44 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "A table with valid_from or valid_to is looked up by the time of a message's receipt. Which channel takes "
             "a message (from), what keeps messages in order (order_by, priority), and profiles do not depend on it.",
             "Look the value up in a step or a route, or use a table without dates.",
+        ),
+        "W180": Story(
+            "a channel without a case",
+            "Nothing shows what the channel does to a message, so nothing tells when a change makes it do another.",
+            "Put a message into cases/NAME/in.hl7 and run: segmill test --update. Then read what it wrote.",
+        ),
+        "W181": Story(
+            "a case that cannot be run",
+            "It has no message (in.hl7), or its expect.yaml says something that can never be held against anything. "
+            "segmill test fails with it; the engine does not look at cases.",
+            "Add the message, or correct the line; or remove the folder.",
+        ),
+        "W182": Story(
+            "a file of a case that stands for nothing",
+            "A case's out.NAME.hl7 is what destination NAME must get, and a table or profile in it takes the place of "
+            "the channel's own of that path. The channel has none of this name, so the file says nothing.",
+            "Correct its name, or remove it.",
+            "cases/one/out.riss.hl7",
+        ),
+        "W184": Story(
+            "a step or a route that is never taken",
+            "What accept, from and the filters before it leave of a place is nothing that this condition asks for; or "
+            "an earlier route sends every message to the same destination already.",
+            "Correct the one or the other. What the line before was meant to let through is seen with: segmill try.",
+            'accept: [ADT^*], and then when: MSH-9.1 == "ORU"',
+        ),
+        "W185": Story(
+            "messages that come back",
+            "A destination sends to a port of this machine, or into a folder, that a channel of this site takes from, "
+            "and by that channel, or by what it sends to, messages come back to where they were. Resends are known as "
+            "such only while nothing of the message changes, so it may go round without end.",
+            "Send elsewhere, or refuse in `from` what was here before.",
+        ),
+        "W186": Story(
+            "a value that is written over",
+            "A later line of the same set writes the whole field, or component, of which an earlier one wrote a part.",
+            "Put the whole before its parts, or leave one of the two out.",
+            "set: {PID-5.1: MEIER, PID-5: MEIER^ANNA}",
         ),
         "E163": Story(
             "a destination that cannot be set up",

@@ -30,6 +30,10 @@ LATER_SINKS: Final[Mapping[str, str]] = dict.fromkeys(
 )
 
 
+WHEN: Final = frozenset(("if", "condition", "where"))
+"""What people write for `when` who come from elsewhere."""
+
+
 class StepCommon(ConfigModel):
     """What every step may have beside its own options.
 
@@ -91,6 +95,11 @@ def _read_step(value: SourceDict, reading: Reading) -> StepEntry | None:
     own, common = part(value, set(StepCommon.known_keys()) - set(model.known_keys()))
     shared = validate(common, StepCommon, reading)
     own.owner = key
+    for other in [key for key in own if key in WHEN and key not in model.known_keys()]:
+        reading.findings.append(
+            at(other.position() or value.node.position, "E101", f"unknown key '{other.shown}'", "did you mean 'when'?")
+        )
+        del own[other]
     around = reading.focus
     reading.focus = _focus(key, own, model) or around
     options = validate(own, model, reading)

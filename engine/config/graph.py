@@ -49,14 +49,16 @@ def graph_of(channels: Sequence[LoadedChannel]) -> Graph:
     for channel in channels:
         file, name = channel.file, str(channel.name)
         options = file.listen.options
-        place = address_of(options)
+        secrets = secrets_of(channel)
+        place = starred(address_of(options), secrets)
         source = f"{file.listen.source} {options.place or place or name}"
         nodes.setdefault(source, Node(source, "source", file.listen.source, place))
         nodes[name] = Node(name, "channel", name, _types(file.accept))
         edges[Edge(source, name, str(file.condition) if file.condition is not None else "")] = None
         for to, destination in file.destinations.items():
             there = f"{name}/{to}"
-            nodes[there] = Node(there, "destination", str(to), f"{destination.sink} {address_of(destination.options)}")
+            address = starred(address_of(destination.options), secrets)
+            nodes[there] = Node(there, "destination", str(to), f"{destination.sink} {address}")
         for route in file.routes:
             edges[Edge(name, f"{name}/{route.to}", str(route.when) if route.when is not None else "")] = None
         for before, action in redirects_of(file):
@@ -88,6 +90,19 @@ def address_of(options: ConfigModel) -> str:
         if value:
             return "" if getattr(value, "is_secret", False) else _without_password(str(value))
     return str(host)
+
+
+def secrets_of(channel: LoadedChannel) -> tuple[str, ...]:
+    """What `${...}` put into the channel's file that must not be shown, the longest first."""
+    hidden = {channel.substituted.get(origin.reference, "") for origin in channel.origins if origin.value is None}
+    return tuple(sorted(filter(None, hidden), key=len, reverse=True))
+
+
+def starred(text: str, secrets: Sequence[str]) -> str:
+    """An address with stars where a secret stands in it, as a token does in the path of a URL."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def _without_password(url: str) -> str:

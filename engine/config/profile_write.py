@@ -118,6 +118,10 @@ def _comment(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:160]
 
 
+def _messages(count: int) -> str:
+    return f"{count} message{'' if count == 1 else 's'}"
+
+
 def learned_document(learned: Learned, *, mode: Mode = "warn", whom: Mapping[str, str] | None = None) -> Document:
     """The file of what was learned: only warnings at first, and nothing of the standard beside it."""
     senders = ", ".join(learned.senders)
@@ -125,7 +129,7 @@ def learned_document(learned: Learned, *, mode: Mode = "warn", whom: Mapping[str
         {}, "Learned from traffic by: segmill profile learn. Counts, codes and shapes; no patient's data."
     )
     data = document.data
-    data["description"] = f"Learned from {learned.messages} messages"
+    data["description"] = f"Learned from {_messages(learned.messages)}"
     if whom:
         data["for"] = dict(whom)
     data["mode"] = mode
@@ -140,7 +144,7 @@ def learned_by_sender(all_learned: Learned, of_senders: Mapping[str, Learned], *
     document = Document(
         {}, "Learned from traffic by: segmill profile learn. Counts, codes and shapes; no patient's data."
     )
-    document.data["description"] = f"Learned from {all_learned.messages} messages of {len(of_senders)} senders"
+    document.data["description"] = f"Learned from {_messages(all_learned.messages)} of {len(of_senders)} senders"
     document.data["mode"] = mode
     document.data["standard"] = "observe"
     entries = []

@@ -8,12 +8,13 @@ elements (reliability.md SEC). `read_profile` raises ProfileXmlError and nothing
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
-from xml.parsers import expat
 
+from engine.config import xml_tree
 from engine.config.profile_write import Document
+from engine.config.xml_tree import Bounds, Element, XmlError
 from engine.hl7.dictionary import ComponentDef, DataTypeDef, Dictionary, FieldDef, load
 from engine.hl7.dictionary import Group as StandardGroup
 from engine.hl7.dictionary import SegmentRef as StandardRef
@@ -21,6 +22,7 @@ from engine.hl7.dictionary import SegmentRef as StandardRef
 MAX_BYTES: Final = 20_000_000
 MAX_DEPTH: Final = 40
 MAX_ELEMENTS: Final = 500_000
+_BOUNDS: Final = Bounds(MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, 10_000, "profile")
 
 _ROOT: Final = "HL7v2xConformanceProfile"
 _USAGES: Final = {"R": "R", "RE": "RE", "O": "O", "X": "X", "W": "X", "B": "O", "C": "C", "CE": "CE"}
@@ -47,27 +49,6 @@ class ProfileXmlError(ValueError):
     """The XML is no message profile, or none that is read here. A sentence, with the line where there is one."""
 
 
-@dataclass(slots=True)
-class Element:
-    """An element with its attributes, children and the text right below it."""
-
-    tag: str
-    attributes: Mapping[str, str]
-    line: int
-    children: list["Element"] = field(default_factory=list)
-    text: str = ""
-
-    def get(self, name: str) -> str:
-        """An attribute without blanks around it, '' for none."""
-        return self.attributes.get(name, "").strip()
-
-    def all(self, *tags: str) -> Iterator["Element"]:
-        return (child for child in self.children if child.tag in tags)
-
-    def first(self, tag: str) -> "Element | None":
-        return next(self.all(tag), None)
-
-
 @dataclass(slots=True, frozen=True)
 class Imported:
     """A profile's file to be written, and what in the XML a person must see to, each with its place."""
@@ -89,63 +70,10 @@ def read_profile(raw: bytes) -> Imported:
 
 def parse(raw: bytes) -> Element:
     """The tree of an XML text. Raises ProfileXmlError for what is not well-formed, too large, or has a DOCTYPE."""
-    if len(raw) > MAX_BYTES:
-        raise ProfileXmlError(f"the file has {len(raw):,} bytes; {MAX_BYTES:,} are read at most")
-    parser = expat.ParserCreate(namespace_separator=" ")
-    tree = _Tree(parser)
     try:
-        parser.Parse(raw, True)
-    except expat.ExpatError as error:
-        raise ProfileXmlError(f"line {error.lineno}: this is not XML: {expat.ErrorString(error.code)}") from None
-    except (LookupError, ValueError) as error:
-        if isinstance(error, ProfileXmlError):
-            raise
-        raise ProfileXmlError("its encoding is not known here; save it as UTF-8") from None
-    assert tree.root is not None, "what is well-formed has a root"
-    return tree.root
-
-
-class _Tree:
-    """Builds the tree as the parser goes, and refuses what could grow or reach out."""
-
-    def __init__(self, parser: expat.XMLParserType) -> None:
-        self.root: Element | None = None
-        self._open: list[Element] = []
-        self._count = 0
-        self._parser = parser
-        parser.buffer_text = True
-        parser.StartDoctypeDeclHandler = self._doctype
-        parser.EntityDeclHandler = self._doctype
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._text
-
-    def _doctype(self, *_: object) -> None:
-        raise ProfileXmlError(
-            f"line {self._parser.CurrentLineNumber}: it has a DOCTYPE, which is not read (it can name other files and "
-            "grow without end); delete the DOCTYPE and save it again"
-        )
-
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        self._count += 1
-        line = self._parser.CurrentLineNumber
-        if len(self._open) >= MAX_DEPTH or self._count > MAX_ELEMENTS:
-            raise ProfileXmlError(
-                f"line {line}: it is larger than any profile: {MAX_DEPTH} levels, {MAX_ELEMENTS} elements"
-            )
-        element = Element(tag.rpartition(" ")[2], attributes, line)
-        if self._open:
-            self._open[-1].children.append(element)
-        else:
-            self.root = element
-        self._open.append(element)
-
-    def _end(self, tag: str) -> None:
-        self._open.pop()
-
-    def _text(self, text: str) -> None:
-        if len(self._open[-1].text) < 10_000:
-            self._open[-1].text += text
+        return xml_tree.parse(raw, _BOUNDS)
+    except XmlError as error:
+        raise ProfileXmlError(str(error)) from None
 
 
 @dataclass(slots=True, frozen=True)

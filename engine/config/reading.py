@@ -167,12 +167,19 @@ def _what(value: object) -> str:
 
 def _shape_hint(kind: str, value: object) -> str:
     if kind in ("list_type", "tuple_type") and isinstance(value, SourceText):
-        return f"write it in brackets: [{value.shown}]"
+        return f"write it in brackets: [{_in_a_list(value.shown)}]"
     if kind == "string_type" and isinstance(value, list | dict):
         return "a value that begins with [ or { must be put in quotes to be a text"
     if kind in ("dict_type", "model_type", "model_attributes_type") and isinstance(value, SourceText):
         return keys_hint(value)
     return ""
+
+
+def _in_a_list(text: str) -> str:
+    """As an entry of a YAML list in one line, where brackets, commas and the like end a text without quotes."""
+    if not re.search(r"[\[\]{},#:&*!|>'\"%@`]", text):
+        return text
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _place(value: object, data: Any, loc: Sequence[object], reading: Reading) -> Position:

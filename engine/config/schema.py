@@ -5,7 +5,7 @@ a number and `PID-8: 1` too; here the one must be a number and the other a text,
 a reference (`${NAME}`), which is replaced before it is checked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from engine.config.answers import ConnectBackCommon
@@ -15,6 +15,7 @@ from engine.config.entries import DeliveryPolicy, StepCommon
 from engine.config.kinds import Kinds
 from engine.config.profile import ProfileFile
 from engine.config.settings import SiteSettings
+from engine.config.suggest import with_suggestions
 from engine.config.units import DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN, format_duration, format_size
 
 Schema = dict[str, Any]
@@ -24,15 +25,15 @@ _REFERENCE: Final = r"\$\{"
 _SCALARS: Final = ["string", "number", "boolean"]
 
 
-def channel_schema(kinds: Kinds) -> Schema:
-    """The schema of channel.yaml with these steps, sinks and sources."""
+def channel_schema(kinds: Kinds, destinations: Sequence[str] = ()) -> Schema:
+    """The schema of channel.yaml with these steps, sinks and sources; `destinations` are names to suggest."""
     schema = _of_model(ChannelFile, "")
     definitions = schema.setdefault("definitions", {})
     definitions["Step"] = _step(kinds, definitions)
     definitions["Destination"] = _destination(kinds, definitions)
     definitions["Listen"] = _listen(kinds, definitions)
     definitions["ConnectBack"] = _connect_back(kinds)
-    return {"$schema": DRAFT, "title": "A Segmill channel", **schema}
+    return with_suggestions({"$schema": DRAFT, "title": "A Segmill channel", **schema}, destinations)
 
 
 def site_schema() -> Schema:
@@ -171,6 +172,8 @@ def _reference(schema: Mapping[str, Any], prefix: str) -> Schema:
 def _with_text_defaults(schema: Schema) -> Schema:
     """Defaults as they would be written in a file: `1m`, not 60.0."""
     default, pattern = schema.get("default"), schema.get("pattern")
+    if isinstance(default, dict) and default.get("by_code") == {} and "otherwise" in default:
+        schema["default"] = default["otherwise"]  # rules without codes are one word in a file
     if isinstance(default, int | float) and not isinstance(default, bool):
         if pattern == DURATION_PATTERN:
             schema["default"] = format_duration(default)

@@ -11,6 +11,7 @@ from engine.config.answer_checks import check_answers
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
 from engine.config.checks import Texts, check_options, check_routes, check_texts, read_tables
+from engine.config.circles import check_circles, check_site_ports
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
@@ -18,6 +19,7 @@ from engine.config.forms import check_forms
 from engine.config.hand_offs import check_hand_offs
 from engine.config.kinds import Kinds
 from engine.config.lint import Neighbour, check_neighbours
+from engine.config.never import check_never, check_overwritten
 from engine.config.node import SourceDict, SourceList, position_of
 from engine.config.profile_load import LoadedProfile, load_profile
 from engine.config.reading import Model, to_data, validate
@@ -105,7 +107,11 @@ def load_site(folder: Path, kinds: Kinds, env: Mapping[str, str]) -> LoadedSite:
         findings += _unfed(settings.dicom.worklist, fed, places)
     if settings is not None and settings.time_zone is None:
         findings += [finding for channel in channels for finding in _hours_without_zone(channel)]
-    findings += check_neighbours([Neighbour(c.name, c.file, c.positions, c.shown) for c in channels])
+    neighbours = [Neighbour(c.name, c.file, c.positions, c.shown) for c in channels]
+    findings += check_neighbours(neighbours)
+    findings += check_circles(neighbours)
+    if settings is not None:
+        findings += check_site_ports(settings, neighbours, places)
     if settings is not None and settings.dicom is not None and (status := settings.dicom.status) is not None:
         named = [place.name for place in _channel_folders(folder, [])]
         findings += check_status(status, settings.dicom.worklist, {c.name: c.file for c in channels}, named)
@@ -174,11 +180,13 @@ def load_channel(
             if isinstance(destination.options, WorklistOptions):
                 findings += check_stations(destination.options, tables, folder_shown)
                 findings += check_shortenings(destination.options, tables, folder_shown)
-        findings += check_ways_back(read.model, tables, folder_shown)
+        findings += check_ways_back(read.model, read.texts, tables, folder_shown)
         findings += check_times(read.texts, tables, positions(read.data))
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
         findings += check_answers(read.model, positions(read.data), shown)
+        findings += check_never(read.model, tables, shown)
+        findings += check_overwritten(read.model)
     if read.model is None or any(finding.is_error for finding in findings):
         return None, findings
     for path in origin.paths():

@@ -42,6 +42,10 @@ def check_names(text: SourceText, paths: Iterable[Path]) -> Iterator[ConfigFindi
         if f"{segment}-{field}" not in told:
             told.add(f"{segment}-{field}")
             yield from _of_field(text, segment, field)
+        component = path.component or 0
+        if component > 1 and f"{segment}-{field}.{component}" not in told:
+            told.add(f"{segment}-{field}.{component}")
+            yield from _of_component(text, segment, field, component)
 
 
 def check_segment(text: SourceText) -> list[ConfigFinding]:
@@ -74,6 +78,26 @@ def _of_field(text: SourceText, segment: str, field: int) -> list[ConfigFinding]
         return []
     name = f"{segment}-{field}"
     message = f"{segment} has no field {field} in any version of HL7; its last is {segment}-{most}"
+    return [at(_place(text, name, len(name)), "W131", message, "right only if both sides have agreed on it")]
+
+
+def _of_component(text: SourceText, segment: str, field: int, component: int) -> list[ConfigFinding]:
+    """Of a field that is of a composite type in some version; what one version has is right."""
+    most = 0
+    for version in VERSIONS:
+        dictionary = load(version)
+        definition = dictionary.segment(segment)
+        found = definition.field(field) if definition is not None else None
+        data_type = dictionary.data_type(found.data_type) if found is not None else None
+        if found is not None and data_type is None:
+            return []  # of any type, as OBX-5
+        most = max(most, len(data_type.components) if data_type is not None else 0)
+    if most < 2 or component <= most:
+        return []
+    name = f"{segment}-{field}.{component}"
+    message = (
+        f"{segment}-{field} has no component {component} in any version of HL7; its last is {segment}-{field}.{most}"
+    )
     return [at(_place(text, name, len(name)), "W131", message, "right only if both sides have agreed on it")]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from engine.config.channel import ChannelFile
 from engine.config.entries import StepEntry
-from engine.config.expression import ExpressionError, compile_condition, compile_value
+from engine.config.expression import Condition, ExpressionError, Value, compile_condition, compile_value
 from engine.config.finding import ConfigFinding, Position, at
 from engine.config.node import SourceText
 from engine.config.table import Table
@@ -14,11 +14,19 @@ TIMED = ("steps", "routes")
 """The sections that are asked of a message in its run, and so with the time of its receipt."""
 
 
-def check_ways_back(file: ChannelFile, tables: Mapping[str, Table], shown: str) -> list[ConfigFinding]:
-    """What is ambiguous in tables that a step looks up from value to key. `shown`: the channel's folder."""
+def check_ways_back(
+    file: ChannelFile, texts: Sequence[tuple[SourceText, str | None]], tables: Mapping[str, Table], shown: str
+) -> list[ConfigFinding]:
+    """What is ambiguous in tables that a step or an expression looks up from value to key.
+
+    `shown`: the channel's folder.
+    """
     findings: list[ConfigFinding] = []
-    named = dict.fromkeys(name for entry in _every(file.steps) for name in getattr(entry.options, "ways_back", ()))
-    for name in named:
+    named = [name for entry in _every(file.steps) for name in getattr(entry.options, "ways_back", ())]
+    for text, focus in texts:
+        compiled = _compiled(text, focus, tables) if "back" in text else None
+        named += compiled.ways_back if compiled is not None else ()
+    for name in dict.fromkeys(named):
         if (table := tables.get(str(name))) is not None:
             _, found = table.back()
             findings += [ConfigFinding(code, f"{shown}/{name}", line, col, 1, text) for line, col, code, text in found]
@@ -39,7 +47,8 @@ def check_times(
         place = text.position()
         if place is None or (place.line, place.column) in timed:
             continue
-        for name in _tables_of(text, focus, tables):
+        compiled = _compiled(text, focus, tables)
+        for name in compiled.tables if compiled is not None else ():
             if tables[name].is_dated:
                 message = f"{name} has dates, and here no time is known to look it up by"
                 findings.append(at(place, "E169", message, "use it in steps and routes, or leave out its dates"))
@@ -52,14 +61,14 @@ def _every(entries: Iterable[StepEntry]) -> Iterator[StepEntry]:
         yield from _every(getattr(entry.options, "do", ()))
 
 
-def _tables_of(text: SourceText, focus: str | None, tables: Mapping[str, Table]) -> Sequence[str]:
+def _compiled(text: SourceText, focus: str | None, tables: Mapping[str, Table]) -> Condition | Value | None:
     try:
         if isinstance(text, ConditionText):
-            return compile_condition(str(text), focus=focus, tables=tables).tables
+            return compile_condition(str(text), focus=focus, tables=tables)
         if isinstance(text, ExpressionText):
-            return compile_value(str(text), focus=focus, tables=tables).tables
+            return compile_value(str(text), focus=focus, tables=tables)
         if isinstance(text, ValueText) and text.is_expression:
-            return compile_value(text.expression, focus=focus, tables=tables).tables
+            return compile_value(text.expression, focus=focus, tables=tables)
     except ExpressionError:
-        return ()  # which has a finding of its own
-    return ()
+        return None  # which has a finding of its own
+    return None

@@ -90,14 +90,23 @@ class PathText(MarkedText):
     """An HL7 path as the standard writes it: `PID-3[2].1`, `OBX[3.1 == "718-7"]-5`, `NTE`."""
 
     __slots__ = ()
-    json_schema = {"type": "string", "description": "An HL7 path, such as PID-3.1 or NTE"}  # noqa: RUF012
+    json_schema = {  # noqa: RUF012
+        "type": "string",
+        "description": "An HL7 path, such as PID-3.1 or NTE",
+        "x-suggest": "path",
+    }
 
 
 class SegmentText(MarkedText):
     """The name of a segment. A step whose own argument it is puts that segment in focus for what stands below."""
 
     __slots__ = ()
-    json_schema = {"type": "string", "pattern": "^[A-Z][A-Z0-9]{2}$", "description": "A segment: OBX"}  # noqa: RUF012
+    json_schema = {  # noqa: RUF012
+        "type": "string",
+        "pattern": "^[A-Z][A-Z0-9]{2}$",
+        "description": "A segment: OBX",
+        "x-suggest": "segment",
+    }
 
     def check(self) -> None:
         """Three characters, as the standard has it."""
@@ -183,4 +192,8 @@ class DestinationText(MarkedText):
     """The name of a destination of the same channel."""
 
     __slots__ = ()
-    json_schema = {"type": "string", "description": "The name of a destination below"}  # noqa: RUF012
+    json_schema = {  # noqa: RUF012
+        "type": "string",
+        "description": "The name of a destination below",
+        "x-suggest": "destination",
+    }

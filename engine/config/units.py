@@ -1,7 +1,8 @@
 """Durations and sizes as people write them: the unit is in the value (`30s`, `20MB`)."""
 
 import re
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Final, get_args
 
 from pydantic import BeforeValidator, WithJsonSchema
 
@@ -154,3 +155,21 @@ Percent = Annotated[
     WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN, "description": "A percentage: 20%"}),
 ]
 """A fraction from 0 to 1; in files a text such as 20%."""
+
+
+def as_written(value: object, annotation: object, metadata: Sequence[object]) -> str:
+    """A setting's value as a file would have it; the latter two are those of its field, which say what its unit is."""
+    marks = [*metadata, *(mark for part in get_args(annotation) for mark in get_args(part)[1:])]
+
+    def is_of(kind: object) -> bool:
+        return any(mark is own for own in get_args(kind)[1:] for mark in marks)
+
+    if isinstance(value, float) and is_of(Duration):
+        return format_duration(value)
+    if isinstance(value, float) and is_of(Percent):
+        return f"{value:.0%}"
+    if isinstance(value, float) and is_of(Rate):
+        return f"{value:g}/s"
+    if isinstance(value, int) and is_of(Size):
+        return format_size(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from engine.hl7.lines import has_line
+
 _LINE = (
     rb"((?:\xef\xbb\xbf)?[ \t]*"
     rb"((?:MSH|FHS|BHS)(?=[^0-9A-Za-z\x00-\x20\x7f])|(?:BTS|FTS)(?=[^0-9A-Za-z\x00-\x20\x7f]|[\r\n]|\Z)))"
@@ -15,10 +17,25 @@ _LINE = (
 _FIRST_LINE = re.compile(_LINE)
 _LATER_LINE = re.compile(rb"[\r\n]" + _LINE)
 _MAY_BE_LATER_LINE = re.compile(rb"\r(?:MSH|[FB][HT]S|[ \t\xef])")  # several times faster, for the usual case
+_LARGE_BYTES = 1 << 20
+_MARKS = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef", b"\rBTS", b"\rFTS")
+"""What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark, or the
+trailer of a batch, whose header may be missing (hl7.md item 67)."""
 _SEGMENT_END = re.compile(rb"\r\n|\r|\n")
 _BTS_COUNT = re.compile(rb"BTS[^0-9A-Za-z\x00-\x20\x7f][ \t]*([0-9]{1,9})(?![0-9.])")
 _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
+
+
+def may_be_several(payload: bytes) -> bool:
+    """Whether `read_batch` has to look at this block; False for nearly all of those that are one message."""
+    if not payload.startswith(b"MSH") or b"\n" in payload:
+        return True
+    if len(payload) >= _LARGE_BYTES:
+        return has_line(payload, *(mark[1:] for mark in _MARKS if mark[:1] == b"\r"))
+    if not (payload.find(b"MSH", 3) >= 0 or b"\rBTS" in payload or b"\rFTS" in payload):
+        return False
+    return any(mark in payload for mark in _MARKS)
 
 
 @dataclass(slots=True)

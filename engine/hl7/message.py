@@ -9,8 +9,9 @@ Work is counted, not timed: what goes over many segments takes its count from `a
 comes to the same end on every machine (reliability.md E2).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import datetime
+from io import BytesIO
 from typing import TypeVar
 
 from engine.hl7.batch import split_batch
@@ -18,6 +19,7 @@ from engine.hl7.charset import KEEP_BYTES, Charset, decide, declared_codecs, is_
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, TooMuchWork, UnencodableText
 from engine.hl7.intake import Declared, clean, declared_charset
+from engine.hl7.lines import has_few_segments, has_line, parts_of, segments_of
 from engine.hl7.output import (
     encode_in_parts,
     encode_segments,
@@ -33,6 +35,8 @@ __all__ = ["Message", "split_batch"]
 MOST_WORK = 10_000_000
 """What one copy of a message may cost. A unit is about 50 to 100 ns, so this is a second at the most."""
 _LARGE_BYTES = 1 << 20
+STEP_BYTES = 1 << 20
+"""What one step reads of a large message: fresh memory for it takes about 0.5 ms."""
 _HEAD_SEGMENTS = 16
 _STANDARD_START = "MSH|^~\\&|"
 _T = TypeVar("_T")
@@ -54,9 +58,12 @@ class Message:
         "_firsts",
         "_has_tail",
         "_header",
+        "_is_document",
         "_notices",
         "_originals",
         "_places",
+        "_received",
+        "_room",
         "_segments",
         "_starts",
         "_warnings",
@@ -88,6 +95,9 @@ class Message:
     _body: bytes  # `raw` as `clean` leaves it
     _header: str  # the first segment's text as received
     _segments: list[str | list[str]]  # text as received, or fields that an edit put there
+    _is_document: bool
+    _received: dict[int, tuple[str, memoryview]]  # large texts by identity, with their bytes; shared by copies
+    _room: list[BytesIO]  # shared by copies: memory for the one that is written first
     _has_tail: bool  # the last text is all that follows the first segments, not cut yet
     # Shared by copies, as long as their segments stand at the same places:
     _fields: dict[int, list[str]]  # of texts, split
@@ -107,6 +117,40 @@ class Message:
         `fallback` is the codec, or the name of table 0211, for text that is neither as MSH-18 declares nor
         UTF-8. Raises UnreadableMessage, and nothing else whatever the bytes are; takes time linear in them.
         """
+        is_document = _is_document(raw)
+        texts = _plain_texts_of_large(raw) if is_document else _plain_texts(raw)
+        return cls._of(raw, fallback, texts, is_document=is_document)
+
+    @classmethod
+    def parse_in_steps(cls, raw: bytes, *, fallback: str = "cp1252") -> Generator[None, None, "Message"]:
+        """As `parse`, and returns the message; who has others to serve meanwhile serves them between the steps."""
+        if not _is_document(raw):
+            return cls.parse(raw, fallback=fallback)
+        yield
+        if not _is_plain(raw):
+            return cls.parse(raw, fallback=fallback)
+        yield
+        texts: list[str] = []
+        for piece in segments_of(raw):
+            # Joined at the end, all of it would be copied in one go. Added to a local variable, it grows where it is.
+            text = ""
+            for at in range(0, len(piece), STEP_BYTES):
+                text += str(piece[at : at + STEP_BYTES], "ascii")
+                if len(piece) >= STEP_BYTES:
+                    yield
+            texts.append(text)
+        # And the room to write it: its fresh memory takes three times as long as the writing.
+        room = BytesIO()
+        for piece in parts_of(raw, STEP_BYTES):
+            room.write(piece)
+            yield
+        self = cls._of(raw, fallback, texts, is_document=True)
+        self._room.append(room)
+        return self
+
+    @classmethod
+    def _of(cls, raw: bytes, fallback: str, texts: list[str] | None, *, is_document: bool) -> "Message":
+        """The message; `texts`: of its segments where they were plain, else None."""
         self = cls()
         self.raw = raw
         self.allowance = MOST_WORK
@@ -121,7 +165,12 @@ class Message:
         self._firsts = {}
         self._places = {}
         self._body = raw
-        texts = _plain_texts_of_large(raw) if _is_document(raw) else _plain_texts(raw)
+        self._is_document = is_document
+        self._room = []
+        self._received = {}
+        if is_document and texts is not None:
+            alike = zip(texts, segments_of(raw), strict=True)
+            self._received = {id(text): (text, piece) for text, piece in alike if len(text) >= STEP_BYTES}
         if texts is None:
             texts = self._read_slowly(raw)
         if texts[0].startswith(_STANDARD_START):
@@ -130,7 +179,7 @@ class Message:
             self.delimiters, notices = read_delimiters(texts[0])
             self._notices += notices
         # Of a document every segment is cut now, so that its text is there once, whoever edits a copy.
-        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None and not _is_document(raw)
+        self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None and not is_document
         if not texts[-1]:
             texts.pop()
             self._has_tail = False
@@ -151,7 +200,7 @@ class Message:
             if len(body) < _LARGE_BYTES:
                 return text_of(body, codec).split("\r", _HEAD_SEGMENTS)
             if _is_document(body):
-                return [str(piece, codec, KEEP_BYTES) for piece in _pieces(body)]
+                return [str(piece, codec, KEEP_BYTES) for piece in segments_of(body)]
             return [text_of(piece, codec) for piece in body.split(b"\r")]
         pieces = body.split(b"\r")  # CR is never part of a longer character
         self._originals = list(pieces if pieces[-1] else pieces[:-1])
@@ -198,7 +247,7 @@ class Message:
             self._warnings = ()
         if self._warnings is None:
             _ = self.charset  # adds its own
-            if self._body.find(b"\rMSH" + self._body[3:4]) >= 0:
+            if has_line(self._body, b"MSH" + self._body[3:4]):
                 second = Notice("W321", "a second MSH segment stands inside the message", "MSH[2]", "100")
                 self._notices += (second,)
             self._warnings = self._notices
@@ -214,7 +263,7 @@ class Message:
         header = self._header
         if header.count("|") > 16 and declared_codecs(header.split("|", 18)[17], "~") is None:
             return False
-        return self.raw.find(b"\rMSH|") < 0
+        return not has_line(self.raw, b"MSH|")
 
     def for_its_answer(self) -> "Message":
         """What an answer needs of this: itself, or of a large one the header alone, which keeps nothing large alive."""
@@ -432,6 +481,9 @@ class Message:
         new._header = self._header
         new._segments = self._segments.copy()
         new._has_tail = self._has_tail
+        new._is_document = self._is_document
+        new._room = self._room
+        new._received = self._received
         new._fields = self._fields
         new._firsts = self._firsts
         new._places = self._places
@@ -453,8 +505,11 @@ class Message:
             return self._body if self._body.endswith(b"\r") else self._body + b"\r"
         codec = None if self._segments[0] is self._header else self._codec_by_edited_header()
         field = self.delimiters.field
-        if codec is None and self._originals is None and _is_document(self.raw):
-            written = encode_in_parts(self._all(), self.codec, field)
+        if codec is None and self._originals is None and self._is_document:
+            # As below: what was plain ASCII most often stays so.
+            read_as = "ascii" if self._charset is None else self._charset.codec
+            room = self._room.pop() if self._room else BytesIO()
+            written = encode_in_parts(self._all(), read_as, field, room, self._received)
             if written is not None:
                 return written
         if codec is None and self._originals is None:
@@ -513,24 +568,16 @@ def _plain_texts(raw: bytes) -> list[str] | None:
 
 def _is_document(raw: bytes) -> bool:
     """Large by a few large segments: one copy more or less of those counts, one step more a segment does not."""
-    return len(raw) >= _LARGE_BYTES and raw.count(b"\r") < len(raw) >> 10
+    return len(raw) >= _LARGE_BYTES and has_few_segments(raw)
 
 
 def _plain_texts_of_large(raw: bytes) -> list[str] | None:
     """As `_plain_texts`, but all segments, each decoded from where it stands: no other copy is made on the way."""
-    if not raw.startswith(b"MSH|") or not raw.isascii() or b"\n" in raw or b"\x1b" in raw:
-        return None
-    return [str(piece, "ascii") for piece in _pieces(raw)]
+    return [str(piece, "ascii") for piece in segments_of(raw)] if _is_plain(raw) else None
 
 
-def _pieces(body: bytes) -> Iterator[memoryview]:
-    """The segments where they stand: `split` would have all of them there once more."""
-    view = memoryview(body)
-    at = 0
-    while (end := body.find(b"\r", at)) >= 0:
-        yield view[at:end]
-        at = end + 1
-    yield view[at:]
+def _is_plain(raw: bytes) -> bool:
+    return raw.startswith(b"MSH|") and raw.isascii() and b"\n" not in raw and b"\x1b" not in raw
 
 
 def _without(items: list[_T], gone: list[int]) -> list[_T]:

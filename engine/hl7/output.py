@@ -6,14 +6,15 @@ segment keeps the bytes that it came with, and an edited one is decoded again to
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 from engine.hl7.charset import KEEP_BYTES, encoded, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.errors import UnencodableText
 
-_PART_CHARS = 1 << 21
+_PART_CHARS = 700_000
+"""Less than a megabyte, so that its memory is used again: fresh pages for each cost three times the encoding."""
 _SURROGATE = re.compile("[\udc80-\udcff]")
 
 
@@ -50,28 +51,44 @@ def encode_whole(text: str, codec: str) -> bytes | None:
     return _encode(text, codec, KEEP_BYTES) if is_transparent(codec) else None
 
 
-def encode_in_parts(segments: Sequence[str | list[str]], codec: str, field: str) -> bytes | None:
+def encode_in_parts(
+    segments: Sequence[str | list[str]],
+    codec: str,
+    field: str,
+    out: BytesIO,
+    received: Mapping[int, tuple[str, memoryview]],
+) -> bytes | None:
     """The bytes of a large message, written piece by piece: neither its text nor a segment's is there once more.
 
-    None when a character is not in the set or the set is not transparent.
+    `out` is written over from its start, and is of no further use. `received`: texts, by identity, with the bytes that
+    they were read from in this codec. None when a character is not in the set or the set is not transparent.
     """
     if not is_transparent(codec):
         return None
-    out = BytesIO()
+    out.seek(0)
     between = encoded(field, codec, "strict")
     for segment in segments:
+        if (as_it_came := received.get(id(segment))) is not None:
+            out.write(as_it_came[1])
+            out.write(b"\r")
+            continue
         parts = [segment] if isinstance(segment, str) else segment
         if parts[0] in HEADERS and parts is segment:
             parts = [parts[0], *parts[2:]]
         for number, part in enumerate(parts):
             if number:
                 out.write(between)
+            is_plain = part.isascii()  # then it is the same bytes in each of these sets
             for at in range(0, len(part), _PART_CHARS):
+                if is_plain:
+                    out.write(part[at : at + _PART_CHARS].encode())
+                    continue
                 written = _encode(part[at : at + _PART_CHARS], codec, KEEP_BYTES)
                 if written is None:
                     return None
                 out.write(written)
         out.write(b"\r")
+    out.truncate()
     return out.getvalue()
 
 

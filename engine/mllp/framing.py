@@ -19,6 +19,7 @@ The decoder is in one of these states::
 """
 
 from dataclasses import dataclass
+from io import SEEK_END, BytesIO
 from typing import Literal
 
 VT = b"\x0b"
@@ -150,7 +151,9 @@ class BlockDecoder:
         self._max_garbage = max_garbage_bytes
         self._lenient_fs = lenient_fs
         self._state = _OUTSIDE
-        self._buffer = bytearray()  # the payload so far; its first PREFIX_BYTES while skipping
+        # The payload so far; its first PREFIX_BYTES while skipping. What was written to a BytesIO is given out as
+        # it is; a bytearray would be copied whole.
+        self._buffer = BytesIO()
         self._size = 0  # of the payload so far
         self._run = 0  # garbage since the last block
         self._swallow = False  # finish() closed a block without CR: one late CR or LF is not garbage
@@ -182,7 +185,7 @@ class BlockDecoder:
     @property
     def buffered_bytes(self) -> int:
         """How many bytes of an unfinished block are held."""
-        return len(self._buffer)
+        return self._buffer.tell()
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Item]:
         """Take bytes off the wire; return what they complete, in order of arrival.
@@ -250,7 +253,8 @@ class BlockDecoder:
 
     def _begin(self) -> None:
         self._state = _INSIDE
-        self._buffer.clear()
+        if self._buffer.tell():
+            self._buffer = BytesIO()
         self._size = 0
 
     def _collect(self, data: bytes, at: int, items: list[Item]) -> int:
@@ -291,15 +295,16 @@ class BlockDecoder:
         """Append to the payload within the bounds of item 8; false once they are passed."""
         self._size += len(part)
         if self._size <= self._max_payload:
-            self._buffer += part
+            self._buffer.write(part)
             return True
         if self._state == _INSIDE:
             self._state = _SKIPPING
-            del self._buffer[PREFIX_BYTES:]
-        self._buffer += part[: PREFIX_BYTES - len(self._buffer)]
+            self._buffer.truncate(PREFIX_BYTES)
+            self._buffer.seek(0, SEEK_END)
+        self._buffer.write(part[: PREFIX_BYTES - self._buffer.tell()])
         if self._size <= self._max_skipped:
             return True
-        start = bytes(self._buffer[: self._max_skipped])
+        start = self._buffer.getvalue()[: self._max_skipped]
         items.append(Oversize(start, self._max_skipped, self._max_payload, is_complete=False))
         self._fail("oversize", f"no end of block within {self._max_skipped} bytes", items)
         return False
@@ -323,16 +328,16 @@ class BlockDecoder:
             self._state = _INSIDE if self._size <= self._max_payload else _SKIPPING
             return at if self._add(FS, items) else len(data)
         if self._size > self._max_payload:
-            items.append(Oversize(bytes(self._buffer), self._size, self._max_payload, is_complete=False))
+            items.append(Oversize(self._buffer.getvalue(), self._size, self._max_payload, is_complete=False))
         self._fail("fs-in-block", "an end-of-block character inside a block, followed by neither CR, LF nor VT", items)
         return len(data)
 
     def _complete(self, items: list[Item]) -> None:
         """The block's end is certain: give it out and go outside."""
-        payload = bytes(self._buffer)
+        payload = self._buffer.getvalue()
         warnings = tuple(self._warnings)
         size = self._size
-        self._buffer = bytearray()  # not clear(): a large block's memory goes back at once
+        self._buffer = BytesIO()
         self._size = 0
         self._warnings.clear()
         self._state = _OUTSIDE
@@ -347,16 +352,23 @@ class BlockDecoder:
 
     def _fail(self, code: FaultCode, reason: str, items: list[Item]) -> None:
         self._state = _FAILED
-        self._buffer = bytearray()
+        self._buffer = BytesIO()
         items.append(Fault(code, reason))
 
 
 def encode(payload: bytes) -> bytes:
     """A payload as one block, to be written in one go.
 
-    Raises PayloadError when it holds VT or FS: the peer would see other blocks than were meant
-    (item 2; HL7 has them escaped as \\X0B\\ and \\X1C\\).
+    Raises PayloadError as `check` does.
+    """
+    check(payload)
+    return b"".join((VT, payload, END))  # not added up: a large one would be there three times for a moment
+
+
+def check(payload: bytes) -> None:
+    """Raise PayloadError when it holds VT or FS: the peer would see other blocks than were meant.
+
+    Item 2; HL7 has them escaped as \\X0B\\ and \\X1C\\.
     """
     if VT in payload or FS in payload:
         raise PayloadError("the message holds a start-of-block or end-of-block character (0x0B, 0x1C)")
-    return b"".join((VT, payload, END))  # not added up: a large one would be there three times for a moment

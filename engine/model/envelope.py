@@ -129,16 +129,37 @@ class AckUpdate:
     findings: Sequence[Finding] = ()
 
 
+@dataclass(slots=True, frozen=True)
+class Piece:
+    """A part of a large body, made durable ahead of the message that it belongs to.
+
+    Pieces of one body come in order and without gaps; once all have, a message or a delivery whose body is this very
+    object is stored without writing it again.
+    """
+
+    body: bytes
+    start: int
+    end: int
+
+    def __repr__(self) -> str:
+        return f"Piece({self.start} to {self.end} of {len(self.body)} bytes)"  # never the bytes: it may reach a log
+
+
 @dataclass(slots=True)
 class Batch:
-    """Everything one commit makes durable, or nothing of it."""
+    """Everything one commit makes durable, or nothing of it.
+
+    `unwanted`: bodies whose pieces are forgotten, as their message was refused; that need not be durable.
+    """
 
     intakes: list[Intake] = field(default_factory=list)
     reprocessed: list[Reprocessed] = field(default_factory=list)
     results: list[DeliveryResult] = field(default_factory=list)
+    pieces: Sequence[Piece] = ()
+    unwanted: Sequence[bytes] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.intakes or self.reprocessed or self.results)
+        return bool(self.intakes or self.reprocessed or self.results or self.pieces or self.unwanted)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ else: so a stored message can be run again, traced, or run under another version
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.config.channel import AcceptPattern, ChannelFile
@@ -23,7 +23,7 @@ from engine.model.envelope import DraftDelivery
 from engine.model.finding import Finding
 from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.keys import Keyings, key_again, keyings_of, with_keys
-from engine.pipeline.outputs import Targets, Writers, deliveries_of, for_another, forms_of, writers_of
+from engine.pipeline.outputs import CannotRewrite, Targets, Writers, deliveries_of, for_another, forms_of, writers_of
 from engine.pipeline.own_code import OwnCode
 from engine.pipeline.profiles import ProfileCheck, profile_step, profiles_named
 from engine.pipeline.routes import Way, chooser
@@ -209,6 +209,19 @@ class CompiledChannel:
         if keying is None:
             return DraftDelivery(to, made)
         return DraftDelivery(to, made, *key_again(body, self.fallback_charset, before, keying))
+
+    def key_now(self, body: bytes, to: DestinationName) -> tuple[str, bool] | None:
+        """Key and urgency of bytes that go to `to` once more; None where it has one order, or none can be read off."""
+        keying = self._keyings.get(to)
+        try:
+            return None if keying is None else key_again(body, self.fallback_charset, to, keying)
+        except CannotRewrite:
+            return None
+
+    def keyed_now(self, draft: DraftDelivery, raw: bytes) -> DraftDelivery:
+        """What another edition of the channel made of the message `raw`, in its place by the order that is kept now."""
+        found = self.key_now(raw if draft.body is None else draft.body, draft.destination)
+        return draft if found is None else replace(draft, key=found[0], urgent=found[1])
 
     def direct(self, message: Message, to: DestinationName, now: datetime) -> Result:
         """A message of the engine's own, for one destination that is no worklist: no step and no route is asked."""

@@ -149,10 +149,14 @@ class StepMove:
 
 @dataclass(slots=True, frozen=True)
 class Resend:
-    """The same bytes again. `destinations` None: everywhere the message was delivered to."""
+    """The same bytes again. `destinations` None: everywhere the message was delivered to.
+
+    `keys`: key and urgency by the destination's order as it is now; where none is given, those it was stored with.
+    """
 
     seq: MessageSeq
     destinations: Sequence[DestinationName] | None
+    keys: Mapping[DestinationName, tuple[str, bool]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, frozen=True)

@@ -309,8 +309,15 @@ class Store(OperationStore, Protocol):
         """
         ...
 
+    def note_time(self, now_us: int) -> None:
+        """Remember that a clock that was believed said this, as `prune` does. Raises as `commit` does."""
+        ...
+
     def last_pruned_us(self) -> int:
-        """`now_us` of the last `prune`; before the first, when the newest message was received, 0 without any."""
+        """`now_us` of the last `prune` or `note_time`; before the first, when the newest message was received.
+
+        0 without any.
+        """
         ...
 
     def used_bytes(self) -> int:

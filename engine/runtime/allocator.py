@@ -7,8 +7,10 @@ first large message the next ones come from the heap, where what is freed stays 
 import ctypes
 import sys
 
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 APART_BYTES = 1 << 20
+KEPT_BYTES = 2 << 20
 
 
 def keep_large_blocks_apart() -> bool:
@@ -19,4 +21,6 @@ def keep_large_blocks_apart() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:  # another C library, such as musl, which does so anyway
         return False
+    # Else, once the one above is set, 128 KiB at the end of the heap would go back at each turn and be asked for again.
+    mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
     return bool(mallopt(_M_MMAP_THRESHOLD, APART_BYTES))

@@ -8,6 +8,8 @@ Invariants:
 - nothing positive leaves before the message is committed, and x's answer with it: the answer that the sender gets is
   written to the store in the transaction that records the delivery's end, and leaves after that;
 - each message that waits is answered once: with what x said, or with a time-out after `timeout_s`;
+- what x says is the answer to a message whose sender waits for x, or was promised x's answer when it was accepted, and
+  to no other: by other files than those, it was another destination's answer that was promised (`promised`);
 - a resend is never processed again. While the delivery is under way it waits, too; afterwards it gets the stored
   answer, also when the engine was started anew in between;
 - a positive answer is never followed by a negative one for the same message.
@@ -33,15 +35,16 @@ from engine.hl7.relay import functional_answer
 from engine.mllp.framing import END, VT
 from engine.model.envelope import AckUpdate, Delivery, DeliveryResult, Known
 from engine.model.finding import Finding
-from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
+from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.pipeline.answer import BETWEEN, Answer, AnswerSettings
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter
-from engine.ports.store import CommitUnknown, Store, StoredDelivery, StoreError, StoreQueries
+from engine.ports.store import CommitUnknown, Store, StoredDelivery, StoredMessage, StoreError, StoreQueries
 from engine.runtime.batch import BatchMember
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Connection, Reply
+from engine.runtime.promised import Promised
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.answers")
@@ -74,6 +77,7 @@ class DeliveredAnswers:
     def __init__(
         self,
         channel: ChannelName,
+        version: VersionId,
         fallback_charset: str,
         settings: AnswerSettings,
         timeout_s: float,
@@ -85,7 +89,8 @@ class DeliveredAnswers:
     ) -> None:
         self.destination: DestinationName = settings.waits_for
         self._channel = channel
-        self.change(fallback_charset, settings, timeout_s)
+        self._promised = Promised(queries)
+        self.change(version, fallback_charset, settings, timeout_s)
         self.is_retired = False
         """Whether the channel's files no longer say so: only those that wait already are told."""
         self._committer = committer
@@ -99,8 +104,9 @@ class DeliveredAnswers:
         self._held: dict[Connection, None] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def change(self, fallback_charset: str, settings: AnswerSettings, timeout_s: float) -> None:
-        """From the next message on."""
+    def change(self, version: VersionId, fallback_charset: str, settings: AnswerSettings, timeout_s: float) -> None:
+        """From the next message on, by this version of the channel's files."""
+        self._promised.is_now(version, settings.waits_for)
         self._fallback = fallback_charset
         self._settings = settings
         self._timeout_s = timeout_s
@@ -170,7 +176,7 @@ class DeliveredAnswers:
         if waiting is None and self.is_retired:
             return False
         try:
-            found = (waiting.message, waiting.accept) if waiting is not None else self._stored(delivery.seq)
+            found = (waiting.message, waiting.accept) if waiting is not None else self._promised_to(delivery.seq)
         except StoreError as error:
             log.error(
                 "%s: what the sender of message %d was told cannot be read: %s", self._channel, delivery.seq, error
@@ -256,12 +262,21 @@ class DeliveredAnswers:
 
     # -- from the store -------------------------------------------------------------------------
 
-    def _stored(self, seq: MessageSeq) -> tuple[Message, bytes] | None:
-        """The header of a stored message, and the accept level that its sender got; None: it is not waited for.
+    def _promised_to(self, seq: MessageSeq) -> tuple[Message, bytes] | None:
+        """As `_stored`, of a message that nobody waits for now; None, too, where x's answer was never promised.
 
         After a start nobody waits, but the sender may ask again: so what it is to be told is stored all the same.
         """
         stored = self._queries.message(seq)
+        if stored is None or self._promised.by(stored.version) != self.destination:
+            return None
+        return self._to_answer(stored)
+
+    def _stored(self, seq: MessageSeq) -> tuple[Message, bytes] | None:
+        """A stored message, and the accept level that its sender got; None: it is not waited for."""
+        return self._to_answer(self._queries.message(seq))
+
+    def _to_answer(self, stored: StoredMessage | None) -> tuple[Message, bytes] | None:
         if stored is None or stored.raw is None or stored.ack_code == "AA":
             return None
         try:

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import ClassVar, Literal, Protocol
 
 from engine.config.fragments import Batches as BatchFields
@@ -30,6 +31,7 @@ from engine.model.states import MessageState
 from engine.pipeline.entry import miscounted
 from engine.ports.clock import Clock, from_us
 from engine.runtime.connection import Connection, Reply
+from engine.runtime.large import LargeBlock, Seen
 from engine.runtime.received import read_or_none
 from engine.runtime.tasks import describe
 
@@ -297,14 +299,14 @@ class Taker(Protocol):
 
 
 class Batches:
-    """The batches of one port that are being taken; at most one of a connection."""
+    """The batches, and the large blocks, of one port that are being taken; at most one of a connection."""
 
     def __init__(self, taker: Taker, settings: BatchSettings, fallback: str, clock: Clock) -> None:
         self._taker = taker
         self._settings = settings
         self._fallback = fallback
         self._clock = clock
-        self.running: dict[Connection, BatchRun] = {}
+        self.running: dict[Connection, BatchRun | LargeBlock] = {}
 
     def take(self, batch: Batch, reply: Reply, now_us: int) -> None:
         """Several messages in one block: each is a message of its own, none is joined to its neighbour (hl7.md 67)."""
@@ -323,6 +325,14 @@ class Batches:
         run = self.running[reply.sender] = BatchRun(batch, together, self._clock, take, lambda: self._after(run, reply))
         run.go_on()
 
+    def look(self, payload: bytes, fallback: str, reply: Reply, then: Callable[[Seen], None]) -> None:
+        """Look at a large block in turns, and then do `then`, before anything else of the same connection."""
+        seen = Seen()
+        steps = seen.look(payload, fallback)
+        run = self.running[reply.sender] = LargeBlock(reply, steps, lambda: self._after(run, reply))
+        run.behind.append((reply, partial(then, seen)))
+        asyncio.get_running_loop().call_soon(run.go_on)
+
     def is_before(self, reply: Reply, later: Callable[[], None]) -> bool:
         """Whether a batch of the same connection is being taken; `later` is done when it is."""
         running = self.running.get(reply.sender)
@@ -331,8 +341,8 @@ class Batches:
         running.behind.append((reply, later))
         return True
 
-    def _after(self, run: BatchRun, reply: Reply) -> None:
-        """A batch was taken: what came behind it on its connection has its turn.
+    def _after(self, run: BatchRun | LargeBlock, reply: Reply) -> None:
+        """A batch was taken, or a large block looked at: what came behind it on its connection has its turn.
 
         Not behind one that was cut off with its connection: what is sent again comes in its order. What came from
         elsewhere than a connection is waited for, each for itself.

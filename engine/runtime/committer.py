@@ -18,32 +18,28 @@ Where the commit runs, on the loop's own thread or a writer's, is chosen by what
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
-from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.envelope import Batch, Committed, Delivery, DeliveryResult, Intake, Piece, Reprocessed
 from engine.model.ids import MessageSeq
 from engine.model.states import IllegalMove
 from engine.ports.clock import Clock
 from engine.ports.meter import Meter
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreFull
 from engine.runtime.pace import Pace
+from engine.runtime.pieces import LARGE_BYTES, Pieces, large_among
 from engine.runtime.tasks import describe
+from engine.runtime.work import Done, Recorded, Refused, Work, joined
 
 log = logging.getLogger("segmill.committer")
 
 T = TypeVar("T")
 
-Done = Callable[[MessageSeq, list[Delivery]], None]
-Refused = Callable[[Exception], None]
-Recorded = Callable[[], None]
-
 MOST_INTAKES = 512
 MOST_BYTES = 32 * 1024 * 1024
-LARGE_BYTES = 1 << 20
-"""So much is committed off the loop, however quick the disk: SQLite needs some 3 ms a megabyte."""
-
 RESULTS_WAIT_S = 0.005
 """Completions that nobody waits for may wait this long for an intake to ride with."""
 RETRY_S = 0.25
@@ -65,6 +61,7 @@ class Committer:
         self._intake_bytes = 0
         self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         self._results: list[tuple[DeliveryResult, Recorded | None]] = []
+        self._pieces = Pieces()
         self._calls: list[Callable[[], None]] = []
         self._asked: dict[asyncio.Future[Any], None] = {}
         self._after: list[Callable[[], None]] = []
@@ -96,14 +93,28 @@ class Committer:
     @property
     def waiting_bytes(self) -> int:
         """Bytes of received messages that no commit has taken yet."""
-        return self._intake_bytes
+        return self._intake_bytes + self._pieces.waiting_bytes
 
-    def put(self, intake: Intake, done: Done, refused: Refused) -> None:
-        """Make a received message durable. `done(seq, deliveries)` after the commit, in the order of the calls."""
-        self._intakes.append((intake, done, refused))
-        self._intake_bytes += len(intake.raw)
+    def put(self, intake: Intake, done: Done, refused: Refused, order: Hashable = None) -> None:
+        """Make a received message durable. `done(seq, deliveries)` after the commit, in the order of the calls.
+
+        A large one (`pieces`) takes several commits, and others pass it but for those of the same `order`: of the same
+        connection, or by default of the same channel from the same address.
+        """
+        size = len(intake.raw)
+        if size >= LARGE_BYTES // 4 or self._pieces:
+            bodies = large_among(intake.raw, intake.deliveries)
+            told = self._pieces.forgetting(bodies, refused)
+            order = (intake.channel, intake.peer if order is None else order)
+            self._pieces.add(order, partial(self._put, (intake, done, told), size), refused, bodies, size)
+        else:
+            self._put((intake, done, refused), size)
         if not self._ticking:
             self._schedule()
+
+    def _put(self, entry: tuple[Intake, Done, Refused], size: int) -> None:
+        self._intakes.append(entry)
+        self._intake_bytes += size
 
     def reprocess(self, item: Reprocessed) -> "asyncio.Future[list[Delivery]]":
         """Make the result of a stored message's run durable; its new deliveries.
@@ -121,7 +132,9 @@ class Committer:
             if not ended.done():
                 ended.set_exception(error)
 
-        self._reprocessed.append((item, done, refused))
+        bodies = large_among(b"", item.deliveries)
+        entry = (item, done, self._pieces.forgetting(bodies, refused))
+        self._pieces.add((item.channel,), lambda: self._reprocessed.append(entry), refused, bodies, 0)
         if not self._ticking:
             self._schedule()
         return ended
@@ -231,6 +244,10 @@ class Committer:
 
         Raises CommitUnknown when the store is gone.
         """
+        if self._pieces:
+            left: asyncio.Future[None] = self._question()
+            self._pieces.when_gone(lambda: None if left.done() else left.set_result(None))
+            await left
         ends: list[asyncio.Future[None]] = []
 
         def noticed(end: asyncio.Future[None], tell: Callable[..., None] | None) -> Callable[..., None]:
@@ -272,7 +289,7 @@ class Committer:
     # -- the cycle ------------------------------------------------------------------------------
 
     def _waits(self) -> bool:
-        return bool(self._intakes or self._reprocessed or self._results)
+        return bool(self._intakes or self._reprocessed or self._results or self._pieces)
 
     def _has_work(self) -> bool:
         return self._waits() or bool(self._calls)
@@ -328,15 +345,18 @@ class Committer:
         else:
             self._intakes = []
             self._intake_bytes = 0
+        pieces: Sequence[Piece] = ()
+        unwanted: Sequence[bytes] = ()
         if not self._results_alone:
             reprocessed, self._reprocessed = self._reprocessed, []
+            pieces, unwanted = self._pieces.take()
         self._results_alone = False
         results, self._results = self._results, []
-        batch = Batch([e[0] for e in intakes], [e[0] for e in reprocessed], [e[0] for e in results])
+        batch = Batch([e[0] for e in intakes], [e[0] for e in reprocessed], [e[0] for e in results], pieces, unwanted)
         if not batch:
             self._go_on()
             return
-        work = _Work(batch, intakes, reprocessed, results)
+        work = Work(batch, intakes, reprocessed, results)
         started = self._clock.monotonic()
         if self._pace.in_thread or is_large:
             self._busy = True
@@ -368,7 +388,7 @@ class Committer:
         started = self._clock.monotonic()
         return self._store.commit(batch), self._clock.monotonic() - started
 
-    def _thread_ended(self, work: "_Work", finished: "Future[tuple[Committed, float]]") -> None:
+    def _thread_ended(self, work: Work, finished: "Future[tuple[Committed, float]]") -> None:
         error = finished.exception()
         try:
             if error is not None:
@@ -378,7 +398,7 @@ class Committer:
         finally:
             self._ended(work)
 
-    def _ended(self, work: "_Work") -> None:
+    def _ended(self, work: Work) -> None:
         """Free for the next commit, as soon as all have heard of this one.
 
         Those who wait for a future hear on the loop's next turn. A commit that a turn before had been asked for must
@@ -394,11 +414,14 @@ class Committer:
         self._busy = False
         self._go_on()
 
-    def _succeeded(self, work: "_Work", committed: Committed, took: float) -> None:
+    def _succeeded(self, work: Work, committed: Committed, took: float) -> None:
         self._meter.commit(took, len(work.intakes) + len(work.reprocessed) + len(work.results))
         self._pace.learn(took)
-        self._last_size = max(1, len(work.intakes), self._last_size * 7 // 8)
+        if work.intakes or not work.batch.pieces:
+            self._last_size = max(1, len(work.intakes), self._last_size * 7 // 8)
         self._settling = True
+        for piece in work.batch.pieces:
+            self._pieces.committed(piece)
         for entry, seq, deliveries in zip(work.intakes, committed.seqs, committed.deliveries, strict=True):
             try:
                 entry[1](seq, deliveries)
@@ -415,9 +438,11 @@ class Committer:
             self._loop.call_soon(self.on_redirected, committed.redirected)
         self._run_after()
 
-    def _refuse(self, work: "_Work", error: Exception) -> None:
+    def _refuse(self, work: Work, error: Exception) -> None:
         """Tell everybody whose part was certainly not kept."""
-        for refused in [entry[2] for entry in (*work.intakes, *work.reprocessed)]:
+        self._pieces.forget(work.batch.unwanted)
+        large = [self._pieces.refuse for _ in work.batch.pieces]
+        for refused in [*large, *(entry[2] for entry in (*work.intakes, *work.reprocessed))]:
             try:
                 refused(error)
             except Exception as defect:  # noqa: BLE001 - as for those that were stored
@@ -433,12 +458,12 @@ class Committer:
                     log.error("answers could not be written to a connection: %s", describe(defect))
         self._settling = False
 
-    def _failed(self, work: "_Work", error: BaseException) -> None:
+    def _failed(self, work: Work, error: BaseException) -> None:
         if isinstance(error, (StoreFull, StoreBusy)):
             # Certainly not kept. Senders are told so; what lanes learned must not be forgotten, and where there
             # is no room for a message there may be for a few bytes (reliability.md D3): it is tried without them.
             self._results = work.results + self._results
-            self._results_alone = bool(work.results and (work.intakes or work.reprocessed))
+            self._results_alone = bool(work.results and (work.intakes or work.reprocessed or work.batch.pieces))
             self._refuse(work, error)
             self._run_after()
             if self._results and self._later is None:
@@ -446,7 +471,7 @@ class Committer:
             return
         if (
             isinstance(error, (IllegalMove, ValueError))
-            and len(work.intakes) + len(work.reprocessed) + len(work.results) > 1
+            and len(work.intakes) + len(work.reprocessed) + len(work.results) + len(work.batch.pieces) > 1
         ):
             self._one_by_one(work)
             return
@@ -461,12 +486,14 @@ class Committer:
             return
         self._die(error)
 
-    def _one_by_one(self, work: "_Work") -> None:
+    def _one_by_one(self, work: Work) -> None:
         """One member of the batch is at fault, and nothing of it was kept: find it, keep the others."""
-        singles: list[_Work] = [
-            *(_Work(Batch(intakes=[e[0]]), [e], [], []) for e in work.intakes),
-            *(_Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in work.reprocessed),
-            *(_Work(Batch(results=[r[0]]), [], [], [r]) for r in work.results),
+        batch = work.batch
+        singles: list[Work] = [
+            *([Work(Batch(pieces=batch.pieces, unwanted=batch.unwanted), [], [], [])] if batch.pieces else ()),
+            *(Work(Batch(intakes=[e[0]]), [e], [], []) for e in work.intakes),
+            *(Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in work.reprocessed),
+            *(Work(Batch(results=[r[0]]), [], [], [r]) for r in work.results),
         ]
         for at, single in enumerate(singles):
             if self._dead:
@@ -476,7 +503,7 @@ class Committer:
                 committed = self._store.commit(single.batch)
             except (StoreFull, StoreBusy) as error:
                 # The rest has no better prospects, and a result must not overtake an earlier one of its delivery.
-                self._failed(_joined(singles[at:]), error)
+                self._failed(joined(singles[at:]), error)
                 return
             except Exception as error:  # noqa: BLE001 - as in _commit
                 self._failed(single, error)
@@ -497,7 +524,9 @@ class Committer:
         """After a commit, checkpoint or call: take up what came meanwhile, or use the quiet for a checkpoint."""
         if self._dead or self._busy:
             return
-        waiting = bool(self._intakes or self._reprocessed or self._calls or (self._again and self._results))
+        waiting = bool(
+            self._intakes or self._reprocessed or self._calls or self._pieces or (self._again and self._results)
+        )
         self._again = False
         if not self._checkpoint_asked and self._wants_checkpoint(idle=not waiting):
             self._checkpoint_asked = waiting = True
@@ -538,31 +567,3 @@ class Committer:
             self._go_on()
 
         running.add_done_callback(lambda finished: self._loop.call_soon_threadsafe(settle, finished))
-
-
-class _Work:
-    """One batch with those who wait for it."""
-
-    __slots__ = ("batch", "intakes", "reprocessed", "results")
-
-    def __init__(
-        self,
-        batch: Batch,
-        intakes: list[tuple[Intake, Done, Refused]],
-        reprocessed: list[tuple[Reprocessed, Done, Refused]],
-        results: list[tuple[DeliveryResult, Recorded | None]],
-    ) -> None:
-        self.batch = batch
-        self.intakes = intakes
-        self.reprocessed = reprocessed
-        self.results = results
-
-
-def _joined(works: Sequence[_Work]) -> _Work:
-    """Several in one, in order."""
-    return _Work(
-        Batch(),
-        [entry for work in works for entry in work.intakes],
-        [item for work in works for item in work.reprocessed],
-        [result for work in works for result in work.results],
-    )

@@ -20,24 +20,22 @@ hl7.md item 66; HL7 v2.5.1 section 2.10.2.2.
 """
 
 import asyncio
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from engine.config.fragments import Continuation
 from engine.hl7.errors import UnreadableMessage
-from engine.hl7.fragments import Assembly, Fragment, Misplaced, OpenSet, join_fragments, read_fragment
+from engine.hl7.fragments import Assembly, Fragment, Misplaced, OpenSet, read_fragment
 from engine.hl7.message import Message
 from engine.mllp.framing import END, VT
-from engine.model.envelope import Delivery, Intake, Known, Parts, Reprocessed
+from engine.model.envelope import Intake, Known, Parts
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import MessageSeq, VersionId
-from engine.model.states import IllegalMove, MessageState
+from engine.model.states import MessageState
 from engine.pipeline import entry
 from engine.pipeline.answer import NOTHING, Answer
 from engine.pipeline.fragments import (
@@ -52,11 +50,12 @@ from engine.pipeline.fragments import (
 )
 from engine.pipeline.run import Result
 from engine.ports.clock import Clock, from_us
-from engine.ports.store import CommitUnknown, Store, StoreBusy, StoredMessage, StoreError, StoreFull, StoreQueries
+from engine.ports.store import CommitUnknown, StoredMessage, StoreError, StoreQueries
 from engine.runtime.channels import Nobody, RunningChannel
 from engine.runtime.committer import Committer
-from engine.runtime.received import control_id_of, framed, type_of
+from engine.runtime.received import framed
 from engine.runtime.tasks import describe, in_turn
+from engine.runtime.whole_messages import DAMAGED, ReadBack, StoredPart, WholeMessages, waiting_parts
 
 if TYPE_CHECKING:
     from engine.runtime.batch import BatchMember
@@ -64,22 +63,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("segmill.fragments")
 
-DAMAGED = Finding("E262", "error", "stored bytes of a fragment do not match their checksum", hl7_code="207")
-
-LOAD_LIMIT = 64
 LOOK_S = 1.0
 """How often open sets are looked at for their time-out, and complete ones tried again."""
-
-
-@dataclass(slots=True, frozen=True)
-class StoredPart:
-    """One fragment on stable storage. `ack_code`, `ack`: what its sender was told of it alone."""
-
-    seq: MessageSeq
-    received_at_us: int
-    peer: str
-    ack_code: str
-    ack: bytes
 
 
 class Desk(Protocol):
@@ -131,7 +116,7 @@ class FragmentKeeper:
         self._has_open = asyncio.Event()
         self._is_looking = False
         self._run_id = clock.random_bytes(4).hex().upper()
-        self._receive_prefix = clock.random_bytes(8)
+        self._wholes = WholeMessages(channel, committer, queries, clock.random_bytes(8))
         self._count = 0
         self._label = f"channel {channel.name}: a message in fragments"
 
@@ -174,20 +159,13 @@ class FragmentKeeper:
         except (UnreadableMessage, Misplaced) as why:
             # The bounds were lowered, or a fragment before it was damaged: a person sees to it.
             log.warning("channel %s: stored fragment %d is held: %s", self._channel.name, stored.seq, why)
-            await self._hold(stored, Finding("E262", "error", f"after a start of the engine: {why}", hl7_code="207"))
+            await self._wholes.hold(
+                stored, Finding("E262", "error", f"after a start of the engine: {why}", hl7_code="207")
+            )
             return
         self._displace(self._assembly.rival(stored.sender, fragment, found))
         part = StoredPart(stored.seq, stored.received_at_us, stored.peer, stored.ack_code, stored.ack)
         self._add(stored.sender, found, fragment, part)
-
-    async def _hold(self, stored: StoredMessage, finding: Finding) -> None:
-        findings = dump_findings((*load_findings(stored.findings), finding))
-        try:
-            await self._committer.reprocess(
-                Reprocessed(stored.seq, stored.channel, self._channel.version, "held", findings)
-            )
-        except (StoreFull, StoreBusy, IllegalMove) as error:
-            log.error("channel %s: stored fragment %d stays as it is: %s", stored.channel, stored.seq, describe(error))
 
     async def run(self) -> None:
         """Look after open sets and complete ones, as long as there are any. Ends by being cancelled."""
@@ -385,7 +363,7 @@ class FragmentKeeper:
         record.findings = dump_findings(findings)
         desk.remember(record)
         try:
-            seq, _ = await self._stored(record)
+            seq, _ = await self._wholes.put(record)
         except CommitUnknown:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the store refuses it for, it was not kept
@@ -419,10 +397,10 @@ class FragmentKeeper:
         last = complete.parts[-1]
         if self._complete.get(last.seq) is not complete:
             return  # done meanwhile
-        whole = await self._read(complete)
+        whole = await self._wholes.read(complete)
         if whole is None:
             del self._complete[last.seq]
-            await self._hold_parts(complete, DAMAGED)
+            await self._wholes.hold_parts(complete, DAMAGED)
             if reply is not None and desk is not None and message is not None:
                 desk.told(reply, "held", (DAMAGED,), last.seq)
                 now = from_us(last.received_at_us)
@@ -442,7 +420,7 @@ class FragmentKeeper:
         result: Result,
         version: VersionId,
         complete: OpenSet[StoredPart],
-        whole: "_Read",
+        whole: ReadBack,
         now: datetime,
         reply: "Reply | BatchMember | None",
         desk: Desk | None,
@@ -460,7 +438,7 @@ class FragmentKeeper:
             names_last=self._settings.answers == "last",
         )
         findings = (joined_from(len(complete.parts)), *entry.notices(joined), *result.findings)
-        record = self._record(complete, whole, result, findings)
+        record = self._wholes.record(complete, whole, result, findings)
         record.version = version
         own = answer.payload[len(accepted.payload) :].removeprefix(END + VT) if accepted.payload else answer.payload
         record.ack_code, record.ack = answer.code, own
@@ -468,7 +446,7 @@ class FragmentKeeper:
             record.deliveries = [*result.deliveries, *answer.deliveries]
         seqs = [part.seq for part in complete.parts]
         record.parts = Parts(seqs, "rejected" if result.state == "rejected" else "joined", answer.code, answer.payload)
-        if await self._commit_whole(complete, record):
+        if await self._wholes.commit(complete, record):
             del self._complete[last.seq]
             if reply is not None and desk is not None:
                 desk.told(reply, record.state, findings, last.seq)
@@ -476,105 +454,26 @@ class FragmentKeeper:
         elif reply is not None and desk is not None:
             desk.not_stored(channel, whole.last, [reply])
 
-    async def _commit_whole(self, found: OpenSet[StoredPart], record: Intake) -> bool:
-        """The message, its deliveries and the moves of its fragments in one transaction; False: not stored now."""
-        channel = self._channel
-        try:
-            seq, deliveries = await self._stored(record)
-        except CommitUnknown:
-            raise
-        except (StoreFull, StoreBusy):
-            return False
-        except (IllegalMove, ValueError) as error:
-            log.error("channel %s: a message in fragments cannot be stored: %s", channel.name, describe(error))
-            await self._hold_parts(found, Finding("E262", "error", "the whole message cannot be stored", "", "207"))
-            return True
-        channel.count_findings(load_findings(record.findings))
-        channel.count(record.state)
-        channel.offer(deliveries)
-        if record.state == "received":
-            channel.backlog.offer(seq, record.raw, record.received_at_us)
-        return True
-
     async def _set_aside(self, found: OpenSet[StoredPart], finding: Finding) -> bool:
         """What came of a message that will not be complete: one held message, for a person to release or discard.
 
         False: the store has no room for it now.
         """
-        whole = await self._read(found)
+        whole = await self._wholes.read(found)
         if whole is None:
             self._assembly.drop(found)
-            await self._hold_parts(found, DAMAGED)
+            await self._wholes.hold_parts(found, DAMAGED)
             return True
-        record = self._record(found, whole, Result("held", []), (finding,))
+        record = self._wholes.record(found, whole, Result("held", []), (finding,))
         record.parts = Parts([part.seq for part in found.parts])
-        if not await self._commit_whole(found, record):
+        if not await self._wholes.commit(found, record):
             found.touched_at = self._clock.monotonic()
             return False
         self._assembly.drop(found)
         log.warning("channel %s: a message in fragments was not completed; what came of it is held", self._channel.name)
         return True
 
-    async def _read(self, found: OpenSet[StoredPart]) -> "_Read | None":
-        """The fragments, read back from the store and joined, off the loop; None when one of them is damaged."""
-        seqs = [part.seq for part in found.parts]
-        fallback = self._channel.compiled.fallback_charset
-
-        def read() -> _Read | None:
-            raws = [stored.raw for stored in map(self._queries.message, seqs) if stored is not None and stored.raw]
-            if len(raws) < len(seqs):
-                return None
-            messages = [Message.parse(raw, fallback=fallback) for raw in raws]
-            joined = Message.parse(join_fragments(messages), fallback=fallback)
-            return _Read(messages[0], messages[-1], joined)
-
-        return await asyncio.to_thread(read)
-
-    async def _hold_parts(self, found: OpenSet[StoredPart], finding: Finding) -> None:
-        """A message that can never be made: its fragments are held, one by one."""
-        for part in found.parts:
-            stored = self._queries.message(part.seq)
-            if stored is not None and stored.state == "waiting":
-                await self._hold(stored, finding)
-
-    def _record(
-        self, found: OpenSet[StoredPart], whole: "_Read", result: Result, findings: tuple[Finding, ...]
-    ) -> Intake:
-        last = found.parts[-1]
-        raw = whole.joined.raw
-        self._count += 1
-        return Intake(
-            self._receive_prefix + self._count.to_bytes(8),
-            self._channel.name,
-            self._channel.version,
-            last.received_at_us,
-            found.sender,
-            last.peer,
-            type_of(whole.first),
-            control_id_of(whole.first),
-            hashlib.blake2b(raw, digest_size=16).digest(),
-            raw,
-            result.state,
-            findings=dump_findings(findings),
-            deliveries=result.deliveries,
-        )
-
     # -- small things ---------------------------------------------------------------------------
-
-    def _stored(self, record: Intake) -> "asyncio.Future[tuple[MessageSeq, list[Delivery]]]":
-        """Put it to the committer; the future raises what the store refuses it for."""
-        ended: asyncio.Future[tuple[MessageSeq, list[Delivery]]] = asyncio.get_running_loop().create_future()
-
-        def done(seq: MessageSeq, deliveries: list[Delivery]) -> None:
-            if not ended.done():
-                ended.set_result((seq, deliveries))
-
-        def refused(error: Exception) -> None:
-            if not ended.done():
-                ended.set_exception(error)
-
-        self._committer.put(record, done, refused)
-        return ended
 
     def _settle(self, reply: "Reply | BatchMember", answer: Answer) -> None:
         self._channel.meter.acknowledged(answer.code, self._clock.monotonic() - reply.started)
@@ -584,17 +483,3 @@ class FragmentKeeper:
         """MSH-10 of an answer: unique over restarts, at most 20 characters."""
         self._count += 1
         return f"{self._run_id}{self._count:X}"
-
-
-@dataclass(slots=True, frozen=True)
-class _Read:
-    """A set, read back: its first and last fragments, and the message of all."""
-
-    first: Message
-    last: Message
-    joined: Message
-
-
-def waiting_parts(channel: RunningChannel, after: MessageSeq, store: Store) -> Sequence[StoredMessage]:
-    """The oldest fragments that wait in the store after this one."""
-    return store.waiting(channel.name, after, LOAD_LIMIT)

@@ -18,7 +18,7 @@ from functools import partial
 
 from engine.config.fragments import Batches as BatchFields
 from engine.hl7.ack import Decision
-from engine.hl7.batch import read_batch
+from engine.hl7.batch import may_be_several, read_batch
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.fragments import Fragment, read_fragment
 from engine.hl7.message import Message
@@ -37,6 +37,7 @@ from engine.runtime.batch import Batches, BatchSettings
 from engine.runtime.channels import RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Reply
+from engine.runtime.large import LARGE_BYTES, Seen
 from engine.runtime.received import control_id_of, framed, read_or_none, record_of, sender_of, type_of
 from engine.runtime.recent import Key, Recent, Reuse
 from engine.runtime.resends import answer_again
@@ -46,9 +47,6 @@ from engine.runtime.waiting import AnyReply, Waiting
 
 log = logging.getLogger("segmill.intake")
 
-MAY_BE_SEVERAL = (b"\rMSH", b"\n", b"\r ", b"\r\t", b"\r\xef", b"\rBTS", b"\rFTS")
-"""What a block of several messages has somewhere: a later MSH, perhaps behind blanks or a byte order mark, or the
-trailer of a batch, whose header may be missing (hl7.md item 67)."""
 TIMED_EVERY = 16
 """Step times are measured on every n-th message: two clock calls a step are not free."""
 
@@ -94,15 +92,18 @@ class Receiver:
         if self._batches.running and self._batches.is_before(reply, partial(self.take, payload, reply)):
             return
         now_us = self._clock.now_us()
-        is_single = payload.startswith(b"MSH") and not (
-            payload.find(b"MSH", 3) >= 0 or b"\n" in payload or b"\rBTS" in payload or b"\rFTS" in payload
-        )
-        if not is_single and (not payload.startswith(b"MSH") or any(mark in payload for mark in MAY_BE_SEVERAL)):
-            batch = read_batch(payload)
+        if len(payload) < LARGE_BYTES:
+            self._take_block(payload, reply, now_us)
+        else:
+            self._batches.look(payload, self._fallback, reply, partial(self._take_block, payload, reply, now_us))
+
+    def _take_block(self, payload: bytes, reply: Reply, now_us: int, seen: Seen | None = None) -> None:
+        if may_be_several(payload) if seen is None else seen.is_several:
+            batch, seen = read_batch(payload), None  # it was not looked at any further
             if batch is not None:
                 self._batches.take(batch, reply, now_us)
                 return
-        self.take_one(payload, reply, now_us)
+        self.take_one(payload, reply, now_us, (), seen)
 
     def take_oversize(self, block: Oversize, reply: Reply) -> None:
         """Longer than the port's limit: refused with 207 and the limit, from what its start tells (hl7.md item 8)."""
@@ -118,13 +119,15 @@ class Receiver:
         # Only the start of it is here: that much is kept, so that somebody can see who sends such things.
         self._keep_rejected(channel, block.prefix, message, [finding], answer, reply, now_us)
 
-    def take_one(self, raw: bytes, reply: AnyReply, now_us: int, noted: tuple[Finding, ...] = ()) -> None:
+    def take_one(
+        self, raw: bytes, reply: AnyReply, now_us: int, noted: tuple[Finding, ...] = (), seen: Seen | None = None
+    ) -> None:
         now = from_us(now_us)
         if not self.has_room:
             self._no_room(raw, reply, now_us)
             return
         try:
-            message = Message.parse(raw, fallback=self._fallback)
+            message = Message.parse(raw, fallback=self._fallback) if seen is None else seen.message()
         except UnreadableMessage as error:
             self._unreadable(raw, error, reply, now_us, now)
             return
@@ -159,7 +162,7 @@ class Receiver:
             self._keep_rejected(channel, raw, message, [entry.NO_CONTROL_ID], answer, reply, now_us)
             return
         sender = sender_of(message)
-        body_hash = hashlib.blake2b(raw, digest_size=16).digest()
+        body_hash = hashlib.blake2b(raw, digest_size=16).digest() if seen is None else seen.body_hash
         key = (channel.name, sender, control_id)
         findings = entry.notices(message) if message.warnings or len(message.fields(0)) > 15 else ()
         if noted:
@@ -257,7 +260,7 @@ class Receiver:
         waiting.answer = answer
         if answer.is_first:
             waiting.later = channel.delivered
-        self._committer.put(record, waiting.committed, waiting.refused)
+        self._committer.put(record, waiting.committed, waiting.refused, waiting.reply.sender)
 
     def _in_turn(self, waiting: Waiting, message: Message, findings: tuple[Finding, ...], now: datetime) -> None:
         """The pipeline runs in a process of its own; messages of the channel take their turns there."""

@@ -10,8 +10,9 @@ from engine.ports.clock import Clock
 from engine.ports.store import StoreQueries
 from engine.runtime.channels import Nobody, RunningChannel
 from engine.runtime.committer import Committer
-from engine.runtime.fragments import FragmentKeeper, waiting_parts
+from engine.runtime.fragments import FragmentKeeper
 from engine.runtime.tasks import Tasks
+from engine.runtime.whole_messages import waiting_parts
 
 log = logging.getLogger("segmill.fragments")
 

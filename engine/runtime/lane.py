@@ -250,6 +250,11 @@ class Lane:
         """Whether each end that it reported is on stable storage."""
         return not self._ends.unrecorded
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether it begins nothing any more."""
+        return self._draining
+
     def drain(self) -> None:
         """Finish the attempts at hand and start no other."""
         self._draining = True

@@ -5,6 +5,7 @@ A slice says what is to be changed in the store, all in one transaction; until t
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from engine.model.envelope import Reprocessed
@@ -127,6 +128,9 @@ class MessageOrders:
                 work.leave(message.seq, runs)
                 return
             result = await runs.run(message.raw, received_at)
+            result = replace(
+                result, deliveries=[channel.compiled.keyed_now(draft, message.raw) for draft in result.deliveries]
+            )
         result = kept(result)
         if foreign := [d.destination for d in result.deliveries if d.destination not in channel.lanes]:
             work.leave(message.seq, f"that version sends to {foreign[0]}, which the channel no longer has")
@@ -181,7 +185,7 @@ class MessageOrders:
         elif unknown := [d for d in destinations or () if d not in channel.lanes]:
             work.leave(message.seq, f"channel {channel.name} has no destination {', '.join(unknown)}")
         elif destinations:
-            work.resends.append(Resend(message.seq, destinations))
+            await self._resend_to(message, channel, destinations, work)
         else:
             await self._resend_everywhere(message, channel, work)
 
@@ -194,7 +198,19 @@ class MessageOrders:
         if gone := [name for name in wanted if name not in channel.lanes]:
             work.leave(message.seq, no_lane(message.channel, gone[0], channel))
         if there or not gone:
-            work.resends.append(Resend(message.seq, there))
+            await self._resend_to(message, channel, there, work)
+
+    async def _resend_to(
+        self, message: StoredMessage, channel: RunningChannel, to: Sequence[DestinationName], work: MessageSlice
+    ) -> None:
+        """The bytes as they are; their key by the order as it is now, which need not be that of the time."""
+        keys: dict[DestinationName, tuple[str, bool]] = {}
+        if any(channel.lanes[name].settings.is_keyed for name in to):
+            found = await asyncio.to_thread(self._queries.deliveries, message.seq, bodies=True)
+            bodies = {d.destination: d.body for d in found if d.destination in to and d.body is not None}
+            made = {name: channel.compiled.key_now(body, name) for name, body in bodies.items()}
+            keys = {name: key for name, key in made.items() if key is not None}
+        work.resends.append(Resend(message.seq, to, keys))
 
     async def _discard(self, message: StoredMessage, work: MessageSlice) -> None:
         note = Finding("I240", "information", f"discarded: {work.order.by.reason}")

@@ -7,6 +7,8 @@ Invariants:
 - nothing goes while the clock cannot be trusted: after it jumped by more than a day, while the engine ran or since the
   last time, nothing is forgotten until a person says so, or the clock has gone on for a day without another jump
   (reliability.md E3: a wrong date must not empty the store);
+- before anybody can send, what the clock says is on record: so the next start has something to compare its own with,
+  even where this run ends before its first pass, or forgets nothing;
 - all of a pass goes by one reading that was judged; each slice asks again, on the thread that deletes, and a jump ends
   the pass. What was received by a clock that was wrong is as old as its place among the others says (`Prune`).
 """
@@ -133,6 +135,17 @@ class Retention:
         self._is_compared = True
         self._tell()
         self._wait.set()
+
+    async def begin(self) -> None:
+        """Before anybody can send, and whether anything is to be forgotten or not: judge the clock, and note it."""
+        await self._compare()
+        now_us = self._look() if self.is_on else self._judged.look()
+        if now_us is None:
+            return
+        try:
+            await self._committer.call(lambda store: store.note_time(now_us))
+        except (StoreFull, StoreBusy) as error:
+            log.warning("what the clock says could not be noted, which the first pass does: %s", error)
 
     async def run(self) -> None:
         """Pass after pass; nothing where nothing is to be forgotten, or another call is at it."""

@@ -42,6 +42,8 @@ STATES = frozenset(("processed", "filtered", "held", "rejected"))
 END_S = 5.0
 LAST_WORDS_S = 0.5
 """A process that closed its pipe has this long to end by itself."""
+PIPE_BYTES = 65_536
+"""What is read of a process ahead of who wants it, as asyncio has it."""
 NO_ANSWER = "the channel's own code wrote into the answer of its process"
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from engine.runtime.worker_child import main; main()"
 
@@ -182,7 +184,7 @@ class Worker:
         """Start a process and give it the channel; it makes itself ready while nobody waits. Raises WorkerFailed."""
         for pause_s in (*START_PAUSES_S, None):
             try:
-                process = await self._spawn()
+                child = await self._spawn()
                 break
             except OSError as error:
                 self.problem = f"the channel's process does not start: {error.strerror}"
@@ -192,12 +194,13 @@ class Worker:
             await asyncio.sleep(pause_s)
         self.starts += 1
         self._count("started")
-        assert process.stdin is not None, "asked for as a pipe"
+        stdin = child.process.stdin
+        assert stdin is not None, "asked for as a pipe"
         about, contents = self._first_frame()
-        process.stdin.write(head(about, contents))
+        stdin.write(head(about, contents))
         for content in contents:
-            process.stdin.write(content)
-        return _Child(process)
+            stdin.write(content)
+        return child
 
     async def _greet(self, child: "_Child") -> None:
         """The process says that it is ready. Raises WorkerFailed where it will never be, _Lost where it died."""
@@ -230,13 +233,16 @@ class Worker:
         if self._meter is not None:
             self._meter.worker(event)
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> "_Child":
         """Raises OSError."""
         folder = self._loaded.folder
         if self._whereabouts is None:
             self._whereabouts = Whereabouts()
         place = self._whereabouts.fd
-        return await asyncio.create_subprocess_exec(
+        loop = asyncio.get_running_loop()
+        # What `create_subprocess_exec` does, but that gives no hold of what has to be closed in the end.
+        transport, protocol = await loop.subprocess_exec(
+            lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=PIPE_BYTES, loop=loop),
             sys.executable,
             "-P",
             "-c",
@@ -250,6 +256,7 @@ class Worker:
             pass_fds=(place,),
             start_new_session=True,
         )
+        return _Child(transport, asyncio.subprocess.Process(transport, protocol, loop))
 
     def _first_frame(self) -> tuple[dict[str, Any], list[bytes]]:
         loaded, limits = self._loaded, self._limits
@@ -340,12 +347,15 @@ class Worker:
             process.stdin.close()
         if not await _ended_within(process, END_S):
             log.error("channel %s: a process that was killed did not end in %g s", self._loaded.name, END_S)
+        # Where it had written more than was read of it, nobody would see the end of that pipe and close this side.
+        child.transport.close()
 
 
 @dataclass(slots=True)
 class _Child:
     """One process. `is_ready`: it has said so, and waits for messages."""
 
+    transport: asyncio.SubprocessTransport
     process: asyncio.subprocess.Process
     is_ready: bool = False
 

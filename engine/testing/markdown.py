@@ -6,13 +6,16 @@ The first word behind the fence is the language, the rest says what the block is
     ```yaml                                a channel, or the part of one that its keys show
     ```console                             commands behind `$ `, each with what it prints
     ```console background                  the same, left running until the page ends
+    ```console terminal                    the same, on a terminal of its own, with what stands on its screen
+    ```text screen                         what that terminal shows now
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[a-z]*)(?: +(?P<about>[^\n`]+))?$")
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[a-z0-9]*)(?: +(?P<about>[^\n`]+))?$")
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,9 +90,38 @@ def commands(block: Block) -> list[Command]:
     return found
 
 
+_DIFFERS: Final = (
+    (re.compile(r"\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:\d\d)?"), "<time>"),
+    (re.compile(r"\b20\d{12}(?:\.\d+)?\+0000\b"), "<time>"),  # our own stamps in HL7 are in UTC
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "<time>"),
+    (re.compile(r"(?<![\w.])[\d.,]*\d (?:us|ms|s|min|h)\b"), "<took>"),
+    (re.compile(r"(?<![\w.])\d+(?:s|m|h)\b"), "<took>"),
+    (re.compile(r"(?<![\w.])[\d.,]*\d(?:/s| answers/s)\b"), "<rate>"),
+    (re.compile(r"\b\w+ \(uid \d+\)"), "<user>"),
+    (re.compile(r"(?<=\^ACK\|)[0-9A-F]{9}(?=\|)"), "<id>"),  # of an answer: counted from a random number
+    (re.compile(r"\b[0-9a-f]{32,64}\b"), "<hash>"),
+)
+
+
+def normalised(text: str) -> str:
+    """Without what is another at every run: times, how long something took, ids of ours; and the width of columns."""
+    for pattern, name in _DIFFERS:
+        text = pattern.sub(name, text)
+    return _columns(text)
+
+
 def prints(shown: str, printed: str) -> bool:
-    """Whether `printed` is what the page shows: the same lines, width of columns aside, `...` for anything."""
-    want = "\n".join(" ".join(line.split()) for line in shown.strip().splitlines())
-    have = "\n".join(" ".join(line.split()) for line in printed.strip().splitlines())
-    pattern = r"[\s\S]*?".join(re.escape(part) for part in want.split("..."))
-    return re.fullmatch(pattern, have) is not None
+    """Whether `printed` is what the page shows; `...` in the page stands for anything.
+
+    Both are compared normalised, or as they are, where the page has dots in the place of what differs.
+    """
+    return _matches(_columns(shown), _columns(printed)) or _matches(normalised(shown), normalised(printed))
+
+
+def _columns(text: str) -> str:
+    return "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
+
+
+def _matches(shown: str, printed: str) -> bool:
+    pattern = r"[\s\S]*?".join(re.escape(part) for part in shown.split("..."))
+    return re.fullmatch(pattern, printed) is not None

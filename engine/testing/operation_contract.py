@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.model.audit import START, broken_at, chained
-from engine.model.envelope import Batch, Delivery, Reprocessed
+from engine.model.envelope import Batch, Delivery, DraftDelivery, Reprocessed
 from engine.model.ids import DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DELIVERY_STATES, DeliveryState
 from engine.ports.operations import (
@@ -180,12 +180,23 @@ class OperationContract:
         assert report.left == ((2, "it was never delivered there"),)
         assert [d.body for d in store.queued(LAB, EPR, FIRST, 10)] == [b"for epr"]
 
+    def test_a_resend_has_the_key_that_is_given_and_else_the_one_of_before(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        store.lane_window(LAB, EPR, 1, "PID-3.1")
+        draft = DraftDelivery(EPR, None, "before", True)
+        ((delivery,),) = store.commit(Batch([replace(intake(), deliveries=[draft])])).deliveries
+        _end(store, delivery, "delivered")
+        given: list[dict[DestinationName, tuple[str, bool]]] = [{}, {RIS: ("other", True)}, {EPR: ("now", False)}]
+        for keys in given:
+            store.operate(Change(ANNA, "resend", resends=[Resend(delivery.seq, [EPR], keys)]))
+        made = queries.deliveries(delivery.seq)[1:]
+        assert [(d.key, d.urgent) for d in made] == [("before", True), ("before", True), ("now", False)]
+
     def test_messages_that_go_through_again_move_with_their_deliveries(
         self, store: Store, queries: StoreQueries
     ) -> None:
         store.commit(Batch([intake(state="held"), intake(state="rejected")]))
-        from engine.model.envelope import DraftDelivery
-
         again = [
             Reprocessed(MessageSeq(seq), LAB, VersionId(1), "processed", "", [DraftDelivery(EPR, None)])
             for seq in (1, 2, 9)

@@ -1173,6 +1173,8 @@ class StoreContract:
         assert bench.store.last_pruned_us() == 0
         bench.store.commit(Batch([intake(received_at_us=T0 + 5)]))
         assert bench.restart(clean=True).last_pruned_us() == T0 + 5, "the newest message tells, before the first"
+        bench.store.note_time(T0 + 7)
+        assert bench.restart(clean=False).last_pruned_us() == T0 + 7, "or what was noted"
         bench.store.prune(Prune(None, 0, 1, MessageSeq(0), 100, T0 + 1000 * HOUR_US))
         at_us = bench.store.last_pruned_us()
         assert at_us > 0 and bench.restart(clean=True).last_pruned_us() == at_us

@@ -69,11 +69,13 @@ async def main() -> None:
             alone = await load(small_port, "ALON")
             beside, took = await asyncio.gather(load(small_port, "BESI"), documents(large_port))
             engine.terminate()
-            await engine.wait()
+            await engine.communicate()
     middle = sorted(took)[len(took) // 2]
     print(f"{SENDERS} senders of 1 kB, alone: p50 {alone['p50_ms']:.2f} ms, p99 {alone['p99_ms']:.2f} ms")
     print(f"beside {TIMES} documents of 20 MB: p50 {beside['p50_ms']:.2f} ms, p99 {beside['p99_ms']:.2f} ms")
+    print(f"longest {alone['max_ms']:.0f} ms alone, {beside['max_ms']:.0f} ms beside them")
     print(f"p99 ratio {beside['p99_ms'] / alone['p99_ms']:.1f}; a document is answered in {middle:.2f} s")
+    print("in one commit each (before ADR 30), two free cores: p99 3.2 ms alone, 349 ms beside; answered in 0.4 s")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 from engine.config.base import ConfigModel
 from engine.config.graph import address_of
+from engine.testing.sites import make_site
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = 'MSH-3.1 == "<script>|]);--&"'
@@ -124,3 +125,42 @@ def test_a_field_in_small_letters_is_answered_with_what_was_meant(segmill, site)
     assert said.code == 1
     assert "nothing here uses pid-3, no.such.host; did you mean PID-3?" in said.err
     assert "did you mean" not in segmill("impact", "no.such.host", "--site", site).err
+
+
+def test_a_token_in_a_url_is_not_drawn(segmill, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOOK_TOKEN", "tok-55-en")
+    make_site(
+        tmp_path,
+        {
+            "a": """
+            listen: {mllp: {port: 0}}
+            routes: [{to: out}]
+            destinations: {out: {http: {url: "http://127.0.0.1:9/hooks/${HOOK_TOKEN}/x"}}}
+            """
+        },
+    )
+    for form in ("mermaid", "dot", "svg"):
+        said = segmill("graph", "--site", tmp_path, "--format", form)
+        assert said.code == 0 and "tok-55-en" not in said.out and "***" in said.out
+
+
+def test_a_conformance_profile_in_xml_beside_a_channel_is_told_of(segmill, site, repository):
+    folder = site / "channels" / "adt" / "profiles"
+    folder.mkdir()
+    source = repository / "samples" / "profiles" / "adt_a01.xml"
+    (folder / "adt_a01.xml").write_bytes(source.read_bytes())
+    (folder / "other.xml").write_text("<site/>")
+    (folder / "torn.xml").write_text("<site>")
+    said = segmill("impact", "PID-3.5", "--site", site, "--json")
+    uses = [line for line in said.lines if line["where"] == "profiles/adt_a01.xml (not read)"]
+    assert {use["text"] for use in uses} == {"PID", "PID-3", "PID-3.5"}
+    lines = source.read_text().splitlines()
+    named = {use["text"]: lines[use["line"] - 1] for use in uses}
+    assert 'Name="Identifier Type Code"' in named["PID-3.5"] and 'Name="Patient Identifier List"' in named["PID-3"]
+    assert all(use["file"] == "channels/adt/profiles/adt_a01.xml" for use in uses)
+    assert "channels/adt/profiles/torn.xml is left out: line 1" in said.err
+    # What the profile leaves open asks nothing; the whole segment does.
+    optional = segmill("impact", "PID-1", "--site", site, "--json").lines
+    assert {use["text"] for use in optional if "(not read)" in use["where"]} == {"PID"}
+    sub = segmill("impact", "PID-3.4.1", "--site", site, "--json").lines
+    assert "PID-3.4.1" in {use["text"] for use in sub if "(not read)" in use["where"]}

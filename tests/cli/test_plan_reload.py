@@ -62,7 +62,7 @@ class TestOnARunningEngine:
         said = segmill("reload", "--data", site / "data")
         assert said.code == 1
         assert "store: sqlite:data/segmill.db -> sqlite:data/other.db" in said.out and "needs a restart" in said.out
-        assert "shutdown: 10.0 -> 7.0" in said.out
+        assert "shutdown: 10s -> 7s" in said.out
         assert "data/segmill.db is left as it is; nothing waits in it" in said.out
 
     def test_another_store_is_told_with_what_waits_in_this_one(self, segmill, site, running) -> None:

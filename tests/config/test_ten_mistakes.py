@@ -101,3 +101,24 @@ def test_without_the_mistakes_there_is_no_finding(tmp_path: Path) -> None:
         text = text.replace(wrong, right)
     files = {"channel.yaml": text, "tables/wards.csv": "from,to\nW1,1100\n"}
     assert load_site(make_site(tmp_path, {"orders": files}), load_kinds(), {}).findings == []
+
+
+@pytest.mark.parametrize(
+    ("step", "line", "column", "code", "hint"),
+    [
+        (
+            '- validate:\n      required: PID-3[5 == "MR"].1',
+            4,
+            17,
+            "E104",
+            "write it in brackets: ['PID-3[5 == \"MR\"].1']",
+        ),
+        ("- validate:\n      required: PID-3.1", 4, 17, "E104", "write it in brackets: [PID-3.1]"),
+        ("- if: PV1 exists\n    set: {PID-8: F}", 3, 5, "E101", "did you mean 'when'?"),
+    ],
+)
+def test_advice_can_be_typed_as_it_is_given(tmp_path, step, line, column, code, hint):
+    text = f"listen: {{mllp: {{port: 1}}}}\nsteps:\n  {step}\nroutes: [{{to: a}}]\n"
+    text += "destinations: {a: {file: {folder: out}}}\n"
+    (found,) = load_site(make_site(tmp_path, {"a": text}), load_kinds(), {}).findings
+    assert (found.line, found.column, found.code, found.hint) == (line, column, code, hint)

@@ -30,6 +30,7 @@ from engine.pipeline.registry import load_kinds, load_steps
 from engine.testing.markdown import Block, blocks, commands, prints
 from tests.config.test_schema import complaints
 from tests.ports import free_port
+from tests.terminal import Terminal
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PAGES = [
@@ -46,13 +47,41 @@ PROFILES = [block for block in SHOWN if set(yaml.safe_load(block.text)) <= set(P
 YAML = [block for block in SHOWN if block not in PROFILES]
 WITH_COMMANDS = [page for page, found in BLOCKS.items() if any(b.language == "console" for b in found)]
 
+SCREEN = "screen"
+
+HANGS_S = 120
+"""What has not come by then never will."""
+
+AGAIN = ("segmill messages", "segmill queue list", "segmill tables misses", "curl ", "ls", "cat", "find ", "sha256sum ")
+"""Commands that a reader gives again when what they ask for is on its way."""
+
 CHANNEL_KEYS = set(ChannelFile.known_keys())
 MISSING = {
     "listen": "listen:\n  mllp: {port: 0}\n",
     "routes": "routes:\n  - to: out\n",
     "destinations": "destinations:\n  out:\n    file: {folder: out}\n",
 }
-PORTS = {"2575": "SEGMILL_ADT_PORT", "6661": "SEGMILL_RIS_PORT", "9464": "SEGMILL_ADMIN_PORT"}
+PORTS = {
+    "2575": "SEGMILL_ADT_PORT",
+    "2577": "SEGMILL_RESULTS_PORT",
+    "6661": "SEGMILL_RIS_PORT",
+    "6662": "SEGMILL_EPR_PORT",
+    "9464": "SEGMILL_ADMIN_PORT",
+}
+"""The ports that pages use, and what a shipped channel takes another one from."""
+
+TAUGHT = {
+    REPOSITORY / "engine" / "docs" / f"{name}.md"
+    for name in (
+        "tutorial",
+        "new-feed",
+        "z-segments",
+        "pdf-results",
+        "slow-receiver",
+        "cases-from-real-traffic",
+    )
+}
+"""Pages that are followed word for word: nothing in them is only shown."""
 
 
 def name_of(thing: Block | Path) -> str:
@@ -132,6 +161,7 @@ class Shell:
         self.folder = folder
         self.env = env
         self.running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
+        self.terminal: Terminal | None = None
 
     def run(self, text: str) -> tuple[int, str]:
         """One command as bash runs it; a `cd` counts for those after it."""
@@ -145,9 +175,9 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=HANGS_S,
         )
-        return done.returncode, done.stdout
+        return done.returncode, self.printed(done.stdout)
 
     @property
     def cwd(self) -> Path:
@@ -167,18 +197,41 @@ class Shell:
                 stderr=subprocess.STDOUT,
             )
         self.running.append((text, process, log))
-        end = time.monotonic() + 30
-        while not prints(until, log.read_text()) and process.poll() is None and time.monotonic() < end:
+        end = time.monotonic() + HANGS_S
+        while not prints(until, self.printed(log.read_text())) and process.poll() is None and time.monotonic() < end:
             threading.Event().wait(0.05)
-        assert prints(until, log.read_text()), f"{text} printed\n{log.read_text()}"
+        assert prints(until, self.printed(log.read_text())), f"{text} printed\n{log.read_text()}"
+
+    def watch(self, text: str) -> None:
+        """A command on a terminal of its own; Ctrl-C for the one that was there."""
+        self.end_watch()
+        self.terminal = Terminal(["bash", "-c", f"exec {text}"], self.cwd, self.env)
+
+    def end_watch(self) -> None:
+        if self.terminal is not None:
+            code = self.terminal.interrupt()
+            self.terminal.close()
+            self.terminal = None
+            assert code == 0
+
+    def shows(self, screen: str) -> None:
+        """Wait until the terminal shows what the page does."""
+        assert self.terminal is not None, "nothing runs on a terminal"
+        self.terminal.until(lambda text: prints(screen, self.printed(text)))
+
+    def printed(self, text: str) -> str:
+        """Of a reader whose home is /home/ana."""
+        return text.replace(str(self.folder), "/home/ana")
 
     def stop(self, named: str = "") -> None:
         """Ctrl-C for what runs, or only for what was started as `named`; it must end well."""
+        if not named:
+            self.end_watch()
         for text, process, log in [one for one in reversed(self.running) if named in ("", one[0])]:
             self.running = [one for one in self.running if one[1] is not process]
             process.send_signal(signal.SIGINT)
             try:
-                code = process.wait(20)
+                code = process.wait(HANGS_S)
             finally:
                 process.kill()
             assert code == 0, f"{text} ended with {code}\n{log.read_text()}"
@@ -209,6 +262,8 @@ def shell(tmp_path: Path, ports: dict[str, str]):
     }
     made = Shell(tmp_path, env)
     yield made
+    if made.terminal is not None:
+        made.terminal.close()
     for _, process, _ in made.running:
         process.kill()
         process.wait()
@@ -218,15 +273,31 @@ def with_ports(text: str, ports: dict[str, str]) -> str:
     return re.sub(r"\b(" + "|".join(ports) + r")\b", lambda found: ports[found[1]], text)
 
 
+@pytest.mark.timeout(900)  # the tutorial starts sixty processes, one after the other
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
 def test_a_page_works_as_typed(page: Path, shell: Shell, ports: dict[str, str]):
     shutil.copytree(REPOSITORY / "samples", shell.folder / "samples")
     for block in BLOCKS[page]:
         if block.language == "console":
             run_block(block, shell, ports)
-        elif block.about and block.language in ("yaml", "csv", "hl7", "python"):
+        elif block.about == SCREEN:
+            shell.shows(with_ports(block.text, ports))
+        elif is_file(block):
             write_file(shell.cwd / block.about, with_ports(block.text, ports))
     shell.stop()
+
+
+def is_file(block: Block) -> bool:
+    return bool(block.about) and block.language in ("yaml", "csv", "hl7", "python", "bash")
+
+
+@pytest.mark.parametrize("page", sorted(TAUGHT), ids=name_of)
+def test_nothing_on_a_page_that_teaches_is_only_shown(page: Path):
+    """Every block is a file to write, a command to give or what a screen shows, and no output is all dots."""
+    for block in BLOCKS[page]:
+        assert block.language == "console" or is_file(block) or block.about == SCREEN, block.where
+        for command in commands(block) if block.language == "console" else ():
+            assert not re.fullmatch(r"[.\s]+", command.output), f"{block.where} $ {command.text}"
 
 
 def write_file(path: Path, text: str) -> None:
@@ -238,12 +309,16 @@ def write_file(path: Path, text: str) -> None:
 def run_block(block: Block, shell: Shell, ports: dict[str, str]) -> None:
     for command in commands(block):
         typed, shown = with_ports(command.text, ports), with_ports(command.output, ports)
+        if block.about == "terminal":
+            shell.watch(typed)
+            shell.shows(shown)
+            continue
         if block.about == "background":
             shell.stop(typed)  # the page says so where it starts a thing again
             shell.start(typed, shown)
             continue
         # What a lane delivers comes a moment after the ACK: a reader would look again, so this does.
-        until = time.monotonic() + (10 if typed.startswith(("segmill messages", "ls", "cat")) else 0)
+        until = time.monotonic() + (HANGS_S if typed.startswith(AGAIN) else 0)
         while True:
             code, printed = shell.run(typed)
             if (code == command.exit_code and prints(shown, printed)) or time.monotonic() > until:
@@ -278,6 +353,12 @@ def test_every_link_leads_somewhere(page: Path):
         assert there.exists(), f"{name_of(page)}: {target}"
         if anchor:
             assert anchor in anchors(there), f"{name_of(page)}: no heading for #{anchor}"
+
+
+def test_the_index_leads_to_every_page():
+    index = REPOSITORY / "engine" / "docs" / "README.md"
+    linked = set(re.findall(r"\]\(([\w-]+\.md)(?:#[\w-]+)?\)", index.read_text(encoding="utf-8")))
+    assert {page.name for page in index.parent.glob("*.md")} - {index.name} == linked
 
 
 def mentioned(page: Path) -> list[str]:

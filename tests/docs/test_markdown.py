@@ -25,6 +25,10 @@ def test_a_block_has_its_language_what_it_is_about_and_its_line(page):
     ]
 
 
+def test_a_language_may_have_digits(page):
+    assert [(b.language, b.about) for b in blocks(page("```hl7 a.hl7\nMSH|\n```\n"))] == [("hl7", "a.hl7")]
+
+
 def test_a_block_in_a_list_loses_its_indent(page):
     (found,) = blocks(page("1. one\n\n   ```yaml\n   a:\n     b: 1\n   ```\n"))
     assert found.text == "a:\n  b: 1\n"
@@ -56,6 +60,18 @@ def test_commands_come_with_what_they_print_and_their_exit_code(page):
         ("", "anything", False),
         ("...", "anything", True),
         ("a.c", "abc", False),
+        ("took 16 us", "took 1,234 us", True),
+        ("took 16 us", "took us", False),
+        ("1 2026-01-02 03:04:05 AA", "1 2027-12-31 23:59:59 AA", True),
+        ("2026-01-02 03:04:05,123 INFO x", "2026-11-26 05:07:30,001 INFO x", True),
+        ("|20260102030405+0000||", "|20261126050730+0000||", True),
+        ("|20260102030405+0100||", "|20261126050730+0100||", False),  # a message's own
+        ("|ACK^A01^ACK|0AD564D94|P", "|ACK^A01^ACK|1BE67AE05|P", True),
+        ("|ACK^A01^ACK|TRY1|P", "|ACK^A01^ACK|TRY2|P", False),
+        ("59 answers/s", "1,234 answers/s", True),
+        ("ana (uid 1000): reason", "root (uid 0): reason", True),
+        ("3 queued, 9s", "3 queued, 12s", True),
+        ("3 queued", "4 queued", False),
     ],
 )
 def test_output_is_compared_line_by_line_with_room_for_what_changes(shown, printed, same):

@@ -138,8 +138,12 @@ def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
         suggested = [found[1] for line in lines if (found := re.search(r"(?:^|  )(segmill .*)", line))]
         with urllib.request.urlopen(metrics) as page:
             assert b'segmill_messages_received_total{channel="adt"} 120.0' in page.read()
-        *tries, reload, release = suggested
-        assert len(tries) == 6
+        *tries, add, reload, release = suggested
+        assert len(tries) == 7
+        # Who has it in a virtual environment that is not active is told how to.
+        activate = Path(sys.prefix, "bin", "activate")
+        told = [line.split()[2] for line in lines if line.startswith("terminal")]
+        assert told == ([] if shutil.which("segmill") or not activate.is_file() else [str(activate)])
         for command in tries:
             done = segmill(tmp_path, *command.split()[1:])
             assert done.returncode == 0, (command, done.stderr)
@@ -148,9 +152,8 @@ def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
         assert second.returncode == 75
         assert "--dir" in refused
         # The row alone is not enough, and it says what is.
-        row = next(found for line in lines if (found := re.search(r"add the row (\S+) to (\S+),", line)))
-        with (tmp_path / row[2]).open("a") as table:
-            table.write(row[1] + "\n")
+        added = segmill(tmp_path, *add.split()[1:])
+        assert added.returncode == 0, added.stderr
         early = segmill(tmp_path, *release.split()[1:])
         assert early.returncode == 1
         assert "segmill reload, then release again" in early.stderr

@@ -81,11 +81,12 @@ async def running(tmp_path: Path, receiver: int, steps: str) -> AsyncIterator[tu
                 break
         yield Process(engine.pid), port, folder
         engine.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(engine.wait(), 30) == 0
+        await asyncio.wait_for(engine.communicate(), 30)
+        assert engine.returncode == 0
     finally:
         if engine.returncode is None:
             engine.kill()
-            await engine.wait()
+            await engine.communicate()  # to the end of its pipe as well: else that is open when the loop closes
 
 
 async def send(port: int, payload: bytes) -> bytes:
@@ -100,7 +101,7 @@ async def send(port: int, payload: bytes) -> bytes:
 def kept(store: Path) -> list[bytes]:
     """The large bodies in the store, which were written piece by piece."""
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as reader:
-        return [row[0] for row in reader.execute("SELECT bytes FROM body WHERE length(bytes) > 1000000")]
+        return [row[0] for row in reader.execute("SELECT bytes FROM whole_body WHERE length(bytes) > 1000000")]
 
 
 async def until_file(path: Path) -> bytes:

@@ -83,10 +83,7 @@ class Nursery:
             await self._engine.wait()
         if self._reading is not None:
             await self._reading
-        self._process.stdin.close()
-        with contextlib.suppress(ConnectionError):
-            await self._process.stdin.wait_closed()
-        await self._process.wait()
+        await self._process.communicate(b"")  # to the end of its pipes as well: else they are open when the loop closes
 
     async def start(self, site: Path, **order: Any) -> EngineProcess:
         """An engine for `site`; for what else can be asked see `engine_under_test.run`. The one before has ended."""

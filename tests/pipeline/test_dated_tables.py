@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engine.config.expression import compile_value
+from engine.config.expression import compile_condition, compile_value
 from engine.config.table import Table
+from engine.hl7.message import Message
 
 DATED = "from,to,valid_from,valid_to\nF,old,,2026-01-01\nF,new,2026-01-02,\n"
 BEFORE = datetime(2026, 1, 1, 23, tzinfo=UTC)
@@ -125,3 +126,40 @@ def test_a_channel_without_dates_marks_no_message(channel, adt):
     message = made.parse(adt())
     made.compiled.run(message, AFTER)
     assert not hasattr(message, "received_at")
+
+
+def test_an_expression_looks_the_way_back(channel, adt):
+    table = "from,to,direction\nfemale,F,\nwoman,F,there\n"
+    made = channel('- set: {PID-9: \'=back("t.csv", PID-8, "none")\'}', files={"t.csv": table})
+    assert "|female" in made.lines(adt())[2]
+    assert (
+        "|none"
+        in channel('- set: {PID-9: \'=back("t.csv", PID-5.1, "none")\'}', files={"t.csv": table}).lines(adt())[2]
+    )
+
+
+def test_an_expression_looks_the_way_back_at_the_time_of_receipt(channel, adt):
+    table = "from,to,valid_from,valid_to\nold,F,,2026-01-01\nnew,F,2026-01-02,\n"
+    made = channel("- set: {PID-8: '=back(\"t.csv\", PID-8)'}", files={"t.csv": table})
+    assert [sex_at(made, adt(), at) for at in (BEFORE, AFTER)] == ["old", "new"]
+    constant = channel('- set: {PID-8: \'=back("t.csv", "F")\'}', files={"t.csv": table})
+    assert [sex_at(constant, adt(), at) for at in (BEFORE, AFTER)] == ["old", "new"]
+
+
+def test_an_ambiguous_way_back_of_an_expression_is_found_at_its_row(mistakes):
+    files = {"t.csv": "from,to\nA,F\nB,F\n"}
+    for place in (
+        "- set: {PID-8: '=back(\"t.csv\", PID-8)'}",
+        '- filter: back("t.csv", PID-8) == "A"',
+        "- each: OBX\n  do:\n    - set: {OBX-8: '=back(\"t.csv\", OBX-8)'}",
+    ):
+        assert [(code, line) for code, line, _, _ in mistakes(place, files=files)] == [("E168", 3)]
+    assert mistakes('- set: {PID-8: \'=table("t.csv", "back")\'}', files=files) == []
+
+
+def test_the_way_back_is_explained_and_named_like_a_lookup(adt):
+    tables = {"t.csv": Table.load("a,b\nfemale,F\n", "t.csv")[0]}
+    condition = compile_condition('back("t.csv", PID-8) == "female"', tables=tables)
+    message = Message.parse(adt())
+    assert condition(message) and condition.tables == ("t.csv",) and condition.ways_back == ("t.csv",)
+    assert any("female" in str(line) for line in condition.explain(message))

@@ -404,6 +404,92 @@ class TestResends:
             assert b"MSA|AE|A2" in answer
 
 
+class TestOtherFilesThanThoseItWasAcceptedBy:
+    """What was promised when a message was accepted is what its sender is told, unless it asks again by other files."""
+
+    TWO_WAYS = '[{to: ris, when: PV1-2 != "X"}, {to: out, when: PV1-2 != "X"}]'
+
+    def other(self, site: SiteUnderTest, when: str) -> None:
+        (site.folder / "channels/adt/channel.yaml").write_text(
+            channel(more=f"ack: {{when: {when}}}", routes=self.TWO_WAYS, destinations=TWO)
+        )
+
+    async def start(self, site: SiteUnderTest, adt) -> None:
+        """A message that waits for ris is stored, and neither destination has it yet; its sender has gone."""
+        wire = await site.wire()
+        await wire.send(adt(control_id="A1"))
+        await until(lambda: site.kept.sinks[LANE].calls and site.kept.sinks["adt/out"].calls)
+        wire.close()
+
+    @pytest.fixture
+    def both(self, tmp_path: Path) -> SiteUnderTest:
+        site = site_of(tmp_path, waiting(routes=self.TWO_WAYS))
+        for sink in (site.kept.sinks[LANE], site.kept.sinks["adt/out"]):
+            sink.gate.clear()
+        return site
+
+    async def test_what_another_destination_says_is_not_its_answer(self, both, adt) -> None:
+        async with both.running():
+            await self.start(both, adt)
+            self.other(both, "delivered(out)")
+            await both.engine.control.reload()
+            both.kept.sinks["adt/out"].gate.set()
+            await until(lambda: "delivered" in both.delivery_states())
+            assert both.messages()[0].ack_code == ""
+            self.other(both, "delivered(ris)")
+            await both.engine.control.reload()
+            wire = await both.wire()
+            await wire.send(adt(control_id="A1"))
+            assert await wire.is_silent(), "ris has not said anything yet"
+            says(both, Refused("AE", "101"))
+            both.kept.sinks[LANE].gate.set()
+            assert msa(await wire.answer()) == ("AE", "A1")
+
+    async def test_a_sender_that_asks_again_is_told_by_the_files_of_now_and_a_yes_stays(self, both, adt) -> None:
+        async with both.running():
+            await self.start(both, adt)
+            self.other(both, "processed")
+            await both.engine.control.reload()
+            wire = await both.wire()
+            await wire.send(adt(control_id="A1"))
+            yes = await wire.answer()
+            assert msa(yes) == ("AA", "A1")
+            self.other(both, "delivered(ris)")
+            await both.engine.control.reload()
+            says(both, Refused("AE", "101"))
+            both.kept.sinks[LANE].gate.set()
+            await until(lambda: "held" in both.delivery_states())
+            again = await both.wire()
+            await again.send(adt(control_id="A1"))
+            assert await again.answer() == yes, "no later event turns it into a no"
+
+    async def test_a_promise_of_before_a_start_by_other_files_is_kept_word_for_word(self, both, adt) -> None:
+        async with both.running(stop=False):
+            await self.start(both, adt)
+        self.other(both, "delivered(ris), on_timeout: AR")
+        says(both, Delivered(rsp("A1")))
+        for sink in (both.kept.sinks[LANE], both.kept.sinks["adt/out"]):
+            sink.gate.set()
+        async with both.running():
+            await until(lambda: both.messages()[0].ack_code == "AA")
+            wire = await both.wire()
+            await wire.send(adt(control_id="A1"))
+            assert await wire.answer() == rsp("A1")
+
+    async def test_a_promise_of_before_a_start_is_not_kept_by_another_destination(self, both, adt) -> None:
+        async with both.running(stop=False):
+            await self.start(both, adt)
+        self.other(both, "delivered(out)")
+        for sink in (both.kept.sinks[LANE], both.kept.sinks["adt/out"]):
+            sink.gate.set()
+        async with both.running():
+            await until(lambda: both.delivery_states() == ["delivered", "delivered"])
+            assert both.messages()[0].ack_code == "", "neither by the files of now, nor by whom they make one wait for"
+            wire = await both.wire()
+            await wire.send(adt(control_id="A1"))
+            assert msa(await wire.answer()) == ("AA", "A1")
+
+
 async def test_a_stop_waits_for_the_answers_that_are_owed(site, adt) -> None:
     sink = site.kept.sinks[LANE]
     sink.gate.clear()

@@ -266,10 +266,10 @@ class TestSlices:
             receiver = site.engine._receivers[0]
             take = receiver.take_one
 
-            def taking(raw, reply, now_us, noted=()):
+            def taking(raw, reply, now_us, noted=(), seen=None):
                 if b"|A20|" in raw:
                     raise ValueError("Testperson")
-                return take(raw, reply, now_us, noted)
+                return take(raw, reply, now_us, noted, seen)
 
             monkeypatch.setattr(receiver, "take_one", taking)
             wire, other = await site.wire(), await site.wire()
@@ -284,10 +284,10 @@ class TestSlices:
             receiver = site.engine._receivers[0]
             take = receiver.take_one
 
-            def taking(raw, reply, now_us, noted=()):
+            def taking(raw, reply, now_us, noted=(), seen=None):
                 if b"|X|" in raw:
                     raise ValueError("Testperson")
-                return take(raw, reply, now_us, noted)
+                return take(raw, reply, now_us, noted, seen)
 
             monkeypatch.setattr(receiver, "take_one", taking)
             wire = await site.wire()

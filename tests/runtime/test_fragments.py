@@ -10,7 +10,7 @@ from engine.hl7.message import Message
 from engine.model.finding import load_findings
 from engine.model.ids import MessageSeq
 from engine.ports.store import CommitUnknown, StoreFull
-from engine.runtime.fragments import FragmentKeeper
+from engine.runtime.whole_messages import WholeMessages
 from engine.testing.fragments import cut_message, cut_segments
 from tests.runtime.engines import SiteUnderTest, channel, codes, err, isolate, msa
 from tests.runtime.parts import turns, until
@@ -501,14 +501,14 @@ class TestTimeouts:
             wire = await site.wire()
             await wire.send(cut(big(adt, "BAD", sender=("X", "Y")), 2)[0], cut(big(adt, "GOOD"), 2)[0])
             await wire.answers(2)
-            real = FragmentKeeper._read
+            real = WholeMessages.read
 
-            async def read(keeper: FragmentKeeper, found) -> object:
+            async def read(wholes: WholeMessages, found) -> object:
                 if found.parts[0].seq == 1:
                     raise RuntimeError("as it is")
-                return await real(keeper, found)
+                return await real(wholes, found)
 
-            monkeypatch.setattr(FragmentKeeper, "_read", read)
+            monkeypatch.setattr(WholeMessages, "read", read)
             site.clock.ahead_s += 2
             await until(lambda: "held" in site.states())
             (held,) = site.messages(states=("held",))

@@ -8,10 +8,11 @@ import pytest
 
 from engine.model.envelope import DeliveryResult
 from engine.model.ids import ChannelName, MessageSeq
-from engine.ports.store import Prune, StoreBusy, StoreError
+from engine.ports.store import Prune, StoreBusy, StoreError, StoreFull
 from engine.runtime import retention as module
 from engine.runtime.committer import Committer
 from engine.runtime.retention import Ages, Retention, ages
+from tests.runtime.engines import SiteUnderTest, channel
 from tests.runtime.parts import EPR, LAB, Answers, CountingMeter, SetClock, WatchedStore, owned_tasks, received, until
 
 DAY_S = 86_400.0
@@ -49,6 +50,13 @@ async def stored(answers: Answers, count: int, *to: object, raw: bytes = b"MSH|"
     for n in range(count):
         answers.put(str(n), received(*to, raw=raw))  # type: ignore[arg-type]
     await until(lambda: len(answers.said) >= count)
+
+
+def put(answers: Answers, clock: SetClock, name: str) -> None:
+    """A message that comes now, by that clock."""
+    record = received(raw=b"MSH|")
+    record.received_at_us = clock.now_us()
+    answers.put(name, record)
 
 
 async def test_bytes_go_at_their_age_and_messages_at_theirs(committer, clock, meter, store, answers) -> None:
@@ -262,3 +270,73 @@ async def test_a_clock_that_jumps_before_the_first_pass_is_not_believed(
         keeper.confirm()
         await until(lambda: not raws(store))
     assert meter.counts["retention paused", True] == 1
+
+
+class TestAStoreThatIsNew:
+    """What the first start notes is all that a second one has to compare its clock with."""
+
+    @pytest.mark.parametrize("kept", [Ages(messages_s=DAY_S), Ages()], ids=["forgets", "forgets nothing at first"])
+    async def test_a_jump_before_the_first_pass_and_a_start_after_it_are_not_believed(
+        self, committer, clock, meter, store, answers, kept
+    ) -> None:
+        await retention(committer, clock, meter, kept).begin()
+        put(answers, clock, "right")
+        clock.wall_ahead_s += 400 * DAY_S
+        put(answers, clock, "wrong")  # by its own time, the newest message bears the jump out
+        await until(lambda: len(answers.said) == 2)
+        keeper = retention(committer, clock, meter, Ages(messages_s=DAY_S))
+        await keeper.begin()
+        async with running(keeper):
+            await until(lambda: keeper.status().paused)
+            assert len(raws(store)) == 2
+            keeper.confirm()
+            await until(lambda: len(raws(store)) == 1)
+
+    async def test_a_start_whose_clock_agrees_goes_on(self, committer, clock, meter, store, answers) -> None:
+        await retention(committer, clock, meter, Ages(messages_s=3600.0)).begin()
+        put(answers, clock, "old")
+        clock.wall_ahead_s += 7200
+        await until(lambda: answers.said)
+        keeper = retention(committer, clock, meter, Ages(messages_s=3600.0))
+        await keeper.begin()
+        async with running(keeper):
+            await until(lambda: not raws(store))
+        assert meter.counts["retention paused", True] == 0
+
+    async def test_a_clock_in_doubt_is_not_noted(self, committer, clock, meter, store) -> None:
+        await retention(committer, clock, meter, Ages()).begin()
+        noted = store.last_pruned_us()
+        clock.wall_ahead_s += 400 * DAY_S
+        for _ in range(2):
+            await retention(committer, clock, meter, Ages(messages_s=DAY_S)).begin()
+            assert store.last_pruned_us() == noted
+
+    async def test_a_full_disk_at_the_start_ends_nothing(
+        self, committer, clock, meter, store, monkeypatch, caplog
+    ) -> None:
+        def full(now_us: int) -> None:
+            raise StoreFull("no room")
+
+        monkeypatch.setattr(store, "note_time", full)
+        await retention(committer, clock, meter, Ages(messages_s=DAY_S)).begin()
+        assert "could not be noted" in caplog.text
+
+    async def test_whoever_forgets_nothing_is_not_told_of_a_clock(self, committer, clock, meter, store, caplog) -> None:
+        store.note_time(clock.now_us() - int(400 * DAY_S * 1e6))
+        keeper = retention(committer, clock, meter, Ages())
+        await keeper.begin()
+        assert "retention" not in caplog.text and meter.counts["retention paused", True] == 0
+
+
+async def test_an_engine_notes_the_clock_before_its_ports_are_open(tmp_path, clock) -> None:
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel()}, clock=clock)
+    noted: list[tuple[bool, int]] = []
+    note_time = site.store.note_time
+
+    def noting(now_us: int) -> None:
+        noted.append((bool(site.engine._assembly.ports), now_us))
+        note_time(now_us)
+
+    site.store.note_time = noting
+    async with site.running():
+        assert noted == [(False, site.store.last_pruned_us())]

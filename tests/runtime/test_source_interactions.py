@@ -403,10 +403,10 @@ class TestBatches:
         monkeypatch.setattr(batch, "SLICE_S", -1.0)  # a slice is one message
         take_one = Receiver.take_one
 
-        def failing(self, raw, reply, now_us, noted=()):
+        def failing(self, raw, reply, now_us, noted=(), seen=None):
             if b"|C2|" in raw:
                 raise ValueError("a defect")
-            take_one(self, raw, reply, now_us, noted)
+            take_one(self, raw, reply, now_us, noted, seen)
 
         monkeypatch.setattr(Receiver, "take_one", failing)
         site = site_of(tmp_path, PORT)

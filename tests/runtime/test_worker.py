@@ -15,7 +15,8 @@ from engine.config.base import ConfigModel
 from engine.config.kinds import Kinds
 from engine.config.site import LoadedChannel, load_version
 from engine.pipeline.registry import load_steps
-from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits
+from engine.runtime import worker as worker_module
+from engine.runtime.worker import Worker, WorkerFailed, WorkerLimits, _Child
 from engine.testing import messages
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -27,7 +28,7 @@ routes: [{to: a}, {to: b}]
 destinations: {a: {anywhere: {}}, b: {anywhere: {}}}
 """
 CODE = """
-import ctypes, os, re, signal, subprocess, sys, threading, time
+import ctypes, fcntl, os, re, signal, subprocess, sys, threading, time
 
 
 def spin():
@@ -78,6 +79,13 @@ def work(message, context):
             for number in range(3, 20):
                 try:
                     os.write(number, bytes(8) + b"[]" * 100)
+                except OSError:
+                    pass
+        case "FLOOD":
+            for number in range(3, 20):
+                try:
+                    fcntl.fcntl(number, 1031, 1_048_576)  # F_SETPIPE_SZ: all of it is there at once
+                    os.write(number, (bytes([0, 0, 0, 1]) + bytes(4) + b"!") * 100_000)
                 except OSError:
                     pass
         case "READ":
@@ -185,7 +193,8 @@ async def test_a_message_that_takes_too_long_is_tried_twice_and_held(name, limit
         ("CLOSE", " with exit code 1"),
     ],
 )
-async def test_a_message_that_ends_its_process_is_tried_twice_and_held(name, how):
+async def test_a_message_that_ends_its_process_is_tried_twice_and_held(name, how, monkeypatch):
+    monkeypatch.setattr(worker_module, "LAST_WORDS_S", 30.0)  # as long as it takes on a busy machine
     async with worker() as made:
         result = await made.run(adt(name), NOW)
         assert [(f.code, f.text) for f in result.findings] == [
@@ -375,12 +384,33 @@ asyncio.run(main())
     pid = int(await process.stdout.readline())
     assert _is_running(pid)
     process.kill()
-    await process.wait()
+    await process.communicate()
     for _ in range(1000):
         if not _is_running(pid):
             return
         await asyncio.sleep(0.01)
     pytest.fail("the worker outlived its engine")
+
+
+async def test_a_process_that_said_more_than_was_read_leaves_nothing_open(monkeypatch):
+    """Its pipe is full, so that its end is never read: it must be closed all the same (reliability.md R12)."""
+    made: list[_Child] = []
+    spawn = Worker._spawn
+
+    async def spawning(self: Worker) -> _Child:
+        made.append(await spawn(self))
+        return made[-1]
+
+    monkeypatch.setattr(Worker, "_spawn", spawning)
+    async with worker() as runner:
+        result = await runner.run(adt("FLOOD"), NOW)
+        assert [finding.code for finding in result.findings] == ["E221"]
+    assert len(made) >= 2
+    for child in made:
+        assert child.process.returncode is not None
+        assert child.transport.is_closing()
+        pipe = child.transport.get_pipe_transport(1)
+        assert pipe is not None and pipe.is_closing()
 
 
 def _is_running(pid: int) -> bool:

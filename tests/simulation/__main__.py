@@ -7,9 +7,11 @@ python -m tests.simulation --mutants
 
 import argparse
 import sys
+from contextlib import nullcontext
 
-from tests.simulation.campaign import Tally, campaign, first_found
+from tests.simulation.campaign import Tally, campaign, first_found, series
 from tests.simulation.engines import simulated
+from tests.simulation.focus import FOCUS
 from tests.simulation.history import History, run
 from tests.simulation.mutants import MUTANTS
 
@@ -25,6 +27,7 @@ def main() -> int:
     parser.add_argument("--sqlite", action="store_true", help="with the store in SQLite, in memory-backed files")
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="with this fault built in")
     parser.add_argument("--mutants", action="store_true", help="the first seed that finds each mutant")
+    parser.add_argument("--focus", choices=sorted(FOCUS), help="narrowed to what this fault needs, without the fault")
     asked = parser.parse_args()
     if asked.mutants:
         return _mutants(asked.first, asked.histories)
@@ -34,6 +37,8 @@ def main() -> int:
         found = first_found(asked.mutant, asked.first, asked.histories)
         print(f"{asked.mutant}: " + (f"found at {found[0]}: {found[1]}" if found else "not found"))
         return 0 if found else 1
+    if asked.focus:
+        return _focused(asked)
     seeds = range(asked.first, asked.first + asked.histories)
     whole = campaign(seeds, asked.processes, sqlite=asked.sqlite, told=_progress)
     print(", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in whole.figures().items()))
@@ -43,14 +48,11 @@ def main() -> int:
 
 
 def _one(asked: argparse.Namespace) -> int:
-    with simulated():
-        if asked.mutant:
-            with MUTANTS[asked.mutant]():
-                outcome = run(asked.seed, trace=asked.trace, sqlite=asked.sqlite)
-        else:
-            outcome = run(asked.seed, trace=asked.trace, sqlite=asked.sqlite)
+    focus = FOCUS.get(asked.focus or asked.mutant)
+    with simulated(), MUTANTS[asked.mutant]() if asked.mutant else nullcontext():
+        outcome = run(asked.seed, trace=asked.trace, sqlite=asked.sqlite, focus=focus)
     if asked.trace:
-        history = History(asked.seed)
+        history = History(asked.seed, focus=focus)
         print(history.swarm)
         print(history.site.text)
         print("\n".join(outcome.trace))
@@ -58,6 +60,16 @@ def _one(asked: argparse.Namespace) -> int:
     for breach in outcome.breaches:
         print(f"BREACH {breach}")
     return 1 if outcome.breaches else 0
+
+
+def _focused(asked: argparse.Namespace) -> int:
+    broken = 0
+    for outcome in series(range(asked.first, asked.first + asked.histories), focus=FOCUS[asked.focus]):
+        if outcome.breaches:
+            broken += 1
+            print(f"seed {outcome.seed}: {outcome.breaches[0]}")
+    print(f"histories {asked.histories:,}, violations {broken:,}")
+    return 1 if broken else 0
 
 
 def _mutants(first: int, most: int) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.simulation import reload_mutants  # noqa: F401 - they register themselves
 from tests.simulation.engines import simulated
+from tests.simulation.focus import FOCUS, Focus
 from tests.simulation.history import Outcome, run
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.sites import SITES, site
@@ -65,14 +66,16 @@ class Tally:
         }
 
 
-def series(seeds: Iterable[int], *, sqlite: bool = False, mutant: str = "") -> Iterator[Outcome]:
+def series(
+    seeds: Iterable[int], *, sqlite: bool = False, mutant: str = "", focus: Focus | None = None
+) -> Iterator[Outcome]:
     """One history after the other."""
     was_on = gc.isenabled()
     gc.disable()  # what a history leaves behind is collected between them, and not at a moment of its own
     try:
         with simulated(), MUTANTS[mutant]() if mutant else nullcontext():
             for number, seed in enumerate(seeds):
-                yield run(seed, sqlite=sqlite)
+                yield run(seed, sqlite=sqlite, focus=focus)
                 if number % COLLECT_EVERY == 0:
                     gc.collect()
     finally:
@@ -126,8 +129,11 @@ def _start() -> None:
 
 
 def first_found(mutant: str, first: int, most: int) -> tuple[int, str] | None:
-    """The first seed from `first` on that finds a mutant, and what it says; None after `most` histories."""
-    for outcome in series(range(first, first + most), mutant=mutant):
+    """The first seed from `first` on that finds a mutant, and what it says; None after `most` histories.
+
+    A rare one is looked for in histories that are narrowed to what it needs.
+    """
+    for outcome in series(range(first, first + most), mutant=mutant, focus=FOCUS.get(mutant)):
         if outcome.breaches:
             return outcome.seed, outcome.breaches[0]
     return None

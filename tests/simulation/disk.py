@@ -65,6 +65,8 @@ class Witness(Protocol):
 
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None: ...
 
+    def noted(self) -> None: ...
+
     def versioned(self, version: VersionId, files: Mapping[str, bytes]) -> None: ...
 
 
@@ -274,6 +276,12 @@ class TappedStore:
         if pruned.bodies or pruned.messages:
             self._disk.witness.pruned(self._is_forgotten)
         return pruned
+
+    def note_time(self, now_us: int) -> None:
+        self._check()
+        self._fail()
+        self._inner.note_time(now_us)
+        self._disk.witness.noted()
 
     def _is_forgotten(self, seq: int) -> bool:
         if self._queries is None:

@@ -10,6 +10,8 @@ from engine.model.ids import VersionId
 from engine.ports.reload import ReloadReport
 from tests.simulation.sites import Site, Target
 
+FOR_EVER_US = 1 << 62
+
 
 class Editions:
     """Of one history. `breach` is told of what cannot be, `now_us` gives the loop's time."""
@@ -26,6 +28,8 @@ class Editions:
         self._now_us = now_us
         self._until: dict[int, int] = {}
         """Until when an edition that is no longer in force may have been."""
+        self._spans: list[tuple[Site, int, int]] = []
+        """Each edition with the time from which and until which it may have been in force, in this run."""
         self._last: dict[str, Target] = {}
         """Each destination as it was when it was last there, in this run."""
         self._versions: dict[VersionId, Site] = {}
@@ -39,6 +43,7 @@ class Editions:
         self.ended()
         self.started_us = self._now_us()
         self.now = edition
+        self._begins(edition)
         self._works_by(edition)
 
     def ended(self) -> None:
@@ -48,6 +53,7 @@ class Editions:
         self.is_stopping = False
         self.ran.clear()
         self._until.clear()
+        self._spans.clear()
         self._last.clear()
 
     def read(self, edition: Site) -> None:
@@ -55,6 +61,7 @@ class Editions:
         self.coming = edition
         if edition.is_valid:
             self.ran[edition.edition] = edition
+            self._begins(edition)
 
     def given_up(self) -> None:
         """A reload was cut off before anything was exchanged."""
@@ -102,6 +109,10 @@ class Editions:
             return True
         return self._until.get(edition.edition, -1) >= since_us
 
+    def in_force(self, at_us: int) -> Iterator[Site]:
+        """By which files what came at that moment of this run may have been answered at once."""
+        return (edition for edition, since_us, until_us in self._spans if since_us <= at_us <= until_us)
+
     def is_there(self, destination: str) -> bool:
         """Whether this run has, or had, this destination: then it sends all that waits for it."""
         return destination in self._last
@@ -125,6 +136,13 @@ class Editions:
         self.ran[edition.edition] = edition
         self._last.update(edition.targets)
 
+    def _begins(self, edition: Site) -> None:
+        self._spans.append((edition, self._now_us(), FOR_EVER_US))
+
     def _drop(self, edition: Site) -> None:
         if edition.edition != self.now.edition:
-            self._until[edition.edition] = self._now_us()
+            self._until[edition.edition] = now_us = self._now_us()
+            self._spans = [
+                (one, since_us, min(until_us, now_us) if one.edition == edition.edition else until_us)
+                for one, since_us, until_us in self._spans
+            ]

@@ -136,7 +136,7 @@ def _taps() -> Iterator[Any]:
         record(self, result, recorded, urgent=urgent)
 
     def rereading(self: Lane, **options: Any) -> None:
-        _model().told(str(self.settings.destination))
+        _model().told(str(self.settings.destination), is_over=self._draining)
         reread(self, **options)
 
     def pausing(self: Lane) -> None:

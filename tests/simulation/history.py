@@ -9,7 +9,7 @@ import asyncio
 import gc
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -24,67 +24,34 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.control import By, Order, OrderRefused
 from engine.ports.operations import ACT_FROM, INTAKE
 from engine.ports.store import StoreError
-from tests.simulation.disk import Disk, Faults, SqliteDisk
+from tests.simulation.disk import Disk, SqliteDisk
 from tests.simulation.engines import SimulatedEngine, set_memory
+from tests.simulation.focus import Focus
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
 from tests.simulation.model import Model
-from tests.simulation.network import Network, Weather
+from tests.simulation.network import Network
 from tests.simulation.peers import (
     GOOD,
-    GROUP_WAYS,
-    WAYS,
     AnsweringTap,
     GroupSink,
-    Habits,
-    Mood,
     Receiver,
     Sender,
     Tap,
     make_item,
 )
 from tests.simulation.records import Item
-from tests.simulation.sites import BAD, FULL, SITES, Site, Target, kinds, names, site
+from tests.simulation.sites import BAD, FULL, Site, Target, kinds, names, site
+from tests.simulation.swarm import draw_swarm
 
-ACTIONS = (
-    "release", "resend", "reprocess", "discard", "retry", "hold", "skip", "redirect", "pause", "resume",
-)  # fmt: skip
 MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
 """How long things go wrong, at most, before all is well."""
 JUMPS_US = {"small": 3_600_000_000, "big": 400 * 86_400_000_000}
+COMPANY_US = 100_000
+"""How long before and after a reload people move deliveries, where they do so at about the same time."""
+MOVES = ("release", "hold", "skip", "redirect")
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
-
-
-@dataclass(slots=True)
-class Swarm:
-    """What a history is made of."""
-
-    senders: int
-    messages: int
-    site: int
-    crashes: list[int]
-    """Steps of the engine's process until it is killed, one for each run."""
-    stops: int
-    controls: int
-    actions: list[str]
-    """What people do in it."""
-    downs: int
-    faults: Faults
-    weather: Weather
-    moods: dict[str, tuple[Mood, Mood]]
-    """Of each destination, as a receiver over MLLP and as one that takes several at a time."""
-    habits: list[Habits]
-    most_tick_us: int
-    in_memory: int
-    """How many deliveries and stored messages the engine keeps in memory; the rest it reads from the store."""
-    prunes: bool
-    reloads: int
-    editions: list[int]
-    """What people turn to in it."""
-    killed_in_reload: float
-    jumps: str
-    """How far the wall clock jumps, as the model calls it."""
 
 
 @dataclass(slots=True)
@@ -99,74 +66,7 @@ class Outcome:
     trace: list[str] = field(default_factory=list)
 
 
-def draw_swarm(rng: Random) -> Swarm:
-    """The parameters of one history."""
-
-    def maybe(chance: float, most: float) -> float:
-        return rng.random() * most if rng.random() < chance else 0.0
-
-    number = rng.randrange(SITES)
-    senders = rng.choice((1, 1, 2, 2, 3, 5))
-    faults = Faults(
-        commit_us=rng.choice((300, 800, 3000, 12_000)),
-        stall=maybe(0.3, 0.2),
-        full=maybe(0.25, 0.2),
-        busy=maybe(0.2, 0.15),
-        unknown=maybe(0.2, 0.06),
-        killed=maybe(0.3, 0.1),
-    )
-    weather = Weather(
-        latency_us=rng.choice((100, 400, 3000)),
-        cuts=maybe(0.5, 0.5),
-        window=rng.choice((65_536, 65_536, 150)),
-        resets=rng.random(),
-    )
-    moods = {}
-    for name in names(number):
-        is_good, share = rng.random() < 0.25, rng.choice((0.2, 1.0))
-        delay_us = rng.choice((500, 5000, 60_000))
-        both = []
-        for ways in (WAYS, GROUP_WAYS):
-            weights = {"yes": 1.0}
-            if not is_good:
-                weights |= {way: rng.random() * share for way in rng.sample(ways, rng.choice((1, 1, 2, 3)))}
-            both.append(Mood(weights, delay_us))
-        moods[name] = (both[0], both[1])
-    habits = [
-        Habits(
-            depth=rng.choice((1, 1, 2, 4, 16)),
-            answer_us=rng.choice((300_000, 1_000_000)),
-            pause_us=rng.choice((2000, 30_000, 300_000)),
-            cuts=maybe(0.4, 0.5),
-            halves=maybe(0.25, 0.2),
-            again=maybe(0.5, 0.6),
-            at_the_edge=maybe(0.6, 1.0),
-            hangs_up=maybe(0.3, 0.4),
-        )
-        for _ in range(senders)
-    ]
-    crashes = [int(rng.random() ** 2 * 3000) for _ in range(rng.choice((0, 0, 1, 1, 2, 4)))]
-    return Swarm(
-        senders,
-        rng.choice((4, 10, 20, 40)),
-        number,
-        crashes,
-        rng.choice((0, 0, 0, 1, 2)),
-        rng.choice((0, 0, 2, 6, 15)),
-        rng.sample(ACTIONS, rng.choice((1, 2, 4, len(ACTIONS)))),
-        rng.choice((0, 0, 1, 3)),
-        faults,
-        weather,
-        moods,
-        habits,
-        rng.choice((8, 20, 100)),
-        rng.choice((1000, 1000, 3, 8)),
-        rng.random() < 0.25,
-        rng.choice((0, 0, 1, 2, 4, 8)),
-        rng.sample(range(1, FULL + 1), rng.choice((1, 1, 2, 3))),
-        maybe(0.4, 0.6),
-        rng.choice(("", "", "", "small", "big")),
-    )
+Draw = Callable[[Random, list[str], Model, Sequence[str]], Order]
 
 
 def draw_order(rng: Random, actions: list[str], model: Model, targets: Sequence[str]) -> Order:
@@ -195,13 +95,31 @@ def draw_order(rng: Random, actions: list[str], model: Model, targets: Sequence[
     return Order(action, key, deliveries=[(owed.id, owed.state) for owed in picked], to=redirected)
 
 
+def draw_move(rng: Random, actions: list[str], model: Model, targets: Sequence[str]) -> Order:
+    """What changes what a lane has to send; anything else where nothing can be moved."""
+    by_action = {action: [owed for owed in model.owed.values() if owed.state in ACT_FROM[action]] for action in MOVES}
+    action: Any = rng.choice([action for action in MOVES if by_action[action]] or [""])
+    if not action:
+        return draw_order(rng, actions, model, targets)
+    known = by_action[action]
+    # The first of those that wait is the next to leave.
+    picked = known[: rng.choice((1, 3))] if rng.random() < 0.5 else rng.sample(known, min(len(known), 3))
+    to = DestinationName(rng.choice(targets)) if action == "redirect" else None
+    moved = sorted(((owed.id, owed.state) for owed in picked), key=lambda one: one[0])
+    return Order(action, By(), deliveries=moved, to=to)
+
+
 class History:
     """Runs one, and says what it came to."""
 
-    def __init__(self, seed: int, *, trace: bool = False, sqlite: Path | None = None) -> None:
+    def __init__(
+        self, seed: int, *, trace: bool = False, sqlite: Path | None = None, focus: Focus | None = None
+    ) -> None:
         self.seed = seed
         self.rng = Random(seed)
         self.swarm = draw_swarm(self.rng)
+        if focus is not None:
+            focus(self.swarm, seed)
         swarm = self.swarm
         self.site: Site = site(swarm.site)
         self.editions = [self.site]
@@ -365,8 +283,14 @@ class History:
 
         for _ in range(swarm.stops):
             loop.at(some_time(), loop.world, self._stop_engine)
+        company = Random(f"company {self.seed}")
+        has_company = company.random() < 0.3
         for _ in range(swarm.reloads):
-            loop.at(some_time(), loop.world, self._reload)
+            at_us = some_time()
+            loop.at(at_us, loop.world, self._reload)
+            for _ in range(company.choice((1, 2, 4)) if has_company else 0):
+                asked_us = at_us + int((company.random() - 0.6) * COMPANY_US)
+                loop.at(max(START_US, asked_us), loop.world, self._control, draw_move)
         if swarm.jumps:
             for _ in range(rng.choice((1, 2, 5))):
                 loop.at(some_time(), loop.world, self._jump)
@@ -452,13 +376,13 @@ class History:
     def _up(self, receiver: Receiver) -> None:
         receiver.port.mood = "open"
 
-    def _control(self) -> None:
+    def _control(self, draw: Draw = draw_order) -> None:
         """A person does something to messages, wisely or not."""
         engine, process, rows = self.engine, self.process, list(self.model.by_seq.values())
         if engine is None or process is None or not rows or not hasattr(engine, "control"):
             return
         rng = self.rng
-        order = draw_order(rng, self.swarm.actions, self.model, self.targets)
+        order = draw(rng, self.swarm.actions, self.model, self.targets)
         self.loop.note("-- a person: %s", order)
         self.loop.spawn(process, self._act(engine, order), "person")
 
@@ -596,7 +520,7 @@ class History:
         store.close()
 
 
-def run(seed: int, *, trace: bool = False, sqlite: bool = False) -> Outcome:
+def run(seed: int, *, trace: bool = False, sqlite: bool = False, focus: Focus | None = None) -> Outcome:
     """One history. Within `simulated()`.
 
     What it leaves behind is collected after it: a collection in its midst would come at a moment of its own.
@@ -604,15 +528,15 @@ def run(seed: int, *, trace: bool = False, sqlite: bool = False) -> Outcome:
     was_on = gc.isenabled()
     gc.disable()
     try:
-        return _run(seed, trace=trace, sqlite=sqlite)
+        return _run(seed, trace=trace, sqlite=sqlite, focus=focus)
     finally:
         if was_on:
             gc.enable()
 
 
-def _run(seed: int, *, trace: bool, sqlite: bool) -> Outcome:
+def _run(seed: int, *, trace: bool, sqlite: bool, focus: Focus | None) -> Outcome:
     if not sqlite:
-        return History(seed, trace=trace).run()
+        return History(seed, trace=trace, focus=focus).run()
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="segmill-simulation-", dir=place) as folder:
-        return History(seed, trace=trace, sqlite=Path(folder)).run()
+        return History(seed, trace=trace, sqlite=Path(folder), focus=focus).run()

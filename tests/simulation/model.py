@@ -40,11 +40,7 @@ class Model:
         self.known: dict[tuple[tuple[str, bytes], ...], Site] = {}
         """Editions by their files."""
         keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
-        plain = {target.name for plan in plans(site.number) for target in plan.targets if not target.lanes}
-        self.lanes = {
-            name: Lane(name, name in keyed, name in keyed and name in plain, ports)
-            for name, ports in names(site.number).items()
-        }
+        self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
         self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
         """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
         self._took: dict[tuple[str, int], int] = {}
@@ -59,13 +55,12 @@ class Model:
         self.first_jump_us = 0
         """When it jumped first; 0: it has not."""
         self._knows_clock: bool | None = None
-        """Whether the store heard of a right clock before a wrong one; None: there was nothing to forget yet."""
+        """Whether the store heard of a right clock before a wrong one; None: it has not heard of any."""
         self.jumps = ""
         """How far the wall clock jumps: not at all, so little that it is believed (small), or by years (big)."""
         self.wall_ahead_us = 0
         self.counts: Counter[str] = Counter()
         self._got = 0
-        self._made_by: Site | None = None
         self.is_ending = False
         """Whether the engine was told to stop, or has lost its store: its connections may end."""
         self._by_this_run = True
@@ -168,7 +163,7 @@ class Model:
                 if row.received_at_us in item.refused_at:
                     self.breach(f"{item.control_id} was refused, and is stored")
                 self.rows.setdefault(item, []).append(row)
-            self._made_by = edition = self._edition(row, intake.version, row.came_us)
+            edition = self._edition(row, intake.version, row.came_us)
             made = item.by(edition)
             if made.state == "processed" and edition.waits_for in dict(made.bodies):
                 row.waits_for = edition.waits_for
@@ -185,10 +180,9 @@ class Model:
             row.state = again.state
             self.loop.note("disk: message %d is %s, deliveries %s", row.seq, row.state, _ids(deliveries))
             if again.state != "discarded":
-                self._made_by = edition = self._edition(row, again.version, row.durable_us)
+                edition = self._edition(row, again.version, row.durable_us)
                 self._check_result(row, row.item.by(edition), again.state, again.deliveries)
             self._owe(row, deliveries)
-        self._made_by = None
         for result in batch.results:
             owed = self.owed[result.delivery_id]
             lane = self.lanes[owed.to]
@@ -199,6 +193,11 @@ class Model:
                     self.breach(f"delivery {owed.id} is recorded as delivered, and {owed.to} has not taken it")
             if result.ack_code and (row := self.by_seq[owed.seq]).code != "AA":
                 row.code, row.ack = result.ack_code, result.ack
+                if row.waits_for and owed.to != row.waits_for:
+                    row.has_others_yes = row.code == "AA"
+                    is_asked = self._asked_by(row, lambda files: files.waits_for == owed.to)  # noqa: B023 - used at once
+                    if owed.to not in row.processed_for and not is_asked:
+                        self.breach(f"message {row.seq} waits for {row.waits_for}, and {owed.to} has answered it")
             if result.state == "redirected":
                 assert result.redirect is not None, "one takes over"
                 if not self._may_redirect(owed.to, str(result.redirect.destination)):
@@ -215,8 +214,7 @@ class Model:
                 self.breach(f"delivery {delivery.id} takes over with other bytes")
             if delivery.id not in self.owed:
                 to = str(delivery.destination)
-                taken_over = self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
-                taken_over.has_lost_key = self.lanes[to].is_mixed  # it may be keyed as the files before said
+                self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
 
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
@@ -283,7 +281,6 @@ class Model:
 
     def _owe_one(self, row: Row, id_: DeliveryId, to: str, body: bytes) -> Owed:
         owed = self.owed[id_] = Owed(id_, row.seq, to, body)
-        owed.made_by = self._made_by.targets.get(to) if self._made_by is not None else None
         self.by_body.setdefault((to, body), []).append(owed)
         self.lanes[to].queued[id_] = owed
         return owed
@@ -323,7 +320,10 @@ class Model:
             row.state, deliveries = found
             expected = None
             if seq in again and again[seq].state != "discarded":
-                expected = row.item.by(self._edition(row, again[seq].version, 0))
+                edition = self._edition(row, again[seq].version, 0)
+                expected = row.item.by(edition)
+                if edition.waits_for in dict(expected.bodies):
+                    row.processed_for.add(edition.waits_for)
             if expected is not None and row.state not in (expected.state, "discarded"):
                 self.breach(f"message {seq} is {row.state} after a person's word, not {expected.state}")
             made: list[tuple[str, bytes]] = []
@@ -333,8 +333,6 @@ class Model:
                     assert stored.body is not None, "it was made a moment ago"
                     owed = self._owe_one(row, stored.id, str(stored.destination), stored.body)
                     owed.was_aside = True
-                    # Sent again as it was stored; by files without keys that was without one.
-                    owed.has_lost_key = seq not in again and self.lanes[owed.to].is_mixed
                     self.lanes[owed.to].fresh.add(owed.id)
                     made.append((owed.to, owed.body))
                     self.loop.note("disk: a person queues delivery %d of message %d to %s", owed.id, seq, owed.to)
@@ -359,25 +357,35 @@ class Model:
             lane.fresh.add(owed.id)
             lane.tried.discard(owed.id)
 
-    def told(self, to: str) -> None:
-        """The lane knows that its queue changed."""
+    def told(self, to: str, *, is_over: bool) -> None:
+        """The lane knows that its queue changed. `is_over`: it begins nothing any more."""
+        if is_over and not self.is_ending:
+            self.breach(f"the lane of {to} that was is told of a change, and not the one that has taken its place")
         self.lanes[to].fresh.clear()
 
     def amended(self, updates: Sequence[AckUpdate]) -> None:
         """Answers are in the store in place of others."""
         for update in updates:
             row = self.by_seq[update.seq]
-            if row.code != "AA":
-                row.code, row.ack = update.ack_code, update.ack
+            if row.code == "AA":
+                continue
+            row.code, row.ack = update.ack_code, update.ack
+            if row.code == "AA" and row.waits_for and "delivered" not in self._ends(row):
+                row.has_others_yes = True
+                if not self._asked_by(row, lambda files: files.waits_for != row.waits_for):  # noqa: B023 - used at once
+                    self.breach(f"message {row.seq} waits for {row.waits_for}, and is acknowledged without it")
+
+    def noted(self) -> None:
+        """The store has heard what time it is."""
+        if self._knows_clock is None:
+            self._knows_clock = not self.first_jump_us
 
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
         """Something was forgotten. What is not a second old is not, though the clock says that it is years old.
 
         But for what came while the clock was wrong: by its own time it may be years old.
         """
-        if self._knows_clock is None:
-            # What jumped in an earlier run, before the first pass of all, is the only time that the store knows.
-            self._knows_clock = not 0 < self.first_jump_us < self.editions.started_us
+        self.noted()
         if self.jumps == "small" or not self._knows_clock:
             return
         for row in self.by_seq.values():
@@ -447,12 +455,25 @@ class Model:
         row = covering[-1]
         is_first, row.yes_us = not row.yes_us, row.yes_us or self.loop.now_us
         is_waited_for = bool(row.waits_for) and self._is_waited_for(row, on_loop_us)
-        if is_waited_for and is_first:  # a yes, be it by other files, stays one
-            ends = [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+        if is_waited_for and is_first and not row.has_others_yes:  # a yes, be it by other files, stays one
+            ends = self._ends(row)
             if "delivered" not in ends:
                 self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
         if row.ack != ack and (not row.waits_for or (is_waited_for and row.code == "AA")):
             self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
+
+    def _ends(self, row: Row) -> list[DeliveryState]:
+        """What has become of the message at the destination that its sender waits for."""
+        return [owed.state for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+
+    def _asked_by(self, row: Row, is_asked: Callable[[Site], bool]) -> bool:
+        """Whether its sender has sent it again in this run while files were in force of which this is true."""
+        since_us = max(row.came_us + 1, self.editions.started_us)
+        return any(
+            payload == row.item.payload and came_us >= since_us and any(map(is_asked, self.editions.in_force(came_us)))
+            for takes in self.takes.values()
+            for payload, _, came_us in takes
+        )
 
     def _is_waited_for(self, row: Row, since_us: int) -> bool:
         """Whether all files since then say that its sender waits for this destination."""
@@ -519,6 +540,9 @@ class Model:
             if key in lane.in_hand.values():
                 self.breach(f"two deliveries of key {key} are sent to {to} at a time")
             lane.in_hand[owed.id] = key
+            for id_, is_delivered in lane.ended.items():
+                if not is_delivered and id_ < owed.id and self.owed[id_].key(target) == key:
+                    self.breach(f"delivery {owed.id} is sent to {to}, and that {id_} is set aside is not durable")
             if owed.id not in lane.tried:
                 for id_, other in lane.queued.items():
                     if id_ >= owed.id or other.key(target) != key:
@@ -621,8 +645,7 @@ class Model:
         """What no person and no refusal set aside came to its receiver in order."""
         last: dict[str, int] = {}
         for owed in sorted(self.owed.values(), key=lambda owed: owed.id):
-            is_unkeyed = lane.is_keyed and owed.made_by is not None and not owed.made_by.lanes
-            if owed.to != lane.name or owed.was_aside or owed.has_lost_key or is_unkeyed or not owed.first_got:
+            if owed.to != lane.name or owed.was_aside or not owed.first_got:
                 continue
             key = key_of(owed.body) if lane.is_keyed else ""
             if owed.first_got < last.get(key, 0):

@@ -66,8 +66,12 @@ class Row:
     durable_us: int
     waits_for: str = ""
     """The destination whose answer is its sender's."""
+    processed_for: set[str] = field(default_factory=set)
+    """Those of the files that a person has had it processed again by."""
     yes_us: int = 0
     """When its sender was told yes, on the loop's clock; 0: it was not."""
+    has_others_yes: bool = False
+    """By files that were in force when its sender asked again, it has a yes that is not of that destination."""
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 
@@ -88,18 +92,11 @@ class Owed:
     has_ended_badly: bool = False
     """It was refused or set aside, whatever became of it then."""
     first_got: int = 0
-    made_by: Target | None = None
-    """The settings of its destination when it was made."""
-    has_lost_key: bool = False
-    """It was made by files that the engine died before it kept their order: nobody knows its key."""
     lane: int = 0
     """The number of the lane that tried it last."""
 
     def key(self, target: Target) -> str:
         """What order is kept within."""
-        is_unkeyed = self.made_by is not None and not self.made_by.lanes
-        if target.lanes and (self.has_lost_key or is_unkeyed):
-            return f"of delivery {self.id}"
         return key_of(self.body) if target.lanes else ""
 
 
@@ -110,8 +107,6 @@ class Lane:
     name: str
     is_keyed: bool
     """By some of its settings."""
-    is_mixed: bool
-    """By some, and not by others."""
     ports: frozenset[int]
     queued: dict[DeliveryId, Owed] = field(default_factory=dict)
     sends: Counter[bytes] = field(default_factory=Counter)

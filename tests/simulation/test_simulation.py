@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ledger import Ledger
-from tests.simulation.campaign import campaign, first_found, tally
+from tests.simulation.campaign import campaign, first_found, series, tally
 from tests.simulation.engines import simulated
+from tests.simulation.focus import FOCUS
 from tests.simulation.history import run
 from tests.simulation.mutants import FOUND_AT, MUTANTS
 
@@ -21,21 +22,12 @@ REPOSITORY = Path(__file__).parents[2]
 
 SHORT = 240
 SQLITE_SHORT = 12
+NARROWED = 24
 LONG = 100_000
 SQLITE_LONG = 2_000
+NARROWED_LONG = 500
 MOST = 400
-"""In so many histories each mutant is found, wherever they begin; but for the rare ones."""
-MOST_RARE = 10_000
-RARE = frozenset(
-    {
-        "reread takes up what is in hand",
-        "what a release overtakes is not marked",
-        "a lane that leaves hears of nothing new",
-        "lanes are exchanged under a person's order",
-        "what is set aside is overtaken before that is on record",
-    }
-)
-"""Of these one history in thousands tells: looked for in the long form. The defects have unit tests of their own."""
+"""In so many histories each mutant is found, wherever they begin; a rare one in those that are narrowed to it."""
 NEAR = 40
 
 
@@ -53,6 +45,10 @@ class TestHistories:
         assert found.counts["killed"] > SHORT / 10
         assert found.counts["took"] > SHORT * 5
         assert found.counts["reloads"] > SHORT / 10
+
+    @pytest.mark.parametrize("name", list(FOCUS))
+    def test_so_it_does_in_histories_that_are_narrowed_to_what_a_rare_fault_needs(self, name: str) -> None:
+        assert [one.breaches for one in series(range(NARROWED), focus=FOCUS[name]) if one.breaches] == []
 
     def test_the_store_in_sqlite_keeps_it_as_well(self, ledger: Ledger) -> None:
         found = tally(range(SQLITE_SHORT), sqlite=True)
@@ -89,19 +85,11 @@ class TestHistories:
 
 @pytest.mark.timeout(600)
 class TestMutants:
-    @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in RARE])
+    @pytest.mark.parametrize("name", list(MUTANTS))
     def test_a_mutant_is_found(self, name: str, ledger: Ledger) -> None:
         """Near the seed that is known to find it; where histories have changed since, anywhere."""
         found = first_found(name, FOUND_AT.get(name, 0), NEAR) or first_found(name, 0, MOST)
         assert found is not None, f"not found in {MOST} histories"
-        ledger.write("SIM", f"mutant: {name}", found_at_seed=found[0])
-
-    @pytest.mark.fault
-    @pytest.mark.timeout(3600)
-    @pytest.mark.parametrize("name", sorted(RARE))
-    def test_a_rare_mutant_is_found(self, name: str, ledger: Ledger) -> None:
-        found = first_found(name, FOUND_AT.get(name, 0), NEAR) or first_found(name, 0, MOST_RARE)
-        assert found is not None, f"not found in {MOST_RARE} histories"
         ledger.write("SIM", f"mutant: {name}", found_at_seed=found[0])
 
 
@@ -118,3 +106,7 @@ class TestLong:
         found = campaign(range(SQLITE_LONG), min(2, os.cpu_count() or 1), sqlite=True)
         ledger.write("SIM", "simulated histories, SQLite, long form", **found.figures())
         assert found.failures == []
+
+    @pytest.mark.parametrize("name", list(FOCUS))
+    def test_hundreds_of_each_narrowed_kind(self, name: str) -> None:
+        assert [one.seed for one in series(range(NARROWED_LONG), focus=FOCUS[name]) if one.breaches] == []

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from engine.adapters.outgoing import plain_header
 from engine.adapters.sinks.folder import DurableFolder, FolderUnavailable, NameImpossible, Placed
 from engine.adapters.sinks.names import NameTemplate, compile_name
 from engine.config.base import ConfigModel
@@ -151,8 +152,13 @@ class FileSink:
         return [Delivered(note=f"{_NOTES[placed]}, in a batch of {len(deliveries)}")] * len(deliveries)
 
     def _name(self, delivery: Delivery) -> tuple[str, ...]:
-        message = Message.parse(hl7_of(delivery.body)) if self._template.needs_message else None
-        return self._template.name(message, delivery)
+        template, body = self._template, delivery.body
+        message: Message | None = None
+        if template.needs_message:
+            # Of a large body all but the header is read for nothing, and keeps the interpreter from everybody else.
+            header = plain_header(body) if template.needs_header else None
+            message = Message.parse(hl7_of(body) if header is None else header)
+        return template.name(message, delivery)
 
     def _content(self, body: bytes) -> bytes:
         if self._terminator == b"\r" or form_of(body) != "hl7":

@@ -18,6 +18,7 @@ import re
 import ssl
 from collections.abc import Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -33,14 +34,28 @@ from engine.config.units import Duration, Size
 from engine.hl7.convert import Form
 from engine.hl7.errors import UnreadableMessage
 from engine.mllp.exchange import POSITIVE, Answered, Broken, Foreign
-from engine.mllp.framing import PayloadError, encode
+from engine.mllp.framing import END, VT, PayloadError, check, encode
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.clock import Clock
 
 CLOSE_WITHIN_S = 0.5
+LARGE_BYTES = 1 << 20
 
 _HL7_CODE = re.compile("[0-9]{3}")
+
+
+async def _encoded_in_turns(body: bytes) -> bytes:
+    """A large body as a block, made a megabyte a turn of the loop. Raises PayloadError."""
+    check(body)
+    block = BytesIO()
+    block.write(VT)
+    view = memoryview(body)
+    for at in range(0, len(view), LARGE_BYTES):
+        block.write(view[at : at + LARGE_BYTES])
+        await asyncio.sleep(0)
+    block.write(END)
+    return block.getvalue()
 
 
 def _end(ended: "asyncio.Future[End | Posted]", end: End | Posted) -> None:
@@ -163,7 +178,7 @@ class MllpSink:
 
     async def _send(self, body: bytes) -> Outcome:
         try:
-            block = encode(body)
+            block = encode(body) if len(body) < LARGE_BYTES else await _encoded_in_turns(body)
             control_id = control_id_of(body)
         except PayloadError as error:
             return Unsendable(str(error))

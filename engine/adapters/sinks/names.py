@@ -26,7 +26,7 @@ from engine.config.finding import BadValue
 from engine.hl7.convert import form_of
 from engine.hl7.errors import PathError
 from engine.hl7.message import Message
-from engine.hl7.path import compile_path
+from engine.hl7.path import Path, compile_path
 from engine.model.envelope import Delivery
 
 MAX_VALUE = 64
@@ -48,10 +48,11 @@ Part = Callable[[Message | None, Delivery], str]
 
 @dataclass(slots=True, frozen=True)
 class NameTemplate:
-    """A compiled template. `needs_message`: some part is read out of the message."""
+    """A compiled template. `needs_message`: parts are read out of the message; `needs_header`: out of its MSH alone."""
 
     parts: tuple[Part | str, ...]
     needs_message: bool
+    needs_header: bool
 
     def name(self, message: Message | None, delivery: Delivery) -> tuple[str, ...]:
         """The subfolders, if any, and the file's name, all safe. `message` may be None unless it is needed."""
@@ -87,17 +88,18 @@ def safe_name(name: str) -> str:
 def compile_name(text: str) -> NameTemplate:
     """Read a template. Raises BadValue with the place of the mistake."""
     parts: list[Part | str] = []
-    needs_message = False
+    segments: set[str] = set()
     at = 0
     for found in re.finditer(r"\{([^{}]*)\}", text):
         _add_literal(parts, text[at : found.start()], at)
-        part, of_message = _placeholder(found.group(1), found.start(1))
+        part, path = _placeholder(found.group(1), found.start(1))
         parts.append(part)
-        needs_message |= of_message
+        if path is not None:
+            segments.add(path.segment if path.spec.segment_selector is None else "")
         at = found.end()
     _add_literal(parts, text[at:], at)
     _check_shape(text)
-    return NameTemplate(tuple(parts), needs_message)
+    return NameTemplate(tuple(parts), bool(segments), segments == {"MSH"})
 
 
 def _looks_shortened(value: str) -> bool:
@@ -131,7 +133,7 @@ def _check_shape(text: str) -> None:
         raise BadValue("has a name that begins with a dot or a dash", "such files are hidden, or taken for options")
 
 
-def _placeholder(text: str, at: int) -> tuple[Part, bool]:
+def _placeholder(text: str, at: int) -> tuple[Part, Path | None]:
     words: dict[str, Part] = {
         "seq": lambda _, delivery: f"{delivery.seq:010d}",
         "channel": lambda _, delivery: safe_value(delivery.channel),
@@ -139,7 +141,7 @@ def _placeholder(text: str, at: int) -> tuple[Part, bool]:
         "ext": lambda _, delivery: form_of(delivery.body),
     }
     if text in words:
-        return words[text], False
+        return words[text], None
     if text.startswith("date("):
         found = _DATE.fullmatch(text)
         if found is None:
@@ -148,16 +150,18 @@ def _placeholder(text: str, at: int) -> tuple[Part, bool]:
         if not _DATE_FORMAT.fullmatch(date_format):
             raise BadValue("is not a form of date", "of %Y %m %d %H %M %S, digits, letters and . _ - /", offset=at)
         _check_shape(date_format.replace("%", ""))
-        return _date_part(_getter(found["path"], at + found.start("path")), date_format), True
-    return _value_part(_getter(text, at)), True
+        path = _path(found["path"], at + found.start("path"))
+        return _date_part(path.getter(), date_format), path
+    path = _path(text, at)
+    return _value_part(path.getter()), path
 
 
-def _getter(text: str, at: int) -> Callable[[Message], str | None]:
+def _path(text: str, at: int) -> Path:
     try:
         path = compile_path(text)
         if path.field is None:
             raise PathError("a whole segment cannot stand in a file name", 0)
-        return path.getter()
+        return path
     except PathError as error:
         raise BadValue(
             error.message,

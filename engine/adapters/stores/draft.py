@@ -6,13 +6,13 @@ Rows are flat lists of values, column after column, as `RowStatement` takes them
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, DELIVERY_CODES, MESSAGE_CODES, lane_salt
 from engine.adapters.stores.row_checks import FRESH, message_crc, outcome_crc, told_crc, with_marks
-from engine.model.envelope import Delivery, DraftDelivery, Intake
+from engine.model.envelope import Delivery, DraftDelivery, Intake, Piece
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 
 HOUR_US = 3_600_000_000
@@ -42,10 +42,24 @@ class Names:
     keyed: set[int] = field(default_factory=set)
 
 
-class Draft:
-    """Collects rows; `numbers`, `new_names` and `receive_ids` are what the store adopts after the commit."""
+@dataclass(slots=True, frozen=True)
+class Ahead:
+    """What of a large body is in the store already: `count` pieces, `size` bytes with the checksum `crc`."""
 
-    def __init__(self, numbers: Numbers, names: Names) -> None:
+    body: bytes  # held, so that no other can be taken for it
+    id: int
+    count: int = 0
+    size: int = 0
+    crc: int = 0
+
+
+class Draft:
+    """Collects rows; what the store adopts after the commit: `numbers`, `new_names`, `receive_ids`, `ahead`, `spent`.
+
+    `ahead` and `spent` are of bodies in pieces, by the identity of their bytes.
+    """
+
+    def __init__(self, numbers: Numbers, names: Names, ahead: Mapping[int, Ahead] | None = None) -> None:
         self.numbers = replace(numbers)
         self.new_names = Names()
         self.receive_ids: dict[bytes, MessageSeq] = {}
@@ -59,6 +73,11 @@ class Draft:
         self.tally: Counter[tuple[int, int]] = Counter()
         self.sequences: dict[tuple[int, str], int] = {}
         self.links: list[object] = []
+        self.pieces: list[tuple[int, int, memoryview]] = []
+        self.unwanted: list[int] = []
+        self.ahead: dict[int, Ahead] = {}
+        self.spent: list[int] = []
+        self._before: Mapping[int, Ahead] = ahead or {}
         self._names = names
 
     def channel(self, name: ChannelName) -> int:
@@ -80,20 +99,49 @@ class Draft:
             self.lanes += (found[0], self.channel(channel), destination)
         return found
 
+    def body(self, content: bytes) -> tuple[int, int]:
+        """The id and the checksum of a body, which gets its row; an empty one where all its pieces are there."""
+        if self._before and (ahead := self._unspent(content)) is not None and ahead.size == len(content):
+            self.bodies += (ahead.id, b"")
+            self.spent.append(id(content))
+            return ahead.id, ahead.crc
+        self.numbers.body += 1
+        self.bodies += (self.numbers.body, content)
+        if len(content) > self.most_body_bytes:
+            self.most_body_bytes = len(content)
+        return self.numbers.body, crc32(content)
+
+    def add_piece(self, piece: Piece) -> None:
+        """The row of a piece. ValueError where it is not the next one of its body."""
+        ahead = self.ahead.get(id(piece.body)) or self._before.get(id(piece.body))
+        if ahead is None:
+            self.numbers.body += 1
+            ahead = Ahead(piece.body, self.numbers.body)
+        if piece.start != ahead.size or not piece.start < piece.end <= len(piece.body):
+            raise ValueError(f"{piece} does not follow the {ahead.size} bytes that are there")
+        part = memoryview(piece.body)[piece.start : piece.end]
+        self.pieces.append((ahead.id, ahead.count, part))
+        self.ahead[id(piece.body)] = Ahead(piece.body, ahead.id, ahead.count + 1, piece.end, crc32(part, ahead.crc))
+
+    def forget(self, content: bytes) -> None:
+        """The pieces of this body, if there are any, are not wanted any more."""
+        if (ahead := self._unspent(content)) is not None:
+            self.unwanted.append(ahead.id)
+            self.spent.append(id(content))
+
+    def _unspent(self, content: bytes) -> Ahead | None:
+        return None if id(content) in self.spent else self._before.get(id(content))
+
     def add_intake(self, intake: Intake) -> tuple[MessageSeq, list[Delivery]]:
         """The message's rows, its bodies and its deliveries."""
         numbers = self.numbers
         numbers.seq += 1
-        numbers.body += 1
         seq = MessageSeq(numbers.seq)
         channel = self.channel(intake.channel)
         state = MESSAGE_CODES[intake.state]
         raw = intake.raw
-        crc = crc32(raw)
+        body, crc = self.body(raw)
         received_at_us = intake.received_at_us
-        self.bodies += (numbers.body, raw)
-        if len(raw) > self.most_body_bytes:
-            self.most_body_bytes = len(raw)
         self.messages += (
             seq,
             intake.receive_id,
@@ -108,7 +156,7 @@ class Draft:
             state,
             intake.ack_code,
             intake.findings,
-            numbers.body,
+            body,
             crc,
             intake.ack,
             message_crc(
@@ -178,10 +226,7 @@ class Draft:
                 continue
             known = shared.get(id(body))
             if known is None:
-                numbers.body += 1
-                self.bodies += (numbers.body, body)
-                self.most_body_bytes = max(self.most_body_bytes, len(body))
-                known = shared[id(body)] = (numbers.body, crc32(body))
+                known = shared[id(body)] = self.body(body)
             key, urgent = draft.key, draft.urgent
             if key is None and keyed and lane in keyed:
                 key = ""
@@ -209,9 +254,7 @@ class Draft:
         """
         numbers = self.numbers
         if takes_over.body is not None:
-            numbers.body += 1
-            self.bodies += (numbers.body, takes_over.body)
-            body_id, crc, damaged = numbers.body, crc32(takes_over.body), False
+            (body_id, crc), damaged = self.body(takes_over.body), False
         numbers.delivery += 1
         state = DELIVERY_CODES["held" if damaged else "queued"]
         note = DAMAGED_NOTE if damaged else ""

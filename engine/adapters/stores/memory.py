@@ -13,11 +13,10 @@ from zlib import crc32
 from engine.adapters.stores.codes import (
     DAMAGED_NOTE,
     KNOWN_LIMIT,
-    PERSONAL_MOVES,
-    REDIRECTED_FROM,
 )
 from engine.adapters.stores.draft import HOUR_US
 from engine.adapters.stores.effects import changes_of, without_stale
+from engine.adapters.stores.memory_moves import MemoryMoves
 from engine.adapters.stores.memory_operations import MemoryOperations
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
@@ -72,6 +71,7 @@ class MemoryStore(MemoryScannerStore):
         self._operations = MemoryOperations(
             self._rows, self._commit, self._add_delivery, self._redirect, DeliveryRow.keep_last_attempt
         )
+        self._moves = MemoryMoves(self._rows, self._add_delivery, self._redirect)
 
     # -- for tests ------------------------------------------------------------------------------
 
@@ -346,25 +346,7 @@ class MemoryStore(MemoryScannerStore):
     def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> Sequence[Delivery]:
         """As Store.redirect_deliveries."""
         with self._opened():
-            going = []
-            for id_, to in dict(orders).items():
-                row = self._rows.deliveries.get(id_)
-                if row is None:
-                    raise IllegalMove(f"delivery {id_} is not in the store")
-                if row.stored.state == "redirected":
-                    continue
-                if row.stored.state not in REDIRECTED_FROM:
-                    raise IllegalMove(f"delivery {id_} is {row.stored.state}: nobody but its lane can redirect it")
-                going.append((row, to))
-            added: list[Delivery] = []
-            at_us = self._clock.now_us()
-            for row, to in going:
-                added += self._redirect(row.stored.id, to)
-                row.keep_last_attempt()
-                row.stored = replace(
-                    row.stored, state="redirected", next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
-                )
-            return added
+            return self._moves.redirect(orders, note, self._clock.now_us())
 
     def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
         """As Store.amend_acks."""
@@ -390,54 +372,12 @@ class MemoryStore(MemoryScannerStore):
     def move_deliveries(self, ids: Sequence[DeliveryId], to: DeliveryState, note: str) -> int:
         """As Store.move_deliveries."""
         with self._opened():
-            if to not in PERSONAL_MOVES:
-                raise IllegalMove(f"nobody but a lane can make a delivery {to}")
-            moving = []
-            for id_ in dict.fromkeys(ids):
-                row = self._rows.deliveries.get(id_)
-                if row is None:
-                    raise IllegalMove(f"delivery {id_} is not in the store")
-                if row.stored.state == to:
-                    continue
-                if row.stored.state not in PERSONAL_MOVES[to]:
-                    raise IllegalMove(f"delivery {id_} is {row.stored.state}: nobody but its lane can make it {to}")
-                moving.append(row)
-            at_us = 0 if to == "queued" else self._clock.now_us()
-            for row in moving:
-                row.keep_last_attempt()
-                if to == "queued":
-                    self._rows.mark_overtaken(row)
-                row.stored = replace(
-                    row.stored, state=to, next_at_us=0, done_at_us=at_us, code="", note=note, answer=b""
-                )
-                if to == "queued":
-                    row.stored = replace(row.stored, since_us=0)
-                    row.counted_from = 0
-            return len(moving)
+            return self._moves.move(ids, to, note, self._clock.now_us())
 
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> Sequence[Delivery]:
         """As Store.add_deliveries."""
         with self._opened():
-            last: dict[LaneKey, DeliveryRow] = {}
-            for id_ in self._rows.of_message.get(seq, ()):
-                row = self._rows.deliveries[id_]
-                last.pop((row.stored.channel, row.stored.destination), None)
-                last[row.stored.channel, row.stored.destination] = row
-            wanted = {
-                key: row
-                for key, row in last.items()
-                if (row.stored.state != "redirected" if destinations is None else key[1] in destinations)
-            }
-            for (_, destination), row in wanted.items():
-                if self._rows.body(row) is None:
-                    raise StoreError(f"message {seq} cannot be sent to {destination} again: {DAMAGED_NOTE}")
-            message = self._rows.messages.get(seq)
-            added = [
-                self._add_delivery(message, *lane, row.stored.body, row.stored.key, row.stored.urgent)
-                for lane, row in wanted.items()
-                if message is not None
-            ]
-            return [delivery for row in added if (delivery := self._rows.delivery(row)) is not None]
+            return self._moves.add(seq, destinations)
 
     # -- what people do -------------------------------------------------------------------------
 
@@ -472,6 +412,11 @@ class MemoryStore(MemoryScannerStore):
             pruned = pruned_rows(self._rows, order)
             self._pruned_at_us = order.now_us
             return pruned
+
+    def note_time(self, now_us: int) -> None:
+        """As Store.note_time."""
+        with self._opened():
+            self._pruned_at_us = now_us
 
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""

@@ -12,7 +12,7 @@ from engine.model.audit import START, chained
 from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery, Intake
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.states import MESSAGE_MOVES
-from engine.ports.operations import ACT_TO, Change, Changed
+from engine.ports.operations import ACT_TO, Change, Changed, Resend
 from engine.ports.worklist import MppsReply, PerformedOrder, Teller
 
 AddDelivery = Callable[[Row, ChannelName, DestinationName, bytes | None, str | None, bool], DeliveryRow]
@@ -49,7 +49,7 @@ class MemoryOperations:
         self._reprocess(change, tally)
         self._move(change, tally, now_us)
         for resend in change.resends:
-            self._resend(resend.seq, resend.destinations, tally)
+            self._resend(resend, tally)
         for pause in change.pauses:
             self._rows.pauses.setdefault((pause.channel, pause.destination), replace(pause, at_us=now_us))
         for pause in change.resumes:
@@ -142,7 +142,8 @@ class MemoryOperations:
             tally.touched.append((id_, stored.seq, stored.channel, stored.destination))
         tally.deliveries += len(tally.touched)
 
-    def _resend(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None, tally: Tally) -> None:
+    def _resend(self, resend: Resend, tally: Tally) -> None:
+        seq, destinations = resend.seq, resend.destinations
         last: dict[LaneKey, DeliveryRow] = {}
         for id_ in self._rows.of_message.get(seq, ()):
             row = self._rows.deliveries[id_]
@@ -160,8 +161,9 @@ class MemoryOperations:
             if self._rows.body(row) is None:
                 tally.leave(seq, f"it cannot be sent to {destination} again: {DAMAGED_NOTE}")
                 return
-        for key, row in wanted.items():
-            self._add(self._rows.messages[seq], *key, row.stored.body, row.stored.key, row.stored.urgent)
-            tally.grown[key] = None
+        for lane, row in wanted.items():
+            key, urgent = resend.keys.get(lane[1], (row.stored.key, row.stored.urgent))
+            self._add(self._rows.messages[seq], *lane, row.stored.body, key, urgent)
+            tally.grown[lane] = None
         tally.messages.append(seq)
         tally.deliveries += len(wanted)

@@ -32,6 +32,7 @@ from engine.ports.operations import (
     Links,
     Pause,
     Progress,
+    Resend,
     StepChanged,
     StepMove,
 )
@@ -146,7 +147,7 @@ class Operations:
             if change.moves:
                 self._move(change, draft, tally, now_us)
             for resend in change.resends:
-                self._resend(resend.seq, resend.destinations, draft, tally)
+                self._resend(resend, draft, tally)
             if change.edited is not None:
                 seq, deliveries = draft.add_intake(change.edited)
                 tally.made.append(seq)
@@ -215,9 +216,8 @@ class Operations:
             self._rows["act_on_delivery"].run(self._db.execute, moved)
         tally.deliveries += len(tally.touched)
 
-    def _resend(
-        self, seq: MessageSeq, destinations: Sequence[DestinationName] | None, draft: Draft, tally: Tally
-    ) -> None:
+    def _resend(self, resend: Resend, draft: Draft, tally: Tally) -> None:
+        seq, destinations = resend.seq, resend.destinations
         wanted = [
             row
             for row in self._writing.last_deliveries(seq)
@@ -231,6 +231,7 @@ class Operations:
                 tally.leave(seq, f"it cannot be sent to {destination} again: {fault}")
                 return
         for lane, destination, body_id, crc, channel, _, _, _, key, urgent in wanted:
+            key, urgent = resend.keys.get(destination, (key, urgent))
             draft.add_resend(seq, lane, body_id, crc, key, bool(urgent))
             tally.grown[channel, destination] = None
         tally.messages.append(seq)

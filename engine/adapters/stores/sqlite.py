@@ -261,6 +261,11 @@ class SqliteStore:
         writing, pruning = self._open_writing(), self._open_pruning()
         return self._read(lambda _: writing.prune(pruning, order))
 
+    def note_time(self, now_us: int) -> None:
+        """As Store.note_time."""
+        writing = self._open_writing()
+        self._read(lambda _: writing.note_time(now_us))
+
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""
         writing = self._open_writing()

@@ -24,7 +24,7 @@ from engine.adapters.stores.codes import (
     lane_salt,
 )
 from engine.adapters.stores.connection import WriteConnection
-from engine.adapters.stores.draft import Draft, Names, Numbers
+from engine.adapters.stores.draft import Ahead, Draft, Names, Numbers
 from engine.adapters.stores.effects import SqliteEffects, without_stale
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
@@ -69,6 +69,7 @@ class Writing:
         self._effects = SqliteEffects(db)
         self._numbers = Numbers()
         self._names = Names()
+        self._ahead: dict[int, Ahead] = {}
         # Two generations, so that forgetting the old ids costs nothing a message.
         self._recent: dict[bytes, MessageSeq] = {}
         self._less_recent: dict[bytes, MessageSeq] = {}
@@ -98,6 +99,7 @@ class Writing:
                         self._db.execute(self._sql["doubt_lane"], {"lane": lane, **doubt})
                     else:
                         self._db.execute(self._sql["mark_maybe_sent"], {"lane": lane, "window": window})
+            self._db.execute(self._sql["forget_pieces"])
             self._db.execute(self._sql["set_meta"], ("running", 1))
 
     def end_run(self) -> None:
@@ -154,8 +156,12 @@ class Writing:
 
     def commit(self, batch: Batch, damaged: Sequence[tuple[DeliveryId, str]] = ()) -> Committed:
         """As Store.commit; `damaged` deliveries are set aside in the same transaction."""
-        draft = Draft(self._numbers, self._names)
+        draft = Draft(self._numbers, self._names, self._ahead)
         committed = Committed([], [], [])
+        for piece in batch.pieces:
+            draft.add_piece(piece)
+        for body in batch.unwanted:
+            draft.forget(body)
         repeated, joined = self._draft_intakes(batch.intakes, draft, committed)
         try:
             with self._db.transaction():
@@ -192,6 +198,8 @@ class Writing:
                     joined.append(at)
             else:
                 repeated.append(at)
+                for body in (intake.raw, *(d.body for d in intake.deliveries if d.body is not None)):
+                    draft.forget(body)
             committed.seqs.append(seq)
             committed.deliveries.append(deliveries)
         return repeated, joined
@@ -217,6 +225,10 @@ class Writing:
             rows["set_sequence"].run(execute, [part for (c, s), n in draft.sequences.items() for part in (c, s, n)])
         if draft.links:
             rows["insert_link"].run(execute, draft.links)
+        for piece in draft.pieces:
+            execute(self._sql["insert_piece"], piece)
+        for body_id in draft.unwanted:
+            execute(self._sql["delete_pieces"], (body_id,))
 
     def _insert_bodies(self, draft: Draft) -> None:
         """Large ones are written into their room piece by piece: bound to a statement, SQLite would copy them twice."""
@@ -240,6 +252,10 @@ class Writing:
         self._names.channels |= draft.new_names.channels
         self._names.lanes |= draft.new_names.lanes
         self._recent |= draft.receive_ids
+        if draft.ahead or draft.spent:
+            self._ahead |= draft.ahead
+            for content in draft.spent:
+                self._ahead.pop(content, None)
         if len(self._recent) > RECENT_RECEIVE_IDS:
             self._less_recent, self._recent = self._recent, {}
 
@@ -504,6 +520,11 @@ class Writing:
             self._note_ids(pruned_at_us=order.now_us)
 
         return pruning.prune(order, MessageSeq(self._numbers.seq), also)
+
+    def note_time(self, now_us: int) -> None:
+        """As Store.note_time."""
+        with self._db.transaction():
+            self._db.execute(self._sql["set_meta"], ("pruned_at_us", now_us))
 
     def last_pruned_us(self) -> int:
         """As Store.last_pruned_us."""

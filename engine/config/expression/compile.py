@@ -1,12 +1,13 @@
 """From text to something that runs: parse, fold, generate, and hand the result out with what it reads."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from engine.config.expression import nodes as n
 from engine.config.expression.explain import Explained, explain
 from engine.config.expression.fold import fold_condition, fold_value
+from engine.config.expression.functions import LOOKUPS
 from engine.config.expression.generate import generate
 from engine.config.expression.grammar import Parser
 from engine.config.table import Table
@@ -20,10 +21,10 @@ class _Compiled:
     """What a condition and a value have in common.
 
     `source` is the text, `paths` what it reads of a message, in order and each once, `tables` the names of
-    the tables that it looks into.
+    the tables that it looks into, `ways_back` of those that it looks up from value to key.
     """
 
-    __slots__ = ("_node", "_tables", "paths", "source", "tables")
+    __slots__ = ("_node", "_tables", "paths", "source", "tables", "ways_back")
 
     def __init__(self, source: str, node: n.Node, tables: Mapping[str, Table]) -> None:
         self.source = source
@@ -32,6 +33,9 @@ class _Compiled:
         below = list(_walk(node))
         self.paths: list[Path] = list(dict.fromkeys(child.path for child in below if isinstance(child, n.Read)))
         self.tables: tuple[str, ...] = tuple(dict.fromkeys(name for child in below for name in _table_names(child)))
+        self.ways_back: tuple[str, ...] = tuple(
+            dict.fromkeys(name for child in below for name in _table_names(child, ("back",)))
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.source!r})"
@@ -115,7 +119,7 @@ def _walk(node: n.Node) -> Iterator[n.Node]:
         yield from _walk(child)
 
 
-def _table_names(node: n.Node) -> list[str]:
-    if isinstance(node, n.Call) and node.name == "table" and isinstance(node.arguments[0], n.Text):
+def _table_names(node: n.Node, functions: Sequence[str] = LOOKUPS) -> list[str]:
+    if isinstance(node, n.Call) and node.name in functions and isinstance(node.arguments[0], n.Text):
         return [node.arguments[0].value]
     return []

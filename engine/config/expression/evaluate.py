@@ -10,7 +10,14 @@ from typing import assert_never
 
 from engine.config.expression import nodes as n
 from engine.config.expression import reading
-from engine.config.expression.functions import COUNTS, FUNCTIONS, IMPLEMENTATIONS, number_text, to_number
+from engine.config.expression.functions import (
+    COUNTS,
+    FUNCTIONS,
+    IMPLEMENTATIONS,
+    looked_into,
+    number_text,
+    to_number,
+)
 from engine.config.expression.reading import Fields
 from engine.config.table import Table
 from engine.hl7 import NULL
@@ -103,9 +110,10 @@ class Evaluator:
                 return number_text(self.number(node))
             case "coalesce":
                 return next((text for argument in node.arguments if (text := self.text(argument))), "")
-            case "table":
+            case "table" | "back":
                 assert isinstance(node.arguments[0], n.Text)
-                table, key = self.tables[node.arguments[0].value], self.text(node.arguments[1])
+                table = looked_into(node.name, self.tables[node.arguments[0].value])
+                key = self.text(node.arguments[1])
                 row = table.lookup_at(key, self._message.received_at) if table.is_dated else table.lookup(key)
                 if row is not None:
                     return row.value

@@ -10,6 +10,7 @@ from dataclasses import replace
 from engine.config.expression import nodes as n
 from engine.config.expression.errors import ExpressionError, ValueTooLong
 from engine.config.expression.evaluate import Evaluator
+from engine.config.expression.functions import LOOKUPS
 from engine.config.table import Table
 
 
@@ -45,7 +46,7 @@ def fold_value(node: n.Value, tables: Mapping[str, Table]) -> n.Value:
     call = replace(node, arguments=tuple(fold_value(argument, tables) for argument in node.arguments))
     if not all(isinstance(argument, n.Text | n.Number) for argument in call.arguments):
         return call
-    if call.name == "table" and isinstance(call.arguments[0], n.Text) and tables[call.arguments[0].value].is_dated:
+    if call.name in LOOKUPS and isinstance(call.arguments[0], n.Text) and tables[call.arguments[0].value].is_dated:
         return call  # what it is depends on when a message comes
     evaluator = Evaluator(None, tables)
     if n.is_number(call):

@@ -12,6 +12,7 @@ from typing import Literal
 from engine.config.expression.dates import format_date
 from engine.config.expression.errors import ValueTooLong
 from engine.config.expression.limits import MAX_ARGUMENTS, MAX_BUILT_CHARS, MAX_NUMBER_CHARS
+from engine.config.table import Table
 from engine.hl7.values import parse_number
 
 Parameter = Literal["text", "whole from 0", "whole from 1", "width", "format", "character", "side", "table", "searched"]
@@ -78,6 +79,12 @@ FUNCTIONS: dict[str, Function] = {
         ("table", "text", "text"),
         2,
     ),
+    "back": Function(
+        'back("tables/x.csv", x[, default])',
+        "the way back: the key of the row whose value is exactly `x`; without such a row the default, or ''",
+        ("table", "text", "text"),
+        2,
+    ),
     "pad": Function(
         'pad(x, width[, "0"[, "left"]])',
         "filled up to `width` characters, with blanks on the left unless said otherwise; a longer text stays whole",
@@ -85,6 +92,15 @@ FUNCTIONS: dict[str, Function] = {
         2,
     ),
 }
+
+
+LOOKUPS = ("table", "back")
+"""Functions whose first argument names a code table: from key to value, and from value to key."""
+
+
+def looked_into(name: str, table: Table) -> Table:
+    """The table in the direction of a function. That the way back is not ambiguous is checked with the file (E168)."""
+    return table.back()[0] if name == "back" else table
 
 
 def to_number(text: str) -> Decimal | None:
@@ -140,4 +156,4 @@ IMPLEMENTATIONS: dict[str, Callable[..., str]] = {
     "pad": pad,
     "date": date,
 }
-"""All but number, length, coalesce and table, which `compile` writes out itself."""
+"""All but number, length, coalesce, table and back, which `compile` writes out itself."""

@@ -17,7 +17,14 @@ from typing import Any, assert_never
 
 from engine.config.expression import nodes as n
 from engine.config.expression import reading
-from engine.config.expression.functions import COUNTS, FUNCTIONS, IMPLEMENTATIONS, number_text, to_number
+from engine.config.expression.functions import (
+    COUNTS,
+    FUNCTIONS,
+    IMPLEMENTATIONS,
+    looked_into,
+    number_text,
+    to_number,
+)
 from engine.config.table import Table
 from engine.hl7 import NULL
 from engine.hl7.message import Message
@@ -196,9 +203,9 @@ class _Generator:
                 # The last operand of Python's `or` is its result, so this is '' where all are.
                 made = [self._text(argument, scope) for argument in node.arguments]
                 return made[0] if len(made) == 1 else ast.BoolOp(ast.Or(), made)
-            case "table":
+            case "table" | "back":
                 assert isinstance(node.arguments[0], n.Text)
-                table = self._tables[node.arguments[0].value]
+                table = looked_into(node.name, self._tables[node.arguments[0].value])
                 key = self._text(node.arguments[1], scope)
                 default = self._text(node.arguments[2], scope) if len(node.arguments) > 2 else ast.Constant("")
                 if table.is_dated:

@@ -81,6 +81,24 @@ async def test_each_message_is_a_file_with_its_very_bytes(sink, delivery, out):
     assert unfinished(out) == []
 
 
+async def test_of_a_large_message_only_the_header_is_read_for_its_name(sink, delivery, out, monkeypatch, adt):
+    read: list[int] = []
+    parse = Message.parse
+
+    def counted(raw: bytes, **given: str) -> Message:
+        read.append(len(raw))
+        return parse(raw, **given)
+
+    monkeypatch.setattr(Message, "parse", counted)
+    rest = b"OBX|1|ED|PDF||" + b"A" * 100_000 + b"\r"
+    plain = adt(control_id="PLAIN") + rest
+    latin = adt(control_id="LATIN").replace(b"LATIN", b"L\xe4TIN") + rest
+    await sink().send([delivery(body=plain), delivery(body=latin)])
+    assert [size < 1000 for size in read] == [True, False], "what an umlaut is, all of a message says together"
+    (other,) = await sink(lane="adt/other", folder="other", name="{PID-3.1}.hl7").send([delivery(body=plain)])
+    assert isinstance(other, Delivered) and read[-1] == len(plain)
+
+
 async def test_the_same_delivery_again_finds_its_file_and_makes_no_second_copy(sink, delivery, out):
     message = delivery()
     await sink().send([message])

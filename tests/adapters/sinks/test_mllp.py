@@ -15,6 +15,7 @@ import trustme
 from engine.adapters import mllp_connection as module
 from engine.adapters.errors import ConfigError
 from engine.adapters.mllp_connection import MllpConnection
+from engine.adapters.sinks import mllp as sink_module
 from engine.adapters.sinks.mllp import MllpSink, MllpSinkSettings
 from engine.adapters.tls import server_context
 from engine.config.units import parse_duration
@@ -233,6 +234,30 @@ async def test_a_long_message_to_a_receiver_that_reads_on_is_not_cut_off_by_the_
         message = delivery(padding=20_000_000)
         assert isinstance(await one(sink_to(peer, write_timeout=1.0), message), Delivered)
         assert peer.received == [message.body]
+
+
+async def test_a_large_block_is_made_a_megabyte_a_turn_of_the_loop(delivery, monkeypatch):
+    """Its fresh memory alone would hold up everybody else for as long as ten commits."""
+    turns = 0
+    sleep = asyncio.sleep
+
+    async def counted(delay: float) -> None:
+        nonlocal turns
+        turns += delay == 0
+        await sleep(delay)
+
+    monkeypatch.setattr(asyncio, "sleep", counted)
+    body = delivery(padding=5_000_000).body
+    assert await sink_module._encoded_in_turns(body) == encode(body)
+    assert turns == 5
+
+
+@pytest.mark.parametrize("byte", [b"\x0b", b"\x1c"])
+async def test_a_large_message_that_cannot_be_framed_is_not_sent(byte, delivery, sink_to):
+    async with ReceivingPeer("AA") as peer:
+        body = delivery(padding=2_000_000).body
+        assert isinstance(await one(sink_to(peer), delivery(body=body + b"NTE|" + byte + b"\r")), Unsendable)
+        assert peer.connections_seen == 0
 
 
 # -- never the wrong message -----------------------------------------------------------------------

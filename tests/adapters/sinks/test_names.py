@@ -55,6 +55,20 @@ def test_a_template_without_the_message_needs_no_message():
     assert not compile_name("{channel}-{seq}.hl7").needs_message
 
 
+@pytest.mark.parametrize(
+    ("template", "is_enough"),
+    [
+        ("{date(MSH-7)}/{MSH-10}.hl7", True),
+        ("{MSH-9.1}-{seq}", True),
+        ("{MSH-10}-{PID-3.1}", False),
+        ("{MSH[2]-10}", False),
+        ("{seq}", False),
+    ],
+)
+def test_a_template_says_whether_the_header_is_enough(template, is_enough):
+    assert compile_name(template).needs_header == is_enough
+
+
 @pytest.mark.parametrize("plain", ["A1B2", "a.b-c_d", "0", "_x", "x" * 64])
 def test_plain_values_stay_as_they_are(plain):
     assert safe_value(plain) == plain

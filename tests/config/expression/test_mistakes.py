@@ -42,7 +42,7 @@ CONDITIONS = [
     ("UPPER(PID-8) == 'F'", 0, "did you mean upper?"),
     ("substr(PID-8, 1) == 'F'", 0, "did you mean substring?"),
     ("uper(PID-8) == 'F'", 0, "did you mean upper?"),
-    ("frobnicate(PID-8) == 'F'", 0, "there are coalesce"),
+    ("frobnicate(PID-8) == 'F'", 0, "there are back"),
     # paths
     ('PID.3 == "1"', 0, "did you mean PID-3?"),
     ('PID.3.1 == "1"', 0, "did you mean PID-3.1?"),
@@ -154,7 +154,7 @@ VALUES = [
     ("concat(PID-3, 5)", 14, 'did you mean "5"?'),
     ("PID-3[*]", 0, "[1] for the first"),
     ("date()", 5, "needs 1"),
-    ("now()", 0, "there are coalesce"),
+    ("now()", 0, "there are back"),
 ]
 
 

@@ -31,7 +31,7 @@ SELECT d.id, d.seq, d.attempts, d.next_at_us,
   d.maybe_sent OR d.id <= (SELECT l.doubt_upto FROM lane l WHERE l.id = d.lane),
   d.crc, d.lane, m.received_at_us, b.bytes, d.key, d.urgent, x.since_us, x.counted_from, x.redirects
 FROM delivery d INDEXED BY delivery_queued CROSS JOIN message m ON m.seq = d.seq
-  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN whole_body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
                 WHERE c.name = :channel AND l.destination = :destination)
   AND d.state = 0 AND d.id > :after
@@ -85,7 +85,7 @@ SELECT d.id, d.seq, d.attempts, d.next_at_us,
   d.crc, d.lane, m.received_at_us, b.bytes, d.key, d.urgent, c.name, l.destination, x.since_us, x.counted_from,
   x.redirects
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
-  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN whole_body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.id = ? AND +d.state = 0;
 
 -- name: unprocessed
@@ -102,7 +102,7 @@ ORDER BY m.seq LIMIT :limit;
 -- name: message
 SELECT m.seq, c.name, m.version, m.received_at_us, m.sender, m.peer, m.message_type, m.control_id, m.state,
   m.ack_code, m.findings, m.crc, m.ack, b.bytes, m.receive_id, m.channel, m.body_hash, m.row_crc
-FROM message m JOIN channel c ON c.id = m.channel LEFT JOIN body b ON b.id = m.body
+FROM message m JOIN channel c ON c.id = m.channel LEFT JOIN whole_body b ON b.id = m.body
 WHERE m.seq = ?;
 
 -- name: message_metadata
@@ -117,7 +117,7 @@ SELECT d.id, d.seq, c.name, l.destination, d.state, d.attempts, d.next_at_us, d.
   d.maybe_sent OR (d.id <= l.doubt_upto AND (d.done_at_us = 0 OR d.done_at_us >= l.doubt_at_us)),
   d.crc, d.lane, d.answer, b.bytes, d.key, d.urgent, ifnull(x.since_us, 0), x.origin, d.maybe_sent, d.row_crc, d.seq
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
-  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON :bodies AND b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN whole_body b ON :bodies AND b.id = COALESCE(d.body, m.body)
 WHERE d.seq = :seq ORDER BY d.id;
 
 -- name: attempts

@@ -191,7 +191,7 @@ DELETE FROM mpps WHERE status <> 'IN PROGRESS' AND changed_at_us < ?
 SELECT m.message_type, b.bytes, m.crc FROM worklist_history h
 JOIN worklist w ON w.id = h.worklist AND w.name = ?
 JOIN message m ON m.seq = h.seq AND m.message_type IN ('ORM^O01', 'OMG^O19', 'OMI^O23')
-LEFT JOIN body b ON b.id = m.body
+LEFT JOIN whole_body b ON b.id = m.body
 WHERE h.study_uid = ? AND h.step_id = ? AND h.seq > 0 ORDER BY h.id DESC LIMIT 1
 
 -- name: seq_of_delivery

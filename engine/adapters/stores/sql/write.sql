@@ -11,6 +11,16 @@ INSERT INTO body (id, bytes) VALUES /*rows*/(?, ?)/*rows*/;
 -- name: insert_room_for_body
 INSERT INTO body (id, bytes) VALUES (?, zeroblob(?));
 
+-- name: insert_piece
+INSERT INTO body_piece (body, number, bytes) VALUES (?, ?, ?);
+
+-- name: delete_pieces
+DELETE FROM body_piece WHERE body = ?;
+
+-- name: forget_pieces
+-- Of messages that were never committed. At the start only: later, what has no row yet may be on its way.
+DELETE FROM body_piece WHERE body NOT IN (SELECT id FROM body);
+
 -- name: insert_delivery
 INSERT INTO delivery (id, seq, lane, state, body, crc, note, key, urgent, row_crc, attempts, next_at_us, done_at_us,
   code, maybe_sent, answer)
@@ -77,7 +87,7 @@ INSERT INTO delivery_more (delivery, origin, redirects) VALUES (:delivery, :orig
 -- name: delivery_to_redirect
 SELECT d.seq, d.lane, d.body, d.crc, c.name, m.received_at_us, ifnull(x.redirects, 0), d.state, b.bytes
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
-  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN whole_body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.id = ?;
 
 -- name: redirect_delivery
@@ -182,14 +192,14 @@ UPDATE delivery SET state = 2, done_at_us = :at_us, code = '', note = :note,
 WHERE id = :id AND state = 0;
 
 -- name: body_bytes
-SELECT bytes FROM body WHERE id = ?;
+SELECT bytes FROM whole_body WHERE id = ?;
 
 -- name: queued_of_message
 -- What a repeated intake left waiting.
 SELECT d.id, l.destination, d.attempts, d.next_at_us, d.maybe_sent, d.crc, d.lane, m.received_at_us, b.bytes, d.key,
   d.urgent, x.since_us, x.counted_from, x.redirects
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN message m ON m.seq = d.seq
-  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+  LEFT JOIN delivery_more x ON x.delivery = d.id LEFT JOIN whole_body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.seq = ? AND +d.state = 0 ORDER BY d.id;
 
 -- name: last_deliveries_of_message
@@ -197,7 +207,7 @@ WHERE d.seq = ? AND +d.state = 0 ORDER BY d.id;
 SELECT d.lane, l.destination, d.body, d.crc, c.name, m.received_at_us, d.state, b.bytes,
   d.key, d.urgent
 FROM delivery d JOIN lane l ON l.id = d.lane JOIN channel c ON c.id = l.channel JOIN message m ON m.seq = d.seq
-  LEFT JOIN body b ON b.id = COALESCE(d.body, m.body)
+  LEFT JOIN whole_body b ON b.id = COALESCE(d.body, m.body)
 WHERE d.id IN (SELECT max(id) FROM delivery WHERE seq = ? GROUP BY lane) ORDER BY d.id;
 
 -- name: mark_maybe_sent

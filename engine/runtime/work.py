@@ -1,0 +1,40 @@
+"""What one commit carries, beside those who wait for its parts."""
+
+from collections.abc import Callable, Sequence
+
+from engine.model.envelope import Batch, Delivery, DeliveryResult, Intake, Reprocessed
+from engine.model.ids import MessageSeq
+
+Done = Callable[[MessageSeq, list[Delivery]], None]
+Refused = Callable[[Exception], None]
+Recorded = Callable[[], None]
+
+
+class Work:
+    """One batch with those who wait for it."""
+
+    __slots__ = ("batch", "intakes", "reprocessed", "results")
+
+    def __init__(
+        self,
+        batch: Batch,
+        intakes: list[tuple[Intake, Done, Refused]],
+        reprocessed: list[tuple[Reprocessed, Done, Refused]],
+        results: list[tuple[DeliveryResult, Recorded | None]],
+    ) -> None:
+        self.batch = batch
+        self.intakes = intakes
+        self.reprocessed = reprocessed
+        self.results = results
+
+
+def joined(works: Sequence[Work]) -> Work:
+    """Several in one, in order."""
+    pieces = [piece for work in works for piece in work.batch.pieces]
+    unwanted = [body for work in works for body in work.batch.unwanted]
+    return Work(
+        Batch(pieces=pieces, unwanted=unwanted),
+        [entry for work in works for entry in work.intakes],
+        [item for work in works for item in work.reprocessed],
+        [result for work in works for result in work.results],
+    )

@@ -1,0 +1,156 @@
+"""Histories that are narrowed to what a rare fault needs, so that some hundred of them find it.
+
+Of all histories one in thousands comes to these. What is not named here is drawn as ever.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from random import Random
+
+from tests.simulation.sites import FULL, SITES, names, site
+from tests.simulation.swarm import Swarm, draw_moods
+
+Focus = Callable[[Swarm, int], None]
+"""Narrows what was drawn for a seed to what a rare thing needs, and leaves the rest as it is."""
+
+
+def on_answers_of_two(swarm: Swarm, seed: int) -> None:
+    """Files that wait for one destination, and others that wait for another."""
+    swarm.site, swarm.editions = _pick(_with_two_answers(), seed)
+    swarm.reloads = max(swarm.reloads, 4)
+    swarm.crashes = swarm.crashes[:1]
+    _draw_moods(swarm, seed)
+
+
+def on_keys_that_wait(swarm: Swarm, seed: int) -> None:
+    """Destinations with keys, receivers that refuse now and then, and a wall clock that jumps by years."""
+    swarm.site, swarm.editions = _pick(_with_keys(), seed)
+    swarm.jumps = "big"
+    swarm.in_memory = 3
+    _draw_moods(swarm, seed)
+
+
+def on_releases(swarm: Swarm, seed: int) -> None:
+    """What is set aside, released, and cut short."""
+    swarm.actions = ["hold", "release"]
+    swarm.controls = max(swarm.controls, 15)
+    swarm.crashes = swarm.crashes or [200 + seed % 800]
+
+
+def on_those_that_leave(swarm: Swarm, seed: int) -> None:
+    """Destinations that the files no longer have, and people who queue something there."""
+    swarm.site, swarm.editions = _pick(_with_removals(), seed)
+    swarm.reloads = max(swarm.reloads, 4)
+    swarm.actions = ["hold", "release", "redirect", "resend"]
+    swarm.controls = max(swarm.controls, 15)
+    swarm.crashes = []
+    _draw_moods(swarm, seed)
+
+
+def on_rereads(swarm: Swarm, seed: int) -> None:
+    """People who change a queue again and again while it is sent from."""
+    swarm.actions = ["resend", "hold", "release", "retry"]
+    swarm.controls = max(swarm.controls, 40)
+    swarm.in_memory = 1000
+    swarm.crashes = []
+
+
+def on_answers_when_stored(swarm: Swarm, seed: int) -> None:
+    """Files that answer when a message is stored, and others that answer when it is processed."""
+    swarm.site, swarm.editions = _pick(_with_both_ways(), seed)
+    swarm.reloads = max(swarm.reloads, 8)
+    swarm.crashes = swarm.crashes[:1]
+    _draw_moods(swarm, seed)
+
+
+def on_answers_given_up(swarm: Swarm, seed: int) -> None:
+    """Files that wait for a destination's answer, and others that wait for none."""
+    swarm.site, swarm.editions = _pick(_with_answers_given_up(), seed)
+    swarm.reloads = max(swarm.reloads, 8)
+    swarm.crashes = swarm.crashes[:1]
+    _draw_moods(swarm, seed)
+
+
+def on_batches(swarm: Swarm, seed: int) -> None:
+    """Destinations that take several at a time and take some of them, and engines that are killed."""
+    swarm.site, swarm.editions = _pick(_with_batches(), seed)
+    swarm.crashes = swarm.crashes or [300 + seed % 700]
+    _draw_moods(swarm, seed)
+
+
+def _pick(fit: Sequence[tuple[int, list[int]]], seed: int) -> tuple[int, list[int]]:
+    return fit[seed % len(fit)]
+
+
+def _draw_moods(swarm: Swarm, seed: int) -> None:
+    """Receivers are drawn by name, and this site's may have others."""
+    rng = Random(f"moods {seed}")
+    swarm.moods = {name: draw_moods(rng) for name in names(swarm.site)}
+
+
+@cache
+def _with_two_answers() -> Sequence[tuple[int, list[int]]]:
+    return [
+        (number, others)
+        for number in range(SITES)
+        if (first := site(number).waits_for)
+        and (others := [one for one in range(1, FULL) if site(number, one).waits_for not in ("", first)])
+    ]
+
+
+@cache
+def _with_keys() -> Sequence[tuple[int, list[int]]]:
+    return [
+        (number, [1])
+        for number in range(SITES)
+        if all(target.lanes for target in site(number).targets.values() if target.port)
+        and any(target.lanes for target in site(number).targets.values())
+    ]
+
+
+@cache
+def _with_both_ways() -> Sequence[tuple[int, list[int]]]:
+    found = []
+    for number in range(SITES):
+        first = site(number).when_stored
+        if others := [one for one in range(1, FULL) if site(number, one).when_stored != first]:
+            found.append((number, others))
+    return found
+
+
+@cache
+def _with_answers_given_up() -> Sequence[tuple[int, list[int]]]:
+    found = []
+    for number in range(SITES):
+        if site(number).waits_for and (others := [one for one in range(1, FULL) if not site(number, one).waits_for]):
+            found.append((number, others))
+    return found
+
+
+@cache
+def _with_batches() -> Sequence[tuple[int, list[int]]]:
+    return [(number, [1]) for number in range(SITES) if any(one.at_once > 1 for one in site(number).targets.values())]
+
+
+@cache
+def _with_removals() -> Sequence[tuple[int, list[int]]]:
+    found = []
+    for number in range(SITES):
+        first = set(site(number).targets)
+        if others := [one for one in range(1, FULL) if first - set(site(number, one).targets)]:
+            found.append((number, others))
+    return found
+
+
+FOCUS: Mapping[str, Focus] = {
+    "another destination's word is taken for the one that is waited for": on_answers_of_two,
+    "a key's retry waits by the wall clock": on_keys_that_wait,
+    "what a release overtakes is not marked": on_releases,
+    "a lane that leaves hears of nothing new": on_those_that_leave,
+    "reread takes up what is in hand": on_rereads,
+    "a resend of what waited by other files is not answered": on_answers_given_up,
+    "what was answered when stored is overtaken after a reload": on_answers_when_stored,
+    "tries behind a failed one are not recorded": on_batches,
+    "what waits for a removed destination is left behind": on_those_that_leave,
+}
+"""By the name of the mutant."""
