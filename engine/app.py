@@ -33,7 +33,7 @@ from engine.console import Console, to_the_terminal
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
-from engine.model.ids import ChannelName
+from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew
@@ -54,7 +54,7 @@ from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.scanners import Scanners, WorklistCounts
-from engine.wiring import in_words, offering, show_depths, show_hours, worker_limits
+from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
 
@@ -98,6 +98,7 @@ class Engine:
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopping = False
+        self._shown: frozenset[tuple[ChannelName, DestinationName]] = frozenset()
         self._committer: Committer | None = None
 
     # -- start ----------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class Engine:
             await self._abandon()
             raise
         self._tasks.spawn(self._lookout.run(), "look around")
-        self._tasks.spawn(self._watch_feeds().run(), "watch feeds")
+        self._tasks.spawn(self._watch_feeds().run(), "watch feeds", self._feeds_failed)
         self._tasks.spawn(watch_store(self._store, self._store_failed), "watch the store")
         self._tasks.spawn(self._keeping.run(), "forget")
         self._tasks.spawn(self._key_index.run(), "index keys")
@@ -205,7 +206,7 @@ class Engine:
                     path,
                     other,
                 )
-        return SqliteStore(path, clock=self._clock)
+        return SqliteStore(path, clock=self._clock, on_damage=self.meter.damaged)
 
     def _watch_feeds(self) -> Feeds:
         """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""
@@ -217,9 +218,13 @@ class Engine:
             name = self._settings.time_zone
             return zone(name) if name is not None else UTC
 
-        feeds = Feeds(self._queries, self._clock, local, tell)
+        feeds = Feeds(self._queries, self._clock, local, tell, lambda: {one.name for one in self._site.channels})
         self.control.feeds_now = feeds.status
         return feeds
+
+    def _feeds_failed(self, error: BaseException) -> None:
+        """Messages come and go without it."""
+        log.error("whether feeds are silent cannot be told until the next start, by a defect: %s", describe(error))
 
     def _keep_past(self) -> None:
         limits = worker_limits(self._settings.workers)
@@ -343,6 +348,8 @@ class Engine:
         was_on = keeping.is_on
         keeping.change(*self._to_keep(site))
         keeping.steps = _step_ages(self._settings)
+        if not keeping.is_on:
+            self.meter.retention_passed_s = None  # there is no next pass that could be late
         if keeping.is_on and not was_on:
             self._tasks.spawn(keeping.run(), "forget")
 
@@ -384,6 +391,7 @@ class Engine:
     def _show_depths(self, depths: Sequence[LaneDepth]) -> None:
         assert self._assembly is not None
         channels = {channel.name: channel for channel in self._assembly.everyone}
+        self._shown = show_gone(self._shown, self._assembly.everyone, self.meter)
         show_hours(channels, self.meter, self._clock)
         show_depths(depths, channels, self.meter)
 

@@ -18,7 +18,8 @@ log = logging.getLogger("segmill")
 
 
 def certificate_ends(site: LoadedSite) -> dict[str, float]:
-    """By place (`adt`, `adt/ris`, `dicom`, `hand_offs/archive`): when its certificate ends, seconds since 1970.
+    """By place (`adt`, `adt/ack` for connect_back, `adt/ris`, `dicom`, `hand_offs/archive`): when its certificate
+    ends, seconds since 1970.
 
     What cannot be read is left out, with a line in the log: whoever uses it has told so, or will.
     """
@@ -38,6 +39,8 @@ def _own(site: LoadedSite) -> Iterator[tuple[str, Path]]:
     for channel in site.channels:
         if channel.file.listen is not None:
             yield from _of(channel.file.listen.options, channel.name, channel.folder)
+        if channel.file.ack.connect_back is not None:
+            yield from _of(channel.file.ack.connect_back.options, f"{channel.name}/ack", channel.folder)
         for name, destination in channel.file.destinations.items():
             yield from _of(destination.options, f"{channel.name}/{name}", channel.folder)
     if site.site is not None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import cast
@@ -221,6 +221,23 @@ def show_depths(depths: Sequence[LaneDepth], channels: Mapping[ChannelName, Runn
         lane = channel.lanes.get(depth.destination)
         if lane is not None and lane.settings.is_keyed:
             numbers.blocked_keys(depth.blocked)
+
+
+def show_gone(
+    before: frozenset[tuple[ChannelName, DestinationName]], channels: Iterable[RunningChannel], meter: Meter
+) -> frozenset[tuple[ChannelName, DestinationName]]:
+    """What a reload took away, to the metrics: nothing of it waits, is down or paused. Returns what there is now."""
+    now = frozenset((channel.name, name) for channel in channels for name in (*channel.lanes, *channel.leaving))
+    for channel, destination in before - now:
+        numbers = meter.lane(channel, destination)
+        numbers.depth(0, 0, 0)
+        numbers.blocked_keys(0)
+        numbers.connected(True)
+        numbers.open(True)
+        numbers.paused(False)
+    for channel in {name for name, _ in before} - {name for name, _ in now}:
+        meter.channel(channel).intake_paused(False)
+    return now
 
 
 def show_hours(channels: Mapping[ChannelName, RunningChannel], meter: Meter, clock: Clock) -> None:

@@ -7,10 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from engine.adapters.metrics import PrometheusMeter
+from engine.cli.main import segmill
 from tests.docs.test_examples import anchors
 
 REPOSITORY = Path(__file__).parent.parent
@@ -44,7 +46,7 @@ def exported() -> frozenset[str]:
     meter.disk(1, 1)
     meter.channel("orders").breach("PID-3.usage", "error")
     meter.channel("orders").drift("HIS", "PID-3", 1)
-    meter.channel("orders").finding("E250")
+    meter.channel("orders").finding("E214")
     meter.channel("orders").step("set", 0.1)
     meter.channel("orders").worker("late")
     meter.source_files("orders", 0, 0)
@@ -64,6 +66,21 @@ def test_an_alert_looks_at_metrics_that_there_are_and_says_what_to_do(path: Path
         assert named and named <= exported(), rule["alert"]
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert rule["annotations"]["summary"] and rule["annotations"]["action"]
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
+def test_what_an_alert_has_people_type_is_a_command_with_such_options(path: Path):
+    for rule in alerts(path):
+        # Not the unit or the namespace of that name.
+        for name, rest in re.findall(
+            r"(?<!-u )(?<!-n )(?<!status )\bsegmill (\S+)([^;.,:]*)", rule["annotations"]["action"]
+        ):
+            command = segmill.get_command(click.Context(segmill), name.rstrip(";.,:"))
+            if isinstance(command, click.Group):
+                command = command.get_command(click.Context(command), rest.split()[0])
+            assert command is not None, (rule["alert"], name, rest)
+            options = {name for parameter in command.params for name in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", rest)) <= options, (rule["alert"], name, rest)
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)

@@ -2,11 +2,15 @@
 
 import configparser
 import importlib.util
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +128,33 @@ def test_the_image_is_built_apart_and_runs_as_a_number_that_is_not_root():
     known = segmill.list_commands(click.Context(segmill))
     (command,) = [rest for word, rest in words if word == "CMD"]
     assert yaml.safe_load(command)[0] in known
+
+
+def test_the_probe_of_the_image_asks_the_engine_and_no_proxy():
+    (probe,) = [rest for word, rest in instructions() if word == "HEALTHCHECK"]
+    _, flag, code = json.loads(probe.partition("CMD ")[2])
+    answers = [200, 503]
+
+    class Probed(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answers.pop(0) if self.path == "/livez" else 404)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Probed) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        environment = os.environ | {
+            "http_proxy": "http://127.0.0.1:1",
+            "HTTP_PROXY": "http://127.0.0.1:1",
+            "no_proxy": "",
+        }
+        words = [sys.executable, flag, code.replace("9464", str(server.server_port)).replace("timeout=4", "timeout=60")]
+        said = [subprocess.run(words, env=environment, capture_output=True).returncode for _ in range(2)]
+        server.shutdown()
+        thread.join()
+    assert said == [0, 1] and answers == []
 
 
 def test_what_the_image_copies_is_there_and_let_through():

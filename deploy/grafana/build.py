@@ -478,12 +478,14 @@ STORE = Dashboard(
                     [(f"segmill_disk_free_bytes{{{ME}}}", "{{instance}}")],
                     "bytes",
                     "Below limits.free_disk messages are refused.",
+                    width=6,
                 ),
                 Panel(
                     "Held by the store",
                     [(f"segmill_store_bytes{{{ME}}}", "{{instance}}")],
                     "bytes",
                     "Its files, with the log of writes.",
+                    width=6,
                 ),
                 Panel(
                     "Forgotten",
@@ -502,6 +504,13 @@ STORE = Dashboard(
                     [(f"time() - segmill_retention_pass_timestamp_seconds{{{ME}}}", "{{instance}}")],
                     "s",
                     "Every ten minutes all that is old enough is forgotten.",
+                    width=4,
+                ),
+                Panel(
+                    "Damaged",
+                    [(f"segmill_store_damaged_entries_total{{{ME}}}", "{{instance}}")],
+                    "none",
+                    "Since the start; held, as their bytes are not what was stored: segmill explain E250.",
                     width=4,
                 ),
             ],

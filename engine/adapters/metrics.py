@@ -54,6 +54,7 @@ class PrometheusMeter:
         self.is_retention_paused = False
         self.disk_free_bytes: int | None = None
         self.store_bytes: int | None = None
+        self.damaged_entries = 0
         self.retention_passed_s: float | None = None
         self.certificate_ends: Mapping[str, float] = {}
         """By the place that shows it, seconds since 1970."""
@@ -92,6 +93,10 @@ class PrometheusMeter:
 
     def retention_pass(self, at_s: float) -> None:
         self.retention_passed_s = at_s
+
+    def damaged(self, count: int) -> None:
+        """So many more messages and deliveries of the store are held, as they are not what was stored."""
+        self.damaged_entries += count
 
     def disk(self, free_bytes: int, store_bytes: int | None) -> None:
         self.disk_free_bytes = free_bytes
@@ -311,6 +316,12 @@ def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
             "When all that was old enough had last been forgotten, seconds since 1970.",
             value=meter.retention_passed_s,
         )
+    damaged = CounterMetricFamily(
+        "segmill_store_damaged_entries",
+        "Messages and deliveries that are held, as their bytes in the store do not match their checksum (E250).",
+    )
+    damaged.add_metric((), meter.damaged_entries)
+    yield damaged
     if meter.store_bytes is not None:
         yield GaugeMetricFamily(
             "segmill_store_bytes", "What the store's files hold, with its log.", value=meter.store_bytes

@@ -133,6 +133,8 @@ class Endings:
         self.gate: Gate | None = None
         self.circuit: Circuit | None = None
         self.is_down = False
+        # One lane may follow another that ended while its receiver was down, as after a reload with another address.
+        meter.connected(True)
         self._goes_elsewhere = False
         """Whether it is in the log that what comes while it is down is given to another."""
         self.last_note = ""

@@ -13,7 +13,7 @@ of a message. What is older than retention keeps is not known.
 import asyncio
 import logging
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from statistics import median
@@ -43,7 +43,9 @@ HALF_US: Final = HOUR_US // 2
 SET_BACK_US: Final = HOUR_US
 """A clock that is set back by more was wrong before; a message that is stamped later than that is so, too."""
 REST: Final = 4
-"""Reading what was before the start leaves four fifths of the time to others."""
+"""Reading what was before the start, and weighing, leave four fifths of the time to others."""
+TURN_S: Final = 0.002
+"""So long feeds are weighed at a stretch: it is done on the loop that messages wait for."""
 
 
 class FeedQueries(Protocol):
@@ -85,7 +87,8 @@ class Feed:
 
     def usual(self, hour: int) -> float | None:
         """Messages in such an hour; None while it is not learned, or is long past what is known."""
-        self._forget(hour)
+        if hour > self._newest:
+            self._forget(hour)
         before = [hour - week * WEEK_H for week in range(1, WEEKS)]
         # The first hour is seldom a whole one.
         known = [self._counts[one % len(self._counts)] for one in before if one > self._first]
@@ -101,17 +104,25 @@ class Feed:
 class Feeds:
     """Those of one engine. `run` until cancelled; asked from the loop, read in a thread.
 
-    `tell` is called with a channel and how many of its feeds are silent, when that changes.
+    `tell` is called with a channel and how many of its feeds are silent, when that changes. `watched`: the channels
+    that there are; the store remembers more, and of one that was given up nothing is missed.
     """
 
     def __init__(
-        self, queries: FeedQueries, clock: Clock, zone: Callable[[], tzinfo], tell: Callable[[ChannelName, int], None]
+        self,
+        queries: FeedQueries,
+        clock: Clock,
+        zone: Callable[[], tzinfo],
+        tell: Callable[[ChannelName, int], None],
+        watched: Callable[[], Container[ChannelName]],
     ) -> None:
         self._queries = queries
         self._clock = clock
         self._zone = zone
         self._tell = tell
+        self._watched = watched
         self._looked_us = 0
+        self._looked_in: tzinfo | None = None
         self._told: dict[ChannelName, int] = {}
         self._status: tuple[FeedStatus, ...] = ()
         self._start_over()
@@ -141,26 +152,30 @@ class Feeds:
     async def look(self) -> None:
         """At all that came since the last look, and at the time."""
         now_us = self._clock.now_us()
-        if now_us < self._looked_us - SET_BACK_US:
-            # By a clock that was ahead, hours were forgotten that are yet to come.
-            self._start_over()
-        self._looked_us = now_us
         zone = self._zone()
-        while await self._read(now_us, zone):
+        if now_us < self._looked_us - SET_BACK_US or zone != self._looked_in:
+            # By a clock that was ahead, hours were forgotten that are yet to come; in another zone they are others.
+            self._start_over()
+        self._looked_us, self._looked_in = now_us, zone
+        while await self._read(zone):
             pass
-        self._weigh(now_us, zone)
+        await self._weigh(self._clock.now_us(), zone)
 
-    async def _read(self, now_us: int, zone: tzinfo) -> bool:
+    async def _read(self, zone: tzinfo) -> bool:
         """One slice; whether there is more."""
         started = self._clock.monotonic()
+        now_us = self._clock.now_us()  # a long history takes long to read, and what comes meanwhile is part of it
         arrived, after, is_more = await asyncio.to_thread(self._slice, now_us)
         self._after = after
         for one in arrived:
             if one.half_hour * 1_800_000_000 <= now_us + SET_BACK_US:
                 self._add(one, zone)
         if is_more:
-            await asyncio.sleep(REST * (self._clock.monotonic() - started))
+            await self._rest(started)
         return is_more
+
+    async def _rest(self, since: float) -> None:
+        await asyncio.sleep(REST * (self._clock.monotonic() - since))
 
     def _slice(self, now_us: int) -> tuple[Sequence[Arrived], MessageSeq, bool]:
         after = self._after
@@ -180,15 +195,24 @@ class Feeds:
             feed = self._feeds[name] = Feed(hour)
         feed.add(hour, one.messages, one.newest_us)
 
-    def _weigh(self, now_us: int, zone: tzinfo) -> None:
-        silent = dict.fromkeys(self._of_channel, 0)
+    async def _weigh(self, now_us: int, zone: tzinfo) -> None:
+        watched = self._watched()
+        # Also what is no longer watched, or known: it is not silent any more.
+        silent = dict.fromkeys((*self._told, *self._of_channel), 0)
         rows: list[FeedStatus] = []
+        hours: dict[int, int] = {}
+        started = self._clock.monotonic()
         for name, feed in self._feeds.items():
-            missed = missed_since(feed, now_us, zone)
+            if name.channel not in watched:
+                continue
+            missed = missed_since(feed, now_us, zone, hours)
             is_silent = missed >= MISSED
             silent[name.channel] += is_silent
             usual = feed.usual(local_hour(now_us // 1_000_000, zone))
             rows.append(FeedStatus(name.channel, name.sender, name.kind, feed.newest_us, usual, missed, is_silent))
+            if self._clock.monotonic() - started >= TURN_S:
+                await self._rest(started)
+                started = self._clock.monotonic()
         rows.sort(key=lambda row: (-row.missed, row.channel, row.sender, row.kind))
         self._status = tuple(rows)
         for channel, count in silent.items():
@@ -210,17 +234,23 @@ class Feeds:
                 log.warning("channel %s: %d of its feeds are silent, %d before", channel, count, before)
 
 
-def missed_since(feed: Feed, now_us: int, zone: tzinfo) -> float:
+def missed_since(feed: Feed, now_us: int, zone: tzinfo, hours: dict[int, int] | None = None) -> float:
     """How many messages would usually have come since the last one; 0 while that is less than a quarter of an hour
-    ago, and for a feed that is not learned."""
+    ago, and for a feed that is not learned. `hours`: local ones by half an hour, as far as they are known."""
+    if hours is None:
+        hours = {}
     if now_us - feed.newest_us < LEAST_S * 1_000_000:
         return 0.0
     from_us = max(feed.newest_us, now_us - LONGEST_H * HOUR_US)
-    missed = 0.0
+    missed, usual, known_hour = 0.0, None, None
     while from_us < now_us:
         # Whole hours of the clock are whole hours everywhere but where zones are off by half an hour: halves, then.
-        until_us = min(now_us, (from_us // HALF_US + 1) * HALF_US)
-        usual = feed.usual(local_hour(from_us // 1_000_000, zone))
+        half = from_us // HALF_US
+        until_us = min(now_us, (half + 1) * HALF_US)
+        if (hour := hours.get(half)) is None:
+            hour = hours[half] = local_hour(from_us // 1_000_000, zone)
+        if hour != known_hour:
+            usual, known_hour = feed.usual(hour), hour
         missed += (usual or 0.0) * (until_us - from_us) / HOUR_US
         from_us = until_us
     return missed

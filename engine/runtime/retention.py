@@ -109,6 +109,7 @@ class Retention:
         self._whole_at = 0.0
         self._judged = JudgedClock(clock)
         self._is_compared = False
+        self._is_running = False
         self._doubted = ""
         self._bodies = 0
         self._messages = 0
@@ -147,9 +148,10 @@ class Retention:
             log.warning("what the clock says could not be noted, which the first pass does: %s", error)
 
     async def run(self) -> None:
-        """Pass after pass."""
-        if not self.is_on:
+        """Pass after pass; nothing where nothing is to be forgotten, or another call is at it."""
+        if not self.is_on or self._is_running:
             return
+        self._is_running = True
         await self._pause(FIRST_PASS_S)
         while True:
             wait_s = PASS_EVERY_S

@@ -1,8 +1,9 @@
 """A feed is silent when much less came than usually does at this weekday and hour, and one message ends it."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import count
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -66,8 +67,12 @@ class Bench:
     def __init__(self, now: datetime = MONDAY, zone: tzinfo = UTC) -> None:
         self.kept = Kept()
         self.clock = WallClock(now)
+        self.zone = zone
         self.told: list[tuple[ChannelName, int]] = []
-        self.feeds = Feeds(self.kept, self.clock, lambda: zone, lambda *both: self.told.append(both))
+        self.watched = {ADT}
+        self.feeds = Feeds(
+            self.kept, self.clock, lambda: self.zone, lambda *both: self.told.append(both), lambda: self.watched
+        )
 
     async def at(self, now: datetime) -> list[bool]:
         self.clock.now = now
@@ -139,6 +144,41 @@ class TestSilence:
         assert shown == [("B|", "ADT^A01", True), ("A|", "ADT^A01", False), ("B|", "ADT^A08", False)]
         assert bench.told == [(ADT, 1)]
 
+    async def test_of_a_channel_that_the_site_no_longer_has_nothing_is_missed(self, bench):
+        bench.kept.weeks(MONDAY, 5, 40)
+        bench.kept.add(MONDAY)
+        assert await bench.at(MONDAY + timedelta(minutes=30)) == [True]
+        bench.watched.clear()
+        assert await bench.at(MONDAY + timedelta(minutes=31)) == []
+        assert bench.told == [(ADT, 1), (ADT, 0)]
+        bench.watched.add(ADT)
+        assert await bench.at(MONDAY + timedelta(minutes=32)) == [True]
+
+    async def test_a_channel_that_never_was_of_this_site_is_not_told_of(self, bench):
+        bench.watched.clear()
+        bench.kept.weeks(MONDAY, 5, 40)
+        bench.kept.add(MONDAY)
+        assert await bench.at(MONDAY + timedelta(minutes=30)) == []
+        assert bench.told == []
+
+    async def test_messages_have_their_turn_while_many_feeds_are_weighed(self, bench, monkeypatch):
+        steps = count()
+        monkeypatch.setattr(bench.clock, "monotonic", lambda: next(steps) / 1000)
+        for number in range(20):
+            bench.kept.add(MONDAY, sender=f"S{number}|")
+        await bench.at(MONDAY)
+        rests: list[float] = []
+        sleep = asyncio.sleep
+
+        async def counted(seconds: float) -> None:
+            rests.append(seconds)
+            await sleep(0)
+
+        monkeypatch.setattr(feeds_module.asyncio, "sleep", counted)
+        await bench.at(MONDAY + timedelta(minutes=1))
+        assert len(rests) >= 5, "twenty feeds of a millisecond each, and two milliseconds at a stretch"
+        assert min(rests) >= 0.008, "four times as long is left to others"
+
 
 class TestTime:
     async def test_hours_are_those_of_the_site_and_stay_so_when_summer_begins(self):
@@ -160,6 +200,31 @@ class TestTime:
             bench.kept.add(nine - timedelta(weeks=week), 40)
         bench.kept.add(nine)
         assert await bench.missed_at(nine + timedelta(minutes=90)) == pytest.approx(40)
+
+    async def test_in_another_zone_hours_are_learned_anew(self, bench):
+        """Nine o'clock here is twelve there: what is known by nine is asked for by twelve."""
+        bench.kept.weeks(MONDAY, 6, 40)
+        bench.kept.add(MONDAY)
+        assert await bench.missed_at(MONDAY + timedelta(minutes=30)) == pytest.approx(20)
+        bench.zone = timezone(timedelta(hours=3))
+        assert await bench.missed_at(MONDAY + timedelta(minutes=30)) == pytest.approx(20)
+
+    async def test_what_comes_while_a_long_history_is_read_counts(self, bench, monkeypatch):
+        monkeypatch.setattr(feeds_module, "SPAN", 2)
+        bench.kept.weeks(MONDAY, 6, 40)
+        late = MONDAY + timedelta(hours=3)
+
+        def arrivals(after: MessageSeq, span: int) -> tuple[Sequence[Arrived], MessageSeq, bool]:
+            if after == 4:
+                bench.clock.now = late  # reading took that long
+                bench.kept.add(late - timedelta(minutes=1))
+            return Kept.arrivals(bench.kept, after, span)
+
+        monkeypatch.setattr(bench.kept, "arrivals", arrivals)
+        await bench.at(MONDAY)
+        (row,) = bench.feeds.status()
+        assert row.newest_us == int((late - timedelta(minutes=1)).timestamp() * 1_000_000)
+        assert row.missed == 0
 
     async def test_a_clock_that_was_ahead_and_is_set_back_forgets_nothing(self, bench):
         bench.kept.weeks(MONDAY, 5, 40)
@@ -247,3 +312,20 @@ async def test_an_engine_shows_its_feeds(tmp_path: Path, adt) -> None:
         (feed,) = status.feeds
         assert (feed.channel, feed.kind, feed.usual, feed.is_silent) == ("adt", "ADT^A01", None, False)
         assert value(engine.meter, "segmill_silent_feeds", channel="adt") == 0
+
+
+async def test_an_engine_goes_on_where_its_feeds_cannot_be_watched(tmp_path: Path, adt, monkeypatch, caplog) -> None:
+    async def broken(self: Feeds) -> None:
+        raise ZeroDivisionError("HIS|NORTH")
+
+    monkeypatch.setattr(Feeds, "look", broken)
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel()})
+    async with site.running() as engine:
+        async with asyncio.timeout(60):
+            while "by a defect: ZeroDivisionError" not in caplog.text:
+                await asyncio.sleep(0.01)
+        wire = await site.wire()
+        await wire.send(adt(control_id="A1"))
+        await wire.answers(1)
+        assert (await engine.control.ready())[0]
+    assert "NORTH" not in caplog.text, "what an exception quotes may come from a message"

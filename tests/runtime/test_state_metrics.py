@@ -1,5 +1,7 @@
 """What operations see of the whole: ready, certificates, room and retention (STYLE section 14; ux.md section 2.4)."""
 
+import asyncio
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from engine.config.kinds import Kinds
 from engine.runtime.lookout import Lookout
 from tests.adapters.test_metrics import samples, value
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel
+from tests.runtime.parts import until
 
 CHANNEL = """\
 listen: {{mllp: {{port: 0, tls: {{certificate: {own}.crt, key: {own}.key}}}}}}
@@ -77,6 +80,16 @@ def test_the_certificate_of_the_port_for_scanners_counts(tmp_path, authority):
     assert certificate_ends(loaded) == {"dicom": SOON.timestamp()}
 
 
+def test_the_certificate_for_acknowledgements_that_connect_back_counts(tmp_path, authority):
+    back = "{host: his, port: 1, tls: {certificate: b.crt, key: b.key}}"
+    ack = f"{{mode: enhanced, app_ack: connect-back, connect_back: {back}}}"
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel(more=f"ack: {ack}")})
+    issue(authority, site.folder / "channels" / "adt", "b", SOON)
+    loaded = load_site(site.folder, site.kinds, {})
+    assert loaded.is_valid, loaded.findings
+    assert certificate_ends(loaded) == {"adt/ack": SOON.timestamp()}
+
+
 async def test_ready_is_as_the_probe_says(site):
     async with site.running() as engine:
         assert value(engine.meter, "segmill_ready") == 1
@@ -118,3 +131,62 @@ async def test_a_pass_of_retention_is_dated(tmp_path):
         await engine.control.keeping.one_pass()
         after = site.clock.now_us() / 1e6
         assert before <= value(engine.meter, "segmill_retention_pass_timestamp_seconds") <= after
+
+
+async def test_where_nothing_is_forgotten_any_more_no_pass_can_be_late(tmp_path):
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel()}, MEMORY + "retention: {messages: 10d}\n")
+    passed = ("segmill_retention_pass_timestamp_seconds", ())
+    async with site.running() as engine:
+        await engine.control.keeping.one_pass()
+        assert passed in samples(engine.meter)
+        (site.folder / "segmill.yaml").write_text(MEMORY)
+        assert (await engine.control.reload()).exit_code == 0
+        assert passed not in samples(engine.meter)
+        (site.folder / "segmill.yaml").write_text(MEMORY + "retention: {messages: 10d}\n")
+        assert (await engine.control.reload()).exit_code == 0
+        async with asyncio.timeout(60):
+            await engine.control.keeping.run()  # ends at once: the one since the start goes on
+
+
+async def test_a_message_that_a_start_finds_damaged_is_counted(tmp_path, adt):
+    site = SiteUnderTest(tmp_path / "site", {"adt": channel()}, "admin: off\n")
+    async with site.running() as engine:
+        assert value(engine.meter, "segmill_store_damaged_entries_total") == 0
+        wire = await site.wire()
+        await wire.send(adt(control_id="A1"))
+        await wire.answers(1)
+    with sqlite3.connect(site.folder / "data" / "segmill.db") as store:
+        store.execute("UPDATE message SET state = 0, crc = crc + 1")  # received, and not processed yet
+    store.close()
+    async with site.running() as engine:
+        assert value(engine.meter, "segmill_store_damaged_entries_total") == 1
+
+
+async def test_a_receiver_that_a_reload_puts_elsewhere_is_not_down_for_ever_nor_is_one_that_it_took_away(tmp_path, adt):
+    away = channel(destinations="{out: {mllp: {host: 127.0.0.1, port: 1}}}")
+    site = SiteUnderTest(tmp_path / "site", {"adt": away, "orm": away.replace("ADT", "ORM")})
+    lane = {"channel": "adt", "destination": "out"}
+
+    def connected() -> float:
+        return value(site.engine.meter, "segmill_destination_connected", **lane)
+
+    async with site.running() as engine:
+        wire = await site.wire()
+        await wire.send(adt(control_id="A1"))
+        await wire.answers(1)
+        await until(lambda: connected() == 0)
+        await until(lambda: value(engine.meter, "segmill_queue_depth", **lane, state="queued") == 1)
+        (site.folder / "channels" / "adt" / "channel.yaml").write_text(channel())
+        assert (await engine.control.reload()).exit_code == 0
+        await until(lambda: len(site.kept.bodies("adt/out")) == 1)
+        assert connected() == 1
+
+        numbers = engine.meter.lane("adt", "out")
+        numbers.connected(False)
+        numbers.paused(True)
+        engine.meter.channel("adt").intake_paused(True)
+        (site.folder / "channels" / "adt" / "channel.yaml").unlink()
+        assert (await engine.control.reload()).exit_code == 0
+        await until(lambda: connected() == 1)
+        assert value(engine.meter, "segmill_queue_paused", **lane) == 0
+        assert value(engine.meter, "segmill_intake_paused", channel="adt") == 0

@@ -60,7 +60,8 @@ class SqliteStore:
 
     `allow_network`: open it on a network file system all the same. `full_check_bytes`: up to this size
     the whole file is checked at the start. `busy_timeout_s`: how long a commit waits for another
-    process that has the file locked. `connect` is for tests that make the disk fail.
+    process that has the file locked. `connect` is for tests that make the disk fail. `on_damage` is told how many more
+    messages and deliveries are held, as their bytes are not what was stored.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class SqliteStore:
         full_check_bytes: int = health.FULL_CHECK_BYTES,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+        on_damage: Callable[[int], None] = lambda count: None,
     ) -> None:
         self.path = Path(path)
         self._clock = clock or SystemClock()
@@ -79,6 +81,7 @@ class SqliteStore:
         self._full_check_bytes = full_check_bytes
         self._busy_timeout_s = busy_timeout_s
         self._connect = connect
+        self._on_damage = on_damage
         self._lock = StoreLock(self.path)
         self._reading = Reading()
         self._db: WriteConnection | None = None
@@ -191,6 +194,9 @@ class SqliteStore:
         committed = self._open_writing().commit(batch, damaged)
         for _ in damaged:
             self._damaged.popleft()
+        if damaged:
+            # A window that is read again finds the same one again before it is held.
+            self._on_damage(len({id_ for id_, _ in damaged}))
         return committed
 
     def lane_window(
@@ -335,6 +341,7 @@ class SqliteStore:
         good, bad = self._read(lambda db: self._reading.queued(db, channel, destination, after, limit, most_bytes))
         if bad:
             self._open_writing().quarantine(bad)
+            self._on_damage(len(bad))
         return good
 
     def unprocessed(self, channel: ChannelName, after: MessageSeq, limit: int) -> Sequence[StoredMessage]:
@@ -359,6 +366,7 @@ class SqliteStore:
             if damaged:
                 held = [Reprocessed(m.seq, m.channel, m.version, "held", with_damage(m.findings)) for m in damaged]
                 self._open_writing().commit(Batch(reprocessed=held))
+                self._on_damage(len(held))
         return found
 
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:

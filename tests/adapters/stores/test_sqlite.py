@@ -12,7 +12,7 @@ import pytest
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.sqlite import CHECKPOINT_PAGES, SqliteStore
 from engine.model.envelope import Batch
-from engine.model.ids import MessageSeq
+from engine.model.ids import DeliveryId, MessageSeq
 from engine.ports.store import StoreError
 from engine.testing.store_contract import EPR, FIRST, LAB, RIS, intake, result
 
@@ -73,6 +73,33 @@ def test_a_reference_that_was_damaged_never_sends_the_bytes_of_another(damage, o
     connection.execute(damage)
     lanes = [*store.queued(LAB, EPR, FIRST, 10), *store.queued(LAB, RIS, FIRST, 10)]
     assert [d.id for d in lanes] == [2]
+
+
+def test_what_is_held_as_damaged_is_told_once_whoever_finds_it(open_store):
+    told: list[int] = []
+    store, connection = open_store(on_damage=told.append)
+    store.commit(Batch([intake(EPR) for _ in range(4)]))
+    connection.execute("UPDATE delivery SET crc = crc + 1 WHERE id <= 3")
+    store.queued(LAB, EPR, FIRST, 10)
+    assert told == [3]
+    connection.execute("UPDATE delivery SET crc = crc + 1 WHERE id = 4")
+    queries = store.queries()
+    for _ in range(2):
+        assert queries.queued_delivery(DeliveryId(4)) is None
+    queries.close()
+    assert told == [3], "nothing more is held yet"
+    store.commit(Batch())
+    store.commit(Batch())
+    assert told == [3, 1]
+
+
+def test_a_message_that_waits_for_its_channel_and_is_damaged_is_told(open_store):
+    told: list[int] = []
+    store, connection = open_store(on_damage=told.append)
+    store.commit(Batch([intake(state="received"), intake(state="received")]))
+    connection.execute("UPDATE message SET crc = crc + 1 WHERE seq = 1")
+    assert [message.seq for message in store.unprocessed(LAB, MessageSeq(0), 10)] == [2]
+    assert told == [1]
 
 
 def test_rows_say_the_lane_by_a_short_number(open_store):
