@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -48,13 +48,13 @@ from engine.runtime.key_index import KeyIndex
 from engine.runtime.listener import Listener
 from engine.runtime.lookout import Lookout
 from engine.runtime.past import PastChannels
-from engine.runtime.retention import Ages, Retention, StepAges, ages
+from engine.runtime.retention import Ages, Retention, ages
 from engine.runtime.sources import RunningSource
 from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.scanners import Scanners, WorklistCounts
-from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, worker_limits
+from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, step_ages, within, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
 
@@ -173,7 +173,7 @@ class Engine:
         self.control = EngineControl(assembly.channels, committer, self._queries, self._clock)
         # Before the first message can come: from here on no jump of the clock goes by unseen.
         self.control.keeping = Retention(*self._to_keep(self._site), committer, self._clock, self.meter)
-        self.control.keeping.steps = _step_ages(self._settings)
+        self.control.keeping.steps = step_ages(self._settings)
         operator = self.control.operator
         operator.load_pauses(self._store.pauses())
         self._keep_past()
@@ -347,7 +347,7 @@ class Engine:
         assert keeping is not None
         was_on = keeping.is_on
         keeping.change(*self._to_keep(site))
-        keeping.steps = _step_ages(self._settings)
+        keeping.steps = step_ages(self._settings)
         if not keeping.is_on:
             self.meter.retention_passed_s = None  # there is no next pass that could be late
         if keeping.is_on and not was_on:
@@ -445,7 +445,7 @@ class Engine:
             return max(0.05, deadline - self._clock.monotonic())
 
         if self._reloader is not None:
-            await _within(self._reloader.ended(), left() / 2, "the reload under way")
+            await within(self._reloader.ended(), left() / 2, "the reload under way")
         if self._scanners is not None:
             await self._scanners.stop()
         if self._committer is not None and not self._committer.dead and self._assembly is not None:
@@ -583,19 +583,6 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
             wait.cancel()
         await asyncio.gather(*waits, alive, return_exceptions=True)
     return GOOD
-
-
-def _step_ages(settings: SiteSettings) -> StepAges:
-    kept = settings.retention.worklist
-    return StepAges(kept.ended, kept.open)
-
-
-async def _within(work: Coroutine[object, object, None], seconds: float, what: str) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await work
-    except TimeoutError:
-        log.warning("stop: not waited for any longer: %s", what)
 
 
 def moved(site: LoadedSite, data: Path) -> LoadedSite:

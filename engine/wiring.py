@@ -1,8 +1,9 @@
 """What the files of a site say, as the parts of the runtime want it."""
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import cast
@@ -18,6 +19,7 @@ from engine.config.hours import OpenHours, Timetable
 from engine.config.isolate import Isolate, Workers
 from engine.config.kinds import Kinds
 from engine.config.listen import ListenMllp
+from engine.config.settings import SiteSettings
 from engine.config.site import LoadedChannel
 from engine.model.envelope import Delivery, DraftDelivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName
@@ -36,8 +38,11 @@ from engine.runtime.lane import Lane
 from engine.runtime.listener import ListenerSettings
 from engine.runtime.policy import Action, Policy, Refusal, Rules, backoff
 from engine.runtime.release2 import CommittingConnection, StrictConnection
+from engine.runtime.retention import StepAges
 from engine.runtime.tasks import describe
 from engine.runtime.worker import WorkerLimits
+
+log = logging.getLogger("segmill")
 
 MOST_SILENCES = 2
 """Where other keys can go on, so many in a row without an answer make a destination down."""
@@ -303,3 +308,18 @@ def connection_kind(mllp: ListenMllp) -> type[Connection]:
     if mllp.release == 1:
         return Connection
     return StrictConnection if mllp.answers_committed == "require" else CommittingConnection
+
+
+def step_ages(settings: SiteSettings) -> StepAges:
+    """How long steps stay on worklists."""
+    kept = settings.retention.worklist
+    return StepAges(kept.ended, kept.open)
+
+
+async def within(work: Coroutine[object, object, None], seconds: float, what: str) -> None:
+    """Wait for it, and go on without it after so long, with a line in the log."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        log.warning("stop: not waited for any longer: %s", what)
