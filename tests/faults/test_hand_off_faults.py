@@ -15,7 +15,7 @@ from engine.worklist.matching import compile_query
 from tests.faults.disks import resize, small_tmpfs
 from tests.faults.ledger import Ledger
 from tests.faults.test_operation_kills import until
-from tests.faults.test_worklist_kills import CHANNEL, EngineProcess, Stream
+from tests.faults.test_worklist_kills import CHANNEL, EngineProcess, Pace, Stream
 from tests.runtime.parts import until as until_async
 from tests.wire.test_worklist_engine import order, send
 from tests.wire.test_worklist_hand_offs import handed, status
@@ -100,7 +100,7 @@ class Reader:
 
 def run(site: Path, folder: Path, kills: tuple[int, ...], program: str = "") -> tuple[Reader, set[ItemKey], int]:
     """Orders stream in while the engine is killed at so many; the reader, what is on the worklist, and how many."""
-    stream, reader = Stream(), Reader(folder)
+    stream, reader = Stream(Pace()), Reader(folder)
     engine = EngineProcess(site, program)
     stream.port = engine.port
     queries: SqliteQueries | None = None

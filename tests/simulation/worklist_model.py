@@ -71,6 +71,9 @@ class WorklistModel:
         self.prunes = False
         self.jumps = ""
 
+    def noted(self) -> None:
+        """What time it is says nothing of a worklist."""
+
     def breach(self, sentence: str) -> None:
         self.loop.note("BREACH %s", sentence)
         self.breaches.append(sentence)
@@ -110,7 +113,7 @@ class WorklistModel:
     def recording(self, result: object) -> None:
         """It counts when it is durable."""
 
-    def told(self, destination: str) -> None:
+    def told(self, destination: str, *, is_over: bool) -> None:
         """Nobody does anything by hand here."""
 
     def learned(self, seq: object) -> None:

@@ -153,6 +153,9 @@ class WorklistHistory(History):
             self.loop.at(begins_us, self.loop.world, self._scan, uid, "IN PROGRESS")
             self.loop.at(begins_us + int(rng.random() * SCANS_US), self.loop.world, self._scan, uid, ends)
 
+    def _control(self, draw: object = None) -> None:
+        """Nobody does anything by hand to these deliveries: the reference knows nothing of it."""
+
     def _scan(self, uid: str, status: str) -> None:
         """A scanner says so, where the engine is there to hear it."""
         engine, process = self.engine, self.process
