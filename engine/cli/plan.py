@@ -2,16 +2,20 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.cli.command import json_option, subcommand
-from engine.cli.exits import UNREACHABLE, Failure
-from engine.cli.output import say
+from engine.cli.exits import FINDINGS, GOOD, UNREACHABLE, Failure
+from engine.cli.output import count, printable, say
 from engine.cli.sites import Whereabouts, data_option, find_site, require_site, site_argument, whereabouts
 
 if TYPE_CHECKING:
     from engine.config.changes import SiteState
     from engine.ports.store import StoreQueries
+
+
+SHOWN: Final = 5
+"""Failing cases of a channel that are named."""
 
 
 @subcommand("plan", "segmill plan", "segmill plan my-site")
@@ -23,7 +27,8 @@ def command(site: Path | None, data: Path | None, as_json: bool) -> int:
 
     Asks the running engine what `segmill reload` would do: which channels come, go or change, whose connections are
     closed, what becomes of deliveries that wait. Without an engine, the files are compared with the channels of the
-    newest messages in the store. Nothing is touched. Exits with 78 for errors in the files.
+    newest messages in the store. Nothing is touched. The cases of channels that come or change are run, and those that
+    fail are named; it exits with 1 then, and with 78 for errors in the files.
     """
     from engine.cli.engine_access import RunningEngine
     from engine.cli.reloads import tell
@@ -38,7 +43,28 @@ def command(site: Path | None, data: Path | None, as_json: bool) -> int:
         if not as_json:
             say("No engine runs here: compared with the newest messages in the store.")
         report = _without_engine(folder, place)
+    if folder is not None and not report["errors"]:
+        report = _with_cases(report, folder)
     return tell(report, site=folder, as_json=as_json)
+
+
+def _with_cases(report: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with the cases that fail of what comes or changes, as notes of the channels and by name."""
+    from engine.cli.test import failing_cases
+
+    names = [change["channel"] for change in report["channels"] if change["change"] != "removed"]
+    failing = failing_cases(folder, names) if names else {}
+    channels = []
+    for change in report["channels"]:
+        cases = failing.get(change["channel"], [])
+        shown = ", ".join(printable(case) for case in cases[:SHOWN]) + (", ..." if len(cases) > SHOWN else "")
+        told = [f"{count(len(cases), 'case')} would fail: {shown}; segmill test {change['channel']}"] if cases else []
+        channels.append({**change, "notes": [*change["notes"], *told]})
+    sentence, code = report["sentence"], report["exit_code"]
+    if failing:
+        sentence += f"; {count(sum(map(len, failing.values())), 'case')} would fail"
+        code = FINDINGS if code == GOOD else code
+    return {**report, "channels": channels, "failing_cases": failing, "sentence": sentence, "exit_code": code}
 
 
 def _without_engine(folder: Path, place: Whereabouts) -> dict[str, Any]:

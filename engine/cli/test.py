@@ -1,6 +1,6 @@
 """`segmill test`: the cases of a site's channels, with a clock that stands still."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -96,6 +96,17 @@ def command(
     failed = sum(not case.is_good for case in run)
     say(f"{count(len(run), 'case')}, " + (f"{failed} failed" if failed else "all good" if run else "none was found"))
     return FINDINGS if failed or short or not run else 0
+
+
+def failing_cases(folder: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Of these channels of a site, the names of the cases that fail; channels whose cases are all good are left out."""
+    loaded, channels = loaded_channels(folder, names)
+    found: dict[str, list[str]] = {}
+    for channel in channels:
+        bench = Bench.of(channel, folder, deadline_of(loaded), with_coverage=False)
+        if failing := [case.folder.name for case in _cases(bench) if not case.is_good]:
+            found[channel.name] = failing
+    return found
 
 
 @dataclass(slots=True, frozen=True)

@@ -45,6 +45,19 @@ class TestOnARunningEngine:
         assert segmill("reload", site).err.strip() == "the files say what runs already"
         assert segmill("release", "--all", "--yes", "--site", site, "--json").json["messages"] == 1
 
+    def test_cases_that_a_change_makes_fail_are_named_before_it_is_done(self, segmill, site, running) -> None:
+        assert segmill("plan", site, "--json").json["failing_cases"] == {}
+        replace_in(channel_file(site, "adt"), 'filter: MSH-11.1 == "P"', 'filter: MSH-11.1 == "T"')
+        planned = segmill("plan", site)
+        assert planned.code == 1
+        assert "cases would fail: admit, admit-sent-twice, " in planned.out and ", ...; segmill test adt" in planned.out
+        assert "cases would fail" in planned.err
+        report = segmill("plan", site, "--json")
+        assert (report.code, list(report.json["failing_cases"])) == (1, ["adt"])
+        assert "admit" in report.json["failing_cases"]["adt"]
+        # Nothing holds up who wants it all the same.
+        assert segmill("reload", site).code == 0
+
     def test_an_error_is_shown_with_its_line_and_everything_runs_on(self, segmill, site, running) -> None:
         replace_in(channel_file(site, "adt"), "steps:", "stepps:")
         for command in ("plan", "reload"):
