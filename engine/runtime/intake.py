@@ -146,7 +146,9 @@ class Receiver:
             if not self._is_stored(message, raw, reply, now_us):
                 self.not_stored(channel, message, [reply], entry.PAUSED)
             return
-        if channel.compiled.fallback_charset != self._fallback and message.charset.evidence == "fallback":
+        # One that is large may have been read before a reload.
+        read_with = self._fallback if seen is None else seen.fallback
+        if channel.compiled.fallback_charset != read_with and message.charset.evidence == "fallback":
             message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
         number: int | None = None
         if channel.sequences is not None and (written := written_in(message)):
@@ -370,7 +372,7 @@ class Receiver:
         waiting = self._kept(channel, raw, message, (entry.LINK,), answer, reply, now_us, "filtered")
         waiting.record.sequence = judged.number
         waiting.starts_numbered()
-        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+        self._committer.put(waiting.record, waiting.committed, waiting.refused, reply.sender)
         return None
 
     def _take_in_sequence(self, raw: bytes, reply: AnyReply, now_us: int, noted: tuple[Finding, ...]) -> None:
@@ -457,7 +459,7 @@ class Receiver:
     ) -> None:
         """Keep what was refused with its bytes, so that nothing that came is without a trace."""
         waiting = self._kept(channel, raw, message, findings, answer, reply, now_us, "rejected")
-        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+        self._committer.put(waiting.record, waiting.committed, waiting.refused, reply.sender)
 
     def _kept(
         self,

@@ -26,9 +26,10 @@ TURN_BYTES = 1 << 20
 class Seen:
     """What is known of a large block once it was looked at."""
 
-    __slots__ = ("_error", "_message", "body_hash", "is_several")
+    __slots__ = ("_error", "_message", "body_hash", "fallback", "is_several")
 
-    def __init__(self) -> None:
+    def __init__(self, fallback: str) -> None:
+        self.fallback = fallback
         self.is_several = False
         """Whether there may be several messages in it; then it was not looked at any further."""
         self.body_hash = b""
@@ -43,14 +44,14 @@ class Seen:
         assert message is not None, "it is looked at to its end before it is taken"
         return message
 
-    def look(self, payload: bytes, fallback: str) -> Iterator[None]:
+    def look(self, payload: bytes) -> Iterator[None]:
         """The steps, to be taken one a turn."""
         self.is_several = may_be_several(payload)
         yield
         if self.is_several:
             return
         try:
-            self._message = yield from Message.parse_in_steps(payload, fallback=fallback)
+            self._message = yield from Message.parse_in_steps(payload, fallback=self.fallback)
         except UnreadableMessage as error:
             self._error = error
         yield

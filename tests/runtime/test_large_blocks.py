@@ -45,8 +45,8 @@ class TestTurns:
 
     async def test_a_turn_looks_at_no_more_than_its_share(self, document) -> None:
         payload = document("L", 5000)
-        seen = large.Seen()
-        turns = sum(1 for _ in seen.look(payload, "utf-8"))
+        seen = large.Seen("utf-8")
+        turns = sum(1 for _ in seen.look(payload))
         assert turns >= len(payload) // 10
         assert seen.body_hash == hashlib.blake2b(payload, digest_size=16).digest()
 

@@ -100,6 +100,20 @@ class TestPieces:
         await until_turn(lambda: len(said) == 3)
         assert said == ["x", "large", "behind"]
 
+    async def test_what_is_made_of_several_connections_waits_for_all_of_its_channel(self, committer, store) -> None:
+        said: list[str] = []
+        for name, intake, order in (
+            ("one", large(), "1"),
+            ("two", large(), "2"),
+            ("other channel", received(channel=ADT), None),
+            ("joined", received(), None),
+            ("joined large", large(), None),
+            ("other connection", received(), "3"),
+        ):
+            committer.put(intake, lambda *_, name=name: said.append(name), pytest.fail, order)
+        await until_turn(lambda: len(said) == 6)
+        assert said == ["other channel", "other connection", "one", "two", "joined", "joined large"]
+
     async def test_what_waits_is_counted_until_it_is_stored(self, committer, store, answers) -> None:
         await slow_disk(committer, store)
         with store.commits_held():
@@ -143,6 +157,36 @@ class TestRefusals:
         assert answers.said == [("large", "StoreFull"), ("behind", "stored")]
         assert [body is intake.raw for batch in store.batches for body in batch.unwanted] == [True]
         assert committer.waiting_bytes == 0
+
+    async def test_refused_with_its_first_piece_nothing_of_it_is_held(self, committer, store, answers) -> None:
+        for number in range(3):
+            store.fail_next(StoreFull("full"))
+            answers.put(f"{number}", large())
+            await until_turn(lambda n=number: len(answers.said) > n)
+        answers.put("small", received())
+        await until_turn(lambda: len(answers.said) == 4)
+        assert answers.said == [*((f"{n}", "StoreFull") for n in range(3)), ("small", "stored")]
+        assert [list(batch.unwanted) for batch in store.batches] == [[]] * 4
+
+    @pytest.mark.parametrize("pieces", [1, 3, 7])
+    async def test_the_result_of_a_stored_message_is_put_again_until_it_is_taken(
+        self, committer, store, answers, pieces
+    ) -> None:
+        """Nothing behind it may overtake it, so whoever has it puts the very same again (`RunningChannel`)."""
+        held = received()
+        held.state = "held"
+        answers.put("held", held)
+        await until_turn(lambda: answers.said)
+        drafts = [DraftDelivery(EPR, b"y" * 2000)]
+        item = Reprocessed(MessageSeq(1), LAB, VersionId(1), "processed", "", drafts)
+        store.batches.clear()
+        refused = committer.reprocess(item)
+        await until_turn(lambda: len(store.batches) == pieces)
+        store.fail_next(StoreFull("full"))
+        with pytest.raises(StoreFull):
+            await refused
+        made = await committer.reprocess(item)
+        assert [delivery.body for delivery in made] == [b"y" * 2000]
 
     async def test_a_store_that_stays_full_is_not_asked_again_and_again(self, committer, store, answers) -> None:
         answers.put("large", large())
