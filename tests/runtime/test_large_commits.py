@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from engine.model.envelope import DeliveryResult, DraftDelivery, Intake, Reprocessed
+from engine.adapters.stores.sqlite import SqliteStore
+from engine.model.envelope import Batch, Committed, DeliveryResult, DraftDelivery, Intake, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, MessageSeq, VersionId
 from engine.ports.store import CommitUnknown, StoreFull
 from engine.runtime import pieces as module
+from engine.runtime.committer import Committer
 from tests.runtime.parts import EPR, LAB, received, slow_disk, turns
 
 ADT = ChannelName("adt")
@@ -265,3 +268,41 @@ class TestWaits:
         answers.put("large", large())
         await committer.drained()
         assert answers.said == [("large", "stored")]
+
+
+class FullAtTimes(SqliteStore):
+    """The store in a file, without room for the `full_at`-th commit from now."""
+
+    full_at = 0
+
+    def commit(self, batch: Batch) -> Committed:
+        self.full_at -= 1
+        if self.full_at == 0:
+            raise StoreFull("full")
+        return super().commit(batch)
+
+
+@pytest.mark.parametrize("full_at", [1, 2, 4, 8])
+async def test_what_waits_for_room_is_taken_when_there_is_some_though_nothing_else_comes(
+    tmp_path: Path, clock, meter, full_at: int
+) -> None:
+    """A message that was acknowledged when stored: whoever has its result puts the very same again, and again."""
+    store = FullAtTimes(tmp_path / "store.db", clock=clock)
+    store.open()
+    committer = Committer(store, clock, meter, pytest.fail)
+    seqs: list[MessageSeq] = []
+    held = received()
+    held.state = "held"
+    try:
+        committer.put(held, lambda seq, _: seqs.append(seq), pytest.fail)
+        await committer.drained()
+        item = Reprocessed(seqs[0], LAB, VersionId(1), "processed", "", [DraftDelivery(EPR, b"y" * 2000)])
+        store.full_at = full_at
+        with pytest.raises(StoreFull):
+            await committer.reprocess(item)
+        made = await committer.reprocess(item)
+        assert [delivery.body for delivery in store.queued(LAB, EPR, DeliveryId(0), 9)] == [b"y" * 2000]
+        assert [delivery.body for delivery in made] == [b"y" * 2000]
+    finally:
+        committer.close()
+        store.close()
