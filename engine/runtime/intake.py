@@ -127,7 +127,7 @@ class Receiver:
             self._no_room(raw, reply, now_us)
             return
         try:
-            message = Message.parse(raw, fallback=self._fallback) if seen is None else seen.message()
+            message = Message.parse(raw, fallback=self._fallback) if seen is None else seen.message(self._fallback)
         except UnreadableMessage as error:
             self._unreadable(raw, error, reply, now_us, now)
             return
@@ -146,9 +146,7 @@ class Receiver:
             if not self._is_stored(message, raw, reply, now_us):
                 self.not_stored(channel, message, [reply], entry.PAUSED)
             return
-        # One that is large may have been read before a reload.
-        read_with = self._fallback if seen is None else seen.fallback
-        if channel.compiled.fallback_charset != read_with and message.charset.evidence == "fallback":
+        if channel.compiled.fallback_charset != self._fallback and message.charset.evidence == "fallback":
             message = Message.parse(raw, fallback=channel.compiled.fallback_charset)
         number: int | None = None
         if channel.sequences is not None and (written := written_in(message)):

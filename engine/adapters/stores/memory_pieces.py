@@ -1,5 +1,7 @@
 """Pieces of large bodies in the store in plain dicts: nothing is kept of them but how far each body has come."""
 
+from itertools import chain
+
 from engine.model.envelope import Batch
 
 
@@ -23,11 +25,11 @@ class MemoryPieces:
             if piece.start != size or not piece.start < piece.end <= len(piece.body):
                 raise ValueError(f"{piece} does not follow the {size} bytes that are there")
             ahead[id(piece.body)] = (piece.body, piece.end)
-        for item in (*batch.intakes, *batch.reprocessed):
-            for delivery in item.deliveries:
-                ahead.pop(id(delivery.body), None)
         for intake in batch.intakes:
             ahead.pop(id(intake.raw), None)
+        drafts = [*(i.deliveries for i in batch.intakes), *(r.deliveries for r in batch.reprocessed)]
+        for draft in chain.from_iterable(drafts):
+            ahead.pop(id(draft.body), None)
         return ahead
 
     def adopt(self, ahead: dict[int, tuple[bytes, int]]) -> None:
