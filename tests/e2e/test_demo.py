@@ -139,7 +139,7 @@ def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
         with urllib.request.urlopen(metrics) as page:
             assert b'segmill_messages_received_total{channel="adt"} 120.0' in page.read()
         *tries, add, reload, release = suggested
-        assert len(tries) == 6
+        assert len(tries) == 7
         # Who has it in a virtual environment that is not active is told how to.
         activate = Path(sys.prefix, "bin", "activate")
         told = [line.split()[2] for line in lines if line.startswith("terminal")]
