@@ -327,8 +327,8 @@ class Batches:
 
     def look(self, payload: bytes, fallback: str, reply: Reply, then: Callable[[Seen], None]) -> None:
         """Look at a large block in turns, and then do `then`, before anything else of the same connection."""
-        seen = Seen()
-        steps = seen.look(payload, fallback)
+        seen = Seen(fallback)
+        steps = seen.look(payload)
         run = self.running[reply.sender] = LargeBlock(reply, steps, lambda: self._after(run, reply))
         run.behind.append((reply, partial(then, seen)))
         asyncio.get_running_loop().call_soon(run.go_on)

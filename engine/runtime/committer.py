@@ -98,15 +98,16 @@ class Committer:
     def put(self, intake: Intake, done: Done, refused: Refused, order: Hashable = None) -> None:
         """Make a received message durable. `done(seq, deliveries)` after the commit, in the order of the calls.
 
-        A large one (`pieces`) takes several commits, and others pass it but for those of the same `order`: of the same
-        connection, or by default of the same channel from the same address.
+        A large one (`pieces`) takes several commits, and others of its channel pass it but for those of the same
+        `order`, which is the connection. Without one it was made of what came on any: it passes none.
         """
         size = len(intake.raw)
         if size >= LARGE_BYTES // 4 or self._pieces:
             bodies = large_among(intake.raw, intake.deliveries)
             told = self._pieces.forgetting(bodies, refused)
-            order = (intake.channel, intake.peer if order is None else order)
-            self._pieces.add(order, partial(self._put, (intake, done, told), size), refused, bodies, size)
+            whole_channel = (intake.channel, None)
+            orders = (whole_channel,) if order is None else ((intake.channel, order), whole_channel)
+            self._pieces.add(orders, partial(self._put, (intake, done, told), size), refused, bodies, size)
         else:
             self._put((intake, done, refused), size)
         if not self._ticking:
@@ -134,7 +135,7 @@ class Committer:
 
         bodies = large_among(b"", item.deliveries)
         entry = (item, done, self._pieces.forgetting(bodies, refused))
-        self._pieces.add((item.channel,), lambda: self._reprocessed.append(entry), refused, bodies, 0)
+        self._pieces.add(((item.channel,),), lambda: self._reprocessed.append(entry), refused, bodies, 0)
         if not self._ticking:
             self._schedule()
         return ended

@@ -127,7 +127,7 @@ class Receiver:
             self._no_room(raw, reply, now_us)
             return
         try:
-            message = Message.parse(raw, fallback=self._fallback) if seen is None else seen.message()
+            message = Message.parse(raw, fallback=self._fallback) if seen is None else seen.message(self._fallback)
         except UnreadableMessage as error:
             self._unreadable(raw, error, reply, now_us, now)
             return
@@ -370,7 +370,7 @@ class Receiver:
         waiting = self._kept(channel, raw, message, (entry.LINK,), answer, reply, now_us, "filtered")
         waiting.record.sequence = judged.number
         waiting.starts_numbered()
-        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+        self._committer.put(waiting.record, waiting.committed, waiting.refused, reply.sender)
         return None
 
     def _take_in_sequence(self, raw: bytes, reply: AnyReply, now_us: int, noted: tuple[Finding, ...]) -> None:
@@ -457,7 +457,7 @@ class Receiver:
     ) -> None:
         """Keep what was refused with its bytes, so that nothing that came is without a trace."""
         waiting = self._kept(channel, raw, message, findings, answer, reply, now_us, "rejected")
-        self._committer.put(waiting.record, waiting.committed, waiting.refused)
+        self._committer.put(waiting.record, waiting.committed, waiting.refused, reply.sender)
 
     def _kept(
         self,

@@ -26,31 +26,37 @@ TURN_BYTES = 1 << 20
 class Seen:
     """What is known of a large block once it was looked at."""
 
-    __slots__ = ("_error", "_message", "body_hash", "is_several")
+    __slots__ = ("_error", "_fallback", "_message", "body_hash", "is_several")
 
-    def __init__(self) -> None:
+    def __init__(self, fallback: str) -> None:
+        self._fallback = fallback
         self.is_several = False
         """Whether there may be several messages in it; then it was not looked at any further."""
         self.body_hash = b""
         self._message: Message | None = None
         self._error: UnreadableMessage | None = None
 
-    def message(self) -> Message:
-        """The message, to be asked for once. Raises UnreadableMessage, as Message.parse does."""
+    def message(self, fallback: str) -> Message:
+        """The message as read with `fallback`, which a reload may have changed meanwhile; to be asked for once.
+
+        Raises UnreadableMessage, as Message.parse does.
+        """
         if self._error is not None:
             raise self._error
         message, self._message = self._message, None
         assert message is not None, "it is looked at to its end before it is taken"
+        if fallback != self._fallback and message.charset.evidence == "fallback":
+            return Message.parse(message.raw, fallback=fallback)
         return message
 
-    def look(self, payload: bytes, fallback: str) -> Iterator[None]:
+    def look(self, payload: bytes) -> Iterator[None]:
         """The steps, to be taken one a turn."""
         self.is_several = may_be_several(payload)
         yield
         if self.is_several:
             return
         try:
-            self._message = yield from Message.parse_in_steps(payload, fallback=fallback)
+            self._message = yield from Message.parse_in_steps(payload, fallback=self._fallback)
         except UnreadableMessage as error:
             self._error = error
         yield

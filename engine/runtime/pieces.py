@@ -5,8 +5,8 @@ The life of something large::
     queued --each of its pieces is committed--> let go   its message goes into the next commit, like any other
            --a commit with a piece is refused--> refused  its sender is told so, its pieces are forgotten
 
-Order: what has the same `order` as something that is queued waits behind it, and is let go behind it, in the order in
-which it came. Nothing is said of a message before the commit of the message itself: pieces alone are nothing to
+Order: what has an order in common with something that is queued waits behind it, and is let go behind it, in the order
+in which it came. Nothing is said of a message before the commit of the message itself: pieces alone are nothing to
 anybody, and those that a crash leaves behind are forgotten at the next start.
 """
 
@@ -33,7 +33,7 @@ def large_among(raw: bytes, deliveries: Iterable[DraftDelivery]) -> list[bytes]:
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    order: Hashable
+    orders: Sequence[Hashable]
     bodies: Sequence[bytes]
     size: int
     release: Release
@@ -56,15 +56,19 @@ class Pieces:
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def add(self, order: Hashable, release: Release, refused: Refused, bodies: Sequence[bytes], size: int) -> None:
+    def add(
+        self, orders: Sequence[Hashable], release: Release, refused: Refused, bodies: Sequence[bytes], size: int
+    ) -> None:
         """Call `release` when nothing large is to be waited for any more, or `refused`.
 
-        `bodies`: its own large ones; `size`: bytes that were received.
+        `orders`: it waits for what has the first of them, and who has any of them waits for it. `bodies`: its own large
+        ones; `size`: bytes that were received.
         """
         if bodies:
-            self._last[order] = entry = _Entry(order, bodies, size, release, refused)
+            entry = _Entry(orders, bodies, size, release, refused)
+            self._last |= dict.fromkeys(orders, entry)
             self._entries.append(entry)
-        elif (before := self._last.get(order)) is not None:
+        elif (before := self._last.get(orders[0])) is not None:
             before.behind.append((release, size))
         else:
             release()
@@ -112,7 +116,9 @@ class Pieces:
         """The piece that was taken was certainly not kept: neither is what it is of."""
         entry = self._entries[0]
         self._leave()
-        self.forget(entry.bodies)
+        if entry.body or entry.at:
+            # Else nothing of it is there, and its bytes must not be held until a full disk takes a commit again.
+            self.forget(entry.bodies)
         try:
             entry.refused(error)
         finally:
@@ -121,8 +127,9 @@ class Pieces:
     def _leave(self) -> None:
         entry = self._entries.popleft()
         self.waiting_bytes -= entry.size
-        if self._last[entry.order] is entry:
-            del self._last[entry.order]
+        for order in entry.orders:
+            if self._last[order] is entry:
+                del self._last[order]
 
     def _follow(self, entry: _Entry) -> None:
         for release, size in entry.behind:

@@ -20,6 +20,7 @@ from engine.model.envelope import (
     DraftDelivery,
     Intake,
     Parts,
+    Piece,
     Reprocessed,
 )
 from engine.model.finding import Finding, dump_findings, load_findings
@@ -196,6 +197,36 @@ class StoreContract:
         assert committed.seqs == list(range(1, 102))
         assert [m.raw for m in queries.messages(newest_first=False, bodies=True)] == [i.raw for i in given]
         assert [d.body for d in store.queued(LAB, RIS, FIRST, 200)] == [b"%d" % n for n in range(101)]
+
+    # -- large bodies, piece by piece -----------------------------------------------------------
+
+    def test_a_piece_that_does_not_follow_is_refused_and_takes_nothing_along(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        body = bytes(range(256)) * 4
+        store.commit(Batch(pieces=[Piece(body, 0, 100)]))
+        for wrong in (Piece(body, 0, 100), Piece(body, 200, 300), Piece(body, 100, 100), Piece(body, 100, 1025)):
+            with pytest.raises(ValueError, match="does not follow"):
+                store.commit(Batch([intake()], pieces=[wrong]))
+        assert seqs_of(queries) == []
+        store.commit(Batch(pieces=[Piece(body, 100, 1024)]))
+        (seq,) = store.commit(Batch([intake(raw=body)])).seqs
+        found = queries.message(seq)
+        assert found is not None and found.raw == body
+
+    @pytest.mark.parametrize("there", [100, 1024])
+    def test_a_body_that_was_refused_begins_again_with_the_commit_that_forgets_its_pieces(
+        self, store: Store, queries: StoreQueries, there: int
+    ) -> None:
+        body = bytes(range(256)) * 4
+        other = body[::-1]
+        store.commit(Batch(pieces=[Piece(body, 0, there), Piece(other, 0, 512)]))
+        store.commit(Batch(pieces=[Piece(body, 0, 200)], unwanted=[body]))
+        store.commit(Batch(pieces=[Piece(body, 200, 1024), Piece(other, 512, 1024)]))
+        (seq,) = store.commit(Batch([intake(EPR, raw=body, bodies=(other,))])).seqs
+        found = queries.message(seq)
+        assert found is not None and found.raw == body
+        assert [d.body for d in store.queued(LAB, EPR, FIRST, 10)] == [other]
 
     # -- what came when -------------------------------------------------------------------------
 

@@ -56,9 +56,13 @@ MOST_PASSES = {
 }
 """Each stage, with a number of passes that a short life under load still reaches."""
 
-PR_SET_PDEATHSIG = 1
-
 STAGES = tuple(MOST_PASSES)
+
+BETWEEN_PIECES = "between-pieces"
+MOST_PASSES[BETWEEN_PIECES] = 40
+"""Before a commit while some of a large body is in the store and its message is not: for those who send such."""
+
+PR_SET_PDEATHSIG = 1
 
 
 def die() -> None:
@@ -109,6 +113,15 @@ def arm(fuse: Fuse) -> None:
             return result
 
         setattr(owner, name, wrapped)
+
+    commit = SqliteStore.commit
+
+    def committing(self: Any, batch: Any) -> Any:
+        if self._writing is not None and self._writing._ahead:
+            fuse(BETWEEN_PIECES)
+        return commit(self, batch)
+
+    SqliteStore.commit = committing  # type: ignore[method-assign]
 
     around(WriteConnection, "recover", "before-recovery", "after-recovery")
     around(schema, "back_up", "before-copy", "after-copy")

@@ -190,6 +190,10 @@ class Rig:
 
     # -- a sender -------------------------------------------------------------------------------
 
+    def payload(self, sender: int, number: int) -> bytes:
+        """What goes between VT and FS."""
+        return frame(sender, number)[1:-2]
+
     async def _send(self, sender: int) -> None:
         number = 0
         reader: asyncio.StreamReader | None = None
@@ -199,7 +203,7 @@ class Rig:
             try:
                 if reader is None or writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                writer.write(frame(sender, number))
+                writer.write(b"\x0b" + self.payload(sender, number) + END)
                 answer = await asyncio.wait_for(reader.readuntil(END), 10)
                 if f"MSA|AA|S{sender}N{number}\r".encode() not in answer:
                     raise AssertionError(f"an answer that is none: {answer!r}")

@@ -16,6 +16,7 @@ from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered
 from engine.ports.store import StoreFull
 from engine.runtime import intake, lane, queue_window
+from engine.runtime.pieces import Pieces
 from tests.faults.reload_mutants import RELOAD_MUTANTS
 
 
@@ -27,6 +28,29 @@ def ack_before_commit() -> None:
         waiting.reply.settle(intake.framed(waiting.answer.payload))
 
     intake.Receiver._finish = early  # type: ignore[method-assign]
+
+
+def ack_with_the_first_piece() -> None:
+    """A large message is acknowledged once some of it is durable."""
+    committed = Pieces.committed
+
+    def early(self: Any, piece: Any) -> None:
+        waiting = self._entries[0].release.args[0][1].__self__
+        committed(self, piece)
+        waiting.reply.settle(intake.framed(waiting.answer.payload))
+
+    Pieces.committed = early  # type: ignore[method-assign]
+
+
+def keeps_pieces() -> None:
+    """What a crash left of large messages stays."""
+    load = Writing.load
+
+    def hoarding(self: Any) -> None:
+        load(self)
+        self._sql = {**self._sql, "forget_pieces": "SELECT 1"}
+
+    Writing.load = hoarding  # type: ignore[method-assign]
 
 
 def done_before_receivers_ack() -> None:
@@ -128,6 +152,8 @@ def no_folder_sync() -> None:
 
 MUTANTS: dict[str, Callable[[], None]] = {
     "ack-before-commit": ack_before_commit,
+    "ack-with-the-first-piece": ack_with_the_first_piece,
+    "keeps-pieces": keeps_pieces,
     "done-before-receivers-ack": done_before_receivers_ack,
     "lane-overtaking": lane_overtaking,
     "lost-wake-up": lost_wake_up,

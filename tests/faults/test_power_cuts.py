@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -24,6 +24,7 @@ from engine.ports.clock import SystemClock
 from engine.ports.store import StoreError
 from tests.faults.disks import LoggedDisk
 from tests.faults.kill_rig import frame
+from tests.faults.large_rig import LargeReceiver, large_message
 from tests.faults.ledger import Ledger
 from tests.faults.nursery import EngineProcess, Nursery
 from tests.faults.power_cut import Cut, States
@@ -47,6 +48,14 @@ SENDERS = 4
 EMPTY = Path("/dev/shm")
 
 
+Payload = Callable[[int, int], bytes]
+"""What a sender sends as its n-th message, between VT and FS."""
+
+
+def small(sender: int, number: int) -> bytes:
+    return frame(sender, number)[1:-2]
+
+
 @dataclass
 class Record:
     """What happened on the disk: its log, from where on power may be cut, and when each message was acknowledged."""
@@ -56,6 +65,7 @@ class Record:
     start: int
     promised: list[tuple[str, int]] = field(default_factory=list)
     """(control id, the log's length when it was said)."""
+    payload: Payload = small
 
 
 @dataclass
@@ -92,10 +102,10 @@ def promised_by(record: Record, cut: Cut) -> set[str]:
     return {control_id for control_id, at in record.promised if at <= cut.position}
 
 
-def file_is_whole(folder: Path, control_id: str) -> bool:
+def file_is_whole(folder: Path, control_id: str, payload: Payload) -> bool:
     sender, _, number = control_id[1:].partition("N")
     path = folder / f"{control_id}.hl7"
-    return path.is_file() and path.read_bytes() == frame(int(sender), int(number))[1:-2]
+    return path.is_file() and path.read_bytes() == payload(int(sender), int(number))
 
 
 # -- the store ----------------------------------------------------------------------------------
@@ -122,7 +132,7 @@ def look_at_store(record: Record, cut: Cut, disk: Path, tally: Tally) -> None:
     tally.lost += lost
     tally.with_loss += bool(lost)
     tally.corrupt += integrity != "ok"
-    tally.files_missing += sum(not file_is_whole(disk / "out", control_id) for control_id in delivered)
+    tally.files_missing += sum(not file_is_whole(disk / "out", control_id, record.payload) for control_id in delivered)
 
 
 def contents(store: SqliteStore) -> tuple[set[str], set[str], str]:
@@ -157,7 +167,7 @@ async def _send(sender: int, port: int, record: Record, disk: LoggedDisk, over: 
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 while not over.is_set():
-                    writer.write(frame(sender, number))
+                    writer.write(b"\x0b" + record.payload(sender, number) + END)
                     answer = await reader.readuntil(END)
                     assert b"MSA|AA|" in answer, answer
                     record.promised.append((f"S{sender}N{number}", disk.position()))
@@ -167,9 +177,16 @@ async def _send(sender: int, port: int, record: Record, disk: LoggedDisk, over: 
         await asyncio.sleep(0.01)
 
 
-async def write_store(disk: LoggedDisk, place: Path, lives: int, each: int, mutant: str | None = None) -> Record:
+async def write_store(
+    disk: LoggedDisk,
+    place: Path,
+    lives: int,
+    each: int,
+    mutant: str | None = None,
+    payload: Payload = small,
+) -> Record:
     """Engines on the disk under load, killed and started anew, until so many messages are acknowledged."""
-    receiver = Receiver()
+    receiver = Receiver() if payload is small else LargeReceiver()
     await receiver.start()
     port = free_port()
     site = place / "site"
@@ -179,7 +196,7 @@ async def write_store(disk: LoggedDisk, place: Path, lives: int, each: int, muta
     data = disk.folder / "data"
     limits = "limits: {free_disk: 0, low_disk: 0}\n"
     (site / "segmill.yaml").write_text(f"admin: off\ndata: {data}\nstore: sqlite:{data}/segmill.db\n{limits}")
-    record = Record(disk.log, disk.size, 0)
+    record = Record(disk.log, disk.size, 0, payload=payload)
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with Nursery(place / "engine.log") as nursery:
@@ -221,11 +238,11 @@ async def until_acknowledged(
 
 @contextlib.asynccontextmanager
 async def logged_store(
-    place: Path, lives: int, each: int, mutant: str | None = None
+    place: Path, lives: int, each: int, mutant: str | None = None, payload: Payload = small
 ) -> AsyncIterator[tuple[Record, States]]:
     """A store's life on a logged disk, which is gone from the machine when its states are looked at."""
     with LoggedDisk("R2", place / "logged") as disk:
-        record = await write_store(disk, place, lives, each, mutant)
+        record = await write_store(disk, place, lives, each, mutant, payload)
     yield record, States(record.log, record.size, EMPTY)
 
 
@@ -237,6 +254,16 @@ async def test_R2_no_power_cut_loses_what_was_acknowledged(tmp_path: Path, ledge
     ledger.write("R2", "power cut, store", acknowledged=len(record.promised), **tally.figures())
     assert (tally.lost, tally.corrupt, tally.files_missing) == (0, 0, 0), tally
     assert min(tally.kept[kept] for kept in ("none", "all", "some", "torn")) >= 50
+
+
+@pytest.mark.timeout(240)
+async def test_R2_no_power_cut_loses_a_large_message_that_was_acknowledged(tmp_path: Path, ledger: Ledger) -> None:
+    """Its pieces and its own commit are cut off like anything else; what an earlier life left of one is gone."""
+    async with logged_store(tmp_path, lives=2, each=6, payload=large_message) as (record, states):
+        cuts = states.cuts(60, seed=30, start=record.start)
+        tally = look_at_stores(record, cuts)
+    ledger.write("R2", "power cut, large messages", acknowledged=len(record.promised), **tally.figures())
+    assert (tally.lost, tally.corrupt, tally.files_missing) == (0, 0, 0), tally
 
 
 @pytest.mark.fault
@@ -297,13 +324,15 @@ async def write_files(disk: LoggedDisk, count: int) -> Record:
 def look_at_files(record: Record, cut: Cut, disk: Path, tally: Tally) -> None:
     tally.states += 1
     tally.kept[cut.kept] += 1
-    missing = sum(not file_is_whole(disk / "out", control_id) for control_id in promised_by(record, cut))
+    missing = sum(
+        not file_is_whole(disk / "out", control_id, record.payload) for control_id in promised_by(record, cut)
+    )
     tally.files_missing += missing
     tally.lost += missing
     tally.with_loss += bool(missing)
     # What is under its own name at all is whole: nobody may read half a file.
     for path in (disk / "out").glob("*.hl7"):
-        tally.corrupt += not file_is_whole(disk / "out", path.stem)
+        tally.corrupt += not file_is_whole(disk / "out", path.stem, record.payload)
 
 
 async def cut_file_sink(place: Path, count: int, states: int, seed: int) -> Tally:

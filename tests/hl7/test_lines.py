@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.hl7 import lines
 from engine.hl7.batch import may_be_several, read_batch
-from engine.hl7.errors import UnreadableMessage
+from engine.hl7.errors import UnencodableText, UnreadableMessage
 from engine.hl7.lines import has_few_segments, has_line
 from engine.hl7.message import STEP_BYTES, Message
 from engine.testing import messages
@@ -62,6 +62,52 @@ def test_a_message_read_in_steps_is_the_same_message(tail, size):
     for message in (read, whole):
         message.set("MSH-5", "X")
     assert read.to_bytes() == whole.to_bytes()
+
+
+HEADERS = [
+    "MSH|^~\\&|A|B|C|D|2026||ORU^R01|1|P|2.5.1",
+    "MSH|^~\\&|A|B|C|D|2026||ORU^R01|1|P|2.5.1||||||UNICODE UTF-8",
+    "MSH|^~\\&|A|B|C|D|2026||ORU^R01|1|P|2.5.1||||||8859/15",
+    "MSH#*~\\&#A#B#C#D#2026##ORU*R01#1#P#2.5",
+]
+TEXTS = [
+    b"x",
+    b"\xe4\xf6",
+    "\u20ac".encode() * 400,
+    b"\\X0D\\",
+    b"\x1b$B",
+    b"\x00",
+    b"Q" * 699,
+    b"Q" * 700,
+    b"A^B|" * 500,
+]
+segment_lists = st.lists(st.tuples(st.sampled_from([b"OBX|1|ED|", b"NTE|1||", b"MSH|^~\\&|"]), st.sampled_from(TEXTS)))
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(HEADERS), segment_lists, st.sampled_from([b"\r", b"\r", b"\r\n", b"\r\r"]), st.integers(3000, 5000)
+)
+def test_any_document_is_read_and_written_in_steps_as_in_one_go_and_as_a_small_one(header, segments, end, size):
+    raw = end.join([header.encode(), *(name + text for name, text in segments), b"OBX|9|ED|PDF||" + b"A" * size]) + end
+    small = Message.parse(raw)
+    with pytest.MonkeyPatch.context() as patch:
+        for place, bound in (("message._LARGE_BYTES", 3000), ("message.STEP_BYTES", 700), ("lines._LARGE_BYTES", 3000)):
+            patch.setattr(f"engine.hl7.{place}", bound)
+        patch.setattr("engine.hl7.output._PART_CHARS", 500)
+        every = [small, Message.parse(raw), in_steps(raw)]
+        assert len({(m.charset, m.warnings, len(m), m.to_bytes()) for m in every}) == 1
+        for message in every:
+            message.set("MSH-5", "X")
+            message.set("OBX-5", "new")
+        assert len({written(message) for message in every}) == 1
+
+
+def written(message):
+    try:
+        return message.to_bytes()
+    except UnencodableText as error:
+        return str(error)
 
 
 def test_what_cannot_be_read_cannot_be_read_in_steps():

@@ -45,10 +45,18 @@ class TestTurns:
 
     async def test_a_turn_looks_at_no_more_than_its_share(self, document) -> None:
         payload = document("L", 5000)
-        seen = large.Seen()
-        turns = sum(1 for _ in seen.look(payload, "utf-8"))
+        seen = large.Seen("utf-8")
+        turns = sum(1 for _ in seen.look(payload))
         assert turns >= len(payload) // 10
         assert seen.body_hash == hashlib.blake2b(payload, digest_size=16).digest()
+
+    async def test_it_is_read_as_the_port_is_set_when_it_is_taken(self, document) -> None:
+        payload = document("L").replace(b"OBX|1|", b"NTE|1||\xe4\rOBX|1|")
+        for fallback, text in (("iso8859-5", "ф"), ("cp1252", "ä")):
+            seen = large.Seen("cp1252")
+            for _ in seen.look(payload):
+                pass
+            assert seen.message(fallback).get("NTE-3") == text
 
     async def test_what_is_small_is_taken_at_once(self, site, adt) -> None:
         async with site.running():

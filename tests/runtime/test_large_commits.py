@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from engine.model.envelope import DeliveryResult, DraftDelivery, Intake, Reprocessed
+from engine.adapters.stores.sqlite import SqliteStore
+from engine.model.envelope import Batch, Committed, DeliveryResult, DraftDelivery, Intake, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, MessageSeq, VersionId
 from engine.ports.store import CommitUnknown, StoreFull
 from engine.runtime import pieces as module
+from engine.runtime.committer import Committer
 from tests.runtime.parts import EPR, LAB, received, slow_disk, turns
 
 ADT = ChannelName("adt")
@@ -100,6 +103,20 @@ class TestPieces:
         await until_turn(lambda: len(said) == 3)
         assert said == ["x", "large", "behind"]
 
+    async def test_what_is_made_of_several_connections_waits_for_all_of_its_channel(self, committer, store) -> None:
+        said: list[str] = []
+        for name, intake, order in (
+            ("one", large(), "1"),
+            ("two", large(), "2"),
+            ("other channel", received(channel=ADT), None),
+            ("joined", received(), None),
+            ("joined large", large(), None),
+            ("other connection", received(), "3"),
+        ):
+            committer.put(intake, lambda *_, name=name: said.append(name), pytest.fail, order)
+        await until_turn(lambda: len(said) == 6)
+        assert said == ["other channel", "other connection", "one", "two", "joined", "joined large"]
+
     async def test_what_waits_is_counted_until_it_is_stored(self, committer, store, answers) -> None:
         await slow_disk(committer, store)
         with store.commits_held():
@@ -143,6 +160,36 @@ class TestRefusals:
         assert answers.said == [("large", "StoreFull"), ("behind", "stored")]
         assert [body is intake.raw for batch in store.batches for body in batch.unwanted] == [True]
         assert committer.waiting_bytes == 0
+
+    async def test_refused_with_its_first_piece_nothing_of_it_is_held(self, committer, store, answers) -> None:
+        for number in range(3):
+            store.fail_next(StoreFull("full"))
+            answers.put(f"{number}", large())
+            await until_turn(lambda n=number: len(answers.said) > n)
+        answers.put("small", received())
+        await until_turn(lambda: len(answers.said) == 4)
+        assert answers.said == [*((f"{n}", "StoreFull") for n in range(3)), ("small", "stored")]
+        assert [list(batch.unwanted) for batch in store.batches] == [[]] * 4
+
+    @pytest.mark.parametrize("pieces", [1, 3, 7])
+    async def test_the_result_of_a_stored_message_is_put_again_until_it_is_taken(
+        self, committer, store, answers, pieces
+    ) -> None:
+        """Nothing behind it may overtake it, so whoever has it puts the very same again (`RunningChannel`)."""
+        held = received()
+        held.state = "held"
+        answers.put("held", held)
+        await until_turn(lambda: answers.said)
+        drafts = [DraftDelivery(EPR, b"y" * 2000)]
+        item = Reprocessed(MessageSeq(1), LAB, VersionId(1), "processed", "", drafts)
+        store.batches.clear()
+        refused = committer.reprocess(item)
+        await until_turn(lambda: len(store.batches) == pieces)
+        store.fail_next(StoreFull("full"))
+        with pytest.raises(StoreFull):
+            await refused
+        made = await committer.reprocess(item)
+        assert [delivery.body for delivery in made] == [b"y" * 2000]
 
     async def test_a_store_that_stays_full_is_not_asked_again_and_again(self, committer, store, answers) -> None:
         answers.put("large", large())
@@ -221,3 +268,41 @@ class TestWaits:
         answers.put("large", large())
         await committer.drained()
         assert answers.said == [("large", "stored")]
+
+
+class FullAtTimes(SqliteStore):
+    """The store in a file, without room for the `full_at`-th commit from now."""
+
+    full_at = 0
+
+    def commit(self, batch: Batch) -> Committed:
+        self.full_at -= 1
+        if self.full_at == 0:
+            raise StoreFull("full")
+        return super().commit(batch)
+
+
+@pytest.mark.parametrize("full_at", [1, 2, 4, 8])
+async def test_what_waits_for_room_is_taken_when_there_is_some_though_nothing_else_comes(
+    tmp_path: Path, clock, meter, full_at: int
+) -> None:
+    """A message that was acknowledged when stored: whoever has its result puts the very same again, and again."""
+    store = FullAtTimes(tmp_path / "store.db", clock=clock)
+    store.open()
+    committer = Committer(store, clock, meter, pytest.fail)
+    seqs: list[MessageSeq] = []
+    held = received()
+    held.state = "held"
+    try:
+        committer.put(held, lambda seq, _: seqs.append(seq), pytest.fail)
+        await committer.drained()
+        item = Reprocessed(seqs[0], LAB, VersionId(1), "processed", "", [DraftDelivery(EPR, b"y" * 2000)])
+        store.full_at = full_at
+        with pytest.raises(StoreFull):
+            await committer.reprocess(item)
+        made = await committer.reprocess(item)
+        assert [delivery.body for delivery in store.queued(LAB, EPR, DeliveryId(0), 9)] == [b"y" * 2000]
+        assert [delivery.body for delivery in made] == [b"y" * 2000]
+    finally:
+        committer.close()
+        store.close()

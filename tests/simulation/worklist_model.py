@@ -165,6 +165,9 @@ class WorklistModel:
     def amended(self, updates: Sequence[AckUpdate]) -> None:
         """Of answers that waited: none do."""
 
+    def noted(self) -> None:
+        """No clock jumps here."""
+
     def pruned(self, is_forgotten: Callable[[int], bool]) -> None:
         """Nothing is old enough."""
 

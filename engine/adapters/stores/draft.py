@@ -120,8 +120,11 @@ class Draft:
         return self.numbers.body, crc32(content)
 
     def add_piece(self, piece: Piece) -> None:
-        """The row of a piece. ValueError where it is not the next one of its body."""
-        ahead = self.ahead.get(id(piece.body)) or self._before.get(id(piece.body))
+        """The row of a piece. ValueError where it is not the next one of its body.
+
+        A body whose pieces were forgotten begins again, also in the same transaction.
+        """
+        ahead = self.ahead.get(id(piece.body)) or self._unspent(piece.body)
         if ahead is None:
             self.numbers.body += 1
             ahead = Ahead(piece.body, self.numbers.body)
@@ -133,7 +136,8 @@ class Draft:
 
     def forget(self, content: bytes) -> None:
         """The pieces of this body, if there are any, are not wanted any more."""
-        if (ahead := self._unspent(content)) is not None:
+        ahead = self.ahead.pop(id(content), None) or self._unspent(content)
+        if ahead is not None:
             self.unwanted.append(ahead.id)
             self.spent.append(id(content))
 

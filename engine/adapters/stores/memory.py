@@ -18,6 +18,7 @@ from engine.adapters.stores.draft import HOUR_US
 from engine.adapters.stores.effects import changes_of, without_stale
 from engine.adapters.stores.memory_moves import MemoryMoves
 from engine.adapters.stores.memory_operations import MemoryOperations
+from engine.adapters.stores.memory_pieces import MemoryPieces
 from engine.adapters.stores.memory_pruning import pruned_rows
 from engine.adapters.stores.memory_queries import MemoryQueries
 from engine.adapters.stores.memory_rows import DeliveryRow, LaneKey, MemoryRows, Row, check_storable
@@ -65,6 +66,7 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
         self._broken = ""
         self._receive_ids: dict[bytes, MessageSeq] = {}
         self._new_windows: dict[LaneKey, int] = {}
+        self._pieces = MemoryPieces()
         self._since_checkpoint = 0
         self._last_seq = 0
         self._last_delivery = 0
@@ -112,6 +114,7 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
             self._is_open = True
             self._broken = ""
             self._new_windows.clear()
+            self._pieces.clear()
             if not self._was_clean:
                 for (channel, destination), window in self._rows.lanes.items():
                     if self._rows.orders.get((channel, destination), ("", 0))[0]:
@@ -175,6 +178,7 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
         moves = self._checked_moves(batch.reprocessed)
         self._check_parts(batch)
         self._check_results(batch.results)
+        ahead = self._pieces.checked(batch)
         committed = Committed([], [], [])
         for intake in batch.intakes:
             seq = self._receive_ids.get(intake.receive_id)
@@ -195,6 +199,7 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
             self._record(result)
             if result.redirect is not None:
                 committed.redirected += self._redirect(result.delivery_id, result.redirect)
+        self._pieces.adopt(ahead)
         self._since_checkpoint += len(batch.intakes)
         return committed
 

@@ -160,10 +160,10 @@ class Writing:
         """As Store.commit; `damaged` deliveries are set aside in the same transaction."""
         draft = Draft(self._numbers, self._names, self._keys.of, self._ahead)
         committed = Committed([], [], [])
-        for piece in batch.pieces:
-            draft.add_piece(piece)
         for body in batch.unwanted:
             draft.forget(body)
+        for piece in batch.pieces:  # what was refused before may begin again with this very commit
+            draft.add_piece(piece)
         repeated, joined = self._draft_intakes(batch.intakes, draft, committed)
         try:
             with self._db.transaction():
@@ -255,9 +255,9 @@ class Writing:
         self._names.lanes |= draft.new_names.lanes
         self._recent |= draft.receive_ids
         if draft.ahead or draft.spent:
-            self._ahead |= draft.ahead
             for content in draft.spent:
                 self._ahead.pop(content, None)
+            self._ahead |= draft.ahead
         if len(self._recent) > RECENT_RECEIVE_IDS:
             self._less_recent, self._recent = self._recent, {}
 

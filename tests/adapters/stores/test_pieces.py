@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from engine.adapters.stores.sqlite import SqliteStore
+from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Batch, DraftDelivery, Piece, Reprocessed
 from engine.model.ids import VersionId
 from engine.ports.store import StoreFull
@@ -117,6 +118,44 @@ def test_what_is_unwanted_goes(open_store):
     assert store._writing._ahead.keys() == {id(BODY), id(CHANGED)}
 
 
+@pytest.mark.parametrize("there", [4, 10])
+def test_what_was_refused_begins_again_with_the_commit_that_forgets_it(there, open_store):
+    store, connection = open_store()
+    for piece in pieces(BODY)[:there]:
+        store.commit(Batch(pieces=[piece]))
+    store.commit(Batch(pieces=pieces(BODY)[:1], unwanted=[BODY]))
+    assert count(connection, "body_piece") == 1
+    for piece in pieces(BODY)[1:]:
+        store.commit(Batch(pieces=[piece]))
+    (seq,) = store.commit(Batch([intake(raw=BODY)])).seqs
+    assert count(connection, "body_piece") == 10
+    assert store._writing._ahead == {}
+    queries = store.queries()
+    assert queries.message(seq).raw == BODY
+    queries.close()
+
+
+def test_a_body_that_is_committed_begins_again_with_the_same_commit(open_store):
+    store, _ = open_store()
+    write(store, BODY)
+    seqs = store.commit(Batch([intake(raw=BODY)], pieces=pieces(BODY)[:1], unwanted=[BODY])).seqs
+    for piece in pieces(BODY)[1:]:
+        store.commit(Batch(pieces=[piece]))
+    seqs += store.commit(Batch([intake(raw=BODY)])).seqs
+    queries = store.queries()
+    assert [queries.message(seq).raw for seq in seqs] == [BODY, BODY]
+    queries.close()
+
+
+def test_an_intake_that_is_there_already_takes_its_pieces_with_it(open_store):
+    store, connection = open_store()
+    given = intake(raw=BODY)
+    store.commit(Batch([given]))
+    store.commit(Batch(pieces=pieces(BODY)[:1]))
+    store.commit(Batch([given], pieces=pieces(BODY)[1:2]))
+    assert count(connection, "body_piece") == 0 and store._writing._ahead == {}
+
+
 @pytest.mark.parametrize("clean", [True, False])
 def test_pieces_without_their_message_are_forgotten_at_the_next_start(clean, path):
     store = SqliteStore(path)
@@ -139,6 +178,15 @@ def test_pieces_without_their_message_are_forgotten_at_the_next_start(clean, pat
     assert queries.message(other).raw == CHANGED
     queries.close()
     again.close()
+
+
+def test_what_is_to_be_forgotten_at_the_start_is_found_without_reading_the_pieces(open_store):
+    _, connection = open_store()
+    statement = load_statements("write.sql")["forget_pieces"]
+    plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement)]
+    assert [line for line in plan if line.startswith("SCAN")] == [
+        "SCAN p USING COVERING INDEX sqlite_autoindex_body_piece_1"
+    ]
 
 
 @pytest.mark.parametrize(

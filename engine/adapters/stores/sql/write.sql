@@ -19,7 +19,8 @@ DELETE FROM body_piece WHERE body = ?;
 
 -- name: forget_pieces
 -- Of messages that were never committed. At the start only: later, what has no row yet may be on its way.
-DELETE FROM body_piece WHERE body NOT IN (SELECT id FROM body);
+-- By the index: a page is read for each piece otherwise, of all that are stored.
+DELETE FROM body_piece WHERE body IN (SELECT p.body FROM body_piece p WHERE p.body NOT IN (SELECT id FROM body));
 
 -- name: insert_delivery
 INSERT INTO delivery (id, seq, lane, state, body, crc, note, key, urgent, row_crc, attempts, next_at_us, done_at_us,
