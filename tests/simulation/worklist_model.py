@@ -71,9 +71,6 @@ class WorklistModel:
         self.prunes = False
         self.jumps = ""
 
-    def noted(self) -> None:
-        """What time it is says nothing of a worklist."""
-
     def breach(self, sentence: str) -> None:
         self.loop.note("BREACH %s", sentence)
         self.breaches.append(sentence)
