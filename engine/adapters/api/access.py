@@ -126,14 +126,14 @@ class Access:
         try:
             is_right = await self.passwords.is_right(user.password if user is not None and is_open else None, password)
         except TooBusy:
-            self._by_user.take_back(name)
-            self._by_address.take_back(network)
+            self._by_user.take_back(name, now_s)
+            self._by_address.take_back(network, now_s)
             raise Problem(503, "E480", "many sign in at this moment", {"retry-after": "2"}) from None
         if user is None or not is_right:
             await self._note_failure(user, address, now_s)
             raise Problem(401, "E481")
         self._by_user.forgive(name)
-        self._by_address.take_back(network)
+        self._by_address.take_back(network, now_s)
         secret = secrets.token_urlsafe(SECRET_BYTES)
         session = Session(_hash(secret), user.name, now_us, now_us, now_us + self._session_us, address)
         edits: list[Any] = [CloseSession(_hash(before))] if _is_secret(before) else []

@@ -10,7 +10,14 @@ import pytest
 
 import engine.adapters.api
 from engine.adapters.api.access import MOST_SESSIONS
-from engine.adapters.api.passwords import AT_A_TIME, MOST_WAITING, WeakPassword, check_password, one_time_password
+from engine.adapters.api.passwords import (
+    AT_A_TIME,
+    MOST_WAITING,
+    TooBusy,
+    WeakPassword,
+    check_password,
+    one_time_password,
+)
 from engine.adapters.api.problems import Problem
 from engine.adapters.api.throttle import SLOTS, Throttle, Trickle, network_of
 from engine.model.access import SITE
@@ -129,6 +136,46 @@ def test_a_slot_that_was_quiet_starts_anew():
         throttle.count("anna", 0.0)
     throttle.count("anna", 5000.0)
     assert throttle.waits("anna", 5000.0) == 2.0
+
+
+def test_what_is_taken_back_leaves_the_others_counted():
+    throttle = Throttle(3, 1.0, 300.0)
+    for _ in range(6):
+        throttle.count("anna", 5000.0)
+    throttle.take_back("anna", 5010.0)
+    assert throttle.waits("anna", 5010.0) == 0.0
+    throttle.count("anna", 5010.0)
+    assert throttle.waits("anna", 5010.0) == 8.0
+
+
+async def test_attempts_that_nobody_looked_at_give_a_guesser_no_new_ones(parts: Parts, monkeypatch):
+    """Whoever keeps the hashes busy would else start anew each time that he is sent away."""
+    await parts.user("anna")
+    parts.hasher.verified = 0
+
+    async def busy(hash_: str | None, password: str) -> bool:
+        raise TooBusy
+
+    for n in range(20):
+        await asyncio.gather(
+            *(parts.access.sign_in("anna", "guess", f"10.1.{n}.{k}") for k in range(3)), return_exceptions=True
+        )
+        with monkeypatch.context() as patched:
+            patched.setattr(parts.passwords, "is_right", busy)
+            await refusal(parts.access.sign_in("anna", "guess", f"10.2.{n}.1"))
+    assert parts.hasher.verified <= 4
+
+
+async def test_signing_in_oneself_gives_no_new_guesses_at_others(parts: Parts):
+    await parts.user("eve")
+    parts.hasher.verified = 0
+    for n in range(100):
+        await refusal(parts.access.sign_in(f"user{n}", "guess", HERE))
+        try:
+            await parts.access.sign_in("eve", GOOD_PASSWORD, HERE)
+        except Problem as problem:
+            assert problem.status == 429
+    assert parts.hasher.verified <= 41
 
 
 @pytest.mark.parametrize(
