@@ -138,9 +138,13 @@ class Access:
         session = Session(_hash(secret), user.name, now_us, now_us, now_us + self._session_us, address)
         edits: list[Any] = [CloseSession(_hash(before))] if _is_secret(before) else []
         principal = _principal(user, address)
-        await self._record(
-            By(principal.actor), "sign-in", [f"user {name}"], *edits, OpenSession(session, MOST_SESSIONS)
-        )
+        edits.append(OpenSession(session, MOST_SESSIONS, user.password))
+        try:
+            await self._ask(
+                self._control.put_on_record(By(principal.actor), "sign-in", about=[f"user {name}"], edits=edits)
+            )
+        except AccessRefused:
+            raise Problem(401, "E481") from None  # another was set, or the user disabled, while this one was looked at
         return SignedIn(secret, Signed(principal, session.hash, _csrf(secret), session.until_us))
 
     async def _note_failure(self, user: User | None, address: str, now_s: float) -> None:

@@ -280,6 +280,21 @@ async def test_a_changed_password_ends_all_other_sessions(parts: Parts):
     assert await parts.access.of_session(second.secret, HERE) is not None
 
 
+async def test_who_signs_in_while_the_password_is_changed_is_not_in(parts: Parts, monkeypatch):
+    """Else whoever has the old one and tries without a pause keeps a session beyond the change."""
+    await parts.user("anna")
+    real = parts.passwords.is_right
+
+    async def slow(hash_: str | None, password: str) -> bool:
+        found = await real(hash_, password)
+        await parts.access.give_password(by("root"), "anna")
+        return found
+
+    monkeypatch.setattr(parts.passwords, "is_right", slow)
+    assert (await refusal(parts.access.sign_in("anna", GOOD_PASSWORD, HERE))).code == "E481"
+    assert parts.queries.sessions("anna") == []
+
+
 # -- sessions -----------------------------------------------------------------------------------
 
 
