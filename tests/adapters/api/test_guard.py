@@ -399,3 +399,17 @@ def test_what_goes_wrong_within_is_told_to_nobody_and_logged_without_its_text(sh
     assert (reply.status, reply.code) == (500, "E488")
     assert secret.encode() not in reply.raw and secret not in caplog.text
     assert "RuntimeError" in caplog.text, "the kind and the place are there"
+
+
+@pytest.mark.parametrize("mark", ["\n", "\x1b[2J", "\x9b2J", "\x85", "\u2028", "\u202e", "\u2066"])
+def test_a_reason_is_one_line_that_changes_no_terminal(shared, analyst, mark):
+    body = {"reason": f"new ward{mark}root did this"}
+    assert shared.ask("POST", "/channels/adt/pause", body, analyst).status == 422
+    row = {"table": "tables/wards.csv", "cells": [f"K{mark}", "W"]}
+    assert shared.ask("POST", "/channels/adt/rows", row, analyst).status == 422
+
+
+def test_clients_that_speak_no_http_do_not_fill_the_log(shared, caplog):
+    for _ in range(5):
+        assert b"400" in raw(shared, "\x16\x03\x01 what", "")
+    assert not caplog.records
