@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import engine.adapters.api
+from engine.adapters.api import access
 from engine.adapters.api.access import MOST_SESSIONS
 from engine.adapters.api.passwords import (
     AT_A_TIME,
@@ -101,6 +102,34 @@ async def test_while_a_user_is_guessed_at_good_passwords_wait_as_well_and_count_
     parts.clock.ahead_s += float(problem.headers["retry-after"])
     await parts.access.sign_in("anna", GOOD_PASSWORD, HERE)
     await parts.access.sign_in("anna", GOOD_PASSWORD, HERE)
+
+
+async def test_strangers_elsewhere_do_not_keep_out_who_came_from_here_before(parts: Parts):
+    await parts.user("anna")
+    await parts.access.sign_in("anna", GOOD_PASSWORD, HERE)
+    for n in range(50):
+        await refusal(parts.access.sign_in("anna", "guess", f"10.1.{n}.1"))
+    made = await parts.access.sign_in("anna", GOOD_PASSWORD, HERE)
+    await parts.access.change_password(made.signed, GOOD_PASSWORD, "another good password")
+    assert (await refusal(parts.access.sign_in("anna", "another good password", "10.1.1.1"))).status == 429
+    parts.hasher.verified = 0
+    for _ in range(50):
+        await refusal(parts.access.sign_in("anna", "guess", HERE))
+    assert parts.hasher.verified <= 4, "nor do they guess any faster from here"
+    one_time = await parts.access.give_password(by("root"), "anna")
+    parts.clock.ahead_s += 61
+    for _ in range(3):
+        await parts.access.sign_in("anna", one_time, HERE)
+
+
+async def test_addresses_that_are_known_are_bounded_and_go_with_the_password(parts: Parts, monkeypatch):
+    monkeypatch.setattr(access, "MOST_KNOWN", 2)
+    await parts.user("anna")
+    for n in range(4):
+        await parts.access.sign_in("anna", GOOD_PASSWORD, f"10.1.1.{n}")
+    assert list(parts.access._known) == [("anna", "10.1.1.2"), ("anna", "10.1.1.3")]
+    await parts.access.give_password(by("root"), "anna")
+    assert not parts.access._known
 
 
 async def test_an_admin_ends_the_wait(parts: Parts):
