@@ -187,6 +187,7 @@ class Access:
         by_user.count(slot, now_s)
         user = await asyncio.to_thread(self._queries.user, name)
         if user is None or not await self._is_right(user.password, old):
+            await self._note_failure(user, signed.principal.address, now_s)
             raise Problem(422, "E481", "the old password is wrong")
         by_user.forgive(slot)
         try:

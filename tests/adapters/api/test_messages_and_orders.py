@@ -120,6 +120,16 @@ def test_a_search_has_a_bound_and_says_where_to_go_on(filled, analyst, monkeypat
     assert [one["seq"] for one in third["messages"]] == [1]
 
 
+def test_who_looks_at_values_gives_way_to_the_engine(filled, analyst, monkeypatch):
+    naps = []
+    monkeypatch.setattr(finding, "AT_A_STRETCH", 3)
+    monkeypatch.setattr(finding, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=naps.append))
+    found = filled.ask("POST", "/searches", {"where": 'MSH-10 == "none"'}, analyst).json
+    assert found["looked_at"] == 8 and naps == [finding.GIVE_WAY_S] * 3
+    filled.ask("GET", "/messages", headers=analyst)
+    assert len(naps) == 3, "a list looks at no values"
+
+
 def test_an_export_has_a_line_for_each_and_bytes_are_a_reading_of_each(filled, viewer, analyst):
     reply = filled.ask("GET", "/messages.ndjson?channel=adt", headers=viewer)
     assert reply.headers["content-type"].startswith("application/x-ndjson")
