@@ -212,7 +212,8 @@ def server_for(app: ASGIApp, tls: ssl.SSLContext | None = None) -> QuietServer:
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS + 1,
+        # Connections are bounded above; the requests of those that gave up their place take a moment to end.
+        limit_concurrency=4 * MAX_CONNECTIONS,
         backlog=ACCEPTS_A_TURN,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=1,

@@ -187,6 +187,25 @@ def test_who_comes_by_tls_and_says_nothing_takes_no_descriptors_and_keeps_nobody
         running.stop()
 
 
+def test_a_console_that_ended_of_itself_refuses_and_the_engine_goes_on(tmp_path, monkeypatch, caplog):
+    from engine.adapters.admin import QuietServer
+
+    async def fails(self):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(QuietServer, "main_loop", fails)
+    running = Running(site(tmp_path / "site"))
+    try:
+        server = running.engine.console._server
+        server._thread.join(60)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(running.address, 60)
+        assert "the engine goes on without it" in caplog.text
+        assert running.do(running.engine.control.ready())[0]
+    finally:
+        running.stop()
+
+
 def test_its_port_is_nobody_elses(tmp_path):
     folder = site(tmp_path / "site", "admin: {port: 8080}\nconsole: {port: 8080}\n")
     found = [(one.code, one.line) for one in load_site(folder, load_kinds(), {}).findings if one.is_error]
