@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
 from engine.adapters.control_socket import listen_privately, peer_name
 from engine.adapters.timed_http import TimedH11
+from engine.adapters.tls_door import TlsDoor
 from engine.ports.control import Control
 
 log = logging.getLogger("segmill.admin")
@@ -135,10 +136,11 @@ class AdminServer:
 
 
 class QuietServer(uvicorn.Server):
-    """Uvicorn, without its look at the clock ten times a second: an idle engine should be idle."""
+    """Uvicorn, without its look at the clock ten times a second: an idle engine should be idle. TLS is by TlsDoor."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(config)
+        self._tls = tls
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving = asyncio.Event()
 
@@ -150,6 +152,22 @@ class QuietServer(uvicorn.Server):
                 self._loop.call_soon_threadsafe(self._leaving.set)
             except RuntimeError:
                 pass  # it has ended already
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._tls is None:
+            await super().startup(sockets)
+            return
+        await self.lifespan.startup()
+
+        def protocol() -> asyncio.Protocol:
+            made: Any = self.config.http_protocol_class
+            return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[no-any-return]
+
+        self.servers = [
+            TlsDoor(listener, protocol, self._tls, most=MAX_CONNECTIONS, timeout_s=HEAD_TIMEOUT_S)  # type: ignore[misc]
+            for listener in sockets or ()
+        ]
+        self.started = True
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -189,19 +207,19 @@ def server_for(app: ASGIApp, tls: ssl.SSLContext | None = None) -> QuietServer:
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        log_level="error",  # a warning for each client that speaks no HTTP would let any of them fill the log
         access_log=False,
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS + 1,
+        # Connections are bounded above; the requests of those that gave up their place take a moment to end.
+        limit_concurrency=4 * MAX_CONNECTIONS,
         backlog=ACCEPTS_A_TURN,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=1,
     )
     config.load()
-    config.ssl = tls
-    return QuietServer(config)
+    return QuietServer(config, tls)
 
 
 def _sentence(error: OSError) -> str:

@@ -22,6 +22,8 @@ from engine.ports.store import StoreQueries
 
 ANCHOR: Final = "audit.anchor"
 PAGE: Final = 1000
+MOST_LINE: Final = 1000
+"""Characters; a longer one is none of ours, whatever made it."""
 _LINE: Final = re.compile(r"([0-9]{1,18}) ([0-9a-f]{64}) \S+")
 
 
@@ -79,14 +81,29 @@ def _rows(queries: StoreQueries) -> Iterator[AuditRow]:
 def read_anchor(path: Path) -> dict[int, bytes]:
     """Hashes by number; the first of a number counts: a later line cannot undo it. {} where there is no file."""
     found: dict[int, bytes] = {}
+    for number, hash_ in _anchored(path):
+        found.setdefault(number, hash_)
+    return found
+
+
+def _anchored(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Line by line: years of records are not held in memory, which the start has little of."""
     try:
         with path.open(encoding="ascii", errors="replace") as lines:
-            for line in lines:
+            while line := lines.readline(MOST_LINE):
                 if line.endswith("\n") and (parts := _LINE.fullmatch(line.rstrip("\n"))):
-                    found.setdefault(int(parts[1]), bytes.fromhex(parts[2]))
+                    yield int(parts[1]), bytes.fromhex(parts[2])
     except FileNotFoundError:
-        return {}
-    return found
+        return
+
+
+def newest_anchored(path: Path) -> tuple[int, bytes] | None:
+    """The highest number, by its first line."""
+    newest = None
+    for number, hash_ in _anchored(path):
+        if newest is None or number > newest[0]:
+            newest = number, hash_
+    return newest
 
 
 class Anchor:
@@ -99,15 +116,16 @@ class Anchor:
 
     def start(self) -> int | None:
         """Looks at the newest line: the number of a row that the store has otherwise or not at all, or None."""
-        known = read_anchor(self._path)
-        self._last = max(known, default=0)
-        if not known:
+        newest = newest_anchored(self._path)
+        if newest is None:
+            self._last = 0
             return None
+        self._last, hash_ = newest
         row = next(iter(self._queries.audit(self._last - 1, 1)), None)
-        if row is None or row.id != self._last or row.hash != known[self._last]:
+        if row is None or row.id != self._last or row.hash != hash_:
             # From here on it notes what is there: the line that does not fit stays, and tells of it.
             self._last = self._queries.audit_head().last
-            return max(known)
+            return newest[0]
         return None
 
     def follow(self) -> int:

@@ -47,10 +47,15 @@ class TimedH11(H11Protocol):
     def _is_in_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def _is_sending(self) -> bool:
+        """A body that has begun is not here yet: nothing is worked on, however long that goes on."""
+        return self.cycle is not None and self.cycle.more_body
+
     def _make_place(self) -> None:
         others = [one for one in self.connections if isinstance(one, TimedH11) and one is not self]
         late = self.loop.time() - SLOW_READER_S
-        idle = [one for one in others if not one._is_in_request or one._heard_at < late]
+        idle = [one for one in others if not one._is_in_request or one._is_sending or one._heard_at < late]
         victim = min(idle, key=lambda one: one._heard_at, default=self)
         self.connections.discard(victim)
         victim.transport.abort()

@@ -90,10 +90,14 @@ class SetDisabled:
 
 @dataclass(slots=True, frozen=True)
 class OpenSession:
-    """Sessions that have ended, and the oldest ones of this user beyond `most`, are dropped with it."""
+    """Sessions that have ended, and the oldest ones of this user beyond `most`, are dropped with it.
+
+    `password`: the hash that was looked at, where it was: AccessRefused if it is another by now, or the user disabled.
+    """
 
     session: Session
     most: int
+    password: str = ""
 
 
 @dataclass(slots=True, frozen=True)

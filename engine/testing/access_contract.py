@@ -116,6 +116,19 @@ class AccessContract:
         edit(store, SetPassword("anna", "$argon2id$4", True, FAR_US))
         assert queries.sessions("anna") == []
 
+    def test_no_session_is_opened_by_a_password_that_is_none_any_more(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        edit(store, AddUser(ANNA))
+        edit(store, OpenSession(session("a"), 5, ANNA.password))
+        edit(store, SetPassword("anna", "$argon2id$3"))
+        with pytest.raises(AccessRefused):
+            edit(store, OpenSession(session("b"), 5, ANNA.password))
+        edit(store, SetDisabled("anna", True))
+        with pytest.raises(AccessRefused):
+            edit(store, OpenSession(session("c"), 5, "$argon2id$3"))
+        assert queries.sessions("anna") == []
+
     def test_who_is_disabled_is_signed_out(self, store: Store, queries: StoreQueries) -> None:
         edit(store, AddUser(ANNA), OpenSession(session("a"), 5))
         edit(store, SetDisabled("anna", True))

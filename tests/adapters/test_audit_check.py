@@ -3,13 +3,14 @@
 import json
 import shutil
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.adapters.audit_check import Anchor, check_audit, read_anchor
+from engine.adapters.audit_check import Anchor, check_audit, newest_anchored, read_anchor
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.audit import START, AuditRow, chained
@@ -197,6 +198,19 @@ def test_a_store_from_a_backup_is_told_at_the_start_and_goes_on(place, tmp_path_
     queries.close()
     store.close()
     assert verdict(place).unanchored == 7
+
+
+def test_a_long_anchor_is_no_memory_of_the_start(place):
+    path = place / "audit.anchor"
+    last = max(read_anchor(path))
+    text = path.read_text()
+    path.write_text(text * 2000 + "7" * 5_000_000 + "\n" + f"{last} {'0' * 64} later\n")
+    tracemalloc.start()
+    newest = newest_anchored(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert newest == (last, read_anchor(path)[last]), "the first line of a number counts"
+    assert most < 200_000
 
 
 def test_nothing_of_what_people_asked_for_is_in_the_anchor(place):

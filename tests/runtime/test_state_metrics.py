@@ -90,6 +90,16 @@ def test_the_certificate_for_acknowledgements_that_connect_back_counts(tmp_path,
     assert certificate_ends(loaded) == {"adt/ack": SOON.timestamp()}
 
 
+def test_the_certificate_of_the_console_counts(tmp_path, authority):
+    from engine.testing.sites import make_site
+
+    text = MEMORY + "console: {port: 0, tls: {certificate: console.crt, key: console.key}}\n"
+    folder = make_site(tmp_path / "site", {}, text)
+    issue(authority, folder, "console", SOON)
+    loaded = load_site(folder, Kinds(steps={}, sinks={}, sources={}), {})
+    assert certificate_ends(loaded) == {"console": SOON.timestamp()}
+
+
 async def test_ready_is_as_the_probe_says(site):
     async with site.running() as engine:
         assert value(engine.meter, "segmill_ready") == 1

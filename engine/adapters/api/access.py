@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import math
 import secrets
+from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -64,6 +65,8 @@ USER_FREE, USER_FIRST_S, USER_MOST_S = 3, 1.0, 300.0
 """By these a user's password is guessed at most 8 times in the first minute, then every five (SEC8: 10 a minute)."""
 ADDRESS_FREE, ADDRESS_FIRST_S, ADDRESS_MOST_S = 20, 1.0, 60.0
 """A whole house may come from one address."""
+MOST_KNOWN: Final = 4096
+"""Users with an address that they came from before; the oldest make room."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -107,6 +110,9 @@ class Access:
         self._seen_every_us = int(min(SEEN_EVERY_S, idle_s / 4) * SECOND)
         self.passwords = passwords or Passwords()
         self._by_user = Throttle(USER_FREE, USER_FIRST_S, USER_MOST_S)
+        # Of a user at an address he signed in from before: strangers elsewhere cannot keep him out.
+        self._by_known = Throttle(USER_FREE, USER_FIRST_S, USER_MOST_S)
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._by_address = Throttle(ADDRESS_FREE, ADDRESS_FIRST_S, ADDRESS_MOST_S)
         self._failures = Trickle(60, 10)
 
@@ -115,10 +121,11 @@ class Access:
     async def sign_in(self, name: str, password: str, address: str, before: str = "") -> SignedIn:
         """Raises Problem. `before`: the secret that came with the request, whose session ends."""
         now_s, network = self._clock.monotonic(), network_of(address)
-        if (wait := max(self._by_user.waits(name, now_s), self._by_address.waits(network, now_s))) > 0:
+        by_user, slot = self._waits_of(name, network)
+        if (wait := max(by_user.waits(slot, now_s), self._by_address.waits(network, now_s))) > 0:
             seconds = math.ceil(wait)
             raise Problem(429, "E474", f"try again in {seconds} s", {"retry-after": str(seconds)})
-        self._by_user.count(name, now_s)
+        by_user.count(slot, now_s)
         self._by_address.count(network, now_s)
         user = await asyncio.to_thread(self._queries.user, name) if is_user_name(name) else None
         now_us = self._clock.now_us()
@@ -126,22 +133,34 @@ class Access:
         try:
             is_right = await self.passwords.is_right(user.password if user is not None and is_open else None, password)
         except TooBusy:
-            self._by_user.take_back(name)
-            self._by_address.take_back(network)
+            by_user.take_back(slot, now_s)
+            self._by_address.take_back(network, now_s)
             raise Problem(503, "E480", "many sign in at this moment", {"retry-after": "2"}) from None
         if user is None or not is_right:
             await self._note_failure(user, address, now_s)
             raise Problem(401, "E481")
-        self._by_user.forgive(name)
-        self._by_address.take_back(network)
+        by_user.forgive(slot)
+        self._by_address.take_back(network, now_s)
+        self._known[name, network] = None
+        self._known.move_to_end((name, network))
+        while len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
         secret = secrets.token_urlsafe(SECRET_BYTES)
         session = Session(_hash(secret), user.name, now_us, now_us, now_us + self._session_us, address)
         edits: list[Any] = [CloseSession(_hash(before))] if _is_secret(before) else []
         principal = _principal(user, address)
-        await self._record(
-            By(principal.actor), "sign-in", [f"user {name}"], *edits, OpenSession(session, MOST_SESSIONS)
-        )
+        edits.append(OpenSession(session, MOST_SESSIONS, user.password))
+        try:
+            await self._ask(
+                self._control.put_on_record(By(principal.actor), "sign-in", about=[f"user {name}"], edits=edits)
+            )
+        except AccessRefused:
+            raise Problem(401, "E481") from None  # another was set, or the user disabled, while this one was looked at
         return SignedIn(secret, Signed(principal, session.hash, _csrf(secret), session.until_us))
+
+    def _waits_of(self, name: str, network: str) -> tuple[Throttle, str]:
+        """What an attempt for this user from there waits by."""
+        return (self._by_known, f"{name} {network}") if (name, network) in self._known else (self._by_user, name)
 
     async def _note_failure(self, user: User | None, address: str, now_s: float) -> None:
         untold = self._failures.take(now_s)
@@ -161,14 +180,16 @@ class Access:
         """One's own. All other sessions end. Raises Problem."""
         name = signed.principal.name
         now_s = self._clock.monotonic()
-        if (wait := self._by_user.waits(name, now_s)) > 0:
+        by_user, slot = self._waits_of(name, network_of(signed.principal.address))
+        if (wait := by_user.waits(slot, now_s)) > 0:
             seconds = math.ceil(wait)
             raise Problem(429, "E474", f"try again in {seconds} s", {"retry-after": str(seconds)})
-        self._by_user.count(name, now_s)
+        by_user.count(slot, now_s)
         user = await asyncio.to_thread(self._queries.user, name)
         if user is None or not await self._is_right(user.password, old):
+            await self._note_failure(user, signed.principal.address, now_s)
             raise Problem(422, "E481", "the old password is wrong")
-        self._by_user.forgive(name)
+        by_user.forgive(slot)
         try:
             check_password(new, name)
         except WeakPassword as weak:
@@ -260,6 +281,9 @@ class Access:
         hash_ = await self._hashed(password)
         await self._record(by, "user-passwd", [f"user {name}"], SetPassword(name, hash_, True, until_us))
         self._by_user.forgive(name)
+        for known in [pair for pair in self._known if pair[0] == name]:
+            del self._known[known]  # that password was another's, perhaps
+            self._by_known.forgive(" ".join(known))
         return password
 
     async def set_grants(self, by: By, name: str, grants: Grants) -> None:

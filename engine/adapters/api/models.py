@@ -30,7 +30,10 @@ def _whole(value: object) -> object:
 Number = Annotated[int, Field(ge=1, le=MOST_ID), BeforeValidator(_whole)]
 Limit = Annotated[int, Field(ge=1, le=MOST_PAGE), BeforeValidator(_whole)]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
-Sentence = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+"""One line of characters that show: neither control characters (also C1: U+009B begins an escape sequence of terminals)
+nor what turns the direction of the text behind it."""
+Sentence = Annotated[str, StringConstraints(max_length=500, pattern=LINE)]
 RunKey = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Time = Annotated[str, StringConstraints(max_length=40), WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -511,9 +514,7 @@ class RowBody(ApiModel):
     """A row at the end of a channel's table: its key, its value, and what further columns there are."""
 
     table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\.csv$")]
-    cells: list[Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]] = Field(
-        min_length=2, max_length=50
-    )
+    cells: list[Annotated[str, StringConstraints(max_length=1000, pattern=LINE)]] = Field(min_length=2, max_length=50)
     reason: Sentence = ""
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
-from itertools import islice
 from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
@@ -30,12 +30,15 @@ from engine.adapters.api.models import (
     time_of,
 )
 from engine.adapters.api.problems import not_allowed, not_there
+from engine.config.expression import Condition
 from engine.model.finding import load_findings
 from engine.model.ids import MessageSeq
 from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage
 
 NDJSON: Final = "application/x-ndjson"
 EXPORT_SLICE: Final = 100
+TURN_S: Final = 0.5
+"""So long an export looks before others have their turn."""
 
 
 def scope_of(search: Search) -> str:
@@ -119,21 +122,33 @@ async def _export(call: Call, asked: ExportBody) -> Response:
         wanted = wanted_of(asked, readable)
     if asked.where is not None or asked.bodies:
         await note_search(call, asked, "export")
-    found = _found(call, wanted, asked)
+    rows = matching(call.api.queries, wanted, bodies=asked.bodies)
 
     async def lines() -> AsyncIterator[bytes]:
-        while part := await call.search(lambda: list(islice(found, EXPORT_SLICE))):
-            if asked.bodies:
+        left, is_end = asked.limit, False
+        while left and not is_end:
+            part, is_end = await call.search(_slice, rows, wanted.where, min(EXPORT_SLICE, left))
+            left -= len(part)
+            if part and asked.bodies:
                 await _note_reading(call, [stored.seq for stored in part], "export")
-            yield b"".join(_line(stored, bodies=asked.bodies) for stored in part)
+            if part:
+                yield b"".join(_line(stored, bodies=asked.bodies) for stored in part)
 
     headers = {"content-disposition": 'attachment; filename="messages.ndjson"'}
     return StreamingResponse(lines(), media_type=NDJSON, headers=headers)
 
 
-def _found(call: Call, wanted: Wanted, asked: ExportBody) -> Iterator[StoredMessage]:
-    rows = matching(call.api.queries, wanted, bodies=asked.bodies)
-    return islice((stored for stored in rows if holds(wanted.where, stored)), asked.limit)
+def _slice(rows: Iterator[StoredMessage], where: Condition | None, most: int) -> tuple[list[StoredMessage], bool]:
+    """The next of those that are wanted, and whether there are no more. Few or none where the time of one turn is over:
+    who has gone away, or the engine's end, is seen between two turns."""
+    found: list[StoredMessage] = []
+    end = time.monotonic() + TURN_S
+    for stored in rows:
+        if holds(where, stored):
+            found.append(stored)
+        if len(found) == most or time.monotonic() > end:
+            return found, False
+    return found, True
 
 
 def _line(stored: StoredMessage, *, bodies: bool) -> bytes:

@@ -68,3 +68,5 @@ class ApiServer:
             asyncio.run(self._server.serve([self._listener]))
         except Exception:
             log.exception("the console's server ended; the engine goes on without it")
+        finally:
+            self._listener.close()  # who comes now is refused, and does not wait for an answer

@@ -48,11 +48,12 @@ class Throttle:
         self._failures[slot] = 0
         self._until[slot] = 0.0
 
-    def take_back(self, name: str) -> None:
+    def take_back(self, name: str, now_s: float) -> None:
         """It was a good one, or nobody looked at it; the others stay counted."""
         slot = self._slot(name)
         self._failures[slot] = max(0, self._failures[slot] - 1)
-        self._until[slot] = 0.0
+        # Not 0: the slot would count as quiet for long, and the next attempt would start anew.
+        self._until[slot] = min(self._until[slot], now_s)
 
     def _slot(self, name: str) -> int:
         text = name.encode("utf-8", "surrogatepass")

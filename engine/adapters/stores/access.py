@@ -57,7 +57,9 @@ class AccessWriting:
             case SetDisabled(name, is_disabled):
                 self._one("set_disabled", (is_disabled, now_us, name), NO_USER, is_missing=True)
                 self._execute(self._sql["close_sessions"], (name, b""))
-            case OpenSession(session, most):
+            case OpenSession(session, most, password):
+                if password and self._execute(self._sql["has_password"], (session.user, password)).fetchone() is None:
+                    raise AccessRefused(PASSWORD_CHANGED)
                 self._execute(self._sql["forget_ended_sessions"], (now_us,))
                 told = (session.hash, session.user, session.created_us, session.seen_us, session.until_us)
                 self._execute(self._sql["open_session"], (*told, session.address))

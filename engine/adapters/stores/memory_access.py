@@ -64,7 +64,9 @@ class MemoryAccess:
             case SetDisabled(name, is_disabled):
                 self.users[name] = replace(self._user(name), is_disabled=is_disabled, changed_us=now_us)
                 self._close(name, b"")
-            case OpenSession(session, most):
+            case OpenSession(session, most, password):
+                if password and not self._has_password(session.user, password):
+                    raise AccessRefused(PASSWORD_CHANGED)
                 self._open(session, most, now_us)
             case SeenSession(hash_, seen_us):
                 if hash_ in self.sessions:
@@ -86,6 +88,10 @@ class MemoryAccess:
         if name not in self.users:
             raise AccessRefused(NO_USER, is_missing=True)
         return self.users[name]
+
+    def _has_password(self, name: str, password: str) -> bool:
+        user = self._user(name)
+        return user.password == password and not user.is_disabled
 
     def _close(self, user: str, but: bytes) -> None:
         self.sessions = {h: s for h, s in self.sessions.items() if s.user != user or h == but}

@@ -148,6 +148,64 @@ def test_over_tls_the_cookie_is_secure_and_plain_text_gets_nothing(tmp_path):
         running.stop()
 
 
+def test_who_comes_by_tls_and_says_nothing_takes_no_descriptors_and_keeps_nobody_out(tmp_path):
+    import contextlib
+    import http.client
+    import os
+    import ssl
+    import threading
+    import time
+
+    import trustme
+
+    from engine.adapters.admin import MAX_CONNECTIONS
+
+    folder = site(tmp_path / "site", "admin: off\nconsole: {port: 0, tls: {certificate: c.pem, key: c.key}}\n")
+    ca = trustme.CA()
+    issued = ca.issue_cert("localhost")
+    issued.cert_chain_pems[0].write_to_path(folder / "c.pem")
+    issued.private_key_pem.write_to_path(folder / "c.key")
+    running = Running(folder)
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        with contextlib.ExitStack() as silent:
+            crowd, pause = 8 * MAX_CONNECTIONS, threading.Event()
+            for _ in range(crowd):
+                silent.enter_context(socket.create_connection(running.address, 60))
+            end = time.monotonic() + 60
+            # The crowd's own ends are of this process as well.
+            while len(os.listdir("/proc/self/fd")) > before + crowd + MAX_CONNECTIONS + 8:
+                assert time.monotonic() < end, "the engine's descriptors are the crowd's"
+                pause.wait(0.01)
+            context = ssl.create_default_context()
+            ca.configure_trust(context)
+            connection = http.client.HTTPSConnection("localhost", running.address[1], context=context, timeout=60)
+            connection.request("GET", "/api/v1/health")
+            assert connection.getresponse().status == 200
+            connection.close()
+    finally:
+        running.stop()
+
+
+def test_a_console_that_ended_of_itself_refuses_and_the_engine_goes_on(tmp_path, monkeypatch, caplog):
+    from engine.adapters.admin import QuietServer
+
+    async def fails(self):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(QuietServer, "main_loop", fails)
+    running = Running(site(tmp_path / "site"))
+    try:
+        server = running.engine.console._server
+        server._thread.join(60)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(running.address, 60)
+        assert "the engine goes on without it" in caplog.text
+        assert running.do(running.engine.control.ready())[0]
+    finally:
+        running.stop()
+
+
 def test_its_port_is_nobody_elses(tmp_path):
     folder = site(tmp_path / "site", "admin: {port: 8080}\nconsole: {port: 8080}\n")
     found = [(one.code, one.line) for one in load_site(folder, load_kinds(), {}).findings if one.is_error]

@@ -1,11 +1,13 @@
 """What stands before every handler: other sites, planted cookies, odd heads, bodies and paths."""
 
+import contextlib
 import json
 import socket
 from http.cookies import SimpleCookie
 
 import pytest
 
+from engine.adapters.admin import MAX_CONNECTIONS
 from engine.adapters.api.entries import BASE
 from engine.adapters.api.guard import SECURITY_HEADERS, Places, cookie_name
 from engine.model.access import SITE
@@ -399,3 +401,32 @@ def test_what_goes_wrong_within_is_told_to_nobody_and_logged_without_its_text(sh
     assert (reply.status, reply.code) == (500, "E488")
     assert secret.encode() not in reply.raw and secret not in caplog.text
     assert "RuntimeError" in caplog.text, "the kind and the place are there"
+
+
+@pytest.mark.parametrize("mark", ["\n", "\x1b[2J", "\x9b2J", "\x85", "\u2028", "\u202e", "\u2066"])
+def test_a_reason_is_one_line_that_changes_no_terminal(shared, analyst, mark):
+    body = {"reason": f"new ward{mark}root did this"}
+    assert shared.ask("POST", "/channels/adt/pause", body, analyst).status == 422
+    row = {"table": "tables/wards.csv", "cells": [f"K{mark}", "W"]}
+    assert shared.ask("POST", "/channels/adt/rows", row, analyst).status == 422
+
+
+def test_clients_that_speak_no_http_do_not_fill_the_log(shared, caplog):
+    for _ in range(5):
+        assert b"400" in raw(shared, "\x16\x03\x01 what", "")
+    assert not caplog.records
+
+
+def test_strangers_who_do_not_end_their_bodies_keep_nobody_out(shared, analyst):
+    head = [
+        "POST /api/v1/session HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        "Content-Length: 9000",
+    ]
+    with contextlib.ExitStack() as crowd:
+        for _ in range(2 * MAX_CONNECTIONS):
+            slow = crowd.enter_context(socket.create_connection(shared.address, 30))
+            slow.sendall("\r\n".join([*head, "", "{"]).encode())
+        for _ in range(3):
+            assert shared.ask("GET", "/lanes", headers=analyst).status == 200

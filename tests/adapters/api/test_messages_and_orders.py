@@ -1,9 +1,11 @@
 """Messages, orders, tables and worklists by the API, and what is on record of each."""
 
 import base64
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -118,6 +120,16 @@ def test_a_search_has_a_bound_and_says_where_to_go_on(filled, analyst, monkeypat
     assert [one["seq"] for one in third["messages"]] == [1]
 
 
+def test_who_looks_at_values_gives_way_to_the_engine(filled, analyst, monkeypatch):
+    naps = []
+    monkeypatch.setattr(finding, "AT_A_STRETCH", 3)
+    monkeypatch.setattr(finding, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=naps.append))
+    found = filled.ask("POST", "/searches", {"where": 'MSH-10 == "none"'}, analyst).json
+    assert found["looked_at"] == 8 and naps == [finding.GIVE_WAY_S] * 3
+    filled.ask("GET", "/messages", headers=analyst)
+    assert len(naps) == 3, "a list looks at no values"
+
+
 def test_an_export_has_a_line_for_each_and_bytes_are_a_reading_of_each(filled, viewer, analyst):
     reply = filled.ask("GET", "/messages.ndjson?channel=adt", headers=viewer)
     assert reply.headers["content-type"].startswith("application/x-ndjson")
@@ -130,6 +142,20 @@ def test_an_export_has_a_line_for_each_and_bytes_are_a_reading_of_each(filled, v
     found = filled.ask("POST", "/exports", {"where": 'MSH-10 == "A1"'}, analyst).raw.splitlines()
     assert [json.loads(line)["control_id"] for line in found] == ["A1"]
     assert [row.ids for row in rows(filled, "export")] == ["", "messages 7-8", ""]
+
+
+def test_an_export_that_finds_nothing_looks_in_turns(filled, monkeypatch):
+    """Else who asks and goes away keeps a thread until the store's last message, and the engine from its end."""
+    from engine.adapters.api import on_messages
+
+    stored = filled.queries.message(1)
+    ticks = itertools.count()
+    monkeypatch.setattr(on_messages, "time", SimpleNamespace(monotonic=lambda: next(ticks) * 0.1))
+    rows = itertools.repeat(stored)
+    assert on_messages._slice(rows, finding.condition('MSH-10 == "none"'), 10) == ([], False)
+    assert next(ticks) <= 8
+    assert on_messages._slice(rows, None, 2) == ([stored, stored], False)
+    assert on_messages._slice(iter([stored]), None, 2) == ([stored], True)
 
 
 def test_bytes_are_on_record_before_they_are_given_or_are_not_given(filled, viewer, analyst):

@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 import engine.adapters.api
+from engine.adapters.api import access
 from engine.adapters.api.access import MOST_SESSIONS
-from engine.adapters.api.passwords import AT_A_TIME, MOST_WAITING, WeakPassword, check_password, one_time_password
+from engine.adapters.api.passwords import (
+    AT_A_TIME,
+    MOST_WAITING,
+    TooBusy,
+    WeakPassword,
+    check_password,
+    one_time_password,
+)
 from engine.adapters.api.problems import Problem
 from engine.adapters.api.throttle import SLOTS, Throttle, Trickle, network_of
 from engine.model.access import SITE
@@ -96,6 +104,34 @@ async def test_while_a_user_is_guessed_at_good_passwords_wait_as_well_and_count_
     await parts.access.sign_in("anna", GOOD_PASSWORD, HERE)
 
 
+async def test_strangers_elsewhere_do_not_keep_out_who_came_from_here_before(parts: Parts):
+    await parts.user("anna")
+    await parts.access.sign_in("anna", GOOD_PASSWORD, HERE)
+    for n in range(50):
+        await refusal(parts.access.sign_in("anna", "guess", f"10.1.{n}.1"))
+    made = await parts.access.sign_in("anna", GOOD_PASSWORD, HERE)
+    await parts.access.change_password(made.signed, GOOD_PASSWORD, "another good password")
+    assert (await refusal(parts.access.sign_in("anna", "another good password", "10.1.1.1"))).status == 429
+    parts.hasher.verified = 0
+    for _ in range(50):
+        await refusal(parts.access.sign_in("anna", "guess", HERE))
+    assert parts.hasher.verified <= 4, "nor do they guess any faster from here"
+    one_time = await parts.access.give_password(by("root"), "anna")
+    parts.clock.ahead_s += 61
+    for _ in range(3):
+        await parts.access.sign_in("anna", one_time, HERE)
+
+
+async def test_addresses_that_are_known_are_bounded_and_go_with_the_password(parts: Parts, monkeypatch):
+    monkeypatch.setattr(access, "MOST_KNOWN", 2)
+    await parts.user("anna")
+    for n in range(4):
+        await parts.access.sign_in("anna", GOOD_PASSWORD, f"10.1.1.{n}")
+    assert list(parts.access._known) == [("anna", "10.1.1.2"), ("anna", "10.1.1.3")]
+    await parts.access.give_password(by("root"), "anna")
+    assert not parts.access._known
+
+
 async def test_an_admin_ends_the_wait(parts: Parts):
     await parts.user("anna")
     for _ in range(4):
@@ -129,6 +165,46 @@ def test_a_slot_that_was_quiet_starts_anew():
         throttle.count("anna", 0.0)
     throttle.count("anna", 5000.0)
     assert throttle.waits("anna", 5000.0) == 2.0
+
+
+def test_what_is_taken_back_leaves_the_others_counted():
+    throttle = Throttle(3, 1.0, 300.0)
+    for _ in range(6):
+        throttle.count("anna", 5000.0)
+    throttle.take_back("anna", 5010.0)
+    assert throttle.waits("anna", 5010.0) == 0.0
+    throttle.count("anna", 5010.0)
+    assert throttle.waits("anna", 5010.0) == 8.0
+
+
+async def test_attempts_that_nobody_looked_at_give_a_guesser_no_new_ones(parts: Parts, monkeypatch):
+    """Whoever keeps the hashes busy would else start anew each time that he is sent away."""
+    await parts.user("anna")
+    parts.hasher.verified = 0
+
+    async def busy(hash_: str | None, password: str) -> bool:
+        raise TooBusy
+
+    for n in range(20):
+        await asyncio.gather(
+            *(parts.access.sign_in("anna", "guess", f"10.1.{n}.{k}") for k in range(3)), return_exceptions=True
+        )
+        with monkeypatch.context() as patched:
+            patched.setattr(parts.passwords, "is_right", busy)
+            await refusal(parts.access.sign_in("anna", "guess", f"10.2.{n}.1"))
+    assert parts.hasher.verified <= 4
+
+
+async def test_signing_in_oneself_gives_no_new_guesses_at_others(parts: Parts):
+    await parts.user("eve")
+    parts.hasher.verified = 0
+    for n in range(100):
+        await refusal(parts.access.sign_in(f"user{n}", "guess", HERE))
+        try:
+            await parts.access.sign_in("eve", GOOD_PASSWORD, HERE)
+        except Problem as problem:
+            assert problem.status == 429
+    assert parts.hasher.verified <= 41
 
 
 @pytest.mark.parametrize(
@@ -211,7 +287,9 @@ async def test_a_password_is_changed_by_who_knows_the_old_one_and_into_another(p
         (GOOD_PASSWORD, "short", "E482"),
     ):
         assert (await refusal(parts.access.change_password(made.signed, old, new))).code == code
-    assert [row.action for row in parts.queries.audit()].count("password") == 1, "its first one"
+    actions = [row.action for row in parts.queries.audit()]
+    assert actions.count("password") == 1, "its first one"
+    assert actions[-1] == "sign-in-failed", "a guess at the old one is one, also from within"
 
 
 async def test_the_old_password_is_guessed_no_faster_from_within_a_session(parts: Parts):
@@ -231,6 +309,21 @@ async def test_a_changed_password_ends_all_other_sessions(parts: Parts):
     await parts.access.change_password(second.signed, GOOD_PASSWORD, "another good password")
     assert await parts.access.of_session(first.secret, HERE) is None
     assert await parts.access.of_session(second.secret, HERE) is not None
+
+
+async def test_who_signs_in_while_the_password_is_changed_is_not_in(parts: Parts, monkeypatch):
+    """Else whoever has the old one and tries without a pause keeps a session beyond the change."""
+    await parts.user("anna")
+    real = parts.passwords.is_right
+
+    async def slow(hash_: str | None, password: str) -> bool:
+        found = await real(hash_, password)
+        await parts.access.give_password(by("root"), "anna")
+        return found
+
+    monkeypatch.setattr(parts.passwords, "is_right", slow)
+    assert (await refusal(parts.access.sign_in("anna", GOOD_PASSWORD, HERE))).code == "E481"
+    assert parts.queries.sessions("anna") == []
 
 
 # -- sessions -----------------------------------------------------------------------------------

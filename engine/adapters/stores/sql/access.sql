@@ -14,6 +14,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING;
 UPDATE user SET password = ?, must_change = ?, until_us = ?, changed_us = ?
 WHERE name = ? AND (? = '' OR password = ?);
 
+-- name: has_password
+SELECT 1 FROM user WHERE name = ? AND password = ? AND NOT is_disabled;
+
 -- name: set_grants
 UPDATE user SET grants = ?, changed_us = ? WHERE name = ?;
 
