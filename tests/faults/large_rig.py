@@ -77,7 +77,8 @@ def pieces_in(path: Path) -> tuple[int, int]:
 class LargeRig(Rig):
     """Every third sender sends large messages. Counts the kills that left pieces of something behind.
 
-    `pieces`: how many there are when the last engine has ended; `orphans`: those without a body.
+    `pieces`: the most that there were between two engines, as retention forgets them with their bodies; `orphans`:
+    those without a body when the last engine has ended.
     """
 
     channel = CHANNEL
@@ -93,16 +94,18 @@ class LargeRig(Rig):
         return message(sender, number)
 
     async def _start(self, death: str | None) -> EngineProcess:
-        self.left_behind += self._orphans() > 0
+        self.left_behind += self._look() > 0
         return await super()._start(death)
 
-    def _orphans(self) -> int:
+    def _look(self) -> int:
         path = self.folder / "data" / "segmill.db"
-        return pieces_in(path)[1] if path.exists() else 0
+        pieces, orphans = pieces_in(path) if path.exists() else (0, 0)
+        self.pieces = max(self.pieces, pieces - orphans)
+        return orphans
 
     def _judge(self) -> None:
         super()._judge()
-        self.pieces, self.orphans = pieces_in(self.folder / "data" / "segmill.db")
+        self.orphans = self._look()
 
 
 class LargeSenders(Senders):
