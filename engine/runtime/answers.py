@@ -128,8 +128,10 @@ class DeliveredAnswers:
         """Whether a stored message goes, or went, to the destination. Raises StoreError when the store cannot say."""
         return self._last_delivery(seq) is not None
 
-    def rejoin(self, known: Known, reply: AnyReply) -> bool:
+    def rejoin(self, known: Known, again: Message, reply: AnyReply) -> bool:
         """A resend of a stored message. False: its stored answer is final, and is the one to give.
+
+        `again` is what came now: the same bytes, where those in the store are forgotten or damaged.
 
         Raises StoreError when the store cannot say.
         """
@@ -138,7 +140,7 @@ class DeliveredAnswers:
             last = self._last_delivery(known.seq)
             if last is None or known.ack_code == "AA":
                 return False
-            found = self._stored(known.seq)
+            found = self._to_answer(self._queries.message(known.seq), again)
             if found is None:
                 return False
             message, accept = found
@@ -263,7 +265,7 @@ class DeliveredAnswers:
     # -- from the store -------------------------------------------------------------------------
 
     def _promised_to(self, seq: MessageSeq) -> tuple[Message, bytes] | None:
-        """As `_stored`, of a message that nobody waits for now; None, too, where x's answer was never promised.
+        """As `_to_answer`, of a message that nobody waits for now; None, too, where x's answer was never promised.
 
         After a start nobody waits, but the sender may ask again: so what it is to be told is stored all the same.
         """
@@ -272,16 +274,17 @@ class DeliveredAnswers:
             return None
         return self._to_answer(stored)
 
-    def _stored(self, seq: MessageSeq) -> tuple[Message, bytes] | None:
+    def _to_answer(self, stored: StoredMessage | None, again: Message | None = None) -> tuple[Message, bytes] | None:
         """A stored message, and the accept level that its sender got; None: it is not waited for."""
-        return self._to_answer(self._queries.message(seq))
-
-    def _to_answer(self, stored: StoredMessage | None) -> tuple[Message, bytes] | None:
-        if stored is None or stored.raw is None or stored.ack_code == "AA":
+        if stored is None or stored.ack_code == "AA":
             return None
-        try:
-            message = Message.parse(stored.raw, fallback=self._fallback)
-        except UnreadableMessage:
+        message = again
+        if stored.raw is not None:
+            try:
+                message = Message.parse(stored.raw, fallback=self._fallback)
+            except UnreadableMessage:
+                return None
+        if message is None:
             return None
         first = stored.ack.partition(BETWEEN)[0]
         told = read_ack(first)

@@ -5,7 +5,7 @@ them by coverage. Promises: no exception but those that are documented; what nob
 block has an answer that is read back as what it is; nothing is held or given out that is not bounded by the input.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -381,6 +381,7 @@ class Committing:
         record: Received,
         committed: Callable[[MessageSeq, list[Delivery]], None],
         refused: Callable[[Exception], None],
+        order: Hashable = None,
     ) -> None:
         self.kept.append(record)
         seq = MessageSeq(len(self.kept))

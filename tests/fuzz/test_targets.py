@@ -41,7 +41,7 @@ def test_a_target_sees_two_messages_merged(monkeypatch: pytest.MonkeyPatch) -> N
     def careless(self: framing.BlockDecoder, data: bytes, at: int, items: list) -> int:
         if data[at] == 11:  # as a receiver does that waits for FS CR
             self._state = framing._INSIDE
-            self._buffer += b"\x1c\x0b"
+            self._buffer.write(b"\x1c\x0b")
             return at + 1
         return decide(self, data, at, items)
 

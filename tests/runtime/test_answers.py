@@ -9,12 +9,14 @@ import pytest
 from engine.adapters.outgoing import control_id_of
 from engine.hl7.message import Message
 from engine.model.finding import load_findings
-from engine.model.ids import MessageSeq
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unanswered, Unreachable, Unsendable
+from engine.ports.control import By, Order
+from engine.ports.store import StoreBusy
 from engine.runtime import answers as module
 from engine.testing.peers import ReceivingPeer
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, err, msa
-from tests.runtime.parts import until
+from tests.runtime.parts import turns, until
 
 ROUTES = '[{to: ris, when: PV1-2 != "X"}, {to: out}]'
 TWO = "{ris: {kept: {}, retry: {first: 20ms, most: 50ms}}, out: {kept: {}}}"
@@ -312,6 +314,37 @@ class TestResends:
             sink.gate.set()
             assert await first.answer() == await second.answer() == rsp("A1")
             assert len(site.messages()) == len(sink.calls) == 1
+
+    @pytest.mark.parametrize("bytes_are_kept", [True, False], ids=["kept", "forgotten"])
+    async def test_a_resend_of_what_ended_with_no_answer_on_record_gets_one_also_when_its_bytes_are_forgotten(
+        self, tmp_path, adt, monkeypatch, bytes_are_kept
+    ) -> None:
+        """The time-out's answer found the store busy; then a person gave the delivery up, and retention its bytes."""
+        site = site_of(tmp_path, waiting(", timeout: 200ms"))
+
+        def busy(store: object, *, updates: object) -> None:
+            raise StoreBusy("somebody has it")
+
+        async with site.running() as engine:
+            where = [(ChannelName("adt"), DestinationName(LANE.partition("/")[2]))]
+            await engine.control.operate(Order("pause", By(), lanes=where))
+            wire = await site.wire()
+            with monkeypatch.context() as patched:
+                patched.setattr(module, "_amend", busy)
+                await wire.send(adt(control_id="A1"))
+                assert codes([await wire.answer()]) == ["AE"]
+                await turns(20)
+            (message,) = site.messages()
+            assert message.ack == b""
+            (row,) = [r for r in site.store.queries().deliveries(message.seq) if r.destination == "ris"]
+            report = await engine.control.operate(Order("skip", By(), deliveries=[(row.id, "queued")]))
+            assert report.deliveries == 1
+            if not bytes_are_kept:
+                found = site.store._rows.messages[message.seq]
+                found.stored = replace(found.stored, raw=None)
+            await wire.send(adt(control_id="A1"))
+            assert msa(await wire.answer()) == ("AE", "A1")
+            await until(lambda: site.messages()[0].ack_code == "AE")
 
     async def test_a_resend_of_what_was_refused_gets_the_refusal_again(self, site, adt) -> None:
         says(site, Refused("AE", "101", ack("A1", "AE", "101")))
