@@ -443,7 +443,10 @@ def _no_as_yes() -> Iterator[None]:
 
 @mutant("another destination's word is taken for the one that is waited for")
 def _anybodys_word() -> Iterator[None]:
-    with patch.object(DeliveredAnswers, "_promised_to", DeliveredAnswers._stored):
+    def anybodys(self: DeliveredAnswers, seq: Any) -> Any:
+        return self._to_answer(self._queries.message(seq))
+
+    with patch.object(DeliveredAnswers, "_promised_to", anybodys):
         yield
 
 
