@@ -1,17 +1,26 @@
-"""What a worker process can no longer do, once this has run in it: start others, or outlive the engine.
+"""What a worker process can no longer do, once this has run in it, to root as to anybody (reliability.md 4.3, SEC9).
 
-Linux: a seccomp filter refuses fork, vfork and clone without CLONE_THREAD, to root as to anybody, for which
-RLIMIT_NPROC is no bound; threads are bounded by the memory limit, as each needs a stack. The kernel ends the process
-with its parent. Elsewhere RLIMIT_NPROC is what there is, and it does not bind root.
+Linux: a seccomp filter refuses what a step has no business with, with EPERM:
+
+- other processes: fork, vfork, clone without CLONE_THREAD, exec, tracing, and signals to any process but itself;
+- the network, and the engine's control socket: socket;
+- changes of files: open for writing, and every call that makes, moves, deletes or changes one by its name;
+- the ways around a filter: io_uring, another architecture's numbers, handles, namespaces, mounts, modules.
+
+Pipes that are open stay usable, threads are bounded by the memory limit, and files can be read: Python loads its
+modules so. The kernel ends the process with its parent. Elsewhere than on Linux, RLIMIT_NPROC is what there is, and it
+does not bind root.
 """
 
 import ctypes
 import errno
+import os
 import platform
 import resource
 import signal
 import struct
 import sys
+from dataclasses import dataclass
 from typing import Final
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
@@ -19,27 +28,79 @@ _SECCOMP_MODE_FILTER = 2
 _CLONE_THREAD = 0x10000
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
+_FOR_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
-_CALLS: Final = {
-    # machine: architecture of the audit system, clone, clone3, (fork, vfork)
-    "x86_64": (0xC000003E, 56, 435, (57, 58)),
-    "aarch64": (0xC00000B7, 220, 435, ()),
+
+@dataclass(slots=True, frozen=True)
+class _Machine:
+    """The numbers of a kind of processor. `refused`: EPERM whatever the arguments; `unknown`: as if it were not there.
+
+    `opens`: (number, which argument has the flags); `signals`: those whose first argument is a process.
+    """
+
+    architecture: int
+    clone: int
+    refused: tuple[int, ...]
+    opens: tuple[tuple[int, int], ...]
+    signals: tuple[int, ...]
+    unknown: tuple[int, ...]
+
+
+# From io_uring_setup on, numbers are the same on all machines: include/uapi/asm-generic/unistd.h.
+_PIDFD_SIGNAL, _IO_URING, _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSMOUNT = 424, 425, 428, 429, 430, 432
+_CLONE3, _OPENAT2, _PIDFD_GETFD, _MOUNT_SETATTR, _FCHMODAT2 = 435, 437, 438, 442, 452
+_COMMON: Final = (_PIDFD_SIGNAL, _IO_URING, _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSMOUNT, _PIDFD_GETFD, _MOUNT_SETATTR)
+_MACHINES: Final = {
+    # arch/x86/entry/syscalls/syscall_64.tbl
+    "x86_64": _Machine(
+        architecture=0xC000003E,
+        clone=56,
+        refused=(
+            *(41, 57, 58, 59, 322),  # socket, fork, vfork, execve, execveat
+            *(101, 310, 311, 200, 129, 297),  # ptrace, process_vm_readv and writev, tkill, (tg)sigqueueinfo
+            *(76, 82, 264, 316, 83, 258, 84, 85, 86, 265),  # truncate, rename.., mkdir.., rmdir, creat, link..
+            *(87, 263, 88, 266, 133, 259),  # unlink.., symlink.., mknod..
+            *(90, 91, 268, 92, 93, 94, 260),  # chmod.., chown..
+            *(132, 235, 261, 280, 188, 189, 190, 197, 198, 199),  # utime.., xattr
+            *(165, 166, 155, 161, 272, 308, 304),  # mount, umount2, pivot_root, chroot, unshare, setns, open_by_handle
+            *(175, 313, 176, 246, 320, 169, 321, 298),  # modules, kexec, reboot, bpf, perf_event_open
+            *_COMMON,
+        ),
+        opens=((2, 1), (257, 2)),
+        signals=(62, 234),
+        unknown=(_CLONE3, _OPENAT2, _FCHMODAT2),
+    ),
+    "aarch64": _Machine(
+        architecture=0xC00000B7,
+        clone=220,
+        refused=(
+            *(198, 221, 281),  # socket, execve, execveat
+            *(117, 270, 271, 130, 138, 240),  # ptrace, process_vm_readv and writev, tkill, (tg)sigqueueinfo
+            *(45, 38, 276, 34, 37, 35, 36, 33),  # truncate, renameat.., mkdirat, linkat, unlinkat, symlinkat, mknodat
+            *(52, 53, 54, 55, 88, 5, 6, 7, 14, 15, 16),  # fchmod.., fchown.., utimensat, xattr
+            *(40, 39, 41, 51, 97, 268, 265),  # mount, umount2, pivot_root, chroot, unshare, setns, open_by_handle
+            *(105, 273, 106, 104, 294, 142, 280, 241),  # modules, kexec, reboot, bpf, perf_event_open
+            *_COMMON,
+        ),
+        opens=((56, 2),),
+        signals=(129, 131),
+        unknown=(_CLONE3, _OPENAT2, _FCHMODAT2),
+    ),
 }
-"""Linux, include/uapi/asm-generic/unistd.h and arch/x86/entry/syscalls/syscall_64.tbl."""
 
 
 def confine() -> bool:
-    """No children from here on; whether the kernel holds that for root, too."""
+    """From here on, as above; whether the kernel holds that for root, too."""
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    calls = _CALLS.get(platform.machine())
-    if calls is None or struct.calcsize("P") != 8:
+    machine = _MACHINES.get(platform.machine())
+    if machine is None or struct.calcsize("P") != 8:
         return False
-    program = _program(*calls)
+    program = _program(machine, os.getpid())
     code = ctypes.create_string_buffer(b"".join(program), 8 * len(program))
     described = struct.pack("@HxxxxxxP", len(program), ctypes.addressof(code))
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -47,29 +108,45 @@ def confine() -> bool:
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, described, 0, 0) == 0)
 
 
-def _program(architecture: int, clone: int, clone3: int, forks: tuple[int, ...]) -> list[bytes]:
-    """The filter. Its jumps count the instructions to leave out: first where the test holds, then where not."""
-    refuse = _instruction(_RETURN, _REFUSE | errno.EPERM)
+def _program(machine: _Machine, own: int) -> list[bytes]:
+    """The filter; `own`: this process. Its jumps count the instructions to leave out: where the test holds, where not."""
+    refuse, allow = _instruction(_RETURN, _REFUSE | errno.EPERM), _instruction(_RETURN, _ALLOW)
     program = [
         _instruction(_LOAD, _ARCHITECTURE_AT),
-        _instruction(_IF_EQUAL, architecture, 1, 0),
+        _instruction(_IF_EQUAL, machine.architecture, 1, 0),
         refuse,  # a call by another architecture's numbers
         _instruction(_LOAD, _NUMBER_AT),
         _instruction(_IF_AT_LEAST, 0x40000000, 0, 1),
         refuse,  # x32's numbers
-        # Its flags are behind a pointer that no filter can follow: the C library then goes by clone.
-        _instruction(_IF_EQUAL, clone3, 0, 1),
-        _instruction(_RETURN, _REFUSE | errno.ENOSYS),
     ]
-    for number in forks:
+    for number in machine.unknown:
+        # What counts is behind a pointer that no filter can follow: the C library then goes by the older call.
+        program += [_instruction(_IF_EQUAL, number, 0, 1), _instruction(_RETURN, _REFUSE | errno.ENOSYS)]
+    for number in machine.refused:
         program += [_instruction(_IF_EQUAL, number, 0, 1), refuse]
+    for number, argument in machine.opens:
+        program += [
+            _instruction(_IF_EQUAL, number, 0, 4),
+            _instruction(_LOAD, _ARGUMENTS_AT + 8 * argument),
+            _instruction(_IF_BITS, _FOR_WRITING, 0, 1),
+            refuse,
+            allow,
+        ]
+    for number in machine.signals:
+        program += [
+            _instruction(_IF_EQUAL, number, 0, 4),
+            _instruction(_LOAD, _ARGUMENTS_AT),
+            _instruction(_IF_EQUAL, own, 1, 0),
+            refuse,
+            allow,
+        ]
     return [
         *program,
-        _instruction(_IF_EQUAL, clone, 0, 3),
-        _instruction(_LOAD, _FIRST_ARGUMENT_AT),
+        _instruction(_IF_EQUAL, machine.clone, 0, 3),
+        _instruction(_LOAD, _ARGUMENTS_AT),
         _instruction(_IF_BITS, _CLONE_THREAD, 1, 0),
         refuse,
-        _instruction(_RETURN, _ALLOW),
+        allow,
     ]
 
 
