@@ -14,7 +14,7 @@ JOBS   ?= 3
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak simulate \
-        fuzz fuzz-short check clean
+        fuzz fuzz-short audit check clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -109,6 +109,11 @@ fuzz: $(VENV)/.installed-fuzz
 
 fuzz-short: $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz --short --seed 1
+
+# What the advisories know of the packages of this environment. Needs a network that reaches them.
+audit: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'pip-audit>=2.7'
+	$(BIN)/pip-audit --skip-editable
 
 check: lint types contracts channels test
 

@@ -291,6 +291,7 @@ def listener_settings(mllp: ListenMllp, folder: Path, name: str) -> ListenerSett
         port=mllp.port,
         allow=mllp.allow,
         tls=tls,
+        client_names=frozenset(name.lower() for name in mllp.tls.client_names) if mllp.tls is not None else frozenset(),
         max_message_bytes=mllp.max_message,
         max_connections=mllp.max_connections,
         idle_timeout_s=mllp.idle_timeout or 0.0,

@@ -29,6 +29,7 @@ CONNECTION_EVENTS: Final = (
     "refused_address",
     "refused_limit",
     "refused_tls",
+    "refused_name",
     "no_descriptor",
     "vanished",
     "idle",

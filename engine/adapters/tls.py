@@ -23,11 +23,17 @@ _PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----
 
 
 def server_context(
-    *, certificate: Path, key: Path | None = None, client_ca: Path | None = None, now: datetime | None = None
+    *,
+    certificate: Path,
+    key: Path | None = None,
+    client_ca: Path | None = None,
+    client_crl: Path | None = None,
+    now: datetime | None = None,
 ) -> ssl.SSLContext:
     """For a listener. `certificate`: PEM, the chain with the leaf first; `key` None: it is in the same file.
 
-    With `client_ca` a sender must show a certificate signed by one of them (mutual TLS). Raises ConfigError.
+    With `client_ca` a sender must show a certificate signed by one of them (mutual TLS), and with `client_crl` one that
+    its authority has not revoked. Raises ConfigError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context)
@@ -36,13 +42,18 @@ def server_context(
     if client_ca is not None:
         _load_ca(context, client_ca, now or datetime.now(UTC))
         context.verify_mode = ssl.CERT_REQUIRED
+        if client_crl is not None:
+            _load_crl(context, client_crl)
     return context
 
 
 def listen_context(tls: ListenTls, folder: Path) -> ssl.SSLContext:
     """A listener's as its channel says; `folder` is the channel's. Raises ConfigError."""
     client_ca = folder / tls.client_ca if tls.client_ca else None
-    return server_context(certificate=folder / tls.certificate, key=folder / tls.key, client_ca=client_ca)
+    client_crl = folder / tls.client_crl if tls.client_crl else None
+    return server_context(
+        certificate=folder / tls.certificate, key=folder / tls.key, client_ca=client_ca, client_crl=client_crl
+    )
 
 
 def client_context(
@@ -124,6 +135,24 @@ def _load_ca(context: ssl.SSLContext, ca: Path, now: datetime) -> None:
         context.load_verify_locations(ca)
     except ssl.SSLError as error:
         raise ConfigError(f"{ca} holds no certificate that can be used ({error.reason})") from error
+
+
+def _load_crl(context: ssl.SSLContext, crl: Path) -> None:
+    """Of a list that has run out OpenSSL believes nothing, and refuses every certificate of its authority."""
+    try:
+        known = len(context.get_ca_certs()), context.cert_store_stats()["crl"]
+        context.load_verify_locations(crl)
+    except FileNotFoundError:
+        raise ConfigError(f"the TLS file {crl} does not exist") from None
+    except ssl.SSLError as error:
+        raise ConfigError(f"{crl} holds no list of revoked certificates in PEM form ({error.reason})") from error
+    except OSError as error:
+        raise ConfigError(f"the TLS file {crl} cannot be read: {error.strerror}") from error
+    if (len(context.get_ca_certs()), context.cert_store_stats()["crl"]) <= known:
+        raise ConfigError(f"{crl} holds no list of revoked certificates")
+    if len(context.get_ca_certs()) != known[0]:
+        raise ConfigError(f"{crl} holds certificates: a list of revoked ones is wanted, and nothing else")
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
 
 def validity_of(path: Path) -> list[tuple[datetime, datetime]]:

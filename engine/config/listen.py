@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from engine.config.base import ConfigModel, Reading, did_you_mean
@@ -61,6 +69,30 @@ class ListenTls(ConfigModel):
     certificate: FileText = Field(description="This side's certificate chain, PEM")
     key: FileText = Field(description="Its private key, PEM")
     client_ca: FileText | None = Field(default=None, description="CA whose certificates senders must show (mutual TLS)")
+    client_crl: FileText | None = Field(
+        default=None, description="That CA's list of revoked certificates, PEM; read when the port opens"
+    )
+
+    @model_validator(mode="after")
+    def _list_belongs_to_an_authority(self) -> Self:
+        if self.client_crl is not None and self.client_ca is None:
+            raise BadValue("client_crl revokes nothing without client_ca", "name the authority whose list it is")
+        return self
+
+
+class MllpTls(ListenTls):
+    """The same, and which of that CA's certificates may send."""
+
+    client_names: tuple[str, ...] = Field(
+        default=(),
+        description="Names of certificates that may send, such as his.example.org; without it all of the CA's",
+    )
+
+    @model_validator(mode="after")
+    def _names_are_of_an_authority(self) -> Self:
+        if self.client_names and self.client_ca is None:
+            raise BadValue("client_names needs client_ca: without it nobody shows a certificate", "name the authority")
+        return self
 
 
 DEFAULT_MAX_MESSAGE: Final = 16 * 1024**2
@@ -124,7 +156,7 @@ class ListenMllp(ListenOptions):
     allow: tuple[NetworkText, ...] = Field(
         default=(), description="Senders' addresses and networks; without it anybody who reaches the port"
     )
-    tls: ListenTls | None = Field(default=None, description="TLS; without it the port is plain text")
+    tls: MllpTls | None = Field(default=None, description="TLS; without it the port is plain text")
     max_message: Size = Field(
         default=DEFAULT_MAX_MESSAGE, ge=1024, le=1024**3, description="Larger messages are refused"
     )

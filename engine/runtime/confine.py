@@ -109,7 +109,7 @@ def confine() -> bool:
 
 
 def _program(machine: _Machine, own: int) -> list[bytes]:
-    """The filter; `own`: this process. Its jumps count the instructions to leave out: where the test holds, where not."""
+    """The filter; `own`: this process. Jumps count the instructions to leave out: where the test holds, where not."""
     refuse, allow = _instruction(_RETURN, _REFUSE | errno.EPERM), _instruction(_RETURN, _ALLOW)
     program = [
         _instruction(_LOAD, _ARCHITECTURE_AT),

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, ClassVar, assert_never, cast
 
 from engine.mllp.framing import Block, BlockDecoder, CommitByte, Fault, Item, Oversize
 from engine.ports.gone import is_tcp, keep_alive, outstanding
+from engine.runtime.certificate_names import names_of
 
 if TYPE_CHECKING:
     from engine.runtime.listener import Listener
 
 MOST_UNANSWERED = 256
 UNREAD_ANSWERS_S = 60.0
+MOST_KNOWN_AS = 300
+"""Characters of an address with the names of a certificate, in a record."""
 
 
 class Reply:
@@ -38,8 +41,8 @@ class Reply:
 
     @property
     def peer(self) -> str:
-        """The address the block came from."""
-        return self._connection.peer
+        """The address the block came from, and the name of the certificate that was shown."""
+        return self._connection.known_as
 
     @property
     def sender(self) -> "Connection":
@@ -92,8 +95,10 @@ class Connection(asyncio.BufferedProtocol):
         "_view",
         "_write",
         "_write_blocked_at",
+        "certificate_names",
         "closing",
         "decoder",
+        "known_as",
         "last_read_at",
         "lingering_since",
         "mid_block_since",
@@ -118,7 +123,8 @@ class Connection(asyncio.BufferedProtocol):
         self._write_blocked_at = 0.0
         self.decoder: BlockDecoder = listener.new_decoder()
         self.closing = False
-        self.peer = ""
+        self.peer = self.known_as = ""
+        self.certificate_names: tuple[str, ...] = ()
         self.last_read_at = 0.0
         self.lingering_since = 0.0
         self.mid_block_since = 0.0
@@ -132,7 +138,11 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._write = self._writer(self._transport)
         address = transport.get_extra_info("peername")
-        self.peer = str(address[0]) if address else ""
+        self.peer = self.known_as = str(address[0]) if address else ""
+        certificate = transport.get_extra_info("peercert")
+        if certificate:
+            self.certificate_names = names_of(certificate)
+            self.known_as = f"{self.peer} ({', '.join(self.certificate_names)})"[:MOST_KNOWN_AS]
         self.last_read_at = self._listener.now()
         if not self._listener.admit(self):
             self.closing = True

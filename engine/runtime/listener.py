@@ -38,8 +38,9 @@ LINGER_S = 0.5
 class ListenerSettings:
     """One port. Sizes in bytes, times in seconds; `idle_timeout_s` 0: a quiet sender may stay for ever.
 
-    `allow` empty: every address. `frame_timeout_s` runs from the first byte of a block to its end. `connection` is
-    the kind for the port's release of MLLP; the last two are for one that waits for commits.
+    `allow` empty: every address; `client_names` empty: every certificate that `tls` lets in. `frame_timeout_s` runs
+    from the first byte of a block to its end. `connection` is the kind for the port's release of MLLP; the last two
+    are for one that waits for commits.
     """
 
     name: str
@@ -47,6 +48,8 @@ class ListenerSettings:
     port: int
     allow: tuple[Network, ...] = ()
     tls: ssl.SSLContext | None = None
+    client_names: frozenset[str] = frozenset()
+    """In lower case."""
     max_message_bytes: int = 16 * 1024 * 1024
     max_connections: int = 10_000
     idle_timeout_s: float = 0.0
@@ -245,6 +248,10 @@ class Listener:
     def admit(self, connection: Connection) -> bool:
         """A connection has come in, and may stay unless the port stops: it has been judged at the door."""
         if self._stopping:
+            return False
+        wanted = self.settings.client_names
+        if wanted and wanted.isdisjoint(name.lower() for name in connection.certificate_names):
+            self._event(connection, "refused_name", "a certificate with a name that `client_names` does not have")
             return False
         self._entering.discard(connection)
         self.room.admit(connection)

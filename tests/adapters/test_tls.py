@@ -94,6 +94,10 @@ def test_each_file_that_cannot_be_used_is_named_with_the_reason(write, ca, tmp_p
         ({"certificate": torn, "key": key}, r"torn\.crt holds a certificate that cannot be read"),
         ({"certificate": certificate, "key": key, "client_ca": missing}, r"missing\.pem does not exist"),
         ({"certificate": tmp_path, "key": key}, r"cannot be read"),
+        ({"certificate": certificate, "key": key, "client_ca": ca, "client_crl": missing}, r"does not exist"),
+        ({"certificate": certificate, "key": key, "client_ca": ca, "client_crl": text}, r"text\.crt holds no list"),
+        ({"certificate": certificate, "key": key, "client_ca": ca, "client_crl": ca}, r"ca\.crt holds no list"),
+        ({"certificate": certificate, "key": key, "client_ca": ca, "client_crl": tmp_path}, r"cannot be read"),
     ]:
         with pytest.raises(ConfigError, match=says):
             server_context(**options)

@@ -325,3 +325,14 @@ def test_a_sink_without_a_space_after_the_colon_says_so(load: Load) -> None:
     assert text != FULL
     findings = load(text, files=FILES).findings
     assert ("E104", "a space is missing: host: ris.local") in [(f.code, f.hint) for f in findings]
+
+
+@pytest.mark.parametrize("key", ["client_names: [his.example.org]", "client_crl: gone.crl"])
+def test_what_is_said_of_senders_certificates_needs_their_authority(load: Load, key: str) -> None:
+    text = "listen:\n  mllp:\n    port: 2575\n    tls:\n      certificate: a.crt\n      key: a.key\n      "
+    files = {"a.crt": b"", "a.key": b"", "gone.crl": b""}
+    site = load(text + key + "\n", files=files)
+    (finding,) = [one for one in site.findings if one.is_error]
+    assert (finding.code, finding.line) == ("E107", 5)
+    assert "client_ca" in finding.message
+    assert not [one for one in load(f"{text}client_ca: a.crt\n      {key}\n", files=files).findings if one.is_error]
