@@ -3,12 +3,14 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import docs, live, overview, sign_in, static_files
+from engine.adapters.console import docs, live, map, overview, sign_in, static_files, system
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
     *sign_in.PAGES,
     *overview.PAGES,
     *live.PAGES,
+    *map.PAGES,
+    *system.PAGES,
     *docs.PAGES,
 )
