@@ -14,6 +14,7 @@ from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
 from engine.adapters.tls import listen_context
 from engine.config.console import ConsoleOptions
+from engine.config.search_keys import DeclaredKeys
 from engine.config.settings import SiteSettings
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
 from engine.failures import EngineFailed
@@ -53,8 +54,10 @@ class Console:
         clock: Clock,
         settings: SiteSettings,
         folder: Path,
+        keys: Callable[[], DeclaredKeys],
     ) -> None:
-        """`folder`: the site's."""
+        """`folder`: the site's. `keys`: what its messages are looked up by now."""
+        self._keys = keys
         self._control = control
         self._options = settings.console
         self._folder = folder
@@ -120,6 +123,7 @@ class Console:
             self._environment,
             self._anchor_path,
             options.is_secure,
+            self._keys,
         )
         server = ApiServer(api, options, tls)
         try:

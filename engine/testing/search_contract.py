@@ -179,12 +179,12 @@ class SearchContract:
             (Find(states=("held",)), [7, 6, 5, 4]),
             (Find(texts=((b"anna",),)), [7, 6, 5, 4]),
         ):
-            between = {"before": MessageSeq(8), "after": MessageSeq(3)}
-            assert seqs_of(queries.find(wanted, **between)) == seqs, wanted
-            first = queries.find(wanted, limit=1, **between)
+            low, high = MessageSeq(3), MessageSeq(8)
+            assert seqs_of(queries.find(wanted, before=high, after=low)) == seqs, wanted
+            first = queries.find(wanted, before=high, after=low, limit=1)
             assert seqs_of(first) == seqs[:1]
             assert first.before is not None
-            rest = queries.find(wanted, before=first.before, after=MessageSeq(3))
+            rest = queries.find(wanted, before=first.before, after=low)
             assert (seqs_of(rest), rest.before, rest.left) == (seqs[1:], None, 0)
         assert seqs_of(queries.find(Find(), after=MessageSeq(10))) == []
 

@@ -15,8 +15,10 @@ from starlette.responses import Response
 
 from engine.adapters.admin_app import EngineCalls
 from engine.adapters.api.access import Access, Signed
+from engine.adapters.api.kept import KeptSearches
 from engine.adapters.api.problems import not_allowed, not_there
 from engine.adapters.api.runs import Runs
+from engine.config.search_keys import DeclaredKeys
 from engine.model.access import Permission, Principal
 from engine.ports.clock import Clock
 from engine.ports.control import By, Control
@@ -60,7 +62,10 @@ class Api:
     environment: str
     anchor: Path | None
     is_secure: bool
+    keys: Callable[[], DeclaredKeys] = lambda: DeclaredKeys({}, {})  # noqa: E731 - the defaults
+    """What messages are looked up by now."""
     runs: Runs = field(default_factory=Runs)
+    kept: KeptSearches = field(default_factory=KeptSearches)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))

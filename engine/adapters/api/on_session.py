@@ -48,7 +48,9 @@ def _session_of(call: Call) -> Signed:
 
 async def sign_out(call: Call) -> Response:
     """The session ends, and the cookie goes."""
-    await call.api.access.sign_out(_session_of(call))
+    session = _session_of(call)
+    await call.api.access.sign_out(session)
+    call.api.kept.forget(session.hash)
     answer = JSONResponse(Done().model_dump())
     name = cookie_name(call.api.is_secure)
     answer.delete_cookie(name, path="/", secure=call.api.is_secure, httponly=True, samesite="strict")
