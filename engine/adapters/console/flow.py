@@ -21,6 +21,7 @@ from engine.pipeline.compare import Change, changes
 from engine.pipeline.compile import ChannelError, CompiledChannel, compile_channel
 from engine.pipeline.event_compare import event_changes
 from engine.pipeline.registry import load_kinds, load_steps
+from engine.pipeline.step import Lookup
 from engine.pipeline.trace import StepTrace, Tested, Trace
 from engine.ports.clock import from_us
 from engine.ports.store import StoredDelivery, StoredMessage, StoreQueries
@@ -44,19 +45,22 @@ class Difference:
 
 @dataclass(slots=True, frozen=True)
 class ConditionShown:
-    """A condition with what stood in the message."""
+    """A condition with what stood in the message. `outcome` None: masked, as it would tell what stood there."""
 
     source: str
-    outcome: bool
+    outcome: bool | None
     values: tuple[tuple[str, Text], ...]
 
 
 @dataclass(slots=True, frozen=True)
 class LookupShown:
+    """A use of a table. `row`: the line of its file, None where there was none, or it is masked."""
+
     table: str
     path: str
     key: Text
     row: int | None
+    is_found: bool
 
 
 @dataclass(slots=True, frozen=True)
@@ -239,6 +243,8 @@ class _Show:
         return Difference(change.path, self.side(change.before), self.side(change.after), step)
 
     def condition(self, tested: Tested) -> ConditionShown:
+        if not self._shows:
+            return ConditionShown(tested.source, None, ())
         return ConditionShown(tested.source, tested.outcome, tuple(map(self._explained, tested.why)))
 
     def _explained(self, piece: Explained) -> tuple[str, Text]:
@@ -249,13 +255,18 @@ class _Show:
             return piece.text, self.text(", ".join(value))
         return piece.text, self.text(value)
 
+    def _lookup(self, one: Lookup) -> LookupShown:
+        # Which row was taken tells the code.
+        row = one.row if self._shows else None
+        return LookupShown(one.table, one.path, self.text(one.key), row, one.row is not None)
+
     def step(self, step: StepTrace) -> StepShown:
         return StepShown(
             step.label,
             step.depth,
             step.outcome,
             tuple(map(self.condition, step.conditions)),
-            tuple(LookupShown(one.table, one.path, self.text(one.key), one.row) for one in step.lookups),
+            tuple(map(self._lookup, step.lookups)),
             tuple(self.difference(change) for change in step.changes[:MOST_CHANGES]),
             max(0, len(step.changes) - MOST_CHANGES),
             tuple((finding.code, finding.text) for finding in step.findings),
