@@ -82,7 +82,6 @@ class Engine:
             raise ConfigurationError(site.findings)
         self._site = site
         self._settings: SiteSettings = site.site
-        self._keys = site.keys
         self._kinds = kinds or load_kinds()
         self._clock = clock or SystemClock()
         self.meter = meter or PrometheusMeter()
@@ -121,8 +120,7 @@ class Engine:
             await self._start_hand_offs(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
-            parts = (self.control, self._queries, self._clock, self._settings, self._site.folder)
-            self.console = Console(*parts, lambda: self._keys)
+            self.console = Console(self.control, self._queries, self._clock, lambda: self._site, self.meter)
             self.control.recorded = self.console.recorded
             self._start_admin()
             await self.console.start(self._tasks, self._announce)
@@ -149,7 +147,7 @@ class Engine:
         try:
             self._data.mkdir(parents=True, exist_ok=True)
             self._store = self._make_store()
-            self._store.read_keys_by(self._keys.of)
+            self._store.read_keys_by(self._site.keys.of)
             self._store.open()
         except StoreInUse as error:
             raise EngineFailed(str(error), TRY_AGAIN) from error
@@ -161,7 +159,7 @@ class Engine:
         self._queries = self._store.queries()
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
-        self._key_index = KeyIndex(self._queries, committer, self._keys.of, self._clock)
+        self._key_index = KeyIndex(self._queries, committer, self._site.keys.of, self._clock)
         assembly = self._assembly = Assembly(
             self._site.folder,
             self._settings,
@@ -341,9 +339,8 @@ class Engine:
         self.meter.certificate_ends = certificate_ends(site)
         self._keep_past()
         self._news.time_zone = self._settings.time_zone
-        self._keys = site.keys
-        self._store.read_keys_by(self._keys.of)
-        self._key_index.change(self._keys.of)
+        self._store.read_keys_by(site.keys.of)
+        self._key_index.change(site.keys.of)
         limits = self._settings.limits
         self._lookout.change(limits.free_disk, limits.low_disk)
         keeping = self.control.keeping

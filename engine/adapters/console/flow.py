@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.adapters.console.shown import MASK, Part, parts
+from engine.adapters.console.values import MASK, Part, parts
 from engine.config.expression import Explained
 from engine.config.site import load_version
 from engine.hl7.convert import form_of

@@ -1,79 +1,120 @@
-"""Texts of messages as a page may show them: what is hostile in them is made visible, and all of it is bounded.
+"""How times, ages, sizes, numbers and states are shown: filters of the templates, and functions for pages."""
 
-A template writes the parts one after the other, escaped; marks stand in an element of their own. So control characters,
-stray bytes and characters that turn the direction of writing are seen and do nothing.
-"""
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final
 
-from dataclasses import dataclass
-from typing import Final
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
 
-from engine.hl7.charset import text_of
+SECOND: Final = 1_000_000
+UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
-MASK: Final = "•••"
-"""In the place of a value, whatever its length: that, too, says something."""
-MOST_CHARS: Final = 400
-_NAMES: Final = {0x0B: "VT", 0x0D: "CR", 0x1C: "FS", 0x85: "NEL", 0xFEFF: "BOM", 0xFFFE: "BOM"}
-
-
-@dataclass(slots=True, frozen=True)
-class Part:
-    """A run of characters; `mark`: it stands for characters that do not show, and is no text of the message."""
-
-    text: str
-    mark: bool = False
-
-
-def parts(text: str, most: int = MOST_CHARS) -> tuple[Part, ...]:
-    """`text` up to `most` characters, with marks for what does not show, and one for what was left out."""
-    cut = len(text) - most
-    if cut > 0:
-        text = text[:most]
-    found: list[Part] = []
-    if text.isprintable():
-        if text:
-            found.append(Part(text))
-    else:
-        run = ""
-        for char in text:
-            if char.isprintable():
-                run += char
-                continue
-            if run:
-                found.append(Part(run))
-                run = ""
-            found.append(Part(mark_of(char), mark=True))
-        if run:
-            found.append(Part(run))
-    if cut > 0:
-        found.append(Part(f"… {cut:,} more", mark=True))
-    return tuple(found)
+KINDS: Final = {
+    "delivered": "ok",
+    "processed": "ok",
+    "received": "quiet",
+    "filtered": "quiet",
+    "joined": "quiet",
+    "discarded": "quiet",
+    "redirected": "quiet",
+    "queued": "info",
+    "waiting": "info",
+    "held": "warn",
+    "failed": "bad",
+    "rejected": "bad",
+    "refused": "bad",
+    "error": "bad",
+    "warning": "warn",
+    "information": "quiet",
+}
+WORDS: Final = {"rejected": "refused"}
+"""Ours for people, where the store has another one."""
 
 
-def mark_of(char: str) -> str:
-    """How a character that does not show is written: `CR`, `\\x1b`, `\\u202e`, and a stray byte as `\\xe4`."""
-    code = ord(char)
-    if code in _NAMES:
-        return _NAMES[code]
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def duration(seconds: float) -> str:
+    """`640 ms`, `12 s`, `3 min`, `4 h 5 min`, `2 d 3 h`."""
+    if seconds < 0:
+        return "0 s"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    whole = int(seconds)
+    for at, (size, name) in enumerate(UNITS):
+        if whole >= size:
+            rest, below = whole % size, UNITS[at + 1] if at + 1 < len(UNITS) else None
+            more = f" {rest // below[0]} {below[1]}" if below is not None and size >= 3600 and rest >= below[0] else ""
+            return f"{whole // size} {name}{more}"
+    return "0 s"
 
 
-def plain(text: str, most: int = MOST_CHARS) -> str:
-    """The same as one text, for where marks cannot stand apart."""
-    return "".join(part.text for part in parts(text, most))
+def size(count: float | None) -> str:
+    """`512 B`, `3.4 kB`, `20 MB`."""
+    if count is None:
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
-def readable(raw: bytes, codec: str = "ascii") -> str:
-    """Bytes that are no HL7 as text; what is none of `codec` becomes stray bytes, which `parts` marks."""
-    return text_of(raw, codec)
+def number(count: float) -> str:
+    """With narrow spaces between thousands."""
+    return f"{count:,}".replace(",", "\u202f")
 
 
-def size(count: int) -> str:
-    """A number of bytes for people."""
-    for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"
+def moment(us: int, zone: tzinfo) -> datetime:
+    """In the site's zone."""
+    return datetime.fromtimestamp(us / SECOND, UTC).astimezone(zone)
+
+
+def iso(us: int) -> str:
+    """RFC 3339 in UTC, for `datetime`."""
+    return datetime.fromtimestamp(us / SECOND, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@pass_context
+def time_(context: Context, us: int | None, precise: bool = False) -> Markup:
+    """`07:31:05` of today, else with its date; the whole of it on hovering. Nothing for 0."""
+    if not us:
+        return Markup("")
+    at, now = moment(us, context["zone"]), moment(context["now_us"], context["zone"])
+    text = f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M:%S}"
+    text += f".{at.microsecond // 1000:03d}" if precise else ""
+    return _marked(us, text, f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} {at.tzname()}")
+
+
+@pass_context
+def age(context: Context, us: int | None) -> Markup:
+    """`3 min`: how long ago; the time itself on hovering. Nothing for 0."""
+    if not us:
+        return Markup("")
+    at = moment(us, context["zone"])
+    return _marked(us, duration((context["now_us"] - us) / SECOND), f"{at:%Y-%m-%d %H:%M:%S} {at.tzname()}")
+
+
+def _marked(us: int, text: str, title: str) -> Markup:
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(us), title, text)
+
+
+def badge(state: str, text: str = "") -> Markup:
+    """A state with its colour; the word says it, too."""
+    return Markup('<span class="badge {}">{}</span>').format(KINDS.get(state, "quiet"), text or WORDS.get(state, state))
+
+
+def count(number_: int, noun: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number(number_)} {noun}" if number_ == 1 else f"{number(number_)} {noun}s"
+
+
+FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "time": time_,
+    "age": age,
+    "duration": duration,
+    "size": size,
+    "number": number,
+    "badge": badge,
+    "count_of": count,
+    "iso": iso,
+}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.adapters.console.shown import MASK, Part, parts
+from engine.adapters.console.values import MASK, Part, parts
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.dictionary import Dictionary, load
 from engine.hl7.dictionary.definitions import VARIES, DataTypeDef, FieldDef
