@@ -22,6 +22,13 @@ MESSAGES_PAGE: Final[Stories] = MappingProxyType(
             "Correct the place. For characters beyond the set of MSH-18, name another there: UNICODE UTF-8. To send "
             "the same bytes again, resend the message.",
         ),
+        "E513": Story(
+            "the bytes of a message are no longer kept",
+            "Retention has dropped them, or they are not what they were and so are not given out. What is known of the "
+            "message besides (its journey, its findings, its numbers) is kept for longer.",
+            "Ask its sender for it, or restore a backup beside the engine. How long bytes are kept: retention in "
+            "segmill.yaml.",
+        ),
         "E512": Story(
             "a search that is not kept any more",
             "A search for values stands in no address: the page's address names it by a random word, which the engine "

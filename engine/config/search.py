@@ -111,6 +111,7 @@ class _Term:
     operator: str
     values: list[tuple[str, int]]
     at: int
+    end: int
 
 
 def parse_search(text: str, keys: Iterable[str], now: datetime) -> Search:
@@ -242,6 +243,12 @@ def in_address(text: str, keys: Iterable[str]) -> dict[str, list[str]] | None:
     return found
 
 
+def without(text: str, names: Iterable[str], keys: Iterable[str]) -> str:
+    """A search that can be read, less its terms of these names."""
+    declared, gone = tuple(keys), frozenset(names)
+    return " ".join(text[term.at : term.end] for term in _terms(text, declared) if _meant(term.name, declared) not in gone)
+
+
 def from_address(given: Mapping[str, Iterable[str]]) -> str:
     """The search that such parameters write."""
     return " ".join(f"{name}:{','.join(map(_quoted, given[name]))}" for name in OF_ADDRESS if given.get(name))
@@ -301,7 +308,7 @@ def _terms(text: str, keys: Iterable[str]) -> Iterable[_Term]:
             at += 1
         if at < len(text) and not text[at].isspace():
             raise SearchError("a blank is missing here", at)
-        yield _Term(name, operator[0] if operator is not None else "", values, begin)
+        yield _Term(name, operator[0] if operator is not None else "", values, begin, at)
 
 
 def _end_of_path(text: str, at: int) -> int | None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engine.config.search import MOST_CHARS, MOST_TERMS, Search, SearchError, from_address, in_address, parse_search
+from engine.config.search import MOST_CHARS, MOST_TERMS, Search, SearchError, from_address, in_address, parse_search, without
 from engine.hl7.message import Message
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -94,6 +94,12 @@ def test_a_key_that_is_called_so_is_meant_first() -> None:
 def test_what_is_no_value_can_stand_in_an_address_and_come_back_from_there(text: str, given: dict[str, list[str]]) -> None:
     assert in_address(text, KEYS) == given
     assert read(from_address(given)) == read(text)
+
+
+def test_terms_can_be_taken_off() -> None:
+    text = 'PID-3[5 == "M R"].1=7 since:1h  text:"since:2h a" until:2026-01-02T11:00+00:00'
+    assert without(text, ("since", "until"), KEYS) == 'PID-3[5 == "M R"].1=7 text:"since:2h a"'
+    assert without("since:1h", ("since",), ("since",)) == ""
 
 
 def test_states_that_are_not_meant_come_back_as_those_that_are() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.adapters.console.words import DELIVERY_LOOKS, DELIVERY_WORDS, MESSAGE_LOOKS, MESSAGE_WORDS, Look
+from engine.adapters.console.shown import KINDS, WORDS
 from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage
 
 Kind = Literal["received", "decided", "answered", "queued", "attempt", "done", "waits"]
@@ -27,7 +27,7 @@ class Event:
     after_us: int | None
     text: str = ""
     destination: str = ""
-    look: Look = "quiet"
+    look: str = "quiet"
 
 
 def journey(
@@ -37,14 +37,14 @@ def journey(
     start = message.received_at_us
     where = f"by channel {message.channel}" + (f", at {message.peer}" if message.peer else "")
     found = [Event("received", "Received", start, 0, where)]
-    word = MESSAGE_WORDS[message.state]
+    word = WORDS.get(message.state, message.state)
     if message.state == "received":
         found.append(Event("decided", "Not decided yet", 0, None, "its channel's steps have not run"))
     else:
         said = f"by version {message.version} of the channel"
-        found.append(Event("decided", f"Decided: {word}", 0, None, said, look=MESSAGE_LOOKS[message.state]))
+        found.append(Event("decided", f"Decided: {word}", 0, None, said, look=KINDS[message.state]))
     if message.ack_code:
-        look: Look = "ok" if message.ack_code in ("AA", "CA") else "bad"
+        look = "ok" if message.ack_code in ("AA", "CA") else "bad"
         said = "once it was durable" if look == "ok" else "the sender was told to keep it"
         found.append(Event("answered", f"Answered {message.ack_code}", 0, None, said, look=look))
     elif message.state != "received":
@@ -70,7 +70,7 @@ def _end(one: StoredDelivery, start: int) -> Event:
     text = " ".join(part for part in (one.code, one.note) if part)
     if one.maybe_sent:
         text = f"{text}; it may have been sent before a crash too".lstrip("; ")
-    look, word = DELIVERY_LOOKS[one.state], DELIVERY_WORDS[one.state]
+    look, word = KINDS[one.state], str(one.state)
     name = str(one.destination)
     if one.state == "queued":
         if one.next_at_us:

@@ -70,10 +70,3 @@ def readable(raw: bytes, codec: str = "ascii") -> str:
     """Bytes that are no HL7 as text; what is none of `codec` becomes stray bytes, which `parts` marks."""
     return text_of(raw, codec)
 
-
-def size(count: int) -> str:
-    """A number of bytes for people."""
-    for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"
