@@ -94,7 +94,7 @@ async def plan(call: Call) -> Response:
     return page(
         call,
         "message_edit_plan.html",
-        title=f"Send an edited message {stored.seq}",
+        title=f"Send message {stored.seq} as edited",
         help="console#message",
         m=stored,
         text=form.text,

@@ -55,6 +55,8 @@ class OrderForm(Chosen):
     plan: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     reason: Reason = ""
     key: RunKey = ""
+    look: bool = False
+    """Only plan it anew, with what is chosen now."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,6 +108,8 @@ async def plan(call: Call) -> Response:
 async def order(call: Call) -> Response:
     """As it was planned, or not at all; a second click on the same plan finds it done."""
     form = call.the_body(OrderForm)
+    if form.look:
+        return see_other(call, _address(form))
     one = len(set(form.seq)) == 1
     back = f"/messages/{form.seq[0]}" if one else "/messages"
     planned = _planned(form)
@@ -117,7 +121,8 @@ async def order(call: Call) -> Response:
     except Problem as problem:
         if problem.code != "E479":
             raise
-        said = "Something has changed since this was planned, and nothing was done: look at it again."
+        # Also where something else was chosen than was planned: what was not shown is not done.
+        said = "This is not what was planned before, and nothing was done: look at it, then confirm."
         return see_other(call, _address(form), said, "warn")
     return see_other(call, back, *told(DONE[form.action], report))
 
