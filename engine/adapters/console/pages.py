@@ -3,14 +3,26 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import message, message_edit, message_orders, messages, overview, sign_in, static_files
+from engine.adapters.console import (
+    docs,
+    live,
+    message,
+    message_edit,
+    message_orders,
+    messages,
+    overview,
+    sign_in,
+    static_files,
+)
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
     *sign_in.PAGES,
     *overview.PAGES,
+    *live.PAGES,
     *messages.PAGES,
     *message_orders.PAGES,
     *message_edit.PAGES,
     *message.PAGES,
+    *docs.PAGES,
 )
