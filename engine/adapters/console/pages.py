@@ -6,6 +6,7 @@ from engine.adapters.api.entries import Page
 from engine.adapters.console import (
     docs,
     live,
+    map,
     message,
     message_edit,
     message_orders,
@@ -13,6 +14,7 @@ from engine.adapters.console import (
     overview,
     sign_in,
     static_files,
+    system,
 )
 
 PAGES: Final[tuple[Page, ...]] = (
@@ -20,6 +22,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *sign_in.PAGES,
     *overview.PAGES,
     *live.PAGES,
+    *map.PAGES,
+    *system.PAGES,
     *messages.PAGES,
     *message_orders.PAGES,
     *message_edit.PAGES,
