@@ -240,7 +240,7 @@ def in_address(text: str, keys: Iterable[str]) -> dict[str, list[str]] | None:
         if term.operator == "!=":
             values = list(_Reading(declared, datetime.min).states(term))
         found[name] = list(dict.fromkeys(values))
-    return found
+    return {name: found[name] for name in OF_ADDRESS if name in found}
 
 
 def without(text: str, names: Iterable[str], keys: Iterable[str]) -> str:

@@ -10,8 +10,8 @@ from typing import Final, Literal
 from starlette.responses import Response
 
 from engine.adapters.admin_app import STATUS_TIMEOUT_S
-from engine.adapters.api.entries import ApiModel, Call, Page
-from engine.adapters.api.models import Number, SeqPath
+from engine.adapters.api.entries import Call, Page
+from engine.adapters.api.models import SeqPath
 from engine.adapters.api.on_messages import note_reading, stored_of
 from engine.adapters.api.problems import Problem
 from engine.adapters.console.message_view import view
@@ -28,8 +28,7 @@ PATIENT_S: Final = 2.5
 REPROCESSED: Final[frozenset[MessageState]] = frozenset({"processed", "filtered", "held"})
 
 
-class WayPath(ApiModel):
-    seq: Number
+class WayPath(SeqPath):
     way: Literal["older", "newer"]
 
 
