@@ -1,7 +1,8 @@
 r"""A message as a person types it: segments one a line, and back to bytes in the message's own character set.
 
 What a text box of a browser would change on the way, or not show (a line feed within a segment, a control character, a
-byte that is no character, a mark that turns the direction of writing) cannot be typed: such a message is not given out as a text at all, rather than come back otherwise than it went.
+byte that is no character, a mark that turns the direction of writing) cannot be typed: such a message is not given out
+as a text at all, rather than come back otherwise than it went.
 """
 
 import re

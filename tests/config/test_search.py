@@ -4,7 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engine.config.search import MOST_CHARS, MOST_TERMS, Search, SearchError, from_address, in_address, parse_search, without
+from engine.config.search import (
+    MOST_CHARS,
+    MOST_TERMS,
+    Search,
+    SearchError,
+    from_address,
+    in_address,
+    parse_search,
+    without,
+)
 from engine.hl7.message import Message
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -91,7 +100,9 @@ def test_a_key_that_is_called_so_is_meant_first() -> None:
         ("state:held,failed", {"state": ["held", "failed"]}),
     ],
 )
-def test_what_is_no_value_can_stand_in_an_address_and_come_back_from_there(text: str, given: dict[str, list[str]]) -> None:
+def test_what_is_no_value_can_stand_in_an_address_and_come_back_from_there(
+    text: str, given: dict[str, list[str]]
+) -> None:
     assert in_address(text, KEYS) == given
     assert read(from_address(given)) == read(text)
 

@@ -8,7 +8,16 @@ from typing import Final
 from starlette.responses import JSONResponse, Response
 
 from engine.adapters.api import models as m
-from engine.adapters.api import on_edits, on_engine, on_messages, on_orders, on_session, on_tables, on_users, on_worklist
+from engine.adapters.api import (
+    on_edits,
+    on_engine,
+    on_messages,
+    on_orders,
+    on_session,
+    on_tables,
+    on_users,
+    on_worklist,
+)
 from engine.adapters.api.entries import BASE, MOST_BODY, Call, Entry
 from engine.adapters.api.on_messages import NDJSON
 

@@ -135,4 +135,3 @@ def test_a_message_is_processed_again_as_it_was(filled: Running, operator: dict[
     assert filled.ask("POST", "/orders", body | {"plan": plan, "as_of": None}, operator).code == "E479"
     assert filled.ask("POST", "/orders", body | {"plan": plan}, operator).json["messages"] == 1
     filled.settled()
-

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.adapters.console import message_view
-from engine.hl7.escape import escape
 from engine.hl7.delimiters import STANDARD
+from engine.hl7.escape import escape
 from engine.model.access import SITE
 from engine.ports.store import StoredMessage
 from tests.adapters.api.rig import Running, SignedIn, site
@@ -58,7 +58,13 @@ def test_a_page_shows_structure_and_journey_without_a_value_and_without_a_record
     page = text(get(filled, viewer, "/messages/2"))
     assert MARK not in page and PATIENT not in page and "WARD1" not in page and "W01" not in page
     said = bare(page)
-    for shown in ("PID-5.1 Family Name", "PV1-3.1 Point of Care", "Decided: processed", "Answered AA", "Delivered, attempt 1"):
+    for shown in (
+        "PID-5.1 Family Name",
+        "PV1-3.1 Point of Care",
+        "Decided: processed",
+        "Answered AA",
+        "Delivered, attempt 1",
+    ):
         assert shown in said, shown
     assert len(rows(filled, "read")) == before
     assert "Show the values" not in said and "Resend" not in said
@@ -245,26 +251,38 @@ def rendered(made: message_view.View, shows: bool) -> str:
     from engine.adapters.console.rendering import templates
     from engine.adapters.console.static_files import static
 
-    every = {"who": None, "environment": "", "is_production": False, "nav": [], "here": "/", "csrf": "", "csrf_field": ""}
-    return templates().get_template("message.html").render(
-        title="Message 1",
-        view=made,
-        m=made.stored,
-        shows=shows,
-        runs=True,
-        is_other_version=False,
-        may_read=True,
-        may_operate=True,
-        has_patient=True,
-        can=dict.fromkeys(("resend", "reprocess", "release", "discard"), True),
-        now_us=made.stored.received_at_us,
-        zone=UTC,
-        theme="auto",
-        static=static,
-        notice=None,
-        help="/docs",
-        version="1",
-        **every,
+    every = {
+        "who": None,
+        "environment": "",
+        "is_production": False,
+        "nav": [],
+        "here": "/",
+        "csrf": "",
+        "csrf_field": "",
+    }
+    return (
+        templates()
+        .get_template("message.html")
+        .render(
+            title="Message 1",
+            view=made,
+            m=made.stored,
+            shows=shows,
+            runs=True,
+            is_other_version=False,
+            may_read=True,
+            may_operate=True,
+            has_patient=True,
+            can=dict.fromkeys(("resend", "reprocess", "release", "discard"), True),
+            now_us=made.stored.received_at_us,
+            zone=UTC,
+            theme="auto",
+            static=static,
+            notice=None,
+            help="/docs",
+            version="1",
+            **every,
+        )
     )
 
 

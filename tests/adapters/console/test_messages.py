@@ -122,7 +122,7 @@ def test_what_cannot_be_read_is_marked_in_its_place_and_nothing_is_looked_for(fi
     assert reply.status == 422
     page = text(reply)
     assert "Column 19" in page and "is no state" in page
-    assert '<mark>&lt;b&gt;x</mark>' in page and 'value="channel:adt state:&lt;b&gt;x"' in page
+    assert "<mark>&lt;b&gt;x</mark>" in page and 'value="channel:adt state:&lt;b&gt;x"' in page
     assert numbers(page) == []
     assert get(filled, operator, "/messages?state=nothing").status == 422
     assert get(filled, operator, "/messages?since=tomorrow").status == 422
@@ -185,7 +185,20 @@ def test_the_export_of_a_search_for_a_value_takes_the_right_to_read(filled: Runn
 
 @pytest.mark.parametrize(
     "cell",
-    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "=HYPERLINK(\"//evil\")", "'=1", "a,b;c|d\"e"],
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        " =1",
+        "\uff1d1",
+        '=HYPERLINK("//evil")',
+        "'=1",
+        'a,b;c|d"e',
+    ],
 )
 def test_no_cell_is_a_formula(cell: str):
     (row,) = csv.reader(io.StringIO(csv_line([cell, "x"]).decode()))
