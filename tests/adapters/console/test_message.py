@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from engine.adapters.console import message_view
+from engine.adapters.console.pages import PAGES
 from engine.hl7.delimiters import STANDARD
 from engine.hl7.escape import escape
-from engine.model.access import SITE
+from engine.model.access import ROLES, SITE
 from engine.ports.store import StoredMessage
 from tests.adapters.api.rig import Running, SignedIn, site
 from tests.adapters.api.test_messages_and_orders import PATIENT, adt, rows, send
@@ -244,7 +245,7 @@ def test_any_message_has_a_page_that_is_bounded(filled: Running, kind: str, show
         assert "00000010  10 11 12" in unescape(page)
 
 
-def rendered(made: message_view.View, shows: bool) -> str:
+def rendered(made: message_view.View, shows: bool, *, runs: bool = True) -> str:
     """The page, as the handler makes it."""
     from datetime import UTC
 
@@ -268,7 +269,7 @@ def rendered(made: message_view.View, shows: bool) -> str:
             view=made,
             m=made.stored,
             shows=shows,
-            runs=True,
+            runs=runs,
             is_other_version=False,
             may_read=True,
             may_operate=True,
@@ -292,6 +293,15 @@ def test_a_message_whose_bytes_are_gone_has_a_page(filled: Running):
     assert "Its bytes are no longer kept" in said and "Delivered, attempt 1" in said
     assert "the steps cannot be told here: its bytes are no longer kept" in said.lower()
     assert "Show the values" not in said and "Edit and resend" not in said and "Save the bytes" not in said
+
+
+def test_a_message_of_a_channel_that_is_gone_has_a_page_and_nothing_is_done_to_it(filled: Running):
+    kept = Kept(filled, 1, channel="gone")
+    made = message_view.view(kept, kept.stored, show_values=True)  # type: ignore[arg-type]
+    said = bare(rendered(made, shows=True, runs=False))
+    assert "not running now" in said and "Nothing can be done to it while its channel does not run" in said
+    assert "Resend" not in said and "Save the bytes" in said
+    assert "PV1-3 WARD1 W01" in said, "its recorded version still tells what it did"
 
 
 def test_a_version_that_is_not_recorded_is_said(filled: Running):
@@ -455,3 +465,64 @@ def test_what_its_channel_does_not_take_is_said_and_nothing_is_sent(filled: Runn
     sent = post(filled, operator, "/messages/1/edit/send", form | {"plan": fields_of(page, "plan"), "key": "k7"})
     assert sent.status == 422 and "Nothing was sent" in text(sent)
     assert filled.queries.seq_before(1 << 62) == last
+
+
+# -- who may -------------------------------------------------------------------------------------------------------
+
+EXPECTED = {
+    "GET /messages": "viewer",
+    "POST /messages": "viewer",
+    "GET /messages/export": "viewer",
+    "GET /messages/plan": "operator",
+    "POST /messages/plan": "operator",
+    "GET /messages/{seq}": "viewer",
+    "POST /messages/{seq}": "operator",
+    "POST /messages/{seq}/download": "operator",
+    "GET /messages/{seq}/patient/{way}": "operator",
+    "POST /messages/{seq}/edit": "operator",
+    "POST /messages/{seq}/edit/plan": "operator",
+    "POST /messages/{seq}/edit/send": "operator",
+}
+FORMS: dict[str, dict[str, str]] = {
+    "POST /messages/plan": {"action": "resend", "seq": "1", "plan": "0" * 64},
+    "POST /messages/{seq}/edit/plan": {"text": "MSH|^~\\&|A"},
+    "POST /messages/{seq}/edit/send": {"text": "MSH|^~\\&|A", "plan": "0" * 64},
+}
+
+
+def test_each_page_and_every_role(filled: Running):
+    """The expectation stands here in full: a page that is added, or whose permission is changed, fails."""
+    entries = {entry.name: entry for entry in PAGES if entry.tag == "messages"}
+    assert entries.keys() == EXPECTED.keys()
+    people = {
+        (role, where): filled.user(f"{role}-{where.replace('*', 'site')}", {where: role})
+        for role in ROLES
+        for where in (SITE, "adt", "results")
+    }
+    for name, least in EXPECTED.items():
+        path = entries[name].path.format(seq=1, way="older")
+        if name == "GET /messages/plan":
+            path += "?action=resend&seq=1"
+        for (role, where), signed in people.items():
+            ask = get if entries[name].method == "GET" else post
+            more = () if ask is get else (FORMS.get(name, {}),)
+            status = ask(filled, signed, path, *more).status
+            is_of_one = "{seq}" in name or "plan" in name
+            if ROLES.index(role) < ROLES.index(least):  # type: ignore[arg-type]
+                assert status == (404 if is_of_one and where == "results" and status == 404 else 403), (
+                    name,
+                    role,
+                    where,
+                )
+            elif is_of_one and where == "results":
+                assert status == 404, (name, role, where)
+            else:
+                assert status in (200, 303, 422), (name, role, where, status)
+
+
+def test_a_form_without_the_sessions_token_does_nothing(filled: Running, operator: SignedIn):
+    other = SignedIn(operator.cookie, "x" * 32)
+    for name in EXPECTED:
+        method, _, path = name.partition(" ")
+        if method == "POST":
+            assert post(filled, other, path.format(seq=1), FORMS.get(name, {})).status == 403, name
