@@ -104,7 +104,7 @@ async def plan(call: Call) -> Response:
         lanes=lanes,
         gone=sorted(name for name in channels if name not in running),
         key=secrets.token_hex(8),
-        back=f"/messages/{asked.seq[0]}" if len(set(asked.seq)) == 1 else "/messages",
+        leads_back=f"/messages/{asked.seq[0]}" if len(set(asked.seq)) == 1 else "/messages",
     )
 
 

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC
 from html import unescape
 from pathlib import Path
 
 import pytest
+from jinja2 import ChoiceLoader, DictLoader
 
-from engine.adapters.console import message_view
+from engine.adapters.console import message_view, rendering
 from engine.adapters.console.pages import PAGES
 from engine.hl7.delimiters import STANDARD
 from engine.hl7.escape import escape
@@ -194,8 +197,6 @@ class Kept:
     """A store with one message, whatever it is."""
 
     def __init__(self, running: Running, like: int, **changed: object) -> None:
-        from dataclasses import replace
-
         self._queries = running.queries
         self.stored: StoredMessage = replace(running.queries.message(like), **changed)
 
@@ -245,27 +246,20 @@ def test_any_message_has_a_page_that_is_bounded(filled: Running, kind: str, show
         assert "00000010  10 11 12" in unescape(page)
 
 
+BLOCKS = ("heading", "actions", "styles", "scripts", "content")
+BASE = "".join(f"{{% block {name} %}}{{% endblock %}}" for name in BLOCKS)
+"""A page without what every page has."""
+
+
 def rendered(made: message_view.View, shows: bool, *, runs: bool = True) -> str:
-    """The page, as the handler makes it."""
-    from datetime import UTC
-
-    from engine.adapters.console.rendering import templates
-    from engine.adapters.console.static_files import static
-
-    every = {
-        "who": None,
-        "environment": "",
-        "is_production": False,
-        "nav": [],
-        "here": "/",
-        "csrf": "",
-        "csrf_field": "",
-    }
+    """The page, as the handler makes it, without what is around it."""
+    templates = rendering.templates()
+    assert templates.loader is not None
+    loader = ChoiceLoader([DictLoader({"base.html": BASE}), templates.loader])
     return (
-        templates()
+        templates.overlay(loader=loader, cache_size=0)
         .get_template("message.html")
         .render(
-            title="Message 1",
             view=made,
             m=made.stored,
             shows=shows,
@@ -277,12 +271,8 @@ def rendered(made: message_view.View, shows: bool, *, runs: bool = True) -> str:
             can=dict.fromkeys(("resend", "reprocess", "release", "discard"), True),
             now_us=made.stored.received_at_us,
             zone=UTC,
-            theme="auto",
-            static=static,
-            notice=None,
-            help="/docs",
-            version="1",
-            **every,
+            static=lambda name: name,
+            csrf_field="",
         )
     )
 
