@@ -54,15 +54,15 @@ def test_a_number_leads_to_its_message_and_stands_in_no_address(console: "Consol
     page = browse("operator", "/messages")
     assert len(rows(page)) == 50
     page.keyboard.press("/")
-    page.keyboard.type("key:P700042")
+    page.keyboard.type("filler:F600042")
     page.keyboard.press("Enter")
     page.wait_for_url("**/messages?search=*")
     (seq,) = rows(page)
-    assert "P700042" not in page.url and last(console, "search").scope == "key:P700042"
+    assert "F600042" not in page.url and last(console, "search").scope == "filler:F600042"
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/messages/{seq}")
-    assert "P700042" not in page.content()
+    assert "F600042" not in page.content()
     page.get_by_role("link", name="Same patient, older").click()
     page.wait_for_url(re.compile(rf"/messages/(?!{seq}$)\d+$"))
     with console.store() as store:
