@@ -214,7 +214,8 @@ def test_a_held_message_is_released_or_discarded_with_a_reason(console: "Console
 
 def test_no_text_of_a_message_does_anything(console: "Console", browse: "Browse"):
     page = browse("operator", "/messages")
-    for number in range(18):
+    # One of each kind; the others go through the same templates without a browser (tests/adapters/console).
+    for number in (0, 1, 3, 4, 8, 9, 10, 11, 12):
         page.goto(f"/messages/{seq_of(console, f'A{number:05}')}")
         page.get_by_role("button", name="Show the values").click()
         page.get_by_role("link", name="Mask the values").wait_for()
