@@ -14,6 +14,7 @@ from engine.config.codes_console import CONSOLE
 from engine.config.codes_convert import CONVERT
 from engine.config.codes_file import FILE
 from engine.config.codes_message import MESSAGE
+from engine.config.codes_messages_page import MESSAGES_PAGE
 from engine.config.codes_operations import OPERATIONS
 from engine.config.codes_profile import PROFILE
 from engine.config.codes_runtime import RUNTIME
@@ -36,6 +37,7 @@ CODES: Final[Stories] = MappingProxyType(
                 **ACCESS,
                 **CONSOLE,
                 **OPERATIONS,
+                **MESSAGES_PAGE,
             }.items()
         )
     )

@@ -20,6 +20,7 @@ from engine.adapters.api.problems import not_allowed, not_there
 from engine.adapters.api.pulse import Pulse
 from engine.adapters.api.runs import Runs
 from engine.adapters.api.streams import Streams
+from engine.adapters.api.versions import Versions
 from engine.adapters.metrics import PrometheusMeter
 from engine.config.site import LoadedSite
 from engine.model.access import Permission, Principal
@@ -75,6 +76,7 @@ class Api:
     desks: Desks = field(default_factory=Desks)
     streams: Streams = field(default_factory=Streams)
     runs: Runs = field(default_factory=Runs)
+    versions: Versions = field(default_factory=Versions)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))

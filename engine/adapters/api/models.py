@@ -441,11 +441,16 @@ class What(ApiModel):
 
 
 class PlanBody(ApiModel):
-    """What would be done. `to`: where a redirect or a resend goes."""
+    """What would be done. `to`: where a redirect or a resend goes; `destinations`: where a resend goes, several.
+
+    `as_of`: with which version of its channel a message is processed again, `received`: the one of that time.
+    """
 
     action: PlannedAct
     what: What
     to: Name | None = None
+    destinations: list[Name] = Field(default=[], max_length=100)
+    as_of: Literal["received"] | Number | None = None
 
 
 class PlanRow(ApiModel):

@@ -7,9 +7,19 @@ from typing import Final
 
 from starlette.responses import JSONResponse, Response
 
+from engine.adapters.api import edit_models as e
 from engine.adapters.api import models as m
-from engine.adapters.api import on_engine, on_messages, on_orders, on_session, on_tables, on_users, on_worklist
-from engine.adapters.api.entries import BASE, Call, Entry
+from engine.adapters.api import (
+    on_edits,
+    on_engine,
+    on_messages,
+    on_orders,
+    on_session,
+    on_tables,
+    on_users,
+    on_worklist,
+)
+from engine.adapters.api.entries import BASE, MOST_BODY, Call, Entry
 from engine.adapters.api.on_messages import NDJSON
 
 LONG_S: Final = 75.0
@@ -343,6 +353,35 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         answer=m.BodyShown,
         path_model=m.SeqPath,
         record="read",
+    ),
+    Entry(
+        "POST",
+        BASE + "/messages/{seq}/edits/plan",
+        "operate",
+        "channel",
+        "What an edited message has otherwise",
+        on_edits.plan,
+        "messages",
+        answer=e.EditPlan,
+        path_model=m.SeqPath,
+        body=e.EditBody,
+        record="read",
+        most_body=2 * MOST_BODY,
+    ),
+    Entry(
+        "POST",
+        BASE + "/messages/{seq}/edits",
+        "operate",
+        "channel",
+        "Send an edited message as a new one",
+        on_edits.send,
+        "messages",
+        answer=m.Report,
+        path_model=m.SeqPath,
+        body=e.EditOrderBody,
+        record="edit",
+        most_body=2 * MOST_BODY,
+        timeout_s=LONG_S,
     ),
     Entry(
         "POST",

@@ -3,7 +3,19 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import docs, live, map, overview, sign_in, static_files, system
+from engine.adapters.console import (
+    docs,
+    live,
+    map,
+    message,
+    message_edit,
+    message_orders,
+    messages,
+    overview,
+    sign_in,
+    static_files,
+    system,
+)
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
@@ -12,5 +24,9 @@ PAGES: Final[tuple[Page, ...]] = (
     *live.PAGES,
     *map.PAGES,
     *system.PAGES,
+    *messages.PAGES,
+    *message_orders.PAGES,
+    *message_edit.PAGES,
+    *message.PAGES,
     *docs.PAGES,
 )
