@@ -167,7 +167,11 @@ async def _made(call: Call, body: PlanBody) -> Planned:
 
 
 async def plan(call: Call) -> Plan:
-    body = call.the_body(PlanBody)
+    return await plan_of(call, call.the_body(PlanBody))
+
+
+async def plan_of(call: Call, body: PlanBody) -> Plan:
+    """What would be done. The pages ask for the same."""
     planned = await _made(call, body)
     return Plan(
         plan=planned.digest(body),
@@ -183,7 +187,11 @@ async def plan(call: Call) -> Plan:
 
 
 async def order(call: Call) -> Report:
-    body = call.the_body(OrderBody)
+    return await order_of(call, call.the_body(OrderBody))
+
+
+async def order_of(call: Call, body: OrderBody) -> Report:
+    """Have it done, as it was planned or not at all (E479)."""
     if body.action in ("skip", "discard") and not body.reason.strip():
         raise not_understood("reason: say why; it is kept with what is given up")
     runs = call.api.runs
