@@ -29,6 +29,7 @@ def _whole(value: object) -> object:
 
 Number = Annotated[int, Field(ge=1, le=MOST_ID), BeforeValidator(_whole)]
 Limit = Annotated[int, Field(ge=1, le=MOST_PAGE), BeforeValidator(_whole)]
+Revision = Annotated[int, Field(ge=0, le=MOST_ID), BeforeValidator(_whole)]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
 """One line of characters that show: neither control characters (also C1: U+009B begins an escape sequence of terminals)
@@ -546,6 +547,7 @@ class StepShown(ApiModel):
     step: str
     status: str
     held: bool
+    revision: int
     starts_at: str
     modality: str
     stations: list[str]

@@ -219,11 +219,14 @@ async def order_of(call: Call, body: OrderBody) -> Report:
     )
 
 
+def run_key(call: Call, key: str) -> str:
+    """The engine's own keys are one space for all; one person's key must not meet another's."""
+    return sha256(f"{call.who.name} {key}".encode()).hexdigest() if key else ""
+
+
 def _order(call: Call, body: OrderBody, planned: Planned) -> Order:
     said = f"{body.action} {scope_of(body.what.search)}".strip()
-    # The engine's own keys are one space for all; one person's key must not meet another's.
-    key = sha256(f"{call.who.name} {body.key}".encode()).hexdigest() if body.key else ""
-    by = call.by(body.reason, said, key)
+    by = call.by(body.reason, said, run_key(call, body.key))
     to = None if body.to is None else DestinationName(body.to)
     if planned.is_of_deliveries:
         members = [(DeliveryId(id_), cast(DeliveryState, state)) for id_, state in planned.members]

@@ -32,6 +32,7 @@ def _shown(item: Item) -> dict[str, Any]:
         "step": item.key.step_id,
         "status": item.status,
         "held": item.is_held,
+        "revision": item.revision,
         "starts_at": item.starts_at,
         "modality": item.modality,
         "stations": list(item.stations),

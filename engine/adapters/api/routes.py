@@ -8,7 +8,16 @@ from typing import Final
 from starlette.responses import JSONResponse, Response
 
 from engine.adapters.api import models as m
-from engine.adapters.api import on_engine, on_messages, on_orders, on_session, on_tables, on_users, on_worklist
+from engine.adapters.api import (
+    on_engine,
+    on_messages,
+    on_orders,
+    on_session,
+    on_tables,
+    on_users,
+    on_worklist,
+    set_status,
+)
 from engine.adapters.api.entries import BASE, Call, Entry
 from engine.adapters.api.on_messages import NDJSON
 
@@ -392,6 +401,20 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         answer=m.StepWhole,
         path_model=m.StepPath,
         record="read",
+    ),
+    Entry(
+        "POST",
+        BASE + "/worklists/{worklist}/steps/{study}/{step}/status",
+        "operate",
+        "site",
+        "Give a step another status, by hand",
+        set_status.set_status,
+        "worklist",
+        answer=set_status.StatusSet,
+        path_model=m.StepPath,
+        body=set_status.StatusBody,
+        record="set-status",
+        timeout_s=LONG_S,
     ),
     Entry(
         "GET",

@@ -43,6 +43,7 @@ EXPECTED = {
     "POST /channels/{channel}/rows": "analyst of a channel",
     "GET /worklists/{worklist}/steps": "viewer of the site",
     "GET /worklists/{worklist}/steps/{study}/{step}": "operator of the site",
+    "POST /worklists/{worklist}/steps/{study}/{step}/status": "operator of the site",
     "GET /reload": "analyst of the site",
     "POST /reload": "analyst of the site",
     "GET /users": "admin of the site",

@@ -1,0 +1,62 @@
+"""A step of a worklist gets another status by hand, from the one that the asker saw, or nothing is done."""
+
+import asyncio
+from engine.adapters.admin_app import ACTION_TIMEOUT_S
+from engine.adapters.api.entries import ApiModel, Call
+from engine.adapters.api.models import Revision, RunKey, Sentence, StepPath
+from engine.adapters.api.on_orders import run_key
+from engine.adapters.api.problems import not_there, not_understood
+from engine.ports.control import Order
+from engine.ports.operations import StepMove
+from engine.worklist.item import Item, ItemKey, Status
+
+
+class StatusBody(ApiModel):
+    """`planned` and `revision`: as the step was when this was decided. `force`: also where nothing else leads, as from
+    COMPLETED back to SCHEDULED; it needs a reason. `key`: what was done under it is not done again."""
+
+    to: Status
+    planned: Status
+    revision: Revision
+    force: bool = False
+    reason: Sentence = ""
+    key: RunKey = ""
+
+
+class StatusSet(ApiModel):
+    """`made`: the messages that tell the ordering system of it."""
+
+    steps: int
+    deliveries: int
+    made: list[int]
+    done_before: bool
+
+
+async def set_status(call: Call) -> StatusSet:
+    place = call.the_path(StepPath)
+    return await set_status_of(call, place.worklist, ItemKey(place.study, place.step), call.the_body(StatusBody))
+
+
+async def set_status_of(call: Call, worklist: str, key: ItemKey, body: StatusBody) -> StatusSet:
+    """Raises Problem, and OrderRefused where the step is not as it was planned, or may not be moved so."""
+    if body.force and not body.reason.strip():
+        raise not_understood("reason: say why; what is done by force is put on record with it")
+    if await item_of(call, worklist, key) is None:
+        raise not_there()
+    move = StepMove(worklist, key.study_uid, key.step_id, body.planned, body.revision, body.to, body.force)
+    scope = f"{key.study_uid} {key.step_id} {body.to}{' --force' if body.force else ''} --name {worklist}"[:4000]
+    order = Order("set-status", call.by(body.reason, scope, run_key(call, body.key)), step=move)
+    report = await call.api.calls.ask(call.api.control.operate(order), ACTION_TIMEOUT_S)
+    return StatusSet(
+        steps=report.steps, deliveries=report.deliveries, made=list(report.made), done_before=report.done_before
+    )
+
+
+async def item_of(call: Call, worklist: str, key: ItemKey) -> Item | None:
+    """The step as it stands."""
+
+    def read() -> Item | None:
+        with call.api.queries.worklist(worklist) as view:
+            return view.item(key)
+
+    return await asyncio.to_thread(read)
