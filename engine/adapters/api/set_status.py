@@ -1,6 +1,7 @@
 """A step of a worklist gets another status by hand, from the one that the asker saw, or nothing is done."""
 
 import asyncio
+
 from engine.adapters.admin_app import ACTION_TIMEOUT_S
 from engine.adapters.api.entries import ApiModel, Call
 from engine.adapters.api.models import Revision, RunKey, Sentence, StepPath
