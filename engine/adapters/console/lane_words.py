@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.ports.control import LaneStatus
-from engine.ports.store import QueuedRow, StoredDelivery, StoredMessage, StoreQueries
+from engine.ports.store import LaneDepth, QueuedRow, StoredDelivery, StoredMessage, StoreQueries
 
 Look = Literal["ok", "warn", "bad", "quiet"]
 MOST_BEHIND: Final = 1000
@@ -93,6 +93,27 @@ def lane_rows(queries: StoreQueries, lanes: Sequence[LaneStatus], now_us: int) -
     return sorted(
         rows,
         key=lambda row: (not row.needs_a_person, row.look == "quiet", -row.queued, row.channel, row.destination),
+    )
+
+
+def left_lane(depth: LaneDepth) -> LaneRow:
+    """What waits for a destination that does not run: it is gone from the files."""
+    words = "its channel's files have no such destination any more: redirect, hold or skip what waits"
+    return LaneRow(
+        channel=str(depth.channel),
+        destination=str(depth.destination),
+        state="not in the files",
+        look="bad",
+        words=words,
+        until_us=0,
+        queued=depth.queued,
+        held=depth.held,
+        oldest_us=depth.oldest_us,
+        head=None,
+        attempts=0,
+        error="",
+        blocked=0,
+        is_paused=False,
     )
 
 

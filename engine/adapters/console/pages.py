@@ -3,10 +3,14 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import overview, sign_in, static_files
+from engine.adapters.console import held, overview, queues, sign_in, static_files, tables, take_up
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
     *sign_in.PAGES,
     *overview.PAGES,
+    *queues.PAGES,
+    *held.PAGES,
+    *tables.PAGES,
+    *take_up.PAGES,
 )
