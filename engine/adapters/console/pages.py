@@ -3,7 +3,7 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import held, overview, queues, sign_in, static_files, tables, take_up
+from engine.adapters.console import held, overview, queues, sign_in, static_files, tables, take_up, worklist
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
@@ -13,4 +13,5 @@ PAGES: Final[tuple[Page, ...]] = (
     *held.PAGES,
     *tables.PAGES,
     *take_up.PAGES,
+    *worklist.PAGES,
 )
