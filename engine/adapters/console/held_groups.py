@@ -57,16 +57,17 @@ class Cause:
         """`E214: no row in tables/wards.csv for PV1-3.1`."""
         if self.table:
             return f"{self.code}: no row in {self.table} for {self.place}"
-        return (
-            f"{self.code}: {self.text}" if self.code and self.text else self.code or self.text or "no cause is recorded"
-        )
+        if self.kind == "delivery" and self.text:
+            return self.text
+        told = [part for part in (self.code, self.text) if part]
+        return ": ".join(told) or "no cause is recorded"
 
     @property
     def explanation(self) -> str:
         """What the code means; '' where it has no story."""
         if self.kind == "message" and self.code in CODES:
             return CODES[self.code].explanation
-        return ANSWERS.get(self.code, "")
+        return ANSWERS.get(self.code.partition(" ")[0], "")
 
     @property
     def what_to_do(self) -> str:

@@ -75,7 +75,7 @@ def _state(lane: LaneStatus, until_us: int) -> tuple[str, Look, str]:
     if lane.last_note.startswith(CLOSED) and lane.state != "sending":
         return "outside its hours", "quiet", lane.last_note
     if lane.state == "down":
-        return "receiver down", "bad", "the receiver cannot be reached" + (" and is tried again" if until_us else "")
+        return "receiver down", "bad", "the receiver cannot be reached, and is tried again by itself"
     if lane.state == "waiting" and lane.queued:
         return ("waits to retry", "warn", "the last attempt failed, and it is tried again") if lane.attempts else (
             "delivering", "ok", "it waits for its rate or its next turn",
