@@ -84,7 +84,9 @@ def _state(lane: LaneStatus, until_us: int) -> tuple[str, Look, str]:
         return "delivering", "warn", "it delivers, but for the keys that are held up"
     if lane.state == "sending" or lane.queued:
         return "delivering", "ok", "it delivers"
-    return "nothing waits", "quiet", "all that came was delivered"
+    if lane.held:
+        return "nothing queued", "warn", "what is held waits for a person"
+    return "nothing waits", "quiet", ""
 
 
 def lane_rows(queries: StoreQueries, lanes: Sequence[LaneStatus], now_us: int) -> list[LaneRow]:

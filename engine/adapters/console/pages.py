@@ -3,12 +3,25 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import held, overview, queues, sign_in, static_files, tables, take_up, worklist
+from engine.adapters.console import (
+    docs,
+    held,
+    live,
+    overview,
+    queues,
+    sign_in,
+    static_files,
+    tables,
+    take_up,
+    worklist,
+)
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
     *sign_in.PAGES,
     *overview.PAGES,
+    *live.PAGES,
+    *docs.PAGES,
     *queues.PAGES,
     *held.PAGES,
     *tables.PAGES,

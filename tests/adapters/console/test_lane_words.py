@@ -65,7 +65,8 @@ class Store:
 @pytest.mark.parametrize(
     ("lane", "state", "look", "words"),
     [
-        ({}, "nothing waits", "quiet", "delivered"),
+        ({}, "nothing waits", "quiet", ""),
+        ({"held": 2}, "nothing queued", "warn", "waits for a person"),
         ({"state": "sending", "queued": 3}, "delivering", "ok", "it delivers"),
         ({"state": "idle", "queued": 3}, "delivering", "ok", "it delivers"),
         ({"state": "waiting", "queued": 3, "attempts": 2}, "waits to retry", "warn", "failed"),
