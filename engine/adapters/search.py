@@ -56,15 +56,17 @@ def search_page(
     most: int | None = None,
     span: int = SPAN,
     bodies: bool = False,
+    channels: Sequence[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> Page:
-    """One page. Blocks; to be called off the loop. `names`: the keys that are declared.
+    """One page. Blocks; to be called off the loop. `names`: the keys that are declared. `channels`: of these alone;
+    None: of any.
 
     Ends with fewer than `limit` once it has looked at `most` messages; then `before` says where to go on. Raises what
     `find` raises, SearchCancelled too.
     """
-    wanted = find_of(search, names)
+    wanted = find_of(search, names, channels)
     found: list[StoredMessage] = []
     looked_at = 0
     while True:
@@ -77,7 +79,7 @@ def search_page(
             is_cancelled=is_cancelled,
         )
         looked_at += piece.looked_at
-        found += [message for message in piece.messages if _holds(search.paths, message)]
+        found += [message for message in piece.messages if holds(search.paths, message)]
         before = piece.before
         if on_progress is not None:
             on_progress(Progress(looked_at, piece.left, len(found)))
@@ -86,8 +88,8 @@ def search_page(
             return Page(found, before, looked_at, piece.left, unread)
 
 
-def find_of(search: Search, names: Iterable[str]) -> Find:
-    """What of a search the store answers."""
+def find_of(search: Search, names: Iterable[str], channels: Sequence[str] | None = None) -> Find:
+    """What of a search the store answers. `channels`: of these alone; None: of any."""
     number = search.number
     texts = [ways(text) for text in search.texts]
     for path in search.paths:
@@ -100,6 +102,7 @@ def find_of(search: Search, names: Iterable[str]) -> Find:
         texts=tuple(texts),
         control_id=search.control_id,
         channel=None if search.channel is None else ChannelName(search.channel),
+        channels=None if channels is None else tuple(map(ChannelName, channels)),
         states=search.states,
         delivery_states=search.delivery_states,
         message_type=search.message_type,
@@ -127,7 +130,8 @@ def ways(text: str) -> tuple[bytes, ...]:
     return tuple(found)[:MOST_WAYS]
 
 
-def _holds(paths: Sequence[PathTerm], stored: StoredMessage) -> bool:
+def holds(paths: Sequence[PathTerm], stored: StoredMessage) -> bool:
+    """Whether a message, which comes with its bytes, has all this; of one that cannot be read, nothing is so."""
     if not paths:
         return True
     if stored.raw is None:

@@ -13,6 +13,7 @@ from engine.config.codes_channel import CHANNEL
 from engine.config.codes_convert import CONVERT
 from engine.config.codes_file import FILE
 from engine.config.codes_message import MESSAGE
+from engine.config.codes_messages_page import MESSAGES_PAGE
 from engine.config.codes_operations import OPERATIONS
 from engine.config.codes_profile import PROFILE
 from engine.config.codes_runtime import RUNTIME
@@ -34,6 +35,7 @@ CODES: Final[Stories] = MappingProxyType(
                 **WORKLIST,
                 **ACCESS,
                 **OPERATIONS,
+                **MESSAGES_PAGE,
             }.items()
         )
     )

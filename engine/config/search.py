@@ -9,7 +9,8 @@ value  = word without blanks | '"' text with \" and \\ '"'
 ```
 
 NAME is `channel`, `state`, `since`, `until`, `type`, `sender`, `control`, `text`, or a key that is declared (`mrn`);
-`key` is whichever of them, or the control id, as a value alone is.
+`key` is whichever of them, or the control id, as a value alone is. `status` and `id` are taken for `state` and `control`
+where no key is called so. States have the console's words (`refused`) and Mirth's (`errored`, `sent`) as well.
 `text:` is what stands in the message's bytes, whatever the case of its letters. PATH is an HL7 path as in expressions
 (`PID-3.1`, `PID-3[5 == "MR"].1`): `=` says that one of the places it means has this value, `!=` that none has, `~` that
 one contains it. `!=` is for states, too. Several values, with commas, are for states. Example:
@@ -19,9 +20,10 @@ Nothing is guessed: what cannot be read raises SearchError, with the column and 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from engine.config.base import did_you_mean
@@ -35,6 +37,21 @@ MOST_CHARS: Final = 2000
 MOST_TERMS: Final = 32
 STATES: Final = tuple(dict.fromkeys((*MESSAGE_STATES, *DELIVERY_STATES)))
 LEAST_TEXT: Final = 2
+OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType({"status": "state", "id": "control"})
+"""What people call a term who come from elsewhere; a key that is declared under such a name is meant first."""
+OTHER_STATES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "refused": ("rejected",),
+        "errored": ("held", "failed", "rejected"),
+        "error": ("held", "failed", "rejected"),
+        "sent": ("delivered",),
+        "transformed": ("processed",),
+        "pending": ("queued",),
+    }
+)
+"""States by the console's word (`refused`) and by Mirth's."""
+OF_ADDRESS: Final = ("channel", "state", "since", "until", "type", "sender", "control")
+"""What may stand in an address: nothing of it is a value of a message's body."""
 
 _BLANK: Final = re.compile(r"\s+")
 _PATH: Final = re.compile(r"[A-Z][A-Z0-9]{2}(?=[-\[])")
@@ -94,6 +111,7 @@ class _Term:
     operator: str
     values: list[tuple[str, int]]
     at: int
+    end: int
 
 
 def parse_search(text: str, keys: Iterable[str], now: datetime) -> Search:
@@ -113,7 +131,7 @@ class _Reading:
         self._paths: list[PathTerm] = []
 
     def read(self, text: str) -> Search:
-        for count, term in enumerate(_terms(text)):
+        for count, term in enumerate(_terms(text, self._keys)):
             if count >= MOST_TERMS:
                 raise SearchError(f"a search has at most {MOST_TERMS} terms", term.at)
             self._take(term)
@@ -148,12 +166,12 @@ class _Reading:
             raise SearchError("two numbers, of which nothing says what they are", term.at, hint)
 
     def _named(self, term: _Term) -> None:
-        name = term.name
+        name = _meant(term.name, self._keys)
         if term.operator == "!=" and name != "state":
             raise SearchError("!= is for states and paths", term.at, "such as state!=processed or PID-8!=F")
         match name:
             case "state":
-                self._set("states", self._states(term), term)
+                self._set("states", self.states(term), term)
             case "since":
                 self._set("since_us", self._moment(term), term)
             case "until":
@@ -184,12 +202,14 @@ class _Reading:
             raise SearchError(f"'{term.name}' is nothing to search by", term.at, hint)
         self._wanted.append((name, comparable(_one(term)[0])))
 
-    def _states(self, term: _Term) -> tuple[str, ...]:
-        named = []
+    def states(self, term: _Term) -> tuple[str, ...]:
+        """The states that a term names, by whichever word."""
+        named: list[str] = []
         for value, at in term.values:
-            if value not in STATES:
-                raise SearchError(f"'{value}' is no state", at, did_you_mean(value, STATES))
-            named.append(value)
+            other = OTHER_STATES.get(value.lower())
+            if other is None and value not in STATES:
+                raise SearchError(f"'{value}' is no state", at, did_you_mean(value, [*STATES, *OTHER_STATES]))
+            named += other or (value,)
         if term.operator == "!=":
             # A message has one state of its own; what its deliveries are in is not what is meant.
             return tuple(s for s in MESSAGE_STATES if s not in named)
@@ -208,6 +228,43 @@ class _Reading:
         self._once[name] = value
 
 
+def in_address(text: str, keys: Iterable[str]) -> dict[str, list[str]] | None:
+    """A search that can be read, as parameters of an address; None where it is for a value, which none may hold."""
+    declared = tuple(keys)
+    found: dict[str, list[str]] = {}
+    for term in _terms(text, declared):
+        name = _meant(term.name, declared)
+        if name not in OF_ADDRESS:
+            return None
+        values = [value for value, _ in term.values]
+        if term.operator == "!=":
+            values = list(_Reading(declared, datetime.min).states(term))
+        found[name] = list(dict.fromkeys(values))
+    return found
+
+
+def without(text: str, names: Iterable[str], keys: Iterable[str]) -> str:
+    """A search that can be read, less its terms of these names."""
+    declared, gone = tuple(keys), frozenset(names)
+    return " ".join(text[term.at : term.end] for term in _terms(text, declared) if _meant(term.name, declared) not in gone)
+
+
+def from_address(given: Mapping[str, Iterable[str]]) -> str:
+    """The search that such parameters write."""
+    return " ".join(f"{name}:{','.join(map(_quoted, given[name]))}" for name in OF_ADDRESS if given.get(name))
+
+
+def _quoted(value: str) -> str:
+    if _WORD.fullmatch(value) and "," not in value:
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _meant(name: str, keys: Iterable[str]) -> str:
+    """The name of a term, in our own word."""
+    return name if name in keys else OTHER_NAMES.get(name, name)
+
+
 def moment_us(text: str, now: datetime) -> int:
     """A time in the past: a duration before `now`, or RFC 3339 (local time where no zone is given). ValueError."""
     try:
@@ -218,7 +275,7 @@ def moment_us(text: str, now: datetime) -> int:
     return int((moment if moment.tzinfo else moment.astimezone()).timestamp() * 1_000_000)
 
 
-def _terms(text: str) -> Iterable[_Term]:
+def _terms(text: str, keys: Iterable[str]) -> Iterable[_Term]:
     at = 0
     while True:
         if found := _BLANK.match(text, at):
@@ -243,15 +300,15 @@ def _terms(text: str) -> Iterable[_Term]:
             operator = None
         values = []
         while True:
-            value, end_of_value = _value(text, at, several=name == "state")
+            value, end_of_value = _value(text, at, several=_meant(name, keys) == "state")
             values.append((value, at))
             at = end_of_value
-            if name != "state" or not text.startswith(",", at):
+            if _meant(name, keys) != "state" or not text.startswith(",", at):
                 break
             at += 1
         if at < len(text) and not text[at].isspace():
             raise SearchError("a blank is missing here", at)
-        yield _Term(name, operator[0] if operator is not None else "", values, begin)
+        yield _Term(name, operator[0] if operator is not None else "", values, begin, at)
 
 
 def _end_of_path(text: str, at: int) -> int | None:

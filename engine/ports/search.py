@@ -30,7 +30,7 @@ class Find:
     least one of these, or the control id `or_control_id`. `texts`: of each group of bytes, at least one stands in the
     message as it was received, small and capital letters of ASCII being the same. `states` and `delivery_states`: it is
     in one of the first, or has a delivery in one of the second. `message_type`: as it is kept; without an event it
-    stands for any event.
+    stands for any event. `channels`: it is of one of these, None: of any.
     """
 
     keys: tuple[tuple[str, str], ...] = ()
@@ -39,6 +39,7 @@ class Find:
     texts: tuple[tuple[bytes, ...], ...] = ()
     control_id: str | None = None
     channel: ChannelName | None = None
+    channels: tuple[ChannelName, ...] | None = None
     states: tuple[MessageState, ...] = ()
     delivery_states: tuple[DeliveryState, ...] = ()
     message_type: str | None = None
@@ -92,12 +93,13 @@ class KeyQueries(Protocol):
         wanted: Find,
         *,
         before: MessageSeq | None = None,
+        after: MessageSeq | None = None,
         limit: int = 50,
         span: int = SPAN,
         bodies: bool = False,
         is_cancelled: Callable[[], bool] | None = None,
     ) -> Found:
-        """At most `limit` messages, newest first, older than `before`. Looks at `span` at most where no index leads.
+        """At most `limit` messages, newest first, older than `before` and newer than `after`. Looks at `span` at most where no index leads.
 
         `is_cancelled` is asked now and then, from the thread that searches; SearchCancelled once it says so.
         """

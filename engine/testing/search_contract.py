@@ -126,6 +126,12 @@ class SearchContract:
             (Find(), [4, 3, 2, 1]),
             (Find(channel=LAB), [4, 1]),
             (Find(channel=ChannelName("none")), []),
+            (Find(channels=(LAB, ADT)), [4, 3, 2, 1]),
+            (Find(channels=(ADT, ChannelName("none"))), [3, 2]),
+            (Find(channels=(ADT,), channel=LAB), []),
+            (Find(channels=()), []),
+            (Find(channels=(LAB,), keys=(("mrn", "1"),)), [4, 1]),
+            (Find(channels=(ADT,), texts=((b"anna",),)), [3, 2]),
             (Find(states=("held",)), [2]),
             (Find(delivery_states=("held",)), [1]),
             (Find(states=("held",), delivery_states=("held",)), [2, 1]),
@@ -164,6 +170,23 @@ class SearchContract:
         assert seqs_of(page) == [6, 5, 4, 3]
         page = queries.find(Find(keys=(("mrn", "1"),)), before=page.before, limit=4)
         assert (seqs_of(page), page.before) == ([2, 1], None)
+
+    def test_a_search_can_end_before_what_was_seen(self, store: Store, queries: StoreQueries) -> None:
+        store.commit(Batch([intake(raw=message(str(n % 2)), state="held") for n in range(10)]))
+        for wanted, seqs in (
+            (Find(), [7, 6, 5, 4]),
+            (Find(keys=(("mrn", "1"),)), [6, 4]),
+            (Find(states=("held",)), [7, 6, 5, 4]),
+            (Find(texts=((b"anna",),)), [7, 6, 5, 4]),
+        ):
+            low, high = MessageSeq(3), MessageSeq(8)
+            assert seqs_of(queries.find(wanted, before=high, after=low)) == seqs, wanted
+            first = queries.find(wanted, before=high, after=low, limit=1)
+            assert seqs_of(first) == seqs[:1]
+            assert first.before is not None
+            rest = queries.find(wanted, before=first.before, after=low)
+            assert (seqs_of(rest), rest.before, rest.left) == (seqs[1:], None, 0)
+        assert seqs_of(queries.find(Find(), after=MessageSeq(10))) == []
 
     def test_a_piece_says_how_much_it_looked_at_and_how_much_is_left(self, store: Store, queries: StoreQueries) -> None:
         store.commit(Batch([intake(raw=message(str(n))) for n in range(100)]))

@@ -4,7 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engine.config.search import MOST_CHARS, MOST_TERMS, Search, SearchError, parse_search
+from engine.config.search import (
+    MOST_CHARS,
+    MOST_TERMS,
+    Search,
+    SearchError,
+    from_address,
+    in_address,
+    parse_search,
+    without,
+)
 from engine.hl7.message import Message
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -58,6 +67,59 @@ def test_what_is_said_is_read(text: str, search: Search) -> None:
 def test_a_state_that_is_not_meant_leaves_the_others() -> None:
     assert "processed" not in read("state!=processed").states
     assert "held" in read("state!=processed").states
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("state:sent", "state:delivered"),
+        ("status:errored", "state:held,failed,rejected"),
+        ("state:sent,pending", "state:delivered,queued"),
+        ("state:refused", "state:rejected"),
+        ("state:transformed", "state:processed"),
+        ("id:C1", "control:C1"),
+    ],
+)
+def test_words_of_other_engines_and_of_the_console_are_taken(text: str, ours: str) -> None:
+    assert read(text) == read(ours)
+
+
+def test_a_key_that_is_called_so_is_meant_first() -> None:
+    found = parse_search("id=7 status:a,b", ("id", "status"), NOW)
+    assert found.keys == (("id", "7"), ("status", "a,b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("", {}),
+        ("channel:lab status:sent since:1h", {"channel": ["lab"], "state": ["sent"], "since": ["1h"]}),
+        ('sender:"LAB SYSTEM" id:"a,b"', {"sender": ["LAB SYSTEM"], "control": ["a,b"]}),
+        ("type:ORU^R01 until:2026-01-02T11:00+00:00", {"type": ["ORU^R01"], "until": ["2026-01-02T11:00+00:00"]}),
+        (r'sender:"say \"yes\" \\"', {"sender": ['say "yes" \\']}),
+        ("state:held,failed", {"state": ["held", "failed"]}),
+    ],
+)
+def test_what_is_no_value_can_stand_in_an_address_and_come_back_from_there(text: str, given: dict[str, list[str]]) -> None:
+    assert in_address(text, KEYS) == given
+    assert read(from_address(given)) == read(text)
+
+
+def test_terms_can_be_taken_off() -> None:
+    text = 'PID-3[5 == "M R"].1=7 since:1h  text:"since:2h a" until:2026-01-02T11:00+00:00'
+    assert without(text, ("since", "until"), KEYS) == 'PID-3[5 == "M R"].1=7 text:"since:2h a"'
+    assert without("since:1h", ("since",), ("since",)) == ""
+
+
+def test_states_that_are_not_meant_come_back_as_those_that_are() -> None:
+    given = in_address("state!=processed", KEYS)
+    assert given is not None
+    assert "processed" not in read(from_address(given)).states
+
+
+@pytest.mark.parametrize("text", ["mrn=1", "channel:lab key:1", "4711", "text:ab", "PID-3.1=1", "key.mrn:1"])
+def test_a_search_for_a_value_has_no_address(text: str) -> None:
+    assert in_address(text, KEYS) is None
 
 
 def test_the_search_of_the_manual() -> None:

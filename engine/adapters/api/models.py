@@ -442,11 +442,16 @@ class What(ApiModel):
 
 
 class PlanBody(ApiModel):
-    """What would be done. `to`: where a redirect or a resend goes."""
+    """What would be done. `to`: where a redirect or a resend goes; `destinations`: where a resend goes, several.
+
+    `as_of`: with which version of its channel a message is processed again, `received`: the one of that time.
+    """
 
     action: PlannedAct
     what: What
     to: Name | None = None
+    destinations: list[Name] = Field(default=[], max_length=100)
+    as_of: Literal["received"] | Number | None = None
 
 
 class PlanRow(ApiModel):
@@ -469,6 +474,37 @@ class Plan(ApiModel):
 
 class OrderBody(PlanBody):
     """Do what was planned. `key`: what was done under it is not done again; with none each order is its own."""
+
+    plan: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    reason: Sentence = ""
+    key: RunKey = ""
+
+
+class EditBody(ApiModel):
+    """A message in another's place, as Base64. `keep_id`: with its MSH-10 as it is; else it gets a new one."""
+
+    raw: Annotated[str, StringConstraints(max_length=1_500_000, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+    keep_id: bool = False
+
+
+class ChangeShown(ApiModel):
+    """One place, as it stands in the message; None: it is not there."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+class EditPlan(ApiModel):
+    """What an edited message has otherwise: a reading of both. `plan`: what sending it must name."""
+
+    plan: str
+    changes: list[ChangeShown]
+    more: int
+
+
+class EditOrderBody(EditBody):
+    """Send it as a new message, as planned. `key`: as of OrderBody."""
 
     plan: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     reason: Sentence = ""

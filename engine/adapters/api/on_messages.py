@@ -130,7 +130,7 @@ async def _export(call: Call, asked: ExportBody) -> Response:
             part, is_end = await call.search(_slice, rows, wanted.where, min(EXPORT_SLICE, left))
             left -= len(part)
             if part and asked.bodies:
-                await _note_reading(call, [stored.seq for stored in part], "export")
+                await note_reading(call, [stored.seq for stored in part], "export")
             if part:
                 yield b"".join(_line(stored, bodies=asked.bodies) for stored in part)
 
@@ -158,12 +158,13 @@ def _line(stored: StoredMessage, *, bodies: bool) -> bytes:
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
-async def _note_reading(call: Call, seqs: list[MessageSeq], action: str = "read") -> None:
+async def note_reading(call: Call, seqs: list[MessageSeq], action: str = "read") -> None:
+    """On record, and durable, before the bytes are given."""
     asked = call.api.control.put_on_record(call.by(), action, messages=seqs)
     await call.api.calls.ask(asked, ACTION_TIMEOUT_S)
 
 
-async def _stored(call: Call) -> StoredMessage:
+async def stored_of(call: Call) -> StoredMessage:
     """The message, if the one who asks may know that it is there."""
     seq = MessageSeq(call.the_path(SeqPath).seq)
     stored = await asyncio.to_thread(call.api.queries.message, seq)
@@ -173,7 +174,7 @@ async def _stored(call: Call) -> StoredMessage:
 
 
 async def message(call: Call) -> MessageWhole:
-    stored = await _stored(call)
+    stored = await stored_of(call)
     queries = call.api.queries
     deliveries, attempts, links = await asyncio.to_thread(
         lambda: (queries.deliveries(stored.seq), queries.attempts(stored.seq), queries.links(stored.seq))
@@ -207,10 +208,10 @@ def _delivery(one: StoredDelivery, attempts: list[StoredAttempt]) -> DeliverySho
 
 async def body(call: Call) -> BodyShown:
     """The bytes. It is on record, and durable, before they are given."""
-    stored = await _stored(call)
+    stored = await stored_of(call)
     call.require("read", stored.channel)
     deliveries = await asyncio.to_thread(call.api.queries.deliveries, stored.seq, True)
-    await _note_reading(call, [stored.seq])
+    await note_reading(call, [stored.seq])
     return BodyShown(
         seq=stored.seq,
         raw=_base64(stored.raw),

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 from engine.adapters.admin_app import ACTION_TIMEOUT_S, EngineSilent
 from engine.adapters.api.entries import Call
@@ -19,9 +19,9 @@ from engine.adapters.api.finding import Wanted, holds, matching
 from engine.adapters.api.models import LeftAlone, OrderBody, Plan, PlanBody, PlanRow, Report
 from engine.adapters.api.on_messages import note_search, scope_of, wanted_by
 from engine.adapters.api.problems import Problem, not_there, not_understood
-from engine.model.ids import DeliveryId, DestinationName, MessageSeq
+from engine.model.ids import DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
-from engine.ports.control import Order
+from engine.ports.control import ActionReport, Order
 from engine.ports.operations import ACT_FROM, Act
 from engine.ports.store import StoredMessage, StoreQueries
 
@@ -43,7 +43,7 @@ class Planned:
     only: tuple[DeliveryState, ...] = ()
 
     def digest(self, body: PlanBody) -> str:
-        told = repr((body.action, body.to, self.only, self.is_of_deliveries, self.members))
+        told = repr((body.action, body.to, self.only, self.is_of_deliveries, self.members, body.destinations, body.as_of))
         return sha256(told.encode()).hexdigest()
 
 
@@ -151,6 +151,10 @@ def _wanted(call: Call, body: PlanBody) -> tuple[Wanted, frozenset[str] | None]:
         raise not_understood("to: say where it goes")
     if body.to is not None and body.action not in ("redirect", "resend"):
         raise not_understood("to: it is for redirect and resend")
+    if body.destinations and (body.action != "resend" or body.to is not None):
+        raise not_understood("destinations: they are for resend, in place of to")
+    if body.as_of is not None and body.action != "reprocess":
+        raise not_understood("as_of: it is for reprocess")
     if not (body.action in ON_DELIVERIES or body.action == "release") and (what.deliveries or what.destination):
         raise not_understood("what: this is about messages, not about deliveries")
     return wanted_by(call, what.search), call.who.channels("operate")
@@ -167,11 +171,11 @@ async def _made(call: Call, body: PlanBody) -> Planned:
 
 
 async def plan(call: Call) -> Plan:
-    return await plan_of(call, call.the_body(PlanBody))
+    return await planned_of(call, call.the_body(PlanBody))
 
 
-async def plan_of(call: Call, body: PlanBody) -> Plan:
-    """What would be done. The pages ask for the same."""
+async def planned_of(call: Call, body: PlanBody) -> Plan:
+    """What it would come to, with its digest."""
     planned = await _made(call, body)
     return Plan(
         plan=planned.digest(body),
@@ -187,24 +191,38 @@ async def plan_of(call: Call, body: PlanBody) -> Plan:
 
 
 async def order(call: Call) -> Report:
-    return await order_of(call, call.the_body(OrderBody))
+    return await ordered(call, call.the_body(OrderBody))
 
 
-async def order_of(call: Call, body: OrderBody) -> Report:
-    """Have it done, as it was planned or not at all (E479)."""
+async def ordered(call: Call, body: OrderBody) -> Report:
+    """Have it done, as planned or not at all."""
     if body.action in ("skip", "discard") and not body.reason.strip():
         raise not_understood("reason: say why; it is kept with what is given up")
-    runs = call.api.runs
-    run = runs.of(call.who.name, body.key, body.plan)
-    is_again = run is not None
-    if run is None:
-        planned = await _made(call, body)
-        if planned.digest(body) != body.plan:
-            raise Problem(409, "E479")
-        if not planned.members:
-            return Report(messages=0, deliveries=0, left=[], more_left=0, made=[], done_before=False)
-        run = call.api.calls.begin(call.api.control.operate(_order(call, body, planned)))
-        runs.add(call.who.name, body.key, body.plan, run)
+    run = call.api.runs.of(call.who.name, body.key, body.plan)
+    if run is not None:
+        return await reported(run, is_again=True)
+    planned = await _made(call, body)
+    if planned.digest(body) != body.plan:
+        raise Problem(409, "E479")
+    if not planned.members:
+        return Report(messages=0, deliveries=0, left=[], more_left=0, made=[], done_before=False)
+    return await reported(begun(call, body.key, body.plan, _order(call, body, planned)))
+
+
+def begun(call: Call, key: str, plan: str, order: Order) -> "asyncio.Future[ActionReport]":
+    """The engine carries it out, whether anybody waits for it or not; it can be asked for by its key."""
+    run = call.api.calls.begin(call.api.control.operate(order))
+    call.api.runs.add(call.who.name, key, plan, run)
+    return run
+
+
+def key_of(call: Call, key: str) -> str:
+    """The engine's own keys are one space for all; one person's key must not meet another's."""
+    return sha256(f"{call.who.name} {key}".encode()).hexdigest() if key else ""
+
+
+async def reported(run: "asyncio.Future[ActionReport]", *, is_again: bool = False) -> Report:
+    """What came of it."""
     try:
         report = await asyncio.wait_for(asyncio.shield(run), ACTION_TIMEOUT_S)
     except TimeoutError:
@@ -219,18 +237,16 @@ async def order_of(call: Call, body: OrderBody) -> Report:
     )
 
 
-def run_key(call: Call, key: str) -> str:
-    """The engine's own keys are one space for all; one person's key must not meet another's."""
-    return sha256(f"{call.who.name} {key}".encode()).hexdigest() if key else ""
-
-
 def _order(call: Call, body: OrderBody, planned: Planned) -> Order:
     said = f"{body.action} {scope_of(body.what.search)}".strip()
-    by = call.by(body.reason, said, run_key(call, body.key))
+    by = call.by(body.reason, said, key_of(call, body.key))
     to = None if body.to is None else DestinationName(body.to)
     if planned.is_of_deliveries:
         members = [(DeliveryId(id_), cast(DeliveryState, state)) for id_, state in planned.members]
         return Order(body.action, by, members, to=to)
     seqs = [MessageSeq(seq) for seq, _ in planned.members]
-    destinations = None if to is None else [to]
-    return Order(body.action, by, messages=seqs, destinations=destinations, only=planned.only)
+    destinations = [DestinationName(name) for name in body.destinations] or (None if to is None else [to])
+    as_of: VersionId | Literal["received"] | None = None
+    if body.as_of is not None:
+        as_of = "received" if body.as_of == "received" else VersionId(body.as_of)
+    return Order(body.action, by, messages=seqs, destinations=destinations, as_of=as_of, only=planned.only)

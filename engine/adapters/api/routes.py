@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from engine.adapters.api import models as m
 from engine.adapters.api import (
+    on_edits,
     on_engine,
     on_messages,
     on_orders,
@@ -18,7 +19,7 @@ from engine.adapters.api import (
     on_worklist,
     set_status,
 )
-from engine.adapters.api.entries import BASE, Call, Entry
+from engine.adapters.api.entries import BASE, MOST_BODY, Call, Entry
 from engine.adapters.api.on_messages import NDJSON
 
 LONG_S: Final = 75.0
@@ -352,6 +353,35 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         answer=m.BodyShown,
         path_model=m.SeqPath,
         record="read",
+    ),
+    Entry(
+        "POST",
+        BASE + "/messages/{seq}/edits/plan",
+        "operate",
+        "channel",
+        "What an edited message has otherwise",
+        on_edits.plan,
+        "messages",
+        answer=m.EditPlan,
+        path_model=m.SeqPath,
+        body=m.EditBody,
+        record="read",
+        most_body=2 * MOST_BODY,
+    ),
+    Entry(
+        "POST",
+        BASE + "/messages/{seq}/edits",
+        "operate",
+        "channel",
+        "Send an edited message as a new one",
+        on_edits.send,
+        "messages",
+        answer=m.Report,
+        path_model=m.SeqPath,
+        body=m.EditOrderBody,
+        record="edit",
+        most_body=2 * MOST_BODY,
+        timeout_s=LONG_S,
     ),
     Entry(
         "POST",

@@ -5,7 +5,7 @@ import asyncio
 from engine.adapters.admin_app import ACTION_TIMEOUT_S
 from engine.adapters.api.entries import ApiModel, Call
 from engine.adapters.api.models import Revision, RunKey, Sentence, StepPath
-from engine.adapters.api.on_orders import run_key
+from engine.adapters.api.on_orders import key_of
 from engine.adapters.api.problems import not_there, not_understood
 from engine.ports.control import Order
 from engine.ports.operations import StepMove
@@ -46,7 +46,7 @@ async def set_status_of(call: Call, worklist: str, key: ItemKey, body: StatusBod
         raise not_there()
     move = StepMove(worklist, key.study_uid, key.step_id, body.planned, body.revision, body.to, body.force)
     scope = f"{key.study_uid} {key.step_id} {body.to}{' --force' if body.force else ''} --name {worklist}"[:4000]
-    order = Order("set-status", call.by(body.reason, scope, run_key(call, body.key)), step=move)
+    order = Order("set-status", call.by(body.reason, scope, key_of(call, body.key)), step=move)
     report = await call.api.calls.ask(call.api.control.operate(order), ACTION_TIMEOUT_S)
     return StatusSet(
         steps=report.steps, deliveries=report.deliveries, made=list(report.made), done_before=report.done_before

@@ -6,7 +6,7 @@ from typing import Final
 
 from engine.adapters.api.entries import Call
 from engine.adapters.api.models import OrderBody, Plan, PlanBody, PlannedAct, Report
-from engine.adapters.api.on_orders import order_of, plan_of
+from engine.adapters.api.on_orders import ordered, planned_of
 from engine.adapters.api.problems import Problem
 
 VERBS: Final[dict[PlannedAct, tuple[str, str]]] = {
@@ -74,14 +74,14 @@ class Planned:
 
 async def planned(call: Call, body: PlanBody) -> Planned:
     """Raises Problem."""
-    return Planned(body, await plan_of(call, body), secrets.token_hex(8))
+    return Planned(body, await planned_of(call, body), secrets.token_hex(8))
 
 
 async def carried_out(call: Call, body: PlanBody, digest: str, reason: str, key: str) -> str | None:
     """What came of it, in a sentence; None where it has changed since the plan, and nothing was done."""
     order = OrderBody(**body.model_dump(), plan=digest, reason=reason, key=key)
     try:
-        report = await order_of(call, order)
+        report = await ordered(call, order)
     except Problem as problem:
         if problem.code == CHANGED:
             return None

@@ -8,6 +8,8 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from engine.adapters.console.values import parts
+
 SECOND: Final = 1_000_000
 UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -117,4 +119,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "badge": badge,
     "count_of": count,
     "iso": iso,
+    "parts": parts,
 }

@@ -16,7 +16,7 @@ from engine.adapters.api.entries import ApiModel, Call, Page
 from engine.adapters.api.missed import Looked, look
 from engine.adapters.api.models import ChannelPath, Plan, PlanBody, RunKey, Search, Sentence, What
 from engine.adapters.api.on_engine import reload_now, reload_plan
-from engine.adapters.api.on_orders import plan_of
+from engine.adapters.api.on_orders import planned_of
 from engine.adapters.api.problems import not_allowed
 from engine.adapters.console.code_tables import tables_on_disk
 from engine.adapters.console.planning import carried_out
@@ -77,7 +77,7 @@ async def _take_up(call: Call) -> TakeUp:
     body = plan = None
     if ready:
         body = PlanBody(action="release", what=What(seqs=ready[:MOST_AT_ONCE], search=Search(state=["held"])))
-        plan = await plan_of(call, body)
+        plan = await planned_of(call, body)
     misses = looked.misses
     unread = {why: len(seqs) for why, seqs in misses.unread.items()}
     return TakeUp(report, body, plan, len(misses.waits_for) - len(ready), unread, looked.is_cut)

@@ -71,6 +71,7 @@ class Finding:
         wanted: Find,
         *,
         before: int | None,
+        after: int | None,
         limit: int,
         span: int,
         bodies: bool,
@@ -80,7 +81,7 @@ class Finding:
         if is_cancelled is not None:
             db.set_progress_handler(lambda: 1 if is_cancelled() else 0, STEPS)
         try:
-            return self._find(db, wanted, before, limit, span, bodies)
+            return self._find(db, wanted, before, after, limit, span, bodies)
         except sqlite3.OperationalError as exc:
             if is_cancelled is not None and faults.primary_code(exc) == sqlite3.SQLITE_INTERRUPT:
                 raise SearchCancelled from None
@@ -90,13 +91,22 @@ class Finding:
                 db.set_progress_handler(None, 0)
 
     def _find(
-        self, db: sqlite3.Connection, wanted: Find, before: int | None, limit: int, span: int, bodies: bool
+        self,
+        db: sqlite3.Connection,
+        wanted: Find,
+        before: int | None,
+        after: int | None,
+        limit: int,
+        span: int,
+        bodies: bool,
     ) -> Found:
         newest = db.execute(self._sql["newest"]).fetchone()[0] or 0
         highest = newest + 1 if before is None else min(before, newest + 1)
         if wanted.until_us is not None:
             highest = min(highest, self._reading.highest_seq(db, wanted.until_us))
         lowest = self._reading.lowest_seq(db, wanted.since_us) - 1 if wanted.since_us else 0
+        if after is not None:
+            lowest = max(lowest, after)
         bounds = Bounds(lowest, highest, limit, span)
         filters = self._filters(db, wanted)
         if filters is None or highest <= lowest + 1:
@@ -107,15 +117,23 @@ class Finding:
         return self._follow(db, wanted, led, bounds, filters, bodies)
 
     def _filters(self, db: sqlite3.Connection, wanted: Find) -> dict[str, object] | None:
-        """What the statements are given; None for a channel that has no messages."""
+        """What the statements are given; None for channels that have no messages."""
         channel: int | None = None
         if wanted.channel is not None:
             row = db.execute(self._reading.sql["channel_id"], (wanted.channel,)).fetchone()
             if row is None:
                 return None
             channel = row[0]
+        channels: str | None = None
+        if wanted.channels is not None:
+            rows = [db.execute(self._reading.sql["channel_id"], (name,)).fetchone() for name in wanted.channels]
+            ids = [str(row[0]) for row in rows if row is not None]
+            if not ids:
+                return None
+            channels = f",{','.join(ids)},"
         return {
             "channel": channel,
+            "channels": channels,
             "since_us": wanted.since_us,
             "until_us": HIGHEST if wanted.until_us is None else wanted.until_us,
             "type": wanted.message_type,

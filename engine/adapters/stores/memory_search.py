@@ -47,6 +47,7 @@ class MemoryKeyQueries:
         wanted: Find,
         *,
         before: MessageSeq | None = None,
+        after: MessageSeq | None = None,
         limit: int = 50,
         span: int = SPAN,
         bodies: bool = False,
@@ -54,7 +55,9 @@ class MemoryKeyQueries:
     ) -> Found:
         """As KeyQueries.find."""
         with self._rows.lock:
-            seqs = sorted((seq for seq in self._rows.messages if before is None or seq < before), reverse=True)
+            seqs = sorted(
+                (seq for seq in self._rows.messages if (after or 0) < seq and (before is None or seq < before)), reverse=True
+            )
             found: list[StoredMessage] = []
             for looked_at, seq in enumerate(seqs):
                 if is_cancelled is not None and is_cancelled():
@@ -82,6 +85,7 @@ class MemoryKeyQueries:
             keys.issuperset(wanted.keys)
             and wanted.control_id in (None, stored.control_id)
             and wanted.channel in (None, stored.channel)
+            and (wanted.channels is None or stored.channel in wanted.channels)
             and (kind is None or stored.message_type == kind or stored.message_type.startswith(f"{kind}^"))
             and (wanted.sender is None or f"|{wanted.sender.lower()}|" in f"|{stored.sender.lower()}|")
             and stored.received_at_us >= wanted.since_us

@@ -227,6 +227,7 @@ class SqliteQueries(AccessReading):
         wanted: Find,
         *,
         before: MessageSeq | None = None,
+        after: MessageSeq | None = None,
         limit: int = 50,
         span: int = SPAN,
         bodies: bool = False,
@@ -235,7 +236,14 @@ class SqliteQueries(AccessReading):
         """As KeyQueries.find."""
         with self._reader() as db:
             return self._finding.find(
-                db, wanted, before=before, limit=limit, span=span, bodies=bodies, is_cancelled=is_cancelled
+                db,
+                wanted,
+                before=before,
+                after=after,
+                limit=limit,
+                span=span,
+                bodies=bodies,
+                is_cancelled=is_cancelled,
             )
 
     def _in_rare_states(

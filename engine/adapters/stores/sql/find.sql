@@ -7,6 +7,7 @@ SELECT max(seq) FROM message;
 SELECT m.seq FROM message m
 WHERE m.seq < :before AND m.seq > :after
   AND (:channel IS NULL OR m.channel = :channel)
+  AND (:channels IS NULL OR instr(:channels, ',' || m.channel || ','))
   AND m.received_at_us >= :since_us AND m.received_at_us <= :until_us
   AND (:type IS NULL OR m.message_type = :type OR substr(m.message_type, 1, length(:type) + 1) = :type || '^')
   AND (:sender IS NULL OR instr('|' || lower(m.sender) || '|', :sender))
@@ -20,6 +21,7 @@ ORDER BY m.seq DESC LIMIT :limit;
 SELECT m.seq FROM message m CROSS JOIN whole_body b ON b.id = m.body
 WHERE m.seq < :before AND m.seq > :after
   AND (:channel IS NULL OR m.channel = :channel)
+  AND (:channels IS NULL OR instr(:channels, ',' || m.channel || ','))
   AND m.received_at_us >= :since_us AND m.received_at_us <= :until_us
   AND (:type IS NULL OR m.message_type = :type OR substr(m.message_type, 1, length(:type) + 1) = :type || '^')
   AND (:sender IS NULL OR instr('|' || lower(m.sender) || '|', :sender))
@@ -38,6 +40,7 @@ ORDER BY m.seq DESC LIMIT :limit;
 SELECT 1 FROM message m
 WHERE m.seq = :seq
   AND (:channel IS NULL OR m.channel = :channel)
+  AND (:channels IS NULL OR instr(:channels, ',' || m.channel || ','))
   AND m.received_at_us >= :since_us AND m.received_at_us <= :until_us
   AND (:type IS NULL OR m.message_type = :type OR substr(m.message_type, 1, length(:type) + 1) = :type || '^')
   AND (:sender IS NULL OR instr('|' || lower(m.sender) || '|', :sender))
