@@ -37,7 +37,9 @@ def excerpt(raw: bytes, fallback: str = "cp1252", most: int = MOST_BYTES) -> Exc
     is_cut = len(shown) < len(raw)
     form = form_of(shown)
     if form != "hl7":
-        return Excerpt(shown, len(raw), None, f"it is {form.upper()} and not HL7's own form", is_cut, is_in_segment, form)
+        return Excerpt(
+            shown, len(raw), None, f"it is {form.upper()} and not HL7's own form", is_cut, is_in_segment, form
+        )
     try:
         message = Message.parse(shown, fallback=fallback)
     except UnreadableMessage as error:

@@ -74,7 +74,7 @@ class Cause:
         if self.kind == "message" and self.code in CODES:
             return CODES[self.code].what_to_do
         return (
-            "Find out with the receiver's people what they refuse. Release sends the same bytes again; process again "
+            "Find out with the receiver's people what they refuse. Release sends the same bytes again; reprocess "
             "makes them anew, by the channel as it is now; skip gives this delivery up."
         )
 

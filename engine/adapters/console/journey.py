@@ -48,7 +48,9 @@ def journey(
         said = "once it was durable" if look == "ok" else "the sender was told to keep it"
         found.append(Event("answered", f"Answered {message.ack_code}", 0, None, said, look=look))
     elif message.state != "received":
-        found.append(Event("answered", "No answer is on record", 0, None, "the sender waits for none, or for a receiver's"))
+        found.append(
+            Event("answered", "No answer is on record", 0, None, "the sender waits for none, or for a receiver's")
+        )
     timed: list[Event] = []
     last: list[Event] = []
     for one in deliveries:

@@ -98,7 +98,9 @@ async def of_patient(call: Call) -> Response:
     by = call.by(scope=f"{asked.way} message of the patient of message {stored.seq}")
     await call.api.calls.ask(call.api.control.put_on_record(by, "search"), STATUS_TIMEOUT_S)
     keys = call.api.site().keys
-    values = await asyncio.to_thread(lambda: [pair for pair in keys.of(stored.channel, stored.raw or b"") if pair[0] == PATIENT])
+    values = await asyncio.to_thread(
+        lambda: [pair for pair in keys.of(stored.channel, stored.raw or b"") if pair[0] == PATIENT]
+    )
     if not values:
         return see_other(call, f"/messages/{stored.seq}", "It has no number of a patient that is a key (mrn).", "warn")
     allowed = call.who.channels("read")

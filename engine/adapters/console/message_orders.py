@@ -34,7 +34,10 @@ OnMessages = Literal["resend", "reprocess", "release", "discard"]
 WORDS: Final = {
     "resend": ("Resend", "The same bytes go out again, as new deliveries with the same control id."),
     "reprocess": ("Reprocess", "What was received goes through its channel again, and what comes out is queued."),
-    "release": ("Release", "Held messages go through their channel as it is now; held and failed deliveries are queued."),
+    "release": (
+        "Release",
+        "Held messages go through their channel as it is now; held and failed deliveries are queued.",
+    ),
     "discard": ("Discard", "Held messages and held deliveries are given up, for good. The reason is kept with them."),
 }
 DONE: Final = {"resend": "Resent", "reprocess": "Reprocessed", "release": "Released", "discard": "Discarded"}
@@ -131,7 +134,9 @@ def _address(asked: Chosen) -> str:
 
 def told(done: str, report: Report) -> tuple[str, str]:
     """The notice, and its kind."""
-    said = [f"{done}: {count(report.messages, 'message')}, {count(report.deliveries, 'delivery').replace('deliverys', 'deliveries')}."]
+    said = [
+        f"{done}: {count(report.messages, 'message')}, {count(report.deliveries, 'delivery').replace('deliverys', 'deliveries')}."
+    ]
     if report.done_before:
         said.append("It was done before, and is not done twice.")
     if report.made:
@@ -148,9 +153,7 @@ def told(done: str, report: Report) -> tuple[str, str]:
 # -- what would become of each ----------------------------------------------------------------------------
 
 
-def _expected(
-    queries: StoreQueries, asked: Chosen, running: dict[str, ChannelStatus]
-) -> list[Expected]:
+def _expected(queries: StoreQueries, asked: Chosen, running: dict[str, ChannelStatus]) -> list[Expected]:
     """Of the first few. Blocks."""
     found = []
     versions: dict[tuple[str, int], CompiledChannel | str] = {}

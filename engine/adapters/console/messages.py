@@ -192,9 +192,7 @@ async def export(call: Call) -> Response:
             yield csv_line(CSV_HEAD)
         left, before = MOST_EXPORTED, None
         while left:
-            rows, before = await call.search(
-                _slice, call.api.queries, asked, channels, before, min(EXPORT_SLICE, left)
-            )
+            rows, before = await call.search(_slice, call.api.queries, asked, channels, before, min(EXPORT_SLICE, left))
             left -= len(rows)
             if rows:
                 yield b"".join(csv_line(_cells(row)) if is_csv else ndjson_line(row) for row in rows)

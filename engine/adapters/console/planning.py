@@ -6,7 +6,7 @@ from typing import Final
 
 from engine.adapters.api.entries import Call
 from engine.adapters.api.models import OrderBody, Plan, PlanBody, PlannedAct, Report
-from engine.adapters.api.on_orders import ordered, planned_of
+from engine.adapters.api.on_orders import ON_DELIVERIES, ordered, planned_of
 from engine.adapters.api.problems import Problem
 
 VERBS: Final[dict[PlannedAct, tuple[str, str]]] = {
@@ -15,9 +15,9 @@ VERBS: Final[dict[PlannedAct, tuple[str, str]]] = {
     "release": ("Release", "released"),
     "skip": ("Skip", "given up"),
     "redirect": ("Redirect", "redirected"),
-    "resend": ("Send again", "sent again"),
-    "reprocess": ("Process again", "processed again"),
-    "discard": ("Give up", "given up"),
+    "resend": ("Resend", "resent"),
+    "reprocess": ("Reprocess", "reprocessed"),
+    "discard": ("Discard", "discarded"),
 }
 """What a button says, and what was done."""
 WHAT_IT_DOES: Final[dict[PlannedAct, str]] = {
@@ -86,16 +86,16 @@ async def carried_out(call: Call, body: PlanBody, digest: str, reason: str, key:
         if problem.code == CHANGED:
             return None
         raise
-    return outcome(report, body.action)
+    return outcome(report, body)
 
 
-def outcome(report: Report, action: PlannedAct) -> str:
+def outcome(report: Report, body: PlanBody) -> str:
     """`12 deliveries held. Left alone: message 5 (...), and 3 more.`"""
-    done = VERBS[action][1]
-    counts = [_count(report.deliveries, "delivery", "deliveries")] if report.deliveries else []
-    if report.messages and not report.deliveries:
-        counts = [_count(report.messages, "message", "messages")]
-    said = f"{', '.join(counts)} {done}." if counts else "Nothing was done."
+    done = VERBS[body.action][1]
+    is_of_deliveries = body.action in ON_DELIVERIES or bool(body.what.deliveries or body.what.destination)
+    number = report.deliveries if is_of_deliveries else report.messages
+    nouns = ("delivery", "deliveries") if is_of_deliveries else ("message", "messages")
+    said = f"{_count(number, *nouns)} {done}." if number else "Nothing was done."
     if report.done_before:
         said = f"It was done before, once: {said}"
     if report.left:

@@ -115,7 +115,9 @@ class _Reader:
                     empty.append(Node(path, definition.name, definition.data_type))
             elif self._left > 0:
                 filled.append(self._field(name, path, number, text, definition))
-        title = known.title if known is not None else "a segment of the site" if name[0] == "Z" else "not in the standard"
+        title = (
+            known.title if known is not None else "a segment of the site" if name[0] == "Z" else "not in the standard"
+        )
         return SegmentNode(place, title, tuple(filled), tuple(empty))
 
     def _field(self, name: str, path: str, number: int, text: str, definition: FieldDef | None) -> Node:

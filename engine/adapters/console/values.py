@@ -69,4 +69,3 @@ def plain(text: str, most: int = MOST_CHARS) -> str:
 def readable(raw: bytes, codec: str = "ascii") -> str:
     """Bytes that are no HL7 as text; what is none of `codec` becomes stray bytes, which `parts` marks."""
     return text_of(raw, codec)
-

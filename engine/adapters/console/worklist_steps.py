@@ -11,7 +11,7 @@ from engine.worklist.asking import ask
 from engine.worklist.attributes import ITEM, SPS, STEP
 from engine.worklist.item import STATUS_MOVES, STATUSES, Attributes, Item, ItemKey, Status
 from engine.worklist.masking import Line, lines_of
-from engine.worklist.matching import answer, compile_query
+from engine.worklist.matching import answer, compile_query, find
 from engine.worklist.status import ORDER_STATUS
 
 MOST_STEPS: Final = 20_000
@@ -242,13 +242,16 @@ def answered(
     found = ask(view.candidates, query, only_of=calling if own_only else None)
     most = dicom.limits.answers if dicom is not None else MOST_ANSWERS
     total = len(found.kept)
+    # A store gives what most of the keys leave; what each of them takes away is seen among all.
+    every = (one.item for one in view.candidates(replace(query, requested={}), MOST_STEPS))
+    without = find(query, every, hidden=(lambda item: calling not in item.stations) if own_only else None).without
     shown: Sequence[Shelved] = found.kept[: min(limit, most)]
     return Answered(
         answers=[_answer(one.item, answer(query, one.item), source_of(view.history(one.item.key))) for one in shown],
         total=total,
         most=most,
         is_cut=total > most or found.is_full,
-        without={keyword: number for keyword, number in found.without.items() if number > total},
+        without={keyword: number for keyword, number in without.items() if number > total},
         unmatched=query.unmatched,
         own_only=own_only,
         keys=[one.item.key for one in shown],
