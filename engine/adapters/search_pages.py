@@ -106,9 +106,7 @@ def _window(
     found: list[StoredMessage] = []
     looked_at, before = 0, MessageSeq(high + 1)
     while True:
-        piece = queries.find(
-            wanted, before=before, after=MessageSeq(low), limit=PIECE, bodies=bool(search.paths)
-        )
+        piece = queries.find(wanted, before=before, after=MessageSeq(low), limit=PIECE, bodies=bool(search.paths))
         looked_at += piece.looked_at
         found += [_light(message) for message in piece.messages if holds(search.paths, message)]
         if piece.before is None:
@@ -120,9 +118,7 @@ def _light(message: StoredMessage) -> StoredMessage:
     return message if message.raw is None else replace(message, raw=None)
 
 
-def newer_of_keys(
-    queries: StoreQueries, wanted: Find, after: MessageSeq, is_over: IsOver
-) -> MessageSeq | None:
+def newer_of_keys(queries: StoreQueries, wanted: Find, after: MessageSeq, is_over: IsOver) -> MessageSeq | None:
     """The oldest message newer than `after` that keys lead to; None where none is, or the time is over."""
     newest = queries.seq_before(FAR)
     low, width = int(after), FIRST_WINDOW

@@ -246,7 +246,9 @@ def in_address(text: str, keys: Iterable[str]) -> dict[str, list[str]] | None:
 def without(text: str, names: Iterable[str], keys: Iterable[str]) -> str:
     """A search that can be read, less its terms of these names."""
     declared, gone = tuple(keys), frozenset(names)
-    return " ".join(text[term.at : term.end] for term in _terms(text, declared) if _meant(term.name, declared) not in gone)
+    return " ".join(
+        text[term.at : term.end] for term in _terms(text, declared) if _meant(term.name, declared) not in gone
+    )
 
 
 def from_address(given: Mapping[str, Iterable[str]]) -> str:

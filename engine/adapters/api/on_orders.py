@@ -43,7 +43,9 @@ class Planned:
     only: tuple[DeliveryState, ...] = ()
 
     def digest(self, body: PlanBody) -> str:
-        told = repr((body.action, body.to, self.only, self.is_of_deliveries, self.members, body.destinations, body.as_of))
+        told = repr(
+            (body.action, body.to, self.only, self.is_of_deliveries, self.members, body.destinations, body.as_of)
+        )
         return sha256(told.encode()).hexdigest()
 
 

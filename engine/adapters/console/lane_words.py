@@ -175,7 +175,7 @@ MOST_LOOKED_AT: Final = 5_000
 
 @dataclass(slots=True, frozen=True)
 class QueueItem:
-    """A delivery that waits, without a word of its message's values. `waits_for`: that goes before it by its key."""
+    """A delivery that waits, without a word of its message's values. `waits_behind`: another of its key goes first."""
 
     delivery: int
     seq: int
@@ -190,6 +190,12 @@ class QueueItem:
     maybe_sent: bool
     code: str
     note: str
+
+    @property
+    def why(self) -> str:
+        """Why it is held, or was given up."""
+        told = [self.note] if self.code in self.note else [self.code, self.note]
+        return ": ".join(part for part in told if part) or "no reason is recorded"
 
 
 @dataclass(slots=True, frozen=True)

@@ -50,7 +50,8 @@ class TakeUp:
 
     @property
     def needs_reload(self) -> bool:
-        return self.reload.outcome != "unchanged"
+        """Whether the files say anything that the engine does not run with."""
+        return bool(self.reload.channels or self.reload.settings)
 
     @property
     def is_refused(self) -> bool:

@@ -56,7 +56,8 @@ class MemoryKeyQueries:
         """As KeyQueries.find."""
         with self._rows.lock:
             seqs = sorted(
-                (seq for seq in self._rows.messages if (after or 0) < seq and (before is None or seq < before)), reverse=True
+                (seq for seq in self._rows.messages if (after or 0) < seq and (before is None or seq < before)),
+                reverse=True,
             )
             found: list[StoredMessage] = []
             for looked_at, seq in enumerate(seqs):
