@@ -116,7 +116,7 @@ def test_a_table_is_searched_without_scripts_and_no_word_of_it_is_in_an_address(
 
 
 def test_a_step_gets_a_status_by_hand_and_its_patient_is_masked_until_asked_for(console: "Console", browse: "Browse"):
-    page = browse("operator", "/worklist?day=any&modality=XR")
+    page = browse("operator", "/worklist?day=any&modality=CT")
     page.locator("tbody[data-rows] th a").last.click()
     step = re.sub("^Step ", "", page.get_by_role("heading", level=1).inner_text())
     name = page.get_by_role("row").filter(has_text="(0010,0010)").locator(".value")
