@@ -47,7 +47,7 @@ class OrderForm(PlanForm):
 
 
 class RowForm(ApiModel):
-    """A row for a code that was missed. `back`: the page to return to where it is refused."""
+    """A row for a code that was missed."""
 
     table: TableName
     key: Cell
@@ -176,7 +176,7 @@ async def _show_plan(call: Call, group: Group, action: GroupAct, *, has_changed:
         made=made,
         fields=[("action", action)],
         to=f"{path}/order",
-        back=path,
+        leave=path,
         target="",
         has_changed=has_changed,
     )

@@ -208,7 +208,7 @@ async def _show_plan(call: Call, lane: Lane, form: PlanForm, *, has_changed: boo
         made=made,
         fields=fields,
         to=f"{lane.path}/order",
-        back=f"{lane.path}?show={form.show}",
+        leave=f"{lane.path}?show={form.show}",
         target=form.to if form.action == "redirect" else "",
         has_changed=has_changed,
     )

@@ -246,7 +246,7 @@ def _show_plan(call: Call, form: StatusForm, item: Item, *, wrong: str) -> Respo
         needs_force=form.to not in moves_of(item),
         key=secrets.token_hex(8),
         wrong=wrong,
-        back=_step_path(worklist, item.key),
+        leave=_step_path(worklist, item.key),
     )
 
 
