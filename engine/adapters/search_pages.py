@@ -26,8 +26,8 @@ IsOver = Callable[[], bool]
 
 @dataclass(slots=True, frozen=True)
 class Listed:
-    """A page, newest first. `older`: the cursor (`before`) of what follows; `newer`: that (`after`) of what comes before
-    it; None: there is nothing.
+    """A page, newest first. `older`: the cursor (`before`) of what follows; `newer`: that (`after`) of what comes
+    before it; None: there is nothing.
 
     `looked_at` and `left` as of a piece; `is_cut`: the time was over before the page was full. `unread` as of Page.
     """
@@ -51,13 +51,25 @@ def older_page(
     is_over: IsOver,
     *,
     bodies: bool = False,
+    span: int = SPAN,
 ) -> Listed:
-    """The newest `limit` that are older than `before`; without it the newest of all. `channels`: of these; None: any."""
+    """The newest `limit` that are older than `before`; without it the newest of all. `channels`: of these; None: any.
+
+    `span`: between two questions whether it is over, so many are looked at.
+    """
     found: list[StoredMessage] = []
     looked_at, at = 0, before
     while True:
         page: Page = search_page(
-            queries, search, names, channels=channels, before=at, limit=limit - len(found), most=1, bodies=bodies
+            queries,
+            search,
+            names,
+            channels=channels,
+            before=at,
+            limit=limit - len(found),
+            most=1,
+            span=span,
+            bodies=bodies,
         )
         found += page.messages
         looked_at += page.looked_at

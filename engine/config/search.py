@@ -9,8 +9,8 @@ value  = word without blanks | '"' text with \" and \\ '"'
 ```
 
 NAME is `channel`, `state`, `since`, `until`, `type`, `sender`, `control`, `text`, or a key that is declared (`mrn`);
-`key` is whichever of them, or the control id, as a value alone is. `status` and `id` are taken for `state` and `control`
-where no key is called so. States have the console's words (`refused`) and Mirth's (`errored`, `sent`) as well.
+`key` is whichever of them, or the control id, as a value alone is. `status` and `id` are taken for `state` and
+`control` where no key is called so. States have the console's words (`refused`) and Mirth's (`errored`, `sent`), too.
 `text:` is what stands in the message's bytes, whatever the case of its letters. PATH is an HL7 path as in expressions
 (`PID-3.1`, `PID-3[5 == "MR"].1`): `=` says that one of the places it means has this value, `!=` that none has, `~` that
 one contains it. `!=` is for states, too. Several values, with commas, are for states. Example:
@@ -171,7 +171,7 @@ class _Reading:
             raise SearchError("!= is for states and paths", term.at, "such as state!=processed or PID-8!=F")
         match name:
             case "state":
-                self._set("states", self.states(term), term)
+                self._set("states", _states_of(term), term)
             case "since":
                 self._set("since_us", self._moment(term), term)
             case "until":
@@ -202,19 +202,6 @@ class _Reading:
             raise SearchError(f"'{term.name}' is nothing to search by", term.at, hint)
         self._wanted.append((name, comparable(_one(term)[0])))
 
-    def states(self, term: _Term) -> tuple[str, ...]:
-        """The states that a term names, by whichever word."""
-        named: list[str] = []
-        for value, at in term.values:
-            other = OTHER_STATES.get(value.lower())
-            if other is None and value not in STATES:
-                raise SearchError(f"'{value}' is no state", at, did_you_mean(value, [*STATES, *OTHER_STATES]))
-            named += other or (value,)
-        if term.operator == "!=":
-            # A message has one state of its own; what its deliveries are in is not what is meant.
-            return tuple(s for s in MESSAGE_STATES if s not in named)
-        return tuple(dict.fromkeys(named))
-
     def _moment(self, term: _Term) -> int:
         value, at = _one(term)
         try:
@@ -238,9 +225,9 @@ def in_address(text: str, keys: Iterable[str]) -> dict[str, list[str]] | None:
             return None
         values = [value for value, _ in term.values]
         if term.operator == "!=":
-            values = list(_Reading(declared, datetime.min).states(term))
+            values = list(_states_of(term))
         found[name] = list(dict.fromkeys(values))
-    return found
+    return {name: found[name] for name in OF_ADDRESS if name in found}
 
 
 def without(text: str, names: Iterable[str], keys: Iterable[str]) -> str:
@@ -265,6 +252,20 @@ def _quoted(value: str) -> str:
 def _meant(name: str, keys: Iterable[str]) -> str:
     """The name of a term, in our own word."""
     return name if name in keys else OTHER_NAMES.get(name, name)
+
+
+def _states_of(term: _Term) -> tuple[str, ...]:
+    """The states that a term names, by whichever word."""
+    named: list[str] = []
+    for value, at in term.values:
+        other = OTHER_STATES.get(value.lower())
+        if other is None and value not in STATES:
+            raise SearchError(f"'{value}' is no state", at, did_you_mean(value, [*STATES, *OTHER_STATES]))
+        named += other or (value,)
+    if term.operator == "!=":
+        # A message has one state of its own; what its deliveries are in is not what is meant.
+        return tuple(s for s in MESSAGE_STATES if s not in named)
+    return tuple(dict.fromkeys(named))
 
 
 def moment_us(text: str, now: datetime) -> int:

@@ -1,7 +1,8 @@
 r"""A message as a person types it: segments one a line, and back to bytes in the message's own character set.
 
-What a text box of a browser would change on the way (a line feed within a segment, a NUL, a byte that is no character)
-cannot be typed: such a message is not given out as a text at all, rather than come back otherwise than it went.
+What a text box of a browser would change on the way, or not show (a line feed within a segment, a control character, a
+byte that is no character, a mark that turns the direction of writing) cannot be typed: such a message is not given out
+as a text at all, rather than come back otherwise than it went.
 """
 
 import re
@@ -13,8 +14,8 @@ from engine.hl7.errors import EditError, Hl7Error, UnencodableText, UnreadableMe
 from engine.hl7.message import Message
 from engine.hl7.output import encode_strictly
 
-MOST_ID: Final = 20
-_NOT_TYPED: Final = re.compile("[\x00\n\r\x0b\x0c\x1c\x85\u2028\u2029\ud800-\udfff\ufeff]")
+_NOT_TYPED: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+"""What a text box changes, and what nobody sees in it: control characters, and what turns the direction of writing."""
 _LINE_END: Final = re.compile("\r\n|\r|\n")
 
 
@@ -32,7 +33,7 @@ def to_text(message: Message) -> str:
     texts = [message.segment(index) for index in range(len(message))]
     for number, text in enumerate(texts, 1):
         if _NOT_TYPED.search(text):
-            raise NotTyped(f"line {number} holds a byte or a control character that a text box would change")
+            raise NotTyped(f"line {number} holds a byte or a character that a text box would change or not show")
     return "\n".join(texts)
 
 
@@ -47,7 +48,7 @@ def from_text(original: Message, text: str) -> bytes:
         raise NotTyped("there is nothing in it")
     for number, line in enumerate(texts, 1):
         if _NOT_TYPED.search(line):
-            raise NotTyped(f"line {number} holds a control character")
+            raise NotTyped(f"line {number} holds a character that a text box would change or not show")
     field = texts[0][3:4]
     if texts[0][:3] not in HEADERS or len(texts[0]) < 8:
         raise NotTyped("the first line must be a header: MSH, a field separator, and what follows")

@@ -99,7 +99,9 @@ class KeyQueries(Protocol):
         bodies: bool = False,
         is_cancelled: Callable[[], bool] | None = None,
     ) -> Found:
-        """At most `limit` messages, newest first, older than `before` and newer than `after`. Looks at `span` at most where no index leads.
+        """At most `limit` messages, newest first, older than `before` and newer than `after`.
+
+        Looks at `span` at most where no index leads.
 
         `is_cancelled` is asked now and then, from the thread that searches; SearchCancelled once it says so.
         """

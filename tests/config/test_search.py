@@ -100,7 +100,9 @@ def test_a_key_that_is_called_so_is_meant_first() -> None:
         ("state:held,failed", {"state": ["held", "failed"]}),
     ],
 )
-def test_what_is_no_value_can_stand_in_an_address_and_come_back_from_there(text: str, given: dict[str, list[str]]) -> None:
+def test_what_is_no_value_can_stand_in_an_address_and_come_back_from_there(
+    text: str, given: dict[str, list[str]]
+) -> None:
     assert in_address(text, KEYS) == given
     assert read(from_address(given)) == read(text)
 

@@ -60,7 +60,7 @@ def test_what_is_no_message_is_refused(text):
         from_text(parsed(f"{HEAD}\r".encode()), text)
 
 
-@pytest.mark.parametrize("stray", [b"\x00", b"\x0b", b"\xe2\x80\xa8", b"\xff"])
+@pytest.mark.parametrize("stray", [b"\x00", b"\x0b", b"\x1b", b"\xe2\x80\xa8", b"\xe2\x80\xae", b"\xff"])
 def test_what_a_text_box_would_change_is_not_given_out(stray):
     raw = f"{HEAD}UNICODE UTF-8\rPID|1||4711||".encode() + "ÄÖÜäöü".encode() + stray + b"\r"
     with pytest.raises(NotTyped):

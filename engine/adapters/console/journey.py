@@ -69,7 +69,7 @@ def _attempt(one: StoredDelivery, attempt: StoredAttempt, start: int) -> Event:
 
 
 def _end(one: StoredDelivery, start: int) -> Event:
-    text = " ".join(part for part in (one.code, one.note) if part)
+    text = " ".join(part for part in (one.code if one.code != one.state else "", one.note) if part)
     if one.maybe_sent:
         text = f"{text}; it may have been sent before a crash too".lstrip("; ")
     look, word = KINDS[one.state], str(one.state)

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 from starlette.responses import Response
 
-from engine.adapters.admin_app import STATUS_TIMEOUT_S
-from engine.adapters.api.entries import ApiModel, Call, Page
-from engine.adapters.api.models import Number, SeqPath
+from engine.adapters.admin_app import ACTION_TIMEOUT_S, READY_TIMEOUT_S, EngineSilent
+from engine.adapters.api.entries import Call, Page
+from engine.adapters.api.models import SeqPath
 from engine.adapters.api.on_messages import note_reading, stored_of
 from engine.adapters.api.problems import Problem
 from engine.adapters.console.message_view import view
@@ -28,8 +28,7 @@ PATIENT_S: Final = 2.5
 REPROCESSED: Final[frozenset[MessageState]] = frozenset({"processed", "filtered", "held"})
 
 
-class WayPath(ApiModel):
-    seq: Number
+class WayPath(SeqPath):
     way: Literal["older", "newer"]
 
 
@@ -47,9 +46,8 @@ async def reveal(call: Call) -> Response:
 
 
 async def _shown(call: Call, stored: StoredMessage, *, show_values: bool) -> Response:
-    # An engine that stands still is no reason to show nothing of what is stored: what its channel is now is then left.
-    running = await call.api.calls.ask(call.api.control.status(), STATUS_TIMEOUT_S)
-    channel = next((one for one in running if one.channel == stored.channel), None)
+    runs = any(one.name == stored.channel for one in call.api.site().channels)
+    version = await _version_now(call, stored) if runs else None
     made = await call.search(lambda: view(call.api.queries, stored, show_values=show_values))
     deliveries = {one.delivery.state for one in made.deliveries}
     who = call.who
@@ -60,8 +58,8 @@ async def _shown(call: Call, stored: StoredMessage, *, show_values: bool) -> Res
         view=made,
         m=stored,
         shows=show_values,
-        runs=channel is not None,
-        is_other_version=channel is not None and channel.version != stored.version,
+        runs=runs,
+        is_other_version=version not in (None, stored.version),
         may_read=who.may("read", stored.channel),
         may_operate=who.may("operate", stored.channel),
         has_patient=PATIENT in call.api.site().keys.names,
@@ -72,6 +70,15 @@ async def _shown(call: Call, stored: StoredMessage, *, show_values: bool) -> Res
             "discard": stored.state == "held" or "held" in deliveries,
         },
     )
+
+
+async def _version_now(call: Call, stored: StoredMessage) -> int | None:
+    """With which version its channel runs. An engine that does not answer is no reason to show nothing of a message."""
+    try:
+        running = await call.api.calls.ask(call.api.control.status(), READY_TIMEOUT_S)
+    except EngineSilent:
+        return None
+    return next((one.version for one in running if one.channel == stored.channel), None)
 
 
 async def download(call: Call) -> Response:
@@ -96,7 +103,7 @@ async def of_patient(call: Call) -> Response:
     if stored.raw is None:
         raise Problem(410, "E513", "its bytes are no longer kept")
     by = call.by(scope=f"{asked.way} message of the patient of message {stored.seq}")
-    await call.api.calls.ask(call.api.control.put_on_record(by, "search"), STATUS_TIMEOUT_S)
+    await call.api.calls.ask(call.api.control.put_on_record(by, "search"), ACTION_TIMEOUT_S)
     keys = call.api.site().keys
     values = await asyncio.to_thread(
         lambda: [pair for pair in keys.of(stored.channel, stored.raw or b"") if pair[0] == PATIENT]

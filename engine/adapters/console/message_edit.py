@@ -94,7 +94,7 @@ async def plan(call: Call) -> Response:
     return page(
         call,
         "message_edit_plan.html",
-        title=f"Send an edited message {stored.seq}",
+        title=f"Send message {stored.seq} as edited",
         help="console#message",
         m=stored,
         text=form.text,
@@ -136,7 +136,9 @@ def _raw_of(stored: StoredMessage, text: str, fallback: str) -> bytes:
 
 def _said(error: NotTyped | Problem) -> str:
     if isinstance(error, NotTyped):
-        return f"{error.location}: {error.reason}" if error.location else error.reason[0].upper() + error.reason[1:]
+        if error.location and "character that" in error.reason:
+            return f"{error}: name another set in MSH-18, such as UNICODE UTF-8, or write it otherwise"
+        return str(error)[0].upper() + str(error)[1:]
     return error.detail or CODES[error.code].title
 
 

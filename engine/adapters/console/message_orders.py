@@ -58,6 +58,8 @@ class OrderForm(Chosen):
     plan: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     reason: Reason = ""
     key: RunKey = ""
+    look: bool = False
+    """Only plan it anew, with what is chosen now."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,13 +104,15 @@ async def plan(call: Call) -> Response:
         lanes=lanes,
         gone=sorted(name for name in channels if name not in running),
         key=secrets.token_hex(8),
-        back=f"/messages/{asked.seq[0]}" if len(set(asked.seq)) == 1 else "/messages",
+        leads_back=f"/messages/{asked.seq[0]}" if len(set(asked.seq)) == 1 else "/messages",
     )
 
 
 async def order(call: Call) -> Response:
     """As it was planned, or not at all; a second click on the same plan finds it done."""
     form = call.the_body(OrderForm)
+    if form.look:
+        return see_other(call, _address(form))
     one = len(set(form.seq)) == 1
     back = f"/messages/{form.seq[0]}" if one else "/messages"
     planned = _planned(form)
@@ -120,7 +124,8 @@ async def order(call: Call) -> Response:
     except Problem as problem:
         if problem.code != "E479":
             raise
-        said = "Something has changed since this was planned, and nothing was done: look at it again."
+        # Also where something else was chosen than was planned: what was not shown is not done.
+        said = "This is not what was planned before, and nothing was done: look at it, then confirm."
         return see_other(call, _address(form), said, "warn")
     return see_other(call, back, *told(DONE[form.action], report))
 
@@ -135,7 +140,8 @@ def _address(asked: Chosen) -> str:
 def told(done: str, report: Report) -> tuple[str, str]:
     """The notice, and its kind."""
     said = [
-        f"{done}: {count(report.messages, 'message')}, {count(report.deliveries, 'delivery').replace('deliverys', 'deliveries')}."
+        f"{done}: {count(report.messages, 'message')}, "
+        f"{report.deliveries} {'delivery' if report.deliveries == 1 else 'deliveries'}."
     ]
     if report.done_before:
         said.append("It was done before, and is not done twice.")

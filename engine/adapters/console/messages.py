@@ -21,7 +21,6 @@ from engine.model.ids import MessageSeq
 from engine.ports.store import StoreQueries
 
 CHIPS: Final = (("10m", "10 min"), ("1h", "1 h"), ("24h", "24 h"), ("7d", "7 d"), ("", "any time"))
-STATE_CHIPS: Final = ("received", "filtered", "held", "queued", "delivered", "failed", "refused")
 COLUMNS: Final = {
     "received": "Received",
     "channel": "Channel",

@@ -18,10 +18,12 @@ from engine.model.finding import Finding, load_findings
 from engine.model.ids import MessageSeq
 from engine.model.states import DeliveryState
 from engine.ports.clock import from_us
+from engine.ports.search import SPAN
 from engine.ports.store import StoredMessage, StoreQueries
 
 MOST_SECONDS: Final = 2.5
 """So long one page looks through messages; it says where to go on."""
+AT_A_TIME: Final = SPAN
 
 
 @dataclass(slots=True, frozen=True)
@@ -131,7 +133,7 @@ def fetch(
     if after is not None:
         page = newer_page(queries, asked.search, asked.names, channels, after, limit, is_over)
     else:
-        page = older_page(queries, asked.search, asked.names, channels, before, limit, is_over)
+        page = older_page(queries, asked.search, asked.names, channels, before, limit, is_over, span=AT_A_TIME)
     return page, [row_of(queries, message) for message in page.messages]
 
 

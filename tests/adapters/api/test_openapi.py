@@ -28,9 +28,12 @@ MEANT_FOR_MORE = {
         ("POST", "/exports"),
         ("POST", "/plans"),
         ("POST", "/orders"),
+        ("POST", "/messages/{seq}/edits"),
+        ("POST", "/messages/{seq}/edits/plan"),
     )
 }
-"""What a schema cannot say: an expression is one of our language, and a plan is of something."""
+"""What a schema cannot say: an expression is one of our language, a plan is of something, and an edited message
+is HL7."""
 QUIET = [
     HealthCheck.too_slow,
     HealthCheck.filter_too_much,

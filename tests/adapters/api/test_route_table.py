@@ -38,6 +38,8 @@ EXPECTED = {
     "POST /lanes/{channel}/{destination}/pause": "operator of a channel",
     "POST /lanes/{channel}/{destination}/resume": "operator of a channel",
     "POST /lanes/{channel}/{destination}/retry": "operator of a channel",
+    "POST /messages/{seq}/edits": "operator of a channel",
+    "POST /messages/{seq}/edits/plan": "operator of a channel",
     "POST /plans": "operator of a channel",
     "POST /orders": "operator of a channel",
     "POST /channels/{channel}/rows": "analyst of a channel",

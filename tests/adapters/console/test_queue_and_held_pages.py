@@ -13,7 +13,7 @@ from engine.model.ids import MessageSeq
 from engine.testing import messages
 from engine.testing.sites import make_site
 from tests.adapters.api.rig import Running
-from tests.adapters.console.pages_rig import Visitor
+from tests.adapters.console.visitor import Visitor
 
 HOSTILE = "<script>alert(1)</script>"
 CHANNEL = """

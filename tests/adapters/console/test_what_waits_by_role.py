@@ -7,7 +7,7 @@ import pytest
 from engine.adapters.console.pages import PAGES
 from engine.model.access import ROLES, SITE
 from tests.adapters.api.rig import Running, site
-from tests.adapters.console.pages_rig import Visitor
+from tests.adapters.console.visitor import Visitor
 
 EXPECTED = {
     "GET /queues": "viewer of a channel",

@@ -10,7 +10,7 @@ from engine.adapters.sender import Sender
 from engine.model.access import SITE
 from engine.testing.sites import make_site
 from tests.adapters.api.rig import Running
-from tests.adapters.console.pages_rig import Visitor
+from tests.adapters.console.visitor import Visitor
 from tests.cli.test_worklist import CHANNEL, order
 
 SETTINGS = """
