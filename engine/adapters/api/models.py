@@ -12,7 +12,6 @@ from engine.adapters.api.entries import ApiModel
 from engine.model.access import ROLES, Role
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.clock import from_us
-from engine.worklist.item import Status
 
 MOST_ID: Final = 2**62
 MOST_PAGE: Final = 1000
@@ -525,7 +524,7 @@ class Report(ApiModel):
     done_before: bool
 
 
-# -- tables and worklists -------------------------------------------------------------------------
+# -- tables ---------------------------------------------------------------------------------------
 
 
 class MissesQuery(ApiModel):
@@ -558,51 +557,3 @@ class RowBody(ApiModel):
 class RowAdded(ApiModel):
     file: str
     line: int
-
-
-class WorklistPath(ApiModel):
-    worklist: Name
-
-
-class StepPath(WorklistPath):
-    study: Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
-    step: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-
-
-class WorklistQuery(ApiModel):
-    """Without `status`: those that scanners see."""
-
-    status: Status | None = None
-    limit: Limit = 100
-
-
-class StepShown(ApiModel):
-    """A step, without what a patient can be known by."""
-
-    study: str
-    step: str
-    status: str
-    held: bool
-    revision: int
-    starts_at: str
-    modality: str
-    stations: list[str]
-
-
-class Steps(ApiModel):
-    steps: list[StepShown]
-
-
-class HistoryShown(ApiModel):
-    at: str
-    seq: int
-    who: str
-    what: str
-    status: str
-
-
-class StepWhole(StepShown):
-    """With its attributes (DICOM JSON, PS3.18 Annex F): a reading of a patient's data."""
-
-    dicom: dict[str, Any]
-    history: list[HistoryShown]

@@ -19,6 +19,7 @@ from engine.adapters.api import (
     on_worklist,
     set_status,
 )
+from engine.adapters.api import worklist_models as w
 from engine.adapters.api.entries import BASE, MOST_BODY, Call, Entry
 from engine.adapters.api.on_messages import NDJSON
 
@@ -416,9 +417,9 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "The steps of a worklist",
         on_worklist.steps,
         "worklist",
-        answer=m.Steps,
-        path_model=m.WorklistPath,
-        query=m.WorklistQuery,
+        answer=w.Steps,
+        path_model=w.WorklistPath,
+        query=w.WorklistQuery,
     ),
     Entry(
         "GET",
@@ -428,8 +429,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "One step, with the patient's data",
         on_worklist.step,
         "worklist",
-        answer=m.StepWhole,
-        path_model=m.StepPath,
+        answer=w.StepWhole,
+        path_model=w.StepPath,
         record="read",
     ),
     Entry(
@@ -440,9 +441,9 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "Give a step another status, by hand",
         set_status.set_status,
         "worklist",
-        answer=set_status.StatusSet,
-        path_model=m.StepPath,
-        body=set_status.StatusBody,
+        answer=w.StatusSet,
+        path_model=w.StepPath,
+        body=w.StatusBody,
         record="set-status",
         timeout_s=LONG_S,
     ),

@@ -3,34 +3,13 @@
 import asyncio
 
 from engine.adapters.admin_app import ACTION_TIMEOUT_S
-from engine.adapters.api.entries import ApiModel, Call
-from engine.adapters.api.models import Revision, RunKey, Sentence, StepPath
+from engine.adapters.api.entries import Call
 from engine.adapters.api.on_orders import key_of
 from engine.adapters.api.problems import not_there, not_understood
+from engine.adapters.api.worklist_models import StatusBody, StatusSet, StepPath
 from engine.ports.control import Order
 from engine.ports.operations import StepMove
-from engine.worklist.item import Item, ItemKey, Status
-
-
-class StatusBody(ApiModel):
-    """`planned` and `revision`: as the step was when this was decided. `force`: also where nothing else leads, as from
-    COMPLETED back to SCHEDULED; it needs a reason. `key`: what was done under it is not done again."""
-
-    to: Status
-    planned: Status
-    revision: Revision
-    force: bool = False
-    reason: Sentence = ""
-    key: RunKey = ""
-
-
-class StatusSet(ApiModel):
-    """`made`: the messages that tell the ordering system of it."""
-
-    steps: int
-    deliveries: int
-    made: list[int]
-    done_before: bool
+from engine.worklist.item import Item, ItemKey
 
 
 async def set_status(call: Call) -> StatusSet:

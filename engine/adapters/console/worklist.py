@@ -13,9 +13,10 @@ from starlette.responses import Response
 
 from engine.adapters.admin_app import ACTION_TIMEOUT_S
 from engine.adapters.api.entries import ApiModel, Call, Page
-from engine.adapters.api.models import LINE, Name, Revision, RunKey, Sentence, WorklistPath
+from engine.adapters.api.models import LINE, Name, Revision, RunKey, Sentence
 from engine.adapters.api.problems import not_there, not_understood
-from engine.adapters.api.set_status import StatusBody, set_status_of
+from engine.adapters.api.set_status import set_status_of
+from engine.adapters.api.worklist_models import StatusBody, WorklistPath
 from engine.adapters.console.rendering import page, see_other, site_zone
 from engine.adapters.console.shown import moment
 from engine.adapters.console.worklist_steps import (
