@@ -5,16 +5,16 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.adapters.admin import AdminUnavailable
 from engine.adapters.admin_app import EngineCalls
 from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
+from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.tls import listen_context
 from engine.config.console import ConsoleOptions
-from engine.config.settings import SiteSettings
+from engine.config.site import LoadedSite
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
 from engine.failures import EngineFailed
 from engine.ports.clock import Clock
@@ -51,10 +51,16 @@ class Console:
         control: Control,
         queries: StoreQueries,
         clock: Clock,
-        settings: SiteSettings,
-        folder: Path,
+        site: Callable[[], LoadedSite],
+        meter: PrometheusMeter,
     ) -> None:
-        """`folder`: the site's."""
+        """`site`: its files as the engine runs with them now. The console's own settings are those of the start."""
+        loaded = site()
+        assert loaded.site is not None, "an engine runs with a valid site"
+        settings, folder = loaded.site, loaded.folder
+        self._site = site
+        self._meter = meter
+        self._started_us = clock.now_us()
         self._control = control
         self._options = settings.console
         self._folder = folder
@@ -109,6 +115,8 @@ class Console:
             raise EngineFailed(f"the console's TLS: {error}", CONFIGURATION) from error
         from engine.adapters.api.entries import Api
         from engine.adapters.api.server import ApiServer
+        from engine.adapters.console.pages import PAGES
+        from engine.adapters.console.rendering import refused
 
         api = Api(
             self._control,
@@ -120,8 +128,11 @@ class Console:
             self._environment,
             self._anchor_path,
             options.is_secure,
+            self._site,
+            self._meter,
+            self._started_us,
         )
-        server = ApiServer(api, options, tls)
+        server = ApiServer(api, options, tls, PAGES, refused)
         try:
             server.start()
         except AdminUnavailable as error:

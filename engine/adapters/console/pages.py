@@ -1,0 +1,12 @@
+"""Every page of the console: with the API's entries they are all that the server serves."""
+
+from typing import Final
+
+from engine.adapters.api.entries import Page
+from engine.adapters.console import overview, sign_in, static_files
+
+PAGES: Final[tuple[Page, ...]] = (
+    *static_files.PAGES,
+    *sign_in.PAGES,
+    *overview.PAGES,
+)
