@@ -17,6 +17,7 @@ from engine.config.console import ConsoleOptions
 from engine.config.site import LoadedSite
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
 from engine.failures import EngineFailed
+from engine.ports.bench import Bench
 from engine.ports.clock import Clock
 from engine.ports.control import Control
 from engine.ports.store import StoreError, StoreQueries
@@ -74,6 +75,7 @@ class Console:
         self._anchor_path = folder / settings.data / ANCHOR if settings.store_kind == "sqlite" else None
         self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
         self._server: ApiServer | None = None
+        self._bench: Bench | None = None
         self._grown = asyncio.Event()
         self._told_at: float | None = None
 
@@ -117,7 +119,9 @@ class Console:
         from engine.adapters.api.server import ApiServer
         from engine.adapters.console.pages import PAGES
         from engine.adapters.console.rendering import refused
+        from engine.runtime.bench import ProcessBench
 
+        self._bench = ProcessBench()
         api = Api(
             self._control,
             self._calls,
@@ -131,6 +135,7 @@ class Console:
             self._site,
             self._meter,
             self._started_us,
+            bench=self._bench,
         )
         server = ApiServer(api, options, tls, PAGES, refused)
         try:
@@ -149,6 +154,8 @@ class Console:
 
     async def stop(self) -> None:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
+        if self._bench is not None:
+            await asyncio.to_thread(self._bench.close)
         if self._server is not None:
             await asyncio.to_thread(self._server.stop)
 
