@@ -3,10 +3,12 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import overview, sign_in, static_files
+from engine.adapters.console import channels, overview, reload, sign_in, static_files
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
     *sign_in.PAGES,
     *overview.PAGES,
+    *channels.PAGES,
+    *reload.PAGES,
 )
