@@ -3,7 +3,7 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import channels, overview, reload, sign_in, static_files
+from engine.adapters.console import channels, overview, reload, sign_in, static_files, try_case, try_it
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
@@ -11,4 +11,6 @@ PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
     *channels.PAGES,
     *reload.PAGES,
+    *try_it.PAGES,
+    *try_case.PAGES,
 )
