@@ -3,7 +3,7 @@
 from typing import Final
 
 from engine.adapters.api.entries import Page
-from engine.adapters.console import channels, overview, reload, sign_in, static_files, try_case, try_it
+from engine.adapters.console import audit, channels, overview, reload, sign_in, static_files, try_case, try_it, users
 
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
@@ -13,4 +13,6 @@ PAGES: Final[tuple[Page, ...]] = (
     *reload.PAGES,
     *try_it.PAGES,
     *try_case.PAGES,
+    *audit.PAGES,
+    *users.PAGES,
 )
