@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from engine.config.codes_access import ACCESS
+from engine.config.codes_bench import BENCH
 from engine.config.codes_channel import CHANNEL
 from engine.config.codes_convert import CONVERT
 from engine.config.codes_file import FILE
@@ -34,6 +35,7 @@ CODES: Final[Stories] = MappingProxyType(
                 **WORKLIST,
                 **ACCESS,
                 **OPERATIONS,
+                **BENCH,
             }.items()
         )
     )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from engine.hl7.charset import bytes_of, codec_named, is_transparent
+from engine.hl7.charset import KEEP_BYTES, codec_named, encoded, is_transparent
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 
@@ -33,10 +33,10 @@ def _encoded(text: str, declared: str) -> bytes:
     codec = codec_named(declared) if declared else None
     if codec is not None and is_transparent(codec):
         try:
-            return bytes_of(text, codec)
+            return encoded(text, codec, KEEP_BYTES)
         except UnicodeError:
             pass  # a character that the charset lacks: UTF-8 has it, and the channel says what it makes of that
-    return text.encode("utf-8", "surrogateescape")
+    return text.encode("utf-8", KEEP_BYTES)
 
 
 def sample_text(raw: bytes) -> str:
