@@ -116,6 +116,7 @@ class Console:
         except ConfigError as error:
             raise EngineFailed(f"the console's TLS: {error}", CONFIGURATION) from error
         from engine.adapters.api.entries import Api
+        from engine.adapters.api.pulse import Pulse
         from engine.adapters.api.server import ApiServer
         from engine.adapters.console.pages import PAGES
         from engine.adapters.console.rendering import refused
@@ -135,6 +136,7 @@ class Console:
             self._site,
             self._meter,
             self._started_us,
+            Pulse(self._meter, self._queries),
             bench=self._bench,
         )
         server = ApiServer(api, options, tls, PAGES, refused)

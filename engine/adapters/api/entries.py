@@ -18,7 +18,9 @@ from engine.adapters.api.access import Access, Signed
 from engine.adapters.api.case_results import CaseResults
 from engine.adapters.api.desks import Desks
 from engine.adapters.api.problems import not_allowed, not_there
+from engine.adapters.api.pulse import Pulse
 from engine.adapters.api.runs import Runs
+from engine.adapters.api.streams import Streams
 from engine.adapters.metrics import PrometheusMeter
 from engine.config.site import LoadedSite
 from engine.model.access import Permission, Principal
@@ -71,7 +73,9 @@ class Api:
     site: Callable[[], LoadedSite]
     meter: PrometheusMeter
     started_us: int
+    pulse: Pulse
     desks: Desks = field(default_factory=Desks)
+    streams: Streams = field(default_factory=Streams)
     runs: Runs = field(default_factory=Runs)
     bench: Bench | None = None
     """Where texts are tried; None where no process can be started for it."""

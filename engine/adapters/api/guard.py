@@ -183,6 +183,8 @@ async def _answer(entry: Entry, api: Api, places: Places, request: Request) -> R
     path = _model(entry.path_model, dict(request.path_params), "path", 404)
     query = _model(entry.query, by_name(request.query_params.multi_items(), entry.query), "query", 422)
     async with asyncio.timeout(entry.timeout_s):
+        if entry.is_page and entry.is_safe and signed is not None:
+            await api.pulse.look()  # for the number in the navigation
         body = await (_form(entry, request, token) if entry.is_page else _body(entry, request))
         answer = await entry.handler(Call(api, request, signed, address, entry.need, path, query, body))
     if isinstance(answer, Response):

@@ -67,6 +67,7 @@ class ApiServer:
     def stop(self) -> None:
         """Close the socket and end the thread, within a few seconds. A second call does nothing."""
         if self._thread is not None and self._server is not None:
+            self._api.streams.end_all()
             self._server.leave()
             self._thread.join(STOP_DEADLINE_S)
             if self._thread.is_alive():
@@ -79,8 +80,14 @@ class ApiServer:
     def _run(self) -> None:
         assert self._server is not None and self._listener is not None
         try:
-            asyncio.run(self._server.serve([self._listener]))
+            asyncio.run(self._serve(self._server, self._listener))
         except Exception:
             log.exception("the console's server ended; the engine goes on without it")
         finally:
             self._listener.close()  # who comes now is refused, and does not wait for an answer
+
+    async def _serve(self, server: QuietServer, listener: socket.socket) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            counting = tasks.create_task(self._api.pulse.run(), name="count the console's minutes")
+            await server.serve([listener])
+            counting.cancel()

@@ -20,7 +20,7 @@ from engine.adapters.api.access import Signed
 from engine.adapters.api.desks import Desk
 from engine.adapters.api.entries import Api, Call, Page
 from engine.adapters.api.problems import Problem
-from engine.adapters.console.shown import FILTERS
+from engine.adapters.console.shown import FILTERS, number
 from engine.adapters.console.static_files import static
 from engine.config.codes import CODES
 from engine.config.hours import zone
@@ -56,6 +56,12 @@ def page(call: Call, template: str, *, title: str, status: int = 200, help: str 
     Every template has `who`, `environment`, `nav`, `csrf_field`, `now_us`, `zone`, `static`, `notice`, and `context`.
     """
     return _page(call.api, call.request, call.signed, template, title, status, help, context)
+
+
+def part(call: Call, template: str, **context: Any) -> Response:
+    """A part of a page by itself, for a script that puts it in its place."""
+    every = {"now_us": call.api.clock.now_us(), "zone": site_zone(call.api), "who": call.who}
+    return HTMLResponse(templates().get_template(template).render(every | context), headers=HEADERS)
 
 
 def notice(call: Call, sentence: str, kind: str = "ok") -> None:
@@ -126,7 +132,7 @@ def _page(
         "who": who,
         "environment": api.environment,
         "is_production": is_production(api.environment),
-        "nav": _nav(who, here),
+        "nav": _nav(api, who, here),
         "here": here,
         "csrf": csrf,
         "csrf_field": Markup('<input type="hidden" name="csrf" value="{}">').format(csrf),
@@ -154,11 +160,20 @@ def site_zone(api: Api) -> tzinfo:
     return zone(settings.time_zone) if settings is not None and settings.time_zone is not None else UTC
 
 
-def _nav(who: Principal | None, here: str) -> list[dict[str, Any]]:
+def _nav(api: Api, who: Principal | None, here: str) -> list[dict[str, Any]]:
     if who is None:
         return []
+    held = sum(api.pulse.held(channel) for channel in api.pulse.channels if who.may("see", channel))
     return [
-        {"name": one.nav, "path": one.path, "is_here": _is_at(here, one.path), "key": NAV[one.nav], "badge": ""}
+        {
+            "name": one.nav,
+            "path": one.path,
+            "is_here": _is_at(here, one.path),
+            "key": NAV[one.nav],
+            # The one number in the navigation: what a person must act on.
+            "badge": number(held) if one.nav == "Held" and held else "",
+            "badge_title": f"{held} held: they wait for a person",
+        }
         for one in sorted(_pages_of_nav(), key=lambda one: list(NAV).index(one.nav))
         if may_open(who, one)
     ]

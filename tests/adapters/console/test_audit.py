@@ -65,7 +65,7 @@ def test_a_list_since_a_moment_looks_at_few_records_before_it():
     clock = SetClock()
     store = recorded(300, clock)
     since_us = clock.now_us() + DAY_US
-    clock.wall_us = since_us + 1
+    clock.wall_ahead_s = 2 * 86_400
     store.operate(Change(By("carla"), "pause", lanes=["adt/ris"], is_always_recorded=True))
     found = page_of(store.queries(), Wanted(since_us=since_us), None, 100)
     assert [row.actor for row in found.rows] == ["carla"]
