@@ -122,6 +122,7 @@ class Engine:
             self.control.reloading = self._reloader
             self.console = Console(self.control, self._queries, self._clock, lambda: self._site, self.meter)
             self.control.recorded = self.console.recorded
+            self.control.console_failure = self.console.why_not
             self._start_admin()
             await self.console.start(self._tasks, self._announce)
         except StoreError as error:

@@ -15,8 +15,6 @@ from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.tls import listen_context
 from engine.config.console import ConsoleOptions
 from engine.config.site import LoadedSite
-from engine.exit_codes import CONFIGURATION, UNREACHABLE
-from engine.failures import EngineFailed
 from engine.ports.bench import Bench
 from engine.ports.clock import Clock
 from engine.ports.control import Control
@@ -28,7 +26,10 @@ if TYPE_CHECKING:
     from engine.adapters.api.server import ApiServer
 
 log = logging.getLogger("segmill.audit")
+log_console = logging.getLogger("segmill.api")
 
+RETRY_S: Final = 30.0
+"""So often it is tried again to open the console's port, and looked whether its server goes."""
 TELL_EVERY_S: Final = 3600.0
 
 
@@ -76,6 +77,9 @@ class Console:
         self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
         self._server: ApiServer | None = None
         self._bench: Bench | None = None
+        self._is_stopping = False
+        self.failure = ""
+        """Why nobody reaches it, though somebody should; '' while it goes."""
         self._grown = asyncio.Event()
         self._told_at: float | None = None
 
@@ -97,24 +101,75 @@ class Console:
         return self.access
 
     @property
+    def url(self) -> str | None:
+        """How people call it; None where nobody can."""
+        return self._server.url if self._server is not None else None
+
+    @property
     def address(self) -> tuple[str, int] | None:
         """Where the API is; None where it is not."""
         return self._server.address if self._server is not None else None
+
+    def why_not(self) -> str:
+        """As a function."""
+        return self.failure
 
     def recorded(self) -> None:
         """A row was written to the audit."""
         self._grown.set()
 
     async def start(self, tasks: Tasks, announce: Callable[[str], None]) -> None:
-        """Raises EngineFailed with what is in the way. `announce` gets the first user's password, once ever."""
+        """Serve, or try again until that goes: an engine takes messages also where its console cannot be reached.
+
+        `announce` gets the first user's password, once ever.
+        """
         await self._start_anchor(tasks)
-        options = self._options
-        if options is None:
+        if self._options is None:
             return
+        await self._serve(self._options, announce)
+        tasks.spawn(self._keep_up(self._options, announce), "keep the console up")
+
+    async def _keep_up(self, options: ConsoleOptions, announce: Callable[[str], None]) -> None:
+        while True:
+            await asyncio.sleep(RETRY_S)
+            if self._is_stopping:
+                return
+            if self._server is None or not self._server.is_alive:
+                await self._serve(options, announce)
+
+    async def _serve(self, options: ConsoleOptions, announce: Callable[[str], None]) -> None:
+        """Once. What is in the way is told once, and again where it is another thing."""
+        before, self._server = self._server, None
         try:
-            tls = listen_context(options.tls, self._folder) if options.tls is not None else None
-        except ConfigError as error:
-            raise EngineFailed(f"the console's TLS: {error}", CONFIGURATION) from error
+            if before is not None:
+                await asyncio.to_thread(before.stop)
+            # Off the loop: a name may have to be looked up, and certificates be read.
+            server = await asyncio.to_thread(self._opened, options)
+        except (ConfigError, AdminUnavailable) as error:
+            self._meter.is_console_up = False
+            sentence = f"the console's TLS: {error}" if isinstance(error, ConfigError) else str(error)
+            if sentence != self.failure:
+                self.failure = sentence
+                log_console.error(
+                    "E500 %s; messages are taken all the same, and it is tried again every %g s", sentence, RETRY_S
+                )
+            return
+        self._server = server
+        self._meter.is_console_up = True
+        if self.failure:
+            self.failure = ""
+            log_console.warning("the console can be reached again")
+        password = await self.access.first_password()
+        if password is not None:
+            announce(
+                f"\nThe first start of the console: sign in at {server.url} as admin with the password\n\n"
+                f"    {password}\n\n"
+                "It is for signing in once, within a day, and is shown this once. Another one: segmill users passwd "
+                "admin\n\n"
+            )
+
+    def _opened(self, options: ConsoleOptions) -> "ApiServer":
+        """Raises ConfigError and AdminUnavailable."""
         from engine.adapters.api.entries import Api
         from engine.adapters.api.pulse import Pulse
         from engine.adapters.api.server import ApiServer
@@ -122,7 +177,9 @@ class Console:
         from engine.adapters.console.rendering import refused
         from engine.runtime.bench import ProcessBench
 
-        self._bench = ProcessBench()
+        # One for all servers: another one is opened where the address was taken.
+        self._bench = self._bench or ProcessBench()
+        tls = listen_context(options.tls, self._folder) if options.tls is not None else None
         api = Api(
             self._control,
             self._calls,
@@ -140,22 +197,12 @@ class Console:
             bench=self._bench,
         )
         server = ApiServer(api, options, tls, PAGES, refused)
-        try:
-            server.start()
-        except AdminUnavailable as error:
-            raise EngineFailed(str(error), UNREACHABLE) from error
-        self._server = server
-        password = await self.access.first_password()
-        if password is not None:
-            announce(
-                f"\nThe first start of the console: sign in at {server.url} as admin with the password\n\n"
-                f"    {password}\n\n"
-                "It is for signing in once, within a day, and is shown this once. Another one: segmill users passwd "
-                "admin\n\n"
-            )
+        server.start()
+        return server
 
     async def stop(self) -> None:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
+        self._is_stopping = True
         if self._bench is not None:
             await asyncio.to_thread(self._bench.close)
         if self._server is not None:

@@ -42,6 +42,7 @@ def exported() -> frozenset[str]:
     meter.dicom.items = {("main", "SCHEDULED"): 1}
     meter.hand_off("archive")
     meter.certificate_ends = {"adt": 0.0}
+    meter.is_console_up = True
     meter.retention_pass(0.0)
     meter.disk(1, 1)
     meter.channel("orders").breach("PID-3.usage", "error")

@@ -53,6 +53,11 @@ class ApiServer:
         shown = f"[{host}]" if ":" in host else host
         return f"{'https' if self._tls is not None else 'http'}://{shown}:{port}"
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start(self) -> None:
         """Listen and serve. When it returns, clients can connect. Raises AdminUnavailable."""
         self._listener = listen_on(self._options.host, self._options.port, "the console's address")

@@ -8,6 +8,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from itertools import islice
 from typing import Annotated, Final, Literal
@@ -90,7 +91,7 @@ async def _shown(call: Call, asked: AuditPageQuery, *, values: bool) -> Response
         "audit.html",
         title="Audit",
         asked=asked,
-        rows=[(row, told_counts(row)) for row in found.rows],
+        rows=[(row, told_counts(row), _link_of(row)) for row in found.rows],
         looked_at=found.looked_at,
         values=values,
         head=head,
@@ -100,6 +101,15 @@ async def _shown(call: Call, asked: AuditPageQuery, *, values: bool) -> Response
         older=_link(asked, before=str(found.older)) if found.older is not None else "",
         newest=_link(asked, before="") if before is not None else "",
     )
+
+
+def _link_of(row: AuditRow) -> str:
+    """To what the record is about, where that is one message or one user."""
+    if (message := re.fullmatch(r"messages ([0-9]{1,18})", row.ids)) is not None:
+        return f"/messages/{message[1]}"
+    if (user := re.fullmatch(r"user ([a-z0-9][a-z0-9._@-]{0,63})", row.ids)) is not None:
+        return f"/users/{user[1]}"
+    return ""
 
 
 async def verify(call: Call) -> Response:

@@ -102,14 +102,20 @@ def refused(problem: Problem, request: Request, api: Api) -> Response:
 
 
 def _to_sign_in(request: Request, api: Api) -> Response:
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    here = path if request.method == "GET" and is_own_path(path) else "/"
+    here = _address(request)
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         # The cookie is not sent along a link of another site (SameSite=Strict); from a page of ours it is. A link in a
         # ticket works by that, and gains nothing: a GET changes nothing.
         return _page(api, request, None, "follow.html", "Segmill", 200, "", {"to": here})
     to = "/sign-in" if here == "/" else f"/sign-in?next={quote(here, safe='/')}"
     return RedirectResponse(to, 303, headers={"referrer-policy": HEADERS["referrer-policy"]})
+
+
+def _address(request: Request) -> str:
+    """With its query, to come back to; `/` of what is no page to come back to."""
+    query = request.scope["query_string"].decode("latin-1")
+    path = request.scope["path"] + (f"?{query}" if query else "")
+    return path if request.method == "GET" and is_own_path(path) else "/"
 
 
 def _page(
@@ -126,7 +132,7 @@ def _page(
     theme = request.cookies.get(THEME, "auto")
     said = api.desks.of(signed.hash).take_notice() if signed is not None and signed.hash else None
     csrf = signed.csrf if signed is not None else ""
-    here = request.url.path
+    here = request.scope["path"]
     every = {
         "title": title,
         "who": who,
@@ -134,6 +140,7 @@ def _page(
         "is_production": is_production(api.environment),
         "nav": _nav(api, who, here),
         "here": here,
+        "back": _address(request) if status < 400 else "/",
         "csrf": csrf,
         "csrf_field": Markup('<input type="hidden" name="csrf" value="{}">').format(csrf),
         "now_us": api.clock.now_us(),

@@ -59,11 +59,11 @@ class Port:
 
 
 @dataclass(slots=True, frozen=True)
-class PlugIn:
-    """`origin`: the package it comes from, with its version."""
+class Kinds:
+    """Steps, sinks, sources or stores of one package. `origin`: the package, with its version."""
 
     kind: str
-    name: str
+    names: tuple[str, ...]
     origin: str
     is_ours: bool
 
@@ -162,11 +162,11 @@ def ports(loaded: LoadedSite, listening: Mapping[str, str]) -> list[Port]:
     settings = loaded.site
     assert settings is not None
     if settings.dicom is not None:
-        found.append(_guarded("dicom", f"{settings.dicom.host}:{settings.dicom.port}", settings.dicom))
+        found.append(_guarded("dicom", settings.dicom))
     if settings.console is not None:
-        found.append(_guarded("console", f"{settings.console.host}:{settings.console.port}", settings.console))
+        found.append(_guarded("console", settings.console))
     if settings.admin is not None:
-        found.append(_guarded("metrics", f"{settings.admin.host}:{settings.admin.port}", settings.admin))
+        found.append(_guarded("metrics", settings.admin))
     return found
 
 
@@ -182,8 +182,9 @@ def _port(name: str, address: str, options: ListenOptions) -> Port:
     return Port(name, address, "this machine alone" if is_port else "no port", "ok")
 
 
-def _guarded(name: str, address: str, options: DicomOptions | ConsoleOptions | AdminPort) -> Port:
+def _guarded(name: str, options: DicomOptions | ConsoleOptions | AdminPort) -> Port:
     """Of the site's own."""
+    address = f"{options.host}:{options.port}" if options.port else f"{options.host}, a free port"
     tls = None if isinstance(options, AdminPort) else options.tls
     if tls is not None:
         return _encrypted(name, address, tls)
@@ -196,18 +197,20 @@ def _encrypted(name: str, address: str, tls: ListenTls) -> Port:
     return Port(name, address, "TLS, asks for a certificate" if tls.client_ca else "TLS", "ok")
 
 
-def plug_ins() -> list[PlugIn]:
+def plug_ins() -> list[Kinds]:
     """Steps, sinks, sources and stores: those of others first, as they are what differs between sites."""
-    found = {}
+    found: dict[tuple[str, str, bool], set[str]] = {}
     for group, built_in in (*BUILT_IN.items(), ("engine.stores", {})):
-        kind = group.removeprefix("engine.").removesuffix("s")
+        kind = group.removeprefix("engine.")
         for name in built_in:
-            found[kind, name] = PlugIn(kind, name, f"segmill {__version__}", True)
+            found.setdefault((kind, f"segmill {__version__}", True), set()).add(name)
         for point in entry_points(group=group):
-            origin = f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
             is_ours = point.value.startswith("engine.")
-            found[kind, point.name] = PlugIn(kind, point.name, origin, is_ours)
-    return sorted(found.values(), key=lambda one: (one.is_ours, one.kind, one.name))
+            other = f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+            origin = f"segmill {__version__}" if is_ours else other
+            found.setdefault((kind, origin, is_ours), set()).add(point.name)
+    kinds = (Kinds(kind, tuple(sorted(names)), origin, is_ours) for (kind, origin, is_ours), names in found.items())
+    return sorted(kinds, key=lambda one: (one.is_ours, one.kind, one.origin))
 
 
 def _metrics(settings: SiteSettings) -> str:
