@@ -139,6 +139,7 @@ async def shown(call: Call, looked: Looked, form: TryForm, *, case: str = "", st
         "name": looked.name,
         "tried": tried,
         "steps": _steps(tried),
+        "not_reached": [_placed(label) for label in tried.message.not_reached] if tried.message is not None else [],
         "has_sample": bool(sample),
         "marked": _marked(looked.name, text, tried.problems),
         "other_files": _of_other_files(looked, tried.problems),
@@ -171,11 +172,14 @@ def _last(queries: StoreQueries, channel: str) -> list[StoredMessage]:
 
 
 def _steps(tried: Tried) -> list[StepShown]:
-    found = []
-    for step in tried.message.steps if tried.message is not None else ():
-        at = _AT.search(step.label)
-        found.append(StepShown(step, step.label[: at.start()] if at else step.label, int(at[1]) if at else 0))
-    return found
+    steps = tried.message.steps if tried.message is not None else ()
+    return [StepShown(step, *_placed(step.label)) for step in steps]
+
+
+def _placed(label: str) -> tuple[str, int]:
+    """A step's label without its place, and the line of the text where it stands; 0: nowhere."""
+    at = _AT.search(label)
+    return (label[: at.start()], int(at[1])) if at is not None else (label, 0)
 
 
 def _finding(one: Wrong) -> ConfigFinding:

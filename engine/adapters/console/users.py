@@ -14,6 +14,7 @@ from starlette.responses import Response
 from engine.adapters.api.entries import ApiModel, Call, Page
 from engine.adapters.api.models import GrantsBody, TokenBody, TokenPath, UserBody, UserName, UserPath, time_of
 from engine.adapters.api.on_users import DAY_S, add_token, add_user, disable, enable, give_password, revoke_token
+from engine.adapters.api.on_users import end_sessions as sign_out_everywhere
 from engine.adapters.api.on_users import set_grants as give_grants
 from engine.adapters.api.problems import Problem, not_understood
 from engine.adapters.console.audit_rows import failed_sign_ins
@@ -176,7 +177,7 @@ async def give_back(call: Call) -> Response:
 async def end_sessions(call: Call) -> Response:
     """Signed out everywhere."""
     name = call.the_path(UserPath).user
-    await call.api.access.end_sessions(call.by(), name)
+    await sign_out_everywhere(call)
     return see_other(call, "/users" if call.who.name != name else "/sign-in", f"{name} is signed out everywhere.")
 
 
