@@ -26,11 +26,15 @@ _CALLS: Final = {
     "x86_64": (0xC000003E, 56, 435, (57, 58)),
     "aarch64": (0xC00000B7, 220, 435, ()),
 }
+_SOCKET_CALLS: Final = {"x86_64": (41, 53), "aarch64": (198, 199)}
+"""socket and socketpair. io_uring has a way of its own to make one."""
+_RING_CALLS: Final = (425, 426, 427)
+"""io_uring_setup, io_uring_enter, io_uring_register; the same numbers everywhere."""
 """Linux, include/uapi/asm-generic/unistd.h and arch/x86/entry/syscalls/syscall_64.tbl."""
 
 
-def confine() -> bool:
-    """No children from here on; whether the kernel holds that for root, too."""
+def confine(*, sockets: bool = True) -> bool:
+    """No children from here on, and with `sockets` off no network; whether the kernel holds that for root, too."""
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     if sys.platform != "linux":
         return False
@@ -39,7 +43,10 @@ def confine() -> bool:
     calls = _CALLS.get(platform.machine())
     if calls is None or struct.calcsize("P") != 8:
         return False
-    program = _program(*calls)
+    architecture, clone, clone3, refused = calls
+    if not sockets:
+        refused = (*refused, *_SOCKET_CALLS[platform.machine()], *_RING_CALLS)
+    program = _program(architecture, clone, clone3, refused)
     code = ctypes.create_string_buffer(b"".join(program), 8 * len(program))
     described = struct.pack("@HxxxxxxP", len(program), ctypes.addressof(code))
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -47,7 +54,7 @@ def confine() -> bool:
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, described, 0, 0) == 0)
 
 
-def _program(architecture: int, clone: int, clone3: int, forks: tuple[int, ...]) -> list[bytes]:
+def _program(architecture: int, clone: int, clone3: int, refused: tuple[int, ...]) -> list[bytes]:
     """The filter. Its jumps count the instructions to leave out: first where the test holds, then where not."""
     refuse = _instruction(_RETURN, _REFUSE | errno.EPERM)
     program = [
@@ -61,7 +68,7 @@ def _program(architecture: int, clone: int, clone3: int, forks: tuple[int, ...])
         _instruction(_IF_EQUAL, clone3, 0, 1),
         _instruction(_RETURN, _REFUSE | errno.ENOSYS),
     ]
-    for number in forks:
+    for number in refused:
         program += [_instruction(_IF_EQUAL, number, 0, 1), refuse]
     return [
         *program,

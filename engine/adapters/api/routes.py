@@ -519,6 +519,18 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         record="user-enable",
     ),
     Entry(
+        "DELETE",
+        BASE + "/users/{user}/sessions",
+        "administer",
+        "site",
+        "Sign a user out everywhere",
+        on_users.end_sessions,
+        "users",
+        answer=m.Done,
+        path_model=m.UserPath,
+        record="sessions-end",
+    ),
+    Entry(
         "GET",
         BASE + "/tokens",
         "administer",

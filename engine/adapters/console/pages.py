@@ -4,6 +4,8 @@ from typing import Final
 
 from engine.adapters.api.entries import Page
 from engine.adapters.console import (
+    audit,
+    channels,
     docs,
     held,
     live,
@@ -14,11 +16,15 @@ from engine.adapters.console import (
     messages,
     overview,
     queues,
+    reload,
     sign_in,
     static_files,
     system,
     tables,
     take_up,
+    try_case,
+    try_it,
+    users,
     worklist,
 )
 
@@ -39,4 +45,10 @@ PAGES: Final[tuple[Page, ...]] = (
     *tables.PAGES,
     *take_up.PAGES,
     *worklist.PAGES,
+    *channels.PAGES,
+    *reload.PAGES,
+    *try_it.PAGES,
+    *try_case.PAGES,
+    *audit.PAGES,
+    *users.PAGES,
 )

@@ -54,6 +54,7 @@ EXPECTED = {
     "PUT /users/{user}/grants": "admin of the site",
     "POST /users/{user}/disable": "admin of the site",
     "POST /users/{user}/enable": "admin of the site",
+    "DELETE /users/{user}/sessions": "admin of the site",
     "GET /tokens": "admin of the site",
     "POST /tokens": "admin of the site",
     "DELETE /tokens/{token}": "admin of the site",
