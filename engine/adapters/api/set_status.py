@@ -5,7 +5,7 @@ import asyncio
 from engine.adapters.admin_app import ACTION_TIMEOUT_S
 from engine.adapters.api.entries import Call
 from engine.adapters.api.on_orders import key_of
-from engine.adapters.api.problems import not_there, not_understood
+from engine.adapters.api.problems import not_there
 from engine.adapters.api.worklist_models import StatusBody, StatusSet, StepPath
 from engine.ports.control import Order
 from engine.ports.operations import StepMove
@@ -18,9 +18,8 @@ async def set_status(call: Call) -> StatusSet:
 
 
 async def set_status_of(call: Call, worklist: str, key: ItemKey, body: StatusBody) -> StatusSet:
-    """Raises Problem, and OrderRefused where the step is not as it was planned, or may not be moved so."""
-    if body.force and not body.reason.strip():
-        raise not_understood("reason: say why; what is done by force is put on record with it")
+    """Raises Problem, and OrderRefused where the step is not as it was planned, or may not be moved so, as by force
+    without a reason."""
     if await item_of(call, worklist, key) is None:
         raise not_there()
     move = StepMove(worklist, key.study_uid, key.step_id, body.planned, body.revision, body.to, body.force)

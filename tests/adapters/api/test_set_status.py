@@ -62,7 +62,7 @@ def test_what_has_ended_comes_back_by_force_and_with_a_reason_alone(scanned, ope
     assert scanned.ask("POST", address + "/status", body(shown, "COMPLETED"), operator).status == 200
     shown = scanned.ask("GET", address, headers=operator).json
     assert scanned.ask("POST", address + "/status", body(shown, "SCHEDULED"), operator).status == 409
-    assert scanned.ask("POST", address + "/status", body(shown, "SCHEDULED", force=True), operator).status == 422
+    assert scanned.ask("POST", address + "/status", body(shown, "SCHEDULED", force=True), operator).status == 409
     forced = body(shown, "SCHEDULED", force=True, reason="The wrong patient", key="K1")
     assert scanned.ask("POST", address + "/status", forced, operator).json["done_before"] is False
     assert scanned.ask("POST", address + "/status", forced, operator).json["done_before"] is True
