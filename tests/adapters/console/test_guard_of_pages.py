@@ -18,6 +18,7 @@ from tests.adapters.console.people import Person, engine_of, person
 ANYBODY, SIGNED_IN = "anybody", "signed in"
 EXPECTED = {
     "GET /static/{hash}/{name}": ANYBODY,
+    "GET /favicon.ico": ANYBODY,
     "GET /sign-in": ANYBODY,
     "POST /sign-in": ANYBODY,
     "POST /theme": ANYBODY,
