@@ -54,15 +54,15 @@ def test_a_number_leads_to_its_message_and_stands_in_no_address(console: "Consol
     page = browse("operator", "/messages")
     assert len(rows(page)) == 50
     page.keyboard.press("/")
-    page.keyboard.type("key:P700042")
+    page.keyboard.type("filler:F600042")
     page.keyboard.press("Enter")
     page.wait_for_url("**/messages?search=*")
     (seq,) = rows(page)
-    assert "P700042" not in page.url and last(console, "search").scope == "key:P700042"
+    assert "F600042" not in page.url and last(console, "search").scope == "filler:F600042"
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/messages/{seq}")
-    assert "P700042" not in page.content()
+    assert "F600042" not in page.content()
     page.get_by_role("link", name="Same patient, older").click()
     page.wait_for_url(re.compile(rf"/messages/(?!{seq}$)\d+$"))
     with console.store() as store:
@@ -214,7 +214,8 @@ def test_a_held_message_is_released_or_discarded_with_a_reason(console: "Console
 
 def test_no_text_of_a_message_does_anything(console: "Console", browse: "Browse"):
     page = browse("operator", "/messages")
-    for number in range(18):
+    # One of each kind; the others go through the same templates without a browser (tests/adapters/console).
+    for number in (0, 1, 3, 4, 8, 9, 10, 11, 12):
         page.goto(f"/messages/{seq_of(console, f'A{number:05}')}")
         page.get_by_role("button", name="Show the values").click()
         page.get_by_role("link", name="Mask the values").wait_for()

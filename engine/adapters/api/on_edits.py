@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from engine.adapters.api.edit_models import ChangeShown, EditBody, EditOrderBody, EditPlan
 from engine.adapters.api.entries import Call
-from engine.adapters.api.models import ChangeShown, EditBody, EditOrderBody, EditPlan, Report
+from engine.adapters.api.models import Report
 from engine.adapters.api.on_messages import note_reading, stored_of
 from engine.adapters.api.on_orders import begun, key_of, reported
 from engine.adapters.api.problems import Problem

@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.responses import JSONResponse, Response
 
+from engine.adapters.api import edit_models as e
 from engine.adapters.api import models as m
 from engine.adapters.api import (
     on_edits,
@@ -363,9 +364,9 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "What an edited message has otherwise",
         on_edits.plan,
         "messages",
-        answer=m.EditPlan,
+        answer=e.EditPlan,
         path_model=m.SeqPath,
-        body=m.EditBody,
+        body=e.EditBody,
         record="read",
         most_body=2 * MOST_BODY,
     ),
@@ -379,7 +380,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "messages",
         answer=m.Report,
         path_model=m.SeqPath,
-        body=m.EditOrderBody,
+        body=e.EditOrderBody,
         record="edit",
         most_body=2 * MOST_BODY,
         timeout_s=LONG_S,

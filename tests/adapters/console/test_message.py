@@ -399,7 +399,7 @@ def _followed(running: Running, signed: SignedIn, form: dict[str, str]) -> str:
 
 
 def typed(page: str) -> str:
-    found = re.search(r"<textarea name=\"text\"[^>]*>\n(.*?)</textarea>", page, re.S)
+    found = re.search(r"<textarea id=\"typed\"[^>]*>\n(.*?)</textarea>", page, re.S)
     assert found is not None
     return unescape(found[1])
 
