@@ -210,9 +210,9 @@ class Console:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
         with self._lock:
             self._is_stopping = True
-            server = self._server
-        if self._bench is not None:
-            await asyncio.to_thread(self._bench.close)
+            server, bench = self._server, self._bench
+        if bench is not None:
+            await asyncio.to_thread(bench.close)
         if server is not None:
             await asyncio.to_thread(server.stop)
 
