@@ -15,6 +15,7 @@ from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.tls import listen_context
 from engine.config.console import ConsoleOptions
 from engine.config.site import LoadedSite
+from engine.ports.bench import Bench
 from engine.ports.clock import Clock
 from engine.ports.control import Control
 from engine.ports.store import StoreError, StoreQueries
@@ -75,6 +76,7 @@ class Console:
         self._anchor_path = folder / settings.data / ANCHOR if settings.store_kind == "sqlite" else None
         self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
         self._server: ApiServer | None = None
+        self._bench: Bench | None = None
         self._is_stopping = False
         self.failure = ""
         """Why nobody reaches it, though somebody should; '' while it goes."""
@@ -174,7 +176,10 @@ class Console:
         from engine.adapters.api.server import ApiServer
         from engine.adapters.console.pages import PAGES
         from engine.adapters.console.rendering import refused
+        from engine.runtime.bench import ProcessBench
 
+        # One for all servers: another one is opened where the address was taken.
+        self._bench = self._bench or ProcessBench()
         tls = listen_context(options.tls, self._folder) if options.tls is not None else None
         api = Api(
             self._control,
@@ -190,6 +195,7 @@ class Console:
             self._meter,
             self._started_us,
             Pulse(self._meter, self._queries),
+            bench=self._bench,
         )
         server = ApiServer(api, options, tls, PAGES, refused)
         server.start()
@@ -204,7 +210,9 @@ class Console:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
         with self._lock:
             self._is_stopping = True
-            server = self._server
+            server, bench = self._server, self._bench
+        if bench is not None:
+            await asyncio.to_thread(bench.close)
         if server is not None:
             await asyncio.to_thread(server.stop)
 

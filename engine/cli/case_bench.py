@@ -44,8 +44,9 @@ class Bench:
     def check(self, files: "Mapping[str, bytes]") -> "CaseOutcome":
         """Run one case. `files` are those in its folder, by path in it."""
         from engine.pipeline.cases import CaseOutcome, check_case
+        from engine.pipeline.mocks import is_mock
 
-        mocks = {name: content for name, content in files.items() if _is_mock(name)}
+        mocks = {name: content for name, content in files.items() if is_mock(name)}
         plain = {name: content for name, content in files.items() if name not in mocks}
         assert self._ready is not None, "made by `of`"
         ready, coverage = self._ready, self.coverage
@@ -97,33 +98,15 @@ class Bench:
 
     def _with(self, mocks: "Mapping[str, bytes]") -> "tuple[LoadedChannel | None, list[Difference]]":
         """The channel with files of the case in the place of its own, or what is wrong with these."""
-        from engine.config.base import did_you_mean
         from engine.config.site import load_version
-        from engine.pipeline.cases import Difference
+        from engine.pipeline.mocks import strange_mocks, wrong_mocks
         from engine.pipeline.registry import load_kinds
 
         there = self.channel.files
-        strange = [name for name in mocks if name not in there]
-        if strange:
-            hints = [did_you_mean(name, there) or "it has none that could be" for name in strange]
-            told = zip(strange, hints, strict=True)
-            return None, [
-                Difference(name, 0, "", f"a file that the channel has ({hint})", "another") for name, hint in told
-            ]
+        if strange := strange_mocks(mocks, there):
+            return None, strange
         channel, findings = load_version(self.channel.name, {**there, **mocks}, load_kinds(), self.channel.substituted)
-        wrong = [finding for finding in findings if finding.is_error]
-        if channel is None:
-            return None, [
-                Difference(
-                    f.file.partition(f"{self.channel.name}/")[2],
-                    0,
-                    f"line {f.line}",
-                    "a file that can be used",
-                    f.message,
-                )
-                for f in wrong
-            ]
-        return channel, []
+        return channel, [] if channel is not None else wrong_mocks(self.channel.name, findings)
 
     def _compiled(self, channel: "LoadedChannel") -> "CompiledChannel":
         from engine.pipeline.compile import compile_channel
@@ -136,8 +119,3 @@ class Bench:
         from engine.pipeline.registry import load_steps
 
         return built(channel, self.folder, lambda: Coverage.of(channel, load_steps()))
-
-
-def _is_mock(name: str) -> bool:
-    """Whether a file of a case stands in for one of the channel: a table, a profile, Python."""
-    return name.endswith((".csv", ".py")) or ("/" in name and name.endswith((".yaml", ".xml")))

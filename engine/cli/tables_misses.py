@@ -34,7 +34,7 @@ def command(channel: str | None, site: Path | None, data: Path | None, as_json: 
         found = misses(queries, channel, deadline_s=deadline_here(find_or_none(site or Path())))
     if found.of:
         note_reading(place, sorted({seq for seqs in found.of.values() for seq in seqs}), "tables misses")
-    rows = sorted(found.of.items(), key=lambda item: (item[0].channel, item[0].table, -len(item[1]), item[0].key))
+    rows = found.ordered
     for missed, seqs in rows if as_json else ():
         emit({"channel": missed.channel, "table": missed.table, "key": missed.key, "messages": seqs})
     if rows and not as_json:

@@ -16,8 +16,8 @@ from engine.cli.tables import RELEASE, SUBCOMMANDS
 from engine.model.ids import MessageSeq
 
 if TYPE_CHECKING:
-    from engine.cli.table_misses import Misses
     from engine.config.table import Table
+    from engine.pipeline.misses import Misses
     from engine.ports.store import StoreQueries
 
 
@@ -91,7 +91,8 @@ def _tables(folder: Path) -> "tuple[dict[tuple[str, str], Table], float]":
 def _ready(
     queries: "StoreQueries", tables: "dict[tuple[str, str], Table]", only: str | None, deadline_s: float
 ) -> "tuple[Misses, list[int]]":
-    from engine.cli.table_misses import file_of, misses
+    from engine.cli.table_misses import misses
+    from engine.pipeline.misses import file_of
 
     channel, _, name = (only or "").partition("/")
     if only is not None and (channel, name) not in tables:

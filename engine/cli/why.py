@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from engine.cli.output import printable
 
 if TYPE_CHECKING:
-    from engine.cli.try_ import Trial
     from engine.pipeline.trace import StepTrace, Tested, Trace
+    from engine.pipeline.trial import Trial
 
 Told = Callable[["Tested"], str]
 

@@ -9,7 +9,8 @@ from engine.cli.command import json_option, member
 from engine.cli.output import columns, count, emit, local_time, printable, say, utc_time
 from engine.cli.sites import data_option, site_option, whereabouts
 from engine.cli.worklist import ASKED, SUBCOMMANDS
-from engine.cli.worklisting import SHOWN, shown, values_option
+from engine.cli.worklisting import shown, values_option
+from engine.worklist.masking import PLAIN
 
 HEADERS = ("at", "scanner", "answers", "status", "asked for", "without")
 
@@ -62,7 +63,7 @@ def _keys(keys: dict[str, Any], show_values: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, values in keys.items():
         plain = "\\".join(value for value in values if isinstance(value, str))
-        found[name] = printable(plain) if name in SHOWN else shown(plain, show_values)
+        found[name] = printable(plain) if name in PLAIN else shown(plain, show_values)
         for value in values:
             if isinstance(value, dict):
                 del found[name]

@@ -11,34 +11,11 @@ from engine.cli.exits import FINDINGS, Failure
 from engine.cli.output import printable
 from engine.cli.reading import note_reading
 from engine.cli.sites import whereabouts
+from engine.worklist.masking import PLAIN
 
 if TYPE_CHECKING:
     from engine.ports.worklist import WorklistView
     from engine.worklist.item import Attributes, Item
-
-SHOWN: Final = frozenset(
-    {
-        "Modality",
-        "ScheduledStationAETitle",
-        "ScheduledProcedureStepStartDate",
-        "ScheduledProcedureStepStartTime",
-        "ScheduledProcedureStepID",
-        "ScheduledProcedureStepDescription",
-        "ScheduledStationName",
-        "ScheduledProcedureStepLocation",
-        "ScheduledProtocolCodeSequence",
-        "RequestedProcedureDescription",
-        "RequestedProcedureCodeSequence",
-        "RequestedProcedurePriority",
-        "CodeValue",
-        "CodingSchemeDesignator",
-        "CodeMeaning",
-        "LongCodeValue",
-        "StudyInstanceUID",
-        "TimezoneOffsetFromUTC",
-    }
-)
-"""Attributes by which nobody is known: shown to all who may read the store."""
 
 name_option = click.option("--name", default="main", show_default=True, help="Which worklist.")
 values_option = click.option(
@@ -135,7 +112,7 @@ def lines(attributes: "Attributes", show_values: bool, indent: str = "") -> Iter
         plain = [value for value in values if isinstance(value, str)]
         if plain:
             text = "\\".join(plain)
-            yield f"{indent}{keyword}: {printable(text) if keyword in SHOWN else shown(text, show_values)}"
+            yield f"{indent}{keyword}: {printable(text) if keyword in PLAIN else shown(text, show_values)}"
         for value in values:
             if not isinstance(value, str):
                 yield f"{indent}{keyword}:"

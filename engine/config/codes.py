@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from engine.config.codes_access import ACCESS
+from engine.config.codes_bench import BENCH
 from engine.config.codes_channel import CHANNEL
 from engine.config.codes_console import CONSOLE
 from engine.config.codes_convert import CONVERT
@@ -38,6 +39,7 @@ CODES: Final[Stories] = MappingProxyType(
                 **CONSOLE,
                 **OPERATIONS,
                 **MESSAGES_PAGE,
+                **BENCH,
             }.items()
         )
     )

@@ -29,9 +29,9 @@ def render(finding: ConfigFinding, source_text: str) -> str:
             lines.append(f"      = {finding.hint}")
         return "\n".join(lines)
     before = source.line(finding.line - 1)
-    body, column = _window(_hidden(source.line(finding.line)), finding.column)
+    body, column = _window(hidden(source.line(finding.line)), finding.column)
     if finding.line > 1 and before.strip():
-        lines.append(f"{finding.line - 1:5} | {_printable(_hidden(before))[:MAX_SHOWN]}".rstrip())
+        lines.append(f"{finding.line - 1:5} | {_printable(hidden(before))[:MAX_SHOWN]}".rstrip())
     lines.append(f"{finding.line:5} | {body}".rstrip())
     pad = "".join("\t" if c == "\t" else " " * _width(c) for c in body[: column - 1])
     marked = body[column - 1 : column - 1 + max(1, finding.length)]
@@ -104,7 +104,7 @@ def _width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
 
 
-def _hidden(line: str) -> str:
+def hidden(line: str) -> str:
     """The line with the value of a password or token starred, at its length."""
     return _SECRET.sub(lambda found: found.group(1) + "*" * len(found.group(2)), line)
 

@@ -16,6 +16,11 @@ _NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a variable of the environment is taken for a secret, by its name."""
+    return _SECRET.search(name) is not None
+
+
 @dataclass(slots=True, frozen=True)
 class Origin:
     """Where a part of a value came from: `reference` as it is written, `source` in words. `value` None: secret."""

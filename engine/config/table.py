@@ -23,7 +23,7 @@ from typing import NamedTuple, Self
 
 from engine.config.table_rows import ANY, DIRECTION, DIRECTIONS, FROM, TO, Entry, Row, gaps, moment, overlap
 
-__all__ = ["BACK", "Row", "Table", "TableFinding", "UndatedLookup"]
+__all__ = ["BACK", "Row", "Table", "TableFinding", "UndatedLookup", "written_rows"]
 
 BACK = " (back)"
 """Behind the name of a table that is looked up from value to key."""
@@ -104,25 +104,7 @@ class Table:
     def load(cls, text: str | bytes, name: str) -> tuple[Self, list[TableFinding]]:
         """The table in `text`, and all that is wrong with it, in order of lines; of two equal keys the first counts."""
         findings: list[TableFinding] = []
-        decoded = _decode(text, findings)
-        columns: tuple[str, ...] = ()
-        entries: list[Entry] = []
-        for line, content in enumerate(re.split(r"\r\n|\r|\n", decoded), 1):
-            if not content.strip() or content.lstrip().startswith("#"):
-                continue
-            cells = _cells(content, line, findings)
-            if cells is None:
-                continue
-            if not columns:
-                columns = _header(cells, line, findings)
-                if not columns:
-                    break
-            else:
-                entry = _entry(cells, line, columns, findings)
-                if entry is not None:
-                    entries.append(entry)
-        if not columns and not findings:
-            findings.append((1, 1, "E151", "the table is empty; its first line names the columns, such as from,to"))
+        columns, entries = _read(text, findings)
         there = [entry for entry in entries if entry.direction != "back"]
         table = cls._of(name, columns, there, findings, entries if DIRECTION in columns[2:] else ())
         return table, sorted(findings)[:MAX_FINDINGS]
@@ -222,6 +204,36 @@ class Table:
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, {self.size} rows)"
+
+
+def written_rows(text: str | bytes) -> tuple[tuple[str, ...], list[Entry], list[TableFinding]]:
+    """The columns and the rows as they stand in the file, also those of two that have one key; and what is wrong."""
+    findings: list[TableFinding] = []
+    columns, entries = _read(text, findings)
+    return columns, entries, sorted(findings)[:MAX_FINDINGS]
+
+
+def _read(text: str | bytes, findings: list[TableFinding]) -> tuple[tuple[str, ...], list[Entry]]:
+    decoded = _decode(text, findings)
+    columns: tuple[str, ...] = ()
+    entries: list[Entry] = []
+    for line, content in enumerate(re.split(r"\r\n|\r|\n", decoded), 1):
+        if not content.strip() or content.lstrip().startswith("#"):
+            continue
+        cells = _cells(content, line, findings)
+        if cells is None:
+            continue
+        if not columns:
+            columns = _header(cells, line, findings)
+            if not columns:
+                break
+        else:
+            entry = _entry(cells, line, columns, findings)
+            if entry is not None:
+                entries.append(entry)
+    if not columns and not findings:
+        findings.append((1, 1, "E151", "the table is empty; its first line names the columns, such as from,to"))
+    return columns, entries
 
 
 def _decode(text: str | bytes, findings: list[TableFinding]) -> str:

@@ -4,11 +4,11 @@ Every change of them is a part of an `operations.Change`, and so stands in the s
 audit. A session's and a token's secret is never kept: only its SHA-256, which nobody can turn back, as it has 256 bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from engine.model.access import Grants
+from engine.model.access import SITE, Grants
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,6 +114,13 @@ class CloseSession:
 
 
 @dataclass(slots=True, frozen=True)
+class CloseSessions:
+    """All of one user."""
+
+    user: str
+
+
+@dataclass(slots=True, frozen=True)
 class AddToken:
     """AccessRefused where there is one of that name, also a revoked one: a name on record stays the same token's."""
 
@@ -126,7 +133,16 @@ class RevokeToken:
 
 
 AccessEdit = (
-    AddUser | SetPassword | SetGrants | SetDisabled | OpenSession | SeenSession | CloseSession | AddToken | RevokeToken
+    AddUser
+    | SetPassword
+    | SetGrants
+    | SetDisabled
+    | OpenSession
+    | SeenSession
+    | CloseSession
+    | CloseSessions
+    | AddToken
+    | RevokeToken
 )
 
 
@@ -137,6 +153,20 @@ class AccessRefused(Exception):
         super().__init__(sentence)
         self.sentence = sentence
         self.is_missing = is_missing
+
+
+NO_ADMIN: Final = "this is the last admin: make another one first"
+
+
+def has_admin(users: Iterable[User]) -> bool:
+    """Whether somebody may administer the site."""
+    return any(user.grants.get(SITE) == "admin" and not user.is_disabled for user in users)
+
+
+def may_take_an_admin(edits: Iterable[AccessEdit]) -> bool:
+    """Whether there may be one admin less by these edits. Where there was one, a store refuses (AccessRefused) what
+    leaves none, within the transaction: two admins who disable each other at once would else both be let through."""
+    return any(isinstance(edit, SetGrants) or (isinstance(edit, SetDisabled) and edit.is_disabled) for edit in edits)
 
 
 class AccessQueries(Protocol):

@@ -247,7 +247,7 @@ class Worker:
             "-P",
             "-c",
             _BOOT,
-            _search_path(),
+            search_path(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -374,7 +374,7 @@ async def _ended_within(child: asyncio.subprocess.Process, seconds: float) -> bo
     return True
 
 
-def _search_path() -> str:
+def search_path() -> str:
     """Where this process finds its modules, for one that starts in another folder."""
     return json.dumps([str(Path(entry).absolute()) for entry in sys.path])
 

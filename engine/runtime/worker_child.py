@@ -40,7 +40,7 @@ CPU_SLACK_S: Final = 2
 
 def main() -> None:
     """Until the engine closes the pipe. Anything that goes wrong ends this process, and the engine sees that."""
-    source, target = _take_pipes()
+    source, target = take_pipes()
     start = read_frame(source)
     if start is None:
         return
@@ -51,7 +51,7 @@ def main() -> None:
     if channel is None:
         return
     while (job := read_frame(source)) is not None:
-        _allow_cpu(about["deadline_s"])
+        allow_cpu(about["deadline_s"])
         about_job, raw = job
         result = _run(channel, raw, about_job["now_us"], about["output_bytes"])
         described, bodies = describe(result)
@@ -114,7 +114,7 @@ def describe(result: Result) -> tuple[dict[str, Any], list[bytes]]:
     }, bodies
 
 
-def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+def take_pipes() -> tuple[BinaryIO, BinaryIO]:
     """The pipes to the engine, moved away from where the site's code prints to and reads from."""
     source = os.fdopen(os.dup(0), "rb")
     target = os.fdopen(os.dup(1), "wb")
@@ -135,7 +135,7 @@ def _set_limits(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
 
 
-def _allow_cpu(deadline_s: float) -> None:
+def allow_cpu(deadline_s: float) -> None:
     """Processor time for one more message: what stays if the engine cannot end us, because it died."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime + deadline_s) + CPU_SLACK_S
@@ -165,7 +165,7 @@ def _load(about: Any, content: bytes) -> tuple[CompiledChannel | None, str]:
         at += length
     steps = load_steps()
     kinds = Kinds(steps=steps, sinks={name: _AnySink(name) for name in about["sinks"]})
-    _allow_cpu(about["start_s"])
+    allow_cpu(about["start_s"])
     loaded, findings = load_version(about["channel"], files, kinds, about["substituted"])
     if loaded is None:
         first = next(finding for finding in findings if finding.is_error)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from engine.model.access import SITE
 from engine.model.audit import broken_at
 from engine.ports.access import (
     AccessEdit,
@@ -18,6 +19,7 @@ from engine.ports.access import (
     AddUser,
     ApiToken,
     CloseSession,
+    CloseSessions,
     OpenSession,
     RevokeToken,
     SeenSession,
@@ -138,6 +140,22 @@ class AccessContract:
         found = queries.user("anna")
         assert found is not None and not found.is_disabled
 
+    def test_the_last_admin_stays_one(self, store: Store, queries: StoreQueries) -> None:
+        anna, ben = replace(ANNA, grants={SITE: "admin"}), replace(BEN, grants={SITE: "admin"})
+        edit(store, AddUser(anna), AddUser(ben))
+        # As of two admins who each looked when there were two of them.
+        edit(store, SetDisabled("anna", True))
+        for taken in (SetDisabled("ben", True), SetGrants("ben", {SITE: "analyst"}), SetGrants("ben", {})):
+            with pytest.raises(AccessRefused) as refused:
+                edit(store, taken)
+            assert not refused.value.is_missing
+        assert queries.users() == [queries.user("anna"), ben]
+        edit(store, SetDisabled("anna", False))
+        edit(store, SetGrants("ben", {SITE: "analyst"}))
+        with pytest.raises(AccessRefused):
+            edit(store, SetDisabled("anna", True))
+        edit(store, SetGrants("anna", {"adt": "viewer"}), SetGrants("ben", {SITE: "admin"}))
+
     def test_grants_are_replaced(self, store: Store, queries: StoreQueries) -> None:
         edit(store, AddUser(ANNA), OpenSession(session("a"), 5))
         edit(store, SetGrants("anna", {"results": "analyst"}))
@@ -152,6 +170,12 @@ class AccessContract:
             edit(store, OpenSession(session(letter, created_us=100 + at), 3))
         assert [one.hash[:1] for one in queries.sessions("anna")] == [b"b", b"c", b"d"]
         assert queries.sessions("ben") == [], "it had ended"
+
+    def test_all_sessions_of_one_user_end(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddUser(ANNA), AddUser(BEN))
+        edit(store, *(OpenSession(one, 5) for one in (session("a"), session("b"), session("c", "ben"))))
+        edit(store, CloseSessions("anna"))
+        assert (queries.sessions("anna"), queries.sessions("ben")) == ([], [session("c", "ben")])
 
     def test_a_session_is_seen_and_closed(self, store: Store, queries: StoreQueries) -> None:
         edit(store, AddUser(ANNA), OpenSession(session("a"), 5))

@@ -35,6 +35,7 @@ from engine.ports.access import (
     AddUser,
     ApiToken,
     CloseSession,
+    CloseSessions,
     OpenSession,
     RevokeToken,
     SeenSession,
@@ -299,24 +300,18 @@ class Access:
 
     async def set_grants(self, by: By, name: str, grants: Grants) -> None:
         """What the user may from now on. Raises Problem; the last admin stays one."""
-        await self._keep_an_admin(name, grants=grants)
         await self._record(by, "user-grant", [f"user {name}", *_told(grants)], SetGrants(name, dict(grants)))
 
     async def set_disabled(self, by: By, name: str, is_disabled: bool) -> None:
         """Raises Problem; the last admin stays one."""
-        if is_disabled:
-            await self._keep_an_admin(name, grants={})
         action = "user-disable" if is_disabled else "user-enable"
         await self._record(by, action, [f"user {name}"], SetDisabled(name, is_disabled))
 
-    async def _keep_an_admin(self, name: str, grants: Grants) -> None:
-        users = await asyncio.to_thread(self._queries.users)
-        left = [replace(user, grants=grants) if user.name == name else user for user in users]
-        had, has = (
-            any(user.grants.get(SITE) == "admin" and not user.is_disabled for user in some) for some in (users, left)
-        )
-        if had and not has:
-            raise Problem(409, "E485", "this is the last admin: make another one first")
+    async def end_sessions(self, by: By, name: str) -> None:
+        """Wherever the user is signed in, he is not any more. Raises Problem."""
+        if await asyncio.to_thread(self._queries.user, name) is None:
+            raise not_there("there is no such user")
+        await self._record(by, "sessions-end", [f"user {name}"], CloseSessions(name))
 
     async def add_token(self, by: By, name: str, grants: Grants, lasts_s: float) -> str:
         """The token's secret, which is not shown again. Raises Problem."""

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from engine.adapters.admin_app import EngineCalls
 from engine.adapters.api.access import Access, Signed
+from engine.adapters.api.case_results import CaseResults
 from engine.adapters.api.desks import Desks
 from engine.adapters.api.problems import not_allowed, not_there
 from engine.adapters.api.pulse import Pulse
@@ -24,6 +25,7 @@ from engine.adapters.api.versions import Versions
 from engine.adapters.metrics import PrometheusMeter
 from engine.config.site import LoadedSite
 from engine.model.access import Permission, Principal
+from engine.ports.bench import Bench
 from engine.ports.clock import Clock
 from engine.ports.control import By, Control
 from engine.ports.store import StoreQueries
@@ -77,6 +79,9 @@ class Api:
     streams: Streams = field(default_factory=Streams)
     runs: Runs = field(default_factory=Runs)
     versions: Versions = field(default_factory=Versions)
+    bench: Bench | None = None
+    """Where texts are tried; None where no process can be started for it."""
+    cases: CaseResults = field(default_factory=CaseResults)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))

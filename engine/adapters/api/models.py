@@ -12,7 +12,6 @@ from engine.adapters.api.entries import ApiModel
 from engine.model.access import ROLES, Role
 from engine.model.states import DeliveryState, MessageState
 from engine.ports.clock import from_us
-from engine.worklist.item import Status
 
 MOST_ID: Final = 2**62
 MOST_PAGE: Final = 1000
@@ -29,6 +28,7 @@ def _whole(value: object) -> object:
 
 Number = Annotated[int, Field(ge=1, le=MOST_ID), BeforeValidator(_whole)]
 Limit = Annotated[int, Field(ge=1, le=MOST_PAGE), BeforeValidator(_whole)]
+Revision = Annotated[int, Field(ge=0, le=MOST_ID), BeforeValidator(_whole)]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
 """One line of characters that show: neither control characters (also C1: U+009B begins an escape sequence of terminals)
@@ -493,7 +493,7 @@ class Report(ApiModel):
     done_before: bool
 
 
-# -- tables and worklists -------------------------------------------------------------------------
+# -- tables ---------------------------------------------------------------------------------------
 
 
 class MissesQuery(ApiModel):
@@ -526,50 +526,3 @@ class RowBody(ApiModel):
 class RowAdded(ApiModel):
     file: str
     line: int
-
-
-class WorklistPath(ApiModel):
-    worklist: Name
-
-
-class StepPath(WorklistPath):
-    study: Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
-    step: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-
-
-class WorklistQuery(ApiModel):
-    """Without `status`: those that scanners see."""
-
-    status: Status | None = None
-    limit: Limit = 100
-
-
-class StepShown(ApiModel):
-    """A step, without what a patient can be known by."""
-
-    study: str
-    step: str
-    status: str
-    held: bool
-    starts_at: str
-    modality: str
-    stations: list[str]
-
-
-class Steps(ApiModel):
-    steps: list[StepShown]
-
-
-class HistoryShown(ApiModel):
-    at: str
-    seq: int
-    who: str
-    what: str
-    status: str
-
-
-class StepWhole(StepShown):
-    """With its attributes (DICOM JSON, PS3.18 Annex F): a reading of a patient's data."""
-
-    dicom: dict[str, Any]
-    history: list[HistoryShown]

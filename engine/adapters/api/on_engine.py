@@ -140,7 +140,11 @@ LaneAct = Literal["pause", "resume", "retry"]
 
 
 async def _on_lane(call: Call, action: LaneAct, channel_: str, destination: DestinationName) -> Done:
-    reason = call.the_body(ReasonBody).reason
+    return await on_lane(call, action, channel_, destination, call.the_body(ReasonBody).reason)
+
+
+async def on_lane(call: Call, action: LaneAct, channel_: str, destination: DestinationName, reason: str) -> Done:
+    """A destination, or a channel's intake, stands still, goes on, or tries again."""
     order = Order(action, call.by(reason), lanes=[(ChannelName(channel_), destination)])
     await call.api.calls.ask(call.api.control.operate(order), ACTION_TIMEOUT_S)
     return Done()
@@ -170,14 +174,21 @@ async def resume_intake(call: Call) -> Done:
 
 
 async def plan(call: Call) -> Reload:
-    return _reload(await call.api.calls.ask(call.api.control.plan(), RELOAD_TIMEOUT_S))
+    return _reload(await reload_plan(call))
+
+
+async def reload_plan(call: Call) -> ReloadReport:
+    return await call.api.calls.ask(call.api.control.plan(), RELOAD_TIMEOUT_S)
 
 
 async def reload(call: Call) -> Reload:
+    return _reload(await reload_now(call, call.the_body(ReasonBody).reason))
+
+
+async def reload_now(call: Call, reason: str) -> ReloadReport:
     """On record before it is done, as a crash may fall between the two."""
-    by = call.by(call.the_body(ReasonBody).reason)
-    await call.api.calls.ask(call.api.control.put_on_record(by, "reload"), ACTION_TIMEOUT_S)
-    return _reload(await call.api.calls.ask(call.api.control.reload(), RELOAD_TIMEOUT_S))
+    await call.api.calls.ask(call.api.control.put_on_record(call.by(reason), "reload"), ACTION_TIMEOUT_S)
+    return await call.api.calls.ask(call.api.control.reload(), RELOAD_TIMEOUT_S)
 
 
 def _reload(report: ReloadReport) -> Reload:

@@ -86,6 +86,11 @@ async def enable(call: Call) -> Done:
     return Done()
 
 
+async def end_sessions(call: Call) -> Done:
+    await call.api.access.end_sessions(call.by(), call.the_path(UserPath).user)
+    return Done()
+
+
 async def tokens(call: Call) -> Tokens:
     found = await asyncio.to_thread(call.api.queries.tokens)
     return Tokens(

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from engine.adapters.admin_app import ACTION_TIMEOUT_S
 from engine.adapters.api.entries import Call
-from engine.adapters.api.models import (
+from engine.adapters.api.models import time_of
+from engine.adapters.api.problems import not_there
+from engine.adapters.api.worklist_models import (
     HistoryShown,
     StepPath,
     Steps,
@@ -14,9 +16,7 @@ from engine.adapters.api.models import (
     StepWhole,
     WorklistPath,
     WorklistQuery,
-    time_of,
 )
-from engine.adapters.api.problems import not_there
 from engine.ports.worklist import HistoryRow
 from engine.worklist.item import Item, ItemKey
 from engine.worklist.json_form import to_dicom_json
@@ -32,6 +32,7 @@ def _shown(item: Item) -> dict[str, Any]:
         "step": item.key.step_id,
         "status": item.status,
         "held": item.is_held,
+        "revision": item.revision,
         "starts_at": item.starts_at,
         "modality": item.modality,
         "stations": list(item.stations),

@@ -18,7 +18,9 @@ from engine.adapters.api import (
     on_tables,
     on_users,
     on_worklist,
+    set_status,
 )
+from engine.adapters.api import worklist_models as w
 from engine.adapters.api.entries import BASE, MOST_BODY, Call, Entry
 from engine.adapters.api.on_messages import NDJSON
 
@@ -416,9 +418,9 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "The steps of a worklist",
         on_worklist.steps,
         "worklist",
-        answer=m.Steps,
-        path_model=m.WorklistPath,
-        query=m.WorklistQuery,
+        answer=w.Steps,
+        path_model=w.WorklistPath,
+        query=w.WorklistQuery,
     ),
     Entry(
         "GET",
@@ -428,9 +430,23 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "One step, with the patient's data",
         on_worklist.step,
         "worklist",
-        answer=m.StepWhole,
-        path_model=m.StepPath,
+        answer=w.StepWhole,
+        path_model=w.StepPath,
         record="read",
+    ),
+    Entry(
+        "POST",
+        BASE + "/worklists/{worklist}/steps/{study}/{step}/status",
+        "operate",
+        "site",
+        "Give a step another status, by hand",
+        set_status.set_status,
+        "worklist",
+        answer=w.StatusSet,
+        path_model=w.StepPath,
+        body=w.StatusBody,
+        record="set-status",
+        timeout_s=LONG_S,
     ),
     Entry(
         "GET",
@@ -502,6 +518,18 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         answer=m.Done,
         path_model=m.UserPath,
         record="user-enable",
+    ),
+    Entry(
+        "DELETE",
+        BASE + "/users/{user}/sessions",
+        "administer",
+        "site",
+        "Sign a user out everywhere",
+        on_users.end_sessions,
+        "users",
+        answer=m.Done,
+        path_model=m.UserPath,
+        record="sessions-end",
     ),
     Entry(
         "GET",

@@ -4,7 +4,10 @@ from typing import Final
 
 from engine.adapters.api.entries import Page
 from engine.adapters.console import (
+    audit,
+    channels,
     docs,
+    held,
     live,
     map,
     message,
@@ -12,9 +15,17 @@ from engine.adapters.console import (
     message_orders,
     messages,
     overview,
+    queues,
+    reload,
     sign_in,
     static_files,
     system,
+    tables,
+    take_up,
+    try_case,
+    try_it,
+    users,
+    worklist,
 )
 
 PAGES: Final[tuple[Page, ...]] = (
@@ -24,9 +35,20 @@ PAGES: Final[tuple[Page, ...]] = (
     *live.PAGES,
     *map.PAGES,
     *system.PAGES,
+    *docs.PAGES,
     *messages.PAGES,
     *message_orders.PAGES,
     *message_edit.PAGES,
     *message.PAGES,
-    *docs.PAGES,
+    *queues.PAGES,
+    *held.PAGES,
+    *tables.PAGES,
+    *take_up.PAGES,
+    *worklist.PAGES,
+    *channels.PAGES,
+    *reload.PAGES,
+    *try_it.PAGES,
+    *try_case.PAGES,
+    *audit.PAGES,
+    *users.PAGES,
 )

@@ -105,6 +105,11 @@ def badge(state: str, text: str = "") -> Markup:
     return Markup('<span class="badge {}">{}</span>').format(KINDS.get(state, "quiet"), text or WORDS.get(state, state))
 
 
+def kind_of(state: str) -> str:
+    """The colour of a state, for what is more than its word."""
+    return KINDS.get(state, "quiet")
+
+
 def count(number_: int, noun: str) -> str:
     """`1 message`, `2 messages`."""
     return f"{number(number_)} {noun}" if number_ == 1 else f"{number(number_)} {noun}s"
@@ -117,6 +122,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "size": size,
     "number": number,
     "badge": badge,
+    "kind_of": kind_of,
     "count_of": count,
     "iso": iso,
     "parts": parts,

@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from socketserver import BaseServer
 from typing import Any, Final
@@ -45,9 +45,9 @@ from engine.ports.worklist import (
     WorklistReader,
     WorklistShelf,
 )
-from engine.worklist.attributes import SPS
+from engine.worklist.asking import ask
 from engine.worklist.item import Attributes, Item
-from engine.worklist.matching import BadKey, Query, answer, compile_query, find
+from engine.worklist.matching import BadKey, Query, answer, compile_query
 
 log = logging.getLogger("segmill.dicom")
 
@@ -55,9 +55,6 @@ silence()
 
 PENDING, PENDING_UNMATCHED, SUCCESS, CANCELLED = 0xFF00, 0xFF01, 0x0000, 0xFE00
 OUT_OF_RESOURCES, BAD_IDENTIFIER, UNABLE = 0xA700, 0xA900, 0xC001
-MOST_CANDIDATES: Final = 20_000
-MOST_EXPLAINED: Final = 200
-"""Of a query without an answer, so many items near it are looked at to say which key took them away."""
 SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 """Best first: of what a scanner offers, the server takes one. Big Endian is not stored, but made for each answer."""
 
@@ -335,29 +332,20 @@ class WorklistScp:
         self, event: Any, query: Query, identifier: Identifier, reader: WorklistReader, told: "_Told"
     ) -> Iterator[tuple[int, Dataset | None]]:
         caller = self._caller_of(event, told.calling)
-        # What the caller never sees is not read either: else it could fill the room for what it may see.
-        readable = _own(query, told.calling) if caller.own_items_only else query
-        shelved = reader.candidates(readable, MOST_CANDIDATES)
-        by_key = {one.item.key: one for one in shelved}
-        hidden = _not_of(told.calling) if caller.own_items_only else None
-        found = find(query, (one.item for one in shelved), hidden=hidden)
-        told.without, told.unmatched = dict(found.without), query.unmatched
-        if not found.items and query.conditions:
-            # What the store was asked for left out what one key alone takes away: that is looked at now, for the log.
-            near = reader.candidates(_by_date_alone(query, told.calling if hidden else ""), MOST_EXPLAINED)
-            told.without = dict(find(query, (one.item for one in near), hidden=hidden).without)
+        asked = ask(reader.candidates, query, only_of=told.calling if caller.own_items_only else None)
+        told.without, told.unmatched = dict(asked.without), query.unmatched
         write = self._writer(event, caller, query, identifier, told)
         answers = Answers(event, PENDING_UNMATCHED if query.has_unmatched else PENDING)
-        for item in found.items[: self.settings.most_answers]:
+        for shelved in asked.kept[: self.settings.most_answers]:
             if event.is_cancelled or not answers.is_heard:
                 told.end(CANCELLED)
                 yield CANCELLED, None
                 return
-            written = write(by_key[item.key])
+            written = write(shelved)
             if written is not None:
                 told.answers += 1
                 answers.send(written)
-        is_cut = len(found.items) > self.settings.most_answers or len(shelved) >= MOST_CANDIDATES
+        is_cut = len(asked.kept) > self.settings.most_answers or asked.is_full
         told.end(OUT_OF_RESOURCES if is_cut else SUCCESS, is_cut=is_cut)
         yield (OUT_OF_RESOURCES if is_cut else SUCCESS), None
 
@@ -473,25 +461,6 @@ class _Told:
             self.rewritten,
         )
         self._scp._log.queried(record)
-
-
-def _by_date_alone(query: Query, title: str = "") -> Query:
-    """The query as far as it says when: what a console asks for always, and never is wrong about. `title`: whose."""
-    dates = {keyword: values for keyword, values in _step_of(query).items() if keyword == _START_DATE}
-    return replace(query, requested={SPS: ({**dates, **({_STATION: (title,)} if title else {})},)})
-
-
-def _own(query: Query, title: str) -> Query:
-    """The query for the steps of one station, whatever it asked for."""
-    return replace(query, requested={**query.requested, SPS: ({**_step_of(query), _STATION: (title,)},)})
-
-
-def _step_of(query: Query) -> Attributes:
-    return next((part for part in query.requested.get(SPS, ()) if isinstance(part, Mapping)), {})
-
-
-def _not_of(title: str) -> Callable[[Item], bool]:
-    return lambda item: title not in item.stations
 
 
 def _title(value: object) -> str:

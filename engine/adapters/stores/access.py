@@ -9,12 +9,14 @@ from typing import Final, assert_never
 from engine.adapters.stores.statements import Execute, load_statements
 from engine.model.access import Grants, parse_grants
 from engine.ports.access import (
+    NO_ADMIN,
     AccessEdit,
     AccessRefused,
     AddToken,
     AddUser,
     ApiToken,
     CloseSession,
+    CloseSessions,
     OpenSession,
     RevokeToken,
     SeenSession,
@@ -23,6 +25,8 @@ from engine.ports.access import (
     SetGrants,
     SetPassword,
     User,
+    has_admin,
+    may_take_an_admin,
 )
 from engine.ports.store import StoreError
 
@@ -42,13 +46,19 @@ class AccessWriting:
 
     def apply(self, edits: Sequence[AccessEdit], now_us: int) -> None:
         """All of `edits`, in order. Raises AccessRefused, and the transaction is to be undone."""
+        had_admin = may_take_an_admin(edits) and has_admin(self._users())
         for edit in edits:
             self._apply(edit, now_us)
+        if had_admin and not has_admin(self._users()):
+            raise AccessRefused(NO_ADMIN)
+
+    def _users(self) -> list[User]:
+        return [_user(*row) for row in self._execute(self._sql["users"], ()).fetchall()]
 
     def _apply(self, edit: AccessEdit, now_us: int) -> None:
         match edit:
-            case AddUser(user):
-                told = (*_told(user), user.created_us, user.changed_us)
+            case AddUser(added):
+                told = (*_told(added), added.created_us, added.changed_us)
                 self._one("add_user", told, USER_THERE)
             case SetPassword():
                 self._set_password(edit, now_us)
@@ -68,6 +78,8 @@ class AccessWriting:
                 self._execute(self._sql["seen_session"], (seen_us, hash_))
             case CloseSession(hash_):
                 self._execute(self._sql["close_session"], (hash_,))
+            case CloseSessions(user):
+                self._execute(self._sql["close_sessions"], (user, b""))
             case AddToken(token):
                 self._one(
                     "add_token",

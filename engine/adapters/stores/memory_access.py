@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, assert_never
 
 from engine.adapters.stores.access import NO_TOKEN, NO_USER, PASSWORD_CHANGED, TOKEN_THERE, USER_THERE
 from engine.ports.access import (
+    NO_ADMIN,
     AccessEdit,
     AccessRefused,
     AddToken,
     AddUser,
     ApiToken,
     CloseSession,
+    CloseSessions,
     OpenSession,
     RevokeToken,
     SeenSession,
@@ -20,6 +22,8 @@ from engine.ports.access import (
     SetGrants,
     SetPassword,
     User,
+    has_admin,
+    may_take_an_admin,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ class MemoryAccess:
         draft = MemoryAccess(dict(self.users), dict(self.sessions), dict(self.tokens))
         for edit in edits:
             draft._apply(edit, now_us)
+        if may_take_an_admin(edits) and has_admin(self.users.values()) and not has_admin(draft.users.values()):
+            raise AccessRefused(NO_ADMIN)
         self.users, self.sessions, self.tokens = draft.users, draft.sessions, draft.tokens
 
     def _apply(self, edit: AccessEdit, now_us: int) -> None:
@@ -73,6 +79,8 @@ class MemoryAccess:
                     self.sessions[hash_] = replace(self.sessions[hash_], seen_us=seen_us)
             case CloseSession(hash_):
                 self.sessions.pop(hash_, None)
+            case CloseSessions(name):
+                self._close(name, b"")
             case AddToken(token):
                 if token.name in self.tokens:
                     raise AccessRefused(TOKEN_THERE)

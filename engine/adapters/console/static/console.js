@@ -69,6 +69,8 @@ document.addEventListener("click", (event) => {
 // A second click sends nothing: the first one is under way. After a way back the page is as it was.
 document.addEventListener("submit", (event) => {
   if (event.target.method === "dialog" || event.defaultPrevented) return;
+  // What is answered with a file leaves the page as it is.
+  if (event.submitter && event.submitter.hasAttribute("data-again")) return;
   for (const button of event.target.querySelectorAll("button:not([type=button])")) {
     setTimeout(() => { button.disabled = true; }, 0);
   }
