@@ -1,6 +1,7 @@
 """Counters that count while one looks: server-sent events for the overview and the map.
 
-What is told comes from counters alone (`numbers`), computed once for all who listen; only what has changed is sent.
+What is told comes from counters alone (`numbers`), and only what has changed is sent. Where what needs a person may
+have changed, the engine is asked once, and the list comes along.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from engine.adapters.admin_app import EngineSilent
 from engine.adapters.api.access import Signed
 from engine.adapters.api.entries import Api, Call, Page
 from engine.adapters.api.streams import EventStream
 from engine.adapters.console.numbers import numbers_of
+from engine.adapters.console.overview import attention_html
 from engine.adapters.console.rendering import desk_of
 from engine.adapters.console.shown import number
 from engine.model.access import Principal
@@ -50,6 +53,8 @@ async def _events(api: Api, signed: Signed) -> AsyncIterator[bytes]:
         await api.pulse.look()
         now = telling(api, signed.principal)
         changed = difference(told, now)
+        if told and "sign" in changed:
+            yield await _attention(api, signed.principal)
         told = now
         # A comment where nothing did: who is gone is noticed, and a proxy does not take the stream for dead.
         yield b"data: " + json.dumps(changed, separators=(",", ":")).encode() + b"\n\n" if changed else b": \n\n"
@@ -61,6 +66,16 @@ async def _events(api: Api, signed: Signed) -> AsyncIterator[bytes]:
                 yield b"event: signed-out\ndata: {}\n\n"
                 return
             signed = still
+
+
+async def _attention(api: Api, who: Principal) -> bytes:
+    """What needs a person by now; it comes by the stream, as who asked for it anew would be taken for somebody who does
+    something, and never be signed out."""
+    try:
+        html = await attention_html(api, who)
+    except (EngineSilent, TimeoutError):
+        return b": \n\n"
+    return b"event: attention\ndata: " + json.dumps(html).encode() + b"\n\n"
 
 
 def telling(api: Api, who: Principal) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.adapters.console.people import Person, engine_of, person
 ANYBODY, SIGNED_IN = "anybody", "signed in"
 EXPECTED = {
     "GET /static/{hash}/{name}": ANYBODY,
+    "GET /favicon.ico": ANYBODY,
     "GET /sign-in": ANYBODY,
     "POST /sign-in": ANYBODY,
     "POST /theme": ANYBODY,
@@ -25,7 +26,6 @@ EXPECTED = {
     "GET /password": SIGNED_IN,
     "POST /password": SIGNED_IN,
     "GET /": SIGNED_IN,
-    "GET /attention": SIGNED_IN,
     "GET /docs": SIGNED_IN,
     "GET /docs/codes/{code}": SIGNED_IN,
     "GET /docs/{topic:path}": SIGNED_IN,
