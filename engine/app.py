@@ -22,6 +22,7 @@ from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
+from engine.audit_export import AuditSending
 from engine.certificates import certificate_ends
 from engine.collector import tune_collector
 from engine.config.changes import NOT_LIVE, read_state
@@ -121,6 +122,7 @@ class Engine:
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
             self.console = Console(self.control, self._queries, self._clock, self._settings, self._site.folder)
+            self.console.sending = AuditSending(self._settings, self._site.folder, assembly.committer, self.meter)
             self.control.recorded = self.console.recorded
             self._start_admin()
             await self.console.start(self._tasks, self._announce)

@@ -13,6 +13,7 @@ from engine.adapters.admin_app import EngineCalls
 from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
 from engine.adapters.tls import listen_context
+from engine.audit_export import AuditSending
 from engine.config.console import ConsoleOptions
 from engine.config.settings import SiteSettings
 from engine.exit_codes import CONFIGURATION, UNREACHABLE
@@ -70,6 +71,8 @@ class Console:
         self._server: ApiServer | None = None
         self._grown = asyncio.Event()
         self._told_at: float | None = None
+        self.sending: AuditSending | None = None
+        """The audit's way to a repository."""
 
     @property
     def access(self) -> "Access":
@@ -96,13 +99,18 @@ class Console:
     def recorded(self) -> None:
         """A row was written to the audit."""
         self._grown.set()
+        if self.sending is not None:
+            self.sending.recorded()
 
     async def start(self, tasks: Tasks, announce: Callable[[str], None]) -> None:
         """Raises EngineFailed with what is in the way. `announce` gets the first user's password, once ever."""
         await self._start_anchor(tasks)
-        options = self._options
-        if options is None:
-            return
+        if self._options is not None:
+            await self._start_server(self._options, announce)
+        if self.sending is not None:
+            await self.sending.start(self._control, self._queries, self._clock, tasks)
+
+    async def _start_server(self, options: ConsoleOptions, announce: Callable[[str], None]) -> None:
         try:
             tls = listen_context(options.tls, self._folder) if options.tls is not None else None
         except ConfigError as error:
@@ -140,6 +148,8 @@ class Console:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
         if self._server is not None:
             await asyncio.to_thread(self._server.stop)
+        if self.sending is not None:
+            await self.sending.stop()
 
     async def close(self) -> None:
         """Note what was recorded last; the store must still be open for reading."""

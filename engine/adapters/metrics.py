@@ -27,6 +27,7 @@ from engine import __version__
 from engine.adapters.metrics_numbers import (
     COMMIT_BOUNDS_MESSAGES,
     COMMIT_BOUNDS_S,
+    AuditExportNumbers,
     ChannelNumbers,
     DicomNumbers,
     HandOffNumbers,
@@ -62,6 +63,7 @@ class PrometheusMeter:
         """What `/readyz` would say; asked in the scraper's thread."""
         self.dicom = DicomNumbers()
         self.hand_offs: dict[str, HandOffNumbers] = {}
+        self.audit_numbers: AuditExportNumbers | None = None
         self.registry = CollectorRegistry()
         self.registry.register(_Collector(self, wall_s))
         ProcessCollector(registry=self.registry)
@@ -75,6 +77,10 @@ class PrometheusMeter:
 
     def hand_off(self, name: str) -> HandOffNumbers:
         return self.hand_offs.setdefault(name, HandOffNumbers())
+
+    def audit_export(self) -> AuditExportNumbers:
+        self.audit_numbers = self.audit_numbers or AuditExportNumbers()
+        return self.audit_numbers
 
     def listener(self, listener: str) -> ListenerNumbers:
         found = self.listeners.get(listener)
@@ -142,6 +148,8 @@ class _Collector(Collector):
         yield from _of_room(self._meter)
         yield from _of_dicom(self._meter.dicom)
         yield from _of_hand_offs(dict(self._meter.hand_offs), self._wall_s())
+        if self._meter.audit_numbers is not None:
+            yield from _of_audit_export(self._meter.audit_numbers, self._wall_s())
         yield GaugeMetricFamily("segmill_ready", "1 while /readyz says so.", value=int(self._meter.is_ready()))
         yield from _of_certificates(self._meter.certificate_ends)
         build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
@@ -422,6 +430,30 @@ def _of_hand_offs(hand_offs: dict[str, HandOffNumbers], now_s: float) -> Iterato
         for event, count in numbers.events.values.items():
             events.add_metric((name, event), count)
     yield from (is_up, waiting, refused, oldest, events)
+
+
+def _of_audit_export(numbers: AuditExportNumbers, now_s: float) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "segmill_audit_export_up", "1 while the audit can be sent to its repository.", value=int(numbers.is_up)
+    )
+    yield GaugeMetricFamily(
+        "segmill_audit_export_waiting_records",
+        "Records of the audit that the repository is not known to have.",
+        value=numbers.waiting,
+    )
+    yield GaugeMetricFamily(
+        "segmill_audit_export_lag_seconds",
+        "How long ago the oldest of them was written; 0 if none waits.",
+        value=max(0.0, now_s - numbers.oldest_us / 1e6) if numbers.oldest_us else 0.0,
+    )
+    messages = CounterMetricFamily(
+        "segmill_audit_export_messages", "Audit messages that were written to the repository, some again."
+    )
+    messages.add_metric((), numbers.messages)
+    yield messages
+    failures = CounterMetricFamily("segmill_audit_export_failures", "How often the repository could not be sent to.")
+    failures.add_metric((), numbers.failures)
+    yield failures
 
 
 def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:

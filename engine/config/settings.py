@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
+from engine.config.audit import AuditOptions
 from engine.config.base import ConfigModel
 from engine.config.console import ConsoleOptions
 from engine.config.dicom import DicomOptions
@@ -79,6 +80,9 @@ class SiteSettings(ConfigModel):
     ] = Field(default_factory=AdminPort, description="Metrics and probes over TCP, or off")
     console: ConsoleOptions | None = Field(
         default=None, description="The HTTP API, for those who sign in; without it there is none"
+    )
+    audit: AuditOptions | None = Field(
+        default=None, description="Where else the record of what people did is kept; without it here alone"
     )
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
     time_zone: ZoneText | None = Field(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Generic
 
 from engine.config.answer_checks import check_answers
+from engine.config.audit import check_audit_options
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
 from engine.config.checks import Texts, check_options, check_paths, check_routes, check_texts, read_tables
@@ -301,6 +302,8 @@ def _load_settings(
         findings.append(at(place, "W149", "metrics are open to other machines", hint))
     if read.model is not None and read.model.console is not None:
         findings += check_console(read.model.console, places, folder)
+    if read.model is not None and read.model.audit is not None:
+        findings += check_audit_options(read.model.audit, places, folder)
     return read.model
 
 

@@ -125,8 +125,24 @@ class RevokeToken:
     name: str
 
 
+@dataclass(slots=True, frozen=True)
+class AuditSent:
+    """All of the audit up to record `last` was sent to the repository that keeps it as well; never goes back."""
+
+    last: int
+
+
 AccessEdit = (
-    AddUser | SetPassword | SetGrants | SetDisabled | OpenSession | SeenSession | CloseSession | AddToken | RevokeToken
+    AddUser
+    | SetPassword
+    | SetGrants
+    | SetDisabled
+    | OpenSession
+    | SeenSession
+    | CloseSession
+    | AddToken
+    | RevokeToken
+    | AuditSent
 )
 
 
@@ -159,3 +175,7 @@ class AccessQueries(Protocol):
         ...
 
     def token(self, hash_: bytes) -> ApiToken | None: ...
+
+    def audit_sent(self) -> int:
+        """Up to which record the audit was sent on; 0 if nothing was."""
+        ...
