@@ -516,6 +516,42 @@ STORE = Dashboard(
             ],
         ),
         (
+            "Audit",
+            [
+                Panel(
+                    "Repository",
+                    [(f"segmill_audit_export_up{{{ME}}}", "{{instance}}")],
+                    "bool_on_off",
+                    "0: the audit waits in the store until its repository is back; segmill check --env says why.",
+                    width=6,
+                ),
+                Panel(
+                    "Waiting records",
+                    [(f"segmill_audit_export_waiting_records{{{ME}}}", "{{instance}}")],
+                    "none",
+                    "On record here, and not known to be there.",
+                    width=6,
+                ),
+                Panel(
+                    "Oldest of them",
+                    [(f"segmill_audit_export_lag_seconds{{{ME}}}", "{{instance}}")],
+                    "s",
+                    "Some seconds are usual: a record counts as sent when the connection still stands after five.",
+                    width=6,
+                ),
+                Panel(
+                    "Sent",
+                    [
+                        (f"rate(segmill_audit_export_messages_total{{{ME}}}[$__rate_interval])", "{{instance}} messages"),
+                        (f"rate(segmill_audit_export_failures_total{{{ME}}}[$__rate_interval])", "{{instance}} failures"),
+                    ],
+                    "ops",
+                    "Some again, after a connection was lost.",
+                    width=6,
+                ),
+            ],
+        ),
+        (
             "Process",
             [
                 Panel(

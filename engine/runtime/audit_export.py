@@ -24,6 +24,7 @@ from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.audit")
 
+DOWN: Final = "E560"
 MOST_ROWS: Final = 50
 AT_MOST_BUSY: Final = 4
 """It rests so many times as long as it read and wrote the messages: years of records take no core from the feeds."""
@@ -201,7 +202,8 @@ class AuditExport:
     async def _went_down(self, why: str) -> float:
         if self._is_up is not False:
             log.error(
-                "E560 audit export: nothing can be sent to %s: %s; it is tried again, and all stays on record here",
+                "%s audit export: nothing can be sent to %s: %s; it is tried again, and all stays on record here",
+                DOWN,
                 self._where,
                 why,
             )

@@ -1,4 +1,4 @@
-"""The audit is sent on: each record at least once, in order, from a position that survives; and nothing waits for it."""
+"""The audit is sent on: each record at least once, in order, from a position that survives; nothing waits for it."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
