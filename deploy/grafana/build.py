@@ -542,8 +542,14 @@ STORE = Dashboard(
                 Panel(
                     "Sent",
                     [
-                        (f"rate(segmill_audit_export_messages_total{{{ME}}}[$__rate_interval])", "{{instance}} messages"),
-                        (f"rate(segmill_audit_export_failures_total{{{ME}}}[$__rate_interval])", "{{instance}} failures"),
+                        (
+                            f"rate(segmill_audit_export_messages_total{{{ME}}}[$__rate_interval])",
+                            "{{instance}} messages",
+                        ),
+                        (
+                            f"rate(segmill_audit_export_failures_total{{{ME}}}[$__rate_interval])",
+                            "{{instance}} failures",
+                        ),
                     ],
                     "ops",
                     "Some again, after a connection was lost.",
@@ -574,6 +580,25 @@ STORE = Dashboard(
                     ],
                     "none",
                     "A connection is one.",
+                ),
+                Panel(
+                    "Collector of traces",
+                    [(f"segmill_trace_collector_up{{{ME}}}", "{{instance}}")],
+                    "bool_on_off",
+                    "0: it does not take them; messages are not touched by it.",
+                    width=12,
+                ),
+                Panel(
+                    "Spans",
+                    [
+                        (
+                            f"sum by (outcome) (rate(segmill_trace_spans_total{{{ME}}}[$__rate_interval]))",
+                            "{{outcome}}",
+                        )
+                    ],
+                    "ops",
+                    "Dropped: no room while the collector was away. Refused: it does not want them.",
+                    width=12,
                 ),
                 Panel(
                     "What is running",

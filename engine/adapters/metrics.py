@@ -34,6 +34,7 @@ from engine.adapters.metrics_numbers import (
     Histogram,
     LaneNumbers,
     ListenerNumbers,
+    TraceNumbers,
 )
 
 
@@ -63,6 +64,7 @@ class PrometheusMeter:
         """What `/readyz` would say; asked in the scraper's thread."""
         self.dicom = DicomNumbers()
         self.hand_offs: dict[str, HandOffNumbers] = {}
+        self.trace_numbers: TraceNumbers | None = None
         self.audit_numbers: AuditExportNumbers | None = None
         self.registry = CollectorRegistry()
         self.registry.register(_Collector(self, wall_s))
@@ -81,6 +83,10 @@ class PrometheusMeter:
     def audit_export(self) -> AuditExportNumbers:
         self.audit_numbers = self.audit_numbers or AuditExportNumbers()
         return self.audit_numbers
+
+    def traces(self) -> TraceNumbers:
+        self.trace_numbers = self.trace_numbers or TraceNumbers()
+        return self.trace_numbers
 
     def listener(self, listener: str) -> ListenerNumbers:
         found = self.listeners.get(listener)
@@ -150,6 +156,8 @@ class _Collector(Collector):
         yield from _of_hand_offs(dict(self._meter.hand_offs), self._wall_s())
         if self._meter.audit_numbers is not None:
             yield from _of_audit_export(self._meter.audit_numbers, self._wall_s())
+        if self._meter.trace_numbers is not None:
+            yield from _of_traces(self._meter.trace_numbers)
         yield GaugeMetricFamily("segmill_ready", "1 while /readyz says so.", value=int(self._meter.is_ready()))
         yield from _of_certificates(self._meter.certificate_ends)
         build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
@@ -454,6 +462,20 @@ def _of_audit_export(numbers: AuditExportNumbers, now_s: float) -> Iterator[Metr
     failures = CounterMetricFamily("segmill_audit_export_failures", "How often the repository could not be sent to.")
     failures.add_metric((), numbers.failures)
     yield failures
+
+
+def _of_traces(numbers: TraceNumbers) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "segmill_trace_collector_up", "0 while the collector of traces does not take them.", value=int(numbers.is_up)
+    )
+    spans = CounterMetricFamily(
+        "segmill_trace_spans",
+        "Spans of messages' journeys: exported, dropped (no room) or refused by the collector.",
+        labels=["outcome"],
+    )
+    for outcome, count in numbers.counts.items():
+        spans.add_metric((outcome,), count)
+    yield spans
 
 
 def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:

@@ -329,6 +329,22 @@ class AuditExportNumbers:
         self.failures += 1
 
 
+class TraceNumbers:
+    """Of traces: `ports.tracing.TraceMeter`. Written by the thread that sends them."""
+
+    __slots__ = ("counts", "is_up")
+
+    def __init__(self) -> None:
+        self.counts = {"exported": 0, "dropped": 0, "refused": 0}
+        self.is_up = True
+
+    def spans(self, outcome: str, count: int) -> None:
+        self.counts[outcome] += count
+
+    def collector(self, is_up: bool) -> None:
+        self.is_up = is_up
+
+
 class DicomNumbers:
     """Of the site's DICOM port. Its threads take turns; `items` is set by the engine as a whole."""
 

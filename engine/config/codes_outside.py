@@ -28,6 +28,19 @@ OUTSIDE: Final[Stories] = MappingProxyType(
             "Name the authority that signed its certificate: tls: {ca: tls/arr-ca.pem}.",
             "audit: {syslog: {host: arr.example.org, tls: {verify: false}}}",
         ),
+        "E565": Story(
+            "traces without OpenTelemetry",
+            "traces of segmill.yaml asks for spans to a collector, and the packages that make them are not installed. "
+            "The engine does not start so: nobody would notice that there are none.",
+            "pip install 'segmill[otel]' into the engine's environment; or leave traces away.",
+            "traces: {url: http://collector:4318/v1/traces}",
+        ),
+        "E566": Story(
+            "the collector of traces does not take them",
+            "It cannot be reached, or answers with an error. Spans wait in memory, as many as traces.queue says; then "
+            "the oldest are dropped and counted (segmill_trace_spans_total). Messages are not touched by it.",
+            "See the collector and its address; it is tried again by itself.",
+        ),
         "W563": Story(
             "the audit's repository does not answer now",
             "It was tried, and nothing can be sent to it at this moment. The engine starts all the same, and keeps the "

@@ -17,6 +17,7 @@ from engine.config.isolate import Workers
 from engine.config.listen import is_loopback
 from engine.config.retention import SiteRetention
 from engine.config.search_keys import KEY_PATTERN, Keys
+from engine.config.traces import TracesOptions
 from engine.config.types import FolderText
 from engine.config.units import Duration, Size
 
@@ -83,6 +84,9 @@ class SiteSettings(ConfigModel):
     )
     audit: AuditOptions | None = Field(
         default=None, description="Where else the record of what people did is kept; without it here alone"
+    )
+    traces: TracesOptions | None = Field(
+        default=None, description="Messages' journeys to an OpenTelemetry collector; without it none"
     )
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
     time_zone: ZoneText | None = Field(

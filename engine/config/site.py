@@ -33,6 +33,7 @@ from engine.config.status_back import check_status, without_needless
 from engine.config.substitute import Origin, Substitution
 from engine.config.table import Table
 from engine.config.table_checks import check_times, check_ways_back
+from engine.config.traces import check_traces
 from engine.config.types import ProfileText
 from engine.config.worklist import WorklistOptions, check_shortenings, check_stations
 from engine.model.ids import ChannelName
@@ -304,6 +305,8 @@ def _load_settings(
         findings += check_console(read.model.console, places, folder)
     if read.model is not None and read.model.audit is not None:
         findings += check_audit_options(read.model.audit, places, folder)
+    if read.model is not None and read.model.traces is not None:
+        findings += check_traces(read.model.traces, places, folder)
     return read.model
 
 
