@@ -123,9 +123,10 @@ class Engine:
             await self._start_hand_offs(assembly.committer)
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
-            self.console = Console(self.control, self._queries, self._clock, self._settings, self._site.folder)
+            self.console = Console(self.control, self._queries, self._clock, lambda: self._site, self.meter)
             self.console.sending = AuditSending(self._settings, self._site.folder, assembly.committer, self.meter)
             self.control.recorded = self.console.recorded
+            self.control.console_failure = self.console.why_not
             self._start_admin()
             await self.console.start(self._tasks, self._announce)
         except StoreError as error:

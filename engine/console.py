@@ -5,19 +5,17 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.adapters.admin import AdminUnavailable
 from engine.adapters.admin_app import EngineCalls
 from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
+from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.tls import listen_context
 from engine.audit_export import AuditSending
 from engine.config.console import ConsoleOptions
-from engine.config.settings import SiteSettings
-from engine.exit_codes import CONFIGURATION, UNREACHABLE
-from engine.failures import EngineFailed
+from engine.config.site import LoadedSite
 from engine.ports.clock import Clock
 from engine.ports.control import Control
 from engine.ports.store import StoreError, StoreQueries
@@ -28,7 +26,10 @@ if TYPE_CHECKING:
     from engine.adapters.api.server import ApiServer
 
 log = logging.getLogger("segmill.audit")
+log_console = logging.getLogger("segmill.api")
 
+RETRY_S: Final = 30.0
+"""So often it is tried again to open the console's port, and looked whether its server goes."""
 TELL_EVERY_S: Final = 3600.0
 
 
@@ -52,10 +53,16 @@ class Console:
         control: Control,
         queries: StoreQueries,
         clock: Clock,
-        settings: SiteSettings,
-        folder: Path,
+        site: Callable[[], LoadedSite],
+        meter: PrometheusMeter,
     ) -> None:
-        """`folder`: the site's."""
+        """`site`: its files as the engine runs with them now. The console's own settings are those of the start."""
+        loaded = site()
+        assert loaded.site is not None, "an engine runs with a valid site"
+        settings, folder = loaded.site, loaded.folder
+        self._site = site
+        self._meter = meter
+        self._started_us = clock.now_us()
         self._control = control
         self._options = settings.console
         self._folder = folder
@@ -69,6 +76,9 @@ class Console:
         self._anchor_path = folder / settings.data / ANCHOR if settings.store_kind == "sqlite" else None
         self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
         self._server: ApiServer | None = None
+        self._is_stopping = False
+        self.failure = ""
+        """Why nobody reaches it, though somebody should; '' while it goes."""
         self._grown = asyncio.Event()
         self._told_at: float | None = None
         self.sending: AuditSending | None = None
@@ -92,9 +102,18 @@ class Console:
         return self.access
 
     @property
+    def url(self) -> str | None:
+        """How people call it; None where nobody can."""
+        return self._server.url if self._server is not None else None
+
+    @property
     def address(self) -> tuple[str, int] | None:
         """Where the API is; None where it is not."""
         return self._server.address if self._server is not None else None
+
+    def why_not(self) -> str:
+        """As a function."""
+        return self.failure
 
     def recorded(self) -> None:
         """A row was written to the audit."""
@@ -103,21 +122,65 @@ class Console:
             self.sending.recorded()
 
     async def start(self, tasks: Tasks, announce: Callable[[str], None]) -> None:
-        """Raises EngineFailed with what is in the way. `announce` gets the first user's password, once ever."""
+        """Serve, or try again until that goes: an engine takes messages also where its console cannot be reached.
+
+        `announce` gets the first user's password, once ever.
+        """
         await self._start_anchor(tasks)
         if self._options is not None:
-            await self._start_server(self._options, announce)
+            await self._serve(self._options, announce)
+            tasks.spawn(self._keep_up(self._options, announce), "keep the console up")
         if self.sending is not None:
             await self.sending.start(self._control, self._queries, self._clock, tasks)
 
-    async def _start_server(self, options: ConsoleOptions, announce: Callable[[str], None]) -> None:
-        try:
-            tls = listen_context(options.tls, self._folder) if options.tls is not None else None
-        except ConfigError as error:
-            raise EngineFailed(f"the console's TLS: {error}", CONFIGURATION) from error
-        from engine.adapters.api.entries import Api
-        from engine.adapters.api.server import ApiServer
+    async def _keep_up(self, options: ConsoleOptions, announce: Callable[[str], None]) -> None:
+        while True:
+            await asyncio.sleep(RETRY_S)
+            if self._is_stopping:
+                return
+            if self._server is None or not self._server.is_alive:
+                await self._serve(options, announce)
 
+    async def _serve(self, options: ConsoleOptions, announce: Callable[[str], None]) -> None:
+        """Once. What is in the way is told once, and again where it is another thing."""
+        before, self._server = self._server, None
+        try:
+            if before is not None:
+                await asyncio.to_thread(before.stop)
+            # Off the loop: a name may have to be looked up, and certificates be read.
+            server = await asyncio.to_thread(self._opened, options)
+        except (ConfigError, AdminUnavailable) as error:
+            self._meter.is_console_up = False
+            sentence = f"the console's TLS: {error}" if isinstance(error, ConfigError) else str(error)
+            if sentence != self.failure:
+                self.failure = sentence
+                log_console.error(
+                    "E500 %s; messages are taken all the same, and it is tried again every %g s", sentence, RETRY_S
+                )
+            return
+        self._server = server
+        self._meter.is_console_up = True
+        if self.failure:
+            self.failure = ""
+            log_console.warning("the console can be reached again")
+        password = await self.access.first_password()
+        if password is not None:
+            announce(
+                f"\nThe first start of the console: sign in at {server.url} as admin with the password\n\n"
+                f"    {password}\n\n"
+                "It is for signing in once, within a day, and is shown this once. Another one: segmill users passwd "
+                "admin\n\n"
+            )
+
+    def _opened(self, options: ConsoleOptions) -> "ApiServer":
+        """Raises ConfigError and AdminUnavailable."""
+        from engine.adapters.api.entries import Api
+        from engine.adapters.api.pulse import Pulse
+        from engine.adapters.api.server import ApiServer
+        from engine.adapters.console.pages import PAGES
+        from engine.adapters.console.rendering import refused
+
+        tls = listen_context(options.tls, self._folder) if options.tls is not None else None
         api = Api(
             self._control,
             self._calls,
@@ -128,24 +191,18 @@ class Console:
             self._environment,
             self._anchor_path,
             options.is_secure,
+            self._site,
+            self._meter,
+            self._started_us,
+            Pulse(self._meter, self._queries),
         )
-        server = ApiServer(api, options, tls)
-        try:
-            server.start()
-        except AdminUnavailable as error:
-            raise EngineFailed(str(error), UNREACHABLE) from error
-        self._server = server
-        password = await self.access.first_password()
-        if password is not None:
-            announce(
-                f"\nThe first start of the console: sign in at {server.url} as admin with the password\n\n"
-                f"    {password}\n\n"
-                "It is for signing in once, within a day, and is shown this once. Another one: segmill users passwd "
-                "admin\n\n"
-            )
+        server = ApiServer(api, options, tls, PAGES, refused)
+        server.start()
+        return server
 
     async def stop(self) -> None:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
+        self._is_stopping = True
         if self._server is not None:
             await asyncio.to_thread(self._server.stop)
         if self.sending is not None:

@@ -45,6 +45,7 @@ def exported() -> frozenset[str]:
     meter.audit_export()
     meter.traces()
     meter.certificate_ends = {"adt": 0.0}
+    meter.is_console_up = True
     meter.retention_pass(0.0)
     meter.disk(1, 1)
     meter.channel("orders").breach("PID-3.usage", "error")

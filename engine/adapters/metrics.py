@@ -62,6 +62,8 @@ class PrometheusMeter:
         """By the place that shows it, seconds since 1970."""
         self.is_ready: Callable[[], bool] = lambda: False
         """What `/readyz` would say; asked in the scraper's thread."""
+        self.is_console_up: bool | None = None
+        """None where there is none."""
         self.dicom = DicomNumbers()
         self.hand_offs: dict[str, HandOffNumbers] = {}
         self.trace_numbers: TraceNumbers | None = None
@@ -159,6 +161,12 @@ class _Collector(Collector):
         if self._meter.trace_numbers is not None:
             yield from _of_traces(self._meter.trace_numbers)
         yield GaugeMetricFamily("segmill_ready", "1 while /readyz says so.", value=int(self._meter.is_ready()))
+        if self._meter.is_console_up is not None:
+            yield GaugeMetricFamily(
+                "segmill_console_up",
+                "1 while the console and the HTTP API can be reached; not there where they are off.",
+                value=int(self._meter.is_console_up),
+            )
         yield from _of_certificates(self._meter.certificate_ends)
         build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
         yield InfoMetricFamily("segmill_build", "What is running.", value=build)

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+ABORT: Final = "segmill.abort"
+"""In a request's extensions: cuts its connection, for who waits for a client that does not read."""
 SLOW_READER_S: Final = 30.0
 """A response that has taken so long is given up where its place is wanted."""
 
@@ -26,6 +28,13 @@ class TimedH11(H11Protocol):
         self._most_connections = most_connections
         self._head_timer: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
+        app = self.app
+
+        async def with_abort(scope: Any, receive: Any, send: Any) -> None:
+            scope.setdefault("extensions", {})[ABORT] = self.transport.abort
+            await app(scope, receive, send)
+
+        self.app = with_abort
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import click
 
+from engine.adapters.api.access import FIRST_USER
 from engine.adapters.mllp_connection import Target
 from engine.adapters.sender import Sender, SendReport
 from engine.adapters.sinks.file import FileSinkSettings
@@ -32,6 +33,7 @@ from engine.config.site import LoadedSite, load_site
 from engine.config.worklist import WorklistOptions
 from engine.model.finding import load_findings
 from engine.pipeline.registry import load_kinds
+from engine.ports.operations import By
 from engine.testing.peers import ReceivingPeer
 
 CHANNELS: Final = ("adt", "orders", "results", "scanners")
@@ -52,8 +54,13 @@ PREFERRED: Final = {
     "SEGMILL_SCANNERS_PORT": 2578,
     "SEGMILL_DICOM_PORT": 11112,
     "SEGMILL_ADMIN_PORT": 9464,
+    "SEGMILL_CONSOLE_PORT": 8080,
 }
 """The usual ports, taken if they are free; else any."""
+
+CONSOLE_YAML: Final = """
+console: {port: "${SEGMILL_CONSOLE_PORT:-8080}"}   # pages for people and the HTTP API; segmill docs console
+"""
 
 
 def demo(folder: Path, *, once: bool, as_json: bool) -> int:
@@ -77,6 +84,8 @@ def _prepare(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise Failure(CANNOT_WRITE, f"{folder} is not empty and no site", "Name another folder: segmill demo --dir DIR")
     make_site(folder, list(CHANNELS), environment=ENVIRONMENT, admin_port=PREFERRED["SEGMILL_ADMIN_PORT"])
+    with (folder / SITE_FILE).open("a", encoding="utf-8") as file:
+        file.write(CONSOLE_YAML)
 
 
 @dataclass(slots=True)
@@ -103,6 +112,7 @@ class _Demo:
         self._as_json = as_json
         self._began_us = time.time_ns() // 1000
         self._destinations: dict[str, Mapping[str, Destination]] = {}
+        self._sign_in = ""
 
     async def run(self) -> int:
         stopped = asyncio.Event()
@@ -114,6 +124,8 @@ class _Demo:
             try:
                 reports = await self._feed(engine)
                 is_through = await self._settled(engine) and not any(report.failures for report in reports.values())
+                if not self._once:
+                    self._sign_in = await self._first_sign_in(engine)
                 self._show(self._rows(engine, reports, {"ris": ris, "epr": epr}), engine)
                 if not self._once:
                     say("still running, Ctrl-C stops; 'segmill demo --once' ends by itself, for scripts")
@@ -163,7 +175,7 @@ class _Demo:
             show([finding for finding in site.findings if finding.is_error], self._folder)
             raise Failure(CONFIGURATION, f"the site in {self._shown} has errors", "Mend them, or remove the folder.")
         self._destinations = {channel.name: channel.file.destinations for channel in site.channels}
-        return Engine(site, reread=read)
+        return Engine(site, reread=read, announce=lambda text: None)  # the table says it, at its end
 
     async def _feed(self, engine: Engine) -> dict[str, SendReport]:
         """Every channel's messages at once, each over a connection of its own, in order."""
@@ -190,6 +202,18 @@ class _Demo:
             f"segmill messages --site {self._shown} --state queued"
         )
         return False
+
+    async def _first_sign_in(self, engine: Engine) -> str:
+        """How to sign in to the console. A password, and no link that has it in it: browsers keep addresses."""
+        console = engine.console
+        if console is None or console.url is None:
+            return ""
+        with open_queries(self._folder / "data" / "segmill.db") as queries:
+            first = queries.user(FIRST_USER)
+        if first is not None and not first.must_change:
+            return f"as {FIRST_USER}, with the password that you set before"
+        password = await console.access.give_password(By("segmill demo"), FIRST_USER)
+        return f"as {FIRST_USER}, once, with the password {password}"
 
     async def _until(self, stopped: asyncio.Event, engine: Engine) -> None:
         """Until Ctrl-C. Raises Failure if the engine fails before."""
@@ -244,6 +268,7 @@ class _Demo:
                 {
                     "site": str(self._folder),
                     "metrics": metrics,
+                    "console": self._console(engine),
                     "channels": [
                         {**asdict(row), "listening": "{}:{}".format(*engine.addresses[row.channel])} for row in rows
                     ],
@@ -281,6 +306,10 @@ class _Demo:
 
     def _show_next(self, stopped_short: list[dict[str, Any]], engine: Engine, metrics: str | None) -> None:
         held = next((told for told in stopped_short if told["state"] == "held"), None)
+        console = self._console(engine)
+        if console is not None and self._sign_in:
+            click.echo(f"console   {console}")
+            click.echo(f"          sign in {self._sign_in}")
         if metrics:
             click.echo(f"metrics   {metrics}")
         if (activate := _not_on_the_path()) is not None:
@@ -304,6 +333,9 @@ class _Demo:
             click.echo(f"{'release':<9} segmill tables add {row} --site {self._shown}")
             click.echo(f"{'':<9} segmill reload {self._shown}")
             click.echo(f"{'':<9} segmill release {held['seq']} --site {self._shown}")
+
+    def _console(self, engine: Engine) -> str | None:
+        return engine.console.url if engine.console is not None else None
 
     def _worklist(self, engine: Engine) -> dict[str, Any] | None:
         """What is there for scanners, where they find it, and how to ask as one of them; None without a port."""

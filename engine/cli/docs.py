@@ -13,13 +13,13 @@ from engine.cli.exits import FINDINGS
 from engine.cli.output import columns, count, emit, is_coloured, say
 
 if TYPE_CHECKING:
-    from engine.cli.doc_topics import Section, Topic
+    from engine.docs.topics import Section, Topic
 
 WIDEST = 100
 
 
 def _topic_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from engine.cli.doc_topics import topics
+    from engine.docs.topics import topics
 
     return [topic.name for topic in topics() if topic.name.startswith(incomplete)]
 
@@ -42,7 +42,7 @@ def command(topic: str | None, section: str | None, words: str | None, as_json: 
     SECTION is a part of a heading in it. A terminal gets it laid out and page by page, as $PAGER does it; a pipe gets
     the Markdown as it is.
     """
-    from engine.cli.doc_topics import topics
+    from engine.docs.topics import topics
 
     every = topics()
     if words is not None:
@@ -122,7 +122,7 @@ def _about(topic: "Topic") -> dict[str, Any]:
 
 
 def _search(every: "list[Topic]", words: str, *, as_json: bool) -> int:
-    from engine.cli.doc_topics import search
+    from engine.docs.topics import search
 
     wanted = words.split()
     if not wanted:

@@ -2,8 +2,8 @@
 
 E is an error, W a warning, I only says something. 1xx: a site's files. 2xx: a message on its way through a channel,
 and its storage. 3xx: what was odd about a message as it came, and was let pass. 4xx: an order on its way to a
-worklist; 49x: what is looked at when something is wrong, and what messages are looked up by. 56x and 57x: other
-systems that the engine tells of itself, or asks who somebody is.
+worklist; 49x: what is looked at when something is wrong, and what messages are looked up by. 50x: the console. 56x
+and 57x: other systems that the engine tells of itself, or asks who somebody is.
 """
 
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import Final
 
 from engine.config.codes_access import ACCESS
 from engine.config.codes_channel import CHANNEL
+from engine.config.codes_console import CONSOLE
 from engine.config.codes_convert import CONVERT
 from engine.config.codes_file import FILE
 from engine.config.codes_message import MESSAGE
@@ -35,6 +36,7 @@ CODES: Final[Stories] = MappingProxyType(
                 **MESSAGE,
                 **WORKLIST,
                 **ACCESS,
+                **CONSOLE,
                 **OPERATIONS,
                 **OUTSIDE,
             }.items()

@@ -63,6 +63,8 @@ class EngineControl:
         self.recorded: Callable[[], None] = lambda: None
         """Called after a row was written to the audit."""
         self.operator.recorded = lambda: self.recorded()
+        self.console_failure: Callable[[], str] = lambda: ""
+        """Why the console cannot be reached; that is no reason to take no messages."""
 
     async def ready(self) -> tuple[bool, str]:
         """Ready all the same while something is paused: that is a person's will, and nothing a restart would mend."""
@@ -74,6 +76,8 @@ class EngineControl:
         if pauses := self.operator.pauses:
             places = (f"{p.channel}/{p.destination}" if p.destination else f"{p.channel} (intake)" for p in pauses)
             told.append(f"paused: {', '.join(places)}")
+        if failure := self.console_failure():
+            told.append(f"nobody reaches the console: {failure}")
         return True, "; ".join(told)
 
     async def plan(self) -> ReloadReport:

@@ -6,8 +6,8 @@ import sys
 import click
 import pytest
 
-from engine.cli.doc_topics import plain, sections_of, topics
 from engine.cli.main import segmill as group
+from engine.docs.topics import plain, sections_of, topics
 
 
 def test_every_page_that_ships_is_a_topic(segmill, repository):

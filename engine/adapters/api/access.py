@@ -219,14 +219,9 @@ class Access:
             return None
         hash_, now_us = _hash(secret), self._clock.now_us()
         found = await asyncio.to_thread(self._session, hash_)
-        if found is None:
+        if found is None or not self._is_open(*found, now_us):
             return None
         session, user = found
-        is_idle = now_us - session.seen_us > self._idle_us
-        if is_idle or session.until_us <= now_us or now_us < session.created_us - self._session_us or user.is_disabled:
-            return None
-        if user.must_change and user.until_us <= now_us:
-            return None
         if now_us - session.seen_us >= self._seen_every_us:
             seen = SeenSession(hash_, now_us)
             try:
@@ -234,6 +229,22 @@ class Access:
             except (StoreError, EngineSilent):
                 pass  # who looks while the disk is full must not be shut out; the session ends the sooner for it
         return Signed(_principal(user, address), hash_, _csrf(secret), session.until_us)
+
+    async def still(self, signed: Signed) -> Signed | None:
+        """Who has a session that was good, with what is granted by now; None where it has ended.
+
+        That it is asked is no use of the session: a page that is only left open does not keep anybody signed in.
+        """
+        found = await asyncio.to_thread(self._session, signed.hash)
+        if found is None or not self._is_open(*found, self._clock.now_us()):
+            return None
+        return replace(signed, principal=_principal(found[1], signed.principal.address))
+
+    def _is_open(self, session: Session, user: User, now_us: int) -> bool:
+        is_idle = now_us - session.seen_us > self._idle_us
+        if is_idle or session.until_us <= now_us or now_us < session.created_us - self._session_us or user.is_disabled:
+            return False
+        return not (user.must_change and user.until_us <= now_us)
 
     def _session(self, hash_: bytes) -> tuple[Session, User] | None:
         session = self._queries.session(hash_)

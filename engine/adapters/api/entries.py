@@ -15,8 +15,13 @@ from starlette.responses import Response
 
 from engine.adapters.admin_app import EngineCalls
 from engine.adapters.api.access import Access, Signed
+from engine.adapters.api.desks import Desks
 from engine.adapters.api.problems import not_allowed, not_there
+from engine.adapters.api.pulse import Pulse
 from engine.adapters.api.runs import Runs
+from engine.adapters.api.streams import Streams
+from engine.adapters.metrics import PrometheusMeter
+from engine.config.site import LoadedSite
 from engine.model.access import Permission, Principal
 from engine.ports.clock import Clock
 from engine.ports.control import By, Control
@@ -49,7 +54,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True, frozen=True)
 class Api:
-    """What the handlers work with. `folder`: the site's; `environment`: its name; `anchor`: the audit's."""
+    """What the handlers work with. `folder`: the site's; `environment`: its name; `anchor`: the audit's.
+
+    `site`: its files as the engine runs with them now; `meter`: the engine's numbers, to be read from any thread.
+    """
 
     control: Control
     calls: EngineCalls
@@ -60,6 +68,12 @@ class Api:
     environment: str
     anchor: Path | None
     is_secure: bool
+    site: Callable[[], LoadedSite]
+    meter: PrometheusMeter
+    started_us: int
+    pulse: Pulse
+    desks: Desks = field(default_factory=Desks)
+    streams: Streams = field(default_factory=Streams)
     runs: Runs = field(default_factory=Runs)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""
@@ -150,5 +164,25 @@ class Entry:
         return self.method == "GET"
 
     @property
+    def is_page(self) -> bool:
+        """Whether browsers show what it answers: then a refusal is a page, too, and a body is a form."""
+        return False
+
+    @property
     def name(self) -> str:
         return f"{self.method} {self.path}"
+
+
+@dataclass(slots=True, frozen=True)
+class Page(Entry):
+    """An address for people in a browser. A GET answers HTML; a POST takes a form with the field `csrf`, and sends on.
+
+    `nav`: its name in the navigation, where it has a place there.
+    """
+
+    media: str = "text/html"
+    nav: str = ""
+
+    @property
+    def is_page(self) -> bool:
+        return True

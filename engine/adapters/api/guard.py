@@ -15,7 +15,7 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from traceback import format_tb
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -30,7 +30,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.adapters.admin_app import EngineSilent
 from engine.adapters.api.access import Signed
-from engine.adapters.api.entries import Api, Call, Entry
+from engine.adapters.api.entries import BASE, Api, Call, Entry, Nothing
+from engine.adapters.api.forms import MEDIA_TYPE as FORM
+from engine.adapters.api.forms import by_name, read_form
 from engine.adapters.api.problems import Problem, not_allowed, not_signed_in, not_there, not_understood
 from engine.ports.access import AccessRefused
 from engine.ports.control import OrderRefused
@@ -53,6 +55,7 @@ SECURITY_HEADERS: Final = {
 HSTS: Final = "max-age=31536000"
 CSRF_HEADER: Final = "x-csrf-token"
 MOST_QUERY: Final = 8192
+_API: Final = BASE.rpartition("/")[0]
 
 
 class Places:
@@ -107,32 +110,51 @@ def cookie_name(is_secure: bool) -> str:
     return "__Host-segmill" if is_secure else "segmill"
 
 
-def route_of(entry: Entry, api: Api, places: Places) -> Route:
-    """The entry as a route of the application."""
+Refused = Callable[[Problem, Request, Api], Response]
+"""Makes the page that tells of a refusal. Who asks is in `request.state.signed`, where it came to be known."""
+
+
+def route_of(entry: Entry, api: Api, places: Places, refused: Refused | None = None) -> Route:
+    """The entry as a route of the application. `refused`: for entries that are pages."""
 
     async def endpoint(request: Request) -> Response:
         try:
             return await _answer(entry, api, places, request)
-        except Problem as problem:
-            return problem.answer()
-        except (EngineSilent, TimeoutError):
-            return Problem(503, "E480", "the engine did not answer in time", {"retry-after": "5"}).answer()
-        except OrderRefused as refused:
-            return Problem(409, "E479" if refused.is_temporary else "E485", refused.sentence).answer()
-        except AccessRefused as refused:
-            return Problem(409, "E485", refused.sentence).answer()
-        except CommitUnknown:
-            return Problem(503, "E486", "the store failed; the engine ends").answer()
-        except StoreError as error:
-            return Problem(503, "E486", str(error)).answer()
         except ClientDisconnect:
             return Response(status_code=400)
         except HTTPException:
             raise
         except Exception as error:  # noqa: BLE001 - the edge of a request: it is answered, recorded, and the next goes on
-            return defect(entry.name, error).answer()
+            return refusal(_problem_of(entry, error), request, api, refused if entry.is_page else None)
 
     return Route(entry.path, endpoint, methods=[entry.method], name=entry.name)
+
+
+def refusal(problem: Problem, request: Request, api: Api, refused: Refused | None) -> Response:
+    """As a page, where there is one for it."""
+    if refused is None:
+        return problem.answer()
+    try:
+        return refused(problem, request, api)
+    except Exception as error:  # noqa: BLE001 - the edge of a request: what it ends with needs no template
+        return defect(f"the page of {problem.code}", error).answer()
+
+
+def _problem_of(entry: Entry, error: Exception) -> Problem:
+    """How a request that ended so is answered."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, EngineSilent | TimeoutError):
+        return Problem(503, "E480", "the engine did not answer in time", {"retry-after": "5"})
+    if isinstance(error, OrderRefused):
+        return Problem(409, "E479" if error.is_temporary else "E485", error.sentence)
+    if isinstance(error, AccessRefused):
+        return Problem(409, "E485", error.sentence)
+    if isinstance(error, CommitUnknown):
+        return Problem(503, "E486", "the store failed; the engine ends")
+    if isinstance(error, StoreError):
+        return Problem(503, "E486", str(error))
+    return defect(entry.name, error)
 
 
 def defect(what: str, error: Exception) -> Problem:
@@ -148,19 +170,22 @@ async def _answer(entry: Entry, api: Api, places: Places, request: Request) -> R
         raise Problem(421, "E487")
     address = request.client.host if request.client is not None else ""
     signed, is_by_cookie = await signed_of(api, request, address)
+    request.state.signed = signed
     _admit(entry, signed, request)
+    # A form has its token among its fields, so that it is looked at once they are read.
+    token = signed.csrf if is_by_cookie and signed is not None and entry.need != "public" else None
     if not entry.is_safe and (is_by_cookie or entry.need == "public"):
         _check_origin(request, places, host)
-        if is_by_cookie and signed is not None and entry.need != "public":
-            sent = request.headers.get(CSRF_HEADER, "")
-            if not hmac.compare_digest(sent.encode("utf-8", "replace"), signed.csrf.encode()):
-                raise Problem(403, "E473", "the header X-CSRF-Token is missing or another session's")
+        if token is not None and not entry.is_page:
+            _check_token(request.headers.get(CSRF_HEADER, ""), token, "the header X-CSRF-Token")
     if len(request.url.query) > MOST_QUERY:
         raise Problem(414, "E477")
     path = _model(entry.path_model, dict(request.path_params), "path", 404)
-    query = _model(entry.query, _query(request), "query", 422)
+    query = _model(entry.query, by_name(request.query_params.multi_items(), entry.query), "query", 422)
     async with asyncio.timeout(entry.timeout_s):
-        body = await _body(entry, request)
+        if entry.is_page and entry.is_safe and signed is not None:
+            await api.pulse.look()  # for the number in the navigation
+        body = await (_form(entry, request, token) if entry.is_page else _body(entry, request))
         answer = await entry.handler(Call(api, request, signed, address, entry.need, path, query, body))
     if isinstance(answer, Response):
         return answer
@@ -190,6 +215,8 @@ def _admit(entry: Entry, signed: Signed | None, request: Request) -> None:
     if signed is None:
         raise not_signed_in()
     who = signed.principal
+    if entry.is_page and who.is_token:
+        raise not_allowed("pages are for people who sign in; a token is for the API")
     if entry.need == "self":
         return
     if who.must_change:
@@ -217,17 +244,9 @@ def _check_origin(request: Request, places: Places, host: str) -> None:
         raise Problem(403, "E473", "the request was sent by a page of another site")
 
 
-def _query(request: Request) -> dict[str, Any]:
-    """Each parameter once, but for those that may be repeated, which models take as lists."""
-    found: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
-        if name not in found:
-            found[name] = value
-        elif isinstance(found[name], list):
-            found[name].append(value)
-        else:
-            found[name] = [found[name], value]
-    return found
+def _check_token(sent: str, token: str, where: str) -> None:
+    if not hmac.compare_digest(sent.encode("utf-8", "replace"), token.encode()):
+        raise Problem(403, "E473", f"{where} is missing or another session's")
 
 
 def _model(model: type[BaseModel], data: Any, where: str, status: int) -> BaseModel:
@@ -254,17 +273,36 @@ async def _body(entry: Entry, request: Request) -> BaseModel | None:
         raise not_understood("the body must be application/json", 415)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise not_understood("the body must not be compressed", 415)
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > entry.most_body:
-            raise Problem(413, "E477", f"the body has more than {entry.most_body} bytes", {"connection": "close"})
+    received = await _received(entry, request)
     try:
         data = json.loads(received.decode("utf-8"), parse_constant=_no_constant)
         json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no character, and no store takes it
     except (ValueError, RecursionError):
         raise not_understood("the body is not JSON", 400) from None
-    return _model(entry.body, bytes(received), "body", 422)
+    return _model(entry.body, received, "body", 422)
+
+
+async def _form(entry: Entry, request: Request, token: str | None) -> BaseModel | None:
+    """A form's fields as the entry's model; one without fields still has its token. `token`: which one, if any."""
+    if entry.is_safe:
+        return None
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        raise not_understood(f"the body must be {FORM}", 415)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise not_understood("the body must not be compressed", 415)
+    sent, fields = read_form(await _received(entry, request), entry.body or Nothing)
+    if token is not None:
+        _check_token(sent, token, "the form's token")
+    return _model(entry.body or Nothing, fields, "form", 422)
+
+
+async def _received(entry: Entry, request: Request) -> bytes:
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > entry.most_body:
+            raise Problem(413, "E477", f"the body has more than {entry.most_body} bytes", {"connection": "close"})
+    return bytes(received)
 
 
 def _no_constant(name: str) -> None:
@@ -272,11 +310,15 @@ def _no_constant(name: str) -> None:
 
 
 class Application:
-    """The routes of the table, and what is said of all that is none: refused, not explained."""
+    """The routes of the table, and what is said of all that is none: refused, not explained.
 
-    def __init__(self, entries: Sequence[Entry], api: Api, places: Places) -> None:
-        self._routes = [route_of(entry, api, places) for entry in entries]
+    `refused`: makes pages of refusals, for what is not the API's.
+    """
+
+    def __init__(self, entries: Sequence[Entry], api: Api, places: Places, refused: Refused | None = None) -> None:
+        self._routes = [route_of(entry, api, places, refused) for entry in entries]
         self._is_secure = api.is_secure
+        self._api, self._places, self._refused = api, places, refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "lifespan and web sockets are off"
@@ -294,14 +336,20 @@ class Application:
                 try:
                     await route.handle(scope, receive, send)
                 except HTTPException as refused:
-                    await Problem(refused.status_code, "E476").answer()(scope, receive, send)
+                    await self._refusal(scope, Problem(refused.status_code, "E476"))(scope, receive, send)
                 except Exception as error:  # noqa: BLE001 - within an answer that has begun: it is cut off, and recorded
                     defect(route.name, error)
                 return
             if match is not Match.NONE:
                 allowed += sorted((route.methods or set()) - {"HEAD"})
         problem = Problem(405, "E478", "", {"allow": ", ".join(allowed)}) if allowed else not_there()
-        await problem.answer()(scope, receive, send)
+        await self._refusal(scope, problem)(scope, receive, send)
+
+    def _refusal(self, scope: Scope, problem: Problem) -> Response:
+        is_page = self._refused is not None and not f"{scope['path']}/".startswith(f"{_API}/")
+        request = Request(scope)
+        is_page = is_page and self._places.is_ours(request.headers.get("host", ""))
+        return refusal(problem, request, self._api, self._refused if is_page else None)
 
 
 def with_headers(app: ASGIApp, *, is_secure: bool) -> ASGIApp:

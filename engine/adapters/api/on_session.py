@@ -2,7 +2,7 @@
 
 from starlette.responses import JSONResponse, Response
 
-from engine.adapters.api.access import Signed
+from engine.adapters.api.access import Signed, SignedIn
 from engine.adapters.api.entries import Call
 from engine.adapters.api.guard import cookie_name
 from engine.adapters.api.models import Done, Me, PasswordBody, SignInBody, time_of
@@ -25,12 +25,31 @@ def _me(call: Call, signed: Signed) -> Me:
 async def sign_in(call: Call) -> Response:
     """A new session, whatever cookie came with the request; that one's session ends."""
     body = call.the_body(SignInBody)
-    name = cookie_name(call.api.is_secure)
-    before = call.request.cookies.get(name, "")
-    made = await call.api.access.sign_in(body.name, body.password, call.address, before)
+    made = await begin_session(call, body.name, body.password)
     answer = JSONResponse(_me(call, made.signed).model_dump(mode="json"))
-    answer.set_cookie(name, made.secret, path="/", secure=call.api.is_secure, httponly=True, samesite="strict")
+    give_cookie(call, answer, made)
     return answer
+
+
+async def begin_session(call: Call, name: str, password: str) -> SignedIn:
+    """Raises Problem."""
+    before = call.request.cookies.get(cookie_name(call.api.is_secure), "")
+    made = await call.api.access.sign_in(name, password, call.address, before)
+    if call.signed is not None:
+        call.api.desks.drop(call.signed.hash)
+    return made
+
+
+def give_cookie(call: Call, answer: Response, made: SignedIn) -> None:
+    """Scripts cannot read it, and other sites cannot send it."""
+    name, is_secure = cookie_name(call.api.is_secure), call.api.is_secure
+    answer.set_cookie(name, made.secret, path="/", secure=is_secure, httponly=True, samesite="strict")
+
+
+def take_cookie(call: Call, answer: Response) -> None:
+    """As it was given, but empty."""
+    name, is_secure = cookie_name(call.api.is_secure), call.api.is_secure
+    answer.delete_cookie(name, path="/", secure=is_secure, httponly=True, samesite="strict")
 
 
 async def me(call: Call) -> Me:
@@ -39,7 +58,8 @@ async def me(call: Call) -> Me:
     return _me(call, call.signed)
 
 
-def _session_of(call: Call) -> Signed:
+def session_of(call: Call) -> Signed:
+    """Raises Problem for a token, which has none."""
     assert call.signed is not None
     if call.signed.principal.is_token:
         raise Problem(409, "E485", "a token has no session and no password")
@@ -48,15 +68,21 @@ def _session_of(call: Call) -> Signed:
 
 async def sign_out(call: Call) -> Response:
     """The session ends, and the cookie goes."""
-    await call.api.access.sign_out(_session_of(call))
+    await end_session(call)
     answer = JSONResponse(Done().model_dump())
-    name = cookie_name(call.api.is_secure)
-    answer.delete_cookie(name, path="/", secure=call.api.is_secure, httponly=True, samesite="strict")
+    take_cookie(call, answer)
     return answer
+
+
+async def end_session(call: Call) -> None:
+    """And all that was kept for it."""
+    signed = session_of(call)
+    await call.api.access.sign_out(signed)
+    call.api.desks.drop(signed.hash)
 
 
 async def change_password(call: Call) -> Done:
     """One's own; this session goes on, all others end."""
     body = call.the_body(PasswordBody)
-    await call.api.access.change_password(_session_of(call), body.old, body.new)
+    await call.api.access.change_password(session_of(call), body.old, body.new)
     return Done()

@@ -1,15 +1,16 @@
-"""The API's own server: a thread and a loop of its own, so that no request takes time from the messages."""
+"""The server of the API and of the console's pages: a thread and a loop of its own, no request takes from messages."""
 
 import asyncio
 import logging
 import socket
 import ssl
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 from engine.adapters.admin import QuietServer, listen_on, server_for
-from engine.adapters.api.entries import Api
-from engine.adapters.api.guard import Application, Places
+from engine.adapters.api.entries import Api, Page
+from engine.adapters.api.guard import Application, Places, Refused
 from engine.adapters.api.routes import ENTRIES
 from engine.config.console import ConsoleOptions
 
@@ -19,10 +20,22 @@ STOP_DEADLINE_S: Final = 5.0
 
 
 class ApiServer:
-    """Serves one engine's API. `start` and `stop` may be called from any thread. `tls` None: plain text."""
+    """Serves one engine's API and pages. `start` and `stop` may be called from any thread. `tls` None: plain text.
 
-    def __init__(self, api: Api, options: ConsoleOptions, tls: ssl.SSLContext | None) -> None:
+    `refused`: makes the page of a refusal.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        options: ConsoleOptions,
+        tls: ssl.SSLContext | None,
+        pages: Sequence[Page] = (),
+        refused: Refused | None = None,
+    ) -> None:
         self._api = api
+        self._pages = pages
+        self._refused = refused
         self._options = options
         self._tls = tls
         self._listener: socket.socket | None = None
@@ -40,12 +53,18 @@ class ApiServer:
         shown = f"[{host}]" if ":" in host else host
         return f"{'https' if self._tls is not None else 'http'}://{shown}:{port}"
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start(self) -> None:
         """Listen and serve. When it returns, clients can connect. Raises AdminUnavailable."""
         self._listener = listen_on(self._options.host, self._options.port, "the console's address")
         self.address = self._listener.getsockname()[:2]
         places = Places(self._options.host, self._options.url, is_tls=self._tls is not None)
-        self._server = server_for(Application(ENTRIES, self._api, places), self._tls)
+        application = Application((*ENTRIES, *self._pages), self._api, places, self._refused)
+        self._server = server_for(application, self._tls)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
         log.info("console and API: %s", self.url)
@@ -53,6 +72,7 @@ class ApiServer:
     def stop(self) -> None:
         """Close the socket and end the thread, within a few seconds. A second call does nothing."""
         if self._thread is not None and self._server is not None:
+            self._api.streams.end_all()
             self._server.leave()
             self._thread.join(STOP_DEADLINE_S)
             if self._thread.is_alive():
@@ -65,8 +85,14 @@ class ApiServer:
     def _run(self) -> None:
         assert self._server is not None and self._listener is not None
         try:
-            asyncio.run(self._server.serve([self._listener]))
+            asyncio.run(self._serve(self._server, self._listener))
         except Exception:
             log.exception("the console's server ended; the engine goes on without it")
         finally:
             self._listener.close()  # who comes now is refused, and does not wait for an answer
+
+    async def _serve(self, server: QuietServer, listener: socket.socket) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            counting = tasks.create_task(self._api.pulse.run(), name="count the console's minutes")
+            await server.serve([listener])
+            counting.cancel()

@@ -1,0 +1,52 @@
+// Puts counters that the server tells of where they belong: elements with data-live. While nobody looks, nothing is asked.
+
+const places = new Map();
+for (const place of document.querySelectorAll("[data-live]")) {
+  const name = place.dataset.live;
+  places.set(name, [...(places.get(name) ?? []), place]);
+}
+
+let source = null;
+let sign = null;
+
+async function refreshAttention() {
+  const list = document.getElementById("attention");
+  if (!list) return;
+  const answer = await fetch("/attention", { headers: { accept: "text/html" } });
+  if (!answer.ok || answer.redirected) return;
+  const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
+  list.replaceChildren(...parsed.body.childNodes);
+}
+
+function told(event) {
+  const values = JSON.parse(event.data);
+  for (const [name, text] of Object.entries(values)) {
+    for (const place of places.get(name) ?? []) {
+      if (place.textContent !== text) {
+        place.textContent = text;
+        if (place.dataset.zero !== undefined) place.classList.toggle("zero", text === "0");
+      }
+    }
+  }
+  if (values.sign !== undefined) {
+    if (sign !== null && sign !== values.sign) refreshAttention();
+    sign = values.sign;
+  }
+}
+
+function listen() {
+  if (source || document.hidden) return;
+  source = new EventSource("/live");
+  source.addEventListener("message", told);
+  source.addEventListener("signed-out", () => location.reload());
+}
+
+function rest() {
+  if (source) source.close();
+  source = null;
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
+window.addEventListener("pagehide", rest);
+window.addEventListener("pageshow", listen);
+listen();

@@ -1,0 +1,91 @@
+"""An engine with 10,000 messages for the console's tests, made once a run, and a browser for each file of them.
+
+The tests of a page carry `pytestmark = pytest.mark.xdist_group("console")`, so that one worker runs them all.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.e2e.console_rig import Browse, Console
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where it is; skips where it is not, or where nothing could drive it."""
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("there is no chromium on this machine")
+    return found
+
+
+@pytest.fixture(scope="session")
+def console(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Console"]:
+    """The engine, in a process of its own."""
+    from tests.e2e.console_rig import Console
+
+    folder = tmp_path_factory.mktemp("console") / "site"
+    log = folder.with_name("engine.log").open("w+")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.console_engine", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            log.seek(0)
+            pytest.fail(f"the engine did not start: {log.read()[-4000:]}")
+        told = json.loads(line)
+        addresses = {name: (host, port) for name, (host, port) in told["addresses"].items()}
+        yield Console(told["url"], folder, told["sessions"], addresses)
+        process.stdin.close()
+        assert process.wait(60) == 0
+        log.seek(0)
+        assert "Traceback" not in log.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator["Browser"]:
+    """For the tests of one file: a browser that stays open is in the way of tests with a loop of their own."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.e2e.console_rig import CHROMIUM
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM), timeout=120_000)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def browse(browser: "Browser", console: "Console") -> Iterator["Browse"]:
+    """`browse("operator", "/messages")`; at the end nothing may have gone wrong on any page."""
+    from tests.e2e.console_rig import Browse
+
+    made = Browse(browser, console)
+    yield made
+    made.close()
+    assert made.wrong == []
