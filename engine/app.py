@@ -55,7 +55,7 @@ from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.scanners import Scanners, WorklistCounts
-from engine.traces import Traces
+from engine.traces import start_tracing
 from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, step_ages, within, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
@@ -102,7 +102,6 @@ class Engine:
         self._stopping = False
         self._shown: frozenset[tuple[ChannelName, DestinationName]] = frozenset()
         self._committer: Committer | None = None
-        self._traces: Traces | None = None
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -164,7 +163,7 @@ class Engine:
         self._queries = self._store.queries()
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
-        self._traces = Traces(self._settings, self._site.folder, self._clock, self.meter, committer)
+        start_tracing(self._settings, self._site.folder, self._clock, self.meter, committer)
         self._key_index = KeyIndex(self._queries, committer, self._site.keys.of, self._clock)
         assembly = self._assembly = Assembly(
             self._site.folder,
@@ -500,8 +499,6 @@ class Engine:
                 channel.delivered.close()
         await asyncio.gather(*(c.isolated.close() for c in everyone if c.isolated is not None))
         if self._committer is not None:
-            if self._traces is not None:
-                await asyncio.to_thread(self._traces.stop)
             committer, self._committer = self._committer, None
             is_all_recorded = await self._recorded(committer, record_s)
             has_failed = committer.dead

@@ -23,6 +23,7 @@ from engine.runtime.tasks import Tasks, describe
 
 if TYPE_CHECKING:
     from engine.adapters.api.access import Access
+    from engine.adapters.api.oidc import Provider
     from engine.adapters.api.server import ApiServer
 
 log = logging.getLogger("segmill.audit")
@@ -195,10 +196,20 @@ class Console:
             self._meter,
             self._started_us,
             Pulse(self._meter, self._queries),
+            oidc=self._provider(options),
+            proxies=options.proxy,
         )
         server = ApiServer(api, options, tls, PAGES, refused)
         server.start()
         return server
+
+    def _provider(self, options: ConsoleOptions) -> "Provider | None":
+        """Who else says who somebody is. Raises ConfigError."""
+        if options.oidc is None or options.url is None:
+            return None
+        from engine.adapters.api.oidc import Provider  # JOSE is loaded only where it is asked for
+
+        return Provider(options.oidc, self._folder, options.url, self._clock)
 
     async def stop(self) -> None:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""

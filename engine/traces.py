@@ -2,7 +2,6 @@
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
@@ -12,32 +11,23 @@ from engine.failures import EngineFailed
 from engine.ports.clock import Clock
 from engine.runtime.committer import Committer
 
-if TYPE_CHECKING:
-    from engine.adapters.tracing import OtlpTracing
 
+def start_tracing(
+    settings: SiteSettings, folder: Path, clock: Clock, meter: PrometheusMeter, committer: Committer
+) -> None:
+    """Tell a collector from now on, until the committer is closed; nothing where the site names none.
 
-class Traces:
-    """Of one engine: nothing where the site names no collector, and OpenTelemetry is not loaded then."""
+    `folder`: the site's. Raises EngineFailed for files that cannot be used.
+    """
+    if settings.traces is None:
+        return
+    from engine.adapters.tracing import OtlpTracing  # OpenTelemetry is loaded only where it is asked for
 
-    def __init__(
-        self, settings: SiteSettings, folder: Path, clock: Clock, meter: PrometheusMeter, committer: Committer
-    ) -> None:
-        """`folder`: the site's. Raises EngineFailed for files that cannot be used."""
-        self._tracing: OtlpTracing | None = None
-        if settings.traces is None:
-            return
-        from engine.adapters import tracing as otlp
-
-        store = settings.store if settings.store_kind == "memory" else str((folder / settings.store_path).resolve())
-        instance = f"{socket.getfqdn()}:{store}"
-        try:
-            tracing = otlp.OtlpTracing(settings.traces, folder, settings.environment, instance, clock, meter.traces())
-        except ConfigError as error:
-            raise EngineFailed(f"the collector of traces: {error}", CONFIGURATION) from error
-        tracing.start()
-        self._tracing = committer.tracing = tracing
-
-    def stop(self) -> None:
-        """Send what is left, for a moment. From any thread."""
-        if self._tracing is not None:
-            self._tracing.stop()
+    store = settings.store if settings.store_kind == "memory" else str((folder / settings.store_path).resolve())
+    instance = f"{socket.getfqdn()}:{store}"
+    try:
+        tracing = OtlpTracing(settings.traces, folder, settings.environment, instance, clock, meter.traces())
+    except ConfigError as error:
+        raise EngineFailed(f"the collector of traces: {error}", CONFIGURATION) from error
+    tracing.start()
+    committer.tracing = tracing

@@ -143,7 +143,7 @@ def actor_of(row: AuditRow) -> Actor:
     actor = Actor(name, address) if found else Actor(row.actor)
     if row.action in ("sign-in-failed", "sign-in", "sign-out"):
         # Whose name was claimed; of one that is no user's nothing is kept.
-        claimed = re.match(r"user (\S+)", row.ids)
+        claimed = re.match(r"user ([^\s,;]+)", row.ids)
         actor = Actor(claimed[1] if claimed else "unknown", actor.address)
     return actor
 

@@ -41,6 +41,48 @@ OUTSIDE: Final[Stories] = MappingProxyType(
             "the oldest are dropped and counted (segmill_trace_spans_total). Messages are not touched by it.",
             "See the collector and its address; it is tried again by itself.",
         ),
+        "E570": Story(
+            "an identity provider without the packages for it",
+            "console.oidc asks for sign-in by an identity provider, and the packages that look at its signatures are "
+            "not installed. The engine does not start so.",
+            "pip install 'segmill[oidc]' into the engine's environment; or leave oidc away.",
+        ),
+        "E571": Story(
+            "an identity provider that cannot send anybody back",
+            "After signing in there the browser is sent back to an address that the provider knows, which is made from "
+            "console.url. It is not guessed from a request: whoever sends that could send people elsewhere.",
+            "Say how people call the console: console: {url: https://...}, and register URL/sign-in/oidc/back there.",
+        ),
+        "E572": Story(
+            "the identity provider's answer is not good",
+            "It was not begun in this browser, was used before, took more than ten minutes, is of another provider, or "
+            "its ID token is not signed by its keys, not for us, not for this sign-in, or too old. It says which.",
+            "Begin again at the sign-in page. If it goes on: compare issuer and client with what the provider has, and "
+            "both clocks; keys that it just changed are read anew after half a minute.",
+        ),
+        "E573": Story(
+            "the identity provider cannot be asked",
+            "Its document, keys, or token endpoint cannot be reached, or are not what OpenID Connect says. Who is signed "
+            "in stays so, and local users can sign in.",
+            "See issuer, the network and its certificate (console.oidc.tls). The local admin is there for this.",
+        ),
+        "E574": Story(
+            "known, and without a role",
+            "The identity provider says who it is, and no value of the claim has a role here. It is on record.",
+            "Give one of their groups a role, console: {oidc: {roles: {GROUP: operator}}}, or another group there.",
+        ),
+        "E575": Story(
+            "a user of the provider who is not let in",
+            "A user of that name was disabled here; or the name belongs to another person of the provider, who signed "
+            "in first: the same name alone is no proof.",
+            "segmill users enable NAME, where it was disabled. Names that two people share: choose another claim for "
+            "console.oidc.user.",
+        ),
+        "W570": Story(
+            "an identity provider by which nobody can sign in",
+            "No value of the claim has a role, and who has none is not let in.",
+            "console: {oidc: {roles: {segmill-admins: admin, radiology: {results: operator}}}}.",
+        ),
         "W563": Story(
             "the audit's repository does not answer now",
             "It was tried, and nothing can be sent to it at this moment. The engine starts all the same, and keeps the "

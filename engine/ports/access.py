@@ -6,14 +6,22 @@ audit. A session's and a token's secret is never kept: only its SHA-256, which n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from engine.model.access import Grants
+
+PROVIDER_MARK: Final = "oidc:"
+"""Begins what stands in the place of the password of a user of the identity provider: no hash does, so none fits."""
+PROVIDER_SUFFIX: Final = "@oidc"
+"""Ends the names of such users; none that is added here has such a name."""
 
 
 @dataclass(slots=True, frozen=True)
 class User:
-    """Somebody who signs in. `password`: an Argon2 hash. `must_change`: it was given out, works until `until_us`."""
+    """Somebody who signs in. `password`: an Argon2 hash. `must_change`: it was given out, works until `until_us`.
+
+    Of a user of the identity provider, `password` is PROVIDER_MARK and a digest of who that is there, for ever.
+    """
 
     name: str
     password: str
@@ -23,6 +31,11 @@ class User:
     is_disabled: bool
     created_us: int
     changed_us: int
+
+    @property
+    def is_by_provider(self) -> bool:
+        """Whether they sign in at the identity provider, and not here."""
+        return self.password.startswith(PROVIDER_MARK)
 
 
 @dataclass(slots=True, frozen=True)

@@ -27,6 +27,10 @@ class Tracing(Protocol):
         """An attempt to deliver it has come to this end; `outcome` is the metric's word."""
         ...
 
+    def stop(self) -> None:
+        """Send what is left, for a moment. From any thread."""
+        ...
+
 
 class TraceMeter(Protocol):
     """What is counted of traces."""

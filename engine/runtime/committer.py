@@ -288,6 +288,8 @@ class Committer:
         if self._later is not None:
             self._later.cancel()
         self._dead = True
+        if self.tracing is not None:
+            self.tracing.stop()
         self._thread.shutdown(wait=True)
 
     # -- the cycle ------------------------------------------------------------------------------

@@ -4,10 +4,10 @@ The application, its checks, the OpenAPI document, the docs and the tests are al
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from engine.adapters.admin_app import EngineCalls
 from engine.adapters.api.access import Access, Signed
 from engine.adapters.api.desks import Desks
+from engine.adapters.api.forwarded import Network
 from engine.adapters.api.problems import not_allowed, not_there
 from engine.adapters.api.pulse import Pulse
 from engine.adapters.api.runs import Runs
@@ -26,6 +27,9 @@ from engine.model.access import Permission, Principal
 from engine.ports.clock import Clock
 from engine.ports.control import By, Control
 from engine.ports.store import StoreQueries
+
+if TYPE_CHECKING:
+    from engine.adapters.api.oidc import Provider
 
 BASE: Final = "/api/v1"
 MOST_BODY: Final = 1 << 20
@@ -74,6 +78,10 @@ class Api:
     pulse: Pulse
     desks: Desks = field(default_factory=Desks)
     streams: Streams = field(default_factory=Streams)
+    oidc: "Provider | None" = None
+    """Who else says who somebody is."""
+    proxies: Sequence[Network] = ()
+    """Who passes requests on for others, and says for whom."""
     runs: Runs = field(default_factory=Runs)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""
