@@ -62,8 +62,8 @@ OUTSIDE: Final[Stories] = MappingProxyType(
         ),
         "E573": Story(
             "the identity provider cannot be asked",
-            "Its document, keys, or token endpoint cannot be reached, or are not what OpenID Connect says. Who is signed "
-            "in stays so, and local users can sign in.",
+            "Its document, keys, or token endpoint cannot be reached, or are not what OpenID Connect says. Who is "
+            "signed in stays so, and local users can sign in.",
             "See issuer, the network and its certificate (console.oidc.tls). The local admin is there for this.",
         ),
         "E574": Story(

@@ -100,7 +100,12 @@ class Provider:
                 verify=tls is None or tls.verify,
             )
         self._client = httpx2.AsyncClient(
-            verify=context, timeout=options.timeout, trust_env=False, follow_redirects=False
+            verify=context,
+            timeout=options.timeout,
+            # None is kept open: people sign in rarely, and its loop may end at any time.
+            limits=httpx2.Limits(max_connections=8, max_keepalive_connections=0),
+            trust_env=False,
+            follow_redirects=False,
         )
 
     async def close(self) -> None:
@@ -298,6 +303,8 @@ class Provider:
             raise refused("E572", "there is no ID token")
         offered = _strings(document.get("id_token_signing_alg_values_supported", ["RS256"]))
         algorithms: list[str] = [name for name in ALGORITHMS if name in offered]
+        if not algorithms:  # an empty list is no list at all to the library, which then takes its own
+            raise refused("E573", "it offers no signature that only it can make", 502)
         try:
             claims = await self._decoded(document, token, algorithms)
         except (JoseError, ValueError, TypeError, KeyError) as error:
