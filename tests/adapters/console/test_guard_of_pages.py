@@ -19,6 +19,8 @@ EXPECTED = {
     "GET /static/{hash}/{name}": ANYBODY,
     "GET /sign-in": ANYBODY,
     "POST /sign-in": ANYBODY,
+    "GET /sign-in/oidc": ANYBODY,
+    "GET /sign-in/oidc/back": ANYBODY,
     "POST /theme": ANYBODY,
     "POST /sign-out": SIGNED_IN,
     "GET /password": SIGNED_IN,
