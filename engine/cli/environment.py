@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from engine.cli.words import why
 from engine.config.finding import ConfigFinding, Position, at
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from engine.config.audit import SyslogOptions
     from engine.config.dicom import DicomOptions
     from engine.config.hand_offs import HandOffOptions
+    from engine.config.settings import SiteSettings
     from engine.config.site import LoadedChannel, LoadedSite
 
 ANSWER_WITHIN_S: Final = 5.0
@@ -61,6 +63,7 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
     findings += asyncio.run(_of_other_sinks(loaded.channels))
     if loaded.site is not None:
         findings += asyncio.run(_of_hand_offs(loaded.site.hand_offs, folder))
+        findings += asyncio.run(_of_others(loaded.site))
     return findings
 
 
@@ -87,6 +90,23 @@ async def _of_hand_offs(hand_offs: "Mapping[str, HandOffOptions]", folder: Path)
             message = f"hand-off {name}: {told}"
             hint = "steps for it would wait until it answers"
             findings.append(ConfigFinding("W160", "segmill.yaml", 0, 0, 0, message, hint))
+    return findings
+
+
+async def _of_others(site: "SiteSettings") -> list[ConfigFinding]:
+    """The collector of traces and the identity provider, as far as a connection."""
+    asked: list[tuple[str, str, str, str]] = []
+    if site.traces is not None:
+        hint = "traces would be lost until it answers; messages are not touched by that"
+        asked.append((site.traces.url, "W566", "the collector of traces", hint))
+    if site.console is not None and site.console.oidc is not None:
+        hint = "nobody could sign in by it; local users can"
+        asked.append((site.console.oidc.issuer, "W573", "the identity provider", hint))
+    findings = []
+    for url, code, what, hint in asked:
+        parts = urlsplit(url)
+        if told := await _cannot_connect(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)):
+            findings.append(ConfigFinding(code, "segmill.yaml", 0, 0, 0, f"{what}: {told}", hint))
     return findings
 
 

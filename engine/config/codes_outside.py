@@ -41,6 +41,18 @@ OUTSIDE: Final[Stories] = MappingProxyType(
             "the oldest are dropped and counted (segmill_trace_spans_total). Messages are not touched by it.",
             "See the collector and its address; it is tried again by itself.",
         ),
+        "W566": Story(
+            "the collector of traces does not answer now",
+            "It was tried, and there is no connection to it at this moment. The engine starts all the same; messages "
+            "come and go without traces.",
+            "See the collector, its address and the network between.",
+        ),
+        "W573": Story(
+            "the identity provider does not answer now",
+            "It was tried, and there is no connection to it at this moment. The engine starts all the same; local users "
+            "can sign in.",
+            "See the provider, console.oidc.issuer and the network between.",
+        ),
         "E570": Story(
             "an identity provider without the packages for it",
             "console.oidc asks for sign-in by an identity provider, and the packages that look at its signatures are "

@@ -201,6 +201,21 @@ def test_sources_and_sinks_are_set_up_and_knocked_at_when_asked(segmill, tmp_pat
     assert codes == {("web", "E160"), ("web", "W160"), ("folder", "E161"), ("folder", "E163"), ("mail", "E163")}
 
 
+def test_the_collector_of_traces_and_the_identity_provider_are_tried(segmill, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    oidc = f"{{issuer: 'http://127.0.0.1:{port}', client: c, roles: {{it: admin}}}}"
+    settings = (
+        f"admin: off\ntraces: {{url: 'http://127.0.0.1:{port}'}}\n"
+        f"console: {{port: 0, url: 'http://localhost', oidc: {oidc}}}\n"
+    )
+    site = make_site(tmp_path / "site", {"good": "listen: {mllp: {port: 0}}\n"}, settings)
+    found = {f["code"]: f["message"] for f in segmill("check", site, "--env", "--json").lines}
+    assert "the collector of traces" in found["W566"] and "the identity provider" in found["W573"]
+    with socket.create_server(("127.0.0.1", port)):
+        assert not {"W566", "W573"} & {f["code"] for f in segmill("check", site, "--env", "--json").lines}
+
+
 def test_the_repository_of_the_audit_is_tried(segmill, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
