@@ -149,7 +149,7 @@ class Console:
             if before is not None:
                 await asyncio.to_thread(before.stop)
             # Off the loop: a name may have to be looked up, and certificates be read.
-            server = await asyncio.to_thread(self._opened, options)
+            server = await asyncio.to_thread(self._open, options)
         except (ConfigError, AdminUnavailable) as error:
             self._meter.is_console_up = False
             sentence = f"the console's TLS: {error}" if isinstance(error, ConfigError) else str(error)
@@ -159,7 +159,8 @@ class Console:
                     "E500 %s; messages are taken all the same, and it is tried again every %g s", sentence, RETRY_S
                 )
             return
-        self._server = server
+        if server is None:
+            return
         self._meter.is_console_up = True
         if self.failure:
             self.failure = ""
@@ -173,8 +174,8 @@ class Console:
                 "admin\n\n"
             )
 
-    def _opened(self, options: ConsoleOptions) -> "ApiServer":
-        """Raises ConfigError and AdminUnavailable."""
+    def _open(self, options: ConsoleOptions) -> "ApiServer | None":
+        """It is `_server` from then on; None: the engine stops meanwhile. Raises ConfigError and AdminUnavailable."""
         from engine.adapters.api.entries import Api
         from engine.adapters.api.pulse import Pulse
         from engine.adapters.api.server import ApiServer
@@ -201,7 +202,12 @@ class Console:
         )
         server = ApiServer(api, options, tls, PAGES, refused)
         server.start()
-        return server
+        with self._lock:
+            if not self._is_stopping:
+                self._server = server
+                return server
+        server.stop()  # nobody waits for it any more
+        return None
 
     def _provider(self, options: ConsoleOptions) -> "Provider | None":
         """Who else says who somebody is. Raises ConfigError."""
@@ -213,9 +219,11 @@ class Console:
 
     async def stop(self) -> None:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
-        self._is_stopping = True
-        if self._server is not None:
-            await asyncio.to_thread(self._server.stop)
+        with self._lock:
+            self._is_stopping = True
+            server = self._server
+        if server is not None:
+            await asyncio.to_thread(server.stop)
         if self.sending is not None:
             await self.sending.stop()
 

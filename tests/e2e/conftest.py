@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that asks for the engine waits for its 10,000 messages, however busy the machine is."""
+    for item in items:
+        if "console" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Where it is; skips where it is not, or where nothing could drive it."""

@@ -4,8 +4,10 @@ A page fails its test by a console error, an uncaught exception, a request that 
 the content security policy, or a dialog that some text of a message brought up.
 """
 
+import asyncio
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any, Literal
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
 
+from engine.adapters.mllp_connection import Target
+from engine.adapters.sender import Sender, SendReport
 from engine.adapters.stores.queries import SqliteQueries
 from engine.ports.store import StoreQueries
 
@@ -43,6 +47,12 @@ class Console:
     folder: Path
     sessions: dict[str, str]
     addresses: dict[str, tuple[str, int]]
+
+    def send(self, channel: str, *messages: bytes) -> SendReport:
+        """Over MLLP, as its sender does. On a thread of its own: a browser has the loop of this one."""
+        sender = Sender(Target(*self.addresses[channel]), messages)
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(lambda: asyncio.run(sender.run())).result()
 
     @contextmanager
     def store(self) -> Iterator[StoreQueries]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -131,9 +132,23 @@ def end(process: "subprocess.Popen[str]") -> None:
     assert "Traceback" not in out + err
 
 
+def signs_in(lines: list[str]) -> bool:
+    """Whether the address, the name and the password that it printed let somebody in."""
+    url = next(line.split()[1] for line in lines if line.startswith("console"))
+    found = next(
+        found for line in lines if (found := re.search(r"sign in as (\S+), once, with the password (\S+)", line))
+    )
+    assert found[2] not in url, "browsers and proxies keep addresses"
+    form = urllib.parse.urlencode({"name": found[1], "password": found[2], "next": "/"}).encode()
+    with urllib.request.urlopen(f"{url}/sign-in", form) as page:
+        # It is for signing in once, and leads to where one's own is set; this client keeps no cookie.
+        return bool(page.status == 200 and "/sign-in?next=/password" in page.url)
+
+
 def test_it_keeps_running_until_ctrl_c_and_what_it_suggests_works(tmp_path):
     process, lines = start_and_read(tmp_path, "segmill release")
     try:
+        assert signs_in(lines)
         metrics = next(line.split()[1] for line in lines if line.startswith("metrics"))
         suggested = [found[1] for line in lines if (found := re.search(r"(?:^|  )(segmill .*)", line))]
         with urllib.request.urlopen(metrics) as page:

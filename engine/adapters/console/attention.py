@@ -89,7 +89,8 @@ def _of_site(who: Principal, site: Site, now_us: int) -> list[Thing]:
         todo = "Is the clock right? Then: segmill retention confirm"
         found.append(Thing("warn", "retention", text, "/system", todo, f"{RUNBOOK}retentionstands"))
     if site.damaged:
-        text = f"{count(site.damaged, 'entry').replace('entrys', 'entries')} of the store were damaged, and are held."
+        entries = "1 entry" if site.damaged == 1 else f"{site.damaged} entries"
+        text = f"Damaged in the store, and so held: {entries}."
         found.append(Thing("bad", "damaged", text, "/held", "See what is held", f"{RUNBOOK}storedamaged"))
     return found
 

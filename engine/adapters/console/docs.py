@@ -52,7 +52,11 @@ async def index(call: Call) -> Response:
         }
         for hit in hits[:MOST_HITS]
     ]
-    context: dict[str, Any] = {"words": " ".join(words), "found": found, "text": rendered(_topics()["README"])}
+    context: dict[str, Any] = {
+        "words": " ".join(words),
+        "found": found,
+        "text": rendered(_topics()["README"], is_titled=False),
+    }
     return page(call, "docs.html", title="Documentation", help="console#documentation", **context)
 
 
@@ -75,14 +79,19 @@ async def code(call: Call) -> Response:
 
 
 @cache
-def rendered(found: Topic) -> Markup:
-    """Its HTML. The text is ours, and what looks like HTML in it is shown and not taken for any."""
+def rendered(found: Topic, *, is_titled: bool = True) -> Markup:
+    """Its HTML. The text is ours, and what looks like HTML in it is shown and not taken for any.
+
+    Not `is_titled`: without its first heading.
+    """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.add_render_rule("fence", _block)
     markdown.add_render_rule("table_open", _table_open)
     markdown.add_render_rule("table_close", _table_close)
     tokens = markdown.parse(found.text)
     _prepare(tokens, "adr/" if found.is_decision else "")
+    if not is_titled:
+        tokens = tokens[3:]  # a heading opens, has its text, and closes
     return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704 - no HTML of others is in it
 
 

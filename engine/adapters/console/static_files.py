@@ -60,7 +60,23 @@ async def serve(call: Call) -> Response:
     return Response(known.files[asked.name], headers={"content-type": media, "cache-control": kept})
 
 
+async def icon(call: Call) -> Response:
+    """Browsers ask for it by this name where a page does not say another one, as one that is a part of a page."""
+    headers = {"content-type": MEDIA["svg"], "cache-control": "public, max-age=86400"}
+    return Response(static_files().files["icon.svg"], headers=headers)
+
+
 PAGES: Final = (
+    Page(
+        "GET",
+        "/favicon.ico",
+        "public",
+        "site",
+        "The picture of the console",
+        icon,
+        "console",
+        media="image/svg+xml",
+    ),
     Page(
         "GET",
         "/static/{hash}/{name}",

@@ -8,7 +8,7 @@ import pytest
 from engine.config.site import load_site
 from engine.failures import ConfigurationError
 from engine.pipeline.registry import load_kinds
-from tests.adapters.api.rig import SETTINGS, Running, site
+from tests.adapters.api.rig import Running, site
 
 ONE_TIME = re.compile(r"^ {4}([a-z2-9]{5}(?:-[a-z2-9]{5}){4})$", re.MULTILINE)
 
@@ -94,15 +94,6 @@ def test_settings_that_cannot_be(tmp_path, console, code):
     folder = site(tmp_path / "site", f"admin: off\nconsole: {console}\n")
     found = {one.code for one in load_site(folder, load_kinds(), {}).findings if one.is_error}
     assert code in found
-
-
-def test_a_port_that_is_taken_ends_the_start(tmp_path):
-    from engine.failures import EngineFailed
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = SETTINGS.replace("port: 0", f"port: {taken.getsockname()[1]}")
-        with pytest.raises(EngineFailed, match="console"):
-            Running(site(tmp_path / "site", settings))
 
 
 def test_over_tls_the_cookie_is_secure_and_plain_text_gets_nothing(tmp_path):

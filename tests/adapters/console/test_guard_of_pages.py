@@ -4,6 +4,7 @@ import http.client
 import re
 
 import pytest
+from pydantic import Field
 
 from engine.adapters.api.entries import ApiModel
 from engine.adapters.api.forms import by_name, read_form
@@ -17,6 +18,7 @@ from tests.adapters.console.people import Person, engine_of, person
 ANYBODY, SIGNED_IN = "anybody", "signed in"
 EXPECTED = {
     "GET /static/{hash}/{name}": ANYBODY,
+    "GET /favicon.ico": ANYBODY,
     "GET /sign-in": ANYBODY,
     "POST /sign-in": ANYBODY,
     "GET /sign-in/oidc": ANYBODY,
@@ -293,7 +295,7 @@ def test_every_page_forbids_scripts_and_styles_but_our_own(running, admin):
 
 class Taken(ApiModel):
     name: str
-    marks: list[str] = []
+    marks: list[str] = Field(default=[])
     maybe: list[int] | None = None
 
 
