@@ -49,8 +49,8 @@ OUTSIDE: Final[Stories] = MappingProxyType(
         ),
         "W573": Story(
             "the identity provider does not answer now",
-            "It was tried, and there is no connection to it at this moment. The engine starts all the same; local users "
-            "can sign in.",
+            "It was tried, and there is no connection to it at this moment. The engine starts all the same; local "
+            "users can sign in.",
             "See the provider, console.oidc.issuer and the network between.",
         ),
         "E570": Story(
