@@ -22,6 +22,7 @@ from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
+from engine.audit_export import AuditSending
 from engine.certificates import certificate_ends
 from engine.collector import tune_collector
 from engine.config.changes import NOT_LIVE, read_state
@@ -54,6 +55,7 @@ from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.scanners import Scanners, WorklistCounts
+from engine.traces import start_tracing
 from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, step_ages, within, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
@@ -121,6 +123,7 @@ class Engine:
             self._reloader = await self._make_reloader(assembly)
             self.control.reloading = self._reloader
             self.console = Console(self.control, self._queries, self._clock, lambda: self._site, self.meter)
+            self.console.sending = AuditSending(self._settings, self._site.folder, assembly.committer, self.meter)
             self.control.recorded = self.console.recorded
             self.control.console_failure = self.console.why_not
             self._start_admin()
@@ -160,6 +163,7 @@ class Engine:
         self._queries = self._store.queries()
         self._lookout = self._make_lookout()
         committer = self._committer = Committer(self._store, self._clock, self.meter, self._store_failed)
+        start_tracing(self._settings, self._site.folder, self._clock, self.meter, committer)
         self._key_index = KeyIndex(self._queries, committer, self._site.keys.of, self._clock)
         assembly = self._assembly = Assembly(
             self._site.folder,

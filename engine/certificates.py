@@ -18,8 +18,8 @@ log = logging.getLogger("segmill")
 
 
 def certificate_ends(site: LoadedSite) -> dict[str, float]:
-    """By place (`adt`, `adt/ack` for connect_back, `adt/ris`, `dicom`, `console`, `hand_offs/archive`): when its
-    certificate ends, seconds since 1970.
+    """By place (`adt`, `adt/ack` for connect_back, `adt/ris`, `dicom`, `console`, `hand_offs/archive`, `audit`,
+    `traces`): when its certificate ends, seconds since 1970.
 
     What cannot be read is left out, with a line in the log: whoever uses it has told so, or will.
     """
@@ -48,6 +48,9 @@ def _own(site: LoadedSite) -> Iterator[tuple[str, Path]]:
             yield from _of(site.site.dicom, "dicom", site.folder)
         if site.site.console is not None:
             yield from _of(site.site.console, "console", site.folder)
+        for name in ("audit", "traces"):
+            if (options := getattr(site.site, name)) is not None:
+                yield from _of(options, name, site.folder)
         for name, hand_off in site.site.hand_offs.items():
             yield from _of(hand_off, f"hand_offs/{name}", site.folder)
 

@@ -13,6 +13,7 @@ from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.tls import listen_context
+from engine.audit_export import AuditSending
 from engine.config.console import ConsoleOptions
 from engine.config.site import LoadedSite
 from engine.ports.bench import Bench
@@ -23,6 +24,7 @@ from engine.runtime.tasks import Tasks, describe
 
 if TYPE_CHECKING:
     from engine.adapters.api.access import Access
+    from engine.adapters.api.oidc import Provider
     from engine.adapters.api.server import ApiServer
 
 log = logging.getLogger("segmill.audit")
@@ -82,6 +84,8 @@ class Console:
         """Why nobody reaches it, though somebody should; '' while it goes."""
         self._grown = asyncio.Event()
         self._told_at: float | None = None
+        self.sending: AuditSending | None = None
+        """The audit's way to a repository."""
 
     @property
     def access(self) -> "Access":
@@ -117,6 +121,8 @@ class Console:
     def recorded(self) -> None:
         """A row was written to the audit."""
         self._grown.set()
+        if self.sending is not None:
+            self.sending.recorded()
 
     async def start(self, tasks: Tasks, announce: Callable[[str], None]) -> None:
         """Serve, or try again until that goes: an engine takes messages also where its console cannot be reached.
@@ -124,10 +130,11 @@ class Console:
         `announce` gets the first user's password, once ever.
         """
         await self._start_anchor(tasks)
-        if self._options is None:
-            return
-        await self._serve(self._options, announce)
-        tasks.spawn(self._keep_up(self._options, announce), "keep the console up")
+        if self._options is not None:
+            await self._serve(self._options, announce)
+            tasks.spawn(self._keep_up(self._options, announce), "keep the console up")
+        if self.sending is not None:
+            await self.sending.start(self._control, self._queries, self._clock, tasks)
 
     async def _keep_up(self, options: ConsoleOptions, announce: Callable[[str], None]) -> None:
         while True:
@@ -196,6 +203,8 @@ class Console:
             self._started_us,
             Pulse(self._meter, self._queries),
             bench=self._bench,
+            oidc=self._provider(options),
+            proxies=options.proxy,
         )
         server = ApiServer(api, options, tls, PAGES, refused)
         server.start()
@@ -206,6 +215,14 @@ class Console:
         server.stop()  # nobody waits for it any more
         return None
 
+    def _provider(self, options: ConsoleOptions) -> "Provider | None":
+        """Who else says who somebody is. Raises ConfigError."""
+        if options.oidc is None or options.url is None:
+            return None
+        from engine.adapters.api.oidc import Provider  # JOSE is loaded only where it is asked for
+
+        return Provider(options.oidc, self._folder, options.url, self._clock)
+
     async def stop(self) -> None:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""
         with self._lock:
@@ -215,6 +232,8 @@ class Console:
             await asyncio.to_thread(bench.close)
         if server is not None:
             await asyncio.to_thread(server.stop)
+        if self.sending is not None:
+            await self.sending.stop()
 
     async def close(self) -> None:
         """Note what was recorded last; the store must still be open for reading."""

@@ -22,6 +22,7 @@ PAGES = {
     "segmill.rules.yaml": "alerts.md",
     "segmill-worklist.rules.yaml": "worklist.md",
     "segmill-hand-offs.rules.yaml": "hand-offs.md",
+    "segmill-audit.rules.yaml": "audit-repository.md",
 }
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)"
@@ -34,13 +35,15 @@ def alerts(path: Path) -> list[dict[str, Any]]:
 
 @cache
 def exported() -> frozenset[str]:
-    """Every sample that an engine with TLS, a worklist and a hand-off has, and what Prometheus says of the scrape."""
+    """Every sample that an engine with all that is by option has, and what Prometheus says of the scrape."""
     meter = PrometheusMeter()
     meter.channel("orders")
     meter.lane("orders", "modalities")
     meter.listener("orders")
     meter.dicom.items = {("main", "SCHEDULED"): 1}
     meter.hand_off("archive")
+    meter.audit_export()
+    meter.traces()
     meter.certificate_ends = {"adt": 0.0}
     meter.is_console_up = True
     meter.retention_pass(0.0)

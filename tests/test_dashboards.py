@@ -52,6 +52,8 @@ def exported() -> dict[str, set[str]]:
     meter.source_files("orders", 0, 0)
     meter.dicom.items = {("main", "SCHEDULED"): 1}
     meter.hand_off("archive")
+    meter.audit_export()
+    meter.traces()
     meter.certificate_ends = {"adt": 0.0}
     meter.retention_pass(0.0)
     meter.disk(1, 1)

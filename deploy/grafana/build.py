@@ -516,6 +516,48 @@ STORE = Dashboard(
             ],
         ),
         (
+            "Audit",
+            [
+                Panel(
+                    "Repository",
+                    [(f"segmill_audit_export_up{{{ME}}}", "{{instance}}")],
+                    "bool_on_off",
+                    "0: the audit waits in the store until its repository is back; segmill check --env says why.",
+                    width=6,
+                ),
+                Panel(
+                    "Waiting records",
+                    [(f"segmill_audit_export_waiting_records{{{ME}}}", "{{instance}}")],
+                    "none",
+                    "On record here, and not known to be there.",
+                    width=6,
+                ),
+                Panel(
+                    "Oldest of them",
+                    [(f"segmill_audit_export_lag_seconds{{{ME}}}", "{{instance}}")],
+                    "s",
+                    "Some seconds are usual: a record counts as sent when the connection still stands after five.",
+                    width=6,
+                ),
+                Panel(
+                    "Sent",
+                    [
+                        (
+                            f"rate(segmill_audit_export_messages_total{{{ME}}}[$__rate_interval])",
+                            "{{instance}} messages",
+                        ),
+                        (
+                            f"rate(segmill_audit_export_failures_total{{{ME}}}[$__rate_interval])",
+                            "{{instance}} failures",
+                        ),
+                    ],
+                    "ops",
+                    "Some again, after a connection was lost.",
+                    width=6,
+                ),
+            ],
+        ),
+        (
             "Process",
             [
                 Panel(
@@ -538,6 +580,25 @@ STORE = Dashboard(
                     ],
                     "none",
                     "A connection is one.",
+                ),
+                Panel(
+                    "Collector of traces",
+                    [(f"segmill_trace_collector_up{{{ME}}}", "{{instance}}")],
+                    "bool_on_off",
+                    "0: it does not take them; messages are not touched by it.",
+                    width=12,
+                ),
+                Panel(
+                    "Spans",
+                    [
+                        (
+                            f"sum by (outcome) (rate(segmill_trace_spans_total{{{ME}}}[$__rate_interval]))",
+                            "{{outcome}}",
+                        )
+                    ],
+                    "ops",
+                    "Dropped: no room while the collector was away. Refused: it does not want them.",
+                    width=12,
                 ),
                 Panel(
                     "What is running",

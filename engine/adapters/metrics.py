@@ -27,12 +27,14 @@ from engine import __version__
 from engine.adapters.metrics_numbers import (
     COMMIT_BOUNDS_MESSAGES,
     COMMIT_BOUNDS_S,
+    AuditExportNumbers,
     ChannelNumbers,
     DicomNumbers,
     HandOffNumbers,
     Histogram,
     LaneNumbers,
     ListenerNumbers,
+    TraceNumbers,
 )
 
 
@@ -64,6 +66,8 @@ class PrometheusMeter:
         """None where there is none."""
         self.dicom = DicomNumbers()
         self.hand_offs: dict[str, HandOffNumbers] = {}
+        self.trace_numbers: TraceNumbers | None = None
+        self.audit_numbers: AuditExportNumbers | None = None
         self.registry = CollectorRegistry()
         self.registry.register(_Collector(self, wall_s))
         ProcessCollector(registry=self.registry)
@@ -77,6 +81,14 @@ class PrometheusMeter:
 
     def hand_off(self, name: str) -> HandOffNumbers:
         return self.hand_offs.setdefault(name, HandOffNumbers())
+
+    def audit_export(self) -> AuditExportNumbers:
+        self.audit_numbers = self.audit_numbers or AuditExportNumbers()
+        return self.audit_numbers
+
+    def traces(self) -> TraceNumbers:
+        self.trace_numbers = self.trace_numbers or TraceNumbers()
+        return self.trace_numbers
 
     def listener(self, listener: str) -> ListenerNumbers:
         found = self.listeners.get(listener)
@@ -144,6 +156,10 @@ class _Collector(Collector):
         yield from _of_room(self._meter)
         yield from _of_dicom(self._meter.dicom)
         yield from _of_hand_offs(dict(self._meter.hand_offs), self._wall_s())
+        if self._meter.audit_numbers is not None:
+            yield from _of_audit_export(self._meter.audit_numbers, self._wall_s())
+        if self._meter.trace_numbers is not None:
+            yield from _of_traces(self._meter.trace_numbers)
         yield GaugeMetricFamily("segmill_ready", "1 while /readyz says so.", value=int(self._meter.is_ready()))
         if self._meter.is_console_up is not None:
             yield GaugeMetricFamily(
@@ -430,6 +446,44 @@ def _of_hand_offs(hand_offs: dict[str, HandOffNumbers], now_s: float) -> Iterato
         for event, count in numbers.events.values.items():
             events.add_metric((name, event), count)
     yield from (is_up, waiting, refused, oldest, events)
+
+
+def _of_audit_export(numbers: AuditExportNumbers, now_s: float) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "segmill_audit_export_up", "1 while the audit can be sent to its repository.", value=int(numbers.is_up)
+    )
+    yield GaugeMetricFamily(
+        "segmill_audit_export_waiting_records",
+        "Records of the audit that the repository is not known to have.",
+        value=numbers.waiting,
+    )
+    yield GaugeMetricFamily(
+        "segmill_audit_export_lag_seconds",
+        "How long ago the oldest of them was written; 0 if none waits.",
+        value=max(0.0, now_s - numbers.oldest_us / 1e6) if numbers.oldest_us else 0.0,
+    )
+    messages = CounterMetricFamily(
+        "segmill_audit_export_messages", "Audit messages that were written to the repository, some again."
+    )
+    messages.add_metric((), numbers.messages)
+    yield messages
+    failures = CounterMetricFamily("segmill_audit_export_failures", "How often the repository could not be sent to.")
+    failures.add_metric((), numbers.failures)
+    yield failures
+
+
+def _of_traces(numbers: TraceNumbers) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "segmill_trace_collector_up", "0 while the collector of traces does not take them.", value=int(numbers.is_up)
+    )
+    spans = CounterMetricFamily(
+        "segmill_trace_spans",
+        "Spans of messages' journeys: exported, dropped (no room) or refused by the collector.",
+        labels=["outcome"],
+    )
+    for outcome, count in numbers.counts.items():
+        spans.add_metric((outcome,), count)
+    yield spans
 
 
 def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:

@@ -306,6 +306,46 @@ class HandOffNumbers:
             self.events.add(event)
 
 
+class AuditExportNumbers:
+    """Of the audit's way to a repository: `ports.audit_export.AuditExportMeter`."""
+
+    __slots__ = ("failures", "is_up", "messages", "oldest_us", "waiting")
+
+    def __init__(self) -> None:
+        self.is_up = False
+        self.waiting = 0
+        self.oldest_us = 0
+        self.messages = 0
+        self.failures = 0
+
+    def stands(self, is_up: bool, waiting: int, oldest_us: int) -> None:
+        self.is_up = is_up
+        self.waiting = waiting
+        self.oldest_us = oldest_us
+
+    def sent(self, count: int) -> None:
+        self.messages += count
+
+    def failed(self) -> None:
+        self.failures += 1
+
+
+class TraceNumbers:
+    """Of traces: `ports.tracing.TraceMeter`. Written by the thread that sends them."""
+
+    __slots__ = ("counts", "is_up")
+
+    def __init__(self) -> None:
+        self.counts = {"exported": 0, "dropped": 0, "refused": 0}
+        self.is_up = True
+
+    def spans(self, outcome: str, count: int) -> None:
+        self.counts[outcome] += count
+
+    def collector(self, is_up: bool) -> None:
+        self.is_up = is_up
+
+
 class DicomNumbers:
     """Of the site's DICOM port. Its threads take turns; `items` is set by the engine as a whole."""
 

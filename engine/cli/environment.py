@@ -10,14 +10,17 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from engine.cli.words import why
 from engine.config.finding import ConfigFinding, Position, at
 
 if TYPE_CHECKING:
     from engine.adapters.sinks.mllp import MllpSinkSettings
+    from engine.config.audit import SyslogOptions
     from engine.config.dicom import DicomOptions
     from engine.config.hand_offs import HandOffOptions
+    from engine.config.settings import SiteSettings
     from engine.config.site import LoadedChannel, LoadedSite
 
 ANSWER_WITHIN_S: Final = 5.0
@@ -47,6 +50,8 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
         if console is not None and not is_running and (why := _cannot_listen(console.host, console.port)):
             message = f"the console's address {console.host}:{console.port} {why}"
             findings.append(ConfigFinding("E160", "segmill.yaml", 0, 0, 0, message, "another port: console: {port: N}"))
+        if loaded.site.audit is not None and loaded.site.audit.syslog is not None:
+            findings += asyncio.run(_of_audit(loaded.site.audit.syslog, folder))
         if loaded.site.dicom is not None:
             findings += _of_dicom(loaded.site.dicom, folder, is_running)
     for channel in loaded.channels:
@@ -58,6 +63,7 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
     findings += asyncio.run(_of_other_sinks(loaded.channels))
     if loaded.site is not None:
         findings += asyncio.run(_of_hand_offs(loaded.site.hand_offs, folder))
+        findings += asyncio.run(_of_others(loaded.site))
     return findings
 
 
@@ -85,6 +91,44 @@ async def _of_hand_offs(hand_offs: "Mapping[str, HandOffOptions]", folder: Path)
             hint = "steps for it would wait until it answers"
             findings.append(ConfigFinding("W160", "segmill.yaml", 0, 0, 0, message, hint))
     return findings
+
+
+async def _of_others(site: "SiteSettings") -> list[ConfigFinding]:
+    """The collector of traces and the identity provider, as far as a connection."""
+    asked: list[tuple[str, str, str, str]] = []
+    if site.traces is not None:
+        hint = "traces would be lost until it answers; messages are not touched by that"
+        asked.append((site.traces.url, "W566", "the collector of traces", hint))
+    if site.console is not None and site.console.oidc is not None:
+        hint = "nobody could sign in by it; local users can"
+        asked.append((site.console.oidc.issuer, "W573", "the identity provider", hint))
+    findings = []
+    for url, code, what, hint in asked:
+        parts = urlsplit(url)
+        if told := await _cannot_connect(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)):
+            findings.append(ConfigFinding(code, "segmill.yaml", 0, 0, 0, f"{what}: {told}", hint))
+    return findings
+
+
+async def _of_audit(syslog: "SyslogOptions", folder: Path) -> list[ConfigFinding]:
+    """The repository of the audit: connected to, TLS and all, and told nothing."""
+    from engine.adapters.errors import ConfigError
+    from engine.adapters.syslog import repository_of, tls_context
+    from engine.ports.audit_export import RepositoryDown
+
+    try:
+        tls_context(syslog, folder)
+    except ConfigError as exc:
+        return [ConfigFinding("E162", "segmill.yaml", 0, 0, 0, f"audit: {exc}")]
+    limit = min(syslog.timeout, ANSWER_WITHIN_S)
+    repository = repository_of(syslog.model_copy(update={"timeout": limit}), folder)
+    try:
+        await repository.open()
+    except RepositoryDown as exc:
+        hint = "the record would wait in the store until it answers"
+        return [ConfigFinding("W563", "segmill.yaml", 0, 0, 0, f"the audit's repository: {exc}", hint)]
+    await repository.close()
+    return []
 
 
 def _of_dicom(dicom: "DicomOptions", folder: Path, is_running: bool) -> Iterator[ConfigFinding]:

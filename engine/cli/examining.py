@@ -247,7 +247,7 @@ def _certificate_files(around: Surroundings) -> set[tuple[Path, str]]:
             found |= _named_in(back.options, channel.folder, channel.shown)
     site = around.loaded.site
     if site is not None:
-        for options in (site.dicom, *site.hand_offs.values()):
+        for options in (site.dicom, site.audit, site.traces, *site.hand_offs.values()):
             found |= _named_in(options, around.folder, "segmill.yaml")
     return found
 
@@ -346,7 +346,8 @@ def _key_files(around: Surroundings) -> set[Path]:
         models.append((channel.file.listen.options, channel.folder))
         models += [(one.options, channel.folder) for one in channel.file.destinations.values()]
     if around.loaded.site is not None:
-        models.append((around.loaded.site.dicom, around.folder))
+        site = around.loaded.site
+        models += [(one, around.folder) for one in (site.dicom, site.audit, site.traces)]
         models += [(one, around.folder) for one in around.loaded.site.hand_offs.values()]
     for model, folder in models:
         found |= {folder / path for key, path in _files_in(model) if key == "key"}

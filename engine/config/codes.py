@@ -2,7 +2,8 @@
 
 E is an error, W a warning, I only says something. 1xx: a site's files. 2xx: a message on its way through a channel,
 and its storage. 3xx: what was odd about a message as it came, and was let pass. 4xx: an order on its way to a
-worklist; 49x: what is looked at when something is wrong, and what messages are looked up by. 50x: the console.
+worklist; 49x: what is looked at when something is wrong, and what messages are looked up by. 50x: the console. 56x
+and 57x: other systems that the engine tells of itself, or asks who somebody is.
 """
 
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from engine.config.codes_file import FILE
 from engine.config.codes_message import MESSAGE
 from engine.config.codes_messages_page import MESSAGES_PAGE
 from engine.config.codes_operations import OPERATIONS
+from engine.config.codes_outside import OUTSIDE
 from engine.config.codes_profile import PROFILE
 from engine.config.codes_runtime import RUNTIME
 from engine.config.codes_worklist import WORKLIST
@@ -40,6 +42,7 @@ CODES: Final[Stories] = MappingProxyType(
                 **OPERATIONS,
                 **MESSAGES_PAGE,
                 **BENCH,
+                **OUTSIDE,
             }.items()
         )
     )

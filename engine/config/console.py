@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, IPvAnyNetwork, field_validator
 
 from engine.config.base import ConfigModel
 from engine.config.finding import BadValue, ConfigFinding, Position, at
 from engine.config.listen import ListenTls, is_loopback
+from engine.config.oidc import OidcOptions, check_oidc
 from engine.config.units import Duration
 
 DAY_S: Final = 86_400.0
@@ -29,6 +30,11 @@ class ConsoleOptions(ConfigModel):
     url: str | None = Field(
         default=None, description="How people call it where a proxy stands before it: https://segmill.example.org"
     )
+    proxy: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="Proxies before it: X-Forwarded-For is believed of these alone, for waits and the audit",
+    )
+    oidc: OidcOptions | None = Field(default=None, description="An identity provider that people may sign in at")
     idle: Duration = Field(default=900.0, ge=60, le=DAY_S, description="Who does nothing for so long is signed out")
     session: Duration = Field(default=28_800.0, ge=300, le=30 * DAY_S, description="Everybody is signed out after this")
 
@@ -77,6 +83,8 @@ def check_console(
         message = f"the console is open to other machines on {console.host}, without TLS"
         hint = "add tls: {certificate: ..., key: ...}; or insecure: true where a proxy before it speaks TLS"
         yield at(place("host"), "E470", message, hint)
+    if console.oidc is not None:
+        yield from check_oidc(console.oidc, console.url, places, site)
     if console.tls is not None:
         for key in ("certificate", "key", "client_ca"):
             file = getattr(console.tls, key)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
+from engine.config.audit import AuditOptions
 from engine.config.base import ConfigModel
 from engine.config.console import ConsoleOptions
 from engine.config.dicom import DicomOptions
@@ -16,6 +17,7 @@ from engine.config.isolate import Workers
 from engine.config.listen import is_loopback
 from engine.config.retention import SiteRetention
 from engine.config.search_keys import KEY_PATTERN, Keys
+from engine.config.traces import TracesOptions
 from engine.config.types import FolderText
 from engine.config.units import Duration, Size
 
@@ -79,6 +81,12 @@ class SiteSettings(ConfigModel):
     ] = Field(default_factory=AdminPort, description="Metrics and probes over TCP, or off")
     console: ConsoleOptions | None = Field(
         default=None, description="The HTTP API, for those who sign in; without it there is none"
+    )
+    audit: AuditOptions | None = Field(
+        default=None, description="Where else the record of what people did is kept; without it here alone"
+    )
+    traces: TracesOptions | None = Field(
+        default=None, description="Messages' journeys to an OpenTelemetry collector; without it none"
     )
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
     time_zone: ZoneText | None = Field(

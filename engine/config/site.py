@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Generic
 
 from engine.config.answer_checks import check_answers
+from engine.config.audit import check_audit_options
 from engine.config.base import Reading, nearest
 from engine.config.channel import ChannelFile
 from engine.config.checks import Texts, check_options, check_paths, check_routes, check_texts, read_tables
@@ -32,6 +33,7 @@ from engine.config.status_back import check_status, without_needless
 from engine.config.substitute import Origin, Substitution
 from engine.config.table import Table
 from engine.config.table_checks import check_times, check_ways_back
+from engine.config.traces import check_traces
 from engine.config.types import ProfileText
 from engine.config.worklist import WorklistOptions, check_shortenings, check_stations
 from engine.model.ids import ChannelName
@@ -301,6 +303,10 @@ def _load_settings(
         findings.append(at(place, "W149", "metrics are open to other machines", hint))
     if read.model is not None and read.model.console is not None:
         findings += check_console(read.model.console, places, folder)
+    if read.model is not None and read.model.audit is not None:
+        findings += check_audit_options(read.model.audit, places, folder)
+    if read.model is not None and read.model.traces is not None:
+        findings += check_traces(read.model.traces, places, folder)
     return read.model
 
 

@@ -70,6 +70,24 @@ def ranges(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
+def numbers_in(ids: str, most: int) -> list[int]:
+    """The numbers of messages that `ids_text` gave, the first `most` of them."""
+    found: list[int] = []
+    for part in ids.split("; "):
+        word, _, listed = part.partition(" ")
+        if word != "messages":
+            continue
+        for item in listed.split(","):
+            first, _, last = item.partition("-")
+            if not (first.isdecimal() and (last or first).isdecimal()):
+                continue
+            begin, end = int(first), int(last or first)
+            found += range(begin, min(end, begin + most - len(found) - 1) + 1)
+            if len(found) >= most:
+                return found
+    return found
+
+
 def ids_text(messages: Sequence[int], deliveries: Sequence[int], lanes: Sequence[str] = ()) -> str:
     """What a row says of the messages, deliveries and lanes that were touched."""
     parts = [f"{word} {ranges(ids)}" for word, ids in (("messages", messages), ("deliveries", deliveries)) if ids]

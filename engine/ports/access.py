@@ -10,10 +10,18 @@ from typing import Final, Protocol
 
 from engine.model.access import SITE, Grants
 
+PROVIDER_MARK: Final = "oidc:"
+"""Begins what stands in the place of the password of a user of the identity provider: no hash does, so none fits."""
+PROVIDER_SUFFIX: Final = "@oidc"
+"""Ends the names of such users; none that is added here has such a name."""
+
 
 @dataclass(slots=True, frozen=True)
 class User:
-    """Somebody who signs in. `password`: an Argon2 hash. `must_change`: it was given out, works until `until_us`."""
+    """Somebody who signs in. `password`: an Argon2 hash. `must_change`: it was given out, works until `until_us`.
+
+    Of a user of the identity provider, `password` is PROVIDER_MARK and a digest of who that is there, for ever.
+    """
 
     name: str
     password: str
@@ -23,6 +31,11 @@ class User:
     is_disabled: bool
     created_us: int
     changed_us: int
+
+    @property
+    def is_by_provider(self) -> bool:
+        """Whether they sign in at the identity provider, and not here."""
+        return self.password.startswith(PROVIDER_MARK)
 
 
 @dataclass(slots=True, frozen=True)
@@ -132,6 +145,13 @@ class RevokeToken:
     name: str
 
 
+@dataclass(slots=True, frozen=True)
+class AuditSent:
+    """All of the audit up to record `last` was sent to the repository that keeps it as well; never goes back."""
+
+    last: int
+
+
 AccessEdit = (
     AddUser
     | SetPassword
@@ -143,6 +163,7 @@ AccessEdit = (
     | CloseSessions
     | AddToken
     | RevokeToken
+    | AuditSent
 )
 
 
@@ -159,8 +180,8 @@ NO_ADMIN: Final = "this is the last admin: make another one first"
 
 
 def has_admin(users: Iterable[User]) -> bool:
-    """Whether somebody may administer the site."""
-    return any(user.grants.get(SITE) == "admin" and not user.is_disabled for user in users)
+    """Whether somebody may administer the site, also when the identity provider is away."""
+    return any(user.grants.get(SITE) == "admin" and not user.is_disabled and not user.is_by_provider for user in users)
 
 
 def may_take_an_admin(edits: Iterable[AccessEdit]) -> bool:
@@ -189,3 +210,7 @@ class AccessQueries(Protocol):
         ...
 
     def token(self, hash_: bytes) -> ApiToken | None: ...
+
+    def audit_sent(self) -> int:
+        """Up to which record the audit was sent on; 0 if nothing was."""
+        ...

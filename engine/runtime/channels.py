@@ -144,6 +144,7 @@ class RunningChannel:
         self.is_intake_paused = False
         """By a person: its senders are told to send again later."""
         self._committer = committer
+        self.tracing = committer.tracing
 
     def adopt(self, edition: Edition) -> Turns:
         """From the next message on, work by these files; those in hand by the ones before, until theirs are over."""
@@ -231,11 +232,15 @@ class RunningChannel:
 
     async def _process_stored(self, seq: MessageSeq, raw: bytes, received_at_us: int) -> None:
         """A message was acknowledged when stored, and now it is its turn."""
+        tracing = self.tracing
+        began_s = tracing.monotonic() if tracing is not None else 0.0
         with self.turn() as version:
             result = kept(await self.process(raw, from_us(received_at_us)))
             deliveries = await self._durably(seq, result, version)
         if deliveries is None:
             return
+        if tracing is not None:
+            tracing.processed(seq, self.name, received_at_us, result.state, dump_findings(result.findings), began_s)
         self.count(result.state)
         self.count_findings(result.findings)
         self.offer(deliveries)

@@ -29,6 +29,7 @@ from engine.model.states import IllegalMove
 from engine.ports.clock import Clock
 from engine.ports.meter import Meter
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreFull
+from engine.ports.tracing import Tracing
 from engine.runtime.pace import Pace
 from engine.runtime.pieces import LARGE_BYTES, Pieces, large_among
 from engine.runtime.tasks import describe
@@ -80,6 +81,8 @@ class Committer:
         self._dead = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.tracing: Tracing | None = None
+        """Who is told of the journeys of messages; set before the first channel is opened."""
         self.on_redirected: Callable[[Sequence[Delivery]], None] | None = None
         """Given the deliveries that took over from others, in the order of their ids, after their commit."""
 
@@ -285,6 +288,8 @@ class Committer:
         if self._later is not None:
             self._later.cancel()
         self._dead = True
+        if self.tracing is not None:
+            self.tracing.stop()
         self._thread.shutdown(wait=True)
 
     # -- the cycle ------------------------------------------------------------------------------

@@ -253,9 +253,9 @@ class Receiver:
         if every:
             record.findings = dump_findings(every)
             channel.count_findings(every)
-        record.deliveries = result.deliveries
-        if answer.apart:
-            record.deliveries = [*result.deliveries, *answer.deliveries]
+        record.deliveries = [*result.deliveries, *answer.deliveries] if answer.apart else result.deliveries
+        if channel.tracing is not None:
+            waiting.decided_s = self._clock.monotonic()
         waiting.message = message.for_its_answer()
         waiting.answer = answer
         if answer.is_first:

@@ -66,6 +66,7 @@ class Lane:
         self._committer = committer
         self._clock = clock
         self._meter = meter
+        self._tracing = committer.tracing
         self._ends = Endings(settings, committer, clock, meter, self._recorded, self._noted, self._stale)
         self._queue = queue
         self._window = self._make_window()
@@ -414,6 +415,8 @@ class Lane:
         back: list[Delivery] = []
         for delivery, outcome in zip(batch, outcomes, strict=True):
             self._meter.attempt(word(outcome), took_s)
+            if self._tracing is not None:
+                self._tracing.attempted(delivery, word(outcome), took_s)
             # Once one must be tried again, what came behind it in the batch keeps its place behind it,
             # but for what the sink did deliver: that is done. (In a lane with keys, a batch has each key once.)
             if back and in_order and not isinstance(outcome, Delivered):

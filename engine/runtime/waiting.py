@@ -34,6 +34,7 @@ class Waiting:
         "answer",
         "body_hash",
         "channel",
+        "decided_s",
         "is_numbered",
         "key",
         "later",
@@ -56,6 +57,8 @@ class Waiting:
         self.reply = reply
         self.also: list[AnyReply] = []
         self.message: Message | None = None
+        self.decided_s = reply.started
+        """When it was known what becomes of it, where somebody traces that."""
         self.is_numbered = False
         self.numbers: SequenceNumbers | None = None
         self.later: DeliveredAnswers | None = None
@@ -76,6 +79,8 @@ class Waiting:
 
     def committed(self, seq: MessageSeq, deliveries: list[Delivery]) -> None:
         self._receiver.committed(self, seq, deliveries)
+        if (tracing := self.channel.tracing) is not None:
+            tracing.stored(seq, self.record, self.reply.started, self.decided_s)
 
     def refused(self, error: Exception) -> None:
         self._receiver.refused(self, error)

@@ -30,6 +30,7 @@ from engine.adapters.api.problems import Problem, not_there
 from engine.adapters.api.throttle import Throttle, Trickle, network_of
 from engine.model.access import SITE, Grants, Principal, is_user_name
 from engine.ports.access import (
+    PROVIDER_SUFFIX,
     AccessRefused,
     AddToken,
     AddUser,
@@ -131,6 +132,7 @@ class Access:
         user = await asyncio.to_thread(self._queries.user, name) if is_user_name(name) else None
         now_us = self._clock.now_us()
         is_open = user is not None and not user.is_disabled and not (user.must_change and user.until_us <= now_us)
+        is_open = is_open and user is not None and not user.is_by_provider
         try:
             is_right = await self.passwords.is_right(user.password if user is not None and is_open else None, password)
         except TooBusy:
@@ -171,6 +173,56 @@ class Access:
         about = f"user {user.name}" if user is not None else "no user of ours"
         scope = f"{untold} more failures before this one" if untold else ""
         await self._record(By(f"somebody from {address}", scope=scope), "sign-in-failed", [about])
+
+    async def sign_in_by_provider(
+        self, name: str, mark: str, grants: Grants, issuer: str, address: str, before: str = ""
+    ) -> SignedIn:
+        """Who was proven by the identity provider: `mark` says who for ever, `grants` what they may now.
+
+        `before` as in `sign_in`. Raises Problem where the name is another's here, or the user was disabled.
+        """
+        user = await asyncio.to_thread(self._queries.user, name)
+        if user is not None and (user.is_disabled or not hmac.compare_digest(user.password, mark)):
+            await self.note_refusal(address, [f"user {name}", f"by {issuer}"])
+            raise Problem(403, "E575")
+        secret, now_us = secrets.token_urlsafe(SECRET_BYTES), self._clock.now_us()
+        session = Session(_hash(secret), name, now_us, now_us, now_us + self._session_us, address)
+        edits: list[Any] = [CloseSession(_hash(before))] if _is_secret(before) else []
+        about = [f"user {name}", f"by {issuer}"]
+        if user is None:
+            user = User(name, mark, dict(grants), False, 0, False, now_us, now_us)
+            edits.append(AddUser(user))
+            about += _told(grants)
+        elif dict(user.grants) != dict(grants):
+            user = replace(user, grants=dict(grants))
+            edits.append(SetGrants(name, dict(grants)))
+            about += _told(grants)
+        edits.append(OpenSession(session, MOST_SESSIONS, mark))
+        principal = _principal(user, address)
+        try:
+            await self._ask(self._control.put_on_record(By(principal.actor), "sign-in", about=about, edits=edits))
+        except AccessRefused:
+            raise Problem(403, "E575") from None  # somebody else took the name, or it was disabled, meanwhile
+        return SignedIn(secret, Signed(principal, session.hash, _csrf(secret), session.until_us))
+
+    def begin_attempt(self, address: str) -> None:
+        """Somebody comes back from the provider: counts as failed until it is known to be good. Raises Problem."""
+        now_s, network = self._clock.monotonic(), network_of(address)
+        if (wait := self._by_address.waits(network, now_s)) > 0:
+            seconds = math.ceil(wait)
+            raise Problem(429, "E474", f"try again in {seconds} s", {"retry-after": str(seconds)})
+        self._by_address.count(network, now_s)
+
+    def end_attempt(self, address: str) -> None:
+        """It was a good one."""
+        self._by_address.take_back(network_of(address), self._clock.monotonic())
+
+    async def note_refusal(self, address: str, about: Sequence[str]) -> None:
+        """Put on record that somebody was not let in, but for what floods."""
+        untold = self._failures.take(self._clock.monotonic())
+        if untold is not None:
+            scope = f"{untold} more failures before this one" if untold else ""
+            await self._record(By(f"somebody from {address}", scope=scope), "sign-in-failed", about)
 
     async def sign_out(self, signed: Signed) -> None:
         """The session ends."""
@@ -276,7 +328,7 @@ class Access:
 
     async def add_user(self, by: By, name: str, grants: Grants) -> str:
         """The one-time password. Raises Problem."""
-        if not is_user_name(name):
+        if not is_user_name(name) or name.endswith(PROVIDER_SUFFIX):
             detail = "a user's name has at most 64 small letters, digits, and . _ @ -, and begins with no sign"
             raise Problem(422, "E476", detail)
         password, now_us = one_time_password(), self._clock.now_us()
@@ -287,7 +339,10 @@ class Access:
         return password
 
     async def give_password(self, by: By, name: str) -> str:
-        """A new one-time password; all sessions of the user end."""
+        """A new one-time password; all sessions of the user end. Raises Problem."""
+        user = await asyncio.to_thread(self._queries.user, name)
+        if user is not None and user.is_by_provider:
+            raise Problem(409, "E485", "this user signs in at the identity provider, and has no password here")
         password = one_time_password()
         until_us = self._clock.now_us() + int(ONE_TIME_S * SECOND)
         hash_ = await self._hashed(password)

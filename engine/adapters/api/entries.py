@@ -4,10 +4,10 @@ The application, its checks, the OpenAPI document, the docs and the tests are al
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from engine.adapters.admin_app import EngineCalls
 from engine.adapters.api.access import Access, Signed
 from engine.adapters.api.case_results import CaseResults
 from engine.adapters.api.desks import Desks
+from engine.adapters.api.forwarded import Network
 from engine.adapters.api.problems import not_allowed, not_there
 from engine.adapters.api.pulse import Pulse
 from engine.adapters.api.runs import Runs
@@ -29,6 +30,9 @@ from engine.ports.bench import Bench
 from engine.ports.clock import Clock
 from engine.ports.control import By, Control
 from engine.ports.store import StoreQueries
+
+if TYPE_CHECKING:
+    from engine.adapters.api.oidc import Provider
 
 BASE: Final = "/api/v1"
 MOST_BODY: Final = 1 << 20
@@ -77,6 +81,10 @@ class Api:
     pulse: Pulse
     desks: Desks = field(default_factory=Desks)
     streams: Streams = field(default_factory=Streams)
+    oidc: "Provider | None" = None
+    """Who else says who somebody is."""
+    proxies: Sequence[Network] = ()
+    """Who passes requests on for others, and says for whom."""
     runs: Runs = field(default_factory=Runs)
     versions: Versions = field(default_factory=Versions)
     bench: Bench | None = None

@@ -33,6 +33,7 @@ from engine.adapters.api.access import Signed
 from engine.adapters.api.entries import BASE, Api, Call, Entry, Nothing
 from engine.adapters.api.forms import MEDIA_TYPE as FORM
 from engine.adapters.api.forms import by_name, read_form
+from engine.adapters.api.forwarded import client_address
 from engine.adapters.api.problems import Problem, not_allowed, not_signed_in, not_there, not_understood
 from engine.ports.access import AccessRefused
 from engine.ports.control import OrderRefused
@@ -168,7 +169,7 @@ async def _answer(entry: Entry, api: Api, places: Places, request: Request) -> R
     host = request.headers.get("host", "")
     if not places.is_ours(host):
         raise Problem(421, "E487")
-    address = request.client.host if request.client is not None else ""
+    address = client_address(request, api.proxies)
     signed, is_by_cookie = await signed_of(api, request, address)
     request.state.signed = signed
     _admit(entry, signed, request)

@@ -18,6 +18,7 @@ from engine.adapters.console import (
     queues,
     reload,
     sign_in,
+    sign_in_oidc,
     static_files,
     system,
     tables,
@@ -31,6 +32,7 @@ from engine.adapters.console import (
 PAGES: Final[tuple[Page, ...]] = (
     *static_files.PAGES,
     *sign_in.PAGES,
+    *sign_in_oidc.PAGES,
     *overview.PAGES,
     *live.PAGES,
     *map.PAGES,

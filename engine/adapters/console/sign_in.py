@@ -40,12 +40,17 @@ def _own(path: str) -> str:
     return path if is_own_path(path) else "/"
 
 
+def _provider(call: Call) -> str:
+    """What the button for the identity provider says; '' where there is none."""
+    return "" if call.api.oidc is None else call.api.oidc.options.name
+
+
 async def show_sign_in(call: Call) -> Response:
     """The form; who is signed in already goes on."""
     to = _own(call.the_query(NextQuery).next)
     if call.signed is not None:
         return see_other(call, "/password" if call.signed.principal.must_change else to)
-    return page(call, "sign_in.html", title="Sign in", next=to, name="", wrong="")
+    return page(call, "sign_in.html", title="Sign in", next=to, name="", wrong="", provider=_provider(call))
 
 
 async def sign_in(call: Call) -> Response:
@@ -56,7 +61,7 @@ async def sign_in(call: Call) -> Response:
         made = await begin_session(call, form.name, form.password)
     except Problem as problem:
         wrong = CODES[problem.code].title + (f": {problem.detail}" if problem.detail else "")
-        context = {"next": to, "name": form.name, "wrong": wrong}
+        context = {"next": to, "name": form.name, "wrong": wrong, "provider": _provider(call)}
         answer = page(call, "sign_in.html", title="Sign in", status=problem.status, **context)
         if "retry-after" in problem.headers:
             answer.headers["retry-after"] = problem.headers["retry-after"]

@@ -15,6 +15,7 @@ from engine.ports.access import (
     AddToken,
     AddUser,
     ApiToken,
+    AuditSent,
     CloseSession,
     CloseSessions,
     OpenSession,
@@ -96,6 +97,8 @@ class AccessWriting:
                 )
             case RevokeToken(name):
                 self._one("revoke_token", (name,), NO_TOKEN, is_missing=True)
+            case AuditSent(last):
+                self._execute(self._sql["set_audit_sent"], (last,))
             case _:
                 assert_never(edit)
 
@@ -154,6 +157,12 @@ class AccessReading:
         with self._reader() as db:
             row = db.execute(self._access_sql["token"], (hash_,)).fetchone()
         return None if row is None else _token(*row)
+
+    def audit_sent(self) -> int:
+        """As AccessQueries.audit_sent."""
+        with self._reader() as db:
+            row = db.execute(self._access_sql["audit_sent"]).fetchone()
+        return 0 if row is None else int(row[0])
 
 
 def _user(

@@ -12,6 +12,7 @@ from engine.ports.access import (
     AddToken,
     AddUser,
     ApiToken,
+    AuditSent,
     CloseSession,
     CloseSessions,
     OpenSession,
@@ -37,15 +38,17 @@ class MemoryAccess:
     users: dict[str, User] = field(default_factory=dict)
     sessions: dict[bytes, Session] = field(default_factory=dict)
     tokens: dict[str, ApiToken] = field(default_factory=dict)
+    audit_sent: int = 0
 
     def apply(self, edits: Sequence[AccessEdit], now_us: int) -> None:
         """All of `edits`, or nothing of them. Raises AccessRefused."""
-        draft = MemoryAccess(dict(self.users), dict(self.sessions), dict(self.tokens))
+        draft = MemoryAccess(dict(self.users), dict(self.sessions), dict(self.tokens), self.audit_sent)
         for edit in edits:
             draft._apply(edit, now_us)
         if may_take_an_admin(edits) and has_admin(self.users.values()) and not has_admin(draft.users.values()):
             raise AccessRefused(NO_ADMIN)
         self.users, self.sessions, self.tokens = draft.users, draft.sessions, draft.tokens
+        self.audit_sent = draft.audit_sent
 
     def _apply(self, edit: AccessEdit, now_us: int) -> None:
         match edit:
@@ -89,6 +92,8 @@ class MemoryAccess:
                 if name not in self.tokens:
                     raise AccessRefused(NO_TOKEN, is_missing=True)
                 self.tokens[name] = replace(self.tokens[name], is_revoked=True)
+            case AuditSent(last):
+                self.audit_sent = max(self.audit_sent, last)
             case _:
                 assert_never(edit)
 
@@ -148,3 +153,8 @@ class MemoryAccessReading:
         """As AccessQueries.token."""
         with self._rows.lock:
             return next((t for t in self._rows.access.tokens.values() if t.hash == hash_), None)
+
+    def audit_sent(self) -> int:
+        """As AccessQueries.audit_sent."""
+        with self._rows.lock:
+            return self._rows.access.audit_sent

@@ -21,6 +21,8 @@ EXPECTED = {
     "GET /favicon.ico": ANYBODY,
     "GET /sign-in": ANYBODY,
     "POST /sign-in": ANYBODY,
+    "GET /sign-in/oidc": ANYBODY,
+    "GET /sign-in/oidc/back": ANYBODY,
     "POST /theme": ANYBODY,
     "POST /sign-out": SIGNED_IN,
     "GET /password": SIGNED_IN,

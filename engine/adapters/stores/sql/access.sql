@@ -60,3 +60,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING;
 
 -- name: revoke_token
 UPDATE api_token SET is_revoked = 1 WHERE name = ?;
+
+-- name: audit_sent
+SELECT last FROM audit_sent;
+
+-- name: set_audit_sent
+INSERT INTO audit_sent (id, last) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET last = max(last, excluded.last);

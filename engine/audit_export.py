@@ -1,0 +1,116 @@
+"""The audit's way to a repository: wired where the site names one (ADR 51)."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from engine.adapters.dicom_audit import AuditMessages
+from engine.adapters.errors import ConfigError
+from engine.adapters.metrics import PrometheusMeter
+from engine.adapters.syslog import repository_of, tls_context
+from engine.config.settings import SiteSettings
+from engine.exit_codes import CONFIGURATION
+from engine.failures import EngineFailed
+from engine.hl7.errors import Hl7Error
+from engine.hl7.message import Message
+from engine.model.audit import AuditRow, numbers_in
+from engine.model.ids import MessageSeq
+from engine.ports.clock import Clock
+from engine.ports.control import By, Control
+from engine.ports.store import StoreError, StoreQueries
+from engine.runtime.audit_export import AuditExport
+from engine.runtime.committer import Committer
+from engine.runtime.tasks import Tasks, describe
+
+log = logging.getLogger("segmill.audit")
+
+MOST_MESSAGES: Final = 1000
+"""Of one record, whose patients are looked up."""
+STOP_S: Final = 3.0
+
+
+class PatientsOf:
+    """Whom the messages of a record are about, by PID-3.1; read on a thread, from what the store still has."""
+
+    def __init__(self, queries: StoreQueries) -> None:
+        self._queries = queries
+
+    def __call__(self, row: AuditRow) -> Sequence[str]:
+        """Each once, in the order of the messages. Raises StoreError."""
+        found: dict[str, None] = {}
+        for seq in numbers_in(row.ids, MOST_MESSAGES):
+            stored = self._queries.message(MessageSeq(seq))
+            if stored is None or stored.raw is None:
+                continue
+            try:
+                patient = Message.parse(stored.raw).get("PID-3.1")
+            except Hl7Error:
+                continue
+            if patient:
+                found[patient] = None
+        return list(found)
+
+
+class AuditSending:
+    """Of one engine: nothing where the site names no repository."""
+
+    def __init__(self, settings: SiteSettings, folder: Path, committer: Committer, meter: PrometheusMeter) -> None:
+        """`folder`: the site's. Raises EngineFailed for files that cannot be used."""
+        self._options = settings.audit.syslog if settings.audit is not None else None
+        self._folder = folder
+        self._data = settings.data
+        self._committer = committer
+        self._meter = meter
+        self._control: Control | None = None
+        self._export: AuditExport | None = None
+        self._task: asyncio.Task[None] | None = None
+        if self._options is not None:
+            try:
+                tls_context(self._options, folder)
+            except ConfigError as error:
+                raise EngineFailed(f"the audit's repository: {error}", CONFIGURATION) from error
+
+    def recorded(self) -> None:
+        """A row was written to the audit."""
+        if self._export is not None:
+            self._export.recorded()
+
+    async def start(self, control: Control, queries: StoreQueries, clock: Clock, tasks: Tasks) -> None:
+        """Put the start on record, and send from now on."""
+        options = self._options
+        if options is None:
+            return
+        self._control = control
+        await control.put_on_record(By("the engine"), "start")
+        host = socket.getfqdn()
+        url = f"file://{host}{(self._folder / self._data).resolve().as_posix()}/audit"
+        patients = PatientsOf(queries) if options.patients else None
+        self._export = AuditExport(
+            ":".join(map(str, options.server)),
+            repository_of(options, self._folder),
+            AuditMessages(options, host, url, patients),
+            queries,
+            self._committer,
+            clock,
+            self._meter.audit_export(),
+        )
+        self._task = tasks.spawn(self._export.run(), "send the audit")
+
+    async def stop(self) -> None:
+        """Put the stop on record, and send what is left, if that takes no longer than a moment."""
+        export, self._export = self._export, None
+        task, self._task = self._task, None
+        if export is None or task is None or self._control is None:
+            return
+        if not self._committer.dead:
+            try:
+                async with asyncio.timeout(STOP_S):
+                    await self._control.put_on_record(By("the engine"), "stop")
+            except (StoreError, TimeoutError) as error:
+                log.error("the stop could not be put on record: %s", describe(error))
+        task.cancel()
+        await asyncio.wait({task})
+        await export.finish(0.0 if self._committer.dead else STOP_S)

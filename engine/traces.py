@@ -1,0 +1,33 @@
+"""Traces of messages' journeys: wired where the site asks for them (ADR 52)."""
+
+import socket
+from pathlib import Path
+
+from engine.adapters.errors import ConfigError
+from engine.adapters.metrics import PrometheusMeter
+from engine.config.settings import SiteSettings
+from engine.exit_codes import CONFIGURATION
+from engine.failures import EngineFailed
+from engine.ports.clock import Clock
+from engine.runtime.committer import Committer
+
+
+def start_tracing(
+    settings: SiteSettings, folder: Path, clock: Clock, meter: PrometheusMeter, committer: Committer
+) -> None:
+    """Tell a collector from now on, until the committer is closed; nothing where the site names none.
+
+    `folder`: the site's. Raises EngineFailed for files that cannot be used.
+    """
+    if settings.traces is None:
+        return
+    from engine.adapters.tracing import OtlpTracing  # OpenTelemetry is loaded only where it is asked for
+
+    store = settings.store if settings.store_kind == "memory" else str((folder / settings.store_path).resolve())
+    instance = f"{socket.getfqdn()}:{store}"
+    try:
+        tracing = OtlpTracing(settings.traces, folder, settings.environment, instance, clock, meter.traces())
+    except ConfigError as error:
+        raise EngineFailed(f"the collector of traces: {error}", CONFIGURATION) from error
+    tracing.start()
+    committer.tracing = tracing
