@@ -1,7 +1,7 @@
 """What every test may ask for. The builders themselves ship in `engine.testing`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from hypothesis import settings
 from engine.testing import messages
 from engine.testing.sites import make_site as write_site
 from tests.faults import ledger as fault_ledger
+from tests.forked import Forked
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -72,6 +73,13 @@ def make_site(tmp_path: Path) -> SiteMaker:
 def repository() -> Path:
     """The clone these tests stand in: `channels/`, `samples/`, `engine/docs/`."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    """`[*forked.command, "check"]`: `segmill check` at the price of a fork."""
+    with Forked() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")
