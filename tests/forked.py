@@ -168,7 +168,7 @@ def begin(words: list[str], folder: bytes, environment: Mapping[bytes, bytes]) -
     sys.argv = [str(REPOSITORY / "engine" / "__main__.py"), *words]
     sys.path[0] = os.getcwd()
     for name, number, mode, errors in (("stdin", 0, "rb", ""), ("stdout", 1, "wb", ""), ("stderr", 2, "wb", "bs")):
-        stream: Any = open(number, mode, buffering=0 if number else -1, closefd=False)
+        stream: Any = open(number, mode, buffering=0 if number else -1, closefd=False)  # noqa: SIM115 - until its end
         text = io.TextIOWrapper(
             stream,
             encoding="utf-8",

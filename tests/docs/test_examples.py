@@ -85,7 +85,7 @@ TAUGHT = {
 }
 """Pages that are followed word for word: nothing in them is only shown."""
 
-AFRESH = {REPOSITORY / "README.md", REPOSITORY / "engine" / "docs" / "coming-from-mirth.md"}
+AFRESH = {REPOSITORY / "engine" / "docs" / f"{name}.md" for name in ("coming-from-mirth", "z-segments")}
 """Pages whose every command begins with an interpreter, as a reader's does; the others' are forks (`tests.forked`)."""
 
 
