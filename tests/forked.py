@@ -1,20 +1,24 @@
-"""`segmill` at the price of a fork: one process has imported all of it, and every command is a child of that.
+"""A Python interpreter at the price of a fork: one process has imported the engine, and others are children of that.
 
-    with Forked(env) as segmill:
-        subprocess.run([*segmill.command, "check", "."])
+    with Forked() as forked:
+        subprocess.run([*forked.python, "-m", "engine", "check", "."])
 
-What a caller starts is a small program that hands its arguments, folder, environment and descriptors to the one that
-has the imports, passes signals on to the child, and ends as the child ends. The command itself is whole: a process of
-its own, that begins where `python -m engine` begins. Two things differ from `python -m engine`: nothing is imported in
-the order in which that command would, and the child is in the session of the first process. Tests of how a command
-starts do not use this.
+What a caller starts is a small program that hands its words, folder, environment and descriptors to the one that has
+the imports, passes signals on to the child, and ends as the child ends. The child is a process of its own that begins
+where `python -m engine` begins. Three things differ: nothing is imported in the order in which that command would, the
+child is in the session of the first process, and what it holds in memory is more. Tests of how a command starts, of
+memory and of what is loaded do not use this.
+
+SIGKILL is not passed on, and the child of a client that was killed ends a moment later. `pid_of` says whom to kill.
 """
 
 import array
+import atexit
 import gc
 import io
 import marshal
 import os
+import runpy
 import selectors
 import shutil
 import signal
@@ -23,8 +27,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from types import TracebackType
 from typing import Any
 
@@ -57,15 +65,20 @@ os._exit(code)
 
 
 class Forked:
-    """A process that has imported the engine and its commands. `command`: what to type in place of `segmill`."""
+    """A process that has imported the engine and its commands. `python`: what to type in place of `python`."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="segmill-forked-"))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def command(self) -> list[str]:
+    def python(self) -> list[str]:
+        """It knows `-m MODULE [WORD...]` and `-c CODE [WORD...]`."""
         return [sys.executable, "-I", "-S", str(self._folder / "client.py"), str(self._folder / "socket")]
+
+    def pid_of(self, client: int) -> int:
+        """The process behind what was started, which has written something by now."""
+        return int((self._folder / str(client)).read_text())
 
     def __enter__(self) -> "Forked":
         (self._folder / "client.py").write_text(CLIENT, encoding="utf-8")
@@ -92,6 +105,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listening.bind(path)
+        self._folder = Path(path).parent
         self._listening.listen(64)
         self._selector.register(self._listening, selectors.EVENT_READ, self._accept)
         self._selector.register(0, selectors.EVENT_READ, None)
@@ -117,8 +131,11 @@ class Server:
         order = bytearray()
         while len(order) < int.from_bytes(size, "big"):
             order += client.recv(65536)
+        asks = int.from_bytes(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
         pid = os.fork()
         if pid == 0:
+            # Before anything of it can be seen: who sees something asks for its pid.
+            (self._folder / str(asks)).write_text(str(os.getpid()))
             self._selector.close()
             self._listening.close()
             client.close()
@@ -159,13 +176,12 @@ class Server:
             pass  # killed meanwhile: the selector says so as well
 
 
-def begin(words: list[str], folder: bytes, environment: Mapping[bytes, bytes]) -> None:
+def begin(folder: bytes, environment: Mapping[bytes, bytes]) -> None:
     """Make this child what a new interpreter would be."""
     os.chdir(folder)
     os.environ.clear()
     os.environb.update(environment)
     time.tzset()
-    sys.argv = [str(REPOSITORY / "engine" / "__main__.py"), *words]
     sys.path[0] = os.getcwd()
     for name, number, mode, errors in (("stdin", 0, "rb", ""), ("stdout", 1, "wb", ""), ("stderr", 2, "wb", "bs")):
         stream: Any = open(number, mode, buffering=0 if number else -1, closefd=False)  # noqa: SIM115 - until its end
@@ -180,26 +196,54 @@ def begin(words: list[str], folder: bytes, environment: Mapping[bytes, bytes]) -
         setattr(sys, f"__{name}__", text)
 
 
-def main() -> None:
-    from importlib import import_module
-    from pkgutil import walk_packages
+def run(words: list[str]) -> None:
+    """`python WORDS`."""
+    how, what, *rest = words
+    if how == "-m":
+        sys.argv = [what, *rest]
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    elif how == "-c":
+        sys.argv = ["-c", *rest]
+        main = types.ModuleType("__main__")
+        sys.modules["__main__"] = main
+        exec(compile(what, "<string>", "exec"), main.__dict__)
+    else:
+        sys.exit(f"only -m and -c are known, not {how}")
 
-    import engine.app
+
+def imports() -> None:
+    """What an engine, a command or a rig will want."""
     import engine.cli
-    from engine.cli.main import main as segmill
     from engine.pipeline.registry import load_kinds, load_steps
 
     load_kinds()
     load_steps()
     for module in walk_packages(engine.cli.__path__, "engine.cli."):
         import_module(module.name)
+    for name in ("engine.app", "tests.faults.mutants", "tests.faults.transitions"):
+        import_module(name)
+
+
+def main() -> None:
+    imports()
     server = Server(sys.argv[1])
     gc.collect()
     gc.freeze()
     print("ready", flush=True)
     if order := server.next_order():
-        begin(*order)
-        segmill()
+        words, folder, environment = order
+        begin(folder, environment)
+        gc.unfreeze()
+        run(words)
+
+
+@cache
+def shared() -> Forked:
+    """The one of this test process, from its first use to its end."""
+    forked = Forked()
+    forked.__enter__()
+    atexit.register(forked.__exit__, None, None, None)
+    return forked
 
 
 if __name__ == "__main__":

@@ -257,7 +257,7 @@ def shell(tmp_path: Path, ports: dict[str, str], forked: Forked, request: pytest
     bin_folder.mkdir()
     command = bin_folder / "segmill"
     afresh = request.node.callspec.params["page"] in AFRESH
-    start = shlex.join([sys.executable, "-m", "engine"] if afresh else forked.command)
+    start = shlex.join([*([sys.executable] if afresh else forked.python), "-m", "engine"])
     command.write_text(f'#!/bin/sh\nexec {start} "$@"\n')
     command.chmod(0o755)
     env = {
