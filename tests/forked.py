@@ -9,11 +9,12 @@ where `python -m engine` begins. Three things differ: nothing is imported in the
 child is in the session of the first process, and what it holds in memory is more. Tests of how a command starts, of
 memory and of what is loaded do not use this.
 
-SIGKILL is not passed on, and the child of a client that was killed ends a moment later. `pid_of` says whom to kill.
+SIGKILL is not passed on, and the child of a client that was killed ends a moment later: `kill` kills the child.
 """
 
 import array
 import atexit
+import contextlib
 import gc
 import io
 import marshal
@@ -79,6 +80,12 @@ class Forked:
     def pid_of(self, client: int) -> int:
         """The process behind what was started, which has written something by now."""
         return int((self._folder / str(client)).read_text())
+
+    def kill(self, process: "subprocess.Popen[Any]") -> None:
+        """SIGKILL for what is behind it, which has written something by now; its own end follows."""
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid_of(process.pid), signal.SIGKILL)
 
     def __enter__(self) -> "Forked":
         (self._folder / "client.py").write_text(CLIENT, encoding="utf-8")

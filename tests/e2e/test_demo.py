@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import shared
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -29,7 +31,7 @@ def demo(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def segmill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "engine", *words],
+        [*shared().python, "-m", "engine", *words],
         capture_output=True,
         text=True,
         timeout=60,

@@ -6,10 +6,8 @@ trusted because it catches that one.
 
 import asyncio
 import re
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from engine.testing.sites import make_site
 from engine.worklist.item import ItemKey
 from tests.faults.sites import until_caught
 from tests.faults.test_operation_kills import until
+from tests.forked import shared
 
 CHANNEL = """\
 listen: {mllp: {port: 0}}
@@ -69,7 +68,7 @@ class EngineProcess:
     def __init__(self, site: Path, program: str = "") -> None:
         words = ["-c", program, str(site)] if program else ["-m", "engine", "run", str(site)]
         self.process = subprocess.Popen(
-            [sys.executable, *words],
+            [*shared().python, *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -84,7 +83,7 @@ class EngineProcess:
         self.port = int(started[1])
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        shared().kill(self.process)
         self.process.communicate()
 
 
