@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak simulate \
+.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak night simulate \
         fuzz fuzz-short check clean
 
 help:
@@ -99,6 +99,10 @@ faults: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	$(PYTEST) -q -n $(JOBS) $(SHARED) -m 'soak or fault' --timeout 7200 tests --ignore tests/simulation
+
+# The goals that do not fit into three quarters of an hour: tests/faults/sizes.py.
+night: export SEGMILL_FULL := 1
+night: soak simulate
 
 # Whole engines on a loop without a clock, their histories drawn from numbers: engine/docs/adr/0017-simulation.md.
 simulate: $(VENV)/.installed-test

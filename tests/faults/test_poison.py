@@ -15,6 +15,7 @@ from engine.runtime.worker import Worker
 from tests.faults import poison_rig
 from tests.faults.ledger import Ledger, needs
 from tests.faults.sites import until_caught
+from tests.faults.sizes import size
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -62,7 +63,7 @@ async def test_workers_that_are_killed_and_stopped_lose_nothing_and_send_nothing
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(size(2, 4)))
 async def test_workers_that_are_killed_and_stopped_for_longer(tmp_path, ledger, seed):
     found = await poison_rig.deaths(tmp_path, seed=seed, messages_each=600, senders=3, every=15)
     write(ledger, f"workers killed and stopped, seed {seed}", found)
