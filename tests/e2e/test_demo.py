@@ -15,6 +15,8 @@ import pytest
 
 from tests.forked import shared
 
+# Each starts a demo, and some a dozen commands beside it.
+pytestmark = pytest.mark.timeout(300)
 REPOSITORY = Path(__file__).parents[2]
 
 
