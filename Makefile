@@ -10,10 +10,14 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # On two cores: most tests wait for something.
 JOBS   ?= 3
+# By tests/schedule.py: file by file, the longest first.
+SHARED := --dist loadscope --no-loadscope-reorder
+# Every worker and every engine of the tests imports all there is.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak simulate \
+.PHONY: help demo demo-once run test lint format types contracts reference docs channels bench faults soak night simulate \
         fuzz fuzz-short audit check clean
 
 help:
@@ -61,7 +65,7 @@ demo-once: $(VENV)/.installed
 # --- to trust it -----------------------------------------------------------------------------------------------------
 
 test: $(VENV)/.installed-test
-	$(PYTEST) -q -n $(JOBS) --dist loadgroup
+	$(PYTEST) -q -n $(JOBS) $(SHARED)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -94,7 +98,11 @@ faults: $(VENV)/.installed-test
 	$(PYTEST) -q -s -m fault -p no:xdist --timeout 3600 tests/faults
 
 soak: $(VENV)/.installed-test
-	$(PYTEST) -q -n $(JOBS) --dist loadgroup -m 'soak or fault' --timeout 7200 tests
+	$(PYTEST) -q -n $(JOBS) $(SHARED) -m 'soak or fault' --timeout 7200 tests --ignore tests/simulation
+
+# The goals that do not fit into three quarters of an hour: tests/faults/sizes.py.
+night: export SEGMILL_FULL := 1
+night: soak simulate
 
 # Whole engines on a loop without a clock, their histories drawn from numbers: engine/docs/adr/0017-simulation.md.
 simulate: $(VENV)/.installed-test

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import settings
 
 from engine.testing import messages
 from engine.testing.sites import make_site as write_site
+from tests import schedule
 from tests.faults import ledger as fault_ledger
+from tests.forked import Forked
+from tests.forked import shared as shared_fork
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -23,6 +26,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 class SiteMaker(Protocol):
     def __call__(self, channels: Mapping[str, str | Mapping[str, str | bytes]], settings: str = "") -> Path: ...
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a worker, as the tests are given out; alone, as they stand."""
+    if hasattr(config, "workerinput"):
+        items[:] = schedule.longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    return schedule.ByFile(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -72,6 +86,12 @@ def make_site(tmp_path: Path) -> SiteMaker:
 def repository() -> Path:
     """The clone these tests stand in: `channels/`, `samples/`, `engine/docs/`."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def forked() -> Forked:
+    """`[*forked.python, "-m", "engine", "check"]`: `segmill check` at the price of a fork."""
+    return shared_fork()
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ class RunningSite:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main)
         self._thread.start()
-        self._ready.wait(30)
+        assert self._ready.wait(100), "the engine does not start"
         if self._failure is not None:
             raise self._failure
 

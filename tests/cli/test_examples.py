@@ -5,7 +5,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -17,6 +16,7 @@ from engine.cli.main import segmill as group
 from engine.testing import messages
 from engine.testing.messages import Observation
 from tests.adapters.dicom.servers import item, serving
+from tests.forked import shared
 
 READY = {"demo": "still running", "run": "started", "listen": "listening on "}
 """Commands that run until they are stopped, and what they say when they are ready for that."""
@@ -83,7 +83,7 @@ def test_an_example_that_runs_until_it_is_stopped_works_as_typed(segmill, place,
         "0",
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "engine", *(word.replace("6661", "0") for word in words)],
+        [*shared().python, "-m", "engine", *(word.replace("6661", "0") for word in words)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

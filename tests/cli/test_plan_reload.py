@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from engine.testing import messages
 from engine.testing.messages import Observation
 from engine.testing.sites import make_site
 from engine.watching import is_of_a_channel
+from tests.forked import shared
 
 REPOSITORY = Path(__file__).parents[2]
 UNKNOWN = Observation("FERR", "Ferritin", "88")
@@ -141,7 +141,7 @@ class Process:
     def __init__(self, folder: Path, *options: str) -> None:
         self.site = make_site(folder, {"adt": FILE}, "admin: off\n")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "engine", "run", str(self.site), "--json", *options],
+            [*shared().python, "-m", "engine", "run", str(self.site), "--json", *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

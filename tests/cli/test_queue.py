@@ -190,7 +190,16 @@ def test_what_is_redirected_goes_to_the_other_destination(segmill, paused):
     assert states(segmill, paused, "archive") == ["delivered"] * 6
 
 
+def wait_long(site) -> None:
+    """adt/ris does not try again by itself while the test looks."""
+    file = site / "channels" / "adt" / "channel.yaml"
+    text, hold = file.read_text(), "    on_refused: hold "
+    assert text.count(hold) == 1
+    file.write_text(text.replace(hold, f"    retry: {{first: 10m, most: 10m}}\n{hold}"))
+
+
 def test_a_destination_that_is_down_is_tried_now(segmill, site, run_site_with):
+    wait_long(site)
     running = run_site_with(site, "AR", "AA")
     running.send("adt", messages.adt())
     assert queue_of(segmill, running)["attempts"] == 1
@@ -211,6 +220,7 @@ def test_what_a_retry_does_not_end_is_said(segmill, paused):
 
 
 def test_one_delivery_is_tried_now(segmill, site, run_site_with):
+    wait_long(site)
     running = run_site_with(site, "AR", "AA")
     running.send("adt", messages.adt())
     assert segmill("queue", "retry", "1", "--destination", "ris", "--site", site).code == 0

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,17 +12,18 @@ from pathlib import Path
 import pytest
 
 from engine.testing import messages
+from tests.forked import shared
 
 PORTS = dict.fromkeys(("SEGMILL_ADT_PORT", "SEGMILL_ORDERS_PORT", "SEGMILL_RESULTS_PORT", "SEGMILL_SCANNERS_PORT"), "0")
 
 
 class Running:
-    """`segmill run SITE` in a process of its own."""
+    """`segmill run SITE` in a process of its own; as an interpreter starts it, tests/e2e do."""
 
     def __init__(self, site: Path, *words: object) -> None:
         repository = Path(__file__).parents[2]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine", "run", str(site), *map(str, words)],
+            [*shared().python, "-m", "engine", "run", str(site), *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -16,6 +16,7 @@ import trustme
 
 from engine.testing import messages
 from engine.testing.peers import ReceivingPeer
+from tests.forked import shared
 
 
 class Peer:
@@ -236,7 +237,7 @@ class Listening:
     def __init__(self, *words: object) -> None:
         repository = Path(__file__).parents[2]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine", "listen", "--port", "0", *map(str, words)],
+            [*shared().python, "-m", "engine", "listen", "--port", "0", *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -266,7 +267,7 @@ class Sending:
 
     def __init__(self, *words: object) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine", "send", *map(str, words)],
+            [*shared().python, "-m", "engine", "send", *map(str, words)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},

@@ -2,12 +2,12 @@
 
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from engine.testing import messages
 from engine.testing.fragments import cut_message, cut_segments
+from tests.forked import shared
 
 PYTHON_CHANNEL = {
     "channel.yaml": "listen: {mllp: {port: 0}}\nsteps:\n  - python: steps.py:shout\nroutes: [{to: out}]\n"
@@ -292,7 +292,7 @@ class Watched:
     """`segmill try --watch` in a process of its own."""
 
     def __init__(self, *words: object) -> None:
-        command = [sys.executable, "-m", "engine", "try", *map(str, words), "--watch"]
+        command = [*shared().python, "-m", "engine", "try", *map(str, words), "--watch"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self.process.stdout is not None
         self.output = self.process.stdout

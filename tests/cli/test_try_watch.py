@@ -1,7 +1,6 @@
 """`segmill try --watch` as somebody at a terminal has it: the real command, a real edit, the screen drawn anew."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from engine.testing import messages
 from engine.testing.markdown import normalised
 from engine.testing.sites import make_site
+from tests.forked import shared
 from tests.terminal import Terminal
 
 CHANNEL = """\
@@ -38,7 +38,7 @@ def terminal(site: Path, repository: Path):
     opened: list[Terminal] = []
 
     def start(*words: str, **more: str) -> Terminal:
-        command = [sys.executable, "-m", "engine", *words]
+        command = [*shared().python, "-m", "engine", *words]
         opened.append(Terminal(command, site, {**env, "PYTHONPATH": str(repository), **more}))
         return opened[-1]
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from engine.pipeline.expect import EXPECT, read_expectations
 from engine.pipeline.registry import load_kinds, load_steps
 from engine.testing.markdown import Block, blocks, commands, prints
 from tests.config.test_schema import complaints
+from tests.forked import Forked
 from tests.ports import free_port
 from tests.terminal import Terminal
 
@@ -82,6 +84,9 @@ TAUGHT = {
     )
 }
 """Pages that are followed word for word: nothing in them is only shown."""
+
+AFRESH = {REPOSITORY / "engine" / "docs" / f"{name}.md" for name in ("coming-from-mirth", "z-segments")}
+"""Pages whose every command begins with an interpreter, as a reader's does; the others' are forks (`tests.forked`)."""
 
 
 def name_of(thing: Block | Path) -> str:
@@ -247,11 +252,13 @@ def ports() -> dict[str, str]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, ports: dict[str, str]):
+def shell(tmp_path: Path, ports: dict[str, str], forked: Forked, request: pytest.FixtureRequest):
     bin_folder = tmp_path / ".bin"
     bin_folder.mkdir()
     command = bin_folder / "segmill"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m engine "$@"\n')
+    afresh = request.node.callspec.params["page"] in AFRESH
+    start = shlex.join([*([sys.executable] if afresh else forked.python), "-m", "engine"])
+    command.write_text(f'#!/bin/sh\nexec {start} "$@"\n')
     command.chmod(0o755)
     env = {
         **os.environ,

@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import shared
+
+# Each starts a demo, and some a dozen commands beside it.
+pytestmark = pytest.mark.timeout(300)
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -30,7 +34,7 @@ def demo(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def segmill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "engine", *words],
+        [*shared().python, "-m", "engine", *words],
         capture_output=True,
         text=True,
         timeout=60,

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.forked import shared
+
 SCRIPT = Path(__file__).with_name("engine_under_test.py")
 REPOSITORY = SCRIPT.parents[2]
 
@@ -61,11 +63,11 @@ class Nursery:
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Nursery":
-        env = dict(os.environ)
+        env, python = dict(os.environ), shared().python
         if self._preload is not None:
-            env["LD_PRELOAD"] = str(self._preload)
+            env["LD_PRELOAD"], python = str(self._preload), [sys.executable]
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            *python,
             "-m",
             "tests.faults.engine_under_test",
             "--serve",

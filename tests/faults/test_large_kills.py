@@ -8,9 +8,10 @@ import pytest
 from tests.faults import shim
 from tests.faults.engine_under_test import BETWEEN_PIECES
 from tests.faults.engine_under_test import STAGES as EVERY_STAGE
-from tests.faults.kill_rig import CHANNEL
+from tests.faults.kill_rig import CHANNEL, Verdict
 from tests.faults.large_rig import LargeRig, LargeSite
 from tests.faults.ledger import Ledger
+from tests.faults.sites import until_caught
 
 STORED = CHANNEL.replace("{{mode: original}}", "{{mode: original, when: stored}}")
 STAGES = (
@@ -66,17 +67,16 @@ async def check(rig: LargeRig, kills: int, ledger: Ledger, what: str) -> None:
 async def test_R1m_the_rig_catches_an_engine_that_says_yes_too_early_or_never_forgets(
     tmp_path: Path, ledger: Ledger, mutant: str, wrong: str
 ) -> None:
-    """Each kill is in the middle of a large message; a rig that saw nothing all the same gets four more sites."""
-    caught = kills = 0
-    for site in range(5):
+    """Each kill is in the middle of a large message."""
+
+    async def look(site: int) -> tuple[int, Verdict]:
         rig = LargeRig(tmp_path / f"site-{site}", seed=31 + site, senders=2, mutant=mutant, stages=(BETWEEN_PIECES,))
         rig.labelled = 1.0
         verdict = await rig.run(cycles=3)
-        caught, kills = rig.orphans if wrong == "orphans" else len(verdict.lost), kills + verdict.cycles
-        if caught:
-            break
-    ledger.write("R1m", f"mutant {mutant}", kills=kills, **{wrong: caught})
-    assert caught, str(verdict)
+        return rig.orphans if wrong == "orphans" else len(verdict.lost), verdict
+
+    seen = await until_caught(look, lambda found: found[0], sites=5)
+    ledger.write("R1m", f"mutant {mutant}", kills=sum(one.cycles for _, one in seen), **{wrong: seen[-1][0]})
 
 
 @pytest.mark.timeout(180)

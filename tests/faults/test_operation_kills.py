@@ -6,10 +6,8 @@ many messages in slices. At the end each message has gone out once more and no m
 
 import contextlib
 import json
-import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -22,6 +20,7 @@ from engine.adapters.stores.queries import SqliteQueries
 from engine.model.audit import broken_at
 from engine.testing import messages as made
 from engine.testing.sites import make_site
+from tests.forked import shared
 
 MESSAGES = 1500
 CHANNEL = """\
@@ -37,7 +36,7 @@ class EngineProcess:
 
     def __init__(self, site: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine", "run", str(site)],
+            [*shared().python, "-m", "engine", "run", str(site)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -52,7 +51,7 @@ class EngineProcess:
         self.port = int(said.rsplit(":", 1)[1])
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        shared().kill(self.process)
         self.process.communicate()
 
 

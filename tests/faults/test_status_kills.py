@@ -4,6 +4,7 @@ The engine is a process of its own. A mutant stores what is told one transaction
 because it catches that one.
 """
 
+import asyncio
 import re
 import socket
 from collections import Counter
@@ -19,6 +20,7 @@ from engine.hl7.message import Message
 from engine.testing.sites import make_site
 from engine.worklist.item import ItemKey
 from engine.worklist.status import ORDER_STATUS
+from tests.faults.sites import until_caught
 from tests.faults.test_worklist_kills import EngineProcess, order
 
 CHANNEL = """\
@@ -157,6 +159,9 @@ def test_what_moved_is_told_once_over_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
-def test_the_rig_catches_an_engine_that_tells_later(tmp_path: Path) -> None:
-    moved, told = run(make_site(tmp_path / "site", {"orders": CHANNEL}, SETTINGS), LATE)
-    assert told != moved
+async def test_the_rig_catches_an_engine_that_tells_later(tmp_path: Path) -> None:
+    async def look(site: int) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
+        folder = make_site(tmp_path / f"site-{site}", {"orders": CHANNEL}, SETTINGS)
+        return await asyncio.to_thread(run, folder, LATE)
+
+    await until_caught(look, lambda both: both[0] != both[1])

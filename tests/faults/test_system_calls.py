@@ -18,6 +18,7 @@ from tests.faults.ledger import Ledger
 from tests.faults.nursery import EngineProcess, Nursery
 from tests.faults.receivers import Receiver
 from tests.faults.senders import Senders
+from tests.faults.sizes import size
 from tests.ports import free_port
 
 EXIT_STORE_FAILED = 74
@@ -219,18 +220,19 @@ async def test_R3_a_fault_at_a_system_call_of_the_store_loses_nothing(tmp_path: 
 @pytest.mark.fault
 @pytest.mark.timeout(3600)
 async def test_R3_a_fault_at_every_system_call_of_the_store_loses_nothing(tmp_path: Path, ledger: Ledger) -> None:
-    """EIO, ENOSPC, EINTR and short writes at each call up to the 100th and each eighth up to the 400th; at each eighth
-    that only reads; and the other errors at a twentieth of all."""
+    """EIO, ENOSPC, EINTR and short writes at each call up to the 40th and each 24th up to the 400th, at each 24th that
+    only reads, and the other errors at a sixtieth of all; at night up to the 100th, each eighth, and a twentieth."""
     library = shim.build("R3", tmp_path)
     site = tmp_path / "counting"
     site.mkdir()
     most = int(os.environ.get("SEGMILL_CALLS", "400"))
     seen = await Points(site, library, Found()).counts(most)
-    points = [point for point in points_of(seen, most, ERRORS[:4]) if point.number <= 100 or point.number % 8 == 0]
-    points = [point for point in points if point.call != "pread" or point.number % 8 == 0]
-    points += points_of(seen, most, ERRORS[4:])[::20]
+    each, every = size(40, 100), size(24, 8)
+    points = [point for point in points_of(seen, most, ERRORS[:4]) if point.number <= each or point.number % every == 0]
+    points = [point for point in points if point.call != "pread" or point.number % every == 0]
+    points += points_of(seen, most, ERRORS[4:])[:: size(60, 20)]
     found = await run_points(tmp_path, library, points, at_once=2)
-    tell(ledger, "a fault at every system call, long", found)
+    tell(ledger, f"a fault at each system call up to the {each}th, each {every}th to the {most}th, long", found)
     assert not found.wrong, "\n".join(found.wrong[:40])
 
 

@@ -4,11 +4,10 @@ The engine is a process of its own. A mutant writes what a delivery does one tra
 trusted because it catches that one.
 """
 
+import asyncio
 import re
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +20,9 @@ import pytest
 from engine.adapters.stores.queries import SqliteQueries
 from engine.testing.sites import make_site
 from engine.worklist.item import ItemKey
+from tests.faults.sites import until_caught
 from tests.faults.test_operation_kills import until
+from tests.forked import shared
 
 CHANNEL = """\
 listen: {mllp: {port: 0}}
@@ -67,7 +68,7 @@ class EngineProcess:
     def __init__(self, site: Path, program: str = "") -> None:
         words = ["-c", program, str(site)] if program else ["-m", "engine", "run", str(site)]
         self.process = subprocess.Popen(
-            [sys.executable, *words],
+            [*shared().python, *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -82,7 +83,7 @@ class EngineProcess:
         self.port = int(started[1])
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        shared().kill(self.process)
         self.process.communicate()
 
 
@@ -248,5 +249,9 @@ def test_two_hundred_orders_a_second_for_minutes_and_each_is_there_once(site: Pa
 
 
 @pytest.mark.timeout(300)
-def test_what_is_written_after_the_record_is_caught(site: Path) -> None:
-    assert streamed(site, (30, 75, 140), 40, LATE).bad
+async def test_what_is_written_after_the_record_is_caught(tmp_path: Path) -> None:
+    async def look(number: int) -> Came:
+        site = make_site(tmp_path / f"site-{number}", {"orders": CHANNEL}, "admin: off\n")
+        return await asyncio.to_thread(streamed, site, (30, 75, 140), 40, LATE)
+
+    await until_caught(look, lambda came: came.bad)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -82,8 +83,8 @@ def run_target(name: str, seconds: int, seed: int, *, short: bool = False) -> bo
     target = TARGETS[name]
     seeds, corpus, crashes = (WORK / kind / name for kind in ("seeds", "corpus", "crashes"))
     if short:
-        shutil.rmtree(WORK / "short", ignore_errors=True)
-        corpus = WORK / "short"  # what longer runs kept would lead it elsewhere
+        corpus = WORK / "short" / name  # what longer runs kept would lead it elsewhere
+        shutil.rmtree(corpus, ignore_errors=True)
     for folder in (seeds, corpus, crashes):
         folder.mkdir(parents=True, exist_ok=True)
     before = set(crashes.iterdir())
@@ -171,10 +172,14 @@ def main() -> int:
 
     names = [given.one] if given.one else list(TARGETS)
     shares = sum(TARGETS[name].share for name in names)
-    clean = [
-        run_target(name, max(1, given.seconds * TARGETS[name].share // shares), given.seed, short=given.short)
-        for name in names
-    ]
+
+    def run(name: str) -> bool:
+        return run_target(name, max(1, given.seconds * TARGETS[name].share // shares), given.seed, short=given.short)
+
+    # Those with a number of inputs find the same side by side; the longest first, so that none is alone at the end.
+    at_once = (os.cpu_count() or 1) if given.short else 1
+    with ThreadPoolExecutor(at_once) as pool:
+        clean = list(pool.map(run, sorted(names, key=lambda name: -TARGETS[name].share)))
     return 0 if all(clean) else 1
 
 
