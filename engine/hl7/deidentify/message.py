@@ -2,8 +2,8 @@
 
 The rule is that of the field's data type in the message's version, or in the newest for a segment that came later. What
 the dictionary does not know (Z-segments, fields behind the last known one, types that vary) is masked leaf by leaf, and
-lines that are no segment known or Z go, as they are most often prose with line ends in it: nothing gets through for being
-unheard of.
+lines that are no segment known or Z go, as they are most often prose with line ends in it: nothing gets through for
+being unheard of.
 What stays as it came is listed in `_KEPT_TYPES`, `_KEPT_FIELDS` and in what the caller says.
 """
 

@@ -20,8 +20,7 @@ SHORTEST_KEY: Final = 16
 LONGEST_SHAPED: Final = 64
 """Characters of a text that keeps its shape; a longer one is prose, or a document."""
 _UID: Final = re.compile(r"(?=.{16,64}\Z)[0-2](\.(0|[1-9][0-9]*)){4,}", re.ASCII)
-"""A DICOM UID or an OID (PS3.5 section 9.1). A number of so many parts cannot be written in its own shape: each part would
-have to begin with no zero."""
+"""A DICOM UID or an OID (PS3.5 section 9.1). Its shape is no help: a part that begins with a zero makes it none."""
 _PDF_IN_BASE64: Final = "JVBERi"
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/\s]{64,}={0,2}\s*", re.ASCII)
 _ROUNDS: Final = 10
