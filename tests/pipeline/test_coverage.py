@@ -177,13 +177,16 @@ def test_rows_are_those_of_the_directions_in_which_expressions_look_things_up(ch
 
 def test_rows_that_are_looked_up_in_conditions_quantifiers_and_routes_count(channel):
     rest = """\
-routes: [{to: out, when: table("t.csv", PV1-2) == "in"}]
+routes:
+  - to: out
+    when: table("t.csv", PV1-2) == "in"
 destinations: {out: {anywhere: {}}}
 """
     steps = """\
 - filter: any PID-3.1 is not empty
-- when: all OBX has table("t.csv", OBX-3, "") != ""
-  set: {PV1-4: =table("t.csv", "D")}
+- when: all OBX (table("t.csv", OBX-3, "") != "")
+  set:
+    PV1-4: =table("t.csv", "D")
 """
     files = {"t.csv": "from,to\nI,in\nHB,haemoglobin\nLEU,leukocytes\nD,default\n"}
     coverage = Coverage.of(channel(steps, rest=rest, files=files).loaded, load_steps())
