@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import sqlite3
 from contextlib import closing
 
@@ -191,6 +192,12 @@ def test_what_is_redirected_goes_to_the_other_destination(segmill, paused):
 
 
 def test_a_destination_that_is_down_is_tried_now(segmill, site, run_site_with):
+    channel = site / "channels" / "adt" / "channel.yaml"
+    # By itself it must not try again before we ask, on however slow a machine.
+    waits = "    on_refused: hold\n    retry: {first: 1h, most: 1h}\n"
+    text = channel.read_text()
+    assert "    on_refused: hold" in text
+    channel.write_text(re.sub(r"    on_refused: hold.*\n", waits, text, count=1))
     running = run_site_with(site, "AR", "AA")
     running.send("adt", messages.adt())
     assert queue_of(segmill, running)["attempts"] == 1

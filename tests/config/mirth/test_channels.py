@@ -604,7 +604,7 @@ def test_statements_keep_their_texts_and_are_told_apart(query: str, sql: object)
 
 
 def test_two_variables_that_differ_by_case_only_stay_two():
-    mapping = "msg['PID']['PID.8']['PID.8.1'].toString()"
+    mapping = "msg['PID']['PID.7']['PID.7.1'].toString()"
     kind = f"{STEPS}mapper.MapperStep"
     step = (
         f"<{kind}><name>n</name><sequenceNumber>0</sequenceNumber><variable>MRN</variable>"
@@ -612,7 +612,7 @@ def test_two_variables_that_differ_by_case_only_stay_two():
     )
     found = database("INSERT INTO t VALUES (${mrn}, ${MRN}, ${mrn})", step)
     assert found["sql"] == "INSERT INTO t VALUES (:mrn, :mrn_2, :mrn)"
-    assert found["parameters"]["mrn_2"] == "=PID-8.1" != found["parameters"]["mrn"]
+    assert found["parameters"]["mrn_2"] == "=PID-7.1" != found["parameters"]["mrn"]
 
 
 @pytest.mark.parametrize("query", ["UPDATE t -- all\nSET a=1", "SELECT /* x */ 1", "UPDATE t SET a='x ${mrn} y'"])
