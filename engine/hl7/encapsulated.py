@@ -75,7 +75,8 @@ class Document:
     """One document. `number` counts those of a message from 1; `segment` is the index of its OBX in `message`.
 
     `message` is the one it was found in, with continued segments whole. `extension` is one of a closed set, by what
-    the message says of the type, and "bin" where that is nothing known.
+    the message says of the type, and "bin" where that is nothing known. `nearest`: the indexes of the segments of
+    `context`.
     """
 
     number: int
@@ -83,30 +84,34 @@ class Document:
     segment: int
     extension: str
     content: bytes
+    nearest: tuple[int, ...]
 
     def context(self) -> Message:
         """The message as it is about this document: of each segment the one nearest above it, its own OBX included.
 
         Of segments that stand only below it, the first. The document itself is not in it.
         """
-        nearest: dict[str, int] = {}
-        for index, name in enumerate(self.message.names()):
-            if index <= self.segment or name not in nearest:
-                nearest[name] = index
-        kept = set(nearest.values())
-        message = self.message.copy()
-        separator = message.delimiters.field
-        fields = message.segment(self.segment).split(separator, 6)
-        message.replace_fields(self.segment, [*fields[:5], "", *"".join(fields[6:]).split(separator)])
-        message.delete_segments(index for index in range(len(message)) if index not in kept)
-        return message
+        separator = self.message.delimiters.field
+        lines: list[str] = []
+        for index in self.nearest:
+            line = self.message.segment(index)
+            if index == self.segment:
+                fields = line.split(separator, 6)
+                line = separator.join([*fields[:5], "", *fields[6:]])
+            lines.append(line)
+        codec = self.message.codec
+        return Message.parse(bytes_of("".join(f"{line}\r" for line in lines), codec), fallback=codec)
 
 
 def documents(message: Message) -> Iterator[Document]:
     """Every document of a message in its order, decoded when it is asked for. Raises BrokenDocument."""
     whole = without_additions(message)
-    number = 0
+    names = whole.names()
+    nearest = {name: index for index, name in reversed([*enumerate(names)])}
+    number = seen = 0
     for occurrence, index in enumerate(whole.indexes("OBX"), 1):
+        nearest.update(zip(names[seen : index + 1], range(seen, index + 1), strict=True))
+        seen = index + 1
         # Cut here, not by the message, which would keep its pieces: a document may be most of what the memory holds.
         fields = whole.segment(index).split(whole.delimiters.field, 6)[:6]
         if len(fields) < 6 or fields[2].strip() not in _DATA_TYPES or fields[5] in ("", NULL):
@@ -120,7 +125,8 @@ def documents(message: Message) -> Iterator[Document]:
             place = f"OBX[{occurrence}]-5" + (f"[{repetition + 1}]" if len(repetitions) > 1 else "")
             number += 1
             extension = _extension(components)
-            yield Document(number, whole, index, extension, _content(components, extension, whole, place))
+            content = _content(components, extension, whole, place)
+            yield Document(number, whole, index, extension, content, tuple(sorted(nearest.values())))
 
 
 def _is_encapsulated(components: list[str]) -> bool:

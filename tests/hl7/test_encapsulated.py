@@ -165,6 +165,29 @@ def test_its_context_has_the_nearest_segment_of_each_kind_and_not_the_document()
     assert made.get("OBX[2]-5.5") == BASE64, "the message itself stays as it is"
 
 
+@pytest.mark.parametrize(("charset", "codec"), [("8859/1", "latin-1"), ("UNICODE UTF-8", "utf-8"), ("", "cp1252")])
+def test_its_context_is_in_the_characters_of_its_message(charset, codec):
+    head = HEAD + "|" * 6 + charset
+    made = message("PID|1||M\u00fc\u00df", obx("^^X^Base64^QUJD"), head=head, codec=codec)
+    (found,) = documents(made)
+    assert found.context().get("PID-3") == "M\u00fc\u00df" == made.get("PID-3")
+
+
+def test_of_many_documents_each_looks_at_its_own_segments_only(monkeypatch):
+    read = 0
+    segment = Message.segment
+
+    def counted(self, index):
+        nonlocal read
+        read += 1
+        return segment(self, index)
+
+    made = message("PID|1||7", *(line for n in range(500) for line in (f"OBR|{n}||F{n}", obx("^^X^Base64^QUJD"))))
+    monkeypatch.setattr(Message, "segment", counted)
+    assert [one.context().get("OBR-3") for one in documents(made)] == [f"F{n}" for n in range(500)]
+    assert read <= 500 * 6, "the segment with the document, and those of its context"
+
+
 def test_a_document_of_some_megabytes_is_decoded_in_slices(monkeypatch):
     longest = 0
     decode = encapsulated.binascii.a2b_base64
