@@ -75,6 +75,10 @@ class Terminal:
         assert seen and shows(screen), f"the terminal shows\n{screen}"
         return screen
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def interrupt(self, hang_s: float = 60) -> int:
         """As Ctrl-C does; the exit code."""
         self._process.send_signal(signal.SIGINT)

@@ -1,7 +1,6 @@
 """`segmill backup`: a copy of the store and the site's files, while the engine runs."""
 
 import re
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import CANNOT_WRITE, STORE_FAILED, UNREACHABLE, Failure
 from engine.cli.output import count, emit, local_time, say
+from engine.cli.progress import Copied
 from engine.cli.sites import data_option, find_site, read_site, site_option, whereabouts
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def command(to: Path, check: bool, site: Path | None, data: Path | None, as_json
     now = datetime.now(UTC)
     environment = loaded.site.environment if loaded.site is not None else ""
     target = to / f"segmill-{environment + '-' if environment else ''}{now:%Y%m%dT%H%M%SZ}" if to.is_dir() else to
-    progress = _Progress()
+    progress = Copied()
     try:
         manifest = make_backup(
             folder,
@@ -110,20 +110,3 @@ def variables_of(origins: "Sequence[Origin]") -> list[str]:
     """The names that `${NAME}` references ask the environment for."""
     names = (re.match(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-|\})", origin.reference) for origin in origins)
     return sorted({found[1] for found in names if found is not None})
-
-
-class _Progress:
-    """One line on a terminal that is written over."""
-
-    def __init__(self) -> None:
-        self._is_shown = False
-
-    def tell(self, done: int, whole: int) -> None:
-        if sys.stderr.isatty():
-            share = 100 * done // max(whole, 1)
-            click.echo(f"\r\x1b[Kcopied {done / 1e6:,.0f} of {whole / 1e6:,.0f} MB ({share} %)", err=True, nl=False)
-            self._is_shown = True
-
-    def clear(self) -> None:
-        if self._is_shown:
-            click.echo("\r\x1b[K", err=True, nl=False)

@@ -152,6 +152,15 @@ class Command(click.Command):
             )
         )
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        params = super().get_params(ctx)
+        if ctx.resilient_parsing:  # somebody pressed Tab
+            from engine.cli.completing import offer_words
+
+            for parameter in params:
+                offer_words(parameter)
+        return params
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):
             for example in self.examples:

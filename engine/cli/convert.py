@@ -13,6 +13,7 @@ from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.message_files import ENDINGS, STDIN_NAME, FileMessage, contents, parts_of
 from engine.cli.output import count, emit, printable, say
+from engine.cli.progress import counted
 
 if TYPE_CHECKING:
     from engine.hl7.convert import Form
@@ -57,7 +58,7 @@ def command(files: tuple[str, ...], form: "Form", folder: Path | None, names: bo
     done = failed = 0
     written: set[Path] = set()
     bad_of: Counter[str] = Counter()
-    for one in converted(files, form, names=names):
+    for one in counted(converted(files, form, names=names), "messages", prints=folder is None or as_json):
         path = None
         if one.reason:
             failed += 1

@@ -232,6 +232,9 @@ def _into_file(plan: Plan, out: Path) -> int:
                 file.write(to_file([made.raw]))
     except OSError as exc:
         raise Failure(CANNOT_WRITE, f"{out} cannot be written: {exc.strerror}") from None
+    except Failure:
+        out.unlink()  # nothing could be made: an empty file would only be in the way of the next try
+        raise
     return plan.made
 
 

@@ -38,7 +38,7 @@ _COLOURS: Final = {"carried": "green", "differs": "cyan", "todo": "yellow", "fil
     type=click.Path(path_type=Path, file_okay=False),
     help="The site that gets the channels, which is made where there is none; else the current one.",
 )
-@click.option("--channel", "wanted", multiple=True, metavar="NAME", help="Only this channel, by its name in Mirth.")
+@click.option("--channel", "wanted", multiple=True, metavar="CHANNEL", help="Only this channel, by its name in Mirth.")
 @click.option("--dry-run", is_flag=True, help="Tell what would become of it, and write nothing.")
 @json_option("the channels, and what became of each thing in the export")
 def command(file: Path, site: Path | None, wanted: tuple[str, ...], dry_run: bool, as_json: bool) -> int:

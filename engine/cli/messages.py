@@ -14,6 +14,7 @@ import click
 from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.output import columns, count, emit, local_time, printable, say, styled, utc_time
+from engine.cli.progress import counted
 from engine.cli.reading import note_reading
 from engine.cli.searching import asked_of, say_page, search_stored
 from engine.cli.selection import make_search, matching, parse_seqs, search_options, utc_now
@@ -99,7 +100,8 @@ def command(
             return _show_one(queries, message, show_values=show_values, as_json=as_json)
         rows = []
         page = None if asked is None else search_stored(queries, asked, before, limit)
-        for message in islice(matching(queries, wanted), limit) if page is None else page.messages:
+        found = counted(islice(matching(queries, wanted), limit), "messages found", prints=as_json)
+        for message in found if page is None else page.messages:
             deliveries = queries.deliveries(message.seq)
             if as_json:
                 emit(_as_json(message, deliveries))

@@ -36,7 +36,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._noun = noun
-        self._total = total
+        self.total = total
         self._clock = clock
         self._is_on = sys.stderr.isatty() and not _is_quiet() and not (prints and sys.stdout.isatty())
         self._next = clock() + AFTER_S
@@ -58,15 +58,31 @@ class Progress:
             click.echo(CLEAR, nl=False, err=True)
 
     def _line(self) -> str:
-        if not self._total:
+        if not self.total:
             return f"{self._done:,} {self._noun}"
-        return f"{self._done:,} of {self._total:,} {self._noun}, {100 * self._done // self._total} %"
+        return f"{self._done:,} of {self.total:,} {self._noun}, {100 * self._done // self.total} %"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.clear()
+
+
+class Copied:
+    """The same for a copy, which tells of its bytes: how many are done, and of how many."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._progress = Progress("MB", clock=clock)
+        self._done = 0
+
+    def tell(self, done: int, whole: int) -> None:
+        self._progress.total = max(whole // 1_000_000, 1)
+        self._progress.step(done // 1_000_000 - self._done)
+        self._done = done // 1_000_000
+
+    def clear(self) -> None:
+        self._progress.clear()
 
 
 def counted(items: Iterable[Item], noun: str, total: int | None = None, *, prints: bool = False) -> Iterator[Item]:

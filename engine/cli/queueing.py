@@ -16,6 +16,7 @@ import click
 from engine.cli.command import misuse
 from engine.cli.exits import FINDINGS, TRY_AGAIN, Failure
 from engine.cli.output import columns, count, emit, local_time, say, utc_time
+from engine.cli.progress import counted
 from engine.cli.selection import Search, matching, parse_seqs
 from engine.model.ids import MessageSeq
 from engine.model.states import DELIVERY_STATES
@@ -191,7 +192,7 @@ def _messages(queries: "StoreQueries", wanted: Wanted, states: tuple[str, ...]) 
     if not seqs:
         of_messages = tuple(state for state in wanted.search.states if state not in DELIVERY_STATES)
         search = replace(wanted.search, states=of_messages or states)
-        yield from matching(queries, search, newest_first=False)
+        yield from counted(matching(queries, search, newest_first=False), "messages found")
         return
     for seq in seqs:
         message = queries.message(seq)

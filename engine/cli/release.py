@@ -11,6 +11,7 @@ import click
 from engine.cli.actions import Plan
 from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.output import count, say
+from engine.cli.progress import counted
 from engine.cli.queueing import (
     confirm,
     destination_option,
@@ -169,7 +170,8 @@ def _states_of(wanted: Search, *, everything: bool, discards: bool) -> list["Del
 def _given_up(queries: "StoreQueries", wanted: Search, destination: str | None = None) -> Counter[tuple[str, str]]:
     """Failed deliveries among what the search finds, by channel and destination."""
     found: Counter[tuple[str, str]] = Counter()
-    for message in matching(queries, replace(wanted, states=("failed",)), newest_first=False):
+    matches = matching(queries, replace(wanted, states=("failed",)), newest_first=False)
+    for message in counted(matches, "messages found"):
         failed = (
             d for d in queries.deliveries(message.seq) if d.state == "failed" and destination in (None, d.destination)
         )

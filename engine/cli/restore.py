@@ -11,6 +11,7 @@ import click
 from engine.cli.command import json_option, subcommand
 from engine.cli.exits import CANNOT_WRITE, FINDINGS, STORE_FAILED, TRY_AGAIN, Failure
 from engine.cli.output import count, emit, local_time, say
+from engine.cli.progress import Copied
 from engine.cli.sites import data_option, is_site, whereabouts
 
 
@@ -40,6 +41,7 @@ def command(backup: Path, to: Path, data: Path | None, as_json: bool) -> int:
         manifest = check_backup(backup)
     except BackupError as exc:
         raise Failure(STORE_FAILED, str(exc), "Take another backup; nothing was changed.") from None
+    progress = Copied()
     was_site = is_site(to)
     files = 0
     try:
@@ -47,7 +49,10 @@ def command(backup: Path, to: Path, data: Path | None, as_json: bool) -> int:
             files = put_site_back(backup, manifest, to)
         place = whereabouts(to, data)
         by = RestoredBy(user_name(os.geteuid()), time.time_ns() // 1000, f"backup of {manifest.made_at}")
-        facts = put_store_back(backup, place.store, by)
+        try:
+            facts = put_store_back(backup, place.store, by, on_progress=progress.tell)
+        finally:
+            progress.clear()
     except BackupError as exc:
         raise Failure(CANNOT_WRITE if exc.is_full else FINDINGS, str(exc), _made(files, to)) from None
     except StoreInUse as exc:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from engine.cli.command import misuse
+from engine.cli.progress import counted
 from engine.model.ids import ChannelName, MessageSeq
 from engine.model.states import DELIVERY_STATES, MESSAGE_STATES, DeliveryState, MessageState
 
@@ -180,7 +181,7 @@ def chosen(
 ) -> list["StoredMessage"]:
     """The messages that numbers or a search name, oldest first. Raises a misuse for a number that is not stored."""
     if not seqs:
-        return list(islice(matching(queries, search, newest_first=False), limit))
+        return list(counted(islice(matching(queries, search, newest_first=False), limit), "messages found"))
     found = []
     for seq in seqs:
         message = queries.message(seq)

@@ -6,8 +6,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from engine.config.base import ConfigModel
 from engine.config.graph import address_of, secrets_of, starred
+from engine.hl7.charset import decoded
 from engine.hl7.dictionary import Group, SegmentRef, load
+from engine.hl7.errors import UnreadableMessage
+from engine.hl7.message import Message
 from engine.hl7.profile import ASPECTS, CrossRule, Element, Part, Profile, Rules, Sender
 from engine.pipeline.in_words import (
     Code,
@@ -370,7 +374,10 @@ def _destinations(channel: "LoadedChannel") -> Iterator[DestinationPart]:
             for route in file.routes
             if route.to == name
         ]
-        rules = tuple(delivery_in_words(destination.policy, destination.sink))
+        rules = (
+            *_names(destination.options, secrets_of(channel)),
+            *delivery_in_words(destination.policy, destination.sink),
+        )
         yield DestinationPart(
             str(name),
             destination.sink,
@@ -378,6 +385,17 @@ def _destinations(channel: "LoadedChannel") -> Iterator[DestinationPart]:
             tuple(routes or [("None by itself.",)]),
             rules,
         )
+
+
+def _names(options: ConfigModel, secrets: Sequence[str]) -> Iterator[tuple[str, Words]]:
+    """How files are called that a destination writes."""
+    documents = getattr(options, "documents", None)
+    only = documents is not None and documents.only
+    if (name := getattr(options, "name", "")) and getattr(options, "folder", None) and not only:
+        yield "Files", ("A message is ", Code(starred(name, secrets)), ".")
+    if documents is not None:
+        rest = "; the message itself is not written." if only else "."
+        yield "Documents", ("A document in OBX-5 is ", Code(starred(documents.name, secrets)), rest)
 
 
 def _table(table: "Table") -> TablePart:
@@ -394,12 +412,24 @@ def _examples(root: Path, most: int) -> tuple[tuple[Example, ...], int]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    names = sorted((path.name for path in folder.iterdir() if path.is_file()), key=_turn)
+    # A link may lead out of the case, to what nobody wants to mail.
+    names = sorted((path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()), key=_turn)
     for name in names:
-        content = (folder / name).read_bytes()
+        with (folder / name).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
         cut = "\n(cut here)" if len(content) > MOST_BYTES else ""
-        text = content[:MOST_BYTES].decode("utf-8", "backslashreplace")
+        text = decoded(content[:MOST_BYTES], _codec(content, name), "backslashreplace")
         yield name, text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + cut
+
+
+def _codec(content: bytes, name: str) -> str:
+    """As the message says; UTF-8 for what is none, as findings and JSON are."""
+    if not name.endswith(".hl7"):
+        return "utf-8"
+    try:
+        return Message.parse(content).codec
+    except UnreadableMessage:
+        return "utf-8"
 
 
 def _turn(name: str) -> tuple[int, int, str]:

@@ -44,7 +44,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9375rem; }
 caption { text-align: left; color: var(--soft); padding: 0 0 .35rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem 1rem .45rem 0; border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-size: .8125rem; font-weight: 600; border-bottom: 2px solid var(--line); }
-tbody th { font-weight: 600; }
+tbody th { font-weight: 600; } .code { white-space: nowrap; }
 td:last-child, th:last-child { padding-right: 0; }
 table.facts tbody th { width: 19rem; color: var(--soft); font-weight: 600; }
 td p { margin: 0 0 .15rem; }
@@ -60,12 +60,15 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 1px solid var(--line);
   font-size: .875rem; }
 @media (max-width: 40rem) { body { padding: 1.5rem .9rem 3rem; } nav ol { columns: 1; }
   table.facts tbody th { width: 9rem; } }
+@page { margin: 18mm 16mm; @bottom-right { content: counter(page) " / " counter(pages); font: 9pt sans-serif; } }
 @media print {
   :root { --paper: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb; --band: #f3f3f3; --link: #000000;
     --accent: #000000; --warning: #000000; --warning-band: #f3f3f3; }
   body { max-width: none; padding: 0; font-size: 11pt; }
-  h2 { break-after: avoid; } h3, h4, summary, caption { break-after: avoid; } tr, li { break-inside: avoid; }
-  details { border: 0; } .table { overflow: visible; } nav { break-after: page; }
+  h2 { break-after: avoid; } h3, h4, summary, caption { break-after: avoid; } tr, li, pre { break-inside: avoid; }
+  details { border: 0; } details > div { padding: 0; }
+  summary { list-style: none; padding-left: 0; font-size: 12pt; }
+  .table { overflow: visible; } nav { break-after: page; }
 }
 """
 
@@ -198,7 +201,7 @@ def _answers(content: Content) -> Iterator[str]:
     yield "<p>The first code is of the original mode, the second of the enhanced mode (MSH-15, MSH-16).</p>"
     yield from _head("Acknowledgements (MSA-1)", ("Answer", "When"))
     for code, words in content.answers:
-        yield f'<tr><th scope="row">{_text(code)}</th><td>{_words(words)}</td></tr>'
+        yield f'<tr><th scope="row" class="code">{_text(code)}</th><td>{_words(words)}</td></tr>'
     yield _END
 
 

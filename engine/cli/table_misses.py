@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from engine.cli.own_code import DEADLINE_S
+from engine.cli.progress import counted
 from engine.cli.replaying import Versions
 from engine.model.finding import load_findings
 from engine.model.ids import ChannelName
@@ -19,7 +20,7 @@ def misses(queries: "StoreQueries", channel: str | None = None, *, deadline_s: f
 
     found = Misses()
     versions = Versions(queries, {}, "received")
-    for stored in _held(queries, channel):
+    for stored in counted(_held(queries, channel), "held messages"):
         try:
             missed = _missed(stored, versions, deadline_s)
         except _Unread as reason:

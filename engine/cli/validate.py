@@ -13,6 +13,7 @@ from engine.cli.command import json_option, misuse, subcommand
 from engine.cli.exits import FINDINGS
 from engine.cli.message_files import ENDINGS
 from engine.cli.output import say
+from engine.cli.progress import counted
 
 if TYPE_CHECKING:
     from engine.cli.validation_junit import JUnit
@@ -69,7 +70,7 @@ def command(
     chosen: Format = "json" if as_json else form or BY_ENDING.get(path.suffix.lower() if path else "", "text")
     report = Report(profile, examples)
     with spooled() as junit:
-        for checked in check(files, ENDINGS, Checker(_profiles(profile))):
+        for checked in counted(check(files, ENDINGS, Checker(_profiles(profile))), "messages"):
             report.add(checked.file, checked.told, checked.left_out, checked.message if show_values else None)
             if checked.version:
                 report.versions[checked.version] = report.versions.get(checked.version, 0) + 1

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from engine.config.table_rows import ANY, DIRECTION, DIRECTIONS, FROM, TO, Entry, Row, gaps, moment, overlap
 
@@ -64,6 +64,9 @@ class Table:
 
     lookup_at: Callable[[str, datetime], Row | None]
     """The same at a time, also of a table without dates."""
+
+    is_settled: ClassVar[bool] = True
+    """Whether what it answers to a fixed key may be worked out once, before any message comes."""
 
     def __init__(
         self,

@@ -394,7 +394,8 @@ class Message:
 
     def replace_fields(self, index: int, fields: list[str]) -> None:
         """Put new fields, numbered as `fields` gives them, in the place of a segment's; its name stays."""
-        self._segments[index] = fields
+        segments = self._segments if 0 <= index < _HEAD_SEGMENTS else self._all()
+        segments[index] = fields
         self.is_changed = True
         if self._originals is not None:
             self._originals[index] = None

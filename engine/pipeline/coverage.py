@@ -7,7 +7,7 @@ count like any other.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
@@ -64,14 +64,23 @@ class Covered:
 
 
 class RecordingTable(Table):
-    """A code table that remembers which of its rows answered."""
+    """A code table that remembers which of its rows answered, whoever asked: a map, table() or back().
 
-    __slots__ = ("_way_back", "used")
+    Its rows to reach are those of the directions in which the channel looks things up. A fixed key is looked up with
+    each message, too, as its row would seem to answer in no case otherwise.
+    """
+
+    __slots__ = ("_find", "_find_at", "_is_asked", "_turned", "_way_back", "used")
+    is_settled = False
+    _find: Callable[[str], Row | None]
+    _find_at: Callable[[str, datetime], Row | None]
 
     def __init__(self, table: Table) -> None:
         super().__init__(table.name, table.columns, table.rows, table.rows_of, has_default=table.has_default)
-        find, find_at = self.lookup, self.lookup_at
+        find, find_at = self._find, self._find_at
         self._way_back = table.back
+        self._turned: frozenset[int] = frozenset()
+        self._is_asked = False
         self.used: set[int] = set()
 
         def noted(row: Row | None) -> Row | None:
@@ -79,15 +88,42 @@ class RecordingTable(Table):
                 self.used.add(row.line)
             return row
 
-        self.lookup = lambda key: noted(find(key))
-        self.lookup_at = lambda key, time: noted(find_at(key, time))
+        self._find = lambda key: noted(find(key))
+        self._find_at = lambda key, time: noted(find_at(key, time))
+
+    @property
+    def lookup(self) -> Callable[[str], Row | None]:
+        self._is_asked = True
+        return self._find
+
+    @lookup.setter
+    def lookup(self, find: Callable[[str], Row | None]) -> None:
+        self._find = find
+
+    @property
+    def lookup_at(self) -> Callable[[str, datetime], Row | None]:
+        self._is_asked = True
+        return self._find_at
+
+    @lookup_at.setter
+    def lookup_at(self, find_at: Callable[[str, datetime], Row | None]) -> None:
+        self._find_at = find_at
 
     def back(self) -> tuple[Table, list[TableFinding]]:
         """The way back, whose rows are these, too."""
         table, findings = self._way_back()
+        self._turned = table.lines
         turned = RecordingTable(table)
         turned.used = self.used
         return turned, findings
+
+    @property
+    def lines(self) -> frozenset[int]:
+        return super().lines | self._turned if self._is_asked or not self._turned else self._turned
+
+    @property
+    def size(self) -> int:
+        return len(self.lines)
 
     @property
     def unreached(self) -> list[int]:

@@ -149,7 +149,7 @@ class SinkContract:
         assert isinstance(outcome, Delivered), outcome
 
     async def test_a_long_message_is_delivered_whole(self, sink: Sink, bench: SinkBench) -> None:
-        body = messages.adt(control_id="LONG") + b"OBX|1|ED|PDF||" + b"QUJD" * 500_000 + b"\r"
+        body = messages.adt(control_id="LONG") + b"OBX|1|ED|SCAN||^AP^Octet-stream^Base64^" + b"QUJD" * 500_000 + b"\r"
         (outcome,) = await sink.send([delivery(body=body)])
         assert isinstance(outcome, Delivered), outcome
         assert bench.times("LONG") == 1

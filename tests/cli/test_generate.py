@@ -174,3 +174,19 @@ def test_tab_completes_the_channels(site, monkeypatch):
 def test_json_is_one_object_a_line(segmill, site):
     for line in segmill("generate", "adt", "--site", site, "--messages", 2, "--json").out.splitlines():
         assert json.loads(line)["patient"].startswith("9")
+
+
+def test_what_cannot_be_made_leaves_no_empty_file_in_the_way(segmill, site, tmp_path):
+    channel = site / "channels" / "never" / "channel.yaml"
+    channel.parent.mkdir(parents=True)
+    channel.write_text(
+        "listen: {mllp: {port: 2999}}\naccept: [ADT^A01]\nsteps:\n  - validate: {pattern: {MSH-12: x}, mode: reject}\n"
+        "routes: [{to: out}]\ndestinations: {out: {file: {folder: out}}}\n"
+    )
+    try:
+        said = segmill("generate", "never", "--site", site, "-o", tmp_path / "made.hl7")
+    finally:
+        channel.unlink()
+        channel.parent.rmdir()
+    assert said.code == 78 and "no message that passes" in said.err
+    assert not (tmp_path / "made.hl7").exists()

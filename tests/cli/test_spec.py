@@ -153,6 +153,35 @@ def test_nothing_in_a_file_gets_out_of_its_place(segmill, tmp_path):
     assert "\x1b" not in raw and "\x07" not in raw and "\u202e" not in raw and "\x00" not in raw
 
 
+def test_cases_are_read_in_their_own_characters_and_no_link_is_followed(segmill, site, tmp_path):
+    (tmp_path / "secret.txt").write_text("what-nobody-mails")
+    case = site / "channels" / "adt" / "cases" / "latin-1-name"
+    try:
+        (case / "out.notes.txt").symlink_to(tmp_path / "secret.txt")
+        page = page_of(segmill, site, "adt")
+    finally:
+        (case / "out.notes.txt").unlink()
+    assert "Pr\u00f6benname^Zo\u00eb" in page.text
+    assert "what-nobody-mails" not in page.text
+
+
+def test_how_files_and_documents_are_called(segmill, tmp_path):
+    channel = """\
+listen: {mllp: {port: 2575}}
+accept: [ORU^R01]
+routes: [{to: archive}, {to: pdfs}]
+destinations:
+  archive: {file: {folder: out, name: "{MSH-10}.hl7", documents: {name: "{MSH-10}-{n}.{ext}"}}}
+  pdfs: {file: {folder: pdf, documents: {name: "{OBR-3.1}.{ext}", only: true}}}
+"""
+    make_site(tmp_path, {"oru": {"channel.yaml": channel}})
+    page = page_of(segmill, tmp_path, "oru")
+    assert "A message is {MSH-10}.hl7 ." in page.text
+    assert "A document in OBX-5 is {MSH-10}-{n}.{ext} ." in page.text
+    assert "A document in OBX-5 is {OBR-3.1}.{ext} ; the message itself is not written." in page.text
+    assert page.text.count("A message is") == 1
+
+
 def test_no_script_and_nothing_from_elsewhere(segmill, site):
     raw = segmill("spec", "adt", "--site", site).out
     assert "default-src 'none'; style-src 'unsafe-inline'" in raw

@@ -87,6 +87,26 @@ class TestFileSink(SinkContract):
         shutil.rmtree(tmp_path, ignore_errors=True)
 
 
+class DocumentsBench(FileBench):
+    """The file sink with the documents of its messages beside them."""
+
+    def open(self) -> Sink:
+        settings = FileSinkSettings.model_validate({"folder": "out", "name": "{MSH-10}.hl7", "documents": {}})
+        return FileSink.open(settings, folder=self.site / "channels" / "adt", lane="adt/out", clock=SystemClock())
+
+
+class TestFileSinkWithDocuments(SinkContract):
+    @pytest.fixture
+    async def bench(self, tmp_path: Path) -> AsyncIterator[DocumentsBench]:
+        yield DocumentsBench(tmp_path)
+        shutil.rmtree(tmp_path, ignore_errors=True)
+
+    async def test_a_long_message_is_delivered_whole(self, sink, bench):
+        await super().test_a_long_message_is_delivered_whole(sink, bench)
+        (document,) = bench.out.rglob("LONG-1.bin")
+        assert document.read_bytes() == b"ABC" * 500_000
+
+
 class HttpBench:
     def __init__(self, peer: HttpPeer) -> None:
         self.peer = peer

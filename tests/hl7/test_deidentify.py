@@ -1,5 +1,6 @@
 """Messages with pseudonyms: nothing gets through unless a rule lets it, and the same stays the same."""
 
+import base64
 import re
 from datetime import date
 
@@ -108,6 +109,60 @@ def test_what_is_in_an_escape_or_beyond_ascii_is_masked_too():
     assert re.fullmatch(r"[A-Z][a-z]{3}", message.get("ZPI-1.2")) and message.get("ZPI-1.2") != "Anna"
 
 
+def test_a_long_message_that_nobody_has_read_yet_is_changed_to_its_end():
+    rows = b"".join(b"OBX|%d|TX|X^Y||Anna Smith %d||||||F\r" % (number, number) for number in range(300))
+    text = made(RAW + rows).to_bytes()
+    assert text.count(b"OBX|") == 303 and b"Anna" not in text
+
+
+ORDER = (
+    b"MSH|^~\\&|HIS|HOSP|RIS|RAD|20260102030405||ORM^O01|C0001|P|2.3\r"
+    b"PID|1||1234567^^^HOSP^MR||Smith^Anna\r"
+    b"ORC|NW|4711^HIS|||||^^^20260103090000^20260104^R^^Call Anna Smith\r"
+    b"OBR|1|4711^HIS|0815^RIS^1.2.840.113619.2.55.3.1234^ISO|CT^CT of Smith|||||||||||||||||||||||^^^20260103090000\r"
+    b"SPM|1|4711&HIS^0815&RIS||BLD^Blood of Anna\r"
+    b"ZDS|1.2.840.113619.2.55.3.1234^RAD^Application^DICOM\r"
+)
+
+
+def test_what_names_an_order_keeps_whose_number_it_is_and_its_times_are_off_like_all_others():
+    message = made(ORDER)
+    off = {day(message.get(path)) - day(Message.parse(ORDER).get(path)) for path in ("MSH-7", "ORC-7.4", "OBR-27.4")}
+    assert len(off) == 1 and message.get("ORC-7.4").endswith("090000") and message.get("ORC-7.6") == "R"
+    assert (message.get("ORC-2.2"), message.get("OBR-3.2"), message.get("OBR-3.4")) == ("HIS", "RIS", "ISO")
+    assert message.get("ORC-2.1") == message.get("OBR-2.1") == message.get("SPM-2.1.1") != "4711"
+    text = message.to_bytes()
+    assert not re.search(b"4711|0815|Anna|Smith|Call|2026010[234]", text)
+
+
+def test_a_uid_becomes_another_uid_the_same_in_all_places():
+    message = made(ORDER)
+    assert re.fullmatch(r"2\.25\.[1-9][0-9]{10,38}", message.get("ZDS-1.1"))
+    assert message.get("OBR-3.3") == message.get("ZDS-1.1")
+
+
+def test_a_segment_of_a_later_version_is_masked_by_the_rules_of_that():
+    message = made(ORDER)
+    assert message.get("SPM-4.1") == "BLD" and message.get("SPM-4.2").startswith("text ")
+
+
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [(b"%PDF-1.4 of Anna Smith, born 1980-02-29" * 9, b"%PDF-1.4\n"), (b"scan of Anna Smith" * 9, b"text ")],
+)
+def test_a_document_becomes_a_stub_that_is_written_as_it_was(data, begins):
+    value = b"HIS^AP^PDF^Base64^" + base64.b64encode(data)
+    message = made(RAW.replace(b"|TX|X^Y^Z||Anna Smith is well", b"|ED|X^Y^Z||" + value))
+    assert message.get("OBX[2]-5.3") == "PDF" and message.get("OBX[2]-5.4") == "Base64"
+    stub = base64.b64decode(message.get("OBX[2]-5.5"), validate=True)
+    assert stub.startswith(begins) and b"Anna" not in stub and len(stub) < 40
+
+
+def test_one_name_typed_in_several_ways_is_one_pseudonym():
+    names = ("M\u00fcller", "MU\u0308LLER", " m\u00fcller  ")
+    assert len({Pseudonyms(KEY).family(name) for name in names}) == 1
+
+
 LET_THROUGH = {
     "HD",
     "PL",
@@ -128,6 +183,11 @@ LET_THROUGH = {
     "TN",
     "SAD",
     "CK",
+    "EI",
+    "EIP",
+    "ED",
+    "RP",
+    "TQ",
 }
 """Types with places for codes; a text that looks like one stays there."""
 

@@ -151,3 +151,47 @@ def test_rows_that_are_rules_and_not_looked_up_do_not_count(repository):
     (scanners,) = [channel for channel in site.channels if channel.name == "scanners"]
     covered = Coverage.of(scanners, load_steps()).covered()
     assert {gap.place for gap in covered.gaps if gap.kind == "rows"} == {"tables/modalities.csv"}
+
+
+DIRECTED = "from,to,direction\nA,1,both\nB,2,there\nC,1,there\nX,9,back\n*,0,there\n"
+
+
+@pytest.mark.parametrize(
+    ("expression", "missed"),
+    [
+        ('table("d.csv", PV1-3, "")', [3, 4, 6]),
+        ('back("d.csv", PV1-3, "")', [2, 5]),
+        ('coalesce(back("d.csv", PV1-3), table("d.csv", PV1-3))', [3, 4, 5, 6]),
+    ],
+)
+def test_rows_are_those_of_the_directions_in_which_expressions_look_things_up(channel, expression, missed):
+    steps = f"- set: {{PV1-4: '={expression}'}}\n"
+    coverage = Coverage.of(channel(steps, files={"d.csv": DIRECTED}).loaded, load_steps())
+    run(coverage, "PV1||I|A")
+    assert coverage.tables["d.csv"].unreached == missed
+    every = set(coverage.tables["d.csv"].lines)
+    run(coverage, "PV1||I|1")
+    run(coverage, "PV1||I|9")
+    assert set(coverage.tables["d.csv"].unreached) < set(missed) <= every
+
+
+def test_rows_that_are_looked_up_in_conditions_quantifiers_and_routes_count(channel):
+    rest = """\
+routes:
+  - to: out
+    when: table("t.csv", PV1-2) == "in"
+destinations: {out: {anywhere: {}}}
+"""
+    steps = """\
+- filter: any PID-3.1 is not empty
+- when: all OBX (table("t.csv", OBX-3, "") != "")
+  set:
+    PV1-4: =table("t.csv", "D")
+"""
+    files = {"t.csv": "from,to\nI,in\nHB,haemoglobin\nLEU,leukocytes\nD,default\n"}
+    coverage = Coverage.of(channel(steps, rest=rest, files=files).loaded, load_steps())
+    assert coverage.tables["t.csv"].unreached == [2, 3, 4, 5], "a fixed key is looked up with a message, not before"
+    run(coverage, "PID|||7", "PV1||I", "OBX|1|NM|HB")
+    assert coverage.tables["t.csv"].unreached == [4]
+    run(coverage, "PID|||7", "PV1||I", "OBX|1|NM|LEU")
+    assert coverage.tables["t.csv"].unreached == []

@@ -5,6 +5,7 @@ What an attempt comes to::
     file and folder on stable storage                    Delivered     also when that very file was there already
     folder missing, disk full, read-only                 Unreachable   nothing of this message is to be seen
     no name to be made, 999 files of one name            Unsendable
+    a document (`documents:`) that is not whole          Unsendable    nothing of this message is to be seen
 
 The same delivery again, after a crash between the rename and the record, finds its own bytes under its own
 name and is Delivered without a second copy. Another message of the same name gets a number.
@@ -17,15 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.adapters.outgoing import plain_header
-from engine.adapters.sinks.folder import DurableFolder, FolderUnavailable, NameImpossible, Placed
+from engine.adapters.sinks.documents import DocumentFiles, DocumentWriter, NoDocument
+from engine.adapters.sinks.folder import DurableFolder, FolderUnavailable, NameImpossible, Placed, Writing
 from engine.adapters.sinks.names import NameTemplate, compile_name
 from engine.config.base import ConfigModel
+from engine.config.finding import BadValue
 from engine.config.types import FolderText
 from engine.config.units import Duration
 from engine.hl7.convert import FORMS, ConversionError, Form, form_of, hl7_of
+from engine.hl7.encapsulated import BrokenDocument
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
 from engine.model.envelope import Delivery
@@ -41,6 +45,8 @@ _NOTES: dict[Placed, str] = {
     "renamed": "written with a number: another message has this file name",
     "known": "already there with the same bytes",
 }
+_ABOUT_THE_MESSAGE = (NameImpossible, UnreadableMessage, ConversionError, BrokenDocument, NoDocument)
+"""What a retry cannot mend."""
 
 
 class FileBatch(ConfigModel):
@@ -59,6 +65,7 @@ class FileSinkSettings(ConfigModel):
         DEFAULT_NAME, description="Made of text, {path}, {date(path)}, {seq}, {channel}, {destination}, {ext}"
     )
     batch: FileBatch | None = Field(None, description="Several messages a file; it is named after the first")
+    documents: DocumentFiles | None = Field(None, description="Documents in OBX-5, such as a PDF, each in a file")
     terminator: Literal["cr", "lf", "crlf"] = Field(
         "cr", description="What ends a segment of HL7; the standard says cr"
     )
@@ -68,6 +75,17 @@ class FileSinkSettings(ConfigModel):
     def _name_is_a_template(cls, name: str) -> str:
         compile_name(name)
         return name
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "FileSinkSettings":
+        if self.documents is not None and self.batch is not None:
+            raise BadValue("has a batch and documents", "documents are written message by message: leave out batch")
+        if self.documents is not None and self.documents.only and "name" in self.model_fields_set:
+            raise BadValue(
+                "has a name for the message, which 'only' leaves out",
+                "the name of the documents stands under documents",
+            )
+        return self
 
 
 class FileSink:
@@ -85,6 +103,7 @@ class FileSink:
         self._folder = folder
         self._template: NameTemplate = compile_name(settings.name)
         self._batch = batch
+        self._documents = None if settings.documents is None else DocumentWriter(settings.documents)
         self._terminator = _TERMINATORS[settings.terminator]
         self._is_prepared = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"file {folder.owner}")
@@ -127,17 +146,28 @@ class FileSink:
         with self._folder.opened() as writing:
             for delivery in deliveries:
                 try:
-                    placed = writing.put(self._name(delivery), self._content(delivery.body))
-                except (NameImpossible, UnreadableMessage, ConversionError) as error:
+                    note = self._write_one(writing, delivery)
+                except _ABOUT_THE_MESSAGE as error:
                     outcomes.append(Unsendable(str(error)))
                 except FolderUnavailable as error:
                     # Nothing behind it is tried: a shorter message would overtake it on a full disk.
                     outcomes += [Unreachable(str(error))] * (len(deliveries) - len(outcomes))
                     break
                 else:
-                    outcomes.append(Delivered(note=_NOTES[placed]))
+                    outcomes.append(Delivered(note=note))
             writing.sync()
         return outcomes
+
+    def _write_one(self, writing: Writing, delivery: Delivery) -> str:
+        """What there is to say of it. Raises FolderUnavailable, and what is about the message."""
+        if self._documents is None:
+            return _NOTES[writing.put(self._name(delivery), self._content(delivery.body))]
+        placed = self._documents.put(writing, delivery)
+        number = placed.total()
+        told = "1 document" if number == 1 else f"{number} documents"
+        if not self._documents.only:
+            return f"{_NOTES[writing.put(self._name(delivery), self._content(delivery.body))]}, with {told}"
+        return f"{told} " + (_NOTES["known"] if placed["known"] == number else "written")
 
     def _write_batch(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         """One file for all. Raises FolderUnavailable."""
@@ -147,7 +177,7 @@ class FileSink:
             with self._folder.opened() as writing:
                 placed = writing.put(name, content)
                 writing.sync()
-        except (NameImpossible, UnreadableMessage, ConversionError) as error:
+        except _ABOUT_THE_MESSAGE as error:
             return [Unsendable(str(error))] * len(deliveries)
         return [Delivered(note=f"{_NOTES[placed]}, in a batch of {len(deliveries)}")] * len(deliveries)
 

@@ -12,6 +12,9 @@ A template is text with places in braces; `/` in the text makes subfolders::
     {channel} {destination}           as they are called
     {ext}                             hl7, json or xml, as the body is
 
+Of a document that is taken out of a message (`documents:`), {ext} is its own, such as pdf, {n} its number in the
+message, and a path is read in the segments nearest above it.
+
 What a message brings can never be more than a part of one name: only letters and digits of ASCII, `.`, `_`
 and `-` pass, no first dot or dash, at most 64 characters. Any other value is cut down to these and gets a
 hash of the whole, so that two values never become one name.
@@ -43,7 +46,16 @@ _DATE_PARTS = {"Y": (0, 4), "m": (4, 6), "d": (6, 8), "H": (8, 10), "M": (10, 12
 # Names that Windows takes for devices, with any extension; the folder may be a share.
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?", re.IGNORECASE)
 
-Part = Callable[[Message | None, Delivery], str]
+
+@dataclass(slots=True, frozen=True)
+class Inside:
+    """What a name says of a document inside a message: its number there, from 1, and its extension."""
+
+    number: int
+    extension: str
+
+
+Part = Callable[[Message | None, Delivery, Inside | None], str]
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,9 +66,9 @@ class NameTemplate:
     needs_message: bool
     needs_header: bool
 
-    def name(self, message: Message | None, delivery: Delivery) -> tuple[str, ...]:
+    def name(self, message: Message | None, delivery: Delivery, inside: Inside | None = None) -> tuple[str, ...]:
         """The subfolders, if any, and the file's name, all safe. `message` may be None unless it is needed."""
-        text = "".join(part if isinstance(part, str) else part(message, delivery) for part in self.parts)
+        text = "".join(part if isinstance(part, str) else part(message, delivery, inside) for part in self.parts)
         return tuple(safe_name(piece) for piece in text.split("/"))
 
 
@@ -85,14 +97,14 @@ def safe_name(name: str) -> str:
     return name
 
 
-def compile_name(text: str) -> NameTemplate:
-    """Read a template. Raises BadValue with the place of the mistake."""
+def compile_name(text: str, *, of_document: bool = False) -> NameTemplate:
+    """Read a template, of a message's file or a document's. Raises BadValue with the place of the mistake."""
     parts: list[Part | str] = []
     segments: set[str] = set()
     at = 0
     for found in re.finditer(r"\{([^{}]*)\}", text):
         _add_literal(parts, text[at : found.start()], at)
-        part, path = _placeholder(found.group(1), found.start(1))
+        part, path = _placeholder(found.group(1), found.start(1), of_document=of_document)
         parts.append(part)
         if path is not None:
             segments.add(path.segment if path.spec.segment_selector is None else "")
@@ -133,13 +145,15 @@ def _check_shape(text: str) -> None:
         raise BadValue("has a name that begins with a dot or a dash", "such files are hidden, or taken for options")
 
 
-def _placeholder(text: str, at: int) -> tuple[Part, Path | None]:
+def _placeholder(text: str, at: int, *, of_document: bool) -> tuple[Part, Path | None]:
     words: dict[str, Part] = {
-        "seq": lambda _, delivery: f"{delivery.seq:010d}",
-        "channel": lambda _, delivery: safe_value(delivery.channel),
-        "destination": lambda _, delivery: safe_value(delivery.destination),
-        "ext": lambda _, delivery: form_of(delivery.body),
+        "seq": lambda _, delivery, __: f"{delivery.seq:010d}",
+        "channel": lambda _, delivery, __: safe_value(delivery.channel),
+        "destination": lambda _, delivery, __: safe_value(delivery.destination),
+        "ext": lambda _, delivery, inside: inside.extension if inside is not None else form_of(delivery.body),
     }
+    if of_document:
+        words["n"] = lambda _, __, inside: str(inside.number) if inside is not None else ""
     if text in words:
         return words[text], None
     if text.startswith("date("):
@@ -150,28 +164,31 @@ def _placeholder(text: str, at: int) -> tuple[Part, Path | None]:
         if not _DATE_FORMAT.fullmatch(date_format):
             raise BadValue("is not a form of date", "of %Y %m %d %H %M %S, digits, letters and . _ - /", offset=at)
         _check_shape(date_format.replace("%", ""))
-        path = _path(found["path"], at + found.start("path"))
+        path = _path(found["path"], at + found.start("path"), of_document=of_document)
         return _date_part(path.getter(), date_format), path
-    path = _path(text, at)
+    path = _path(text, at, of_document=of_document)
     return _value_part(path.getter()), path
 
 
-def _path(text: str, at: int) -> Path:
+def _path(text: str, at: int, *, of_document: bool) -> Path:
     try:
         path = compile_path(text)
         if path.field is None:
             raise PathError("a whole segment cannot stand in a file name", 0)
+        if of_document and path.spec.segment_selector is not None:
+            raise PathError(f"a document's name reads the {path.segment} nearest above it, and no other", 0)
         return path
     except PathError as error:
+        words = "seq, n, channel" if of_document else "seq, channel"
         raise BadValue(
             error.message,
-            "in braces: an HL7 path, date(path), seq, channel, destination or ext",
+            f"in braces: an HL7 path, date(path), {words}, destination or ext",
             offset=at + error.column,
         ) from error
 
 
 def _value_part(get: Callable[[Message], str | None]) -> Part:
-    def part(message: Message | None, delivery: Delivery) -> str:
+    def part(message: Message | None, delivery: Delivery, inside: Inside | None) -> str:
         assert message is not None, "needs_message says so"
         return safe_value(get(message) or "")
 
@@ -181,7 +198,7 @@ def _value_part(get: Callable[[Message], str | None]) -> Part:
 def _date_part(get: Callable[[Message], str | None], date_format: str) -> Part:
     directives = re.findall(r"%(.)|([^%])", date_format)
 
-    def part(message: Message | None, delivery: Delivery) -> str:
+    def part(message: Message | None, delivery: Delivery, inside: Inside | None) -> str:
         assert message is not None, "needs_message says so"
         text = re.match(r"[0-9]*", get(message) or "", re.ASCII)
         digits = text.group() if text else ""

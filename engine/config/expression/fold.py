@@ -46,8 +46,10 @@ def fold_value(node: n.Value, tables: Mapping[str, Table]) -> n.Value:
     call = replace(node, arguments=tuple(fold_value(argument, tables) for argument in node.arguments))
     if not all(isinstance(argument, n.Text | n.Number) for argument in call.arguments):
         return call
-    if call.name in LOOKUPS and isinstance(call.arguments[0], n.Text) and tables[call.arguments[0].value].is_dated:
-        return call  # what it is depends on when a message comes
+    if call.name in LOOKUPS and isinstance(call.arguments[0], n.Text):
+        table = tables[call.arguments[0].value]
+        if table.is_dated or not table.is_settled:
+            return call  # what it is depends on when a message comes, or somebody looks on
     evaluator = Evaluator(None, tables)
     if n.is_number(call):
         number = evaluator.number(call)

@@ -64,7 +64,7 @@ class Elements:
             found = self._said(rule, focus)
         except NotExpressible as reason:
             source = rule.get("script") or _as_text(rule)
-            why = _LATER.get(rule.kind) or f"{_kind(rule)} with {reason}"
+            why = _why(rule, reason)
             comments += to_do(f"{what} is not carried over, so it lets everything through: {why}", 2, source)
             text = f"not carried over, so it lets everything through: {why}"
             self.ledger.add("todo", what, text, rule.element, place)
@@ -169,7 +169,7 @@ class Elements:
 
     def _left(self, step: Part, what: str, place: str, reason: NotExpressible) -> None:
         source = step.get("script") or step.get("template") or _as_text(step)
-        why = _LATER.get(step.kind) or f"{_kind(step)} with {reason}"
+        why = _why(step, reason)
         self.lines += to_do(f"{what} is not carried over: {why}", 2, source)
         self.ledger.add("todo", what, f"not carried over: {why}", step.element, place)
         self._look_for_passwords(what, source, step.element, place)
@@ -391,6 +391,14 @@ def _title(step: Part) -> str:
     return plain(t.shown(step.name))
 
 
+def _why(part: Part, reason: NotExpressible) -> str:
+    """Why a rule or a step is not carried over; of a kind that nobody knows, its reason says all."""
+    if part.kind in _LATER:
+        return _LATER[part.kind]
+    kind = _kind(part)
+    return f"{kind} with {reason}" if kind else str(reason)
+
+
 def _kind(part: Part) -> str:
     return {
         x.RULE: "a rule",
@@ -401,7 +409,7 @@ def _kind(part: Part) -> str:
         x.MAPPER: "a Mapper",
         x.BUILDER: "a Message Builder",
         x.DESTINATION_SET: "a destination set filter",
-    }.get(part.kind, t.shown(part.kind))
+    }.get(part.kind, "")
 
 
 def _as_text(part: Part) -> str:

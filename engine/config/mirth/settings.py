@@ -15,6 +15,12 @@ from engine.hl7.recode import NAMES
 
 _REFERENCE: Final = re.compile(r"\$\{([^{}]*)\}")
 _HIDDEN: Final = re.compile(r"(?i)passw|secret|token|keystore|passphrase")
+_LOGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#@:\s]*)(?::[^/?#\s]*)?@")
+_SECRET_PARAMETER: Final = re.compile(
+    r"(?i)([?&;,](?:[a-z0-9_.-]*(?:passw|pwd|secret|token|sig)[a-z0-9_.-]*|(?:api_?)?key)=)[^&;,\s$]+"
+)
+_BEFORE_A_HOST: Final = re.compile(r"[^\s/:@]+[:/]\S*@")
+"""`user:password@host`, and Oracle's `user/password@host`."""
 _NO_ENCODING: Final = ("", "DEFAULT_ENCODING", "NONE")
 MESSAGE_TEMPLATES: Final = ("${message.encodedData}", "$message.encodedData")
 RAW_TEMPLATES: Final = ("${message.rawData}", "$message.rawData")
@@ -87,7 +93,24 @@ class Desk:
 
     def port(self, *path: str) -> Yaml:
         text = self.given("port", *path)
-        return int(text) if text.isascii() and text.isdigit() and int(text) <= 65535 else text or 0
+        if text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) <= 65535:
+            return int(text)
+        if text and not text.startswith("${"):
+            self.tell("fill-in", "port", f"{shown(text)} is no port: write one", *path)
+        return text or 0
+
+    def url(self, what: str, *path: str) -> tuple[str, str]:
+        """An address, and the user who logs in with it. Passwords and tokens in it become variables."""
+        text = self.given(what, *path)
+        user = ""
+        if login := _LOGIN.match(text):
+            user = login[2]
+            text = f"{login[1]}{text[login.end() :]}"
+        if _SECRET_PARAMETER.search(text):
+            variable = f"{re.sub(r'[^A-Z0-9]+', '_', self.slug.upper()).strip('_')}_TOKEN"
+            self.tell("fill-in", what, f"a secret in the {what} is not copied: set the variable {variable}", *path)
+            text = _SECRET_PARAMETER.sub(lambda found: f"{found[1]}${{{variable}}}", text)
+        return text, user
 
     def codec(self) -> str:
         """The Python codec of the connector's encoding, '' where it says none."""
@@ -142,6 +165,11 @@ class Desk:
         self.tell("todo", "template", "what is sent is made by a template; here it is the message", *path)
 
 
+def hidden_secrets(text: str) -> str:
+    """An address, or a text with addresses in it, without passwords and tokens."""
+    return _BEFORE_A_HOST.sub("***@", _SECRET_PARAMETER.sub(r"\1***", text))
+
+
 def told(properties: Element) -> Iterator[str]:
     """The settings of a connector that is not carried over, a line each; secrets are not among them."""
     for one in properties.children:
@@ -150,6 +178,6 @@ def told(properties: Element) -> Iterator[str]:
         text = one.text.strip()
         if text:
             hidden = _HIDDEN.search(one.tag) is not None
-            lines = text.splitlines()
+            lines = [hidden_secrets(line) for line in text.splitlines()]
             yield f"{shown(one.tag)}: {'***' if hidden else lines[0]}"
             yield from (f"  {line}" for line in lines[1:] if not hidden)

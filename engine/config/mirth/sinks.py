@@ -11,6 +11,7 @@ from engine.config.mirth.terms import NotExpressible, shown
 from engine.config.mirth.text import Yaml, plain, seconds, to_do
 
 _VELOCITY: Final = re.compile(r"\$\{([^{}]*)\}|\$([A-Za-z_][\w.]*)")
+_QUOTED: Final = re.compile(r"('(?:[^']|'')*')")
 _DATE: Final = re.compile(r"""(?i)date\.get\(\s*['"]([^'"]*)['"]\s*\)""")
 _JAVA_DATES: Final = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
 _NUMBERS: Final = ("message.messageid", "message.id", "count", "systime", "uuid", "random")
@@ -144,7 +145,8 @@ def _file_name(desk: Desk, pattern: str) -> str:
 
 
 def _http(desk: Desk) -> Draft:
-    settings: dict[str, Yaml] = {"url": desk.given("address", "host"), "answer": "status"}
+    address, user = desk.url("address", "host")
+    settings: dict[str, Yaml] = {"url": address, "answer": "status"}
     if wait := desk.milliseconds("socketTimeout"):
         settings["ack_timeout"] = seconds(wait)
     if desk.is_on("useAuthentication"):
@@ -154,6 +156,9 @@ def _http(desk: Desk) -> Draft:
             )
         settings["user"] = desk.given("user", "username") or "user"
         settings["password"] = desk.secret("password", "password")
+    elif user:
+        settings["user"] = plain(user)
+        settings["password"] = desk.secret("password", "host")
     if child(desk.properties, "headers").children or child(desk.properties, "parameters").children:
         desk.tell("todo", "headers", "headers and parameters of the request are not carried over", "headers")
     if desk.is_on("useProxyServer"):
@@ -189,7 +194,7 @@ def _database(desk: Desk) -> Draft | None:
     elif lite:
         settings["url"] = plain(f"sqlite:{lite[1]}")
         desk.tell("fill-in", "database", "the SQLite file must be there before `segmill check --env` passes", "url")
-    settings["sql"] = plain(statement)
+    settings["sql"] = statement
     if parameters:
         settings["parameters"] = parameters
     text = "a message can come twice: give the table a unique key, and the statement ON CONFLICT"
@@ -198,9 +203,10 @@ def _database(desk: Desk) -> Draft | None:
     return Draft("database", settings)
 
 
-def _statement(desk: Desk, query: str) -> tuple[str, dict[str, Yaml]]:
-    """The statement with our parameters by name. Raises NotExpressible."""
+def _statement(desk: Desk, query: str) -> tuple[Yaml, dict[str, Yaml]]:
+    """The statement, or several, with our parameters by name. Raises NotExpressible."""
     parameters: dict[str, Yaml] = {}
+    names: dict[str, str] = {}
 
     def place(found: re.Match[str]) -> str:
         inner = found[1] if found[1] is not None else found[2]
@@ -208,16 +214,34 @@ def _statement(desk: Desk, query: str) -> tuple[str, dict[str, Yaml]]:
             return ":segmill_seq"
         if inner in ("message.encodedData", "message.rawData"):
             return ":segmill_body"
-        name = re.sub(r"[^a-z0-9]+", "_", inner.lower()).strip("_") or "value"
-        parameters[name] = plain(f"={desk.names.get(inner).text}")
-        return f":{name}"
+        if inner not in names:
+            made = re.sub(r"[^a-z0-9]+", "_", inner.lower()).strip("_") or "value"
+            name, number = made, 1
+            while name in parameters:  # `mrn` and `MRN` are two variables in Mirth
+                number += 1
+                name = f"{made}_{number}"
+            names[inner] = name
+            parameters[name] = plain(f"={desk.names.get(inner).text}")
+        return f":{names[inner]}"
 
     # Values are given by name and never within quotes, where Mirth puts a variable between them.
     text = re.sub(r"'(\$\{[^{}]*\}|\$[A-Za-z_][\w.]*)'", r"\1", query)
-    made = " ".join(_VELOCITY.sub(place, text).split())
+    statements = [""]
+    for part in _QUOTED.split(text):
+        if part.startswith("'"):
+            if _VELOCITY.search(part):
+                raise NotExpressible("a variable within a text in quotes")
+            statements[-1] += part
+            continue
+        if "--" in part or "/*" in part:
+            raise NotExpressible("a comment in it")
+        first, *others = re.sub(r"\s+", " ", _VELOCITY.sub(place, part)).split(";")
+        statements[-1] += first
+        statements += others
+    made = [plain(one.strip()) for one in statements if one.strip()]
     if not made:
         raise NotExpressible("no statement")
-    return made.rstrip("; "), parameters
+    return made[0] if len(made) == 1 else made, parameters
 
 
 def _email(desk: Desk) -> Draft:
@@ -286,7 +310,7 @@ def _stand_in(desk: Desk, folder: str) -> Draft:
     if kind == "HttpDispatcher":
         why = f"an HTTP Sender with {shown(desk.get('method').upper())}: here messages are posted"
     if kind == "DatabaseDispatcher":
-        why = "a Database Writer with a script, or for a database that there is not here"
+        why = "a Database Writer that cannot be said here: with a script, or for a database that there is not"
     if kind == "VmDispatcher":
         why = "a Channel Writer to a channel that is not in this export"
     sentence = f"{shown(desk.connector.name)} is {why}. A folder stands in for it"

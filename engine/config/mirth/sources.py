@@ -42,6 +42,9 @@ def source(desk: Desk, own_port: int | None, free_port: Callable[[], int]) -> So
         made = _stand_in(desk, own_port or free_port(), is_written_to=own_port is not None)
     if codec := desk.codec():
         made.charset["fallback"] = codec
+    if not made.stands_in and desk.is_on("sourceConnectorProperties", "processBatch"):
+        text = "batches with FHS or BHS, or several messages in one, are taken apart; other ways to split are not there"
+        desk.tell("differs", "batches", text, "sourceConnectorProperties", "processBatch")
     threads = desk.get("sourceConnectorProperties", "processingThreads")
     if threads not in ("", "0", "1"):
         text = f"{shown(threads)} processing threads are not needed: a message never waits for another's steps"

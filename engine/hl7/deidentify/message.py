@@ -1,8 +1,9 @@
 """A message without what says who its patient is: each leaf of each field by a rule, and what has no rule is masked.
 
-The rule is that of the field's data type in the message's version. What the dictionary does not know (Z-segments,
-fields behind the last known one, types that vary) is masked leaf by leaf, and lines that are no segment known or Z go,
-as they are most often prose with line ends in it: nothing gets through for being unheard of.
+The rule is that of the field's data type in the message's version, or in the newest for a segment that came later. What
+the dictionary does not know (Z-segments, fields behind the last known one, types that vary) is masked leaf by leaf, and
+lines that are no segment known or Z go, as they are most often prose with line ends in it: nothing gets through for
+being unheard of.
 What stays as it came is listed in `_KEPT_TYPES`, `_KEPT_FIELDS` and in what the caller says.
 """
 
@@ -15,6 +16,7 @@ from engine.hl7 import NULL
 from engine.hl7.deidentify.pseudonym import Pseudonyms, shifted
 from engine.hl7.delimiters import HEADERS
 from engine.hl7.dictionary import Dictionary, load
+from engine.hl7.dictionary.definitions import SegmentDef
 from engine.hl7.escape import escape, unescape
 from engine.hl7.message import Message
 from engine.hl7.path import Path
@@ -26,6 +28,7 @@ _CODE: Final = re.compile(r"[A-Za-z0-9._/+*^-]{1,16}")
 _OWN: Final = re.compile(r"Z[A-Z0-9]{2}")
 _SHORT: Final = re.compile(r"[A-Z0-9]{1,2}")
 _NUMBER: Final = re.compile(r"[<>=~]{0,2}[+-]?\d{1,9}(\.\d{1,9})?")
+_CLOCK: Final = re.compile(r"\d{2}(\d{2}){0,2}(\.\d{1,4})?([+-]\d{4})?", re.ASCII)
 _TIME: Final = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d{0,6}(?:\.\d{1,4})?)([+-]\d{4})?")
 
 _KEPT_FIELDS: Final = frozenset({("MSH", 9), ("MSH", 11), ("MSH", 12), ("MSH", 17), ("MSH", 18), ("MSH", 21)})
@@ -36,6 +39,8 @@ _PHONES: Final = frozenset({"XTN", "TN"})
 _DATES: Final = frozenset({"TS", "DTM", "DT", "DR"})
 _CODED: Final = frozenset({"CE", "CWE", "CNE", "CF"})
 _IDS: Final = frozenset({"CX", "CK"})
+_ENTITIES: Final = frozenset({"EI", "EIP"})
+_NEWEST: Final = "2.8.2"
 _TEXTS: Final = frozenset({"TX", "FT"})
 _KEPT_TYPES: Final = frozenset({"HD", "PL", "ID", "IS", "SI"})
 """Systems and places of the hospital, and codes; what does not look like a code is masked all the same."""
@@ -114,15 +119,20 @@ class _Rules:
         self._to = pseudonyms
         self._by = by
         self._dictionary = dictionary
+        self._newest = load(_NEWEST)
+
+    def _segment(self, name: str) -> SegmentDef | None:
+        """By the version of the message; senders that say 2.3 write segments of later ones all the same."""
+        return self._dictionary.segment(name) or self._newest.segment(name)
 
     def knows(self, segment: str) -> bool:
         """Whether it is a segment of the standard, or may be one of the site's own."""
         if segment in HEADERS:
             return False  # a header within a message is none; its first fields would not even be looked at
-        return _OWN.fullmatch(segment) is not None or self._dictionary.segment(segment) is not None
+        return _OWN.fullmatch(segment) is not None or self._segment(segment) is not None
 
     def of(self, segment: str, number: int, fields: Sequence[str]) -> Rule:
-        definition = self._dictionary.segment(segment)
+        definition = self._segment(segment)
         field = definition.field(number) if definition is not None else None
         kind = field.data_type if field is not None else ""
         if (segment, number) == ("OBX", 5):
@@ -141,6 +151,16 @@ class _Rules:
             return self._components({**places, 9: self._code, 10: self._short, 13: self._code})
         if kind in _IDS:
             return self._components({1: to.shaped, 4: self._code, 5: self._code, 6: self._code}, parts=(4, 6))
+        if kind in _ENTITIES:
+            return self._entity(kind)
+        if kind in ("ED", "RP"):
+            about: dict[int, Leaf] = {1: self._code if kind == "ED" else to.shaped, 2: self._code, 3: self._code}
+            return self._components({**about, 4: self._code, 5: to.document})
+        if kind == "TQ":
+            when: dict[int, Leaf] = {4: self._date, 5: self._date, 7: to.token, 8: to.token}
+            return self._components({**dict.fromkeys((1, 2, 3, 6, 9), self._code), **when})
+        if kind == "TM":
+            return lambda component, part: self._clock
         if kind in _ADDRESSES:
             return self._components({1: to.street, 3: to.place, 5: to.shaped, 6: self._code, 7: self._code})
         if kind in _PHONES:
@@ -155,6 +175,11 @@ class _Rules:
             return lambda component, part: self._code
         return masked
 
+    def _entity(self, kind: str) -> Rule:
+        """Number, namespace, universal id and its type; of a pair, in the subcomponents."""
+        of: dict[int, Leaf] = {1: self._to.shaped, 2: self._code, 3: self._to.shaped, 4: self._code}
+        return (lambda component, part: of.get(part)) if kind == "EIP" else self._components(of)
+
     def _components(self, of: dict[int, Leaf], parts: Sequence[int] = ()) -> Rule:
         """What is not named goes; and so do subcomponents behind the first, but for those of `parts`."""
         return lambda component, part: of.get(component) if part == 1 or component in parts else None
@@ -167,6 +192,9 @@ class _Rules:
 
     def _number(self, text: str) -> str:
         return text if _NUMBER.fullmatch(text) or not any(map(str.isalnum, text)) else self._to.shaped(text)
+
+    def _clock(self, text: str) -> str:
+        return text if _CLOCK.fullmatch(text) else self._to.shaped(text)
 
     def _date(self, text: str) -> str:
         found = _TIME.fullmatch(text)

@@ -7,8 +7,11 @@ text is in its shape, walked until it falls within the shape again (J. Black, P.
 Domains, 2002).
 """
 
+import base64
 import hashlib
+import re
 import string
+import unicodedata
 from datetime import date, timedelta
 from typing import Final
 
@@ -16,6 +19,10 @@ SHORTEST_KEY: Final = 16
 """Bytes. A word that can be guessed would let whoever guesses it try out names and numbers."""
 LONGEST_SHAPED: Final = 64
 """Characters of a text that keeps its shape; a longer one is prose, or a document."""
+_UID: Final = re.compile(r"(?=.{16,64}\Z)[0-2](\.(0|[1-9][0-9]*)){4,}", re.ASCII)
+"""A DICOM UID or an OID (PS3.5 section 9.1). Its shape is no help: a part that begins with a zero makes it none."""
+_PDF_IN_BASE64: Final = "JVBERi"
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/\s]{64,}={0,2}\s*", re.ASCII)
 _ROUNDS: Final = 10
 _WEEKS: Final = 52
 
@@ -51,7 +58,9 @@ class Pseudonyms:
         self._key = hashlib.blake2b(key, digest_size=64, person=b"segmill-deid").digest()
 
     def shaped(self, text: str) -> str:
-        """Another text of the same shape; one to one within it. What is beyond ASCII becomes `x`."""
+        """Another text of the same shape; one to one within it. What is beyond ASCII becomes `x`, a UID another."""
+        if _UID.fullmatch(text):
+            return f"2.25.{self._number('uid', text) >> 384}"  # as of a UUID, PS3.5 annex B.2
         if len(text) > LONGEST_SHAPED:
             return self.token(text)
         number, size = 0, 1
@@ -77,18 +86,27 @@ class Pseudonyms:
         """For prose and documents: says only whether two were the same."""
         return f"text {self._number('text', text) % 16**8:08X}"
 
+    def document(self, text: str) -> str:
+        """A document as encapsulated data: where it was Base64, it is so again, and a PDF begins as one."""
+        stub = self.token(text)
+        if text.startswith(_PDF_IN_BASE64):
+            stub = f"%PDF-1.4\n% {stub}\n%%EOF\n"
+        elif not _BASE64.fullmatch(text):
+            return stub
+        return base64.b64encode(stub.encode()).decode()
+
     def family(self, text: str) -> str:
-        return FAMILIES[self._number("family", text.casefold()) % len(FAMILIES)]
+        return FAMILIES[self._number("family", _same(text)) % len(FAMILIES)]
 
     def given(self, text: str) -> str:
-        return GIVENS[self._number("given", text.casefold()) % len(GIVENS)]
+        return GIVENS[self._number("given", _same(text)) % len(GIVENS)]
 
     def street(self, text: str) -> str:
-        number = self._number("street", text.casefold())
+        number = self._number("street", _same(text))
         return f"{STREETS[number % len(STREETS)]} {number // 97 % 98 + 1}"
 
     def place(self, text: str) -> str:
-        return PLACES[self._number("place", text.casefold()) % len(PLACES)]
+        return PLACES[self._number("place", _same(text)) % len(PLACES)]
 
     def phone(self, text: str) -> str:
         """Of the numbers that no line has."""
@@ -121,6 +139,11 @@ class Pseudonyms:
 def _class(character: str) -> str:
     alphabet = _ALPHABETS.get(character)
     return character if alphabet is None else alphabet[0]
+
+
+def _same(text: str) -> str:
+    """What makes no other name of it, however its sender types."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def shifted(year: int, month: int, day: int, by: timedelta) -> date | None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -537,3 +538,103 @@ def test_the_report_is_made_of_plain_values():
     assert all(
         isinstance(item, Item) and item.line > 0 and item.place.startswith("/") for item in made_of(BACKUP).items
     )
+
+
+# -- an export that is nastier than most ---------------------------------------------------------------
+
+
+def destination(kind: str, properties: str) -> str:
+    """The feed with one destination, of this kind."""
+    before, behind = FEED.split("<destinationConnectors>", 1)
+    connector = (
+        f"<connector><metaDataId>1</metaDataId><name>One</name>"
+        f'<properties class="com.mirth.connect.connectors.{kind}">{properties}</properties>'
+        "<transformer><elements/></transformer><filter><elements/></filter><enabled>true</enabled></connector>"
+    )
+    rest = behind.split("</destinationConnectors>")[1]
+    return f"{before}<destinationConnectors>{connector}</destinationConnectors>{rest}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties"),
+    [
+        ("http.HttpDispatcherProperties", "<host>https://ann:Hush-1@h.example/a?x=1&amp;api_token=Hush-2</host>"),
+        ("http.HttpDispatcherProperties", "<host>https://ann:Hush@-1@h.example/a</host><method>put</method>"),
+        ("file.FileDispatcherProperties", "<scheme>SFTP</scheme><host>ann:Hush-1@h.example/in</host>"),
+        ("jdbc.DatabaseDispatcherProperties", "<url>jdbc:oracle:thin:scott/Hush-1@h:1521:x</url><query>x</query>"),
+        ("jdbc.DatabaseDispatcherProperties", "<url>jdbc:mysql://h/x?user=a&amp;password=Hush-1</url><query>x</query>"),
+        ("x.OtherProperties", "<uri>ftp://ann:Hush-1@h/</uri><secretKey>Hush-2</secretKey>"),
+    ],
+)
+def test_no_password_in_an_address_is_copied_into_a_setting_or_a_comment(tmp_path: Path, kind: str, properties: str):
+    made = texts(destination(kind, properties))
+    assert made and not any("Hush" in text or "-1@" in text for text in made.values())
+    assert not any("Hush" in item.text for item in made_of(destination(kind, properties)).items)
+
+
+def test_the_login_of_an_address_becomes_settings_that_somebody_fills_in(tmp_path: Path):
+    xml = destination("http.HttpDispatcherProperties", "<host>https://ann:x1@h.example/a?token=x2</host>")
+    (text,) = texts(xml).values()
+    assert "user: ann" in text and "password: '${ADT_FEED_ONE_PASSWORD}'" in text
+    assert "'https://h.example/a?token=${ADT_FEED_ONE_TOKEN}'" in text
+    assert {"One, password", "One, address"} <= {one.partition(":")[0] for one in told(xml, "fill-in")}
+
+
+DATABASE = "<driver>x</driver><url>jdbc:postgresql://h/x</url><username>u</username><useScript>false</useScript>"
+
+
+def database(query: str, steps: str = "") -> dict[str, object]:
+    """What stands under `database:` for this query; the feed's own steps put `mrn`."""
+    xml = destination("jdbc.DatabaseDispatcherProperties", f"{DATABASE}<query>{query}</query>")
+    (text,) = texts(xml.replace("<elements>", f"<elements>{steps}", 1)).values()
+    return yaml.safe_load(text)["destinations"]["one"]["database"]
+
+
+@pytest.mark.parametrize(
+    ("query", "sql"),
+    [
+        ("INSERT INTO t VALUES ('${mrn}', ':a  b')", "INSERT INTO t VALUES (:mrn, ':a  b')"),
+        ("UPDATE t\nSET a=${mrn};\nDELETE FROM u;", ["UPDATE t SET a=:mrn", "DELETE FROM u"]),
+        ("INSERT INTO t VALUES ('a;b', ${mrn})", "INSERT INTO t VALUES ('a;b', :mrn)"),
+    ],
+)
+def test_statements_keep_their_texts_and_are_told_apart(query: str, sql: object):
+    found = database(query)
+    assert found["sql"] == sql and set(found["parameters"]) == {"mrn"}
+
+
+def test_two_variables_that_differ_by_case_only_stay_two():
+    mapping = "msg['PID']['PID.7']['PID.7.1'].toString()"
+    kind = f"{STEPS}mapper.MapperStep"
+    step = (
+        f"<{kind}><name>n</name><sequenceNumber>0</sequenceNumber><variable>MRN</variable>"
+        f"<mapping>{mapping}</mapping><defaultValue/><replacements/><scope>CHANNEL</scope></{kind}>"
+    )
+    found = database("INSERT INTO t VALUES (${mrn}, ${MRN}, ${mrn})", step)
+    assert found["sql"] == "INSERT INTO t VALUES (:mrn, :mrn_2, :mrn)"
+    assert found["parameters"]["mrn_2"] == "=PID-7.1" != found["parameters"]["mrn"]
+
+
+@pytest.mark.parametrize("query", ["UPDATE t -- all\nSET a=1", "SELECT /* x */ 1", "UPDATE t SET a='x ${mrn} y'"])
+def test_a_statement_that_would_become_another_is_left_to_do(query: str):
+    xml = destination("jdbc.DatabaseDispatcherProperties", f"{DATABASE}<query>{query}</query>")
+    assert any(one.startswith("One, statement") for one in told(xml, "todo"))
+    (text,) = texts(xml).values()
+    assert "database:" not in text and "file: {folder:" in text
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "x25", "123456"])
+def test_what_is_no_port_is_to_be_filled_in_as_it_stops_the_check(port: str):
+    xml = feed_with("<port>6661</port>", f"<port>{port}</port>")
+    assert f"port: {port} is no port: write one" in told(xml, "fill-in")
+
+
+def test_batches_are_told_of():
+    xml = feed_with("<processBatch>false</processBatch>", "<processBatch>true</processBatch>")
+    assert any(one.startswith("batches: ") for one in told(xml, "differs"))
+    assert not any(one.startswith("batches: ") for one in told(FEED, "differs"))
+
+
+def test_a_step_of_a_kind_that_nobody_knows_is_named_once():
+    xml = with_step("<org.vendor.FancyStep><name>a</name><sequenceNumber>0</sequenceNumber></org.vendor.FancyStep>")
+    assert any(one.endswith("not carried over: a step of the kind FancyStep") for one in told(xml, "todo"))
