@@ -41,7 +41,7 @@ from tests.simulation.peers import (
 )
 from tests.simulation.records import Item
 from tests.simulation.sites import BAD, FULL, Site, Target, kinds, names, site
-from tests.simulation.swarm import draw_swarm
+from tests.simulation.swarm import draw_blocks, draw_swarm
 
 MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
@@ -118,6 +118,7 @@ class History:
         self.seed = seed
         self.rng = Random(seed)
         self.swarm = draw_swarm(self.rng)
+        draw_blocks(self.swarm, seed)
         if focus is not None:
             focus(self.swarm, seed)
         swarm = self.swarm

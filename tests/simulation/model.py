@@ -16,6 +16,7 @@ from engine.ports.operations import ACT_FROM, ACT_TO, Change, Changed
 from engine.ports.reload import ReloadReport
 from tests.simulation.disk import Read
 from tests.simulation.editions import Editions
+from tests.simulation.hours import is_open
 from tests.simulation.loop import Loop
 from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
 from tests.simulation.sites import ANSWER_MS, Site, Target, names, plans
@@ -42,9 +43,12 @@ class Model:
         keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
         self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
         self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
-        """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
-        self._took: dict[tuple[str, int], int] = {}
-        """Of each: when it was on the loop's clock."""
+        """What came in on each connection, by its address, when by the wall's clock, and when it was its turn, on the
+        loop's: of a block of several, the later ones wait for those before them."""
+        self._took: dict[tuple[str, int, bytes], tuple[int, int, int]] = {}
+        """Of each: when it came and when it was its turn, on the loop's clock, and its place on its connection."""
+        self._blocks: dict[str, int] = {}
+        """When the last block of each connection was taken, on the loop's clock: its messages may be taken later."""
         self.breaches: list[str] = []
         self.paused: set[str] = set()
         """Destinations that a person has paused, durably; '' is the intake."""
@@ -92,11 +96,17 @@ class Model:
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
 
-    def take(self, peer: str, payload: bytes) -> None:
-        """A whole block came in over this connection."""
-        wall_us = self.loop.now_us + self.wall_ahead_us
-        self.takes.setdefault(peer, []).append((payload, wall_us, self.loop.now_us))
-        self._took[peer, wall_us] = self.loop.now_us
+    def take_block(self, peer: str, wall_us: int) -> None:
+        """A whole block came in over this connection, and it is its turn."""
+        if wall_us != self.loop.now_us + self.wall_ahead_us:
+            self.breach(f"a block of {peer} is taken, and the time said is another")
+        self._blocks[peer] = self.loop.now_us
+
+    def take(self, peer: str, payload: bytes, wall_us: int) -> None:
+        """A message of it, or all of it, is taken; `wall_us`: when the block was."""
+        takes = self.takes.setdefault(peer, [])
+        self._took[peer, wall_us, payload] = self._blocks[peer], self.loop.now_us, len(takes)
+        takes.append((payload, wall_us, self.loop.now_us))
 
     def recording(self, result: DeliveryResult) -> None:
         """A lane asks for this to be made durable: an end is one from now on."""
@@ -142,6 +152,7 @@ class Model:
             if item is None:
                 self.breach(f"message {seq} is stored, and nobody sent it")
                 continue
+            came_us, taken_us, place = self._took.get((intake.peer, intake.received_at_us, intake.raw), (0, 0, 0))
             row = Row(
                 seq,
                 item,
@@ -150,7 +161,9 @@ class Model:
                 intake.state,
                 intake.ack,
                 intake.ack_code,
-                self._took.get((intake.peer, intake.received_at_us), 0),
+                came_us,
+                taken_us,
+                place,
                 self.loop.now_us,
             )
             self.by_seq[seq] = row
@@ -235,7 +248,7 @@ class Model:
                 and other.state != "rejected"
                 and other.peer == row.peer
                 and other.seq < row.seq
-                and other.came_us > row.came_us
+                and other.place > row.place
             ):
                 self.breach(f"message {row.seq} came before message {other.seq} on its connection")
 
@@ -417,7 +430,7 @@ class Model:
             return
         stored = self._covering(item, took_us, on_loop_us)
         if not self.site.window_us:
-            stored = [row for row in stored if row.came_us == on_loop_us]  # a resend is a message of its own
+            stored = [row for row in stored if row.taken_us == on_loop_us]  # a resend is a message of its own
         if stored and stored[-1].waits_for:
             self._check_late_no(stored[-1], on_loop_us)
             return
@@ -434,7 +447,7 @@ class Model:
         return [
             row
             for row in self.rows.get(item, ())
-            if row.came_us <= on_loop_us and (since_us <= row.received_at_us or on_loop_us <= row.learned_us)
+            if row.taken_us <= on_loop_us and (since_us <= row.received_at_us or on_loop_us <= row.learned_us)
         ]
 
     def _check_yes(self, item: Item, took_us: int, on_loop_us: int, ack: bytes) -> None:
@@ -468,7 +481,7 @@ class Model:
 
     def _asked_by(self, row: Row, is_asked: Callable[[Site], bool]) -> bool:
         """Whether its sender has sent it again in this run while files were in force of which this is true."""
-        since_us = max(row.came_us + 1, self.editions.started_us)
+        since_us = max(row.taken_us + 1, self.editions.started_us)
         return any(
             payload == row.item.payload and came_us >= since_us and any(map(is_asked, self.editions.in_force(came_us)))
             for takes in self.takes.values()
@@ -485,10 +498,12 @@ class Model:
     def _check_late_no(self, row: Row, on_loop_us: int) -> None:
         """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
         name = row.item.control_id
+        if self.jumped_us > row.came_us:
+            return  # it may be forgotten, or out of the window, and count as a new one, refused for want of room
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
-        if self.jumped_us > row.came_us or not self._is_waited_for(row, row.came_us):
-            return  # it may count as a new one, refused for want of room; or by other files it is another's answer
+        if not self._is_waited_for(row, row.came_us):
+            return  # by other files it is another's answer
         # A no that had to wait its turn may be an older one.
         ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         waited_us = self.loop.now_us - row.came_us
@@ -510,6 +525,9 @@ class Model:
             self.breach(f"{to} sends on while {count} ends are not durable, and its window is {target.window}")
         if lane.is_paused:
             self.breach(f"{to} sends while it is paused")
+        self.counts["tries within hours"] += bool(target.opens)
+        if not is_open(target.opens, self.loop.now_us + self.wall_ahead_us):
+            self.breach(f"{to} sends while it is closed")
         if any(count > 0 for other, count in lane.calls.items() if other != number):
             self.breach(f"{to} sends by new settings while an attempt by the old ones is under way")
         lane.calls[number] += 1

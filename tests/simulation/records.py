@@ -63,6 +63,10 @@ class Row:
     code: str
     came_us: int
     """On the loop's clock, as those below."""
+    taken_us: int
+    """When it was its turn: later than it came, where others came in the same block."""
+    place: int
+    """Among all that came on its connection."""
     durable_us: int
     waits_for: str = ""
     """The destination whose answer is its sender's."""

@@ -21,6 +21,7 @@ from engine.config.kinds import Kinds
 from engine.config.site import LoadedSite, load_site
 from engine.pipeline.registry import load_kinds
 from engine.testing.sites import make_site
+from tests.simulation.hours import RANGES
 
 SITES = 96
 PORT = 2575
@@ -72,6 +73,8 @@ class Target:
     lanes: int
     """Connections over which its keys are spread; 0: it has no keys."""
     redirects_to: frozenset[str]
+    opens: str
+    """When it is open; '': always."""
     text: str
 
 
@@ -133,6 +136,7 @@ class TargetPlan:
     rate: int
     first_ms: int
     limit: str
+    opens: str = ""
 
 
 @dataclass(slots=True)
@@ -282,14 +286,19 @@ CHANGES: Sequence[Callable[[Random, Plan], None]] = (
 @cache
 def plans(number: int) -> Sequence[Plan]:
     """All editions of a site, but for the bad one."""
-    rng = Random(f"site {number}")
+    rng, hours = Random(f"site {number}"), Random(f"hours {number}")
     first = draw_plan(rng)
+    has_hours = hours.random() < 0.3
+    for target in first.targets if has_hours else ():
+        target.opens = hours.choice(("", *RANGES))
     found = [first]
     for edition in range(1, OTHERS + 1):
         plan = deepcopy(first)
         plan.mark = f"SIM{edition}"
         for change in rng.sample(CHANGES, rng.choice((0, 1, 1, 2, 3))):
             change(rng, plan)
+        if has_hours and hours.random() < 0.4:
+            hours.choice(plan.targets).opens = hours.choice(("", *RANGES))
         found.append(plan)
     full = deepcopy(first)
     full.mark = f"SIM{FULL}"
@@ -343,6 +352,8 @@ def _written(target: TargetPlan, plan: Plan) -> Target:
             lines.append('    priority: PV1-2 == "O"')
     if target.rate:
         lines.append(f"    rate: {target.rate}/s")
+    if target.opens:
+        lines.append(f"    open: {{hours: ['{target.opens}'], zone: UTC}}")
     most = int(plan.most_retry_s * 1000)
     lines.append(f"    retry: {{first: {target.first_ms}ms, most: {most}ms, limit: {target.limit}}}")
     lines.append(f"    window: {target.window}")
@@ -354,6 +365,7 @@ def _written(target: TargetPlan, plan: Plan) -> Target:
         target.takes,
         target.lanes,
         frozenset(sent_on),
+        target.opens,
         "\n".join(lines),
     )
 

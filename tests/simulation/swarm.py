@@ -44,6 +44,16 @@ class Swarm:
     """How far the wall clock jumps, as the model calls it."""
 
 
+def draw_blocks(swarm: Swarm, seed: int) -> None:
+    """Which senders put several messages into a block: drawn apart, so that all else is as without."""
+    rng = Random(f"blocks {seed}")
+    if rng.random() < 0.3:
+        for at, habits in enumerate(swarm.habits):
+            habits.blocks = f"blocks {seed} {at}"
+            habits.several = rng.choice((0.0, 0.2, 0.7))
+            habits.headed = rng.choice((0.0, 0.5, 1.0))
+
+
 def draw_moods(rng: Random) -> tuple[Mood, Mood]:
     """How a destination behaves, as a receiver over MLLP and as one that takes several at a time."""
     is_good, share = rng.random() < 0.25, rng.choice((0.2, 1.0))
