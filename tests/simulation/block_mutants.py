@@ -1,11 +1,16 @@
-"""Mutants of opening hours and of blocks of several messages; see `mutants`."""
+"""Mutants of opening hours, of blocks of several messages and of messages in fragments; see `mutants`."""
 
 from collections.abc import Iterator
+from typing import Any
 from unittest.mock import patch
 
+from engine.model.envelope import Intake
 from engine.ports.clock import from_us
 from engine.runtime.batch import Batches, BatchReply, BatchRun
+from engine.runtime.fragments import FragmentKeeper
 from engine.runtime.gate import LOOK_AGAIN_S, Hours
+from engine.runtime.received import framed
+from engine.runtime.whole_messages import WholeMessages
 from tests.simulation.mutants import mutant
 from tests.simulation.peers import field_of
 
@@ -92,4 +97,52 @@ def _answered_early() -> Iterator[None]:
                 together.settle(at, first.replace(b"MSA|AA|" + told, b"MSA|AA|" + control_id))
 
     with patch.object(BatchRun, "_member_settled", early):
+        yield
+
+
+@mutant("what the run before had of a message in fragments is not taken up")
+def _not_taken_up() -> Iterator[None]:
+    async def nothing(self: FragmentKeeper) -> None:
+        """As if there was none."""
+
+    with patch.object(FragmentKeeper, "load", nothing):
+        yield
+
+
+@mutant("a fragment is acknowledged before it is stored")
+def _fragment_early() -> Iterator[None]:
+    keep = FragmentKeeper._keep
+
+    async def early(self: FragmentKeeper, record: Intake, state: Any, answer: Any, *more: Any) -> Any:
+        if answer.payload:
+            more[2].settle(framed(answer.payload))
+        return await keep(self, record, state, answer, *more)
+
+    with patch.object(FragmentKeeper, "_keep", early):
+        yield
+
+
+@mutant("the last fragment is acknowledged before its message is stored")
+def _last_early() -> Iterator[None]:
+    commit = WholeMessages.commit
+
+    async def hasty(self: WholeMessages, found: Any, record: Intake) -> bool:
+        await commit(self, found, record)
+        return True  # whether it was stored or not
+
+    with patch.object(WholeMessages, "commit", hasty):
+        yield
+
+
+@mutant("fragments and their message are stored apart")
+def _apart() -> Iterator[None]:
+    commit = WholeMessages.commit
+
+    async def in_two(self: WholeMessages, found: Any, record: Intake) -> bool:
+        parts, record.parts = record.parts, None
+        stored = await commit(self, found, record)
+        record.parts = parts
+        return stored
+
+    with patch.object(WholeMessages, "commit", in_two):
         yield

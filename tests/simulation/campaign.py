@@ -63,6 +63,7 @@ class Tally:
             "reloads": self.counts["reloads"],
             "killed": self.counts["killed"],
             "blocks_of_several": self.counts["blocks of several"],
+            "joined_from_fragments": self.counts["joined"],
             "tries_within_hours": self.counts["tries within hours"],
             "a_minute": round(self.a_minute),
         }

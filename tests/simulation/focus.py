@@ -95,6 +95,16 @@ def on_blocks_of_several(swarm: Swarm, seed: int) -> None:
     swarm.faults.full = swarm.faults.full or 0.15
 
 
+def on_fragments(swarm: Swarm, seed: int) -> None:
+    """Messages in fragments among others, with engines that are killed; nobody acts by hand."""
+    swarm.site, swarm.editions = _pick(_that_join(), seed)
+    swarm.fragments = (0.3, 0.8)[seed % 2]
+    swarm.reloads = swarm.controls = 0
+    swarm.prunes = False
+    swarm.jumps = ""
+    _draw_moods(swarm, seed)
+
+
 def _pick(fit: Sequence[tuple[int, list[int]]], seed: int) -> tuple[int, list[int]]:
     return fit[seed % len(fit)]
 
@@ -123,6 +133,11 @@ def _with_keys() -> Sequence[tuple[int, list[int]]]:
         if all(target.lanes for target in site(number).targets.values() if target.port)
         and any(target.lanes for target in site(number).targets.values())
     ]
+
+
+@cache
+def _that_join() -> Sequence[tuple[int, list[int]]]:
+    return [(number, [1]) for number in range(SITES) if site(number).joins]
 
 
 @cache
@@ -176,6 +191,10 @@ FOCUS: Mapping[str, Focus] = {
     "what waits for a removed destination is left behind": on_those_that_leave,
     "what was worked out of the hours is believed after the clock is set": on_hours,
     "who could not be stored is left out of a batch's answer": on_blocks_of_several,
+    "what the run before had of a message in fragments is not taken up": on_fragments,
+    "a fragment is acknowledged before it is stored": on_fragments,
+    "the last fragment is acknowledged before its message is stored": on_fragments,
+    "fragments and their message are stored apart": on_fragments,
     "the answers of a batch stand in the order they were made": on_blocks_of_several,
 }
 """By the name of the mutant."""

@@ -8,7 +8,7 @@ what its lane tried and in what order. A breach is a sentence in `breaches`; a h
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, DraftDelivery
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Parts
 from engine.model.ids import DeliveryId, VersionId
 from engine.model.outcome import Delivered, Outcome, Unreachable
 from engine.model.states import FINISHED, DeliveryState, MessageState
@@ -21,7 +21,7 @@ from tests.simulation.loop import Loop
 from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
 from tests.simulation.sites import ANSWER_MS, Site, Target, names, plans
 
-RECEIVED = Made("received", [])
+RECEIVED, REJECTED = Made("received", []), Made("rejected", [])
 KEPT_US = 900_000
 """What is younger is never forgotten."""
 
@@ -180,6 +180,14 @@ class Model:
             made = item.by(edition)
             if made.state == "processed" and edition.waits_for in dict(made.bodies):
                 row.waits_for = edition.waits_for
+            if item.whole is not None and row.state == "rejected":
+                made = REJECTED
+                if self._is_expected(item, row.taken_us):
+                    self.breach(f"{item.control_id} is rejected, and the one before it is stored")
+            if intake.parts is not None:
+                self._join(row, intake.parts)
+            elif item.parts:
+                self.breach(f"{item.control_id} is stored as a whole, and its fragments are left")
             if made.state != "rejected" and edition.when_stored:
                 made = RECEIVED
             elif made.state != "rejected":
@@ -229,6 +237,25 @@ class Model:
                 to = str(delivery.destination)
                 self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
 
+    def _join(self, row: Row, parts: Parts) -> None:
+        """A message was made of fragments, which move with it."""
+        pieces = [self.by_seq[seq] for seq in parts.seqs]
+        self.loop.note("disk: message %d is joined from %s", row.seq, ", ".join(str(seq) for seq in parts.seqs))
+        self.counts["joined"] += 1
+        if [piece.item for piece in pieces] != row.item.parts:
+            self.breach(f"message {row.seq} is joined from other fragments than it was sent in")
+        for piece in pieces:
+            if piece.state != "waiting":
+                self.breach(f"fragment {piece.seq} is joined, and is {piece.state}")
+            piece.state = parts.state
+        if parts.ack is not None:
+            pieces[-1].code, pieces[-1].ack = parts.ack_code, parts.ack
+
+    def _is_expected(self, item: Item, taken_us: int) -> bool:
+        """Whether the fragment before this one waited on stable storage when this one came, and waits for it now."""
+        rows = self.rows.get(item.before, ()) if item.before is not None else ()
+        return any(row.state == "waiting" and row.durable_us < taken_us for row in rows)
+
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
         for before in self.rows.get(row.item, ()):
@@ -249,6 +276,8 @@ class Model:
                 and other.peer == row.peer
                 and other.seq < row.seq
                 and other.place > row.place
+                and not other.item.parts
+                and not row.item.parts
             ):
                 self.breach(f"message {row.seq} came before message {other.seq} on its connection")
 
@@ -428,6 +457,12 @@ class Model:
         item.no += 1
         if item.kind != "good":
             return
+        if item.whole is not None and b"207" not in ack:
+            if item.before is None or self._is_expected(item, on_loop_us):
+                self.breach(f"{item.control_id} is refused as if it went on with nothing")
+            return
+        if item.whole is not None and item is item.whole.parts[-1]:
+            return  # it may be stored, and its message have no room: it is told a yes when that is stored
         stored = self._covering(item, took_us, on_loop_us)
         if not self.site.window_us:
             stored = [row for row in stored if row.taken_us == on_loop_us]  # a resend is a message of its own
@@ -466,6 +501,8 @@ class Model:
             )
             return
         row = covering[-1]
+        if item.whole is not None and item is item.whole.parts[-1] and row.state == "waiting":
+            self.breach(f"{item.control_id} is acknowledged, and the message that it ends is not stored")
         is_first, row.yes_us = not row.yes_us, row.yes_us or self.loop.now_us
         is_waited_for = bool(row.waits_for) and self._is_waited_for(row, on_loop_us)
         if is_waited_for and is_first and not row.has_others_yes:  # a yes, be it by other files, stays one
@@ -628,6 +665,11 @@ class Model:
         ]
         waiting += [f"message {row.seq}" for row in self.by_seq.values() if row.state == "received"]
         waiting += [item.control_id for item in self.items.values() if item.sent and not item.is_settled]
+        waiting += [
+            f"the whole of {item.control_id}"
+            for item in self.items.values()
+            if item.parts and all(any(row.state == "waiting" for row in self.rows.get(p, ())) for p in item.parts)
+        ]
         return waiting
 
     def orphans(self) -> int:
@@ -640,7 +682,8 @@ class Model:
         """Everything is at rest."""
         for item in self.items.values():
             rows = self.rows.get(item, [])
-            if item.no and not item.yes and not item.unanswered and rows and not any(row.waits_for for row in rows):
+            is_of_its_own = item.whole is None and not any(row.waits_for for row in rows)
+            if item.no and not item.yes and not item.unanswered and rows and is_of_its_own:
                 self.breach(f"{item.control_id} was only ever refused, and is stored")
         for lane in self.lanes.values():
             if lane.ports:

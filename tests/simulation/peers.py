@@ -80,6 +80,26 @@ def make_item(sender: str, control_id: str, rng: Random, number: int) -> Item:
     return Item("good", control_id, payload, make)
 
 
+WAITING = Made("waiting", [])
+
+
+def in_fragments(item: Item, rng: Random) -> list[Item]:
+    """The same message as its sender sends it in two or three parts; see hl7.md item 66."""
+    header, *segments = item.payload.rstrip(b"\r").split(b"\r")
+    cuts = sorted(rng.sample(range(1, len(segments)), rng.choice((1, min(2, len(segments) - 1)))))
+    groups = [segments[start:end] for start, end in zip([0, *cuts], [*cuts, len(segments)], strict=True)]
+    for at, group in enumerate(groups):
+        control_id = f"{item.control_id}.{at + 1}" if at else item.control_id
+        lines = [header.replace(b"|%s|P|" % item.control_id.encode(), b"|%s|P|" % control_id.encode())]
+        if at:
+            lines[0] += b"||%s:%d" % (item.control_id.encode(), at)
+        lines += group
+        if at + 1 < len(groups):
+            lines.append(b"DSC|%s:%d" % (item.control_id.encode(), at + 1))
+        item.parts.append(Item("good", control_id, b"\r".join([*lines, b""]), lambda edition: WAITING, whole=item))
+    return item.parts
+
+
 def _text(
     sender: str, control_id: str, kind: str, receiver: str, patient_class: str, ward: str, number: int, key: str = "K0"
 ) -> bytes:
@@ -334,7 +354,7 @@ class Sender:
         if not item.is_settled:
             self._items.append(item)
             self._not_before_us = self._loop.now_us + 20_000 + int(self._rng.random() * 300_000)
-        elif code == "AA" and not self.is_calm and self._rng.random() < self.habits.again:
+        elif code == "AA" and not self.is_calm and item.whole is None and self._rng.random() < self.habits.again:
             self._repeat(item)
 
     def _repeat(self, item: Item) -> None:

@@ -33,6 +33,7 @@ OTHERS = 3
 FULL = OTHERS + 1
 BAD = OTHERS + 2
 NOBODY = "Z"
+LONGEST_WINDOW_S = 20
 ANSWER_MS = 400
 """How long a sender waits for a destination's answer, before it is told so."""
 
@@ -97,6 +98,8 @@ class Site:
     max_message: str
     text: str
     most_retry_s: float
+    joins: bool
+    """Whether it makes one message of those that come in fragments."""
 
     @property
     def is_valid(self) -> bool:
@@ -150,6 +153,8 @@ class Plan:
     wards: dict[str, str] | None
     most_retry_s: float
     max_message: str = "1MB"
+    joins: bool = False
+    """Whether messages in fragments are joined: of those that can be, as no sender waits for another's answer."""
     targets: list[TargetPlan] = field(default_factory=list)
 
 
@@ -187,17 +192,19 @@ def draw_plan(rng: Random) -> Plan:
     """The first edition."""
     plan = Plan(
         "SIM",
-        rng.choice((0, 1, 2, 5, 5, 20)),
+        rng.choice((0, 1, 2, 5, 5, LONGEST_WINDOW_S)),
         "stored" if rng.random() < 0.3 else "processed",
         {"W1": "WARD1", "W2": "WARD2"} if rng.random() < 0.4 else None,
         rng.choice((0.2, 0.5, 1)),
     )
     count = rng.choice((1, 1, 2, 2, 3, 4))
+    plan.joins = plan.when == "processed" and plan.window_s == LONGEST_WINDOW_S
     for at in range(count):
         other = f"d{rng.randrange(at + 1, count)}" if at + 1 < count else ""
         plan.targets.append(draw_target(rng, f"d{at}", FIRST_RECEIVER + at, other))
     if rng.random() < 0.3:
         plan.when = rng.choice(plan.targets).name
+        plan.joins = False
     return plan
 
 
@@ -380,6 +387,7 @@ def site(number: int, edition: int = 0) -> Site:
         for target in targets.values()
     ]
     waits_for = plan.when if plan.when in targets else ""
+    joins = plan.joins and not waits_for
     answers = f"delivered({waits_for}), timeout: {ANSWER_MS}ms" if waits_for else "processed"
     if plan.when == "stored":
         answers = "stored"
@@ -394,6 +402,7 @@ def site(number: int, edition: int = 0) -> Site:
             "accept: ['ADT^A01']",
             f"ack: {{when: {answers}}}",
             f"duplicates: {{window: {plan.window_s}s}}" if plan.window_s else "duplicates: {window: 0}",
+            *(["fragments: {dsc: {timeout: 1h, answers: last}}"] if joins else []),
             "steps:",
             *steps,
             "routes:",
@@ -422,4 +431,5 @@ def site(number: int, edition: int = 0) -> Site:
         plan.max_message,
         text,
         plan.most_retry_s,
+        joins,
     )

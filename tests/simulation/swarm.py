@@ -42,6 +42,8 @@ class Swarm:
     killed_in_reload: float
     jumps: str
     """How far the wall clock jumps, as the model calls it."""
+    fragments: float = 0.0
+    """That a message comes in fragments."""
 
 
 def draw_blocks(swarm: Swarm, seed: int) -> None:
