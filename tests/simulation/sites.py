@@ -74,9 +74,9 @@ class Target:
     lanes: int
     """Connections over which its keys are spread; 0: it has no keys."""
     redirects_to: frozenset[str]
-    opens: str
-    """When it is open; '': always."""
     text: str
+    opens: str = ""
+    """When it is open; '': always."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -98,7 +98,7 @@ class Site:
     max_message: str
     text: str
     most_retry_s: float
-    joins: bool
+    joins: bool = False
     """Whether it makes one message of those that come in fragments."""
 
     @property
@@ -372,8 +372,8 @@ def _written(target: TargetPlan, plan: Plan) -> Target:
         target.takes,
         target.lanes,
         frozenset(sent_on),
-        target.opens,
         "\n".join(lines),
+        target.opens,
     )
 
 
