@@ -4,10 +4,13 @@ It is done for every message that is stored, so most are read without being pars
 delimiters, which is nearly all. What is odd about one (another character set, other delimiters, an escape in a value)
 sends it the long way, by `Message`, which gives the same (hl7.md items 41, 43, 46).
 
-Bounds: the first SEARCHED_BYTES of a message, MOST_SEGMENTS segments of a name, MOST_VALUES values in all.
+Bounds: the first SEARCHED_BYTES of a message, MOST_VALUES values in all, and of a message that is longer than
+SHORT_BYTES the first MOST_SEGMENTS segments that may hold one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from engine.hl7.errors import Hl7Error
@@ -16,7 +19,9 @@ from engine.hl7.message import Message
 from engine.hl7.path import Path, compile_path
 
 SEARCHED_BYTES: Final = 1 << 20
-MOST_SEGMENTS: Final = 100
+SHORT_BYTES: Final = 16 * 1024
+"""Up to this size all segments are taken off at once: cheaper than one by one, and a millisecond at the most."""
+MOST_SEGMENTS: Final = 600
 MOST_VALUES: Final = 64
 
 KeyValue = tuple[str, str]
@@ -24,6 +29,7 @@ KeyValue = tuple[str, str]
 
 _BLANK: Final = b" \t\x0b\x0c\x1c\x1d\x1e\x1f"
 """What `str.strip` takes off ASCII text, but for line ends, which are none here."""
+LF, ESC, BACKSLASH, TILDE = b"\n\x1b\\~"
 _USUAL_START: Final = b"MSH|^~\\&|"
 
 DEFAULT_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -51,13 +57,16 @@ class KeyReader:
         self.names = tuple(keys)
         self._fallback = fallback
         self._paths = [(name, compile_path(path)) for name, paths in keys.items() for path in paths]
-        self._quick = _by_segment(self._paths)
+        self._quick = _quick(self._paths)
 
     def read(self, raw: bytes) -> tuple[KeyValue, ...]:
         """The values in `raw`, each once; none where it cannot be read. `""` (delete) and nothing are no values."""
+        if not self._paths:
+            return ()
         quick = self._quick
-        if quick is not None and raw.startswith(_USUAL_START) and raw.isascii():
-            found = _read_quickly(raw, quick)
+        # Numbers, as `b"\n" in raw` raises and catches an exception within to find out that it is not one.
+        if quick is not None and raw.startswith(_USUAL_START) and raw.isascii() and LF not in raw and ESC not in raw:
+            found = quick.read(raw)
             if found is not None:
                 return found
         return self._read_slowly(raw)
@@ -67,9 +76,7 @@ class KeyReader:
         return tuple(path.text for of, path in self._paths if of == name)
 
     def _read_slowly(self, raw: bytes) -> tuple[KeyValue, ...]:
-        if len(raw) > SEARCHED_BYTES:
-            end = raw.rfind(b"\r", 0, SEARCHED_BYTES)
-            raw = raw[: end if end > 0 else SEARCHED_BYTES]
+        raw = raw[: _end_of(raw)]
         found: dict[KeyValue, None] = {}
         try:
             message = Message.parse(raw, fallback=self._fallback)
@@ -84,62 +91,91 @@ class KeyReader:
         return tuple(found)
 
 
-_Place = tuple[int, int, int, str]
-"""Field, component, subcomponent, key."""
-_Quick = tuple[tuple[bytes, int, tuple[_Place, ...]], ...]
-"""CR + name + separator of a segment; its last field that is wanted; where in it what stands."""
+_Place = tuple[int, str, tuple[int, int] | None]
+"""Field, from 0; key; component and subcomponent, None for the first of the first, which nearly all are."""
 
 
-def _by_segment(paths: Sequence[tuple[str, Path]]) -> _Quick | None:
-    """None where a path has selectors, is of a header, or of a whole segment: then all goes the long way."""
-    found: dict[bytes, list[_Place]] = {}
-    for name, path in paths:
-        spec: Spec = path.spec
-        is_plain = spec.segment_selector is None and spec.field_selector is None and spec.field > 0
-        if not is_plain or spec.segment in ("MSH", "BHS", "FHS"):
-            return None
-        place = (spec.field, max(spec.component, 1), max(spec.subcomponent, 1), name)
-        found.setdefault(b"\r%s|" % spec.segment.encode("ascii"), []).append(place)
-    return tuple((start, max(places)[0], tuple(sorted(places))) for start, places in found.items())
+class _Quick:
+    """One pass over plain bytes for all keys: the segments that hold some, then the fields of these."""
 
+    __slots__ = ("_each", "_every", "_places")
 
-def _read_quickly(raw: bytes, quick: _Quick) -> tuple[KeyValue, ...] | None:
-    """As `KeyReader.read`, of plain bytes; None where they are not that plain."""
-    if len(raw) > SEARCHED_BYTES:
-        end = raw.rfind(b"\r", 0, SEARCHED_BYTES)
-        raw = raw[: end if end > 0 else SEARCHED_BYTES]
-    if b"\n" in raw or b"\x1b" in raw:
-        return None
-    found: dict[tuple[str, bytes], None] = {}
-    for start, last, places in quick:
-        at = raw.find(start)
-        left = MOST_SEGMENTS
-        while at >= 0 and left:
-            left -= 1
-            end = raw.find(b"\r", at + 1)
-            fields = raw[at + 1 : end if end > 0 else len(raw)].split(b"|", last + 1)
-            at = raw.find(start, end) if end > 0 else -1
+    def __init__(self, places: Mapping[str, Sequence[_Place]]) -> None:
+        names = b"|".join(sorted(segment.encode("ascii") for segment in places))
+        pattern = re.compile(rb"\r(%b)\|([^\r]*)" % names)
+        self._every = pattern.findall
+        self._each = pattern.finditer
+        self._places = {
+            segment.encode("ascii"): (max(field for field, _, _ in within) + 1, tuple(sorted(within, key=_field_of)))
+            for segment, within in places.items()
+        }
+
+    def read(self, raw: bytes) -> tuple[KeyValue, ...] | None:
+        """As `KeyReader.read`; None where these bytes are not that plain."""
+        if len(raw) <= SHORT_BYTES:
+            segments: Iterable[tuple[bytes, bytes]] = self._every(raw)
+        else:
+            matches = islice(self._each(raw, 0, _end_of(raw)), MOST_SEGMENTS)
+            segments = ((match[1], match[2]) for match in matches)
+        found: dict[KeyValue, None] = {}
+        for segment, rest in segments:
+            last, places = self._places[segment]
+            fields = rest.split(b"|", last)
             count = len(fields)
-            for field, component, subcomponent, name in places:
+            for field, name, inner in places:
                 if field >= count:
                     break
                 text = fields[field]
                 if not text:
                     continue
-                if component == subcomponent == 1:
+                if inner is None:
                     leaf = text.partition(b"^")[0]
-                    if leaf.isalnum() and b"~" not in text:
-                        found[name, leaf] = None
+                    if leaf.isalnum() and TILDE not in text:
+                        found[name, leaf.lower().decode()] = None
                         continue
-                if b"\\" in text:
+                if BACKSLASH in text:
                     return None
-                for value in _leaves(text, component, subcomponent):
-                    found[name, value] = None
-        if len(found) >= MOST_VALUES:
-            break
-    # In small letters some may be the same.
-    values = dict.fromkeys([(name, value.decode("ascii").lower()) for name, value in found])
-    return tuple(values)[:MOST_VALUES]
+                for value in _leaves(text, *inner) if inner is not None else _first_leaves(text):
+                    found[name, value.lower().decode()] = None
+            if len(found) >= MOST_VALUES:
+                return tuple(found)[:MOST_VALUES]
+        return tuple(found)
+
+
+def _field_of(place: _Place) -> int:
+    return place[0]
+
+
+def _quick(paths: Sequence[tuple[str, Path]]) -> _Quick | None:
+    """None where a path has selectors, is of a header, or of a whole segment: then all goes the long way."""
+    found: dict[str, list[_Place]] = {}
+    for name, path in paths:
+        spec: Spec = path.spec
+        is_plain = spec.segment_selector is None and spec.field_selector is None and spec.field > 0
+        if not is_plain or spec.segment in ("MSH", "BHS", "FHS"):
+            return None
+        inner = max(spec.component, 1), max(spec.subcomponent, 1)
+        found.setdefault(spec.segment, []).append((spec.field - 1, name, None if inner == (1, 1) else inner))
+    return _Quick(found)
+
+
+def _end_of(raw: bytes) -> int:
+    """Where the searched part ends: before the segment that is beyond."""
+    if len(raw) <= SEARCHED_BYTES:
+        return len(raw)
+    end = raw.rfind(b"\r", 0, SEARCHED_BYTES)
+    return end if end > 0 else SEARCHED_BYTES
+
+
+def _first_leaves(field: bytes) -> Iterator[bytes]:
+    """As `_leaves`, of the first subcomponent of the first component."""
+    for repetition in field.split(b"~"):
+        value = repetition.partition(b"^")[0]
+        if not value.isalnum():
+            value = value.partition(b"&")[0].strip(_BLANK)
+            if not value or value == b'""':
+                continue
+        yield value
 
 
 def _leaves(field: bytes, component: int, subcomponent: int) -> Iterator[bytes]:

@@ -40,7 +40,16 @@ from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreac
 from engine.pipeline.answer import BETWEEN, Answer, AnswerSettings
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter
-from engine.ports.store import CommitUnknown, Store, StoredDelivery, StoredMessage, StoreError, StoreQueries
+from engine.ports.store import (
+    CommitUnknown,
+    Store,
+    StoreBusy,
+    StoredDelivery,
+    StoredMessage,
+    StoreError,
+    StoreFull,
+    StoreQueries,
+)
 from engine.runtime.batch import BatchMember
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Connection, Reply
@@ -52,6 +61,9 @@ log = logging.getLogger("segmill.answers")
 SWEEP_S = 0.1
 MOST_WAITING = 20_000
 """Messages of one channel that wait for x in memory; past that their senders are not read from."""
+
+TRIES, TRY_AGAIN_S = 5, 0.1
+"""How often, and how far apart, a busy or full store is asked to take a resend's answer before that is told without."""
 
 AnyReply = Reply | BatchMember
 
@@ -367,13 +379,20 @@ def _joined(accept: bytes, application: bytes) -> bytes:
     return BETWEEN.join(part for part in (accept, application) if part)
 
 
-def settle_recorded(committer: Committer, reply: AnyReply, update: AckUpdate) -> None:
-    """Answer a resend, once that is the stored answer: no later event then turns a yes into a no."""
+def settle_recorded(committer: Committer, reply: AnyReply, update: AckUpdate, tries: int = TRIES) -> None:
+    """Answer a resend, once that is the stored answer: no later event then turns a yes into a no.
+
+    A store that is busy or full for a moment is asked again meanwhile; its sender waits for no longer than that.
+    """
 
     def recorded(saved: "asyncio.Future[None]") -> None:
         error = None if saved.cancelled() else saved.exception()
         if isinstance(error, CommitUnknown):
             return  # nothing more is said to anybody
+        if isinstance(error, (StoreBusy, StoreFull)) and tries > 1:
+            loop = asyncio.get_running_loop()
+            loop.call_later(TRY_AGAIN_S, settle_recorded, committer, reply, update, tries - 1)
+            return
         if error is not None:
             # The message is on stable storage, whether its answer can be written down beside it or not.
             log.error("the answer to a resend could not be recorded: %s", describe(error))

@@ -109,7 +109,7 @@ def minimal(connections: int, count: int, load: str) -> float:
         return count / (json.loads(sink.stdout.readline())["ended"] - result["began"])
 
 
-def write_site(folder: Path, port: int, receivers: list[int], window: int) -> None:
+def write_site(folder: Path, port: int, receivers: list[int], window: int, settings: str = "") -> None:
     channel = folder / "channels" / "bench"
     (channel / "tables").mkdir(parents=True)
     (channel / "tables" / "sex.csv").write_text("from,to\nF,F\nM,M\nO,U\n")
@@ -121,27 +121,44 @@ def write_site(folder: Path, port: int, receivers: list[int], window: int) -> No
         f"  r{n}:\n    mllp: {{host: 127.0.0.1, port: {p}}}\n    window: {window}" for n, p in enumerate(receivers)
     )
     (channel / "channel.yaml").write_text(CHANNEL.format(port=port, routes=routes, destinations=destinations))
-    (folder / "segmill.yaml").write_text("admin: off\n")
+    (folder / "segmill.yaml").write_text(f"admin: off\n{settings}")
+
+
+def processor_s(pid: int) -> float:
+    """Seconds of the processor that a process has had; 0 where the system does not say."""
+    try:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def engine(
-    connections: int, count: int, window: int, load: str, env: Mapping[str, str] | None = None
+    connections: int,
+    count: int,
+    window: int,
+    load: str,
+    env: Mapping[str, str] | None = None,
+    settings: str = "",
 ) -> dict[str, float]:
-    """One run of the engine, with `env` added to its environment; its rate to the last delivery is `end_to_end`."""
+    """One run of the engine, with `env` added to its environment and `settings` to its site; its rate to the last
+    delivery is `end_to_end`, and what it had of the processor since it was warm `processor_s`."""
     warm = min(1000, count)
     with tempfile.TemporaryDirectory(dir=os.environ.get("SEGMILL_BENCH_DIR")) as name:
         folder = Path(name)
         with program(str(LOAD), "receivers", "--connections", str(LANES), "--count", str(warm + count)) as sink:
             port = free_port()
-            write_site(folder, port, first_line(sink), window)
-            with program("-m", "engine", "run", str(folder), env=env):
+            write_site(folder, port, first_line(sink), window, settings)
+            with program("-m", "engine", "run", str(folder), env=env) as running:
                 wait_for(port)
                 send(port, connections, warm, "WARM", load)
+                before = processor_s(running.pid)
                 result = send(port, connections, count, "BNCH", load)
                 assert sink.stdout is not None
                 end = json.loads(sink.stdout.readline())
                 assert end["count"] == warm + count
                 assert not result["refused"]
+                result["processor_s"] = processor_s(running.pid) - before
                 result["end_to_end"] = count / (end["ended"] - result["began"])
                 return result
 

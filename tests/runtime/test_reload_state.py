@@ -14,7 +14,7 @@ from engine.model.outcome import Delivered, Refused
 from engine.ports.control import Order
 from engine.ports.operations import By
 from engine.ports.reload import FileError, ReloadReport
-from engine.ports.store import StoreFull
+from engine.ports.store import StoreBusy, StoreFull
 from engine.testing.messages import adt
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, isolate, msa
 from tests.runtime.parts import SetClock, turns, until
@@ -100,6 +100,36 @@ class TestAnswersOfDestinations:
             assert site.messages()[0].ack == first
             sink.gate.set()
             await until(lambda: site.delivery_states() == ["delivered"] * 2)
+
+    async def test_a_store_that_is_full_for_a_moment_takes_a_resends_answer_before_that_is_told(
+        self, tmp_path, monkeypatch
+    ) -> None:
+        """Else a no could follow it, once the files are changed back."""
+        site = site_of(tmp_path, channel(more=self.DELIVERED))
+        async with site.running():
+            wire, sink = await site.wire(), site.kept.sinks["adt/out"]
+            sink.gate.clear()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: sink.calls)
+            write(site, "adt", channel())
+            await reload(site)
+            amend, refused = site.store.amend_acks, []
+
+            def full_at_first(updates: object) -> None:
+                if len(refused) < 2:
+                    refused.append(updates)
+                    raise StoreFull("no room") if len(refused) == 1 else StoreBusy("another process has it")
+                amend(updates)
+
+            monkeypatch.setattr(site.store, "amend_acks", full_at_first)
+            again = await site.wire()
+            await again.send(adt(control_id="A1"))
+            answer = await again.answer()
+            assert msa(answer) == ("AA", "A1")
+            assert site.messages()[0].ack == answer
+            assert len(refused) == 2
+            sink.gate.set()
+            await wire.answer()
 
     async def test_a_resend_is_answered_where_its_answer_cannot_be_recorded_now(self, tmp_path, monkeypatch) -> None:
         site = site_of(tmp_path, channel(more=self.DELIVERED))

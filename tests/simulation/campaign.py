@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from tests.simulation import reload_mutants  # noqa: F401 - they register themselves
+from tests.simulation import block_mutants, reload_mutants  # noqa: F401 - they register themselves
 from tests.simulation.engines import simulated
 from tests.simulation.focus import FOCUS, Focus
 from tests.simulation.history import Outcome, run
@@ -62,6 +62,9 @@ class Tally:
             "runs_of_the_engine": self.counts["runs"],
             "reloads": self.counts["reloads"],
             "killed": self.counts["killed"],
+            "blocks_of_several": self.counts["blocks of several"],
+            "joined_from_fragments": self.counts["joined"],
+            "tries_within_hours": self.counts["tries within hours"],
             "a_minute": round(self.a_minute),
         }
 

@@ -17,12 +17,14 @@ import engine.app
 import engine.assembly
 import engine.reloading
 import engine.runtime.backlog
+import engine.runtime.batch
 import engine.runtime.committer
 import engine.runtime.keyed_window
 import engine.runtime.lookout
 import engine.runtime.pace
 import engine.runtime.queue_window
 import engine.runtime.retention
+import engine.wiring
 from engine.app import Engine
 from engine.config.changes import read_state
 from engine.config.kinds import Kinds
@@ -41,6 +43,7 @@ from engine.runtime.listener import Listener
 from engine.runtime.retention import Ages, ages
 from tests.runtime.parts import CountingMeter
 from tests.simulation.disk import Disk, Executor
+from tests.simulation.hours import QuickTimetable
 from tests.simulation.loop import OWNER
 from tests.simulation.model import Model
 from tests.simulation.sites import Site
@@ -128,7 +131,7 @@ def _read_state(loaded: LoadedSite) -> Any:
 def _taps() -> Iterator[Any]:
     """Each tells the model, and goes on."""
     record, reread, pause, resume = Committer.record, Lane.reread, Lane.pause, Lane.resume
-    take, committed = Receiver.take, Receiver.committed
+    take_block, take_one, committed = Receiver._take_block, Receiver.take_one, Receiver.committed
     reload = Reloader._reload
 
     def recording(self: Committer, result: Any, recorded: Any, *, urgent: bool) -> None:
@@ -147,9 +150,13 @@ def _taps() -> Iterator[Any]:
         _model().lanes[str(self.settings.destination)].is_paused = False
         resume(self)
 
-    def taking(self: Receiver, payload: bytes, reply: Any) -> None:
-        _model().take(reply.peer, payload)
-        take(self, payload, reply)
+    def taking_block(self: Receiver, payload: bytes, reply: Any, now_us: int, seen: Any = None) -> None:
+        _model().take_block(reply.peer, now_us)
+        take_block(self, payload, reply, now_us, seen)
+
+    def taking(self: Receiver, raw: bytes, reply: Any, now_us: int, *args: Any) -> None:
+        _model().take(reply.peer, raw, now_us)
+        take_one(self, raw, reply, now_us, *args)
 
     def hearing(self: Receiver, waiting: Any, seq: Any, deliveries: Any) -> None:
         _model().learned(seq)
@@ -171,7 +178,8 @@ def _taps() -> Iterator[Any]:
     yield patch.object(Lane, "reread", rereading)
     yield patch.object(Lane, "pause", pausing)
     yield patch.object(Lane, "resume", resuming)
-    yield patch.object(Receiver, "take", taking)
+    yield patch.object(Receiver, "_take_block", taking_block)
+    yield patch.object(Receiver, "take_one", taking)
     yield patch.object(Receiver, "committed", hearing)
 
 
@@ -188,6 +196,8 @@ def _doors() -> Iterator[Any]:
     yield patch.multiple(engine.runtime.queue_window, MOST_IN_MEMORY=1000, LOAD_LIMIT=256)
     yield patch.multiple(engine.runtime.keyed_window, MOST_IN_MEMORY=1000, **dict.fromkeys(KEYED_BOUNDS, 256))
     yield patch.multiple(engine.runtime.backlog, MOST_IN_MEMORY=1000, LOAD_LIMIT=16)
+    yield patch.object(engine.runtime.batch, "MOST_UNSETTLED", 2)
+    yield patch.object(engine.wiring, "Timetable", QuickTimetable)
     yield patch.multiple(engine.runtime.retention, FIRST_PASS_S=0.5, PASS_EVERY_S=1.0)
 
 

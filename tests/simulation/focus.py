@@ -78,6 +78,33 @@ def on_batches(swarm: Swarm, seed: int) -> None:
     _draw_moods(swarm, seed)
 
 
+def on_hours(swarm: Swarm, seed: int) -> None:
+    """Destinations that are closed at times, and a wall clock that jumps by years."""
+    swarm.site, swarm.editions = _pick(_with_hours(), seed)
+    swarm.jumps = "big"
+    _draw_moods(swarm, seed)
+
+
+def on_blocks_of_several(swarm: Swarm, seed: int) -> None:
+    """Senders that put several messages into a block, with more behind it, and repeat some; a disk that is full at
+    times."""
+    for at, habits in enumerate(swarm.habits):
+        habits.blocks = f"blocks {seed} {at}"
+        habits.several, habits.headed = 0.7, 0.5
+        habits.depth, habits.again = 16, 0.5
+    swarm.faults.full = swarm.faults.full or 0.15
+
+
+def on_fragments(swarm: Swarm, seed: int) -> None:
+    """Messages in fragments among others, with engines that are killed; nobody acts by hand."""
+    swarm.site, swarm.editions = _pick(_that_join(), seed)
+    swarm.fragments = (0.3, 0.8)[seed % 2]
+    swarm.reloads = swarm.controls = 0
+    swarm.prunes = False
+    swarm.jumps = ""
+    _draw_moods(swarm, seed)
+
+
 def _pick(fit: Sequence[tuple[int, list[int]]], seed: int) -> tuple[int, list[int]]:
     return fit[seed % len(fit)]
 
@@ -106,6 +133,16 @@ def _with_keys() -> Sequence[tuple[int, list[int]]]:
         if all(target.lanes for target in site(number).targets.values() if target.port)
         and any(target.lanes for target in site(number).targets.values())
     ]
+
+
+@cache
+def _that_join() -> Sequence[tuple[int, list[int]]]:
+    return [(number, [1]) for number in range(SITES) if site(number).joins]
+
+
+@cache
+def _with_hours() -> Sequence[tuple[int, list[int]]]:
+    return [(number, [1]) for number in range(SITES) if all(target.opens for target in site(number).targets.values())]
 
 
 @cache
@@ -152,5 +189,12 @@ FOCUS: Mapping[str, Focus] = {
     "what was answered when stored is overtaken after a reload": on_answers_when_stored,
     "tries behind a failed one are not recorded": on_batches,
     "what waits for a removed destination is left behind": on_those_that_leave,
+    "what was worked out of the hours is believed after the clock is set": on_hours,
+    "who could not be stored is left out of a batch's answer": on_blocks_of_several,
+    "what the run before had of a message in fragments is not taken up": on_fragments,
+    "a fragment is acknowledged before it is stored": on_fragments,
+    "the last fragment is acknowledged before its message is stored": on_fragments,
+    "fragments and their message are stored apart": on_fragments,
+    "the answers of a batch stand in the order they were made": on_blocks_of_several,
 }
 """By the name of the mutant."""

@@ -26,7 +26,7 @@ from engine.ports.operations import ACT_FROM, INTAKE
 from engine.ports.store import StoreError
 from tests.simulation.disk import Disk, SqliteDisk
 from tests.simulation.engines import SimulatedEngine, set_memory
-from tests.simulation.focus import Focus
+from tests.simulation.focus import Focus, on_fragments
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
 from tests.simulation.model import Model
 from tests.simulation.network import Network
@@ -37,11 +37,12 @@ from tests.simulation.peers import (
     Receiver,
     Sender,
     Tap,
+    in_fragments,
     make_item,
 )
 from tests.simulation.records import Item
 from tests.simulation.sites import BAD, FULL, Site, Target, kinds, names, site
-from tests.simulation.swarm import draw_swarm
+from tests.simulation.swarm import draw_blocks, draw_swarm
 
 MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
@@ -50,6 +51,8 @@ JUMPS_US = {"small": 3_600_000_000, "big": 400 * 86_400_000_000}
 COMPANY_US = 100_000
 """How long before and after a reload people move deliveries, where they do so at about the same time."""
 MOVES = ("release", "hold", "skip", "redirect")
+IN_FRAGMENTS = 0.06
+"""Of all histories: in these, people and clocks leave alone what is not one message yet."""
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
 
@@ -118,6 +121,9 @@ class History:
         self.seed = seed
         self.rng = Random(seed)
         self.swarm = draw_swarm(self.rng)
+        draw_blocks(self.swarm, seed)
+        if Random(f"fragments {seed}").random() < IN_FRAGMENTS:
+            on_fragments(self.swarm, seed)
         if focus is not None:
             focus(self.swarm, seed)
         swarm = self.swarm
@@ -213,13 +219,18 @@ class History:
             rng = Random(self.rng.random())
             name = f"S{at + 1}"
             items: list[Item] = []
+            fragments = Random(f"fragments {self.seed} {at}")
             for number in range(max(1, self.swarm.messages // self.swarm.senders)):
-                reused = items and rng.random() < 0.05
+                reused = items and rng.random() < 0.05 and not self.swarm.fragments
                 control_id = rng.choice(items).control_id if reused else f"{name}-{number + 1}"
                 item = make_item(name, control_id, rng, number)
                 item.gives_up = rng.random() < 0.3
-                items.append(item)
-                self.model.items[item.payload] = item
+                sent = [item]
+                if self.swarm.fragments and item.kind == "good" and fragments.random() < self.swarm.fragments:
+                    sent = in_fragments(item, fragments)
+                items += sent
+                for one in (item, *item.parts):
+                    self.model.items[one.payload] = one
             made.append(Sender(name, self.loop, self.network, self.model, rng, items, habits))
         return made
 

@@ -8,7 +8,7 @@ what its lane tried and in what order. A breach is a sentence in `breaches`; a h
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, DraftDelivery
+from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DeliveryResult, DraftDelivery, Parts
 from engine.model.ids import DeliveryId, VersionId
 from engine.model.outcome import Delivered, Outcome, Unreachable
 from engine.model.states import FINISHED, DeliveryState, MessageState
@@ -16,11 +16,12 @@ from engine.ports.operations import ACT_FROM, ACT_TO, Change, Changed
 from engine.ports.reload import ReloadReport
 from tests.simulation.disk import Read
 from tests.simulation.editions import Editions
+from tests.simulation.hours import is_open
 from tests.simulation.loop import Loop
 from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
 from tests.simulation.sites import ANSWER_MS, Site, Target, names, plans
 
-RECEIVED = Made("received", [])
+RECEIVED, REJECTED = Made("received", []), Made("rejected", [])
 KEPT_US = 900_000
 """What is younger is never forgotten."""
 
@@ -42,9 +43,12 @@ class Model:
         keyed = {target.name for plan in plans(site.number) for target in plan.targets if target.lanes}
         self.lanes = {name: Lane(name, name in keyed, ports) for name, ports in names(site.number).items()}
         self.takes: dict[str, list[tuple[bytes, int, int]]] = {}
-        """What came in on each connection, by its address, and when: on the wall's clock, and on the loop's."""
-        self._took: dict[tuple[str, int], int] = {}
-        """Of each: when it was on the loop's clock."""
+        """What came in on each connection, by its address, when by the wall's clock, and when it was its turn, on the
+        loop's: of a block of several, the later ones wait for those before them."""
+        self._took: dict[tuple[str, int, bytes], tuple[int, int, int]] = {}
+        """Of each: when it came and when it was its turn, on the loop's clock, and its place on its connection."""
+        self._blocks: dict[str, int] = {}
+        """When the last block of each connection was taken, on the loop's clock: its messages may be taken later."""
         self.breaches: list[str] = []
         self.paused: set[str] = set()
         """Destinations that a person has paused, durably; '' is the intake."""
@@ -92,11 +96,17 @@ class Model:
             if owed.state == "queued" and not owed.is_sure:
                 owed.must_be_marked = True
 
-    def take(self, peer: str, payload: bytes) -> None:
-        """A whole block came in over this connection."""
-        wall_us = self.loop.now_us + self.wall_ahead_us
-        self.takes.setdefault(peer, []).append((payload, wall_us, self.loop.now_us))
-        self._took[peer, wall_us] = self.loop.now_us
+    def take_block(self, peer: str, wall_us: int) -> None:
+        """A whole block came in over this connection, and it is its turn."""
+        if wall_us != self.loop.now_us + self.wall_ahead_us:
+            self.breach(f"a block of {peer} is taken, and the time said is another")
+        self._blocks[peer] = self.loop.now_us
+
+    def take(self, peer: str, payload: bytes, wall_us: int) -> None:
+        """A message of it, or all of it, is taken; `wall_us`: when the block was."""
+        takes = self.takes.setdefault(peer, [])
+        self._took[peer, wall_us, payload] = self._blocks[peer], self.loop.now_us, len(takes)
+        takes.append((payload, wall_us, self.loop.now_us))
 
     def recording(self, result: DeliveryResult) -> None:
         """A lane asks for this to be made durable: an end is one from now on."""
@@ -142,6 +152,7 @@ class Model:
             if item is None:
                 self.breach(f"message {seq} is stored, and nobody sent it")
                 continue
+            came_us, taken_us, place = self._took.get((intake.peer, intake.received_at_us, intake.raw), (0, 0, 0))
             row = Row(
                 seq,
                 item,
@@ -150,7 +161,9 @@ class Model:
                 intake.state,
                 intake.ack,
                 intake.ack_code,
-                self._took.get((intake.peer, intake.received_at_us), 0),
+                came_us,
+                taken_us,
+                place,
                 self.loop.now_us,
             )
             self.by_seq[seq] = row
@@ -167,6 +180,14 @@ class Model:
             made = item.by(edition)
             if made.state == "processed" and edition.waits_for in dict(made.bodies):
                 row.waits_for = edition.waits_for
+            if item.whole is not None and row.state == "rejected":
+                made = REJECTED
+                if self._is_expected(item, row.taken_us):
+                    self.breach(f"{item.control_id} is rejected, and the one before it is stored")
+            if intake.parts is not None:
+                self._join(row, intake.parts)
+            elif item.parts:
+                self.breach(f"{item.control_id} is stored as a whole, and its fragments are left")
             if made.state != "rejected" and edition.when_stored:
                 made = RECEIVED
             elif made.state != "rejected":
@@ -216,6 +237,25 @@ class Model:
                 to = str(delivery.destination)
                 self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
 
+    def _join(self, row: Row, parts: Parts) -> None:
+        """A message was made of fragments, which move with it."""
+        pieces = [self.by_seq[seq] for seq in parts.seqs]
+        self.loop.note("disk: message %d is joined from %s", row.seq, ", ".join(str(seq) for seq in parts.seqs))
+        self.counts["joined"] += 1
+        if [piece.item for piece in pieces] != row.item.parts:
+            self.breach(f"message {row.seq} is joined from other fragments than it was sent in")
+        for piece in pieces:
+            if piece.state != "waiting":
+                self.breach(f"fragment {piece.seq} is joined, and is {piece.state}")
+            piece.state = parts.state
+        if parts.ack is not None:
+            pieces[-1].code, pieces[-1].ack = parts.ack_code, parts.ack
+
+    def _is_expected(self, item: Item, taken_us: int) -> bool:
+        """Whether the fragment before this one waited on stable storage when this one came, and waits for it now."""
+        rows = self.rows.get(item.before, ()) if item.before is not None else ()
+        return any(row.state == "waiting" and row.durable_us < taken_us for row in rows)
+
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
         for before in self.rows.get(row.item, ()):
@@ -235,7 +275,9 @@ class Model:
                 and other.state != "rejected"
                 and other.peer == row.peer
                 and other.seq < row.seq
-                and other.came_us > row.came_us
+                and other.place > row.place
+                and not other.item.parts
+                and not row.item.parts
             ):
                 self.breach(f"message {row.seq} came before message {other.seq} on its connection")
 
@@ -415,9 +457,15 @@ class Model:
         item.no += 1
         if item.kind != "good":
             return
+        if item.whole is not None and b"207" not in ack:
+            if item.before is None or self._is_expected(item, on_loop_us):
+                self.breach(f"{item.control_id} is refused as if it went on with nothing")
+            return
+        if item.whole is not None and item is item.whole.parts[-1]:
+            return  # it may be stored, and its message have no room: it is told a yes when that is stored
         stored = self._covering(item, took_us, on_loop_us)
         if not self.site.window_us:
-            stored = [row for row in stored if row.came_us == on_loop_us]  # a resend is a message of its own
+            stored = [row for row in stored if row.taken_us == on_loop_us]  # a resend is a message of its own
         if stored and stored[-1].waits_for:
             self._check_late_no(stored[-1], on_loop_us)
             return
@@ -434,7 +482,7 @@ class Model:
         return [
             row
             for row in self.rows.get(item, ())
-            if row.came_us <= on_loop_us and (since_us <= row.received_at_us or on_loop_us <= row.learned_us)
+            if row.taken_us <= on_loop_us and (since_us <= row.received_at_us or on_loop_us <= row.learned_us)
         ]
 
     def _check_yes(self, item: Item, took_us: int, on_loop_us: int, ack: bytes) -> None:
@@ -453,6 +501,8 @@ class Model:
             )
             return
         row = covering[-1]
+        if item.whole is not None and item is item.whole.parts[-1] and row.state == "waiting":
+            self.breach(f"{item.control_id} is acknowledged, and the message that it ends is not stored")
         is_first, row.yes_us = not row.yes_us, row.yes_us or self.loop.now_us
         is_waited_for = bool(row.waits_for) and self._is_waited_for(row, on_loop_us)
         if is_waited_for and is_first and not row.has_others_yes:  # a yes, be it by other files, stays one
@@ -468,7 +518,7 @@ class Model:
 
     def _asked_by(self, row: Row, is_asked: Callable[[Site], bool]) -> bool:
         """Whether its sender has sent it again in this run while files were in force of which this is true."""
-        since_us = max(row.came_us + 1, self.editions.started_us)
+        since_us = max(row.taken_us + 1, self.editions.started_us)
         return any(
             payload == row.item.payload and came_us >= since_us and any(map(is_asked, self.editions.in_force(came_us)))
             for takes in self.takes.values()
@@ -485,10 +535,12 @@ class Model:
     def _check_late_no(self, row: Row, on_loop_us: int) -> None:
         """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
         name = row.item.control_id
+        if self.jumped_us > row.came_us:
+            return  # it may be forgotten, or out of the window, and count as a new one, refused for want of room
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
-        if self.jumped_us > row.came_us or not self._is_waited_for(row, row.came_us):
-            return  # it may count as a new one, refused for want of room; or by other files it is another's answer
+        if not self._is_waited_for(row, row.came_us):
+            return  # by other files it is another's answer
         # A no that had to wait its turn may be an older one.
         ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         waited_us = self.loop.now_us - row.came_us
@@ -510,6 +562,9 @@ class Model:
             self.breach(f"{to} sends on while {count} ends are not durable, and its window is {target.window}")
         if lane.is_paused:
             self.breach(f"{to} sends while it is paused")
+        self.counts["tries within hours"] += bool(target.opens)
+        if not is_open(target.opens, self.loop.now_us + self.wall_ahead_us):
+            self.breach(f"{to} sends while it is closed")
         if any(count > 0 for other, count in lane.calls.items() if other != number):
             self.breach(f"{to} sends by new settings while an attempt by the old ones is under way")
         lane.calls[number] += 1
@@ -610,6 +665,11 @@ class Model:
         ]
         waiting += [f"message {row.seq}" for row in self.by_seq.values() if row.state == "received"]
         waiting += [item.control_id for item in self.items.values() if item.sent and not item.is_settled]
+        waiting += [
+            f"the whole of {item.control_id}"
+            for item in self.items.values()
+            if item.parts and all(any(row.state == "waiting" for row in self.rows.get(p, ())) for p in item.parts)
+        ]
         return waiting
 
     def orphans(self) -> int:
@@ -622,7 +682,8 @@ class Model:
         """Everything is at rest."""
         for item in self.items.values():
             rows = self.rows.get(item, [])
-            if item.no and not item.yes and not item.unanswered and rows and not any(row.waits_for for row in rows):
+            is_of_its_own = item.whole is None and not any(row.waits_for for row in rows)
+            if item.no and not item.yes and not item.unanswered and rows and is_of_its_own:
                 self.breach(f"{item.control_id} was only ever refused, and is stored")
         for lane in self.lanes.values():
             if lane.ports:

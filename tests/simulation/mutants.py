@@ -34,20 +34,23 @@ Mutant = Callable[[], AbstractContextManager[None]]
 MUTANTS: dict[str, Mutant] = {}
 
 FOUND_AT: dict[str, int] = {
-    "lost wake-up between two looks": 52,
     "reread takes up what is in hand": 133,
-    "what a release overtakes is not marked": 118,
+    "reread takes up what is delivered and not yet recorded": 33,
+    "what a release overtakes is not marked": 144,
     "tries behind a failed one are not recorded": 215,
-    "an unknown outcome taken for a no": 23,
     "a retry waits by the wall clock": 53,
-    "a paused lane goes on after a start": 146,
     "the destination's no is told as a yes": 43,
-    "another lane does not wait for the record of the last attempt": 120,
+    "another lane does not wait for the record of the last attempt": 55,
     "what was answered when stored is overtaken after a reload": 66,
-    "a pause does not outlive a reload": 199,
+    "a pause does not outlive a reload": 100,
+    "a paused lane goes on after a start": 82,
+    "lost wake-up between two looks": 52,
+    "an unknown outcome taken for a no": 23,
+    "what is set aside is overtaken before that is on record": 14,
     "a key's retry waits by the wall clock": 12,
-    "lanes are exchanged under a person's order": 246,
-    "a resend of what waited by other files is not answered": 34,
+    "lanes are exchanged under a person's order": 144,
+    "what comes behind a batch overtakes the rest of it": 24,
+    "the answers of a batch stand in the order they were made": 12,
 }
 """The first seed that found a mutant, when that was last looked for: where to begin."""
 

@@ -33,6 +33,14 @@ def blocks(buffer: bytearray) -> list[bytes]:
     return found
 
 
+def answers(payload: bytes) -> list[bytes]:
+    """One, or those within a batch of them."""
+    if not payload.startswith((b"BHS|", b"FHS|")):
+        return [payload]
+    within = payload.partition(b"\rBTS|")[0] + b"\r"
+    return [b"MSH|" + text.rstrip(b"\r") + b"\r" for text in within.split(b"\rMSH|")[1:]]
+
+
 def field_of(payload: bytes, segment: bytes, number: int) -> str:
     """One field as text, '' where it is not there."""
     for line in payload.split(b"\r"):
@@ -72,6 +80,26 @@ def make_item(sender: str, control_id: str, rng: Random, number: int) -> Item:
     return Item("good", control_id, payload, make)
 
 
+WAITING = Made("waiting", [])
+
+
+def in_fragments(item: Item, rng: Random) -> list[Item]:
+    """The same message as its sender sends it in two or three parts; see hl7.md item 66."""
+    header, *segments = item.payload.rstrip(b"\r").split(b"\r")
+    cuts = sorted(rng.sample(range(1, len(segments)), rng.choice((1, min(2, len(segments) - 1)))))
+    groups = [segments[start:end] for start, end in zip([0, *cuts], [*cuts, len(segments)], strict=True)]
+    for at, group in enumerate(groups):
+        control_id = f"{item.control_id}.{at + 1}" if at else item.control_id
+        lines = [header.replace(b"|%s|P|" % item.control_id.encode(), b"|%s|P|" % control_id.encode())]
+        if at:
+            lines[0] += b"||%s:%d" % (item.control_id.encode(), at)
+        lines += group
+        if at + 1 < len(groups):
+            lines.append(b"DSC|%s:%d" % (item.control_id.encode(), at + 1))
+        item.parts.append(Item("good", control_id, b"\r".join([*lines, b""]), lambda edition: WAITING, whole=item))
+    return item.parts
+
+
 def _text(
     sender: str, control_id: str, kind: str, receiver: str, patient_class: str, ward: str, number: int, key: str = "K0"
 ) -> bytes:
@@ -96,6 +124,12 @@ class Habits:
     again: float = 0.0
     at_the_edge: float = 0.0
     hangs_up: float = 0.0
+    several: float = 0.0
+    """That a block holds several messages."""
+    headed: float = 0.0
+    """That such a block is a batch with a header."""
+    blocks: str = ""
+    """What these are drawn from."""
 
 
 class Wire(asyncio.Protocol):
@@ -128,7 +162,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         for payload in blocks(self._buffer):
-            self._sender.heard(self, payload)
+            for answer in answers(payload):
+                self._sender.heard(self, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ends()
@@ -163,6 +198,7 @@ class Sender:
         self._model = model
         self._rng = rng
         self._items = deque(items)
+        self._blocks = Random(habits.blocks)
         self._repeats: list[tuple[int, Item, bool]] = []
         """(when, what, exactly then)."""
         self._wire: Wire | None = None
@@ -233,11 +269,7 @@ class Sender:
                 return
             await self._sleep(self._not_before_us - self._loop.now_us)
         while self._items and len(wire.outstanding) < habits.depth and not wire.is_lost:
-            item = self._items.popleft()
-            data = framed(item.payload)
-            wire.outstanding.append(item)
-            item.sent += 1
-            self._loop.note("%s sends %s", self.name, item.control_id)
+            data = framed(self._block(wire))
             if not self.is_calm and draw() < habits.halves:
                 # Half of it, and then nothing more on this connection.
                 wire.transport.write(data[: 1 + int(draw() * (len(data) - 2))])
@@ -252,6 +284,24 @@ class Sender:
             wire.transport.write(data)
             if not self.is_calm and draw() < habits.hangs_up / 2:
                 wire.close()
+
+    def _block(self, wire: Wire) -> bytes:
+        """What is sent next: a message, or several in one block."""
+        sent = [self._items.popleft()]
+        habits, draw = self.habits, self._blocks.random
+        if habits.several and not self.is_calm and draw() < habits.several:
+            most = self._blocks.choice((2, 3, 6))
+            while self._items and len(sent) < most and "junk" not in (sent[0].kind, self._items[0].kind):
+                sent.append(self._items.popleft())
+        wire.outstanding.extend(sent)
+        for item in sent:
+            item.sent += 1
+        self._loop.note("%s sends %s", self.name, ", ".join(item.control_id for item in sent))
+        self._model.counts["blocks of several"] += len(sent) > 1
+        block = b"".join(item.payload for item in sent)
+        if len(sent) > 1 and draw() < habits.headed:
+            return b"BHS|^~\\&|%s\r%bBTS|%d\r" % (self.name.encode(), block, len(sent))
+        return block
 
     async def _due_repeats(self, wire: Wire) -> None:
         """What is to be sent once more, though it was answered."""
@@ -304,7 +354,7 @@ class Sender:
         if not item.is_settled:
             self._items.append(item)
             self._not_before_us = self._loop.now_us + 20_000 + int(self._rng.random() * 300_000)
-        elif code == "AA" and not self.is_calm and self._rng.random() < self.habits.again:
+        elif code == "AA" and not self.is_calm and item.whole is None and self._rng.random() < self.habits.again:
             self._repeat(item)
 
     def _repeat(self, item: Item) -> None:

@@ -37,6 +37,10 @@ class Item:
     unanswered: int = 0
     refused_at: set[int] = field(default_factory=set)
     """When those came in that were answered with a no, as what is good can only be when it is not stored."""
+    parts: "list[Item]" = field(default_factory=list)
+    """The fragments that it is sent in; it is never sent as a whole then."""
+    whole: "Item | None" = None
+    """Of a fragment: its message."""
     _made: dict[int, "Made"] = field(default_factory=dict)
 
     def by(self, edition: Site) -> "Made":
@@ -44,6 +48,12 @@ class Item:
         if found is None:
             found = self._made[edition.edition] = self.make(edition)
         return found
+
+    @property
+    def before(self) -> "Item | None":
+        """Of a fragment: the one before it, if it is not the first."""
+        at = self.whole.parts.index(self) if self.whole is not None else 0
+        return self.whole.parts[at - 1] if self.whole is not None and at else None
 
     @property
     def is_settled(self) -> bool:
@@ -63,6 +73,10 @@ class Row:
     code: str
     came_us: int
     """On the loop's clock, as those below."""
+    taken_us: int
+    """When it was its turn: later than it came, where others came in the same block."""
+    place: int
+    """Among all that came on its connection."""
     durable_us: int
     waits_for: str = ""
     """The destination whose answer is its sender's."""

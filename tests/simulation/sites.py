@@ -21,6 +21,7 @@ from engine.config.kinds import Kinds
 from engine.config.site import LoadedSite, load_site
 from engine.pipeline.registry import load_kinds
 from engine.testing.sites import make_site
+from tests.simulation.hours import RANGES
 
 SITES = 96
 PORT = 2575
@@ -32,6 +33,7 @@ OTHERS = 3
 FULL = OTHERS + 1
 BAD = OTHERS + 2
 NOBODY = "Z"
+LONGEST_WINDOW_S = 20
 ANSWER_MS = 400
 """How long a sender waits for a destination's answer, before it is told so."""
 
@@ -73,6 +75,8 @@ class Target:
     """Connections over which its keys are spread; 0: it has no keys."""
     redirects_to: frozenset[str]
     text: str
+    opens: str = ""
+    """When it is open; '': always."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,6 +98,8 @@ class Site:
     max_message: str
     text: str
     most_retry_s: float
+    joins: bool = False
+    """Whether it makes one message of those that come in fragments."""
 
     @property
     def is_valid(self) -> bool:
@@ -133,6 +139,7 @@ class TargetPlan:
     rate: int
     first_ms: int
     limit: str
+    opens: str = ""
 
 
 @dataclass(slots=True)
@@ -146,6 +153,8 @@ class Plan:
     wards: dict[str, str] | None
     most_retry_s: float
     max_message: str = "1MB"
+    joins: bool = False
+    """Whether messages in fragments are joined: of those that can be, as no sender waits for another's answer."""
     targets: list[TargetPlan] = field(default_factory=list)
 
 
@@ -183,17 +192,19 @@ def draw_plan(rng: Random) -> Plan:
     """The first edition."""
     plan = Plan(
         "SIM",
-        rng.choice((0, 1, 2, 5, 5, 20)),
+        rng.choice((0, 1, 2, 5, 5, LONGEST_WINDOW_S)),
         "stored" if rng.random() < 0.3 else "processed",
         {"W1": "WARD1", "W2": "WARD2"} if rng.random() < 0.4 else None,
         rng.choice((0.2, 0.5, 1)),
     )
     count = rng.choice((1, 1, 2, 2, 3, 4))
+    plan.joins = plan.when == "processed" and plan.window_s == LONGEST_WINDOW_S
     for at in range(count):
         other = f"d{rng.randrange(at + 1, count)}" if at + 1 < count else ""
         plan.targets.append(draw_target(rng, f"d{at}", FIRST_RECEIVER + at, other))
     if rng.random() < 0.3:
         plan.when = rng.choice(plan.targets).name
+        plan.joins = False
     return plan
 
 
@@ -282,14 +293,19 @@ CHANGES: Sequence[Callable[[Random, Plan], None]] = (
 @cache
 def plans(number: int) -> Sequence[Plan]:
     """All editions of a site, but for the bad one."""
-    rng = Random(f"site {number}")
+    rng, hours = Random(f"site {number}"), Random(f"hours {number}")
     first = draw_plan(rng)
+    has_hours = hours.random() < 0.3
+    for target in first.targets if has_hours else ():
+        target.opens = hours.choice(("", *RANGES))
     found = [first]
     for edition in range(1, OTHERS + 1):
         plan = deepcopy(first)
         plan.mark = f"SIM{edition}"
         for change in rng.sample(CHANGES, rng.choice((0, 1, 1, 2, 3))):
             change(rng, plan)
+        if has_hours and hours.random() < 0.4:
+            hours.choice(plan.targets).opens = hours.choice(("", *RANGES))
         found.append(plan)
     full = deepcopy(first)
     full.mark = f"SIM{FULL}"
@@ -343,6 +359,8 @@ def _written(target: TargetPlan, plan: Plan) -> Target:
             lines.append('    priority: PV1-2 == "O"')
     if target.rate:
         lines.append(f"    rate: {target.rate}/s")
+    if target.opens:
+        lines.append(f"    open: {{hours: ['{target.opens}'], zone: UTC}}")
     most = int(plan.most_retry_s * 1000)
     lines.append(f"    retry: {{first: {target.first_ms}ms, most: {most}ms, limit: {target.limit}}}")
     lines.append(f"    window: {target.window}")
@@ -355,6 +373,7 @@ def _written(target: TargetPlan, plan: Plan) -> Target:
         target.lanes,
         frozenset(sent_on),
         "\n".join(lines),
+        target.opens,
     )
 
 
@@ -368,6 +387,7 @@ def site(number: int, edition: int = 0) -> Site:
         for target in targets.values()
     ]
     waits_for = plan.when if plan.when in targets else ""
+    joins = plan.joins and not waits_for
     answers = f"delivered({waits_for}), timeout: {ANSWER_MS}ms" if waits_for else "processed"
     if plan.when == "stored":
         answers = "stored"
@@ -382,6 +402,7 @@ def site(number: int, edition: int = 0) -> Site:
             "accept: ['ADT^A01']",
             f"ack: {{when: {answers}}}",
             f"duplicates: {{window: {plan.window_s}s}}" if plan.window_s else "duplicates: {window: 0}",
+            *(["fragments: {dsc: {timeout: 1h, answers: last}}"] if joins else []),
             "steps:",
             *steps,
             "routes:",
@@ -410,4 +431,5 @@ def site(number: int, edition: int = 0) -> Site:
         plan.max_message,
         text,
         plan.most_retry_s,
+        joins,
     )

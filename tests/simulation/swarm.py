@@ -42,6 +42,18 @@ class Swarm:
     killed_in_reload: float
     jumps: str
     """How far the wall clock jumps, as the model calls it."""
+    fragments: float = 0.0
+    """That a message comes in fragments."""
+
+
+def draw_blocks(swarm: Swarm, seed: int) -> None:
+    """Which senders put several messages into a block: drawn apart, so that all else is as without."""
+    rng = Random(f"blocks {seed}")
+    if rng.random() < 0.3:
+        for at, habits in enumerate(swarm.habits):
+            habits.blocks = f"blocks {seed} {at}"
+            habits.several = rng.choice((0.0, 0.2, 0.7))
+            habits.headed = rng.choice((0.0, 0.5, 1.0))
 
 
 def draw_moods(rng: Random) -> tuple[Mood, Mood]:

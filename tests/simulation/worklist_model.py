@@ -104,8 +104,11 @@ class WorklistModel:
     def reloaded(self, report: ReloadReport) -> None:
         self.editions.reloaded(report)
 
-    def take(self, peer: str, payload: bytes) -> None:
+    def take_block(self, peer: str, wall_us: int) -> None:
         """Nothing hangs on when it came."""
+
+    def take(self, peer: str, payload: bytes, wall_us: int) -> None:
+        """As above."""
 
     def recording(self, result: object) -> None:
         """It counts when it is durable."""

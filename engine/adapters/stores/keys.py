@@ -54,7 +54,16 @@ class KeyHashes:
 
     def packed(self, keys: Iterable[tuple[str, str]]) -> bytes:
         """What a message's row holds."""
-        return b"".join([self.of(name, value) for name, value in keys])
+        begun = self._begun
+        found = []
+        for name, value in keys:
+            if name in begun and value.isascii():  # as `of`, without its call: this is done for every message
+                hash_ = begun[name].copy()
+                hash_.update(value.encode())
+                found.append(hash_.digest())
+            else:
+                found.append(self.of(name, value))
+        return b"".join(found)
 
 
 def bucket_of(hash_: bytes) -> int:

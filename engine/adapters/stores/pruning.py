@@ -19,6 +19,8 @@ from engine.ports.store import WRONG_AHEAD_US, Prune, Pruned
 KEPT_FREE_SHARE = 10
 """A tenth of the file may be free and stay: the next messages take it, and the file need not grow again."""
 KEPT_FREE_PAGES = 1000
+MOST_PIECES = 128
+"""Of large bodies, so many pieces (32 MB) go in one transaction, or those of one message: commits wait for it."""
 
 
 class Pruning:
@@ -39,6 +41,10 @@ class Pruning:
         end = min(newest, self._reading.highest_seq(self._db.connection, before), keep_from - 1)
         upto = min(order.after + order.span, end)
         found = self._finished(order, upto, before, keep_whole_from)
+        few = self._few_pieces(found)
+        if few < len(found):
+            found = found[:few]
+            upto = found[-1][0]
         gone = [row for row in found if row[4]]
         emptied = [row for row in found if not row[4]]
         (secure,) = self._db.execute("PRAGMA secure_delete").fetchone()
@@ -82,6 +88,21 @@ class Pruning:
             return self._db.execute(self._sql["finished"], given).fetchall()
         except faults.ERRORS as exc:
             raise faults.on_reading(exc) from exc
+
+    def _few_pieces(self, found: Sequence[tuple[int, int, int, int | None, int]]) -> int:
+        """How many of these may go at once, as large bodies are among them: one at the least."""
+        try:
+            if self._db.execute(self._sql["any_piece"]).fetchone() is None:
+                return len(found)
+            pieces = dict(self._rows["pieces_of"].fetch(self._db.execute, [row[0] for row in found]))
+        except faults.ERRORS as exc:
+            raise faults.on_reading(exc) from exc
+        total = 0
+        for count, row in enumerate(found):
+            total += pieces.get(row[0], 0)
+            if total > MOST_PIECES and count:
+                return count
+        return len(found)
 
     def _forget_bodies(self, seqs: Sequence[int], bodies: Sequence[int]) -> None:
         self._rows["delete_bodies_of_deliveries"].run(self._db.execute, seqs)

@@ -2,9 +2,11 @@
 
 import random
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
+from engine.adapters.stores import pruning
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Batch, DraftDelivery, Piece, Reprocessed
@@ -229,3 +231,29 @@ def test_pieces_are_pruned_with_their_message_and_leave_nothing_in_the_files(ope
     while store.give_back(1_000_000):
         pass
     assert b"KANARIENVOGEL" not in files_of(path)
+
+
+def test_of_large_bodies_few_are_pruned_in_one_transaction(open_store, monkeypatch):
+    """Each commit waits for it: 256 documents of 20 MB would be 5 GB in the write-ahead log."""
+    monkeypatch.setattr(pruning, "MOST_PIECES", 25)
+    store, connection = open_store()
+    for _ in range(4):
+        body, changed = bytes(bytearray(BODY)), bytes(bytearray(CHANGED))
+        write(store, body, changed)
+        made = store.commit(Batch([intake(EPR, raw=body, bodies=(changed,), received_at_us=T0)])).deliveries
+        store.commit(Batch(results=[result(made[0][0])]))
+    left, after = [count(connection, "body_piece")], EVERYTHING.after
+    while after is not None:
+        pruned = store.prune(replace(EVERYTHING, after=after))
+        left.append(count(connection, "body_piece"))
+        after = pruned.after
+    assert left == [68, 51, 34, 17, 0]
+    assert count(connection, "message") == 0
+
+
+def test_pieces_are_counted_by_their_index(open_store):
+    _, connection = open_store()
+    sql = load_statements("prune.sql")["pieces_of"].replace("/*rows*/", "")
+    plan = " | ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (1,)))
+    assert "SCAN" not in plan.replace("SCAN SUBQUERY", "")
+    assert "SEARCH d USING INDEX delivery_by_message (seq=?)" in plan

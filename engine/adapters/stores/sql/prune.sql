@@ -15,6 +15,15 @@ WHERE m.seq > :after AND m.seq <= :upto AND m.received_at_us < :before
   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.seq = m.seq AND d.state IN (0, 2))
 ORDER BY m.seq;
 
+-- name: any_piece
+SELECT 1 FROM body_piece LIMIT 1;
+
+-- name: pieces_of
+-- Of each message, those of its own bytes and of its deliveries'.
+SELECT m.seq, (SELECT count(*) FROM body_piece p WHERE p.body = m.body)
+  + (SELECT count(*) FROM delivery d CROSS JOIN body_piece p ON p.body = d.body WHERE d.seq = m.seq)
+FROM message m WHERE m.seq IN (/*rows*/?/*rows*/);
+
 -- name: delete_bodies
 DELETE FROM body WHERE id IN (/*rows*/?/*rows*/);
 
