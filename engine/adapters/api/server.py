@@ -71,25 +71,27 @@ class ApiServer:
 
     def stop(self) -> None:
         """Close the socket and end the thread, within a few seconds. A second call does nothing."""
-        if self._thread is not None and self._server is not None:
+        # Two may stop it at once, the engine's end and the keeper that starts it again: each part is taken by one.
+        thread, self._thread = self._thread, None
+        if thread is not None and self._server is not None:
             self._api.streams.end_all()
             self._server.leave()
-            self._thread.join(STOP_DEADLINE_S)
-            if self._thread.is_alive():
+            thread.join(STOP_DEADLINE_S)
+            if thread.is_alive():
                 log.warning("the console's thread did not end within %g s", STOP_DEADLINE_S)
-            self._thread = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
 
     def _run(self) -> None:
         assert self._server is not None and self._listener is not None
+        server, listener = self._server, self._listener
         try:
-            asyncio.run(self._serve(self._server, self._listener))
+            asyncio.run(self._serve(server, listener))
         except Exception:
             log.exception("the console's server ended; the engine goes on without it")
         finally:
-            self._listener.close()  # who comes now is refused, and does not wait for an answer
+            listener.close()  # who comes now is refused, and does not wait for an answer
 
     async def _serve(self, server: QuietServer, listener: socket.socket) -> None:
         async with asyncio.TaskGroup() as tasks:
