@@ -122,10 +122,10 @@ class History:
         self.rng = Random(seed)
         self.swarm = draw_swarm(self.rng)
         draw_blocks(self.swarm, seed)
-        if Random(f"fragments {seed}").random() < IN_FRAGMENTS:
-            on_fragments(self.swarm, seed)
         if focus is not None:
             focus(self.swarm, seed)
+        elif Random(f"fragments {seed}").random() < IN_FRAGMENTS:
+            on_fragments(self.swarm, seed)
         swarm = self.swarm
         self.site: Site = site(swarm.site)
         self.editions = [self.site]
