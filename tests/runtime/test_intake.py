@@ -647,11 +647,14 @@ class TestStoreTrouble:
     async def test_resends_that_waited_for_a_message_are_refused_with_it(self, site, adt) -> None:
         async with site.running() as engine:
             await site.slow_disk(adt(control_id="A0"))
+            # The delivery of that is on record: else its commit would be the one that fails.
+            await until(lambda: sum(depth.queued for depth in site.store.queries().depths()) == 0)
+            before = len(site.store.batches)
             wire, other = await site.wire(), await site.wire()
             with site.store.commits_held():
                 site.store.fail_next(StoreFull("full"))
                 await wire.send(adt(control_id="A1"))
-                await until(lambda: len(site.store.batches) == 2)
+                await until(lambda: len(site.store.batches) > before)
                 await other.send(adt(control_id="A1"))
                 on_the_way = [receiver._on_the_way for receiver in engine._receivers]
                 await until(lambda: any(waiting.also for each in on_the_way for waiting in each.values()))
