@@ -61,6 +61,7 @@ class Nursery:
         self._process: asyncio.subprocess.Process | None = None
         self._engine: EngineProcess | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._is_starting = False
 
     async def __aenter__(self) -> "Nursery":
         env, python = dict(os.environ), shared().python
@@ -80,12 +81,19 @@ class Nursery:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._process is not None and self._process.stdin is not None
-        if self._engine is not None and self._engine.returncode is None:
-            self._engine.kill()
-            await self._engine.wait()
-        if self._reading is not None:
-            await self._reading
-        await self._process.communicate(b"")  # to the end of its pipes as well: else they are open when the loop closes
+        try:
+            if self._is_starting:
+                self._process.kill()  # with an engine whose pid we were not told
+            if self._engine is not None and self._engine.returncode is None:
+                self._engine.kill()
+                await self._engine.wait()
+            if self._reading is not None:
+                await self._reading
+            # To the end of its pipes as well: else they are open when the loop closes.
+            await self._process.communicate(b"")
+        except asyncio.CancelledError:
+            self._process.kill()  # a test that is cut off waits for nobody
+            raise
 
     async def start(self, site: Path, **order: Any) -> EngineProcess:
         """An engine for `site`; for what else can be asked see `engine_under_test.run`. The one before has ended."""
@@ -93,10 +101,12 @@ class Nursery:
         assert self._engine is None or self._engine.returncode is not None, "an engine still runs"
         if self._reading is not None:
             await self._reading
+        self._is_starting = True
         self._process.stdin.write(json.dumps({"site": str(site), "log": str(self.log), **order}).encode() + b"\n")
         await self._process.stdin.drain()
         line = await self._process.stdout.readline()
         assert line, "the nursery has ended"
+        self._is_starting = False
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._engine = EngineProcess(int(line), self.log, ended)
         self._reading = asyncio.get_running_loop().create_task(self._read_end(ended))

@@ -645,15 +645,19 @@ class TestStoreTrouble:
             assert await wire.rest() == b""
 
     async def test_resends_that_waited_for_a_message_are_refused_with_it(self, site, adt) -> None:
-        async with site.running():
+        async with site.running() as engine:
             await site.slow_disk(adt(control_id="A0"))
+            # The delivery of that is on record: else its commit would be the one that fails.
+            await until(lambda: sum(depth.queued for depth in site.store.queries().depths()) == 0)
+            before = len(site.store.batches)
             wire, other = await site.wire(), await site.wire()
             with site.store.commits_held():
                 site.store.fail_next(StoreFull("full"))
                 await wire.send(adt(control_id="A1"))
-                await until(lambda: len(site.store.batches) == 2)
+                await until(lambda: len(site.store.batches) > before)
                 await other.send(adt(control_id="A1"))
-                await turns(50)
+                on_the_way = [receiver._on_the_way for receiver in engine._receivers]
+                await until(lambda: any(waiting.also for each in on_the_way for waiting in each.values()))
             assert msa(await wire.answer()) == msa(await other.answer()) == ("AR", "A1")
 
     async def test_what_is_stored_is_still_answered_when_the_disk_is_nearly_full(self, site, adt) -> None:

@@ -330,7 +330,7 @@ class TestDestinations:
             old.gate.set()
             await site.delivered("adt/out", 3)
             await until(lambda: not site.running_channel().leaving)
-            assert old.is_closed
+            await until(lambda: old.is_closed)
             assert queued(site) == 0
 
     async def test_a_destination_that_comes_back_while_it_leaves_goes_on_in_order(self, site, monkeypatch) -> None:
