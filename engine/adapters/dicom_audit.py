@@ -102,6 +102,7 @@ EVENTS: Final = MappingProxyType(
         "user-enable": Event("alert", SECURITY_ALERT, "E", USER_CHANGED),
         "token-add": Event("alert", SECURITY_ALERT, "E", USER_CHANGED),
         "token-revoke": Event("alert", SECURITY_ALERT, "E", USER_CHANGED),
+        "second-factor-begin": Event("alert", SECURITY_ALERT, "E", USER_CHANGED),
         "second-factor-on": Event("alert", SECURITY_ALERT, "E", USER_CHANGED),
         "second-factor-off": Event("alert", SECURITY_ALERT, "E", USER_CHANGED),
         "user-grant": Event("alert", SECURITY_ALERT, "E", ROLES_CHANGED),

@@ -201,6 +201,7 @@ class Access:
         if await asyncio.to_thread(self._queries.second_factor, name) is not None:
             raise Problem(409, "E485", "there are one-time codes already: turn them off first")
         self._forgive(signed)
+        await self._record(By(signed.principal.actor), "second-factor-begin", [f"user {name}"])
         return self._enrolments.begin(signed.hash, name, issuer, self._clock.now_us())
 
     async def end_second_factor(self, signed: Signed, code: str) -> list[str]:

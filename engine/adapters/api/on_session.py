@@ -99,8 +99,8 @@ async def change_password(call: Call) -> Done:
 
 
 async def second_factor(call: Call) -> SecondFactorShown:
-    """Whether one-time codes are asked for, and how many recovery codes are left."""
-    found = await asyncio.to_thread(call.api.queries.second_factor, session_of(call).principal.name)
+    """Whether one-time codes are asked for, and how many recovery codes are left; of a token never, and none."""
+    found = None if call.who.is_token else await asyncio.to_thread(call.api.queries.second_factor, call.who.name)
     return SecondFactorShown(on=found is not None, recovery_left=0 if found is None else len(found.recovery))
 
 

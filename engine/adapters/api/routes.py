@@ -157,6 +157,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "session",
         answer=f.SecondFactorBegun,
         body=f.OnePassword,
+        record="second-factor-begin",
         most_body=SMALL,
     ),
     Entry(
