@@ -1,4 +1,4 @@
-"""E56x and E57x: other systems that the engine tells of itself or asks who somebody is."""
+"""E56x and E57x: other systems that the engine tells of itself or asks who somebody is; one-time codes."""
 
 from types import MappingProxyType
 from typing import Final
@@ -89,6 +89,19 @@ OUTSIDE: Final[Stories] = MappingProxyType(
             "in first: the same name alone is no proof.",
             "segmill users enable NAME, where it was disabled. Names that two people share: choose another claim for "
             "console.oidc.user.",
+        ),
+        "E578": Story(
+            "a one-time code is asked for",
+            "The password was right, and this user has one-time codes set up. The same again, with the code that the "
+            "authenticator app shows now, or with one of the recovery codes.",
+            "POST /api/v1/session with name, password and code. The telephone and the recovery codes are lost: segmill "
+            "users passwd NAME on the engine's machine, or an admin, gives a new password and begins anew.",
+        ),
+        "E579": Story(
+            "the one-time code is wrong",
+            "It is of another moment, or was used before: each is good once. The password alone is not enough.",
+            "Wait for the next code. If none is taken, compare the clocks of the telephone and of the engine's host: "
+            "half a minute between them is too much.",
         ),
         "W570": Story(
             "an identity provider by which nobody can sign in",

@@ -5,7 +5,7 @@ audit. A session's and a token's secret is never kept: only its SHA-256, which n
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from engine.model.access import SITE, Grants
@@ -146,6 +146,50 @@ class RevokeToken:
 
 
 @dataclass(slots=True, frozen=True)
+class SecondFactor:
+    """The one-time codes of a local user. `last_step`: the newest that was used.
+
+    `recovery`: SHA-256 of each code that is left for whoever lost the telephone; a plain hash, as they have 80 bits.
+    """
+
+    user: str
+    secret: bytes = field(repr=False)
+    last_step: int
+    recovery: tuple[bytes, ...]
+    created_us: int
+
+
+@dataclass(slots=True, frozen=True)
+class SetSecondFactor:
+    """AccessRefused where the user has one."""
+
+    factor: SecondFactor
+
+
+@dataclass(slots=True, frozen=True)
+class UseStep:
+    """The code of this step was used. AccessRefused where it, or one behind it, was used before."""
+
+    user: str
+    step: int
+
+
+@dataclass(slots=True, frozen=True)
+class UseRecovery:
+    """This recovery code was used, and is none any more. AccessRefused where it is none."""
+
+    user: str
+    hash: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class ClearSecondFactor:
+    """The password is enough from now on; nothing where it was before."""
+
+    user: str
+
+
+@dataclass(slots=True, frozen=True)
 class AuditSent:
     """All of the audit up to record `last` was sent to the repository that keeps it as well; never goes back."""
 
@@ -164,6 +208,10 @@ AccessEdit = (
     | AddToken
     | RevokeToken
     | AuditSent
+    | SetSecondFactor
+    | UseStep
+    | UseRecovery
+    | ClearSecondFactor
 )
 
 
@@ -210,6 +258,8 @@ class AccessQueries(Protocol):
         ...
 
     def token(self, hash_: bytes) -> ApiToken | None: ...
+
+    def second_factor(self, user: str) -> SecondFactor | None: ...
 
     def audit_sent(self) -> int:
         """Up to which record the audit was sent on; 0 if nothing was."""

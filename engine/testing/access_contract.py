@@ -18,16 +18,22 @@ from engine.ports.access import (
     AddToken,
     AddUser,
     ApiToken,
+    AuditSent,
+    ClearSecondFactor,
     CloseSession,
     CloseSessions,
     OpenSession,
     RevokeToken,
+    SecondFactor,
     SeenSession,
     Session,
     SetDisabled,
     SetGrants,
     SetPassword,
+    SetSecondFactor,
     User,
+    UseRecovery,
+    UseStep,
 )
 from engine.ports.operations import By, Change
 from engine.ports.store import Store, StoreQueries
@@ -76,6 +82,39 @@ class AccessContract:
         assert queries.user("ben") == BEN
         assert (queries.tokens(), queries.token(TOKEN.hash)) == ([TOKEN], TOKEN)
         assert (queries.session(b"a" * 32), queries.sessions("anna")) == (session("a"), [session("a")])
+
+    def test_codes_are_kept_and_each_is_good_once(self, store: Store, queries: StoreQueries) -> None:
+        factor = SecondFactor("anna", b"s" * 20, 100, (b"a" * 32, b"b" * 32), 7)
+        assert queries.second_factor("anna") is None
+        edit(store, AddUser(ANNA), SetSecondFactor(factor))
+        assert queries.second_factor("anna") == factor and queries.second_factor("ben") is None
+        with pytest.raises(AccessRefused):
+            edit(store, SetSecondFactor(replace(factor, secret=b"t" * 20)))
+        edit(store, UseStep("anna", 101))
+        for step in (100, 101):
+            with pytest.raises(AccessRefused):
+                edit(store, UseStep("anna", step))
+        edit(store, UseRecovery("anna", b"a" * 32))
+        for user, code in (("anna", b"a" * 32), ("anna", b"x" * 32), ("ben", b"b" * 32)):
+            with pytest.raises(AccessRefused):
+                edit(store, UseRecovery(user, code))
+        with pytest.raises(AccessRefused):
+            edit(store, UseStep("ben", 101))
+        assert queries.second_factor("anna") == replace(factor, last_step=101, recovery=(b"b" * 32,))
+        edit(store, ClearSecondFactor("anna"), ClearSecondFactor("ben"))
+        assert queries.second_factor("anna") is None
+
+    def test_a_refused_code_leaves_nothing_of_its_change(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, AddUser(ANNA), SetSecondFactor(SecondFactor("anna", b"s" * 20, 100, (), 7)))
+        with pytest.raises(AccessRefused):
+            edit(store, OpenSession(session("a"), 5), UseStep("anna", 100))
+        assert queries.session(b"a" * 32) is None
+
+    def test_how_far_the_audit_was_sent_only_goes_on(self, store: Store, queries: StoreQueries) -> None:
+        assert queries.audit_sent() == 0
+        store.operate(Change(ADMIN, "", access=[AuditSent(7)]))
+        store.operate(Change(ADMIN, "", access=[AuditSent(5)]))
+        assert (queries.audit_sent(), queries.audit_head().last) == (7, 0)
 
     def test_it_is_there_after_a_kill(self, bench: StoreBench) -> None:
         edit(bench.store, AddUser(ANNA), OpenSession(session("a"), 5), AddToken(TOKEN))

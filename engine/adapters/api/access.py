@@ -27,14 +27,17 @@ from engine.adapters.api.passwords import (
     one_time_password,
 )
 from engine.adapters.api.problems import Problem, not_there
+from engine.adapters.api.second_factor import Enrolment, Enrolments, use_of
 from engine.adapters.api.throttle import Throttle, Trickle, network_of
 from engine.model.access import SITE, Grants, Principal, is_user_name
 from engine.ports.access import (
     PROVIDER_SUFFIX,
+    AccessEdit,
     AccessRefused,
     AddToken,
     AddUser,
     ApiToken,
+    ClearSecondFactor,
     CloseSession,
     CloseSessions,
     OpenSession,
@@ -45,6 +48,7 @@ from engine.ports.access import (
     SetGrants,
     SetPassword,
     User,
+    UseRecovery,
 )
 from engine.ports.clock import Clock
 from engine.ports.control import By, Control
@@ -117,11 +121,12 @@ class Access:
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._by_address = Throttle(ADDRESS_FREE, ADDRESS_FIRST_S, ADDRESS_MOST_S)
         self._failures = Trickle(60, 10)
+        self._enrolments = Enrolments()
 
     # -- signing in and out ---------------------------------------------------------------------
 
-    async def sign_in(self, name: str, password: str, address: str, before: str = "") -> SignedIn:
-        """Raises Problem. `before`: the secret that came with the request, whose session ends."""
+    async def sign_in(self, name: str, password: str, address: str, before: str = "", code: str = "") -> SignedIn:
+        """Raises Problem. `before`: the secret that came with the request, whose session ends. `code`: one-time."""
         now_s, network = self._clock.monotonic(), network_of(address)
         by_user, slot = self._waits_of(name, network)
         if (wait := max(by_user.waits(slot, now_s), self._by_address.waits(network, now_s))) > 0:
@@ -142,6 +147,7 @@ class Access:
         if user is None or not is_right:
             await self._note_failure(user, address, now_s)
             raise Problem(401, "E481")
+        second = await self._second_of(user, code, address)
         by_user.forgive(slot)
         self._by_address.take_back(network, now_s)
         self._known[name, network] = None
@@ -152,13 +158,13 @@ class Access:
         session = Session(_hash(secret), user.name, now_us, now_us, now_us + self._session_us, address)
         edits: list[Any] = [CloseSession(_hash(before))] if _is_secret(before) else []
         principal = _principal(user, address)
-        edits.append(OpenSession(session, MOST_SESSIONS, user.password))
+        edits += [*second, OpenSession(session, MOST_SESSIONS, user.password)]
+        about = [f"user {name}", *("by a recovery code" for edit in second if isinstance(edit, UseRecovery))]
         try:
-            await self._ask(
-                self._control.put_on_record(By(principal.actor), "sign-in", about=[f"user {name}"], edits=edits)
-            )
+            await self._ask(self._control.put_on_record(By(principal.actor), "sign-in", about=about, edits=edits))
         except AccessRefused:
-            raise Problem(401, "E481") from None  # another was set, or the user disabled, while this one was looked at
+            # Another was set, or the user disabled, while this one was looked at; or the code was used at that moment.
+            raise Problem(401, "E481") from None
         return SignedIn(secret, Signed(principal, session.hash, _csrf(secret), session.until_us))
 
     def _waits_of(self, name: str, network: str) -> tuple[Throttle, str]:
@@ -173,6 +179,72 @@ class Access:
         about = f"user {user.name}" if user is not None else "no user of ours"
         scope = f"{untold} more failures before this one" if untold else ""
         await self._record(By(f"somebody from {address}", scope=scope), "sign-in-failed", [about])
+
+    async def _second_of(self, user: User, code: str, address: str) -> list[AccessEdit]:
+        """What the code of somebody whose password was right comes to. Raises Problem; the attempt stays counted."""
+        factor = await asyncio.to_thread(self._queries.second_factor, user.name)
+        if factor is None:
+            return []
+        if not code:
+            # The password was right, and whoever comes back with a code is counted anew.
+            self._by_address.take_back(network_of(address), self._clock.monotonic())
+            raise Problem(401, "E578")
+        edit = use_of(factor, code, self._clock.now_us())
+        if edit is None:
+            await self._note_failure(user, address, self._clock.monotonic())
+            raise Problem(401, "E579")
+        return [edit]
+
+    async def begin_second_factor(self, signed: Signed, password: str, issuer: str) -> Enrolment:
+        """A secret for an app, shown this once. Raises Problem."""
+        await self._proven(signed, password)
+        name = signed.principal.name
+        if await asyncio.to_thread(self._queries.second_factor, name) is not None:
+            raise Problem(409, "E485", "there are one-time codes already: turn them off first")
+        self._forgive(signed)
+        await self._record(By(signed.principal.actor), "second-factor-begin", [f"user {name}"])
+        return self._enrolments.begin(signed.hash, name, issuer, self._clock.now_us())
+
+    async def end_second_factor(self, signed: Signed, code: str) -> list[str]:
+        """It counts from now on; the recovery codes, shown this once. Raises Problem."""
+        name = signed.principal.name
+        edit, codes = self._enrolments.end(signed.hash, name, code, self._clock.now_us())
+        await self._record(By(signed.principal.actor), "second-factor-on", [f"user {name}"], edit)
+        return codes
+
+    async def drop_second_factor(self, signed: Signed, password: str, code: str) -> None:
+        """The password is enough from now on. Raises Problem."""
+        user = await self._proven(signed, password)
+        edits = await self._second_of(user, code, signed.principal.address)
+        if not edits:
+            raise Problem(409, "E485", "there are no one-time codes to turn off")
+        self._forgive(signed)
+        about = [f"user {user.name}"]
+        await self._record(By(signed.principal.actor), "second-factor-off", about, *edits, ClearSecondFactor(user.name))
+
+    async def _proven(self, signed: Signed, password: str) -> User:
+        """Whoever has the session knows the password, too; guesses are slowed as at sign-in. Raises Problem.
+
+        The attempt counts as failed until `_forgive`: what is asked for beside the password is not guessed at either.
+        """
+        if signed.principal.must_change:
+            raise Problem(403, "E475")
+        name, address = signed.principal.name, signed.principal.address
+        now_s = self._clock.monotonic()
+        by_user, slot = self._waits_of(name, network_of(address))
+        if (wait := by_user.waits(slot, now_s)) > 0:
+            seconds = math.ceil(wait)
+            raise Problem(429, "E474", f"try again in {seconds} s", {"retry-after": str(seconds)})
+        by_user.count(slot, now_s)
+        user = await asyncio.to_thread(self._queries.user, name)
+        if user is None or user.is_by_provider or not await self._is_right(user.password, password):
+            await self._note_failure(user, address, now_s)
+            raise Problem(422, "E481", "the password is wrong")
+        return user
+
+    def _forgive(self, signed: Signed) -> None:
+        by_user, slot = self._waits_of(signed.principal.name, network_of(signed.principal.address))
+        by_user.forgive(slot)
 
     async def sign_in_by_provider(
         self, name: str, mark: str, grants: Grants, issuer: str, address: str, before: str = ""
@@ -346,7 +418,9 @@ class Access:
         password = one_time_password()
         until_us = self._clock.now_us() + int(ONE_TIME_S * SECOND)
         hash_ = await self._hashed(password)
-        await self._record(by, "user-passwd", [f"user {name}"], SetPassword(name, hash_, True, until_us))
+        # Whoever lost the telephone begins anew.
+        edits = SetPassword(name, hash_, True, until_us), ClearSecondFactor(name)
+        await self._record(by, "user-passwd", [f"user {name}"], *edits)
         self._by_user.forgive(name)
         for known in [pair for pair in self._known if pair[0] == name]:
             del self._known[known]  # that password was another's, perhaps

@@ -180,6 +180,7 @@ class Reload(ApiModel):
 class SignInBody(ApiModel):
     name: Annotated[str, StringConstraints(max_length=64)]
     password: Annotated[str, StringConstraints(max_length=256)]
+    code: Annotated[str, StringConstraints(max_length=40)] = ""
 
 
 class Me(ApiModel):

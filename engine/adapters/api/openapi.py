@@ -69,7 +69,7 @@ def _operation(entry: Entry, named: dict[object, str]) -> dict[str, Any]:
         refusals |= {401: "Name or password is wrong", 403: "It was sent by another site", 429: "Too many attempts"}
     if not entry.is_safe:
         refusals |= CHANGING
-    if entry.path.endswith("/password"):
+    if entry.path.endswith(("/password", "/second-factor", "/second-factor/off")):
         refusals |= {429: "Too many attempts"}
     problem = _content(MEDIA_TYPE, named[ProblemBody])
     for status, sentence in sorted(refusals.items()):

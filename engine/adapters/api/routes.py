@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from engine.adapters.api import edit_models as e
 from engine.adapters.api import models as m
+from engine.adapters.api import models_second_factor as f
 from engine.adapters.api import (
     on_edits,
     on_engine,
@@ -146,6 +147,55 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         answer=m.Done,
         body=m.PasswordBody,
         record="password",
+        most_body=SMALL,
+    ),
+    Entry(
+        "GET",
+        BASE + "/session/second-factor",
+        "self",
+        "site",
+        "Whether one-time codes are asked for",
+        on_session.second_factor,
+        "session",
+        answer=f.SecondFactorShown,
+    ),
+    Entry(
+        "POST",
+        BASE + "/session/second-factor",
+        "self",
+        "site",
+        "Begin to set up one-time codes",
+        on_session.begin_second_factor,
+        "session",
+        answer=f.SecondFactorBegun,
+        body=f.OnePassword,
+        record="second-factor-begin",
+        most_body=SMALL,
+    ),
+    Entry(
+        "PUT",
+        BASE + "/session/second-factor",
+        "self",
+        "site",
+        "Set up one-time codes, with a first one",
+        on_session.end_second_factor,
+        "session",
+        answer=f.RecoveryCodes,
+        body=f.OneCode,
+        record="second-factor-on",
+        most_body=SMALL,
+    ),
+    Entry(
+        "POST",
+        BASE + "/session/second-factor/off",
+        "self",
+        "site",
+        "Ask for no one-time codes any more",
+        on_session.drop_second_factor,
+        "session",
+        answer=m.Done,
+        body=f.DropSecondFactor,
+        record="second-factor-off",
         most_body=SMALL,
     ),
     Entry(

@@ -24,6 +24,7 @@ class NextQuery(ApiModel):
 class SignInForm(NextQuery):
     name: Annotated[str, StringConstraints(max_length=64)]
     password: Annotated[str, StringConstraints(max_length=256)]
+    code: Annotated[str, StringConstraints(max_length=40)] = ""
 
 
 class PasswordForm(ApiModel):
@@ -58,7 +59,7 @@ async def sign_in(call: Call) -> Response:
     form = call.the_body(SignInForm)
     to = _own(form.next)
     try:
-        made = await begin_session(call, form.name, form.password)
+        made = await begin_session(call, form.name, form.password, form.code)
     except Problem as problem:
         wrong = CODES[problem.code].title + (f": {problem.detail}" if problem.detail else "")
         context = {"next": to, "name": form.name, "wrong": wrong, "provider": _provider(call)}

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, assert_never
 
@@ -16,16 +16,21 @@ from engine.ports.access import (
     AddUser,
     ApiToken,
     AuditSent,
+    ClearSecondFactor,
     CloseSession,
     CloseSessions,
     OpenSession,
     RevokeToken,
+    SecondFactor,
     SeenSession,
     Session,
     SetDisabled,
     SetGrants,
     SetPassword,
+    SetSecondFactor,
     User,
+    UseRecovery,
+    UseStep,
     has_admin,
     may_take_an_admin,
 )
@@ -35,6 +40,8 @@ NO_USER: Final = "there is no such user"
 NO_TOKEN: Final = "there is no such token"  # noqa: S105 - a sentence
 USER_THERE: Final = "there is a user of that name"
 TOKEN_THERE: Final = "there is, or was, a token of that name"  # noqa: S105 - a sentence
+FACTOR_THERE: Final = "there are one-time codes already"
+CODE_USED: Final = "the code was used before"
 PASSWORD_CHANGED: Final = "the password was changed meanwhile"  # noqa: S105 - a sentence
 
 
@@ -99,6 +106,19 @@ class AccessWriting:
                 self._one("revoke_token", (name,), NO_TOKEN, is_missing=True)
             case AuditSent(last):
                 self._execute(self._sql["set_audit_sent"], (last,))
+            case SetSecondFactor(factor):
+                told = (factor.user, factor.secret, factor.last_step, _dumped(factor.recovery), factor.created_us)
+                self._one("set_second_factor", told, FACTOR_THERE)
+            case UseStep(name, step):
+                self._one("use_step", (step, name, step), CODE_USED)
+            case UseRecovery(name, hash_):
+                row = self._execute(self._sql["second_factor"], (name,)).fetchone()
+                left = () if row is None else _loaded(row[3])
+                if hash_ not in left:
+                    raise AccessRefused(CODE_USED)
+                self._execute(self._sql["set_recovery"], (_dumped(one for one in left if one != hash_), name))
+            case ClearSecondFactor(name):
+                self._execute(self._sql["clear_second_factor"], (name,))
             case _:
                 assert_never(edit)
 
@@ -158,6 +178,12 @@ class AccessReading:
             row = db.execute(self._access_sql["token"], (hash_,)).fetchone()
         return None if row is None else _token(*row)
 
+    def second_factor(self, user: str) -> SecondFactor | None:
+        """As AccessQueries.second_factor."""
+        with self._reader() as db:
+            row = db.execute(self._access_sql["second_factor"], (user,)).fetchone()
+        return None if row is None else SecondFactor(row[0], row[1], row[2], _loaded(row[3]), row[4])
+
     def audit_sent(self) -> int:
         """As AccessQueries.audit_sent."""
         with self._reader() as db:
@@ -175,6 +201,14 @@ def _token(
     name: str, hash_: bytes, grants: str, created_us: int, created_by: str, until_us: int, is_revoked: int
 ) -> ApiToken:
     return ApiToken(name, hash_, _grants(grants), created_us, created_by, until_us, bool(is_revoked))
+
+
+def _dumped(hashes: Iterable[bytes]) -> str:
+    return json.dumps([one.hex() for one in hashes])
+
+
+def _loaded(text: str) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(one) for one in json.loads(text))
 
 
 def _grants(text: str) -> Grants:

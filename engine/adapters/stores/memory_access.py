@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
-from engine.adapters.stores.access import NO_TOKEN, NO_USER, PASSWORD_CHANGED, TOKEN_THERE, USER_THERE
+from engine.adapters.stores.access import (
+    CODE_USED,
+    FACTOR_THERE,
+    NO_TOKEN,
+    NO_USER,
+    PASSWORD_CHANGED,
+    TOKEN_THERE,
+    USER_THERE,
+)
 from engine.ports.access import (
     NO_ADMIN,
     AccessEdit,
@@ -13,16 +21,21 @@ from engine.ports.access import (
     AddUser,
     ApiToken,
     AuditSent,
+    ClearSecondFactor,
     CloseSession,
     CloseSessions,
     OpenSession,
     RevokeToken,
+    SecondFactor,
     SeenSession,
     Session,
     SetDisabled,
     SetGrants,
     SetPassword,
+    SetSecondFactor,
     User,
+    UseRecovery,
+    UseStep,
     has_admin,
     may_take_an_admin,
 )
@@ -39,16 +52,19 @@ class MemoryAccess:
     sessions: dict[bytes, Session] = field(default_factory=dict)
     tokens: dict[str, ApiToken] = field(default_factory=dict)
     audit_sent: int = 0
+    factors: dict[str, SecondFactor] = field(default_factory=dict)
 
     def apply(self, edits: Sequence[AccessEdit], now_us: int) -> None:
         """All of `edits`, or nothing of them. Raises AccessRefused."""
-        draft = MemoryAccess(dict(self.users), dict(self.sessions), dict(self.tokens), self.audit_sent)
+        draft = MemoryAccess(
+            dict(self.users), dict(self.sessions), dict(self.tokens), self.audit_sent, dict(self.factors)
+        )
         for edit in edits:
             draft._apply(edit, now_us)
         if may_take_an_admin(edits) and has_admin(self.users.values()) and not has_admin(draft.users.values()):
             raise AccessRefused(NO_ADMIN)
         self.users, self.sessions, self.tokens = draft.users, draft.sessions, draft.tokens
-        self.audit_sent = draft.audit_sent
+        self.audit_sent, self.factors = draft.audit_sent, draft.factors
 
     def _apply(self, edit: AccessEdit, now_us: int) -> None:
         match edit:
@@ -94,6 +110,22 @@ class MemoryAccess:
                 self.tokens[name] = replace(self.tokens[name], is_revoked=True)
             case AuditSent(last):
                 self.audit_sent = max(self.audit_sent, last)
+            case SetSecondFactor(factor):
+                if factor.user in self.factors:
+                    raise AccessRefused(FACTOR_THERE)
+                self.factors[factor.user] = factor
+            case UseStep(name, step):
+                found = self.factors.get(name)
+                if found is None or found.last_step >= step:
+                    raise AccessRefused(CODE_USED)
+                self.factors[name] = replace(found, last_step=step)
+            case UseRecovery(name, hash_):
+                found = self.factors.get(name)
+                if found is None or hash_ not in found.recovery:
+                    raise AccessRefused(CODE_USED)
+                self.factors[name] = replace(found, recovery=tuple(one for one in found.recovery if one != hash_))
+            case ClearSecondFactor(name):
+                self.factors.pop(name, None)
             case _:
                 assert_never(edit)
 
@@ -153,6 +185,11 @@ class MemoryAccessReading:
         """As AccessQueries.token."""
         with self._rows.lock:
             return next((t for t in self._rows.access.tokens.values() if t.hash == hash_), None)
+
+    def second_factor(self, user: str) -> SecondFactor | None:
+        """As AccessQueries.second_factor."""
+        with self._rows.lock:
+            return self._rows.access.factors.get(user)
 
     def audit_sent(self) -> int:
         """As AccessQueries.audit_sent."""

@@ -66,3 +66,19 @@ SELECT last FROM audit_sent;
 
 -- name: set_audit_sent
 INSERT INTO audit_sent (id, last) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET last = max(last, excluded.last);
+
+-- name: second_factor
+SELECT user, secret, last_step, recovery, created_us FROM second_factor WHERE user = ?;
+
+-- name: set_second_factor
+INSERT INTO second_factor (user, secret, last_step, recovery, created_us) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (user) DO NOTHING;
+
+-- name: use_step
+UPDATE second_factor SET last_step = ? WHERE user = ? AND last_step < ?;
+
+-- name: set_recovery
+UPDATE second_factor SET recovery = ? WHERE user = ?;
+
+-- name: clear_second_factor
+DELETE FROM second_factor WHERE user = ?;
