@@ -221,6 +221,7 @@ ODD = {
     "many repetitions": HEAD % b"" + b"PID|1||" + b"~".join(b"%d^^^A&B&C" % n for n in range(50_000)) + b"\r",
     "JSON": b'{"a": "<script>alert(1)</script>"}',
     "XML": b"<?xml version='1.0'?><a><script>alert(1)</script></a>",
+    "a value for a type": HEAD % b"" + b"OBX|1|M\xfcller|4711||4711\r",
     "odd delimiters": b"MSH$%~\\&$HIS$MAIN\rPID$1$$4711%a%b\r",
     "deep": HEAD % b"" + b"PID|1||" + b"a&b&c&d" * 100 + b"^" * 500 + b"\r",
 }
