@@ -285,6 +285,10 @@ def _metrics() -> str:
     from engine.adapters.metrics import PrometheusMeter
 
     meter = PrometheusMeter()
+    # Some are there only once something was measured.
+    meter.is_console_up = True
+    meter.retention_pass(0.0)
+    meter.disk(0, 0)
     rows = ["| metric | kind | labels | |", "|---|---|---|---|"]
     for family in meter.registry.collect():
         if not family.name.startswith("segmill_"):

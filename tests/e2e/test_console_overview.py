@@ -47,9 +47,34 @@ def test_counters_count_while_one_looks(console: "Console", browse: "Browse"):
     )
 
 
+def test_what_needs_a_person_is_told_while_one_looks(console: "Console", browse: "Browse"):
+    page = browse("operator", "/")
+    page.get_by_text("orders/modalities is paused").wait_for(state="detached")
+    session = browse("operator", "/password")  # where the page's token is; the API takes it as well
+    token = session.locator("input[name=csrf]").first.get_attribute("value")
+
+    def lane(action: str) -> None:
+        answer = session.request.post(
+            f"/api/v1/lanes/orders/modalities/{action}",
+            data={"reason": "a test"},
+            headers={"x-csrf-token": str(token), "origin": console.url},
+        )
+        assert answer.status == 200, answer.text()
+
+    lane("pause")
+    page.get_by_text("orders/modalities is paused by operator").wait_for()
+    lane("resume")
+    page.get_by_text("orders/modalities is paused").wait_for(state="detached")
+
+
+def test_a_page_for_which_no_stream_is_left_shows_its_numbers_all_the_same(browse: "Browse"):
+    pages = [browse("analyst", "/") for _ in range(5)]
+    assert all(page.locator("table.overview tbody tr").count() == 3 for page in pages)
+
+
 def test_who_may_see_one_channel_sees_no_other_anywhere(browse: "Browse"):
     page = browse("adt-viewer", "/")
-    for path in ("/", "/map", "/map?uses=6661", "/attention"):
+    for path in ("/", "/map", "/map?uses=6661"):
         page.goto(path)
         text = page.locator("body").inner_text()
         assert "orders" not in text and "results" not in text, path

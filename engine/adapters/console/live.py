@@ -1,6 +1,7 @@
 """Counters that count while one looks: server-sent events for the overview and the map.
 
-What is told comes from counters alone (`numbers`), computed once for all who listen; only what has changed is sent.
+What is told comes from counters alone (`numbers`), and only what has changed is sent. Where what needs a person may
+have changed, the engine is asked once, and the list comes along.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from engine.adapters.admin_app import EngineSilent
 from engine.adapters.api.access import Signed
 from engine.adapters.api.entries import Api, Call, Page
 from engine.adapters.api.streams import EventStream
-from engine.adapters.console.numbers import numbers_of
+from engine.adapters.console.numbers import numbers_by_channel
+from engine.adapters.console.overview import attention_html
 from engine.adapters.console.rendering import desk_of
 from engine.adapters.console.shown import number
 from engine.model.access import Principal
@@ -50,6 +53,8 @@ async def _events(api: Api, signed: Signed) -> AsyncIterator[bytes]:
         await api.pulse.look()
         now = telling(api, signed.principal)
         changed = difference(told, now)
+        if told and "sign" in changed:
+            yield await _attention(api, signed.principal)
         told = now
         # A comment where nothing did: who is gone is noticed, and a proxy does not take the stream for dead.
         yield b"data: " + json.dumps(changed, separators=(",", ":")).encode() + b"\n\n" if changed else b": \n\n"
@@ -63,14 +68,25 @@ async def _events(api: Api, signed: Signed) -> AsyncIterator[bytes]:
             signed = still
 
 
+async def _attention(api: Api, who: Principal) -> bytes:
+    """What needs a person by now; it comes by the stream, as who asked for it anew would be taken for somebody who does
+    something, and never be signed out."""
+    try:
+        html = await attention_html(api, who)
+    except (EngineSilent, TimeoutError):
+        return b": \n\n"
+    return b"event: attention\ndata: " + json.dumps(html).encode() + b"\n\n"
+
+
 def telling(api: Api, who: Principal) -> dict[str, Any]:
     """By the names that elements have in `data-live`; `sign` changes when what needs a person may have."""
     now_us = api.clock.now_us()
     told: dict[str, Any] = {}
     held = 0
     sign: list[object] = [api.meter.is_ready()]
-    for channel in sorted(one for one in api.meter.channels if who.may("see", one)):
-        numbers = numbers_of(api, channel)
+    for channel, numbers in sorted(numbers_by_channel(api).items()):
+        if not who.may("see", channel):
+            continue
         held += numbers.held
         told |= {f"{channel} {column}": text for column, text in numbers.cells(now_us).items()}
         own = api.meter.channels[channel]

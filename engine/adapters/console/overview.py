@@ -9,11 +9,12 @@ from pydantic import StringConstraints
 from starlette.responses import Response
 
 from engine.adapters.admin_app import READY_TIMEOUT_S, STATUS_TIMEOUT_S
-from engine.adapters.api.entries import ApiModel, Call, Page
+from engine.adapters.api.entries import Api, ApiModel, Call, Page
 from engine.adapters.console.attention import Site, Thing, things
 from engine.adapters.console.drawing import sparkline
-from engine.adapters.console.numbers import Numbers, numbers_of
+from engine.adapters.console.numbers import NOTHING, Numbers, numbers_by_channel
 from engine.adapters.console.rendering import page, part
+from engine.model.access import Principal
 from engine.ports.control import ChannelStatus
 
 
@@ -38,35 +39,41 @@ class Row:
 async def overview(call: Call) -> Response:
     wanted = call.the_query(FilterQuery).q.strip().casefold()
     channels = await seen(call)
+    numbers = numbers_by_channel(call.api)
+    descriptions = {str(one.name): one.file.description for one in call.api.site().channels}
     rows = [
-        row_of(call, one)
+        row_of(call.api, one, descriptions.get(one.channel, ""), numbers.get(one.channel, NOTHING))
         for one in sorted(channels, key=lambda one: one.channel)
-        if wanted in one.channel.casefold() or wanted in _description(call, one.channel).casefold()
+        if wanted in f"{one.channel} {descriptions.get(one.channel, '')}".casefold()
     ]
     context: dict[str, Any] = {
         "rows": rows,
         "of": len(channels),
         "q": call.the_query(FilterQuery).q,
-        "things": await attention(call, channels),
+        "things": await attention(call.api, call.who, channels),
         "started_us": call.api.started_us,
     }
     return page(call, "overview.html", title="Overview", **context)
 
 
-async def attention_part(call: Call) -> Response:
+async def attention_html(api: Api, who: Principal) -> str:
     """The list alone, for a page that is open when something changes."""
-    return part(call, "_attention.html", things=await attention(call, await seen(call)))
+    return part(api, who, "_attention.html", things=await attention(api, who, await seen_by(api, who)))
 
 
 async def seen(call: Call) -> Sequence[ChannelStatus]:
     """Those that the one who asks may see."""
-    found = await call.api.calls.ask(call.api.control.status(), STATUS_TIMEOUT_S)
-    return [one for one in found if call.who.may("see", one.channel)]
+    return await seen_by(call.api, call.who)
 
 
-async def attention(call: Call, channels: Sequence[ChannelStatus]) -> list[Thing]:
-    """What needs a person, of all that the one who asks may see."""
-    api, control = call.api, call.api.control
+async def seen_by(api: Api, who: Principal) -> Sequence[ChannelStatus]:
+    found = await api.calls.ask(api.control.status(), STATUS_TIMEOUT_S)
+    return [one for one in found if who.may("see", one.channel)]
+
+
+async def attention(api: Api, who: Principal, channels: Sequence[ChannelStatus]) -> list[Thing]:
+    """What needs a person, of all that `who` may see."""
+    control = api.control
     is_ready, why_not = await api.calls.ask(control.ready(), READY_TIMEOUT_S)
     retention = await api.calls.ask(control.retention(confirm=False), READY_TIMEOUT_S)
     settings = api.site().site
@@ -79,22 +86,20 @@ async def attention(call: Call, channels: Sequence[ChannelStatus]) -> list[Thing
         retention=retention,
         damaged=api.meter.damaged_entries,
     )
-    held = {str(one.channel): api.pulse.held(one.channel) for one in channels}
-    return things(call.who, channels, held, site, api.clock.now_us())
+    return things(who, channels, api.pulse.held(), site, api.clock.now_us())
 
 
-def row_of(call: Call, one: ChannelStatus) -> Row:
-    numbers = numbers_of(call.api, one.channel)
+def row_of(api: Api, one: ChannelStatus, description: str, numbers: Numbers) -> Row:
     state, look = state_of(one)
     return Row(
         str(one.channel),
-        _description(call, one.channel),
+        description,
         one.listening,
         state,
         look,
         numbers,
-        numbers.cells(call.api.clock.now_us()),
-        sparkline(call.api.pulse.received(one.channel)),
+        numbers.cells(api.clock.now_us()),
+        sparkline(api.pulse.received(one.channel)),
     )
 
 
@@ -114,10 +119,6 @@ def state_of(one: ChannelStatus) -> tuple[str, str]:
     return "running", "ok"
 
 
-def _description(call: Call, channel: str) -> str:
-    return next((one.file.description for one in call.api.site().channels if one.name == channel), "")
-
-
 PAGES: Final = (
     Page(
         "GET",
@@ -130,5 +131,4 @@ PAGES: Final = (
         query=FilterQuery,
         nav="Overview",
     ),
-    Page("GET", "/attention", "self", "site", "What needs a person", attention_part, "overview"),
 )

@@ -58,10 +58,10 @@ def page(call: Call, template: str, *, title: str, status: int = 200, help: str 
     return _page(call.api, call.request, call.signed, template, title, status, help, context)
 
 
-def part(call: Call, template: str, **context: Any) -> Response:
+def part(api: Api, who: Principal, template: str, **context: Any) -> str:
     """A part of a page by itself, for a script that puts it in its place."""
-    every = {"now_us": call.api.clock.now_us(), "zone": site_zone(call.api), "who": call.who}
-    return HTMLResponse(templates().get_template(template).render(every | context), headers=HEADERS)
+    every = {"now_us": api.clock.now_us(), "zone": site_zone(api), "who": who}
+    return templates().get_template(template).render(every | context)
 
 
 def notice(call: Call, sentence: str, kind: str = "ok") -> None:
@@ -170,7 +170,7 @@ def site_zone(api: Api) -> tzinfo:
 def _nav(api: Api, who: Principal | None, here: str) -> list[dict[str, Any]]:
     if who is None:
         return []
-    held = sum(api.pulse.held(channel) for channel in api.pulse.channels if who.may("see", channel))
+    held = sum(count for channel, count in api.pulse.held().items() if who.may("see", channel))
     return [
         {
             "name": one.nav,

@@ -102,7 +102,7 @@ async def system(call: Call) -> Response:
         "ports": ports(loaded, {str(one.channel): one.listening for one in channels}),
         "plug_ins": await asyncio.to_thread(plug_ins),
         "metrics": _metrics(settings),
-        "things": [one for one in await attention(call, channels) if one.to.startswith("/system")],
+        "things": [one for one in await attention(api, call.who, channels) if one.to.startswith("/system")],
     }
     return page(call, "system.html", title="System", **context)
 

@@ -26,7 +26,6 @@ EXPECTED = {
     "GET /password": SIGNED_IN,
     "POST /password": SIGNED_IN,
     "GET /": SIGNED_IN,
-    "GET /attention": SIGNED_IN,
     "GET /docs": SIGNED_IN,
     "GET /docs/codes/{code}": SIGNED_IN,
     "GET /docs/{topic:path}": SIGNED_IN,

@@ -57,6 +57,18 @@ def test_a_stream_tells_all_at_first_and_then_what_changed(tmp_path):
         listening.close()
 
 
+def test_what_needs_a_person_comes_along_when_it_may_have_changed(tmp_path):
+    with engine_of(tmp_path / "site") as running:
+        listening = Listening(person(running, "anna", {SITE: "viewer"}))
+        lines = listening.events()
+        assert any(line.startswith("data: ") for line in lines)
+        running.engine.meter.channel("adt").intake_paused(True)
+        assert any(line == "event: attention" for line in lines)
+        html = json.loads(next(lines).removeprefix("data: "))
+        assert "Nothing needs a person now" in html, "the meter alone says it here, and the engine is asked"
+        listening.close()
+
+
 @pytest.mark.parametrize("how", ["signed out", "disabled"])
 def test_a_stream_ends_with_its_session(tmp_path, how):
     with engine_of(tmp_path / "site") as running:

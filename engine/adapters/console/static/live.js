@@ -7,14 +7,11 @@ for (const place of document.querySelectorAll("[data-live]")) {
 }
 
 let source = null;
-let sign = null;
 
-async function refreshAttention() {
+function attention(event) {
   const list = document.getElementById("attention");
   if (!list) return;
-  const answer = await fetch("/attention", { headers: { accept: "text/html" } });
-  if (!answer.ok || answer.redirected) return;
-  const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const parsed = new DOMParser().parseFromString(JSON.parse(event.data), "text/html");
   list.replaceChildren(...parsed.body.childNodes);
 }
 
@@ -28,16 +25,13 @@ function told(event) {
       }
     }
   }
-  if (values.sign !== undefined) {
-    if (sign !== null && sign !== values.sign) refreshAttention();
-    sign = values.sign;
-  }
 }
 
 function listen() {
   if (source || document.hidden) return;
   source = new EventSource("/live");
   source.addEventListener("message", told);
+  source.addEventListener("attention", attention);
   source.addEventListener("signed-out", () => location.reload());
 }
 
