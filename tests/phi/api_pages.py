@@ -1,8 +1,10 @@
-"""What the HTTP API says to somebody who may see and not read, and to those whom it refuses."""
+"""What the HTTP API and the pages of messages say to somebody who may see and not read, and to those they refuse."""
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 from engine.app import Engine
 
@@ -56,3 +58,53 @@ def pages(engine: Engine, secret: str) -> Iterator[tuple[str, str]]:
         status, head, body = ask(method, path, sent)
         assert status >= 400, path
         yield f"API refusal {method} {path.partition('?')[0].replace(secret, '')}", head + body
+    yield from _console(engine, [one["seq"] for one in listed], secret)
+
+
+def _console(engine: Engine, seqs: list[int], secret: str) -> Iterator[tuple[str, str]]:
+    """Pages in the browser: lists, each message masked, exports, and where a search for a value leads."""
+    from engine.adapters.control_client import ControlClient
+
+    assert engine.console is not None and engine.console.address is not None
+    address = engine.console.address
+    headers: dict[str, str] = {}
+
+    def ask(method: str, path: str, fields: dict[str, str] | None = None) -> tuple[int, http.client.HTTPMessage, str]:
+        connection = http.client.HTTPConnection(*address, timeout=60)
+        try:
+            form = None if fields is None else urlencode(fields)
+            kind = {} if fields is None else {"content-type": "application/x-www-form-urlencoded"}
+            connection.request(method, path, form, headers | kind)
+            reply = connection.getresponse()
+            return reply.status, reply.headers, reply.read().decode("utf-8", "replace")
+        finally:
+            connection.close()
+
+    made = ControlClient(engine._data).post("/v1/users", {"name": "phi", "grants": {"*": "viewer"}})
+    _, head, _ = ask("POST", "/sign-in", {"name": "phi", "password": made["password"], "next": "/"})
+    headers["cookie"] = str(head["set-cookie"]).partition(";")[0]
+    csrf = _field(ask("GET", "/password")[2])
+    own = "correct horse battery staple"
+    changed = {"old": made["password"], "new": own, "again": own, "csrf": csrf}
+    assert ask("POST", "/password", changed)[0] == 303
+    paths = ["/messages", "/messages?before=60", "/messages/export?format=csv", "/messages/export?format=ndjson"]
+    for path in [*paths, *(f"/messages/{seq}" for seq in seqs)]:
+        status, head, body = ask("GET", path)
+        assert status == 200, path
+        yield f"page {path}", str(head) + body
+    for method, path in (("POST", "/messages/1"), ("POST", "/messages/1/download"), ("POST", "/messages/1/edit")):
+        status, head, body = ask(method, path, {"csrf": csrf})
+        assert status == 403, path
+        yield f"page refused {path}", str(head) + body
+    status, head, body = ask("POST", "/messages", {"csrf": csrf, "q": f"mrn:{secret}"})
+    assert status == 303
+    yield "where a search leads", str(head) + body
+    status, head, body = ask("GET", str(head["location"]))
+    assert status == 403
+    yield "a search refused", str(head) + body
+
+
+def _field(page: str) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert found is not None
+    return found[1]

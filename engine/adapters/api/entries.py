@@ -21,6 +21,7 @@ from engine.adapters.api.problems import not_allowed, not_there
 from engine.adapters.api.pulse import Pulse
 from engine.adapters.api.runs import Runs
 from engine.adapters.api.streams import Streams
+from engine.adapters.api.versions import Versions
 from engine.adapters.metrics import PrometheusMeter
 from engine.config.site import LoadedSite
 from engine.model.access import Permission, Principal
@@ -80,6 +81,7 @@ class Api:
     bench: Bench | None = None
     """Where texts are tried; None where no process can be started for it."""
     cases: CaseResults = field(default_factory=CaseResults)
+    versions: Versions = field(default_factory=Versions)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))

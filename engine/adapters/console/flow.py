@@ -9,18 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from engine.adapters.api.versions import Versions
 from engine.adapters.console.values import MASK, Part, parts
 from engine.config.expression import Explained
-from engine.config.site import load_version
 from engine.hl7.convert import form_of
 from engine.hl7.errors import Hl7Error, UnreadableMessage
 from engine.hl7.message import Message
-from engine.model.ids import ChannelName, VersionId
 from engine.pipeline.answer import APP_ACK
 from engine.pipeline.compare import Change, changes
-from engine.pipeline.compile import ChannelError, CompiledChannel, compile_channel
+from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.event_compare import event_changes
-from engine.pipeline.registry import load_kinds, load_steps
 from engine.pipeline.step import Lookup
 from engine.pipeline.trace import StepTrace, Tested, Trace
 from engine.ports.clock import from_us
@@ -116,9 +114,9 @@ class Recomputed:
     channel: CompiledChannel | None = None
 
 
-def recompute(queries: StoreQueries, stored: StoredMessage, *, show_values: bool) -> Recomputed:
+def recompute(queries: StoreQueries, versions: Versions, stored: StoredMessage, *, show_values: bool) -> Recomputed:
     """Run the message through its channel as it was. Blocks, for some milliseconds; never raises for its content."""
-    channel = version_of(queries, stored.channel, stored.version)
+    channel = versions.get(queries, stored.channel, stored.version)
     if isinstance(channel, str):
         return Recomputed(Flow(stored.version, channel))
     if stored.raw is None:
@@ -154,21 +152,6 @@ def recompute(queries: StoreQueries, stored: StoredMessage, *, show_values: bool
         "" if is_same else now,
     )
     return Recomputed(flow, trace, channel)
-
-
-def version_of(queries: StoreQueries, channel: ChannelName, version: VersionId) -> CompiledChannel | str:
-    """A recorded version of a channel, ready to be traced, or why it cannot be had."""
-    files = queries.version_files(version)
-    if not files:
-        return f"version {version} of the channel is not recorded"
-    loaded, findings = load_version(channel, files, load_kinds())
-    if loaded is None:
-        codes = ", ".join(sorted({f.code for f in findings if f.is_error}))
-        return f"version {version} of the channel cannot be read by this engine ({codes})"
-    try:
-        return compile_channel(loaded, load_steps())
-    except ChannelError as error:
-        return f"version {version} of the channel cannot run with this engine ({error.finding.code})"
 
 
 def compared(

@@ -48,7 +48,7 @@ async def reveal(call: Call) -> Response:
 async def _shown(call: Call, stored: StoredMessage, *, show_values: bool) -> Response:
     runs = any(one.name == stored.channel for one in call.api.site().channels)
     version = await _version_now(call, stored) if runs else None
-    made = await call.search(lambda: view(call.api.queries, stored, show_values=show_values))
+    made = await call.search(lambda: view(call.api.queries, call.api.versions, stored, show_values=show_values))
     deliveries = {one.delivery.state for one in made.deliveries}
     who = call.who
     return page(

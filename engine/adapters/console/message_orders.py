@@ -13,7 +13,8 @@ from engine.adapters.api.entries import ApiModel, Call, Page
 from engine.adapters.api.models import LINE, Name, Number, OrderBody, PlanBody, Report, RunKey, What
 from engine.adapters.api.on_orders import ordered, planned_of
 from engine.adapters.api.problems import Problem
-from engine.adapters.console.flow import body_changes, version_of
+from engine.adapters.api.versions import Versions
+from engine.adapters.console.flow import body_changes
 from engine.adapters.console.rendering import page, see_other
 from engine.adapters.console.shown import count
 from engine.hl7.errors import UnreadableMessage
@@ -86,7 +87,7 @@ async def plan(call: Call) -> Response:
         return see_other(call, "/messages", "Choose messages first, by the boxes before them.", "warn")
     found = await planned_of(call, _planned(asked))
     running = {one.channel: one for one in await call.api.calls.ask(call.api.control.status(), STATUS_TIMEOUT_S)}
-    expected = await call.search(_expected, call.api.queries, asked, running)
+    expected = await call.search(_expected, call.api.queries, call.api.versions, asked, running)
     title, says = WORDS[asked.action]
     channels = {one.message.channel for one in expected}
     lanes = sorted({str(lane.destination) for name in channels if name in running for lane in running[name].lanes})
@@ -159,10 +160,11 @@ def told(done: str, report: Report) -> tuple[str, str]:
 # -- what would become of each ----------------------------------------------------------------------------
 
 
-def _expected(queries: StoreQueries, asked: Chosen, running: dict[str, ChannelStatus]) -> list[Expected]:
+def _expected(
+    queries: StoreQueries, known: Versions, asked: Chosen, running: dict[str, ChannelStatus]
+) -> list[Expected]:
     """Of the first few. Blocks."""
     found = []
-    versions: dict[tuple[str, int], CompiledChannel | str] = {}
     for seq in sorted(set(asked.seq))[:MOST_COMPARED]:
         stored = queries.message(MessageSeq(seq))
         if stored is None:
@@ -179,10 +181,7 @@ def _expected(queries: StoreQueries, asked: Chosen, running: dict[str, ChannelSt
         else:
             now = asked.as_of == "now" or asked.action == "release"
             version = VersionId(running[stored.channel].version) if now else stored.version
-            of = (str(stored.channel), int(version))
-            if of not in versions:
-                versions[of] = version_of(queries, stored.channel, version)
-            found.append(_reprocessed(stored, deliveries, versions[of]))
+            found.append(_reprocessed(stored, deliveries, known.get(queries, stored.channel, version)))
     return found
 
 

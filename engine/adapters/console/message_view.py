@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from engine.adapters.api.versions import Versions
 from engine.adapters.console.excerpt import Excerpt, excerpt
 from engine.adapters.console.flow import MOST_TRACED, OutShown, Recomputed, compared, recompute
 from engine.adapters.console.journey import Event, journey
@@ -85,14 +86,14 @@ class View:
     notices: tuple[Notice, ...] = ()
 
 
-def view(queries: StoreQueries, stored: StoredMessage, *, show_values: bool) -> View:
+def view(queries: StoreQueries, versions: Versions, stored: StoredMessage, *, show_values: bool) -> View:
     """Blocks, for some milliseconds. Never raises for what the message is."""
     is_large = stored.raw is not None and len(stored.raw) > MOST_TRACED
     every = queries.deliveries(stored.seq)
     if not is_large:
         every = queries.deliveries(stored.seq, bodies=True)
     attempts = queries.attempts(stored.seq)
-    made = recompute(queries, stored, show_values=show_values)
+    made = recompute(queries, versions, stored, show_values=show_values)
     fallback = made.channel.fallback_charset if made.channel is not None else "cp1252"
     seen = None if stored.raw is None else excerpt(stored.raw, fallback)
     message = None if seen is None else seen.message

@@ -103,7 +103,10 @@ class _Reader:
     def _segment(self, index: int, name: str, place: str) -> SegmentNode:
         known = self._dictionary.segment(name)
         texts = self._message.fields(index)
-        self._types = {"OBX-5": texts[2]} if name == "OBX" and len(texts) > 2 else {}
+        self._types = {}
+        if name == "OBX" and len(texts) > 2 and self._dictionary.data_type(texts[2]) is not None:
+            # Only a type that there is: anything may stand in OBX-2, and what names a type is shown unmasked.
+            self._types = {"OBX-5": texts[2]}
         filled: list[Node] = []
         empty: list[Node] = []
         for number in range(1, max(len(texts) - 1, len(known.fields) if known is not None else 0) + 1):

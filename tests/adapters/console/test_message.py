@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from jinja2 import ChoiceLoader, DictLoader
 
+from engine.adapters.api.versions import MOST_KEPT, Versions
 from engine.adapters.console import message_view, rendering
 from engine.adapters.console.pages import PAGES
 from engine.hl7.delimiters import STANDARD
@@ -220,6 +221,7 @@ ODD = {
     "many repetitions": HEAD % b"" + b"PID|1||" + b"~".join(b"%d^^^A&B&C" % n for n in range(50_000)) + b"\r",
     "JSON": b'{"a": "<script>alert(1)</script>"}',
     "XML": b"<?xml version='1.0'?><a><script>alert(1)</script></a>",
+    "a value for a type": HEAD % b"" + b"OBX|1|M\xfcller|4711||4711\r",
     "odd delimiters": b"MSH$%~\\&$HIS$MAIN\rPID$1$$4711%a%b\r",
     "deep": HEAD % b"" + b"PID|1||" + b"a&b&c&d" * 100 + b"^" * 500 + b"\r",
 }
@@ -230,7 +232,7 @@ ODD = {
 def test_any_message_has_a_page_that_is_bounded(filled: Running, kind: str, shows: bool):
     raw = ODD[kind]
     kept = Kept(filled, 1, raw=raw)
-    made = message_view.view(kept, kept.stored, show_values=shows)  # type: ignore[arg-type]
+    made = message_view.view(kept, Versions(), kept.stored, show_values=shows)  # type: ignore[arg-type]
     page = rendered(made, shows)
     assert len(page) < 2_500_000
     assert "<script>alert" not in page and "<b>" not in page
@@ -279,7 +281,7 @@ def rendered(made: message_view.View, shows: bool, *, runs: bool = True) -> str:
 
 def test_a_message_whose_bytes_are_gone_has_a_page(filled: Running):
     kept = Kept(filled, 1, raw=None)
-    said = bare(rendered(message_view.view(kept, kept.stored, show_values=True), shows=True))  # type: ignore[arg-type]
+    said = bare(rendered(message_view.view(kept, Versions(), kept.stored, show_values=True), shows=True))  # type: ignore[arg-type]
     assert "Its bytes are no longer kept" in said and "Delivered, attempt 1" in said
     assert "the steps cannot be told here: its bytes are no longer kept" in said.lower()
     assert "Show the values" not in said and "Edit and resend" not in said and "Save the bytes" not in said
@@ -287,7 +289,7 @@ def test_a_message_whose_bytes_are_gone_has_a_page(filled: Running):
 
 def test_a_message_of_a_channel_that_is_gone_has_a_page_and_nothing_is_done_to_it(filled: Running):
     kept = Kept(filled, 1, channel="gone")
-    made = message_view.view(kept, kept.stored, show_values=True)  # type: ignore[arg-type]
+    made = message_view.view(kept, Versions(), kept.stored, show_values=True)  # type: ignore[arg-type]
     said = bare(rendered(made, shows=True, runs=False))
     assert "not running now" in said and "Nothing can be done to it while its channel does not run" in said
     assert "Resend" not in said and "Save the bytes" in said
@@ -296,8 +298,17 @@ def test_a_message_of_a_channel_that_is_gone_has_a_page_and_nothing_is_done_to_i
 
 def test_a_version_that_is_not_recorded_is_said(filled: Running):
     kept = Kept(filled, 1, version=999_999)
-    said = bare(rendered(message_view.view(kept, kept.stored, show_values=True), shows=True))  # type: ignore[arg-type]
+    said = bare(rendered(message_view.view(kept, Versions(), kept.stored, show_values=True), shows=True))  # type: ignore[arg-type]
     assert "version 999999 of the channel is not recorded" in said
+
+
+def test_a_version_is_made_once_and_few_are_kept(filled: Running):
+    versions, stored = Versions(), filled.queries.message(1)
+    made = versions.get(filled.queries, stored.channel, stored.version)
+    assert versions.get(filled.queries, stored.channel, stored.version) is made
+    for number in range(MOST_KEPT):
+        versions.get(filled.queries, f"other{number}", stored.version)  # type: ignore[arg-type]
+    assert versions.get(filled.queries, stored.channel, stored.version) is not made
 
 
 def test_there_is_no_message_of_that_number(filled: Running, operator: SignedIn):
