@@ -31,7 +31,7 @@ def render(finding: ConfigFinding, source_text: str) -> str:
     before = source.line(finding.line - 1)
     body, column = _window(hidden(source.line(finding.line)), finding.column)
     if finding.line > 1 and before.strip():
-        lines.append(f"{finding.line - 1:5} | {_printable(hidden(before))[:MAX_SHOWN]}".rstrip())
+        lines.append(f"{finding.line - 1:5} | {printable(hidden(before))[:MAX_SHOWN]}".rstrip())
     lines.append(f"{finding.line:5} | {body}".rstrip())
     pad = "".join("\t" if c == "\t" else " " * _width(c) for c in body[: column - 1])
     marked = body[column - 1 : column - 1 + max(1, finding.length)]
@@ -91,10 +91,11 @@ def render_all(findings: Iterable[ConfigFinding], read: Callable[[str], str]) ->
 def _window(line: str, column: int) -> tuple[str, int]:
     """The part of a long line around a column, and the column in it."""
     start = max(0, column - 1 - MAX_SHOWN // 2) if len(line) > MAX_SHOWN else 0
-    return _printable(line[start : start + MAX_SHOWN]), column - start
+    return printable(line[start : start + MAX_SHOWN]), column - start
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Character by character: what does not show, or turns the direction of the text behind it, is a question mark."""
     return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
 
 

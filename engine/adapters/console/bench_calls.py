@@ -1,11 +1,14 @@
 """What pages ask of the bench, and the channel that they ask it for."""
 
+import asyncio
 from collections.abc import Coroutine
+from functools import cache
 from typing import Any, TypeVar
 
 from engine.adapters.api.entries import Call
 from engine.adapters.api.problems import Problem, not_there
 from engine.adapters.console.channel_files import Looked, look
+from engine.config.kinds import Kinds
 from engine.pipeline.registry import load_kinds
 from engine.ports.bench import Bench, BenchBusy
 
@@ -27,9 +30,15 @@ async def asked(question: Coroutine[Any, Any, T]) -> T:
         raise Problem(503, "E530", "many try something at this moment", {"retry-after": "2"}) from None
 
 
-async def look_at(call: Call, name: str) -> Looked:
+@cache
+def _kinds() -> Kinds:
+    """Those that there are; they do not change while the engine runs."""
+    return load_kinds()
+
+
+async def look_at(call: Call, name: str, *, is_brief: bool = False) -> Looked:
     """The channel as it runs and as its files are. Raises Problem."""
-    found = await call.search(look, call.api.site(), name, load_kinds())
+    found = await asyncio.to_thread(look, call.api.site(), name, _kinds(), is_brief=is_brief)
     if found is None:
         raise not_there()
     return found

@@ -15,7 +15,7 @@ from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, FolderFiles
 from engine.config.finding import ConfigFinding
 from engine.config.graph import secrets_of, starred
 from engine.config.kinds import Kinds
-from engine.config.render import hidden
+from engine.config.render import hidden, printable
 from engine.config.settings import SiteSettings
 from engine.config.site import CHANNELS, LoadedChannel, LoadedSite, load_channel
 from engine.ports.bench import Source
@@ -83,12 +83,17 @@ def place_of(site: Path, name: str) -> Path | None:
     return found if found.parent == root and found.is_dir() else None
 
 
-def look(site: LoadedSite, name: str, kinds: Kinds) -> Looked | None:
-    """Both sides of a channel; None where there is neither. Reads files: for threads."""
+def look(site: LoadedSite, name: str, kinds: Kinds, *, is_brief: bool = False) -> Looked | None:
+    """Both sides of a channel; None where there is neither. Reads files: for threads.
+
+    `is_brief`: without findings, and without checking a file that is the one that runs: it is asked at each keystroke.
+    """
     running = next((one for one in site.channels if one.name == name), None)
     place = place_of(site.folder, name)
     if place is None or not (place / CHANNEL_FILE).is_file():
         return None if running is None else Looked(name, site.folder / CHANNELS / name, running, None, {}, ())
+    if is_brief and running is not None and (place / CHANNEL_FILE).read_bytes() == running.files[CHANNEL_FILE]:
+        return Looked(name, place, running, running, read_files(site.folder, place, list(running.files)), ())
     loaded, findings = load_channel(name, FolderFiles(site.folder, place), kinds, os.environ, site=site.folder)
     named = [*(loaded.files if loaded is not None else ()), *(running.files if running is not None else ())]
     files = read_files(site.folder, place, named)
@@ -206,13 +211,13 @@ def text_of(path: str, content: bytes, findings: Sequence[ConfigFinding], shown:
         if not 1 <= one.line <= min(len(raw), MOST_LINES):
             rest.append(one)
             continue
-        text = hidden(raw[one.line - 1])[:MOST_LINE]
+        text = printable(hidden(raw[one.line - 1])[:MOST_LINE])
         before = text[: max(0, one.column - 1)]
         lead = "".join(char if char == "\t" else " " for char in before)
         wide = max(1, min(one.length, len(text) - len(before)))
         by_line.setdefault(one.line, []).append(Marked(one, lead, "^" * wide))
     lines = [
-        Line(number, hidden(text)[:MOST_LINE], by_line.get(number, ()))
+        Line(number, printable(hidden(text)[:MOST_LINE]), by_line.get(number, ()))
         for number, text in enumerate(raw[:MOST_LINES], 1)
     ]
     anchor = "" if path == CHANNEL_FILE else f"{path}-"
@@ -286,7 +291,7 @@ def _file_diff(path: str, before: bytes | None, after: bytes | None, secrets: Se
     if len(old) > MOST_DIFF_LINES or len(new) > MOST_DIFF_LINES:
         return FileDiff(path, kind, (), is_cut=True)
     told = [*difflib.unified_diff(old, new, "running", "on disk", lineterm="", n=3)][2:]
-    lines = [Hunkline(KINDS.get(line[:1], "same"), line[:MOST_LINE]) for line in told[:MOST_LINES]]
+    lines = [Hunkline(KINDS.get(line[:1], "same"), printable(line[:MOST_LINE])) for line in told[:MOST_LINES]]
     return FileDiff(path, kind, lines, is_cut=len(told) > MOST_LINES)
 
 

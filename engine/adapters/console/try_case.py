@@ -55,7 +55,7 @@ def digest_of(files: Mapping[str, str]) -> str:
 async def plan_case(call: Call) -> Response:
     """What would be written, file by file; nothing is yet."""
     channel, form = call.the_path(ChannelPath).channel, call.the_body(TryForm)
-    looked = await look_at(call, channel)
+    looked = await look_at(call, channel, is_brief=True)
     name = form.name.strip()
     _check_name(name)
     await asyncio.to_thread(_new_folder, call.api.folder, channel, name)
@@ -85,7 +85,7 @@ async def plan_case(call: Call) -> Response:
 async def save_case(call: Call) -> Response:
     """Made again, held against what was shown, put on record, and written."""
     channel, form = call.the_path(ChannelPath).channel, call.the_body(SaveForm)
-    looked = await look_at(call, channel)
+    looked = await look_at(call, channel, is_brief=True)
     made = await _made(call, looked, form)
     if not made.files or digest_of(made.files) != form.digest:
         raise Problem(409, "E532", "other files of the channel make something else of it now: look at it again")

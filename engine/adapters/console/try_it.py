@@ -88,7 +88,7 @@ async def choose(call: Call) -> Response:
 async def show(call: Call) -> Response:
     """The text as it is on disk, and the message of a case, or none."""
     name, case = call.the_path(ChannelPath).channel, call.the_query(CaseQuery).case
-    looked = await look_at(call, name)
+    looked = await look_at(call, name, is_brief=True)
     sample = ""
     if case:
         files = await asyncio.to_thread(case_files, looked.folder, case)
@@ -103,13 +103,13 @@ async def show(call: Call) -> Response:
 async def try_it(call: Call) -> Response:
     """What the text makes of the sample; the whole page, or its parts alone where the page's script asks."""
     name, form = call.the_path(ChannelPath).channel, call.the_body(TryForm)
-    return await shown(call, await look_at(call, name), form)
+    return await shown(call, await look_at(call, name, is_brief=True), form)
 
 
 async def take_message(call: Call) -> Response:
     """A stored message as the sample: on record before it is given, as every reading."""
     name, form = call.the_path(ChannelPath).channel, call.the_body(TryForm)
-    looked = await look_at(call, name)
+    looked = await look_at(call, name, is_brief=True)
     wanted = form.seq or form.number.strip()
     if not wanted:
         raise not_understood("form: number: the number of a stored message")

@@ -138,6 +138,19 @@ def test_a_bad_file_is_refused_whole_and_told_at_its_place(engine, analyst, file
     assert engine.actions().count("reload") == before
 
 
+def test_what_stands_in_a_file_runs_nothing_in_the_page(engine, analyst, file):
+    hostile = "</code><script>alert(1)</script>{{7*7}}\u202e"
+    file.write_text(CHANNEL.replace("map:", f"'{hostile}':") + f"# {hostile}\n")
+    table = file.parent / "tables" / "hostile.csv"
+    table.write_text(f"from,to\n{hostile},x\n")
+    try:
+        for path in ("/channels/adt", "/channels/adt?view=files", "/channels/adt?view=difference", "/reload"):
+            shown = analyst.get(path)
+            assert shown.status == 200 and "<script>alert" not in shown.text and "\u202e" not in shown.text, path
+    finally:
+        table.unlink()
+
+
 def test_what_is_secret_in_a_file_is_not_shown(analyst, file):
     file.write_text(CHANNEL + "# password: TOPSECRET\n")
     for path in ("/channels/adt", "/channels/adt?view=difference", "/try/adt"):
