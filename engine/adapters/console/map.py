@@ -67,7 +67,7 @@ async def site_map(call: Call) -> Response:
         "used": used,
         "told": told,
     }
-    return page(call, "map.html", title="Map", **context)
+    return page(call, "map.html", title="Map", help="console#the-map", **context)
 
 
 def places_of(site: LoadedSite) -> dict[tuple[str, str], Where]:

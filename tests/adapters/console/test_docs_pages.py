@@ -40,7 +40,7 @@ def test_a_page_is_rendered_and_its_links_lead_to_pages_and_places_that_are_ther
 
 def test_help_of_each_page_has_its_section():
     """`page()` leads to `console#NAME`, NAME being the template's."""
-    assert {"sign-in", "password", "overview", "map", "system", "documentation", "keys"} <= places("console")
+    assert {"sign-in", "password", "overview", "the-map", "system", "documentation", "keys"} <= places("console")
 
 
 def test_tables_and_blocks_are_reached_by_keys_and_anchors_are_as_github_makes_them():
