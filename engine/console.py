@@ -150,9 +150,8 @@ class Console:
             sentence = f"the console's TLS: {error}" if isinstance(error, ConfigError) else str(error)
             if sentence != self.failure:
                 self.failure = sentence
-                log_console.error(
-                    "E500 %s; messages are taken all the same, and it is tried again every %g s", sentence, RETRY_S
-                )
+                said = "%s %s; messages are taken all the same, and it is tried again every %g s"
+                log_console.error(said, "E500", sentence, RETRY_S)
             return
         if server is None:
             return
