@@ -109,19 +109,16 @@ class Pulse:
         newest = islice(self._queries.messages(delivery_states=("failed",)), MOST_FAILED)
         return Counter(str(message.channel) for message in newest)
 
-    def held(self, channel: str) -> int:
-        """Messages, and deliveries of others, that wait for a person."""
-        deliveries = sum(lane.held for (owner, _), lane in list(self._meter.lanes.items()) if owner == channel)
-        return self._held.get(channel, 0) + deliveries
+    def held(self) -> Mapping[str, int]:
+        """By channel: messages, and deliveries of others, that wait for a person. One with none may be missing."""
+        found = Counter(self._held)
+        for (channel, _), lane in list(self._meter.lanes.items()):
+            found[channel] += lane.held
+        return found
 
     def failed(self, channel: str) -> int:
         """Messages with a delivery that was given up; of more than MOST_FAILED in all, the newest are counted."""
         return self._failed.get(channel, 0)
-
-    @property
-    def channels(self) -> frozenset[str]:
-        """Those that something was counted for."""
-        return frozenset(self._meter.channels) | self._held.keys() | self._failed.keys()
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -16,7 +16,7 @@ from engine.adapters.admin_app import EngineSilent
 from engine.adapters.api.access import Signed
 from engine.adapters.api.entries import Api, Call, Page
 from engine.adapters.api.streams import EventStream
-from engine.adapters.console.numbers import numbers_of
+from engine.adapters.console.numbers import numbers_by_channel
 from engine.adapters.console.overview import attention_html
 from engine.adapters.console.rendering import desk_of
 from engine.adapters.console.shown import number
@@ -84,8 +84,9 @@ def telling(api: Api, who: Principal) -> dict[str, Any]:
     told: dict[str, Any] = {}
     held = 0
     sign: list[object] = [api.meter.is_ready()]
-    for channel in sorted(one for one in api.meter.channels if who.may("see", one)):
-        numbers = numbers_of(api, channel)
+    for channel, numbers in sorted(numbers_by_channel(api).items()):
+        if not who.may("see", channel):
+            continue
         held += numbers.held
         told |= {f"{channel} {column}": text for column, text in numbers.cells(now_us).items()}
         own = api.meter.channels[channel]

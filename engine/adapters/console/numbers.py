@@ -4,13 +4,13 @@ From the meter and the pulse: plain counters that any thread may read, so that a
 engine's loop nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from engine.adapters.api.entries import Api
 from engine.adapters.console.shown import duration, number
-from engine.adapters.metrics_numbers import ChannelNumbers
+from engine.adapters.metrics_numbers import ChannelNumbers, LaneNumbers
 
 SECOND: Final = 1_000_000
 COLUMNS: Final = ("received", "filtered", "held", "queued", "delivered", "failed", "refused", "last", "oldest", "p99")
@@ -58,20 +58,35 @@ def _age(us: int, now_us: int) -> str:
     return duration((now_us - us) / SECOND) if us else "–"
 
 
-def numbers_of(api: Api, channel: str) -> Numbers:
-    """Now."""
+def numbers_by_channel(api: Api) -> dict[str, Numbers]:
+    """Of every channel that something was counted for, in one pass over all destinations."""
     meter, pulse = api.meter, api.pulse
-    own = meter.channels.get(channel) or ChannelNumbers()
-    lanes = [lane for (owner, _), lane in list(meter.lanes.items()) if owner == channel]
+    lanes: dict[str, list[LaneNumbers]] = {}
+    for (channel, _), lane in list(meter.lanes.items()):
+        lanes.setdefault(channel, []).append(lane)
+    held = pulse.held()
+    return {
+        channel: _numbers(
+            own, lanes.get(channel, ()), held.get(channel, 0), pulse.failed(channel), pulse.ack_p99_s(channel)
+        )
+        for channel, own in list(meter.channels.items())
+    }
+
+
+def _numbers(own: ChannelNumbers, lanes: Sequence[LaneNumbers], held: int, failed: int, p99_s: float | None) -> Numbers:
     return Numbers(
         received=own.total,
         filtered=own.outcomes.values["filtered"],
-        held=pulse.held(channel),
+        held=held,
         queued=sum(lane.queued for lane in lanes),
         delivered=sum(lane.outcomes.values["delivered"] for lane in lanes),
-        failed=pulse.failed(channel),
+        failed=failed,
         refused=own.outcomes.values["rejected"] + own.outcomes.values["refused"],
         last_us=int(own.last_received_s * SECOND),
         oldest_us=min((lane.oldest_us for lane in lanes if lane.queued and lane.oldest_us), default=0),
-        p99_s=pulse.ack_p99_s(channel),
+        p99_s=p99_s,
     )
+
+
+NOTHING: Final = _numbers(ChannelNumbers(), (), 0, 0, None)
+"""Of a channel that nothing was counted for yet."""

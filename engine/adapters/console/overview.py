@@ -12,7 +12,7 @@ from engine.adapters.admin_app import READY_TIMEOUT_S, STATUS_TIMEOUT_S
 from engine.adapters.api.entries import Api, ApiModel, Call, Page
 from engine.adapters.console.attention import Site, Thing, things
 from engine.adapters.console.drawing import sparkline
-from engine.adapters.console.numbers import Numbers, numbers_of
+from engine.adapters.console.numbers import NOTHING, Numbers, numbers_by_channel
 from engine.adapters.console.rendering import page, part
 from engine.model.access import Principal
 from engine.ports.control import ChannelStatus
@@ -39,10 +39,12 @@ class Row:
 async def overview(call: Call) -> Response:
     wanted = call.the_query(FilterQuery).q.strip().casefold()
     channels = await seen(call)
+    numbers = numbers_by_channel(call.api)
+    descriptions = {str(one.name): one.file.description for one in call.api.site().channels}
     rows = [
-        row_of(call, one)
+        row_of(call.api, one, descriptions.get(one.channel, ""), numbers.get(one.channel, NOTHING))
         for one in sorted(channels, key=lambda one: one.channel)
-        if wanted in one.channel.casefold() or wanted in _description(call, one.channel).casefold()
+        if wanted in f"{one.channel} {descriptions.get(one.channel, '')}".casefold()
     ]
     context: dict[str, Any] = {
         "rows": rows,
@@ -84,22 +86,20 @@ async def attention(api: Api, who: Principal, channels: Sequence[ChannelStatus])
         retention=retention,
         damaged=api.meter.damaged_entries,
     )
-    held = {str(one.channel): api.pulse.held(one.channel) for one in channels}
-    return things(who, channels, held, site, api.clock.now_us())
+    return things(who, channels, api.pulse.held(), site, api.clock.now_us())
 
 
-def row_of(call: Call, one: ChannelStatus) -> Row:
-    numbers = numbers_of(call.api, one.channel)
+def row_of(api: Api, one: ChannelStatus, description: str, numbers: Numbers) -> Row:
     state, look = state_of(one)
     return Row(
         str(one.channel),
-        _description(call, one.channel),
+        description,
         one.listening,
         state,
         look,
         numbers,
-        numbers.cells(call.api.clock.now_us()),
-        sparkline(call.api.pulse.received(one.channel)),
+        numbers.cells(api.clock.now_us()),
+        sparkline(api.pulse.received(one.channel)),
     )
 
 
@@ -117,10 +117,6 @@ def state_of(one: ChannelStatus) -> tuple[str, str]:
     if any(lane.paused_by for lane in one.lanes):
         return "destination paused", "warn"
     return "running", "ok"
-
-
-def _description(call: Call, channel: str) -> str:
-    return next((one.file.description for one in call.api.site().channels if one.name == channel), "")
 
 
 PAGES: Final = (

@@ -170,7 +170,7 @@ def site_zone(api: Api) -> tzinfo:
 def _nav(api: Api, who: Principal | None, here: str) -> list[dict[str, Any]]:
     if who is None:
         return []
-    held = sum(api.pulse.held(channel) for channel in api.pulse.channels if who.may("see", channel))
+    held = sum(count for channel, count in api.pulse.held().items() if who.may("see", channel))
     return [
         {
             "name": one.nav,

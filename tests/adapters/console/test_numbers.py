@@ -8,13 +8,14 @@ import pytest
 from engine.adapters.api.pulse import MINUTES, Pulse, Ring
 from engine.adapters.console.drawing import sparkline
 from engine.adapters.console.live import difference, telling
-from engine.adapters.console.numbers import COLUMNS, numbers_of
+from engine.adapters.console.numbers import COLUMNS, numbers_by_channel
 from engine.adapters.console.shown import duration, number, size
 from engine.adapters.console.system import certificates, forecast, plug_ins
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.memory import MemoryStore
 from engine.model.access import SITE, Principal
 from tests.runtime.parts import SetClock
+from tests.work import calls_of
 
 DAY_US = 86_400_000_000
 
@@ -86,7 +87,7 @@ def test_numbers_of_a_channel_add_up_over_its_destinations_and_no_other(meter, p
         lane.depth(queued, 1, DAY_US - oldest_s * 1_000_000)
         lane.attempt("delivered", 0.1)
     meter.lane("results", "epr").depth(99, 99, 1)
-    found = numbers_of(api_of(meter, pulse), "adt")
+    found = numbers_by_channel(api_of(meter, pulse))["adt"]
     assert (found.received, found.filtered, found.refused, found.delivered) == (5, 1, 2, 3)
     assert (found.held, found.queued) == (3, 5)
     cells = found.cells(DAY_US)
@@ -108,6 +109,20 @@ def test_the_stream_tells_of_ones_own_channels_alone_and_only_what_changed(meter
     assert changed == {"adt received": "1"}
     meter.lane("adt", "out").connected(False)
     assert "sign" in difference(whole, telling(api, Principal("anna", {SITE: "viewer"})))
+
+
+def test_the_work_of_a_telling_grows_with_the_destinations_and_not_with_their_square():
+    def work(channels: int) -> int:
+        meter = PrometheusMeter()
+        store = MemoryStore(clock=SetClock())
+        store.open()
+        for at in range(channels):
+            meter.channel(f"c{at}")
+            meter.lane(f"c{at}", "out").depth(1, 1, 1)
+        api = api_of(meter, Pulse(meter, store.queries()))
+        return calls_of(lambda: telling(api, Principal("anna", {SITE: "viewer"})))
+
+    assert work(400) < 5 * work(100)
 
 
 def test_a_line_of_the_last_hour_says_in_words_what_it_shows():
