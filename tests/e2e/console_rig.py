@@ -175,6 +175,13 @@ def shoot(page: Page, name: str) -> None:
         page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
 
+def check_here(page: Page, name: str) -> None:
+    """A page that is open, as it stands: what axe has to say, no overflow, and a picture."""
+    assert findings_of_axe(page) == []
+    assert overflow_of(page) <= 0
+    shoot(page, name)
+
+
 def check_looks(browse: Browse, name: str, path: str, user: str = "admin") -> None:
     """Light, dark and narrow: what axe has to say, no overflow, one heading, and pictures for people to look at."""
     narrow = browse(user, path, width=NARROW)

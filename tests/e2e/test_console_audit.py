@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("console")
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [("audit", "/audit"), ("audit-verify", "/audit/verify"), ("users", "/users"), ("user", "/users/operator")],
+    [("audit", "/audit"), ("users", "/users"), ("user", "/users/operator")],
 )
 def test_pages_look_right(browse: "Browse", name: str, path: str):
     from tests.e2e.console_rig import check_looks
@@ -35,6 +35,15 @@ def test_the_audit_is_narrowed_and_exported(console: "Console", browse: "Browse"
     page.get_by_role("button", name="Show what was asked for").click()
     page.get_by_role("columnheader", name="Asked for").wait_for()
     assert [row.action for row in console.audit()][-2:] == ["export", "read"]
+
+
+def test_whether_the_record_is_whole_is_looked_at(browse: "Browse"):
+    from tests.e2e.console_rig import check_here
+
+    page = browse("admin", "/audit")
+    page.get_by_role("link", name="Look whether it is whole").click()
+    assert "The record is whole" in page.get_by_role("status").inner_text()
+    check_here(page, "audit-verify")
 
 
 def test_a_user_is_added_changed_and_disabled(console: "Console", browse: "Browse"):

@@ -8,6 +8,8 @@ import pytest
 from engine.model.ids import DestinationName, MessageSeq
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
     from tests.e2e.console_rig import Browse, Console
 
 pytestmark = pytest.mark.xdist_group("console")
@@ -33,6 +35,14 @@ def test_looks(browse: "Browse", name: str, path: str):
     check_looks(browse, name, path)
 
 
+def check_axe(page: "Page") -> None:
+    """Of a page that only a click leads to."""
+    from tests.e2e.console_rig import findings_of_axe, overflow_of
+
+    assert findings_of_axe(page) == []
+    assert overflow_of(page) <= 0
+
+
 def state_of(console: "Console", seq: int, destination: str) -> list[str]:
     with console.store() as queries:
         found = queries.deliveries(MessageSeq(seq))
@@ -52,6 +62,7 @@ def test_a_queue_is_paused_two_are_held_and_released_and_it_goes_on(console: "Co
     seqs = [int(page.locator("tbody[data-rows] th a").nth(row).inner_text()) for row in (3, 4)]
     page.get_by_role("button", name="Hold …").click()
     assert page.get_by_role("heading", name="Hold 2 deliveries of 2 messages?").is_visible()
+    check_axe(page)
     assert [state_of(console, seq, "ris") for seq in seqs] == [["queued"], ["queued"]]
     page.get_by_label("Reason").fill("Asked for by radiology")
     page.get_by_role("button", name="Hold 2 deliveries").click()
@@ -82,6 +93,7 @@ def test_a_missing_row_is_added_and_what_waited_for_it_goes_on(console: "Console
     row = page.get_by_role("row").filter(has_text="XYZ")
     waiting = [int(one) for one in row.locator("td").nth(2).inner_text().split(", ")]
     assert len(waiting) == 2
+    check_axe(page)
     row.get_by_label("becomes").fill("N0099-9")
     row.get_by_label("reason").fill("New analyser")
     row.get_by_role("button").click()
@@ -123,8 +135,10 @@ def test_a_step_gets_a_status_by_hand_and_its_patient_is_masked_until_asked_for(
     assert name.inner_text() == "•••••"
     page.get_by_role("button", name="Show the patient's data").click()
     assert "^" in name.inner_text()
+    check_axe(page)
     page.get_by_label("Give it the status").select_option("ARRIVED")
     page.get_by_role("button", name="Set …").click()
+    check_axe(page)
     page.get_by_label("Reason").fill("At the desk")
     page.get_by_role("button", name="Make it ARRIVED").click()
     assert "The step is ARRIVED now." in page.get_by_role("status").inner_text()
@@ -146,5 +160,6 @@ def test_a_query_is_tried_and_its_answers_are_opened(console: "Console", browse:
     )
     page.locator("section details summary").first.click()
     assert page.get_by_text("(0040,0100)").first.is_visible()
+    check_axe(page)
     (row,) = [row for row in console.audit() if row.action == "search" and "samp*" in (row.scope or "")]
     assert row.actor.startswith("operator ")

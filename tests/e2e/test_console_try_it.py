@@ -57,6 +57,8 @@ def test_it_works_without_a_script(console: "Console", browse: "Browse"):
 
 
 def test_a_stored_message_is_tried_and_saved_without_its_patient(console: "Console", browse: "Browse"):
+    from tests.e2e.console_rig import check_here
+
     page = browse("analyst", "/try/adt")
     page.locator(".last button").first.click()
     page.get_by_text("that it was read is on record").wait_for()
@@ -71,6 +73,7 @@ def test_a_stored_message_is_tried_and_saved_without_its_patient(console: "Conso
     page.get_by_role("button", name="See what would be written").click()
     page.get_by_role("heading", name=re.compile("files in")).wait_for()
     assert family not in page.content()
+    check_here(page, "try-case")
     page.get_by_role("button", name="Write it").click()
     page.get_by_text("Case from-traffic was written").wait_for()
     assert (console.folder / "channels" / "adt" / "cases" / "from-traffic" / "in.hl7").is_file()

@@ -27,6 +27,11 @@ class CodeShown:
         return file_of(self.table)
 
     @property
+    def is_typed(self) -> bool:
+        """Whether all of it shows, so that a row for it can be added here and be seen for what it is."""
+        return self.key.isprintable()
+
+    @property
     def is_way_back(self) -> bool:
         """It was looked up from value to key: what is missing is a row with it as its value."""
         return self.file != self.table

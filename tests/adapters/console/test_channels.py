@@ -73,7 +73,7 @@ def test_a_difference_is_told_line_by_line_and_in_words(analyst, file):
     shown = analyst.get("/channels/adt?view=difference")
     assert "- - map: {PV1-3.1: tables/wards.csv, otherwise: hold}" in shown.words
     assert "+ - map: {PV1-3.1: tables/wards.csv, otherwise: keep}" in shown.words
-    assert "In words steps" in shown.words
+    assert "In words Otherwise than what runs: steps" in shown.words
 
 
 def test_the_other_files_and_the_ways_are_shown(analyst):

@@ -95,7 +95,7 @@ def rows(running, action: str) -> list:
 
 def group(shown, text: str) -> str:
     """The address of the group whose title has this text."""
-    found = re.findall(r'<a class="cause" href="([^"]+)">([^<]+)</a>', shown.text)
+    found = re.findall(r'<a class="cause" href="([^"]+)">(.*?)</a>', shown.text)
     return next(path for path, title in found if text in title)
 
 
@@ -316,7 +316,7 @@ def test_a_group_of_another_channel_is_not_there(visit, operator):
     other = visit("carl", {"adt": "operator"})
     path = next(
         path
-        for path, _ in re.findall(r'<a class="cause" href="([^"]+)">([^<]+)</a>', operator.open("/held").text)
+        for path, _ in re.findall(r'<a class="cause" href="([^"]+)">(.*?)</a>', operator.open("/held").text)
         if path.startswith("/held/results/")
     )
     assert other.open(path).status == 404
