@@ -36,6 +36,7 @@ FIRST = (
     "test_batches_and_fragments_in_100_kills",
     "test_every_address_keeps_to_the_document_long",
     # Of `make test`: half a minute, or files that are one together.
+    "tests/e2e/test_console_",
     "tests/faults/",
     "tests/docs/test_examples.py::test_a_page_works_as_typed",
     "tests/simulation/",
@@ -62,8 +63,15 @@ def rank(nodeid: str) -> int:
     return len(FIRST)
 
 
+TOGETHER = ("tests/e2e/test_console_",)
+"""What goes to one worker as a whole: these share an engine with 10,000 messages."""
+
+
 def unit(nodeid: str) -> str:
     """What is given out together with it."""
+    for beginning in TOGETHER:
+        if nodeid.startswith(beginning):
+            return beginning
     return nodeid if nodeid.startswith(ALONE) else nodeid.partition("::")[0]
 
 

@@ -1,6 +1,6 @@
 """An engine with 10,000 messages for the console's tests, made once a run, and a browser for each file of them.
 
-The tests of a page carry `pytestmark = pytest.mark.xdist_group("console")`, so that one worker runs them all.
+`tests/schedule.py` gives all files `test_console_*` to one worker.
 """
 
 import json

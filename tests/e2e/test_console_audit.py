@@ -8,8 +8,6 @@ import pytest
 if TYPE_CHECKING:
     from tests.e2e.console_rig import Browse, Console
 
-pytestmark = pytest.mark.xdist_group("console")
-
 
 @pytest.mark.parametrize(
     ("name", "path"),

@@ -9,8 +9,6 @@ import pytest
 if TYPE_CHECKING:
     from tests.e2e.console_rig import Browse, Console
 
-pytestmark = pytest.mark.xdist_group("console")
-
 
 @pytest.fixture
 def edited(console: "Console") -> Iterator[Callable[[], object]]:

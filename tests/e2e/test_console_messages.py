@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from tests.e2e.console_rig import Browse, Console
 
-pytestmark = pytest.mark.xdist_group("console")
-
 
 def seq_of(console: "Console", control_id: str) -> int:
     with console.store() as store:

@@ -10,8 +10,6 @@ from tests.e2e.console_engine import ADMISSIONS, MISSES, STEPS, TOTAL
 if TYPE_CHECKING:
     from tests.e2e.console_rig import Browse, Console
 
-pytestmark = pytest.mark.xdist_group("console")
-
 
 def number(text: str) -> int:
     return int(text.replace("\u202f", ""))

@@ -2,14 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.console_engine import PASSWORD
 
 if TYPE_CHECKING:
     from tests.e2e.console_rig import Browse, Console
-
-pytestmark = pytest.mark.xdist_group("console")
 
 
 def test_who_is_not_signed_in_signs_in_comes_to_what_was_asked_for_and_signs_out(console: "Console", browse: "Browse"):

@@ -3,14 +3,11 @@
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.console_engine import HOSTILE
 
 if TYPE_CHECKING:
     from tests.e2e.console_rig import Browse, Console
 
-pytestmark = pytest.mark.xdist_group("console")
 
 SAMPLE = """MSH|^~\\&|HIS|NORTH|SEGMILL|NORTH|20260101120000||ADT^A02|TRY1|P|2.5.1
 PID|1||4711^^^NORTH^MR||Testperson^Tina||19800101|W
