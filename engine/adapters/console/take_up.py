@@ -111,7 +111,7 @@ def _page(call: Call, found: TakeUp, **more: Any) -> Response:
 
 
 async def confirm(call: Call) -> Response:
-    """The reload, where one is needed, then the release: each as it was shown, or nothing of both."""
+    """The reload, where one is needed, then the release, each only as it was shown."""
     form, channel = call.the_body(TakeUpForm), call.the_path(ChannelPath).channel
     if call.api.runs.of(call.who.name, form.key, form.plan) is not None:
         return see_other(call, "/held", "It is done, or under way: once.")  # the second click on one button
