@@ -67,8 +67,8 @@ class Model:
         self._got = 0
         self.is_ending = False
         """Whether the engine was told to stop, or has lost its store: its connections may end."""
-        self._by_this_run = True
-        """Whether what is durable now was written by the run of the engine that goes on now."""
+        self._worked_by = self._failed_by = self.editions
+        """The files by which what is durable now was worked out; those of the last run whose store failed, as then."""
 
     def breach(self, text: str) -> None:
         self.loop.note("BREACH %s", text)
@@ -135,6 +135,7 @@ class Model:
     def failing(self) -> None:
         """The outcome of a commit is unknown: the engine will say nothing more to anybody."""
         self.is_ending = True
+        self._failed_by = self.editions.as_now()
 
     def hung_up(self, sender: str, since: int) -> None:
         """The engine, whose process goes on, has ended a connection, made when a port had been changed so often."""
@@ -144,7 +145,7 @@ class Model:
     # -- what is durable ------------------------------------------------------------------------
 
     def committed(self, batch: Batch, committed: Committed, *, by_this_run: bool = True) -> None:
-        self._by_this_run = by_this_run
+        self._worked_by = self.editions if by_this_run else self._failed_by
         for intake, seq, deliveries in zip(batch.intakes, committed.seqs, committed.deliveries, strict=True):
             if seq in self.by_seq:
                 continue
@@ -236,6 +237,7 @@ class Model:
             if delivery.id not in self.owed:
                 to = str(delivery.destination)
                 self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
+        self._worked_by = self.editions
 
     def _join(self, row: Row, parts: Parts) -> None:
         """A message was made of fragments, which move with it."""
@@ -294,7 +296,7 @@ class Model:
         if edition is None:
             self.breach(f"message {row.seq} went through files that nobody wrote")
             return self.site
-        if self._by_this_run and not self.editions.may_have_been(edition, since_us):
+        if not self._worked_by.may_have_been(edition, since_us):
             self.breach(f"message {row.seq} went through edition {edition.edition}, which was not in force")
         return edition
 
@@ -312,7 +314,7 @@ class Model:
         return {owed.body for owed in self.owed.values() if owed.seq == seq}
 
     def _may_redirect(self, name: str, to: str) -> bool:
-        ran = self.editions.ran.values()
+        ran = self._worked_by.ran.values()
         return any(name in edition.targets and to in edition.targets[name].redirects_to for edition in ran)
 
     def _owe(self, row: Row, deliveries: Sequence[Delivery]) -> None:
@@ -518,9 +520,10 @@ class Model:
 
     def _asked_by(self, row: Row, is_asked: Callable[[Site], bool]) -> bool:
         """Whether its sender has sent it again in this run while files were in force of which this is true."""
-        since_us = max(row.taken_us + 1, self.editions.started_us)
+        worked_by = self._worked_by
+        since_us = max(row.taken_us + 1, worked_by.started_us)
         return any(
-            payload == row.item.payload and came_us >= since_us and any(map(is_asked, self.editions.in_force(came_us)))
+            payload == row.item.payload and came_us >= since_us and any(map(is_asked, worked_by.in_force(came_us)))
             for takes in self.takes.values()
             for payload, _, came_us in takes
         )
