@@ -469,7 +469,7 @@ class Model:
         if not self.site.window_us:
             stored = [row for row in stored if row.taken_us == on_loop_us]  # a resend is a message of its own
         if stored and stored[-1].waits_for:
-            self._check_late_no(stored[-1], on_loop_us)
+            self._check_late_no(stored[-1], on_loop_us, ack)
             return
         item.refused_at.add(took_us)
         if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
@@ -535,10 +535,10 @@ class Model:
         ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
         return all(edition.waits_for == row.waits_for for edition in ran)
 
-    def _check_late_no(self, row: Row, on_loop_us: int) -> None:
+    def _check_late_no(self, row: Row, on_loop_us: int, ack: bytes) -> None:
         """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
         name = row.item.control_id
-        if self.jumped_us > row.came_us:
+        if self.jumped_us > row.came_us and b"destination" not in ack:
             return  # it may be forgotten, or out of the window, and count as a new one, refused for want of room
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
