@@ -144,6 +144,7 @@ class History:
         self.model = Model(self.site, self.loop)
         self.model.wall_ahead_us = self.model.first_ahead_us = self.clock.wall_ahead_us
         self.model.prunes = swarm.prunes
+        self.model.may_find_no_room = swarm.faults.full > 0 or swarm.faults.busy > 0
         self.model.jumps = swarm.jumps
         self.model.known = {tuple(sorted(e.files.items())): e for e in self.editions if e.is_valid}
         self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)

@@ -53,6 +53,7 @@ class Model:
         self.paused: set[str] = set()
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
+        self.may_find_no_room = False
         self.first_ahead_us = 0
         self.jumped_us = 0
         """When the wall clock jumped last."""
@@ -171,6 +172,8 @@ class Model:
             self.loop.note(
                 "disk: %s is message %d, %s, deliveries %s", item.control_id, seq, row.state, _ids(deliveries)
             )
+            if intake.parts is not None:
+                row.place = self.by_seq[intake.parts.seqs[-1]].place  # it came when its last fragment did
             if row.state != "rejected":
                 self._check_window(row)
                 self._check_order(row)
@@ -270,7 +273,10 @@ class Model:
                 )
 
     def _check_order(self, row: Row) -> None:
-        """Messages of one connection that are ours are stored in the order they came."""
+        """Messages of one connection that are ours are stored in the order they came.
+
+        A message in fragments that found no room is stored later, and nothing waits for it.
+        """
         for other in self.by_seq.values():
             if (
                 other is not row
@@ -278,8 +284,7 @@ class Model:
                 and other.peer == row.peer
                 and other.seq < row.seq
                 and other.place > row.place
-                and not other.item.parts
-                and not row.item.parts
+                and not (self.may_find_no_room and row.item.parts)
             ):
                 self.breach(f"message {row.seq} came before message {other.seq} on its connection")
 
