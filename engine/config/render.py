@@ -12,9 +12,12 @@ Format = Literal["text", "json", "github"]
 MAX_SHOWN: Final = 110
 """Columns of a source line that are shown; of a longer one the part around the caret."""
 
-_SECRET = re.compile(
-    r"((?:password|passphrase|secret|token)[\w-]*[\"']?\s*:\s*)(?!\s*[\"']?\$\{)(\S.*)$", re.IGNORECASE
-)
+# One word after the other, each looked at once: a page shows text that somebody typed, of which a pattern that begins
+# anew at every letter makes hours.
+_WORD = re.compile(r"[\w-]++")
+_SECRET_NAMES = ("password", "passphrase", "secret", "token")
+_COLON = re.compile(r"[\"']?\s*+:\s*+")
+_REFERENCE = re.compile(r"[\"']?\$\{")
 
 
 def render(finding: ConfigFinding, source_text: str) -> str:
@@ -96,6 +99,8 @@ def _window(line: str, column: int) -> tuple[str, int]:
 
 def printable(text: str) -> str:
     """Character by character: what does not show, or turns the direction of the text behind it, is a question mark."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
 
 
@@ -107,7 +112,18 @@ def _width(char: str) -> int:
 
 def hidden(line: str) -> str:
     """The line with the value of a password or token starred, at its length."""
-    return _SECRET.sub(lambda found: found.group(1) + "*" * len(found.group(2)), line)
+    folded = line.lower()
+    if not any(secret in folded for secret in _SECRET_NAMES):
+        return line
+    for word in _WORD.finditer(line):
+        name = word[0].lower()
+        if not any(secret in name for secret in _SECRET_NAMES):
+            continue
+        colon = _COLON.match(line, word.end())
+        if colon is None or colon.end() == len(line) or _REFERENCE.match(line, colon.end()):
+            continue
+        return line[: colon.end()] + "*" * (len(line) - colon.end())
+    return line
 
 
 def _escaped(text: str, more: str = "") -> str:

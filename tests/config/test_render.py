@@ -3,7 +3,7 @@ import json
 import pytest
 
 from engine.config.finding import ConfigFinding
-from engine.config.render import MAX_SHOWN, as_github, as_json, render, render_all
+from engine.config.render import MAX_SHOWN, as_github, as_json, hidden, render, render_all
 
 TEXT = """\
 steps:
@@ -103,3 +103,27 @@ def test_all_findings_come_in_order_of_file_and_place() -> None:
     assert [part.split(" ")[0] for part in shown.split("\n\n")] == ["a:1:2", "a:2:1", "b:1:1"]
     assert reads == ["a", "b"]
     assert render_all([], read) == ""
+
+
+@pytest.mark.parametrize("typed", ["token", "token ", "secret-", "token'   ", "password" + " " * 50])
+def test_a_line_of_many_such_words_takes_no_time_that_grows_with_its_square(typed: str) -> None:
+    # A person types it into a page of the console: with the square of it the engine would stand still for hours.
+    line = typed * (200_000 // len(typed))
+    assert hidden(line) == line
+    assert hidden(f"{line}: hunter2") == f"{line}: *******"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("password:hunter2", "password:*******"),
+        ('{"api-token" :  "x y"}', '{"api-token" :  ******'),
+        ("a: 1, my_secret_of-it: 'x'", "a: 1, my_secret_of-it: ***"),
+        ("password: ${NAME} # token: x", "password: ${NAME} # token: *"),
+        ("token: '${NAME}'", "token: '${NAME}'"),
+        ("password:", "password:"),
+        ("passwords are: none", "passwords are: none"),
+    ],
+)
+def test_from_the_first_value_of_a_secret_on_all_is_starred(line: str, shown: str) -> None:
+    assert hidden(line) == shown

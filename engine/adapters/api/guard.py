@@ -56,6 +56,7 @@ SECURITY_HEADERS: Final = {
 HSTS: Final = "max-age=31536000"
 CSRF_HEADER: Final = "x-csrf-token"
 MOST_QUERY: Final = 8192
+SMALL_FORM: Final = 64 * 1024
 _API: Final = BASE.rpartition("/")[0]
 
 
@@ -291,10 +292,14 @@ async def _form(entry: Entry, request: Request, token: str | None) -> BaseModel 
         raise not_understood(f"the body must be {FORM}", 415)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise not_understood("the body must not be compressed", 415)
-    sent, fields = read_form(await _received(entry, request), entry.body or Nothing)
+    body, model = await _received(entry, request), entry.body or Nothing
+    if len(body) <= SMALL_FORM:
+        sent, fields = read_form(body, model)
+    else:  # other people's pages do not wait for it
+        sent, fields = await asyncio.to_thread(read_form, body, model)
     if token is not None:
         _check_token(sent, token, "the form's token")
-    return _model(entry.body or Nothing, fields, "form", 422)
+    return _model(model, fields, "form", 422)
 
 
 async def _received(entry: Entry, request: Request) -> bytes:

@@ -274,14 +274,18 @@ class Provider:
         request = self._client.build_request(method, url, content=content, headers=sent)
         received = bytearray()
         try:
-            response = await self._client.send(request, stream=True, auth=login)
-            try:
-                async for part in response.aiter_raw():
-                    received += part
-                    if len(received) > MOST_ANSWER:
-                        raise refused("E573", "its answer is too long", 502)
-            finally:
-                await response.aclose()
+            # The client's own time is for each piece: one that trickles would hold up all who sign in.
+            async with asyncio.timeout(self.options.timeout):
+                response = await self._client.send(request, stream=True, auth=login)
+                try:
+                    async for part in response.aiter_raw():
+                        received += part
+                        if len(received) > MOST_ANSWER:
+                            raise refused("E573", "its answer is too long", 502)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise refused("E573", f"its answer takes longer than {self.options.timeout:g} s", 502) from None
         except httpx2.HTTPError as error:
             raise refused("E573", f"it does not answer: {why_failed(error)}", 502) from None
         if response.status_code != 200:
@@ -289,7 +293,7 @@ class Provider:
             raise refused("E572" if form is not None else "E573", f"it answers HTTP {response.status_code}", 502)
         try:
             found = json.loads(received)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise refused("E573", "its answer is not JSON", 502)
@@ -307,7 +311,7 @@ class Provider:
             raise refused("E573", "it offers no signature that only it can make", 502)
         try:
             claims = await self._decoded(document, token, algorithms)
-        except (JoseError, ValueError, TypeError, KeyError) as error:
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise refused("E572", f"its ID token is not good ({type(error).__name__})") from None
         self._check_claims(claims, nonce)
         return claims

@@ -211,13 +211,13 @@ def text_of(path: str, content: bytes, findings: Sequence[ConfigFinding], shown:
         if not 1 <= one.line <= min(len(raw), MOST_LINES):
             rest.append(one)
             continue
-        text = printable(hidden(raw[one.line - 1])[:MOST_LINE])
+        text = printable(hidden(raw[one.line - 1][:MOST_LINE]))
         before = text[: max(0, one.column - 1)]
         lead = "".join(char if char == "\t" else " " for char in before)
         wide = max(1, min(one.length, len(text) - len(before)))
         by_line.setdefault(one.line, []).append(Marked(one, lead, "^" * wide))
     lines = [
-        Line(number, printable(hidden(text)[:MOST_LINE]), by_line.get(number, ()))
+        Line(number, printable(hidden(text[:MOST_LINE])), by_line.get(number, ()))
         for number, text in enumerate(raw[:MOST_LINES], 1)
     ]
     anchor = "" if path == CHANNEL_FILE else f"{path}-"

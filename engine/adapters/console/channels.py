@@ -151,7 +151,7 @@ async def channel(call: Call) -> Response:
     status = await call.api.calls.ask(call.api.control.status(), STATUS_TIMEOUT_S)
     now = next((one for one in status if one.channel == name), None)
     may_read = call.who.may("read", name)
-    shown = texts(looked) if may_read else []
+    shown = await asyncio.to_thread(texts, looked) if may_read else []
     context: dict[str, Any] = {
         "name": name,
         "looked": looked,

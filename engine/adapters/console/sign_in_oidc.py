@@ -79,7 +79,8 @@ async def back(call: Call) -> Response:
     access.end_attempt(call.address)
     if call.signed is not None:
         call.api.desks.drop(call.signed.hash)
-    answer = page(call, "signed_in.html", title="Signed in", next=to if is_own_path(to) else "/", name=identity.name)
+    called = made.signed.principal.name
+    answer = page(call, "signed_in.html", title="Signed in", next=to if is_own_path(to) else "/", name=called)
     give_cookie(call, answer, made)
     answer.delete_cookie(pending_name(is_secure), path="/", secure=is_secure, httponly=True, samesite="lax")
     return answer

@@ -5,7 +5,7 @@ shown first.
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, Any, Final
 
@@ -21,6 +21,7 @@ from engine.adapters.api.problems import not_allowed
 from engine.adapters.console.code_tables import tables_on_disk
 from engine.adapters.console.planning import carried_out
 from engine.adapters.console.rendering import page, see_other
+from engine.config.site import CHANNELS
 from engine.ports.reload import ReloadReport
 
 LONG_S: Final = 75.0
@@ -102,12 +103,33 @@ def _page(call: Call, found: TakeUp, **more: Any) -> Response:
         title=f"Reload and release: {channel}",
         help="console#take-up",
         found=found,
+        **_seen(call, found.reload),
         plan=found.plan,
         channel=channel,
         may_reload=call.who.may("engineer"),
         key=secrets.token_hex(8),
         **({"has_changed": False} | more),
     )
+
+
+def _seen(call: Call, report: ReloadReport) -> dict[str, Any]:
+    """The report as far as its channels may be seen, and how many changes and errors are of others."""
+    if call.who.may("see"):
+        return {"reload": report, "others": 0, "other_errors": 0}
+    channels = tuple(one for one in report.channels if call.who.may("see", one.channel))
+    errors = tuple(one for one in report.errors if call.who.may("see", _channel_of(one.file)))
+    # What the whole site's settings are is for those who have a role for the site; so is what the engine says of all.
+    seen = replace(report, channels=channels, errors=errors, settings=(), needs_restart=(), notes=())
+    if report.outcome == "rejected" and not report.errors:
+        seen = replace(seen, sentence="nothing can be taken up: an analyst of the site sees why")
+    others = len(report.channels) - len(channels) + len(report.settings)
+    return {"reload": seen, "others": others, "other_errors": len(report.errors) - len(errors)}
+
+
+def _channel_of(file: str) -> str:
+    """By a finding's name of the file; of one that no channel has, a name that no channel has."""
+    parts = file.split("/")
+    return parts[1] if len(parts) > 2 and parts[0] == CHANNELS else ""
 
 
 async def confirm(call: Call) -> Response:

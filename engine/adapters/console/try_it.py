@@ -141,7 +141,7 @@ async def shown(call: Call, looked: Looked, form: TryForm, *, case: str = "", st
         "steps": _steps(tried),
         "not_reached": [_placed(label) for label in tried.message.not_reached] if tried.message is not None else [],
         "has_sample": bool(sample),
-        "marked": _marked(looked.name, text, tried.problems),
+        "marked": await asyncio.to_thread(_marked, looked.name, text, tried.problems),
         "other_files": _of_other_files(looked, tried.problems),
         "is_edited": form.text.rstrip("\n") != looked.text.rstrip("\n"),
     }

@@ -1,7 +1,11 @@
 """Sign-in by an identity provider: who it says somebody is, and every answer that must not be believed."""
 
+import asyncio
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -255,7 +259,7 @@ async def test_a_document_that_is_not_right_is_refused(
     assert refused.value.code == "E573"
 
 
-@pytest.mark.parametrize("sent", [b"", b"[]", b"{", b"x" * (oidc.MOST_ANSWER + 1)])
+@pytest.mark.parametrize("sent", [b"", b"[]", b"{", b"[" * 100_000, b"x" * (oidc.MOST_ANSWER + 1)])
 async def test_answers_that_are_none_are_refused(ours: Provider, fake: FakeProvider, sent: bytes) -> None:
     fake.broken = {"/.well-known/openid-configuration": sent}
     with pytest.raises(Problem) as refused:
@@ -267,6 +271,27 @@ async def test_answers_that_are_none_are_refused(ours: Provider, fake: FakeProvi
 async def test_a_provider_without_keys_is_not_believed(ours: Provider, fake: FakeProvider, keys: bytes) -> None:
     fake.broken = {"/keys": keys}
     assert await refusal(ours, fake) == "E573"
+
+
+async def test_an_answer_that_trickles_is_not_waited_for() -> None:
+    def trickle(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):  # until the other end has gone
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+            while True:
+                connection.sendall(b" ")
+                time.sleep(0.01)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host, port = listening.getsockname()
+        thread = threading.Thread(target=trickle, args=(listening,))
+        thread.start()
+        ours = Provider(options(f"http://{host}:{port}", timeout="200ms"), Path(), URL, SetClock())
+        with pytest.raises(Problem) as refused:
+            await ours.begin("/")
+        assert refused.value.code == "E573"
+        await ours.close()
+        await asyncio.to_thread(thread.join)
 
 
 async def test_what_it_said_before_counts_while_it_is_away(ours: Provider, fake: FakeProvider) -> None:

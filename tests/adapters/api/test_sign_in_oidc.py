@@ -140,6 +140,20 @@ def test_who_is_disabled_here_is_not_let_in(running: Running, fake: FakeProvider
     assert Browser(running).sign_in(fake)[0] == 403
 
 
+def test_another_name_at_the_provider_is_the_same_person_here(running: Running, fake: FakeProvider) -> None:
+    Browser(running).sign_in(fake)
+    fake.claims = {**fake.claims, "preferred_username": "Anna-Maria"}
+    renamed = Browser(running)
+    assert renamed.sign_in(fake)[0] == 200
+    assert renamed.me().json["name"] == "anna@oidc" and running.queries.user("anna-maria@oidc") is None
+    running.do(running.access.set_disabled(by("the test"), "anna@oidc", True))
+    assert renamed.me().status == 401
+    status, text = Browser(running).sign_in(fake)
+    assert status == 403 and "E575" in text and running.queries.user("anna-maria@oidc") is None
+    fake.claims = {**fake.claims, "sub": "u-2", "preferred_username": "Anna"}
+    assert Browser(running).sign_in(fake)[0] == 403, "the name stays taken"
+
+
 def test_such_a_user_has_no_password_here(running: Running, fake: FakeProvider) -> None:
     Browser(running).sign_in(fake)
     user = running.queries.user("anna@oidc")

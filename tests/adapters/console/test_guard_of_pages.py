@@ -2,12 +2,13 @@
 
 import http.client
 import re
+from urllib.parse import unquote, urlencode
 
 import pytest
 from pydantic import Field
 
 from engine.adapters.api.entries import ApiModel
-from engine.adapters.api.forms import by_name, read_form
+from engine.adapters.api.forms import MOST_FIELDS, PIECE, by_name, read_form
 from engine.adapters.api.problems import Problem
 from engine.adapters.console.pages import PAGES
 from engine.adapters.console.rendering import is_own_path, is_production
@@ -314,3 +315,21 @@ def test_own_paths_and_names_of_production():
     assert not any(is_own_path(path) for path in ("", "x", "//x", "/\\x", "http://x", "/a b", "/ü", "/" + "x" * 3000))
     assert all(is_production(name) for name in ("prod", "PROD", "production", "north-prod", "prod2", "live", "P"))
     assert not any(is_production(name) for name in ("test", "product-test", "staging", "reproduce", "demo", ""))
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_large_form_is_decoded_in_pieces_that_split_no_escape(before):
+    text = "x" * before + "ü+" * PIECE
+    assert read_form(urlencode({"name": text}).encode(), Taken) == ("", {"name": text})
+
+
+@pytest.mark.parametrize("odd", [b"%", b"%4", b"%zz", b"%%41", b"a%"])
+def test_what_is_no_escape_stays_as_it_is_at_the_end_of_a_piece_too(odd):
+    for filling in range(PIECE - 4, PIECE + 1):
+        sent = b"x" * filling + odd + b"%41"
+        assert read_form(b"name=" + sent, Taken)[1] == {"name": unquote(sent.decode())}
+
+
+def test_a_form_of_more_fields_than_may_be_is_none():
+    with pytest.raises(Problem):
+        read_form(b"marks=x&" * MOST_FIELDS + b"marks=x", Taken)

@@ -285,6 +285,21 @@ def test_who_may_not_reload_sees_what_is_in_the_way(visit, running):
     assert rows(running, "reload") == []
 
 
+def test_what_a_reload_changes_of_others_is_not_told_to_who_has_no_role_there(visit, analyst, running):
+    file = running.folder / "channels/results/channel.yaml"
+    before = file.read_text()
+    of_channel = visit("ben", {"adt": "operator"})
+    file.write_text(before + "description: moved to 10.9.8.7\n")
+    shown, whole = of_channel.open("/take-up/adt"), analyst.open("/take-up/adt")
+    assert "1 change is to what you have no role for" in shown.words and "results" not in shown.words
+    assert "results" in whole.words and "no role for" not in whole.words
+    file.write_text(before + "hunter: 2\n")
+    shown, whole = of_channel.open("/take-up/adt"), analyst.open("/take-up/adt")
+    assert "1 error is in files of which you have no role" in shown.words
+    assert "results" not in shown.words and "hunter" not in shown.words
+    assert "channels/results/channel.yaml" in whole.words and "hunter" in whole.words
+
+
 def test_a_reload_that_is_refused_releases_nothing(analyst, running):
     (running.folder / "channels/adt/channel.yaml").write_text("listen: {mllp: {prot: 1}}\n")
     shown = analyst.open("/take-up/adt")
