@@ -25,6 +25,7 @@ from engine.adapters.console.static_files import static
 from engine.config.codes import CODES
 from engine.config.hours import zone
 from engine.model.access import Principal
+from engine.ports.access import PROVIDER_SUFFIX
 
 THEME: Final = "segmill_theme"
 THEMES: Final = ("auto", "light", "dark")
@@ -136,6 +137,8 @@ def _page(
     every = {
         "title": title,
         "who": who,
+        # Their password and second factor are not ours.
+        "by_provider": who is not None and who.name.endswith(PROVIDER_SUFFIX),
         "environment": api.environment,
         "is_production": is_production(api.environment),
         "nav": _nav(api, who, here),
