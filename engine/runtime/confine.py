@@ -3,7 +3,7 @@
 Linux: a seccomp filter refuses what a step has no business with, with EPERM:
 
 - other processes: fork, vfork, clone without CLONE_THREAD, exec, tracing, and signals to any process but itself;
-- the network, and the engine's control socket: socket;
+- the network, and the engine's control socket: socket and socketpair;
 - changes of files: open for writing, and every call that makes, moves, deletes or changes one by its name;
 - the ways around a filter: io_uring, another architecture's numbers, handles, namespaces, mounts, modules.
 
@@ -57,7 +57,7 @@ _MACHINES: Final = {
         architecture=0xC000003E,
         clone=56,
         refused=(
-            *(41, 57, 58, 59, 322),  # socket, fork, vfork, execve, execveat
+            *(41, 53, 57, 58, 59, 322),  # socket, socketpair, fork, vfork, execve, execveat
             *(101, 310, 311, 200, 129, 297),  # ptrace, process_vm_readv and writev, tkill, (tg)sigqueueinfo
             *(76, 82, 264, 316, 83, 258, 84, 85, 86, 265),  # truncate, rename.., mkdir.., rmdir, creat, link..
             *(87, 263, 88, 266, 133, 259),  # unlink.., symlink.., mknod..
@@ -75,7 +75,7 @@ _MACHINES: Final = {
         architecture=0xC00000B7,
         clone=220,
         refused=(
-            *(198, 221, 281),  # socket, execve, execveat
+            *(198, 199, 221, 281),  # socket, socketpair, execve, execveat
             *(117, 270, 271, 130, 138, 240),  # ptrace, process_vm_readv and writev, tkill, (tg)sigqueueinfo
             *(45, 38, 276, 34, 37, 35, 36, 33),  # truncate, renameat.., mkdirat, linkat, unlinkat, symlinkat, mknodat
             *(52, 53, 54, 55, 88, 5, 6, 7, 14, 15, 16),  # fchmod.., fchown.., utimensat, xattr

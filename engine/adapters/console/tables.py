@@ -100,7 +100,7 @@ async def _show(call: Call, name: str, after: int = 0, search: str = "", **revea
         call,
         "table.html",
         title=f"{channel}/{name}",
-        help="console#tables",
+        help="console#the-page-of-tables",
         path=f"/tables/{channel}",
         channel=channel,
         after=after,
