@@ -126,6 +126,9 @@ def test_keys_lead_about_and_are_shown(browse: "Browse"):
     assert page.locator("[data-rows] > tr.here").count() == 1
     assert page.evaluate("() => document.activeElement.closest('tr').classList.contains('here')")
     page.keyboard.press("Tab")
+    page.goto("/worklist")
+    page.keyboard.press("/")
+    assert page.evaluate("() => document.activeElement.name") == "day"
     page.goto("/")
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.className") == "skip"

@@ -149,6 +149,14 @@ def _first_of(running, path, who: Person):
         connection.close()
 
 
+def test_the_help_of_each_page_of_the_navigation_is_a_section_of_the_docs(running, admin):
+    sections = re.findall(r'id="([^"]+)"', admin.get("/docs/console").text)
+    for entry in PAGES:
+        if entry.nav:
+            found = re.findall(r'class="help" href="/docs/console#([^"]+)"', admin.get(entry.path).text)
+            assert len(found) == 1 and found[0] in sections, entry.path
+
+
 def test_a_page_is_for_people_and_not_for_tokens(running):
     token = running.token("prog", {SITE: "admin"})
     status, _, text = ask(running, "GET", "/system", headers=token)
