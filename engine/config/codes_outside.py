@@ -30,11 +30,11 @@ OUTSIDE: Final[Stories] = MappingProxyType(
         ),
         "E564": Story(
             "a record of the audit goes to the repository by its number alone",
-            "No message could be made of it: its messages cannot be read in the store, or it is a defect of the engine. "
-            "The records behind it do not wait: the repository gets its number, its time and its hash, and "
+            "No message could be made of it: its messages cannot be read in the store, or it is a defect of the "
+            "engine. The records behind it do not wait: the repository gets its number, its time and its hash, and "
             "segmill audit has the rest. It is told once a minute at most.",
-            "segmill audit verify shows whether the record is whole; segmill doctor whether the store is. Where both are "
-            "sound, report the line of the log.",
+            "segmill audit verify shows whether the record is whole; segmill doctor whether the store is. Where both "
+            "are sound, report the line of the log.",
         ),
         "E565": Story(
             "traces without OpenTelemetry",

@@ -165,7 +165,7 @@ class AuditExport:
         for row in self._queries.audit(self._written, MOST_ROWS):
             try:
                 found.append((row.id, self._render(row)))
-            except Exception as error:  # noqa: BLE001 - the edge of one record: those behind it go on
+            except Exception as error:
                 if found:
                     break  # those before it are sent first
                 if isinstance(error, StoreError) and self._tries_of(row.id) < TRIES:

@@ -223,7 +223,7 @@ def test_a_queue_that_was_emptied_while_it_was_looked_at_is_no_failure() -> None
     made = Bench(1, queue=100)
     made.made._queue = Emptied()
     made.attempt(1)
-    assert list(made.made._queue)[0].seq == 1
+    assert [told.seq for told in made.made._queue] == [1]
 
 
 def test_it_gets_the_headers_that_the_files_say(there: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
