@@ -28,6 +28,7 @@ class TimedH11(H11Protocol):
         self._most_connections = most_connections
         self._head_timer: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
+        self._unread_since: float | None = None
         app = self.app
 
         async def with_abort(scope: Any, receive: Any, send: Any) -> None:
@@ -52,6 +53,15 @@ class TimedH11(H11Protocol):
         super().connection_lost(exc)
         self._stop_watching()
 
+    def pause_writing(self) -> None:
+        """The client does not read what is there for it."""
+        super().pause_writing()
+        self._unread_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_since = None
+
     @property
     def _is_in_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -65,9 +75,15 @@ class TimedH11(H11Protocol):
         others = [one for one in self.connections if isinstance(one, TimedH11) and one is not self]
         late = self.loop.time() - SLOW_READER_S
         idle = [one for one in others if not one._is_in_request or one._is_sending or one._heard_at < late]
-        victim = min(idle, key=lambda one: one._heard_at, default=self)
+        victim = min(idle, key=lambda one: one._heard_at, default=None) or self._who_does_not_read(others) or self
         self.connections.discard(victim)
         victim.transport.abort()
+
+    @staticmethod
+    def _who_does_not_read(others: "list[TimedH11]") -> "TimedH11 | None":
+        """Nothing is worked on for it, either. Who reads slowly goes on now and then, and so is not the first."""
+        unread = [(one._unread_since, at) for at, one in enumerate(others) if one._unread_since is not None]
+        return others[min(unread)[1]] if unread else None
 
     def _watch_head(self) -> None:
         """Running while a head has begun, or the first is awaited, and no request is in hand."""

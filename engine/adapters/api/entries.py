@@ -4,6 +4,7 @@ The application, its checks, the OpenAPI document, the docs and the tests are al
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,8 @@ class Api:
     versions: Versions = field(default_factory=Versions)
     bench: Bench | None = None
     """Where texts are tried; None where no process can be started for it."""
+    trying: Counter[str] = field(default_factory=Counter)
+    """How many questions to it are under way, by who asks."""
     cases: CaseResults = field(default_factory=CaseResults)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""

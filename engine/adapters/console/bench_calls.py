@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from engine.adapters.api.entries import Call
 from engine.adapters.api.problems import Problem, not_there
@@ -14,6 +14,9 @@ from engine.ports.bench import Bench, BenchBusy
 
 T = TypeVar("T")
 
+MOST_OF_ONE: Final = 3
+"""So many of one person wait or are at work: the places are for all who try something."""
+
 
 def bench_of(call: Call) -> Bench:
     """Where texts are tried. Raises Problem."""
@@ -22,12 +25,21 @@ def bench_of(call: Call) -> Bench:
     return call.api.bench
 
 
-async def asked(question: Coroutine[Any, Any, T]) -> T:
-    """The bench's answer. Raises Problem where too many ask."""
+async def asked(call: Call, question: Coroutine[Any, Any, T]) -> T:
+    """The bench's answer. Raises Problem where too many ask, or who asks has enough under way."""
+    name, trying = call.who.name, call.api.trying
+    if trying[name] >= MOST_OF_ONE:
+        question.close()
+        raise Problem(503, "E530", "what you tried before is still under way", {"retry-after": "2"})
+    trying[name] += 1
     try:
         return await question
     except BenchBusy:
         raise Problem(503, "E530", "many try something at this moment", {"retry-after": "2"}) from None
+    finally:
+        trying[name] -= 1
+        if not trying[name]:
+            del trying[name]
 
 
 @cache

@@ -237,7 +237,7 @@ async def run_cases(call: Call) -> Response:
         if files is None:
             results[case] = CaseTried(ended="it has more files, or larger ones, than are run here: segmill test")
         else:
-            results[case] = await asked(bench.cased(source, text, files))
+            results[case] = await asked(call, bench.cased(source, text, files))
         run += 1
     made = CasesRun(call.api.clock.now_us(), looked.digest, results, len(names) - run)
     call.api.cases.put(name, made)

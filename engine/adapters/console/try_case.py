@@ -63,7 +63,7 @@ async def plan_case(call: Call) -> Response:
     if not sample or len(sample) > MOST_SAMPLE:
         raise not_understood(f"form: sample: a message, of at most {MOST_SAMPLE // 1024} kB")
     key = secrets.token_bytes(SECRET_BYTES) if form.deidentify else b""
-    made = await asked(bench_of(call).case_of(looked.source, form.text.encode("utf-8", "replace"), sample, key))
+    made = await asked(call, bench_of(call).case_of(looked.source, form.text.encode("utf-8", "replace"), sample, key))
     kept = from_file(made.files.get("in.hl7", "").encode())
     return page(
         call,
@@ -108,7 +108,7 @@ async def _made(call: Call, looked: Looked, form: SaveForm) -> CaseTried:
     except binascii.Error:
         raise not_understood("form: sample: it is not as it was shown") from None
     text = form.text.encode("utf-8", "replace")
-    return await asked(bench_of(call).case_of(looked.source, text, sample, b""))
+    return await asked(call, bench_of(call).case_of(looked.source, text, sample, b""))
 
 
 def _check_name(name: str) -> None:

@@ -134,7 +134,7 @@ async def shown(call: Call, looked: Looked, form: TryForm, *, case: str = "", st
         raise Problem(413, "E477", f"more than {MOST_SAMPLE // 1024} kB are not tried here: segmill try")
     text = form.text.encode("utf-8", "replace")
     now = from_us(call.api.clock.now_us())
-    tried = await asked(bench_of(call).tried(looked.source, text, sample, now))
+    tried = await asked(call, bench_of(call).tried(looked.source, text, sample, now))
     parts: dict[str, Any] = {
         "name": looked.name,
         "tried": tried,

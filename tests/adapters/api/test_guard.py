@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import threading
 from http.cookies import SimpleCookie
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from engine.adapters.admin import MAX_CONNECTIONS
 from engine.adapters.api.entries import BASE
 from engine.adapters.api.guard import SECURITY_HEADERS, Places, cookie_name
+from engine.adapters.console.static_files import static
 from engine.model.access import SITE
 from tests.adapters.api.rig import GOOD_PASSWORD, Running
 
@@ -428,5 +430,25 @@ def test_strangers_who_do_not_end_their_bodies_keep_nobody_out(shared, analyst):
         for _ in range(2 * MAX_CONNECTIONS):
             slow = crowd.enter_context(socket.create_connection(shared.address, 30))
             slow.sendall("\r\n".join([*head, "", "{"]).encode())
+        for _ in range(3):
+            assert shared.ask("GET", "/lanes", headers=analyst).status == 200
+
+
+def test_strangers_who_do_not_read_keep_nobody_out(shared, analyst):
+    """Each asks for more than the kernel keeps for it, and takes none of it."""
+    asked = f"GET {static('console.css')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    a_moment = threading.Event()
+    connections = shared.engine.console._server._server.server_state.connections
+    with contextlib.ExitStack() as crowd:
+        for _ in range(MAX_CONNECTIONS):
+            deaf = crowd.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(shared.address)
+            deaf.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                deaf.send(asked * 1000)
+        # One place is that of the request before this test, or of nobody.
+        while sum(one.flow.write_paused for one in list(connections)) < MAX_CONNECTIONS - 1:
+            a_moment.wait(0.02)
         for _ in range(3):
             assert shared.ask("GET", "/lanes", headers=analyst).status == 200

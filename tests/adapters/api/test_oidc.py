@@ -274,13 +274,15 @@ async def test_a_provider_without_keys_is_not_believed(ours: Provider, fake: Fak
 
 
 async def test_an_answer_that_trickles_is_not_waited_for() -> None:
+    a_moment = threading.Event()
+
     def trickle(listening: socket.socket) -> None:
         connection, _ = listening.accept()
         with connection, suppress(OSError):  # until the other end has gone
             connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
             while True:
                 connection.sendall(b" ")
-                time.sleep(0.01)
+                a_moment.wait(0.01)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         host, port = listening.getsockname()

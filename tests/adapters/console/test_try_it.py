@@ -1,9 +1,15 @@
 """Try it: a text and a message in, each step out; what is saved as a case; and what cannot be reached by it."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from engine.adapters.api.problems import Problem
+from engine.adapters.console.bench_calls import MOST_OF_ONE, asked
 from engine.adapters.console.samples import sample_bytes, sample_text
 from engine.adapters.console.try_case import write_case
 from engine.model.access import SITE
@@ -68,6 +74,30 @@ def test_who_is_no_analyst_tries_nothing(engine):
     of_results = person(engine, "results-analyst", {"results": "analyst"})
     assert of_results.post("/try/adt", fields()).status == 404
     assert of_results.post("/try/results", fields()).status == 200
+
+
+async def test_one_person_does_not_take_the_places_of_all():
+    ended = asyncio.Event()
+    trying: Counter[str] = Counter()
+
+    def by(name: str) -> Any:
+        return SimpleNamespace(who=SimpleNamespace(name=name), api=SimpleNamespace(trying=trying))
+
+    async def question() -> str:
+        await ended.wait()
+        return "tried"
+
+    async with asyncio.TaskGroup() as tasks:
+        names = ["anna"] * MOST_OF_ONE + ["ben"]
+        under_way = [tasks.create_task(asked(by(name), question())) for name in names]
+        while sum(trying.values()) < len(names):
+            await asyncio.sleep(0)
+        with pytest.raises(Problem) as refused:
+            await asked(by("anna"), question())
+        ended.set()
+    assert (refused.value.code, refused.value.status) == ("E530", 503)
+    assert [one.result() for one in under_way] == ["tried"] * len(names)
+    assert await asked(by("anna"), question()) == "tried" and not trying
 
 
 def test_a_stored_message_is_read_on_record_only(engine, analyst):
