@@ -66,6 +66,44 @@ def test_the_quick_way_and_the_long_way_agree(segments: list[bytes], ends: bool)
         assert set(reader.read(raw)) == set(reader._read_slowly(raw))
 
 
+ODD = st.lists(
+    st.sampled_from(
+        [b"a", b"1", b" ", b"^", b"~", b"&", b'""', b"\\T\\", b"\\X41\\", b"\x0b", b"\xdc", b"\xc3\x9c", b"#", b"\n"]
+    ),
+    max_size=6,
+).map(b"".join)
+HEADERS = st.sampled_from(
+    [
+        HEADER[:-1],
+        b"MSH$*%!@$LAB",
+        b"MSH|^~\\&#|LAB",
+        b"MSH|^~|LAB",
+        b"MSH|^~\\&",
+        b"MSH|^~\\&|L" + b"|" * 15 + b"UNICODE UTF-8",
+    ]
+)
+
+
+@given(
+    st.lists(HEADERS, min_size=1, max_size=2),
+    st.lists(
+        st.builds(
+            lambda name, fields: b"|".join([name, *fields]),
+            st.sampled_from([b"PID", b"ORC", b"ZZZ", b"PID ", b"pid", b"BHS", b"BTS", b"ADD"]),
+            st.lists(ODD, max_size=6),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from([b"\r", b"\r\n", b"\n", b"\r\r"]),
+)
+def test_they_agree_of_odd_delimiters_character_sets_line_ends_and_batches(
+    headers: list[bytes], segments: list[bytes], end: bytes
+) -> None:
+    raw = end.join([headers[0], *segments, *headers[1:], *segments])
+    for reader in (READER, NESTED):
+        assert set(reader.read(raw)) == set(reader._read_slowly(raw))
+
+
 def test_a_message_that_is_all_numbers_is_bounded() -> None:
     many = HEADER + b"".join(b"OBR|%d|P%d|F%d\r" % (n, n, n) for n in range(10 * MOST_SEGMENTS))
     assert len(READER.read(many)) == MOST_VALUES
