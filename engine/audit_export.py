@@ -85,17 +85,19 @@ class AuditSending:
             return
         self._control = control
         await control.put_on_record(By("the engine"), "start")
-        host = socket.getfqdn()
+        # On a thread: where no name server answers it takes its time.
+        host = await asyncio.to_thread(socket.getfqdn)
         url = f"file://{host}{(self._folder / self._data).resolve().as_posix()}/audit"
-        patients = PatientsOf(queries) if options.patients else None
+        messages = AuditMessages(options, host, url, PatientsOf(queries) if options.patients else None)
         self._export = AuditExport(
             ":".join(map(str, options.server)),
             repository_of(options, self._folder),
-            AuditMessages(options, host, url, patients),
+            messages,
             queries,
             self._committer,
             clock,
             self._meter.audit_export(),
+            bare=messages.bare,
         )
         self._task = tasks.spawn(self._export.run(), "send the audit")
 
@@ -105,12 +107,14 @@ class AuditSending:
         task, self._task = self._task, None
         if export is None or task is None or self._control is None:
             return
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + (0.0 if self._committer.dead else STOP_S)
         if not self._committer.dead:
             try:
-                async with asyncio.timeout(STOP_S):
+                async with asyncio.timeout_at(until_s):
                     await self._control.put_on_record(By("the engine"), "stop")
             except (StoreError, TimeoutError) as error:
                 log.error("the stop could not be put on record: %s", describe(error))
         task.cancel()
         await asyncio.wait({task})
-        await export.finish(0.0 if self._committer.dead else STOP_S)
+        await export.finish(max(0.0, until_s - loop.time()))

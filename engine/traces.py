@@ -24,7 +24,8 @@ def start_tracing(
     from engine.adapters.tracing import OtlpTracing  # OpenTelemetry is loaded only where it is asked for
 
     store = settings.store if settings.store_kind == "memory" else str((folder / settings.store_path).resolve())
-    instance = f"{socket.getfqdn()}:{store}"
+    # Not the full name: to find that waits for name servers, and without one the same engine would have another.
+    instance = f"{socket.gethostname()}:{store}"
     try:
         tracing = OtlpTracing(settings.traces, folder, settings.environment, instance, clock, meter.traces())
     except ConfigError as error:

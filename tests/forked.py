@@ -185,6 +185,8 @@ class Server:
 
 def begin(folder: bytes, environment: Mapping[bytes, bytes]) -> None:
     """Make this child what a new interpreter would be."""
+    # Also where the run of the tests was put into the background by a shell, which has Ctrl-C ignored there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
     os.environb.update(environment)

@@ -9,7 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
@@ -173,17 +173,23 @@ class AuditMessages:
 
     def __call__(self, row: AuditRow) -> list[bytes]:
         """The syslog messages of one record: more than one where a part failed, or there are many patients."""
-        return [
-            syslog_message(
-                text,
-                severity=NOTICE if outcome == "0" else WARNING,
-                at=from_us(row.at_us),
-                host=self._host,
-                app="segmill",
-                message_id=MESSAGE_ID,
-            )
-            for outcome, text in self.documents(row)
-        ]
+        return [self._syslog(row, outcome, text) for outcome, text in self.documents(row)]
+
+    def bare(self, row: AuditRow) -> list[bytes]:
+        """Of a record that the above fails with: its number and hash, by which it is found in the engine's audit."""
+        # Nothing else of the row is in it, as who knows what of it was in the way.
+        empty = replace(row, actor="the engine", action="untold", ids="", scope="", reason="", counts="")
+        return [self._syslog(row, "4", self._document(empty, OTHER, "4", "no message could be made of it", ()))]
+
+    def _syslog(self, row: AuditRow, outcome: str, text: str) -> bytes:
+        return syslog_message(
+            text,
+            severity=NOTICE if outcome == "0" else WARNING,
+            at=from_us(row.at_us),
+            host=self._host,
+            app="segmill",
+            message_id=MESSAGE_ID,
+        )
 
     def documents(self, row: AuditRow) -> Iterator[tuple[str, str]]:
         """Outcome and XML of each message of one record (PS3.15 A.5.2: none mixes what went well and what did not)."""
@@ -208,7 +214,7 @@ class AuditMessages:
         if event.kind not in ("activity", "authentication"):
             types.append(Code(row.action or "-", row.action or "-", OURS))
         described = f"<EventOutcomeDescription>{escape(why)}</EventOutcomeDescription>" if why else ""
-        source = quoteattr(self._options.source)
+        source = quoteattr(_printable(self._options.source))
         site = self._options.enterprise_site
         return "".join(
             (
@@ -219,7 +225,7 @@ class AuditMessages:
                 f"{described}</EventIdentification>",
                 *self._participants(row, event),
                 "<AuditSourceIdentification ",
-                f"AuditEnterpriseSiteID={quoteattr(site)} " if site is not None else "",
+                f"AuditEnterpriseSiteID={quoteattr(_printable(site))} " if site is not None else "",
                 f'AuditSourceID={source}><AuditSourceTypeCode csd-code="4"/></AuditSourceIdentification>',
                 *self._objects(row, event, patients),
                 "</AuditMessage>",

@@ -136,6 +136,7 @@ class SyslogUdp:
     def __init__(self, options: SyslogOptions) -> None:
         self._options = options
         self._socket: socket.socket | None = None
+        self._refused = ""
 
     async def open(self) -> bool:
         """As AuditRepository.open."""
@@ -166,8 +167,10 @@ class SyslogUdp:
     def _refusal(self) -> str:
         """What the other machine said of what was sent before; '' for nothing."""
         assert self._socket is not None
-        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return os.strerror(code).lower() if code else ""
+        # The kernel says it once, and it counts for as long as this socket is there.
+        if not self._refused and (code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            self._refused = os.strerror(code).lower()
+        return self._refused
 
     async def send(self, messages: Sequence[bytes]) -> None:
         """As AuditRepository.send: one message a datagram."""
@@ -190,11 +193,11 @@ class SyslogUdp:
 
     async def close(self) -> bool:
         """As AuditRepository.close."""
-        made, self._socket = self._socket, None
-        if made is None:
+        if self._socket is None:
             return False
-        is_good = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-        made.close()
+        is_good = not self._refusal()
+        self._socket.close()
+        self._socket, self._refused = None, ""
         return is_good
 
 

@@ -120,6 +120,7 @@ class OtlpTracing:
         self._dropped = 0
         self._wake = threading.Event()
         self._is_ending = False
+        self._has_defect = False
         self._making = Making(options.service, environment, instance)
         self._sender = OtlpSender(options, site, meter)
         self._thread: threading.Thread | None = None
@@ -183,7 +184,10 @@ class OtlpTracing:
     def _tell(self, told: Told) -> None:
         queue = self._queue
         if len(queue) >= self._most:
-            self._dropped += queue[0].spans  # the oldest goes
+            try:
+                self._dropped += queue.popleft().spans  # the oldest goes
+            except IndexError:
+                pass  # the thread has just taken all of them
         queue.append(told)
         if len(queue) == MOST_AT_ONCE:
             self._wake.set()
@@ -224,8 +228,16 @@ class OtlpTracing:
             told: list[Told] = []
             while self._queue and len(told) < MOST_AT_ONCE:
                 told.append(self._queue.popleft())
-            spans = [span for one in told for span in self._making.spans(one)]
-            self._sender.send(encode_spans(spans).SerializeToString(), len(spans))
+            try:
+                spans = [span for one in told for span in self._making.spans(one)]
+                body = encode_spans(spans).SerializeToString()
+            except Exception as error:  # noqa: BLE001 - the edge of these few: those behind them go on
+                self._meter.spans("dropped", sum(one.spans for one in told))
+                if not self._has_defect:
+                    log.error("traces: some cannot be made, by a defect, and are dropped: %s", type(error).__name__)
+                self._has_defect = True
+                continue
+            self._sender.send(body, len(spans))
         dropped, self._dropped = self._dropped, 0
         if dropped:
             self._meter.spans("dropped", dropped)

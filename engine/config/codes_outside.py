@@ -28,6 +28,14 @@ OUTSIDE: Final[Stories] = MappingProxyType(
             "Name the authority that signed its certificate: tls: {ca: tls/arr-ca.pem}.",
             "audit: {syslog: {host: arr.example.org, tls: {verify: false}}}",
         ),
+        "E564": Story(
+            "a record of the audit goes to the repository by its number alone",
+            "No message could be made of it: its messages cannot be read in the store, or it is a defect of the "
+            "engine. The records behind it do not wait: the repository gets its number, its time and its hash, and "
+            "segmill audit has the rest. It is told once a minute at most.",
+            "segmill audit verify shows whether the record is whole; segmill doctor whether the store is. Where both "
+            "are sound, report the line of the log.",
+        ),
         "E565": Story(
             "traces without OpenTelemetry",
             "traces of segmill.yaml asks for spans to a collector, and the packages that make them are not installed. "

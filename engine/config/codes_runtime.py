@@ -16,8 +16,12 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "a step failed",
             "The step raised an error that says nothing of the message's content on purpose, so that no patient "
             "data gets into findings and logs. The message is held; its sender was told that we have it, unless "
-            "the channel says ack: {when_held: AE}.",
-            f"See it happen with 'segmill try' on the stored message. {_RELEASE}",
+            "the channel says ack: {when_held: AE}. Own code (python) is refused what a step has no business with: to "
+            "write, move or delete files, temporary ones among them, to use the network, to start programs. Each such "
+            "call raises PermissionError, or what a library makes of it: URLError, or FileNotFoundError of tempfile.",
+            "See it happen with 'segmill try' on the stored message. What own code may not do is another's work: a "
+            "destination writes files and speaks to the network, a table file brings what is looked up, io.BytesIO "
+            f"stands in for a temporary file. {_RELEASE}",
         ),
         "E202": Story(
             "the edited message cannot be written",

@@ -1,5 +1,6 @@
 """Running compiled steps over one message, and what came of it."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from traceback import walk_tb
@@ -32,6 +33,8 @@ class Result:
 
 
 TOO_MUCH: Final = "the message has more to go over than its steps may; a channel with isolate: process may go over more"
+REFUSED: Final = "; own code may not write files, use the network or start programs"
+MOST_CAUSES: Final = 5
 MOST_FINDINGS: Final = 500
 """Of one message; a rule may be broken in each of a hundred thousand segments, and nobody reads them all."""
 
@@ -131,7 +134,20 @@ def failed(label: str, error: Exception, own_file: str = "") -> Stop:
         return Stop("held", (finding,))
     line = _line_in(own_file, error)
     where = f" at {own_file}:{line}" if line else ""
-    return Stop("held", (Finding("E201", "error", f"the step failed with {_kind(error)}{where}", step=label),))
+    why = REFUSED if own_file and _was_refused(error) else ""
+    return Stop("held", (Finding("E201", "error", f"the step failed with {_kind(error)}{where}{why}", step=label),))
+
+
+def _was_refused(error: BaseException) -> bool:
+    """Whether the system did not let a call through, which libraries tell with errors of their own."""
+    for _ in range(MOST_CAUSES):
+        if isinstance(error, OSError) and error.errno == errno.EPERM:
+            return True
+        cause = error.__cause__ or error.__context__
+        if cause is None:
+            break
+        error = cause
+    return False
 
 
 def _line_in(file: str, error: BaseException) -> int:

@@ -342,10 +342,11 @@ class Store(OperationStore, KeyStore, Protocol):
         """Keep what one who takes steps over has now, in one transaction. Raises as `commit` does."""
         ...
 
-    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:
         """Replace stored answers, durable, all or none; a stored AA stays, and findings are added in any case.
 
-        A message that is not there is left out.
+        The answers that are stored then, in the order of `updates`: the AA that stayed instead of another one. A
+        message that is not there is left out, and its update comes back as it is.
         """
         ...
 

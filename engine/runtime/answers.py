@@ -54,6 +54,7 @@ from engine.runtime.batch import BatchMember
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Connection, Reply
 from engine.runtime.promised import Promised
+from engine.runtime.received import framed
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.answers")
@@ -350,7 +351,7 @@ class DeliveredAnswers:
         told = code or accept_of(waiting.accept)
         return AckUpdate(waiting.seq, told, _joined(waiting.accept, application), [finding])
 
-    def _amended(self, saved: "asyncio.Future[None]") -> None:
+    def _amended(self, saved: "asyncio.Future[Sequence[AckUpdate]]") -> None:
         """What was told is only for people to see: a resend waits for x all the same."""
         error = None if saved.cancelled() else saved.exception()
         if error is not None and not isinstance(error, CommitUnknown):
@@ -382,10 +383,12 @@ def _joined(accept: bytes, application: bytes) -> bytes:
 def settle_recorded(committer: Committer, reply: AnyReply, update: AckUpdate, tries: int = TRIES) -> None:
     """Answer a resend, once that is the stored answer: no later event then turns a yes into a no.
 
-    A store that is busy or full for a moment is asked again meanwhile; its sender waits for no longer than that.
+    What is stored then may be a yes that was recorded since somebody looked, as of several resends at a time each has
+    an answer of its own: it is what this one is told, too. A store that is busy or full for a moment is asked again
+    meanwhile; its sender waits for no longer than that.
     """
 
-    def recorded(saved: "asyncio.Future[None]") -> None:
+    def recorded(saved: "asyncio.Future[Sequence[AckUpdate]]") -> None:
         error = None if saved.cancelled() else saved.exception()
         if isinstance(error, CommitUnknown):
             return  # nothing more is said to anybody
@@ -396,10 +399,11 @@ def settle_recorded(committer: Committer, reply: AnyReply, update: AckUpdate, tr
         if error is not None:
             # The message is on stable storage, whether its answer can be written down beside it or not.
             log.error("the answer to a resend could not be recorded: %s", describe(error))
-        reply.settle(VT + update.ack + END)
+        is_stored = error is None and not saved.cancelled()
+        reply.settle(framed(saved.result()[0].ack if is_stored else update.ack))
 
     committer.call(partial(_amend, updates=[update])).add_done_callback(recorded)
 
 
-def _amend(store: Store, *, updates: Sequence[AckUpdate]) -> None:
-    store.amend_acks(updates)
+def _amend(store: Store, *, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:
+    return store.amend_acks(updates)

@@ -25,9 +25,13 @@ from engine.runtime.tasks import describe
 log = logging.getLogger("segmill.audit")
 
 DOWN: Final = "E560"
+UNTOLD: Final = "E564"
+TRIES: Final = 3
+"""Of a record that the store cannot be asked about, before it goes without what is not known."""
+TOLD_EVERY_S: Final = 60.0
 MOST_ROWS: Final = 50
 AT_MOST_BUSY: Final = 4
-"""It rests so many times as long as it read and wrote the messages: years of records take no core from the feeds."""
+"""It rests so many times as long as it read and made the messages: years of records take no core from the feeds."""
 QUIET_S: Final = 30.0
 """How often an idle connection is looked at."""
 
@@ -58,11 +62,14 @@ class AuditExport:
         clock: Clock,
         meter: AuditExportMeter,
         pace: ExportPace | None = None,
+        *,
+        bare: Render,
     ) -> None:
-        """`where`: how people call it, for the log."""
+        """`where`: how people call it, for the log. `bare`: of a record that `render` cannot make messages of."""
         self._where = where
         self._repository = repository
         self._render = render
+        self._bare = bare
         self._queries = queries
         self._committer = committer
         self._clock = clock
@@ -78,6 +85,9 @@ class AuditExport:
         self._is_up: bool | None = None
         self._failures = 0
         self._has_ended = False
+        self._stuck = (0, 0)
+        """The record that could not be asked about, and how often."""
+        self._told_at: float | None = None
 
     def recorded(self) -> None:
         """The audit has grown."""
@@ -122,30 +132,65 @@ class AuditExport:
         if await self._repository.open():
             self._marks.clear()
             self._written = self._kept
-        busy_s = 0.0
         while True:
+            # Here, as right after it was written nothing has crossed a network yet.
+            await self._settle()
+            if self._marks and self._overdue_s() > self._pace.settle_s:
+                break  # it is waited for: else a long record would move on at its end only, and begin anew before it
             began = self._clock.monotonic()
             rows = await asyncio.to_thread(self._read)
             if not rows:
                 break
+            busy_s = self._clock.monotonic() - began
             await self._repository.send([message for _, messages in rows for message in messages])
             self._written = rows[-1][0]
             self._marks.append((self._clock.monotonic(), self._written))
             self._meter.sent(sum(len(messages) for _, messages in rows))
-            await self._settle()
-            busy_s = self._clock.monotonic() - began
             await self._show(is_up=True)
             await asyncio.sleep(busy_s * AT_MOST_BUSY)
-        await self._settle()
         if not self._marks:
             return QUIET_S
-        overdue_s = self._clock.monotonic() - self._marks[0][0] - self._pace.settle_s
+        overdue_s = self._overdue_s()
         if overdue_s > self._pace.stall_s:
             raise RepositoryDown("it does not take what was sent")
         return max(-overdue_s, self._pace.first_s / 10)
 
+    def _overdue_s(self) -> float:
+        """For how long the oldest of what was written could have been settled."""
+        return self._clock.monotonic() - self._marks[0][0] - self._pace.settle_s
+
     def _read(self) -> list[tuple[int, Sequence[bytes]]]:
-        return [(row.id, self._render(row)) for row in self._queries.audit(self._written, MOST_ROWS)]
+        """The next records with their messages. One that has none to be made goes bare: all others are behind it."""
+        found: list[tuple[int, Sequence[bytes]]] = []
+        for row in self._queries.audit(self._written, MOST_ROWS):
+            try:
+                found.append((row.id, self._render(row)))
+            except Exception as error:
+                if found:
+                    break  # those before it are sent first
+                if isinstance(error, StoreError) and self._tries_of(row.id) < TRIES:
+                    raise
+                self._tell_untold(row, error)
+                found.append((row.id, self._bare(row)))
+        return found
+
+    def _tries_of(self, number: int) -> int:
+        stuck, tries = self._stuck
+        self._stuck = (number, tries + 1 if stuck == number else 1)
+        return self._stuck[1]
+
+    def _tell_untold(self, row: AuditRow, error: Exception) -> None:
+        now = self._clock.monotonic()
+        if self._told_at is not None and now - self._told_at < TOLD_EVERY_S:
+            return
+        self._told_at = now
+        log.error(
+            "%s audit export: record %d goes to %s by its number and hash alone, as no message can be made of it: %s",
+            UNTOLD,
+            row.id,
+            self._where,
+            describe(error),
+        )
 
     async def _settle(self) -> None:
         """Move the position on to what was written long enough ago, if the other side has it."""
@@ -176,7 +221,7 @@ class AuditExport:
         try:
             async with asyncio.timeout(within_s):
                 await self._turn()
-        except (TimeoutError, RepositoryDown, StoreError) as error:
+        except Exception as error:  # noqa: BLE001 - the edge of the export: the engine's stop goes on
             log.info(
                 "audit export: what is left for %s is sent after the next start (%s)", self._where, describe(error)
             )

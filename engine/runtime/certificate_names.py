@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-MOST_NAMES: Final = 16
+MOST_NAMES: Final = 1000
+"""More than certificates of the largest servers have: `client_names` looks for its names among all of these."""
 MOST_CHARS: Final = 253
 """Of one name: what DNS allows."""
 

@@ -959,7 +959,9 @@ class StoreContract:
         ((first,),) = store.commit(Batch([intake(EPR, ack_code="AE", ack=b"no")])).deliveries
         store.commit(Batch(results=[result(first, "queued", ack_code="AA", ack=b"yes")]))
         store.commit(Batch(results=[result(first, "held", attempts=2, ack_code="AE", ack=b"no again")]))
-        store.amend_acks([AckUpdate(first.seq, "AE", b"too late")])
+        late, missing = AckUpdate(first.seq, "AE", b"too late"), AckUpdate(MessageSeq(77), "AE", b"nobody's")
+        assert store.amend_acks([late, missing]) == [AckUpdate(first.seq, "AA", b"yes"), missing]
+        assert store.amend_acks([AckUpdate(first.seq, "AA", b"another")]) == [AckUpdate(first.seq, "AA", b"yes")]
         stored = queries.message(first.seq)
         assert stored is not None
         assert (stored.ack_code, stored.ack) == ("AA", b"yes")
@@ -967,7 +969,8 @@ class StoreContract:
     def test_answers_are_amended_with_what_was_found(self, bench: StoreBench) -> None:
         before, late = Finding("W202", "warning", "no route"), Finding("E238", "error", "no answer in time")
         (seq, other) = bench.store.commit(Batch([intake(findings=dump_findings([before])), intake()])).seqs
-        bench.store.amend_acks([AckUpdate(seq, "AE", b"no", [late]), AckUpdate(MessageSeq(77), "AE", b"", [late])])
+        updates = [AckUpdate(seq, "AE", b"no", [late]), AckUpdate(MessageSeq(77), "AE", b"", [late])]
+        assert [told.ack for told in bench.store.amend_acks(updates)] == [b"no", b""]
         queries = bench.restart(clean=False).queries()
         stored, untouched = queries.message(seq), queries.message(other)
         queries.close()

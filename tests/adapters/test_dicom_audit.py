@@ -228,3 +228,17 @@ def test_the_numbers_of_a_record_are_read_back() -> None:
     assert numbers_in("messages 1-1000000", 3) == [1, 2, 3]
     assert numbers_in("messages 1,5-9", 3) == [1, 5, 6]
     assert numbers_in("adt/ris", 3) == [] and numbers_in("messages x-y", 3) == []
+
+
+def test_of_a_record_that_nothing_can_be_made_of_there_is_its_number_and_nothing_else() -> None:
+    def broken(_: AuditRow) -> list[str]:
+        raise ValueError
+
+    made = messages(broken, patients=True, words=True, source="a\x01b", enterprise_site="c\x02d")
+    with pytest.raises(ValueError):
+        made(row())
+    (told,) = made.bare(row())
+    text = told.partition(b"\xef\xbb\xbf")[2].decode()
+    details = {one.attrib["type"]: one.attrib["value"] for one in check(text).iter("ParticipantObjectDetail")}
+    assert base64.b64decode(details["record"]) == b"184" and base64.b64decode(details["hash"]) == b"0" * 64
+    assert SECRET not in text and "anna" not in text and base64.b64encode(SECRET.encode()).decode() not in text

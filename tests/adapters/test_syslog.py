@@ -125,6 +125,23 @@ async def test_by_udp_a_port_without_anybody_is_noticed(tmp_path: Path) -> None:
     await client.close()
 
 
+async def test_by_udp_what_the_other_machine_refused_never_counts_as_sent(tmp_path: Path) -> None:
+    """The kernel tells of a refusal once, to whoever asks first."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    client = SyslogUdp(SyslogOptions(host="127.0.0.1", port=port, transport="udp"))
+    await client.open()
+    await client.send([b"one"])
+    async with asyncio.timeout(60):
+        while client.has_all():
+            await asyncio.sleep(0.01)
+    assert not client.has_all()
+    with pytest.raises(RepositoryDown, match="connection refused"):
+        await client.open()
+    assert not await client.close()
+
+
 def test_the_ports_are_those_of_the_standards() -> None:
     assert SyslogOptions(host="arr").server == ("arr", 6514)
     assert SyslogOptions(host="arr", transport="udp").server == ("arr", 514)

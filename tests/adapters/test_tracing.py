@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,34 @@ def test_a_slow_collector_holds_up_nobody(there: Collector) -> None:
     made.made.stop()
     counted = made.numbers.counts
     assert counted["exported"] == len(there.spans) and counted["exported"] + counted["dropped"] == 2000
+
+
+def test_what_cannot_be_made_takes_nothing_else_with_it(
+    bench: Bench, there: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.message(1, findings="ZQ12345QZ is no JSON")
+    while not bench.numbers.counts["dropped"]:
+        pass_time()
+    bench.message(2, findings="ZQ12345QZ is no JSON")
+    while bench.numbers.counts["dropped"] < 6:
+        pass_time()
+    bench.attempt(3)
+    assert [attributes(span)["segmill.message"] for span in there.got(1)] == [3]
+    told = [record.getMessage() for record in caplog.records if "by a defect" in record.getMessage()]
+    assert len(told) == 1 and "ZQ12345QZ" not in caplog.text
+
+
+def test_a_queue_that_was_emptied_while_it_was_looked_at_is_no_failure() -> None:
+    """The thread takes all of them between two looks of the loop."""
+
+    class Emptied(deque[Any]):
+        def __len__(self) -> int:
+            return 100
+
+    made = Bench(1, queue=100)
+    made.made._queue = Emptied()
+    made.attempt(1)
+    assert [told.seq for told in made.made._queue] == [1]
 
 
 def test_it_gets_the_headers_that_the_files_say(there: Collector, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """Signing in and out in a browser, and what every page has: banner, theme, keys, a way back."""
 
+import base64
+import time
 from typing import TYPE_CHECKING
 
+from engine.model.totp import code_at, step_of
 from tests.e2e.console_engine import PASSWORD
 
 if TYPE_CHECKING:
@@ -48,6 +51,51 @@ def test_the_password_is_changed_on_its_page_and_the_audit_has_it(console: "Cons
     assert "password" in [row.action for row in console.audit() if row.actor.startswith("adt-viewer ")]
 
 
+def test_one_time_codes_are_set_up_asked_for_and_taken_off(console: "Console", browse: "Browse"):
+    from tests.e2e.console_rig import check_here
+
+    page = browse("viewer", "/")
+    browse.allow(401)
+    page.locator("details.menu summary").click()
+    page.get_by_role("link", name="One-time codes").click()
+    page.get_by_label("Password").fill(PASSWORD)
+    check_here(page, "one-time-codes-off-light")
+    page.get_by_role("button", name="Go on").click()
+    text = page.locator("#secret").inner_text().replace(" ", "")
+    secret = base64.b32decode(text + "=" * (-len(text) % 8))
+    assert f"secret={text}" in page.locator("#uri").inner_text()
+    check_here(page, "one-time-codes-secret-light")
+    page.get_by_label("Code that the app shows now").fill(code_at(secret, step_of(time.time())))
+    page.get_by_role("button", name="Set up").click()
+    codes = page.get_by_role("list", name="Recovery codes").get_by_role("listitem").all_inner_texts()
+    assert len(set(codes)) == 10
+    check_here(page, "one-time-codes-recovery-light")
+    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_text("Recovery codes left: 10").wait_for()
+    check_here(page, "one-time-codes-on-light")
+
+    again = browse(None, "/sign-in")
+    code = again.get_by_label("Code that the app shows now")
+    assert not code.is_visible()
+    again.get_by_label("User").fill("viewer")
+    again.get_by_label("Password").fill(PASSWORD)
+    again.get_by_role("button", name="Sign in").click()
+    assert "with the code" in again.get_by_role("alert").inner_text()
+    assert code.is_visible(), "the password was right, and a code is asked for"
+    check_here(again, "sign-in-with-a-code-light")
+    again.get_by_label("Password").fill(PASSWORD)
+    code.fill(codes[0])
+    again.get_by_role("button", name="Sign in").click()
+    again.get_by_role("heading", name="Overview").wait_for()
+
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("recovery code").fill(codes[1])
+    page.get_by_role("button", name="Turn off").click()
+    page.get_by_role("status").filter(has_text="no one-time code any more").wait_for()
+    done = [row.action for row in console.audit() if row.actor.startswith("viewer ") and "second" in row.action]
+    assert done == ["second-factor-begin", "second-factor-on", "second-factor-off"]
+
+
 def test_the_theme_is_changed_by_its_button_and_stays(browse: "Browse"):
     page = browse("viewer", "/map?q=adt")
     ground = "() => getComputedStyle(document.documentElement).backgroundColor"
@@ -78,6 +126,9 @@ def test_keys_lead_about_and_are_shown(browse: "Browse"):
     assert page.locator("[data-rows] > tr.here").count() == 1
     assert page.evaluate("() => document.activeElement.closest('tr').classList.contains('here')")
     page.keyboard.press("Tab")
+    page.goto("/worklist")
+    page.keyboard.press("/")
+    assert page.evaluate("() => document.activeElement.name") == "day"
     page.goto("/")
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.className") == "skip"
@@ -99,6 +150,7 @@ def test_sign_in_password_and_refusals_look_right(browse: "Browse"):
     from tests.e2e.console_rig import check_looks, findings_of_axe, shoot
 
     check_looks(browse, "password", "/password")
+    check_looks(browse, "one-time-codes", "/one-time-codes")
     page = browse(None, "/sign-in")
     assert findings_of_axe(page) == []
     shoot(page, "sign-in-light")

@@ -373,6 +373,8 @@ destinations: {out: {file: {folder: out}}}
 class Committing:
     """A committer that commits at once."""
 
+    tracing = None
+
     def __init__(self) -> None:
         self.kept: list[Received] = []
 
@@ -448,7 +450,7 @@ def _running() -> Sequence[RunningChannel]:
                 ack_when_stored=False,
                 duplicates_window_us=0,
                 isolated=None,
-                committer=cast(Any, None),
+                committer=cast(Any, Committing()),
                 timer=cast(Any, None),
             )
         )

@@ -8,6 +8,7 @@ import pytest
 
 from engine.adapters.outgoing import control_id_of
 from engine.hl7.message import Message
+from engine.model.envelope import AckUpdate
 from engine.model.finding import load_findings
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unanswered, Unreachable, Unsendable
@@ -345,6 +346,39 @@ class TestResends:
             await wire.send(adt(control_id="A1"))
             assert msa(await wire.answer()) == ("AE", "A1")
             await until(lambda: site.messages()[0].ack_code == "AE")
+
+    async def test_a_yes_that_was_recorded_since_a_resend_was_looked_at_is_not_followed_by_a_no(
+        self, tmp_path, adt, monkeypatch
+    ) -> None:
+        """The delivery was given up with no answer on record; a person releases it again, and x takes it meanwhile."""
+        site = site_of(tmp_path, waiting(", timeout: 200ms"))
+
+        def busy(store: object, *, updates: object) -> None:
+            raise StoreBusy("somebody has it")
+
+        async with site.running() as engine:
+            where = [(ChannelName("adt"), DestinationName(LANE.partition("/")[2]))]
+            await engine.control.operate(Order("pause", By(), lanes=where))
+            wire = await site.wire()
+            with monkeypatch.context() as patched:
+                patched.setattr(module, "_amend", busy)
+                await wire.send(adt(control_id="A1"))
+                assert codes([await wire.answer()]) == ["AE"]
+                await turns(20)
+            (message,) = site.messages()
+            (row,) = [r for r in site.store.queries().deliveries(message.seq) if r.destination == "ris"]
+            await engine.control.operate(Order("skip", By(), deliveries=[(row.id, "queued")]))
+            amend, asked = site.store.amend_acks, []
+
+            def after_the_yes(updates: list[AckUpdate]) -> object:
+                asked.extend(updates)
+                amend([AckUpdate(message.seq, "AA", rsp("A1"))])
+                return amend(updates)
+
+            monkeypatch.setattr(site.store, "amend_acks", after_the_yes)
+            await wire.send(adt(control_id="A1"))
+            assert await wire.answer() == rsp("A1") == site.messages()[0].ack
+            assert [update.ack_code for update in asked] == ["AE"]
 
     async def test_a_resend_of_what_was_refused_gets_the_refusal_again(self, site, adt) -> None:
         says(site, Refused("AE", "101", ack("A1", "AE", "101")))

@@ -11,7 +11,8 @@ from engine.adapters.stores.memory import MemoryStore
 from engine.model.audit import AuditRow
 from engine.ports.audit_export import RepositoryDown
 from engine.ports.operations import By, Change
-from engine.runtime.audit_export import MOST_ROWS, QUIET_S, AuditExport, ExportPace
+from engine.ports.store import StoreError
+from engine.runtime.audit_export import MOST_ROWS, QUIET_S, TRIES, AuditExport, ExportPace
 from engine.runtime.committer import Committer
 from tests.runtime.parts import CountingMeter, SetClock
 
@@ -93,7 +94,8 @@ class Bench:
     def made(self) -> AuditExport:
         """As after a start."""
         return AuditExport(
-            "arr:6514", self.repository, render, self.queries, self.committer, self.clock, self.meter, PACE
+            *("arr:6514", self.repository, render, self.queries, self.committer, self.clock, self.meter, PACE),
+            bare=lambda row: [str(-row.id).encode()],
         )
 
     def record(self, count: int = 1) -> None:
@@ -242,3 +244,72 @@ async def test_a_defect_keeps_the_neighbours_running_and_says_nothing_of_the_tex
     bench.export._render = broken
     assert await bench.export.turn() > 0
     assert "ZQ12345QZ" not in caplog.text and "ValueError" in caplog.text
+    bench.export._bare = broken
+    bench.record(1)
+    assert await bench.export.turn() > 0
+    assert bench.meter.now[0] is False and "ZQ12345QZ" not in caplog.text
+
+
+async def test_a_record_that_no_message_can_be_made_of_holds_up_none_behind_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(row: AuditRow) -> Sequence[bytes]:
+        if row.id in (3, 4):
+            raise ValueError("ZQ12345QZ")
+        return render(row)
+
+    bench.record(5)
+    bench.export._render = broken
+    await bench.settled()
+    assert bench.repository.got == [1, 2, -3, -4, 5] and bench.queries.audit_sent() == 5
+    assert bench.meter.now == (True, 0, 0)
+    told = [record.getMessage() for record in caplog.records if "E564" in record.getMessage()]
+    assert len(told) == 1 and "record 3" in told[0] and "ZQ12345QZ" not in told[0], "and not a line for each"
+
+
+async def test_a_store_that_cannot_say_more_of_a_record_is_asked_again_and_not_for_ever(bench: Bench) -> None:
+    def broken(row: AuditRow) -> Sequence[bytes]:
+        if row.id == 2:
+            raise StoreError("damaged")
+        return render(row)
+
+    bench.record(3)
+    bench.export._render = broken
+    turns = 0
+    while -2 not in bench.repository.got:
+        await bench.export.turn()
+        turns += 1
+        assert turns <= TRIES
+    assert turns == TRIES and bench.repository.got[-2:] == [-2, 3] and bench.meter.now[0] is True
+
+
+async def test_a_defect_at_the_end_does_not_stop_the_stop(bench: Bench) -> None:
+    def broken(row: AuditRow) -> Sequence[bytes]:
+        raise ValueError
+
+    await bench.settled()
+    bench.record(1)
+    bench.export._render = bench.export._bare = broken
+    await bench.export.finish(10.0)
+    assert bench.queries.audit_sent() == 0 and not bench.repository.is_open
+
+
+async def test_a_long_record_moves_on_while_it_is_sent(bench: Bench) -> None:
+    """What has just been written is on its way: only a moment later the other machine can have said that it has it."""
+    repository, clock = bench.repository, bench.clock
+
+    def slow(count: int) -> None:
+        clock.ahead_s += 2 * PACE.settle_s + 1
+        repository.is_taking = False
+
+    bench.meter.sent = slow  # type: ignore[method-assign]
+    bench.record(4 * MOST_ROWS)
+    for part in range(1, 4):
+        repository.is_taking = True
+        assert await bench.export.turn() == PACE.first_s / 10, "it waits until it is known to have arrived"
+        assert repository.got[-1] == part * MOST_ROWS
+        assert bench.queries.audit_sent() == (part - 1) * MOST_ROWS
+    repository.is_open = False
+    repository.got.clear()
+    await bench.export.turn()
+    assert repository.got[0] == 2 * MOST_ROWS + 1, "a lost connection begins where it was known to be"

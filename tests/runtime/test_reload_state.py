@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import trustme
 
 from engine import reloading
 from engine.hl7.message import Message
+from engine.model.envelope import AckUpdate
 from engine.model.ids import ChannelName, DestinationName
 from engine.model.outcome import Delivered, Refused
 from engine.ports.control import Order
@@ -115,11 +117,11 @@ class TestAnswersOfDestinations:
             await reload(site)
             amend, refused = site.store.amend_acks, []
 
-            def full_at_first(updates: object) -> None:
+            def full_at_first(updates: object) -> object:
                 if len(refused) < 2:
                     refused.append(updates)
                     raise StoreFull("no room") if len(refused) == 1 else StoreBusy("another process has it")
-                amend(updates)
+                return amend(updates)
 
             monkeypatch.setattr(site.store, "amend_acks", full_at_first)
             again = await site.wire()
@@ -128,6 +130,36 @@ class TestAnswersOfDestinations:
             assert msa(answer) == ("AA", "A1")
             assert site.messages()[0].ack == answer
             assert len(refused) == 2
+            sink.gate.set()
+            await wire.answer()
+
+    async def test_resends_at_a_time_get_the_one_answer_that_is_stored(self, tmp_path, monkeypatch) -> None:
+        """Two were looked at before the answer to either was on record: the second is told what the first was."""
+        site = site_of(tmp_path, channel(more=self.DELIVERED))
+        async with site.running():
+            wire, sink = await site.wire(), site.kept.sinks["adt/out"]
+            sink.gate.clear()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: sink.calls)
+            write(site, "adt", channel())
+            await reload(site)
+            amend, are_there, asked = site.store.amend_acks, threading.Event(), []
+
+            def once_both_are_there(updates: list[AckUpdate]) -> object:
+                assert are_there.wait(60)
+                asked.extend(updates)
+                return amend(updates)
+
+            monkeypatch.setattr(site.store, "amend_acks", once_both_are_there)
+            first, second = await site.wire(), await site.wire()
+            await first.send(adt(control_id="A1"))
+            await second.send(adt(control_id="A1"))
+            await until(lambda: site.running_channel().outcomes.get("duplicate") == 2)
+            are_there.set()
+            answers = [await first.answer(), await second.answer()]
+            assert len({update.ack for update in asked}) == 2
+            assert answers == [site.messages()[0].ack] * 2
+            assert msa(answers[0]) == ("AA", "A1")
             sink.gate.set()
             await wire.answer()
 

@@ -146,3 +146,17 @@ def _apart() -> Iterator[None]:
 
     with patch.object(WholeMessages, "commit", in_two):
         yield
+
+
+@mutant("what came behind a message in fragments overtakes it")
+def _overtaken() -> Iterator[None]:
+    finish = FragmentKeeper._finish
+
+    async def at_the_end(self: FragmentKeeper, complete: Any, reply: Any = None, *more: Any) -> None:
+        if reply is None:
+            await finish(self, complete)
+        else:
+            self._channel.line.add(lambda: finish(self, complete, reply, *more), reply.sender)
+
+    with patch.object(FragmentKeeper, "_finish", at_the_end):
+        yield

@@ -263,11 +263,12 @@ class TappedStore:
         self._disk.witness.versioned(version, files)
         return version
 
-    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:
         self._check()
         self._fail()
-        self._inner.amend_acks(updates)
+        stored: Sequence[AckUpdate] = self._inner.amend_acks(updates)
         self._disk.witness.amended(updates)
+        return stored
 
     def prune(self, order: Prune) -> Pruned:
         self._check()

@@ -5,6 +5,7 @@ but a message by one of them; before that and after it, there is no doubt.
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 
 from engine.model.ids import VersionId
 from engine.ports.reload import ReloadReport
@@ -55,6 +56,13 @@ class Editions:
         self._until.clear()
         self._spans.clear()
         self._last.clear()
+
+    def as_now(self) -> "Editions":
+        """This run as it is now, to judge what it has done when it is over."""
+        then = copy(self)
+        then.ran, then._until, then._last = dict(self.ran), dict(self._until), dict(self._last)
+        then._spans = list(self._spans)
+        return then
 
     def read(self, edition: Site) -> None:
         """A reload finds these files."""

@@ -195,6 +195,7 @@ FOCUS: Mapping[str, Focus] = {
     "a fragment is acknowledged before it is stored": on_fragments,
     "the last fragment is acknowledged before its message is stored": on_fragments,
     "fragments and their message are stored apart": on_fragments,
+    "what came behind a message in fragments overtakes it": on_fragments,
     "the answers of a batch stand in the order they were made": on_blocks_of_several,
 }
 """By the name of the mutant."""

@@ -55,6 +55,9 @@ IN_FRAGMENTS = 0.06
 """Of all histories: in these, people and clocks leave alone what is not one message yet."""
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
+CLOSED_REST_US = 2 * REST_US
+"""The same where destinations are closed at times: one may take two in a second then, of messages that are stored a
+dozen times each, where nothing is a duplicate and their senders are told so often that there is no answer yet."""
 
 
 @dataclass(slots=True)
@@ -133,12 +136,15 @@ class History:
             self.editions += [site(swarm.site, edition) for edition in (*swarm.editions, FULL, BAD)]
         self.on_disk = self.site
         """What the files say now; a run of the engine that starts begins with it."""
+        has_hours = any(target.opens for edition in self.editions for target in edition.targets.values())
+        self.rest_us = CLOSED_REST_US if has_hours else REST_US
         self.targets = list(dict.fromkeys(name for edition in self.editions for name in edition.targets))
         self.loop = Loop(Random(self.rng.random()), most_tick_us=swarm.most_tick_us, trace=[] if trace else None)
         self.clock = Clock(self.loop, Random(self.rng.random()))
         self.model = Model(self.site, self.loop)
         self.model.wall_ahead_us = self.model.first_ahead_us = self.clock.wall_ahead_us
         self.model.prunes = swarm.prunes
+        self.model.may_find_no_room = swarm.faults.full > 0 or swarm.faults.busy > 0
         self.model.jumps = swarm.jumps
         self.model.known = {tuple(sorted(e.files.items())): e for e in self.editions if e.is_valid}
         self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)
@@ -451,7 +457,7 @@ class History:
         while self.loop.now_us < deadline_us and not (all(s.is_done for s in self._senders) and not model.waits()):
             await asyncio.sleep(0.1)
         self._heal()
-        deadline_us = self.loop.now_us + REST_US
+        deadline_us = self.loop.now_us + self.rest_us
         while self.engine is None or not all(s.is_done for s in self._senders) or model.waits():
             if self.loop.now_us > deadline_us:
                 model.breach(f"all is well, and these still wait: {', '.join(model.waits()[:5])}")
@@ -471,7 +477,7 @@ class History:
         if not model.orphans() or not model.is_whole:
             return
         self._write(FULL)
-        deadline_us = self.loop.now_us + REST_US
+        deadline_us = self.loop.now_us + self.rest_us
         while self.engine is None or model.orphans() or model.waits():
             if self.loop.now_us > deadline_us:
                 waits = ", ".join(model.waits()[:5])

@@ -53,6 +53,7 @@ class Model:
         self.paused: set[str] = set()
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
+        self.may_find_no_room = False
         self.first_ahead_us = 0
         self.jumped_us = 0
         """When the wall clock jumped last."""
@@ -67,8 +68,8 @@ class Model:
         self._got = 0
         self.is_ending = False
         """Whether the engine was told to stop, or has lost its store: its connections may end."""
-        self._by_this_run = True
-        """Whether what is durable now was written by the run of the engine that goes on now."""
+        self._worked_by = self._failed_by = self.editions
+        """The files by which what is durable now was worked out; those of the last run whose store failed, as then."""
 
     def breach(self, text: str) -> None:
         self.loop.note("BREACH %s", text)
@@ -135,6 +136,7 @@ class Model:
     def failing(self) -> None:
         """The outcome of a commit is unknown: the engine will say nothing more to anybody."""
         self.is_ending = True
+        self._failed_by = self.editions.as_now()
 
     def hung_up(self, sender: str, since: int) -> None:
         """The engine, whose process goes on, has ended a connection, made when a port had been changed so often."""
@@ -144,7 +146,7 @@ class Model:
     # -- what is durable ------------------------------------------------------------------------
 
     def committed(self, batch: Batch, committed: Committed, *, by_this_run: bool = True) -> None:
-        self._by_this_run = by_this_run
+        self._worked_by = self.editions if by_this_run else self._failed_by
         for intake, seq, deliveries in zip(batch.intakes, committed.seqs, committed.deliveries, strict=True):
             if seq in self.by_seq:
                 continue
@@ -170,6 +172,8 @@ class Model:
             self.loop.note(
                 "disk: %s is message %d, %s, deliveries %s", item.control_id, seq, row.state, _ids(deliveries)
             )
+            if intake.parts is not None:
+                row.place = self.by_seq[intake.parts.seqs[-1]].place  # it came when its last fragment did
             if row.state != "rejected":
                 self._check_window(row)
                 self._check_order(row)
@@ -236,6 +240,7 @@ class Model:
             if delivery.id not in self.owed:
                 to = str(delivery.destination)
                 self._owe_one(self.by_seq[delivery.seq], delivery.id, to, delivery.body)
+        self._worked_by = self.editions
 
     def _join(self, row: Row, parts: Parts) -> None:
         """A message was made of fragments, which move with it."""
@@ -268,7 +273,10 @@ class Model:
                 )
 
     def _check_order(self, row: Row) -> None:
-        """Messages of one connection that are ours are stored in the order they came."""
+        """Messages of one connection that are ours are stored in the order they came.
+
+        A message in fragments that found no room is stored later, and nothing waits for it.
+        """
         for other in self.by_seq.values():
             if (
                 other is not row
@@ -276,8 +284,7 @@ class Model:
                 and other.peer == row.peer
                 and other.seq < row.seq
                 and other.place > row.place
-                and not other.item.parts
-                and not row.item.parts
+                and not (self.may_find_no_room and row.item.parts)
             ):
                 self.breach(f"message {row.seq} came before message {other.seq} on its connection")
 
@@ -294,7 +301,7 @@ class Model:
         if edition is None:
             self.breach(f"message {row.seq} went through files that nobody wrote")
             return self.site
-        if self._by_this_run and not self.editions.may_have_been(edition, since_us):
+        if not self._worked_by.may_have_been(edition, since_us):
             self.breach(f"message {row.seq} went through edition {edition.edition}, which was not in force")
         return edition
 
@@ -312,7 +319,7 @@ class Model:
         return {owed.body for owed in self.owed.values() if owed.seq == seq}
 
     def _may_redirect(self, name: str, to: str) -> bool:
-        ran = self.editions.ran.values()
+        ran = self._worked_by.ran.values()
         return any(name in edition.targets and to in edition.targets[name].redirects_to for edition in ran)
 
     def _owe(self, row: Row, deliveries: Sequence[Delivery]) -> None:
@@ -364,7 +371,7 @@ class Model:
             if seq in again and again[seq].state != "discarded":
                 edition = self._edition(row, again[seq].version, 0)
                 expected = row.item.by(edition)
-                if edition.waits_for in dict(expected.bodies):
+                if edition.waits_for:  # where a redirect brings it there, it is the same as where a route does
                     row.processed_for.add(edition.waits_for)
             if expected is not None and row.state not in (expected.state, "discarded"):
                 self.breach(f"message {seq} is {row.state} after a person's word, not {expected.state}")
@@ -467,7 +474,7 @@ class Model:
         if not self.site.window_us:
             stored = [row for row in stored if row.taken_us == on_loop_us]  # a resend is a message of its own
         if stored and stored[-1].waits_for:
-            self._check_late_no(stored[-1], on_loop_us)
+            self._check_late_no(stored[-1], on_loop_us, ack)
             return
         item.refused_at.add(took_us)
         if any(row.received_at_us == took_us for row in self.rows.get(item, ())):
@@ -518,9 +525,10 @@ class Model:
 
     def _asked_by(self, row: Row, is_asked: Callable[[Site], bool]) -> bool:
         """Whether its sender has sent it again in this run while files were in force of which this is true."""
-        since_us = max(row.taken_us + 1, self.editions.started_us)
+        worked_by = self._worked_by
+        since_us = max(row.taken_us + 1, worked_by.started_us)
         return any(
-            payload == row.item.payload and came_us >= since_us and any(map(is_asked, self.editions.in_force(came_us)))
+            payload == row.item.payload and came_us >= since_us and any(map(is_asked, worked_by.in_force(came_us)))
             for takes in self.takes.values()
             for payload, _, came_us in takes
         )
@@ -532,10 +540,10 @@ class Model:
         ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
         return all(edition.waits_for == row.waits_for for edition in ran)
 
-    def _check_late_no(self, row: Row, on_loop_us: int) -> None:
+    def _check_late_no(self, row: Row, on_loop_us: int, ack: bytes) -> None:
         """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
         name = row.item.control_id
-        if self.jumped_us > row.came_us:
+        if self.jumped_us > row.came_us and b"destination" not in ack:
             return  # it may be forgotten, or out of the window, and count as a new one, refused for want of room
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")

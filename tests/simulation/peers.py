@@ -17,6 +17,8 @@ from tests.simulation.sites import PORT, Site, Target
 
 VT, END = b"\x0b", b"\x1c\r"
 REJECTED = Made("rejected", [])
+CALM_US = 1_000_000
+"""How long each sender waits for an answer when all is well, at least: longer than the engine for a destination's."""
 
 
 def framed(payload: bytes) -> bytes:
@@ -322,8 +324,10 @@ class Sender:
 
     async def _await_answer(self, wire: Wire) -> None:
         before = wire.answered
+        # Who gives up before a destination's answer can come sends more than leaves, where nothing is a duplicate.
+        patience_us = max(self.habits.answer_us, CALM_US) if self.is_calm else self.habits.answer_us
         try:
-            async with asyncio.timeout(self.habits.answer_us / 1e6):
+            async with asyncio.timeout(patience_us / 1e6):
                 while wire.answered == before and not wire.is_lost:
                     self.wake.clear()
                     await self.wake.wait()

@@ -5,8 +5,6 @@ number, and for an export.
 """
 
 import asyncio
-import csv
-import io
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +21,7 @@ from engine.adapters.api.models import time_of
 from engine.adapters.api.on_users import DAY_S
 from engine.adapters.audit_check import check_audit, newest_anchored
 from engine.adapters.console.audit_rows import Wanted, backwards, page_of, told_counts
+from engine.adapters.console.csv_lines import csv_line
 from engine.adapters.console.rendering import page
 from engine.model.audit import AuditRow
 
@@ -135,13 +134,13 @@ async def export(call: Call) -> Response:
     queries = call.api.queries
     head = await asyncio.to_thread(queries.audit_head)
     rows = islice(filter(wanted.holds, backwards(queries, head.last + 1)), MOST_EXPORTED)
-    to_text = _csv if asked.form == "csv" else _ndjson
+    to_line = _csv if asked.form == "csv" else _ndjson
 
-    async def lines() -> AsyncIterator[str]:
+    async def lines() -> AsyncIterator[bytes]:
         if asked.form == "csv":
-            yield _line([*COLUMNS, *(["scope"] if asked.values else [])])
+            yield csv_line([*COLUMNS, *(["scope"] if asked.values else [])])
         while part := await call.search(lambda: list(islice(rows, SLICE))):
-            yield "".join(to_text(row, with_values=bool(asked.values)) for row in part)
+            yield b"".join(to_line(row, with_values=bool(asked.values)) for row in part)
 
     media = "text/csv; charset=utf-8" if asked.form == "csv" else "application/x-ndjson"
     headers = {"content-disposition": f'attachment; filename="audit.{asked.form}"'}
@@ -163,25 +162,13 @@ def _record(row: AuditRow, *, with_values: bool) -> dict[str, object]:
     return told | ({"scope": row.scope} if with_values else {})
 
 
-def _ndjson(row: AuditRow, *, with_values: bool) -> str:
-    return json.dumps(_record(row, with_values=with_values), separators=(",", ":")) + "\n"
+def _ndjson(row: AuditRow, *, with_values: bool) -> bytes:
+    return json.dumps(_record(row, with_values=with_values), separators=(",", ":")).encode() + b"\n"
 
 
-def _csv(row: AuditRow, *, with_values: bool) -> str:
+def _csv(row: AuditRow, *, with_values: bool) -> bytes:
     told = _record(row, with_values=with_values) | {"counts": told_counts(row)}
-    return _line([str(value) for value in told.values()])
-
-
-def _line(cells: list[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(map(inert, cells))
-    return out.getvalue()
-
-
-def inert(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: what begins as one gets an apostrophe before it, which they show
-    as text. As OWASP has it of CSV injection."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") and cell else cell
+    return csv_line([str(value) for value in told.values()])
 
 
 PAGES: Final = (

@@ -1,6 +1,6 @@
 """What pages ask of the engine and the site's files, within what the one who asks may see."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import StringConstraints
 
@@ -10,9 +10,6 @@ from engine.adapters.api.models import LINE
 from engine.adapters.api.problems import not_there
 from engine.config.site import LoadedChannel
 from engine.ports.control import ChannelStatus
-
-MASK: Final = "•••••"
-"""In the place of a value, however long it is."""
 
 TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\.csv$")]
 Kept = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,40}$")]

@@ -1,7 +1,5 @@
 """Messages: one search box, pages both ways by a message's number, and their export; no value stands in a list."""
 
-import csv
-import io
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -12,9 +10,9 @@ from starlette.responses import Response, StreamingResponse
 
 from engine.adapters.api.entries import ApiModel, Call, Page
 from engine.adapters.api.models import Cursor, Name, time_of
+from engine.adapters.console.csv_lines import csv_line
 from engine.adapters.console.rendering import page, see_other
 from engine.adapters.console.searching import Asked, Row, asked_in_address, fetch, granted, note, pointed, row_of, typed
-from engine.adapters.console.values import plain
 from engine.adapters.search_pages import older_page
 from engine.config.search import MOST_CHARS, SearchError, from_address
 from engine.model.ids import MessageSeq
@@ -38,9 +36,6 @@ SHOWN: Final = ("received", "channel", "type", "control", "sender", "state", "de
 EXPORT_SLICE: Final = 200
 MOST_EXPORTED: Final = 100_000
 TURN_S: Final = 0.5
-INERT: Final = "'"
-DANGEROUS: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""With one of these a spreadsheet takes a cell for a formula, or looks behind it for one (OWASP, CSV injection)."""
 
 Column = Literal[
     "received", "channel", "type", "control", "sender", "state", "deliveries", "ack", "finding", "peer", "version"
@@ -244,19 +239,6 @@ def _cells(row: Row) -> tuple[str, ...]:
         ", ".join(f"{number} {state}" for state, number in row.counts.items()),
         "; ".join(f"{finding.code} {finding.text}" for finding in row.findings[:20]),
     )
-
-
-def csv_line(cells: Sequence[str]) -> bytes:
-    """RFC 4180, every cell in quotes. What a spreadsheet would take for a formula has an apostrophe before it."""
-    out = io.StringIO()
-    csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow([inert(cell) for cell in cells])
-    return out.getvalue().encode("utf-8", "backslashreplace")
-
-
-def inert(cell: str) -> str:
-    """The cell as text and nothing else; control characters are written as marks."""
-    shown = plain(cell, 2000)
-    return INERT + shown if cell.startswith(DANGEROUS) or shown.lstrip().startswith(DANGEROUS) else shown
 
 
 def ndjson_line(row: Row) -> bytes:

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, tzinfo
 from functools import cache
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,6 +25,7 @@ from engine.adapters.console.static_files import static
 from engine.config.codes import CODES
 from engine.config.hours import zone
 from engine.model.access import Principal
+from engine.ports.access import PROVIDER_SUFFIX
 
 THEME: Final = "segmill_theme"
 THEMES: Final = ("auto", "light", "dark")
@@ -43,6 +44,8 @@ NAV: Final = {
     "System": "s",
 }
 """In this order, as far as there are pages of these names and who asks may see them; with the key that leads there."""
+BELOW: Final = {"/reload": "/channels", "/take-up": "/held"}
+"""Pages that stand in the navigation under another one."""
 HEADERS: Final = {
     # With no-referrer browsers send forms with `Origin: null`, and nobody could tell who sent them.
     "referrer-policy": "same-origin",
@@ -95,7 +98,7 @@ def refused(problem: Problem, request: Request, api: Api) -> Response:
         return _to_sign_in(request, api)
     if problem.code == "E475":
         return RedirectResponse("/password", 303, headers={"referrer-policy": HEADERS["referrer-policy"]})
-    context = {"problem": problem, "story": CODES[problem.code]}
+    context = {"problem": problem, "story": CODES[problem.code], "came_from": _came_from(request)}
     answer = _page(api, request, signed, "refused.html", CODES[problem.code].title, problem.status, "", context)
     answer.headers.update({name: value for name, value in problem.headers.items() if name != "www-authenticate"})
     return answer
@@ -118,6 +121,17 @@ def _address(request: Request) -> str:
     return path if request.method == "GET" and is_own_path(path) else "/"
 
 
+def _came_from(request: Request) -> str:
+    """The page of ours that led here, to go back to; '' where none did that can be opened again."""
+    try:
+        parts = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    is_ours = parts.netloc == request.headers.get("host") and is_own_path(path) and path != _address(request)
+    return path if is_ours and any(shown.fullmatch(parts.path) for shown in _shown_pages()) else ""
+
+
 def _page(
     api: Api,
     request: Request,
@@ -136,6 +150,8 @@ def _page(
     every = {
         "title": title,
         "who": who,
+        # Their password and second factor are not ours.
+        "by_provider": who is not None and who.name.endswith(PROVIDER_SUFFIX),
         "environment": api.environment,
         "is_production": is_production(api.environment),
         "nav": _nav(api, who, here),
@@ -194,7 +210,17 @@ def may_open(who: Principal, one: Page) -> bool:
 
 
 def _is_at(here: str, path: str) -> bool:
-    return here == path or (path != "/" and here.startswith(f"{path}/"))
+    above = next((to for at, to in BELOW.items() if here == at or here.startswith(f"{at}/")), here)
+    return above == path or (path != "/" and above.startswith(f"{path}/"))
+
+
+@cache
+def _shown_pages() -> tuple[re.Pattern[str], ...]:
+    """The addresses that show a page to whoever opens them; what answers a form alone is none."""
+    from engine.adapters.console.pages import PAGES  # they are made with this module
+
+    shown = [one.path for one in PAGES if one.method == "GET"]
+    return tuple(re.compile(re.sub(r"\{\w+(:path)?\}", lambda m: ".+" if m[1] else "[^/]+", path)) for path in shown)
 
 
 @cache

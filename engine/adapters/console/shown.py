@@ -89,11 +89,13 @@ def time_(context: Context, us: int | None, precise: bool = False) -> Markup:
 
 @pass_context
 def age(context: Context, us: int | None) -> Markup:
-    """`3 min`: how long ago; the time itself on hovering. Nothing for 0."""
+    """`3 min`: how long ago, `1 s` at the least; the time itself on hovering. Nothing for 0."""
     if not us:
         return Markup("")
     at = moment(us, context["zone"])
-    return _marked(us, duration((context["now_us"] - us) / SECOND), f"{at:%Y-%m-%d %H:%M:%S} {at.tzname()}")
+    return _marked(
+        us, duration(max(int((context["now_us"] - us) / SECOND), 1)), f"{at:%Y-%m-%d %H:%M:%S} {at.tzname()}"
+    )
 
 
 def _marked(us: int, text: str, title: str) -> Markup:

@@ -12,6 +12,7 @@ from engine.adapters.console.rendering import THEME, is_own_path, page, see_othe
 from engine.config.codes import CODES
 
 SMALL: Final = 16 * 1024
+ASKS_FOR_A_CODE: Final = "E578"
 YEAR_S: Final = 366 * 86_400
 
 OwnPath = Annotated[str, StringConstraints(max_length=2001)]
@@ -51,7 +52,9 @@ async def show_sign_in(call: Call) -> Response:
     to = _own(call.the_query(NextQuery).next)
     if call.signed is not None:
         return see_other(call, "/password" if call.signed.principal.must_change else to)
-    return page(call, "sign_in.html", title="Sign in", next=to, name="", wrong="", provider=_provider(call))
+    return page(
+        call, "sign_in.html", title="Sign in", next=to, name="", wrong="", with_code=False, provider=_provider(call)
+    )
 
 
 async def sign_in(call: Call) -> Response:
@@ -62,8 +65,19 @@ async def sign_in(call: Call) -> Response:
         made = await begin_session(call, form.name, form.password, form.code)
     except Problem as problem:
         wrong = CODES[problem.code].title + (f": {problem.detail}" if problem.detail else "")
-        context = {"next": to, "name": form.name, "wrong": wrong, "provider": _provider(call)}
-        answer = page(call, "sign_in.html", title="Sign in", status=problem.status, **context)
+        # Open for whoever gave a code, and for whoever's password was right and who has one: nobody else learns of it.
+        with_code = bool(form.code) or problem.code == ASKS_FOR_A_CODE
+        answer = page(
+            call,
+            "sign_in.html",
+            title="Sign in",
+            status=problem.status,
+            next=to,
+            name=form.name,
+            wrong=wrong,
+            with_code=with_code,
+            provider=_provider(call),
+        )
         if "retry-after" in problem.headers:
             answer.headers["retry-after"] = problem.headers["retry-after"]
         return answer

@@ -63,7 +63,7 @@ async def tables(call: Call) -> Response:
         if group.cause.table:
             place = (group.cause.channel, file_of(group.cause.table))
             misses[place] = misses.get(place, 0) + group.size
-    return page(call, "tables.html", title="Tables", tables=found, misses=misses)
+    return page(call, "tables.html", title="Tables", help="console#the-page-of-tables", tables=found, misses=misses)
 
 
 def _file(call: Call, name: str) -> tuple[LoadedChannel, TableFile]:
@@ -100,7 +100,7 @@ async def _show(call: Call, name: str, after: int = 0, search: str = "", **revea
         call,
         "table.html",
         title=f"{channel}/{name}",
-        help="console#tables",
+        help="console#the-page-of-tables",
         path=f"/tables/{channel}",
         channel=channel,
         after=after,

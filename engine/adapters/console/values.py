@@ -9,7 +9,7 @@ from typing import Final
 
 from engine.hl7.charset import text_of
 
-MASK: Final = "•••"
+MASK: Final = "•••••"
 """In the place of a value, whatever its length: that, too, says something."""
 MOST_CHARS: Final = 400
 _NAMES: Final = {0x0B: "VT", 0x0D: "CR", 0x1C: "FS", 0x85: "NEL", 0xFEFF: "BOM", 0xFFFE: "BOM"}

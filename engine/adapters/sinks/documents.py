@@ -1,15 +1,14 @@
 """Documents that travel inside of messages, each in a file of its own, beside the message's file or instead of it.
 
 All documents of a message are decoded before the first is written: one that is broken leaves nothing behind but its
-delivery, which is held. They are written before the message's own file, so whoever sees that finds them there.
+delivery, which is held. They appear before the message's own file, so whoever sees that finds them there, and none
+appears before all of it is on the disk.
 """
 
-from collections import Counter
 from typing import Final
 
 from pydantic import Field, field_validator
 
-from engine.adapters.sinks.folder import Placed, Writing
 from engine.adapters.sinks.names import Inside, compile_name
 from engine.config.base import ConfigModel
 from engine.hl7.convert import hl7_of
@@ -45,25 +44,22 @@ class DocumentFiles(ConfigModel):
 
 
 class DocumentWriter:
-    """Writes the documents of deliveries into the folder that their sink holds open."""
+    """The documents of deliveries as files, named."""
 
     def __init__(self, settings: DocumentFiles) -> None:
         self.only = settings.only
         self._template = compile_name(settings.name, of_document=True)
 
-    def put(self, writing: Writing, delivery: Delivery) -> Counter[Placed]:
-        """Write them all; what became of how many.
+    def files(self, delivery: Delivery) -> list[tuple[tuple[str, ...], bytes]]:
+        """Name and content of each, in their order.
 
-        Raises BrokenDocument, NoDocument, UnreadableMessage and ConversionError before anything is written, and what
-        `Writing.put` raises: the same delivery again then finds those that were.
+        Raises BrokenDocument, NoDocument, UnreadableMessage and ConversionError.
         """
-        found = list(documents(Message.parse(hl7_of(delivery.body))))
+        message = Message.parse(hl7_of(delivery.body))
+        found = [(self._name(document, delivery), document.content) for document in documents(message)]
         if self.only and not found:
             raise NoDocument
-        placed: Counter[Placed] = Counter()
-        for document in found:
-            placed[writing.put(self._name(document, delivery), document.content)] += 1
-        return placed
+        return found
 
     def _name(self, document: Document, delivery: Delivery) -> tuple[str, ...]:
         template = self._template

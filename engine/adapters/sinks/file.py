@@ -162,12 +162,13 @@ class FileSink:
         """What there is to say of it. Raises FolderUnavailable, and what is about the message."""
         if self._documents is None:
             return _NOTES[writing.put(self._name(delivery), self._content(delivery.body))]
-        placed = self._documents.put(writing, delivery)
-        number = placed.total()
-        told = "1 document" if number == 1 else f"{number} documents"
+        files = self._documents.files(delivery)
+        told = "1 document" if len(files) == 1 else f"{len(files)} documents"
         if not self._documents.only:
-            return f"{_NOTES[writing.put(self._name(delivery), self._content(delivery.body))]}, with {told}"
-        return f"{told} " + (_NOTES["known"] if placed["known"] == number else "written")
+            files.append((self._name(delivery), self._content(delivery.body)))
+            return f"{_NOTES[writing.put_all(files)[-1]]}, with {told}"
+        placed = writing.put_all(files)
+        return f"{told} " + (_NOTES["known"] if placed.count("known") == len(placed) else "written")
 
     def _write_batch(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         """One file for all. Raises FolderUnavailable."""

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import functools
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,8 @@ class DurableFolder:
     def __init__(self, root: Path, owner: str) -> None:
         self.root = root
         self.owner = owner
+        self.run = secrets.token_hex(4)
+        """A writer that was left behind, hanging on its disk, must not meet the files of the one in its place."""
         self._was_there = False
 
     def prepare(self) -> None:
@@ -113,20 +116,34 @@ class Writing:
         "renamed": the name was another message's, so it got a number (`x-2.hl7`). Raises NameImpossible or
         FolderUnavailable; the file is then not there, or was there before.
         """
+        return self.put_all([(name, content)])[0]
+
+    def put_all(self, files: Sequence[tuple[Sequence[str], bytes]]) -> list[Placed]:
+        """As `put`, of files that belong together, in their order: the first has its name when all have their content.
+
+        So a disk that fills leaves none of them. Where the last steps fail, some are there: those before.
+        """
+        placed: list[Placed] = []
+        unfinished: list[str] = []
         with self._folder.sentences():
-            into = self._subfolder(tuple(name[:-1]))
             hidden = self._subfolder((HIDDEN,))
-            self._count += 1
-            unfinished = f"{self._folder.owner}-{os.getpid()}-{self._count}"
-            _write(unfinished, hidden, content)
             try:
-                placed = self._publish(unfinished, hidden, name[-1], into, content)
+                for name, content in files:
+                    self._subfolder(tuple(name[:-1]))
+                    self._count += 1
+                    made = f"{self._folder.owner}-{os.getpid()}-{self._folder.run}-{self._count}"
+                    _write(made, hidden, content)
+                    unfinished.append(made)
+                for made, (name, content) in zip(unfinished, files, strict=True):
+                    into = self._subfolder(tuple(name[:-1]))
+                    placed.append(self._publish(made, hidden, name[-1], into, content))
+                    self._to_sync[into] = None
+                    if placed[-1] == "known":
+                        _remove(made, hidden)
             except (OSError, NameImpossible):
-                _remove(unfinished, hidden)
+                for made in unfinished[len(placed) :]:
+                    _remove(made, hidden)
                 raise
-            if placed == "known":
-                _remove(unfinished, hidden)
-            self._to_sync[into] = None
         return placed
 
     def sync(self) -> None:
@@ -198,7 +215,6 @@ def numbered(name: str, number: int) -> str:
 def _write(name: str, folder: int, content: bytes) -> None:
     """A new file with this content, on stable storage; removed again if that fails."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    _remove(name, folder)  # an earlier run of ours with the same process number
     opened = os.open(name, flags, _FILE_MODE, dir_fd=folder)
     try:
         try:

@@ -356,20 +356,19 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
         with self._opened():
             return self._moves.redirect(orders, note, self._clock.now_us())
 
-    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:
         """As Store.amend_acks."""
         with self._opened():
-            for update in updates:
-                if update.seq in self._rows.messages:
-                    self._amend(update)
+            return [self._amend(update) if update.seq in self._rows.messages else update for update in updates]
 
-    def _amend(self, update: AckUpdate) -> None:
+    def _amend(self, update: AckUpdate) -> AckUpdate:
         row = self._rows.messages[update.seq]
         if row.stored.ack_code != "AA":
             row.stored = replace(row.stored, ack_code=update.ack_code, ack=update.ack)
         if update.findings:
             findings = dump_findings((*load_findings(row.stored.findings), *update.findings))
             row.stored = replace(row.stored, findings=findings)
+        return AckUpdate(update.seq, row.stored.ack_code, row.stored.ack)
 
     def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
         """As Store.last_sequences."""

@@ -311,9 +311,9 @@ class SqliteStore:
 
     # -- answers and numbers --------------------------------------------------------------------
 
-    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:
         """As Store.amend_acks."""
-        self._open_writing().amend_acks(updates)
+        return self._open_writing().amend_acks(updates)
 
     def last_sequences(self, channel: ChannelName) -> Mapping[str, int]:
         """As Store.last_sequences."""

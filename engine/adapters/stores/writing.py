@@ -374,16 +374,20 @@ class Writing:
         self._adopt(draft)
         return added
 
-    def amend_acks(self, updates: Sequence[AckUpdate]) -> None:
+    def amend_acks(self, updates: Sequence[AckUpdate]) -> list[AckUpdate]:
         """As Store.amend_acks."""
         execute, sql = self._db.execute, self._sql
+        stored = list(updates)
         with self._db.transaction():
-            for update in updates:
+            for at, update in enumerate(updates):
                 told = {"seq": update.seq, "ack_code": update.ack_code, "ack": update.ack}
-                execute(sql["amend_ack"], told)
+                is_amended = execute(sql["amend_ack"], told).rowcount > 0
+                if not is_amended and (found := execute(sql["ack_of_message"], (update.seq,)).fetchone()):
+                    stored[at] = AckUpdate(update.seq, *found)
                 if update.findings and (row := execute(sql["findings_of_message"], (update.seq,)).fetchone()):
                     findings = dump_findings((*load_findings(row[0]), *update.findings))
                     execute(sql["set_findings"], {"seq": update.seq, "findings": findings})
+        return stored
 
     def last_sequences(self, channel: ChannelName) -> dict[str, int]:
         """As Store.last_sequences."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.adapters.console.audit import inert
 from engine.adapters.console.audit_rows import WINDOW, Wanted, failed_sign_ins, names_message, page_of
 from engine.adapters.stores.memory import MemoryStore
 from engine.model.access import SITE
@@ -121,11 +120,6 @@ def test_an_export_is_on_record_and_runs_nothing_in_a_spreadsheet(engine, admin)
     lines = [json.loads(line) for line in sent.text.splitlines()]
     assert any(line["scope"] == "PID-3.1 = 4711" for line in lines)
     assert all(line["action"] == "user-add" and len(line["hash"]) == 64 for line in lines)
-
-
-@pytest.mark.parametrize("cell", ["=1", "+1", "-1", "@x", "\tx", "\rx"])
-def test_a_cell_that_would_be_a_formula_is_text(cell):
-    assert inert(cell) == f"'{cell}" and inert(f"a{cell}") == f"a{cell}" and inert("") == ""
 
 
 def test_whether_the_record_is_whole_is_told(admin):

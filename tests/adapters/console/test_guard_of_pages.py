@@ -26,6 +26,10 @@ EXPECTED = {
     "GET /sign-in/oidc/back": ANYBODY,
     "POST /theme": ANYBODY,
     "POST /sign-out": SIGNED_IN,
+    "GET /one-time-codes": SIGNED_IN,
+    "POST /one-time-codes": SIGNED_IN,
+    "POST /one-time-codes/confirm": SIGNED_IN,
+    "POST /one-time-codes/off": SIGNED_IN,
     "GET /password": SIGNED_IN,
     "POST /password": SIGNED_IN,
     "GET /": SIGNED_IN,
@@ -71,6 +75,24 @@ def test_every_page_is_in_the_table_of_this_test_and_none_is_twice():
     assert NAMES.keys() == EXPECTED.keys()
     assert len({entry.name for entry in PAGES}) == len(PAGES)
     assert all(entry.is_page for entry in PAGES)
+
+
+def test_a_refusal_leads_back_to_the_page_of_ours_that_led_there(running):
+    who = _cached(running, "operator-site", {SITE: "operator"})
+    sent = {"act": "pause"}
+    ours = f"http://{running.address[0]}:{running.address[1]}"
+    back = {
+        f"{ours}/queues/adt/ris?show=held": "/queues/adt/ris?show=held",
+        f"{ours}/queues/adt/ris/lane": "",
+        "http://evil.example/queues": "",
+        f"{ours}//evil.example/": "",
+        "http://[": "",
+        "": "",
+    }
+    for referer, path in back.items():
+        shown = who.post("/queues/adt/ris/lane", sent, {"referer": referer})
+        found = re.findall(r'href="([^"]*)">Back<', shown.text)
+        assert shown.status in (404, 422) and found == ([path] if path else []), referer
 
 
 def test_every_page_that_changes_something_takes_a_form_and_is_on_record_or_only_plans():
@@ -125,6 +147,14 @@ def _first_of(running, path, who: Person):
         return answer.status, answer.headers, "" if is_stream else answer.read().decode()
     finally:
         connection.close()
+
+
+def test_the_help_of_each_page_of_the_navigation_is_a_section_of_the_docs(running, admin):
+    sections = re.findall(r'id="([^"]+)"', admin.get("/docs/console").text)
+    for entry in PAGES:
+        if entry.nav:
+            found = re.findall(r'class="help" href="/docs/console#([^"]+)"', admin.get(entry.path).text)
+            assert len(found) == 1 and found[0] in sections, entry.path
 
 
 def test_a_page_is_for_people_and_not_for_tokens(running):

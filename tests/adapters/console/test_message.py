@@ -112,8 +112,8 @@ def test_each_destination_shows_what_it_got_otherwise_and_by_which_step(filled: 
     assert re.search(r"PV1-3 WARD1 W01 1 map PV1-3.1", said[at:]), said[at : at + 300]
     assert "tables/wards.csv: WARD1 line 2" in said
     masked = bare(text(get(filled, operator, "/messages/1")))
-    assert re.search(r"PV1-3 ••• ••• 1 map PV1-3.1", masked)
-    assert "tables/wards.csv: ••• has a row" in masked
+    assert re.search(r"PV1-3 ••••• ••••• 1 map PV1-3.1", masked)
+    assert "tables/wards.csv: ••••• has a row" in masked
 
 
 def test_a_finding_says_what_it_means(filled: Running, viewer: SignedIn):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import pytest
 
 from engine.adapters.console import searching
-from engine.adapters.console.messages import csv_line, inert
 from engine.model.access import SITE
 from tests.adapters.api.rig import Running, SignedIn, site
 from tests.adapters.api.test_messages_and_orders import PATIENT, adt, rows, send
@@ -181,37 +180,3 @@ def test_the_export_of_a_search_for_a_value_takes_the_right_to_read(filled: Runn
     other = filled.user("exporter", {"results": "viewer"})
     kept = searched(filled, other, f"mrn:{PATIENT}").partition("?")[2]
     assert get(filled, other, f"/messages/export?{kept}").status == 403
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "=1+1",
-        "+1",
-        "-1",
-        "@SUM(A1)",
-        "\t=1",
-        "\r=1",
-        "\n=1",
-        " =1",
-        "\uff1d1",
-        '=HYPERLINK("//evil")',
-        "'=1",
-        'a,b;c|d"e',
-    ],
-)
-def test_no_cell_is_a_formula(cell: str):
-    (row,) = csv.reader(io.StringIO(csv_line([cell, "x"]).decode()))
-    assert row[1] == "x"
-    assert not row[0].lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"))
-    if not cell.startswith(("'", "a")):
-        assert row[0].startswith("'"), "it is there as text, with an apostrophe before it"
-
-
-def test_what_is_no_formula_stays_as_it_is():
-    assert [inert(cell) for cell in ("A1-B", "HIS|MAIN", "1 delivered", "")] == ["A1-B", "HIS|MAIN", "1 delivered", ""]
-
-
-def test_control_characters_do_not_break_a_line():
-    line = csv_line(["a\x00b\x1b[31m\u202ec", "x"])
-    assert line == b'"a\\x00b\\x1b[31m\\u202ec","x"\r\n'

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.adapters.sinks import folder as folder_module
 from engine.adapters.sinks.file import FileSink, FileSinkSettings
 from engine.adapters.sinks.folder import HIDDEN
 from engine.hl7.convert import convert
@@ -108,13 +109,14 @@ async def test_the_same_delivery_again_finds_its_files(sink, out):
     assert files(out) == before
 
 
-async def test_a_disk_that_fills_between_two_documents_is_tried_again_and_writes_the_second_only(
-    sink, out, monkeypatch
+@pytest.mark.parametrize("whole", [0, 1, 2])
+async def test_a_disk_that_fills_anywhere_leaves_nothing_of_the_message_and_it_is_tried_again(
+    sink, out, monkeypatch, whole
 ):
     write, written = os.write, []
 
     def fills(descriptor: int, part: memoryview) -> int:
-        if len(written) == 1:
+        if len(written) == whole:
             raise OSError(errno.ENOSPC, "No space left on device")
         written.append(bytes(part))
         return write(descriptor, part)
@@ -123,7 +125,7 @@ async def test_a_disk_that_fills_between_two_documents_is_tried_again_and_writes
     monkeypatch.setattr(os, "write", fills)
     (outcome,) = await opened.send([message])
     assert isinstance(outcome, Unreachable)
-    assert files(out) == {"2026-01-02/C1-1.pdf": PDF}, "each file that is there is whole"
+    assert files(out) == {} and not list((out / HIDDEN).iterdir())
     monkeypatch.undo()
     (outcome,) = await opened.send([message])
     assert isinstance(outcome, Delivered)
@@ -132,6 +134,53 @@ async def test_a_disk_that_fills_between_two_documents_is_tried_again_and_writes
         "2026-01-02/C1-2.pdf": OTHER,
         "2026-01-02/C1.hl7": message.body,
     }
+
+
+@pytest.mark.parametrize("published", [0, 1, 2])
+async def test_a_crash_between_two_names_makes_each_file_once(sink, out, monkeypatch, published):
+    """Documents of one name, too: the second keeps the number that it had."""
+    rename, renamed = folder_module.rename_new, []
+
+    def dies(*args: object) -> None:
+        if len(renamed) == published:
+            raise KeyboardInterrupt  # nothing is put in order any more
+        rename(*args)
+        renamed.append(args)
+
+    message, names = result(PDF, OTHER), {"name": "{MSH-10}.{ext}"}
+    monkeypatch.setattr(folder_module, "rename_new", dies)
+    with pytest.raises(KeyboardInterrupt):
+        sink(names)._write([message])
+    monkeypatch.undo()
+    assert files(out) == dict([("C1.pdf", PDF), ("C1-2.pdf", OTHER)][:published])
+    (outcome,) = await sink(names).send([message])
+    assert isinstance(outcome, Delivered)
+    assert files(out) == {"C1.pdf": PDF, "C1-2.pdf": OTHER, "2026-01-02/C1.hl7": message.body}
+    assert not list((out / HIDDEN).iterdir())
+
+
+async def test_a_name_that_is_impossible_leaves_no_document(sink, out, tmp_path):
+    out.mkdir()
+    (out / "hl7").symlink_to(tmp_path)
+    (outcome,) = await sink({"name": "{MSH-10}-{n}.pdf"}, name="hl7/{MSH-10}.hl7").send([result(PDF)])
+    assert isinstance(outcome, Unsendable)
+    assert files(out) == {} and not list((out / HIDDEN).iterdir())
+
+
+async def test_a_writer_that_was_left_behind_does_not_meet_the_files_of_the_next(sink, out, monkeypatch):
+    """A reload leaves a thread that hangs on its disk, and the lane's next one writes in the same folder."""
+    message, other = result(PDF), result(OTHER, control_id="C2")
+    old, new = sink({"only": "true"}), sink({"only": "true"})
+    rename = folder_module.rename_new
+
+    def hangs(*args: object) -> None:
+        monkeypatch.setattr(folder_module, "rename_new", rename)
+        assert isinstance(new._write([other])[0], Delivered)
+        rename(*args)
+
+    monkeypatch.setattr(folder_module, "rename_new", hangs)
+    assert isinstance(old._write([message])[0], Unreachable), "the next one has cleared what it left"
+    assert files(out) == {"2026-01-02/C2-1.pdf": OTHER}
 
 
 @pytest.mark.parametrize("form", ["json", "xml"])

@@ -75,7 +75,7 @@ def test_every_search_is_led_by_an_index_and_sorts_nothing_but_one_control_id(op
     sql = load_statements("find.sql")[name]
     given = dict.fromkeys(
         (
-            *("before", "after", "limit", "channel", "since_us", "until_us", "type", "sender", "states"),
+            *("before", "after", "limit", "channel", "channels", "since_us", "until_us", "type", "sender", "states"),
             *("delivery_states", "bucket", "lowest", "highest", "hash", "control_id", "seq"),
             *(f"text_{n}" for n in range(1, 7)),
         ),

@@ -66,6 +66,10 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// On a narrow screen the navigation scrolls: where one is shows.
+const current = document.querySelector("nav.main a[aria-current]");
+if (current) current.closest("nav").scrollLeft = current.offsetLeft - (current.closest("nav").clientWidth - current.offsetWidth) / 2;
+
 // A second click sends nothing: the first one is under way. After a way back the page is as it was.
 document.addEventListener("submit", (event) => {
   if (event.target.method === "dialog" || event.defaultPrevented) return;

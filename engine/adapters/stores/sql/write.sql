@@ -118,6 +118,9 @@ UPDATE message SET ack_code = :ack_code, ack = :ack,
       CAST(:ack AS BLOB))
 WHERE seq = :seq AND ack_code <> 'AA';
 
+-- name: ack_of_message
+SELECT ack_code, ack FROM message WHERE seq = ?;
+
 -- name: findings_of_message
 SELECT findings FROM message WHERE seq = ?;
 
