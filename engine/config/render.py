@@ -17,6 +17,8 @@ MAX_SHOWN: Final = 110
 _WORD = re.compile(r"[\w-]++")
 _SECRET_NAMES = ("password", "passphrase", "secret", "token")
 _COLON = re.compile(r"[\"']?\s*+:\s*+")
+_LOGIN = re.compile(r"(://[^/\s@:]*:)(?!\$\{)[^/\s]+(?=@)")
+_KEY_AT = re.compile(r"[ -]*")
 _REFERENCE = re.compile(r"[\"']?\$\{")
 
 
@@ -112,18 +114,41 @@ def _width(char: str) -> int:
 
 def hidden(line: str) -> str:
     """The line with the value of a password or token starred, at its length."""
+    at = _secret_at(line)
+    return line if at is None else line[:at] + "*" * (len(line) - at)
+
+
+def secret_lines(lines: Iterable[str]) -> list[bool]:
+    """Of YAML: which lines go on with the value of a password or token that an earlier line has the key of."""
+    found: list[bool] = []
+    deeper: int | None = None
+    for line in lines:
+        goes_on = deeper is not None and (not line.strip() or len(line) - len(line.lstrip(" ")) > deeper)
+        found.append(goes_on)
+        if not goes_on:
+            key = _KEY_AT.match(line)
+            deeper = key.end() if key is not None and _secret_at(line) is not None else None
+    return found
+
+
+def without_logins(line: str, instead: str = "***") -> str:
+    """The line with the passwords in addresses, as in `http://user:password@host/`, replaced."""
+    return _LOGIN.sub(lambda found: found[1] + instead, line)
+
+
+def _secret_at(line: str) -> int | None:
+    """Where the first value of a password or token begins, or would; None: there is none, or a reference."""
     folded = line.lower()
     if not any(secret in folded for secret in _SECRET_NAMES):
-        return line
+        return None
     for word in _WORD.finditer(line):
         name = word[0].lower()
         if not any(secret in name for secret in _SECRET_NAMES):
             continue
         colon = _COLON.match(line, word.end())
-        if colon is None or colon.end() == len(line) or _REFERENCE.match(line, colon.end()):
-            continue
-        return line[: colon.end()] + "*" * (len(line) - colon.end())
-    return line
+        if colon is not None and not _REFERENCE.match(line, colon.end()):
+            return colon.end()
+    return None
 
 
 def _escaped(text: str, more: str = "") -> str:

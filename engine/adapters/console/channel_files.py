@@ -15,7 +15,7 @@ from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, FolderFiles
 from engine.config.finding import ConfigFinding
 from engine.config.graph import secrets_of, starred
 from engine.config.kinds import Kinds
-from engine.config.render import hidden, printable
+from engine.config.render import hidden, printable, secret_lines, without_logins
 from engine.config.settings import SiteSettings
 from engine.config.site import CHANNELS, LoadedChannel, LoadedSite, load_channel
 from engine.ports.bench import Source
@@ -55,7 +55,14 @@ class Looked:
     def text(self) -> str:
         """channel.yaml, with something else in the place of what is secret in it."""
         raw = self.files.get(CHANNEL_FILE, b"").decode("utf-8", "replace").removeprefix("\ufeff")
-        return "\n".join(map(with_stand_ins, raw.splitlines())) + "\n" * bool(raw)
+        lines = raw.splitlines()
+        # What goes on with a secret's value on further lines is left out, and the lines stay as many.
+        goes_on = secret_lines(lines)
+        kept = ["" if goes_on[at] else line for at, line in enumerate(lines)]
+        for at, line in enumerate(kept[:-1]):
+            if goes_on[at + 1] and line.rstrip().endswith(":"):
+                kept[at] = f"{line.rstrip()} {STAND_IN}"
+        return "\n".join(without_logins(with_stand_ins(line), STAND_IN) for line in kept) + "\n" * bool(raw)
 
     @property
     def digest(self) -> bytes:
@@ -203,7 +210,7 @@ class Text:
 
 def text_of(path: str, content: bytes, findings: Sequence[ConfigFinding], shown: str) -> Text:
     """A file with what is wrong at its lines. `shown`: how findings call it."""
-    raw = content.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
+    raw = _without_secrets(path, [line[:MOST_LINE] for line in _lines(content)])
     mine = [one for one in findings if one.file == shown]
     by_line: dict[int, list[Marked]] = {}
     rest: list[ConfigFinding] = []
@@ -211,17 +218,27 @@ def text_of(path: str, content: bytes, findings: Sequence[ConfigFinding], shown:
         if not 1 <= one.line <= min(len(raw), MOST_LINES):
             rest.append(one)
             continue
-        text = printable(hidden(raw[one.line - 1][:MOST_LINE]))
+        text = printable(raw[one.line - 1])
         before = text[: max(0, one.column - 1)]
         lead = "".join(char if char == "\t" else " " for char in before)
         wide = max(1, min(one.length, len(text) - len(before)))
         by_line.setdefault(one.line, []).append(Marked(one, lead, "^" * wide))
-    lines = [
-        Line(number, printable(hidden(text[:MOST_LINE])), by_line.get(number, ()))
-        for number, text in enumerate(raw[:MOST_LINES], 1)
-    ]
+    lines = [Line(number, printable(text), by_line.get(number, ())) for number, text in enumerate(raw[:MOST_LINES], 1)]
     anchor = "" if path == CHANNEL_FILE else f"{path}-"
     return Text(path, anchor, lines, max(0, len(raw) - MOST_LINES), len(content), rest)
+
+
+def _lines(content: bytes) -> list[str]:
+    return content.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
+
+
+def _without_secrets(path: str, lines: Sequence[str]) -> list[str]:
+    """Passwords and tokens starred; of YAML also what of them stands on further lines."""
+    goes_on = secret_lines(lines) if path.endswith((".yaml", ".yml")) else [False] * len(lines)
+    return [
+        "*" * len(line) if is_secret else without_logins(hidden(line))
+        for line, is_secret in zip(lines, goes_on, strict=True)
+    ]
 
 
 def texts(looked: Looked) -> list[Text]:
@@ -287,7 +304,7 @@ def _is_of_version(looked: Looked, path: str) -> bool:
 
 def _file_diff(path: str, before: bytes | None, after: bytes | None, secrets: Sequence[str]) -> FileDiff:
     kind = "added" if before is None else "removed" if after is None else "changed"
-    old, new = (_diff_lines(content, secrets) for content in (before, after))
+    old, new = (_diff_lines(path, content, secrets) for content in (before, after))
     if len(old) > MOST_DIFF_LINES or len(new) > MOST_DIFF_LINES:
         return FileDiff(path, kind, (), is_cut=True)
     told = [*difflib.unified_diff(old, new, "running", "on disk", lineterm="", n=3)][2:]
@@ -295,10 +312,10 @@ def _file_diff(path: str, before: bytes | None, after: bytes | None, secrets: Se
     return FileDiff(path, kind, lines, is_cut=len(told) > MOST_LINES)
 
 
-def _diff_lines(content: bytes | None, secrets: Sequence[str]) -> list[str]:
+def _diff_lines(path: str, content: bytes | None, secrets: Sequence[str]) -> list[str]:
     if content is None:
         return []
-    return [starred(hidden(line), secrets) for line in content.decode("utf-8", "replace").splitlines()]
+    return [starred(line, secrets) for line in _without_secrets(path, _lines(content))]
 
 
 def in_words(looked: Looked, settings: SiteSettings) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.adapters.console.channel_files import text_of, with_stand_ins
+from engine.adapters.console.channel_files import Looked, text_of, texts, with_stand_ins
 from engine.config.finding import ConfigFinding
 from engine.model.access import SITE
 from tests.adapters.api.rig import CHANNEL, Running
@@ -179,3 +179,22 @@ def test_a_caret_stands_under_what_is_meant():
     (marked,) = text.lines[1].findings
     assert (marked.lead, marked.caret) == ("\t  ", "^^^")
     assert [one.code for one in text.rest] == ["E100"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "password: >-\n    hunter2\n  user: anna",
+        "password:\n    hunter2\n  user: anna",
+        "- password: |\n\n      hunter2\n  user: anna",
+        "url: http://me:hunter2@host/x\n  user: anna",
+        "password: 'some\n    hunter2'\n  user: anna",
+    ],
+)
+def test_a_password_on_further_lines_or_in_an_address_is_not_shown(written):
+    content = f"email:\n  {written}\n".encode()
+    (shown,) = texts(Looked("adt", Path(), None, None, {"channel.yaml": content}, ()))
+    told = "\n".join(line.text for line in shown.lines)
+    edited = Looked("adt", Path(), None, None, {"channel.yaml": content}, ()).text
+    assert "hunter2" not in told + edited and "user: anna" in told and "user: anna" in edited
+    assert edited.count("\n") == content.count(b"\n"), "findings stand at the same lines"
