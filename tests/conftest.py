@@ -1,7 +1,8 @@
 """What every test may ask for. The builders themselves ship in `engine.testing`."""
 
+import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 class SiteMaker(Protocol):
     def __call__(self, channels: Mapping[str, str | Mapping[str, str | bytes]], settings: str = "") -> Path: ...
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays to the end: the collector of cycles does not walk it, now or beside the tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
