@@ -2,13 +2,15 @@
 
 import gc
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from hypothesis import settings
 
+from engine.pipeline import registry
 from engine.testing import messages
 from engine.testing.sites import make_site as write_site
 from tests import schedule
@@ -59,6 +61,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("fault ledger")
         for row in rows:
             terminalreporter.write_line(row)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def looked_up_once() -> Iterator[None]:
+    """What is installed stays so in a run; each look reads the metadata of a hundred packages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "entry_points", cache(registry.entry_points))
+        yield
 
 
 @pytest.fixture
