@@ -35,12 +35,14 @@ def command(site: Path | None, data: Path | None, watch: bool, as_json: bool) ->
     folder = find_site(site)
     require_site(folder)
     from engine.app import run_site
+    from engine.cli.support_bundle import SiteSupport
 
     if as_json:
         handler = logging.StreamHandler()
         handler.setFormatter(JsonLines())
         logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return _run_loop()(run_site(folder, data=data, watch=watch))
+    support = SiteSupport(folder, data)
+    return _run_loop()(run_site(folder, data=data, watch=watch, support=support))
 
 
 def _run_loop() -> Callable[[Coroutine[Any, Any, int]], int]:

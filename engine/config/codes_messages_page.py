@@ -1,4 +1,4 @@
-"""E51x and E588: what the console and the API refuse about stored messages."""
+"""E51x and E588 to E590: what the console and the API refuse about stored messages."""
 
 from types import MappingProxyType
 from typing import Final
@@ -36,6 +36,16 @@ MESSAGES_PAGE: Final[Stories] = MappingProxyType(
             "has channel, state, since, until, type, sender and control alone.",
             "Save it for yourself, or take the value off. What several people look for by its kind, not by its value, "
             "can be a declared key: keys in segmill.yaml.",
+        ),
+        "E589": Story(
+            "a support bundle is being made",
+            "One is made at a time: it reads the store through, and asks the engine for all that it says of itself.",
+            "Wait until it is there: the page System, Support bundle says how far it is.",
+        ),
+        "E590": Story(
+            "no support bundle can be made here",
+            "The engine was not started by segmill run, so what makes bundles is not there.",
+            "On the engine's machine: segmill support-bundle.",
         ),
         "E512": Story(
             "a search that is not kept any more",

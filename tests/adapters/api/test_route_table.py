@@ -69,6 +69,9 @@ EXPECTED = {
     "GET /tokens": "admin of the site",
     "POST /tokens": "admin of the site",
     "DELETE /tokens/{token}": "admin of the site",
+    "GET /support-bundle": "admin of the site",
+    "POST /support-bundle": "admin of the site",
+    "GET /support-bundle/file": "admin of the site",
     "GET /audit": "admin of the site",
     "GET /audit/verify": "admin of the site",
 }

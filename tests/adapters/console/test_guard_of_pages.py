@@ -39,9 +39,12 @@ EXPECTED = {
     "GET /live": "viewer of a channel",
     "GET /map": "viewer of a channel",
     "GET /system": "viewer of the site",
+    "GET /system/support": "admin of the site",
+    "POST /system/support": "admin of the site",
+    "POST /system/support/file": "admin of the site",
 }
 """Of the pages of this file's module; those of others stand in the tests of their own."""
-OWN = ("session", "overview", "map", "system", "docs", "console")
+OWN = ("session", "overview", "map", "system", "support", "docs", "console")
 NAMES = {entry.name: entry for entry in PAGES if entry.tag in OWN}
 PATHS = {
     "/static/{hash}/{name}": "/static/000000000000/console.css",
