@@ -119,12 +119,18 @@ class TimedH11(H11Protocol):
         else:
             return
         others = [one for one in crowd if one is not self]
-        late = self.loop.time() - SLOW_READER_S
-        idle = [one for one in others if not one._is_in_request or one._is_sending or one._heard_at < late]
-        victim = places.last_of([(one, one._guest) for one in idle], guests, self.loop.time())
-        victim = victim or self._who_does_not_read(others) or self
+        strangers = [one for one in others if not one._is_signed]
+        # A stranger who does not read goes before who is signed in and idle.
+        victim = self._last_of(places, strangers, guests) or self._last_of(places, others, guests) or self
         self.connections.discard(victim)
         victim.transport.abort()
+
+    def _last_of(self, places: Places, some: "list[TimedH11]", guests: list[Guest]) -> "TimedH11 | None":
+        """Of those on which nothing is worked; None: on each of them something is."""
+        now_s = self.loop.time()
+        late = now_s - SLOW_READER_S
+        idle = [one for one in some if not one._is_in_request or one._is_sending or one._heard_at < late]
+        return places.last_of([(one, one._guest) for one in idle], guests, now_s) or self._who_does_not_read(some)
 
     @staticmethod
     def _who_does_not_read(others: "list[TimedH11]") -> "TimedH11 | None":

@@ -140,7 +140,7 @@ def _store(around: Surroundings, topic: Topic) -> None:
     log = store.with_name(f"{store.name}-wal")
     log_size = log.stat().st_size if log.exists() else 0
     try:
-        if not _is_ours_now(store, topic):
+        if not _can_be_read(store, topic):
             return
         how = "integrity_check" if around.is_deep else "quick_check"
         if around.is_deep or size <= QUICK_CHECK_BYTES:
@@ -165,7 +165,7 @@ def _store(around: Surroundings, topic: Topic) -> None:
         topic.findings.append(Finding("W493", message, advice, str(log)))
 
 
-def _is_ours_now(store: Path, topic: Topic) -> bool:
+def _can_be_read(store: Path, topic: Topic) -> bool:
     """Whether it is a store that this engine can read."""
     found = _file(store).identity()
     schema, latest = found.schema, found.latest

@@ -458,6 +458,36 @@ def test_strangers_who_do_not_read_keep_nobody_out(shared, analyst):
             assert shared.ask("GET", "/lanes", headers=analyst).status == 200
 
 
+def test_strangers_who_do_not_read_take_no_place_of_who_is_signed_in(shared, anna, patient):
+    idle = kept(shared, anna)
+    asked_for = f"GET {static('console.css')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    connections = shared.engine.console._server._server.server_state.connections
+    a_moment = threading.Event()
+    with contextlib.ExitStack() as crowd:
+        for number in range(MAX_CONNECTIONS):
+            deaf = crowd.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.bind((f"127.0.4.{number + 1}", 0))
+            deaf.connect(shared.address)
+            deaf.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                deaf.send(asked_for * 1000)
+        while sum(one.flow.write_paused for one in list(connections)) < MAX_CONNECTIONS - 2:
+            a_moment.wait(0.02)
+        for _ in range(3):
+            assert shared.ask("GET", "/lanes", headers=anna.reads).status == 200
+        assert asked(idle, anna) == 200
+    idle.close()
+
+
+@pytest.fixture
+def patient(shared, monkeypatch):
+    """No connection ends by itself, however slow the machine is."""
+    monkeypatch.setattr(admin, "HEAD_TIMEOUT_S", 600.0)
+    monkeypatch.setattr(admin, "BODY_TIMEOUT_S", 600.0)
+    monkeypatch.setattr(shared.engine.console._server._server.config, "timeout_keep_alive", 600)
+
+
 def trickles(shared, source: str, *, body: bool) -> socket.socket:
     """A connection that has begun a head, or a body, and does not end it."""
     begun = "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -491,7 +521,7 @@ def strangers(shared) -> list[str]:
 
 
 @pytest.mark.parametrize("body", [False, True], ids=["heads", "bodies"])
-def test_one_slow_stranger_takes_a_few_places_and_none_of_who_is_signed_in(shared, anna, body):
+def test_one_slow_stranger_takes_a_few_places_and_none_of_who_is_signed_in(shared, anna, patient, body):
     idle = kept(shared, anna)
     a_moment = threading.Event()
     with contextlib.ExitStack() as crowd:
@@ -508,7 +538,7 @@ def test_one_slow_stranger_takes_a_few_places_and_none_of_who_is_signed_in(share
     idle.close()
 
 
-def test_strangers_of_many_networks_drive_out_each_other_and_not_who_is_signed_in(shared, anna):
+def test_strangers_of_many_networks_drive_out_each_other_and_not_who_is_signed_in(shared, anna, patient):
     idle = [kept(shared, anna) for _ in range(3)]
     with contextlib.ExitStack() as crowd:
         for number in range(2 * MAX_CONNECTIONS):
@@ -521,7 +551,7 @@ def test_strangers_of_many_networks_drive_out_each_other_and_not_who_is_signed_i
         one.close()
 
 
-def test_who_has_signed_out_is_a_stranger_again(shared):
+def test_who_has_signed_out_is_a_stranger_again(shared, patient):
     signed = shared.user("short", {SITE: "viewer"})
     connection = kept(shared, signed)
     here = connection.sock.getsockname()[1]
