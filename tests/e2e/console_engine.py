@@ -281,7 +281,7 @@ def scanners_ask(engine: Engine, now: datetime) -> None:
         without = {"PatientID": 41} if calling == "MR2" else {}
         unmatched = ("ScheduledProcedureStepStartDate",) if status == 0xA900 else ()
         record = QueryRecord(
-            at_us - number * 61_000_000,
+            at_us - (3 - number) * 61_000_000,
             calling,
             "SEGMILL",
             f"10.20.0.{number}",
