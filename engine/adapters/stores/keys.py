@@ -33,7 +33,7 @@ BUCKETS: Final = 128
 HASH_BYTES: Final = 8
 ENTRY_BYTES: Final = HASH_BYTES + 2
 CHECKED: Final = b"\x01"
-"""Ends what has a checksum. With it a length is 5 above whole hashes, and no single bit of a length makes it whole ones:
+"""Ends what has a checksum. A length is then 5 above whole hashes, and no single bit of a length makes it whole ones:
 those are rows from before there was one."""
 CHECK_BYTES: Final = 4 + len(CHECKED)
 PAGE_BYTES: Final = 8 * 1024 * 1024
