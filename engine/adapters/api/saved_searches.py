@@ -25,9 +25,13 @@ SAVED: Final = "search-save"
 CHANGED: Final = "search-change"
 DROPPED: Final = "search-drop"
 
+_NOT_OF_A_LINE: Final = LINE.removeprefix("^[^").removesuffix("]*$")
+SAID: Final = rf"^[^{_NOT_OF_A_LINE}]*[^{_NOT_OF_A_LINE}\s][^{_NOT_OF_A_LINE}]*$"
+"""A line that says something."""
+
 SavedId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{12}$")]
-SavedName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=LINE, strip_whitespace=True)]
-Words = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARS, pattern=LINE)]
+SavedName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=SAID)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARS, pattern=SAID)]
 
 
 class SavedSearchPath(ApiModel):
@@ -99,6 +103,8 @@ def may_change(call: Call, search: SavedSearch) -> bool:
 async def save_search(call: Call, name: str, text: str, *, shared: bool) -> SavedSearch:
     """Raises Problem, and AccessRefused where there is one of that name."""
     names = call.api.site().keys.names
+    if not text.strip():
+        raise not_understood("text: there is nothing to look for")
     try:
         parse_search(text, names, from_us(call.api.clock.now_us()).astimezone(UTC))
     except SearchError as error:
@@ -108,14 +114,14 @@ async def save_search(call: Call, name: str, text: str, *, shared: bool) -> Save
         raise not_allowed("it looks at values")
     _check_shared(call, shared=shared, has_values=has_values)
     now_us = call.api.clock.now_us()
-    saved = SavedSearch(secrets.token_urlsafe(ID_BYTES), call.who.name, name, shared, text, now_us, now_us)
+    saved = SavedSearch(secrets.token_urlsafe(ID_BYTES), call.who.name, name.strip(), shared, text, now_us, now_us)
     await _carry_out(call, SAVED, saved, SaveSearch(saved))
     return saved
 
 
 async def change_search(call: Call, id_: str, name: str, *, shared: bool) -> None:
     """Raises as `save_search`."""
-    found = await _to_change(call, id_)
+    found, name = await _to_change(call, id_), name.strip()
     if shared != found.is_shared and found.owner != call.who.name:
         raise not_allowed("it is somebody else's: whose it is does not change")
     _check_shared(call, shared=shared, has_values=looks_at_values(call, found.text))

@@ -119,6 +119,7 @@ def test_a_name_is_good_once_and_not_empty_and_harmless(visit):
     path = f"/messages/searches/{id_of(viewer.open('/messages'), 'other')}/name"
     refused = viewer.forged(path, ("name", hostile))
     assert refused.status == 409 and "there is a search of that name already" in refused.words
+    assert viewer.forged("/messages/searches", ("name", "nothing")).status == 422
     for name in ("", "   ", "a\u202eb", "x" * 61):
         assert viewer.forged("/messages/searches", ("state", "held"), ("name", name)).status == 422
 
