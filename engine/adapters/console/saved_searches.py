@@ -6,6 +6,7 @@ from typing import Final
 from starlette.responses import Response
 
 from engine.adapters.api.entries import Call, Page
+from engine.adapters.api.problems import not_allowed
 from engine.adapters.api.saved_searches import (
     CHANGED,
     DROPPED,
@@ -88,6 +89,8 @@ async def save(call: Call) -> Response:
 async def open_saved(call: Call) -> Response:
     """On to the list, by an address without a value; that such a search is done is on record there."""
     one = await search_seen(call, call.the_path(SavedSearchPath).search)
+    if looks_at_values(call, one.text) and not call.who.may_somewhere("read"):
+        raise not_allowed("it looks at values")  # who saved it might, then
     try:
         return see_other(call, typed(call, one.text, None).link())
     except SearchError as error:  # a key that was declared when it was saved

@@ -7,6 +7,7 @@ import pytest
 
 from engine.adapters.console.pages import PAGES
 from engine.model.access import ROLES, SITE
+from engine.ports.operations import By
 from tests.adapters.api.rig import Running, site
 from tests.adapters.console.visitor import Visitor
 
@@ -122,6 +123,16 @@ def test_a_name_is_good_once_and_not_empty_and_harmless(visit):
     assert viewer.forged("/messages/searches", ("name", "nothing")).status == 422
     for name in ("", "   ", "a\u202eb", "x" * 61):
         assert viewer.forged("/messages/searches", ("state", "held"), ("name", name)).status == 422
+
+
+def test_who_may_read_no_more_opens_no_search_for_values(running):
+    signed = running.user("moved", {SITE: "operator"})
+    mover = Visitor(running, signed)
+    id_ = id_of(save(mover, WITH_VALUE, "before"), "before")
+    running.do(running.access.set_grants(By("the test"), "moved", {SITE: "viewer"}))
+    shown = mover.open(f"/messages/searches/{id_}")
+    assert shown.status == 403 and PATIENT not in shown.text
+    assert PATIENT not in mover.open("/messages/searches").text
 
 
 def test_a_viewer_who_may_not_read_saves_no_search_for_values(running):
