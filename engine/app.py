@@ -23,7 +23,7 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
 from engine.audit_export import AuditSending
-from engine.certificates import certificate_ends
+from engine.certificates import show_certificates
 from engine.collector import tune_collector
 from engine.config.changes import NOT_LIVE, read_state
 from engine.config.hours import zone
@@ -142,7 +142,7 @@ class Engine:
         self._tasks.spawn(self._key_index.run(), "index keys")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         self.meter.is_ready = lambda: not self.control.not_ready
-        self.meter.certificate_ends = certificate_ends(self._site)
+        show_certificates(self.meter, self._site)
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
         if self._is_to_reload:
@@ -342,7 +342,7 @@ class Engine:
         kept = {name: getattr(settings, name) for name in NOT_LIVE}
         self._site, self._settings = site, site.site.model_copy(update=kept)
         self.control.listening = self._assembly.listening
-        self.meter.certificate_ends = certificate_ends(site)
+        show_certificates(self.meter, site)
         self._keep_past()
         self._news.time_zone = self._settings.time_zone
         self._store.read_keys_by(site.keys.of)

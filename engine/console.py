@@ -13,6 +13,7 @@ from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.tls import listen_context
+from engine.adapters.waiting import tell_waiting
 from engine.audit_export import AuditSending
 from engine.config.console import ConsoleOptions
 from engine.config.site import LoadedSite
@@ -83,6 +84,9 @@ class Console:
         self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
         self._server: ApiServer | None = None
         self._bench: Bench | None = None
+        self._oidc: Provider | None = None
+        self._told_unready = ""
+        meter.tls.sources.append(self._unready)
         self._is_stopping = False
         self.failure = ""
         """Why nobody reaches it, though somebody should; '' while it goes."""
@@ -227,7 +231,17 @@ class Console:
             return None
         from engine.adapters.api.oidc import Provider  # JOSE is loaded only where it is asked for
 
-        return Provider(options.oidc, self._folder, options.url, self._clock)
+        made = Provider(options.oidc, self._folder, options.url, self._clock)
+        why = made.why_unready()
+        if why and why != self._told_unready:
+            tell_waiting("console/oidc", why)
+        self._oidc, self._told_unready = made, why
+        return made
+
+    def _unready(self) -> dict[str, str]:
+        """Whether the identity provider waits for its TLS files."""
+        why = self._oidc.why_unready() if self._oidc is not None else ""
+        return {"console/oidc": why} if why else {}
 
     async def stop(self) -> None:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""

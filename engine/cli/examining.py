@@ -226,6 +226,7 @@ def _reached(around: Surroundings, topic: Topic) -> None:
 def _certificates(around: Surroundings, topic: Topic) -> None:
     from engine.adapters.errors import ConfigError
     from engine.adapters.tls import validity_of
+    from engine.cli.lists import NEXT_LIST, list_trouble
 
     soonest: int | None = None
     for file, what in sorted(_certificate_files(around)):
@@ -242,30 +243,42 @@ def _certificates(around: Surroundings, topic: Topic) -> None:
             message = f"a certificate in {file} ends in {days} days"
             topic.findings.append(Finding("W495", message, "Renew it; then segmill reload takes it up.", what))
     topic.well = "none is named" if soonest is None else f"the first ends in {soonest} days"
+    for file, what in sorted(_files_under(around, ("client_crl",))):
+        try:
+            code, message = list_trouble(file, around.now)
+        except ConfigError as exc:
+            code, message = "E495", str(exc)
+        if code:
+            topic.findings.append(Finding(code, message, NEXT_LIST, what))
 
 
 def _certificate_files(around: Surroundings) -> set[tuple[Path, str]]:
     """Every file with certificates that the site names, and where it is named."""
+    return _files_under(around, CERTIFICATE_KEYS)
+
+
+def _files_under(around: Surroundings, keys: tuple[str, ...]) -> set[tuple[Path, str]]:
+    """Every file that stands under one of these keys, and where."""
     found: set[tuple[Path, str]] = set()
     for channel in around.loaded.channels:
-        found |= _named_in(channel.file.listen.options, channel.folder, channel.shown)
+        found |= _named_in(channel.file.listen.options, channel.folder, channel.shown, keys)
         for destination in channel.file.destinations.values():
-            found |= _named_in(destination.options, channel.folder, channel.shown)
+            found |= _named_in(destination.options, channel.folder, channel.shown, keys)
         back = channel.file.ack.connect_back
         if back is not None:
-            found |= _named_in(back.options, channel.folder, channel.shown)
+            found |= _named_in(back.options, channel.folder, channel.shown, keys)
     site = around.loaded.site
     if site is not None:
-        for options in (site.dicom, site.audit, site.traces, *site.hand_offs.values()):
-            found |= _named_in(options, around.folder, "segmill.yaml")
+        for options in (site.dicom, site.console, site.audit, site.traces, *site.hand_offs.values()):
+            found |= _named_in(options, around.folder, "segmill.yaml", keys)
     return found
 
 
 CERTIFICATE_KEYS: Final = ("certificate", "client_ca", "ca")
 
 
-def _named_in(model: object, folder: Path, shown: str) -> set[tuple[Path, str]]:
-    return {(folder / path, shown) for key, path in _files_in(model) if key in CERTIFICATE_KEYS}
+def _named_in(model: object, folder: Path, shown: str, keys: tuple[str, ...]) -> set[tuple[Path, str]]:
+    return {(folder / path, shown) for key, path in _files_in(model) if key in keys}
 
 
 def _files_in(model: object) -> Iterator[tuple[str, str]]:
