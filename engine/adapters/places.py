@@ -68,18 +68,18 @@ class Places:
             return False
         return sum(not one.is_signed and one.network == network for one in guests) > self._most_strangers
 
-    def last_of(self, guests: Sequence[tuple[T, Guest]], all_guests: Sequence[Guest], now_s: float) -> T | None:
-        """Who of `guests` goes: strangers before who is signed in, of them those from where nobody is; then of the
-        network that has most of the kind, who has waited longest. None: there is nobody."""
-        crowds = Counter((one.is_signed, one.network) for one in all_guests)
+    def is_stranger(self, guest: Guest, now_s: float) -> bool:
+        """Neither signed, nor from where somebody was of late."""
+        return not guest.is_signed and not self.known.has(guest.network, now_s)
 
-        def rank(entry: tuple[T, Guest]) -> tuple[bool, bool, int, float]:
+    def last_of(self, guests: Sequence[tuple[T, Guest]], all_guests: Sequence[Guest], now_s: float) -> T | None:
+        """Who of `guests` goes: a stranger of the network that has most of them, else anybody; then who has waited
+        longest. So what has just come, and whose request is on its way, goes last. None: there is nobody."""
+        crowds = Counter(one.network for one in all_guests if self.is_stranger(one, now_s))
+
+        def rank(entry: tuple[T, Guest]) -> tuple[bool, int, float]:
             one = entry[1]
-            return (
-                one.is_signed,
-                self.known.has(one.network, now_s),
-                -crowds[one.is_signed, one.network],
-                one.since_s,
-            )
+            is_stranger = self.is_stranger(one, now_s)
+            return not is_stranger, -crowds[one.network] if is_stranger else 0, one.since_s
 
         return min(guests, key=rank)[0] if guests else None

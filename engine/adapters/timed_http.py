@@ -111,19 +111,23 @@ class TimedH11(H11Protocol):
     def _keep_to(self, places: Places) -> None:
         """One goes, this one at worst, where there are too many now that it has come."""
         everybody = [one for one in self.connections if isinstance(one, TimedH11)]
-        guests = [one._guest for one in everybody]
+        guests, now_s = [one._guest for one in everybody], self.loop.time()
+        others = [one for one in everybody if one is not self]
+        victim: TimedH11 | None = None
         if places.is_full_of(self._network, guests):
-            crowd = [one for one in everybody if one._network == self._network and not one._is_signed]
-        elif len(self.connections) > places.most:
-            crowd = everybody
-        else:
-            return
-        others = [one for one in crowd if one is not self]
-        strangers = [one for one in others if not one._is_signed]
-        # A stranger who does not read goes before who is signed in and idle.
-        victim = self._last_of(places, strangers, guests) or self._last_of(places, others, guests) or self
-        self.connections.discard(victim)
-        victim.transport.abort()
+            crowd = [one for one in others if one._network == self._network and not one._is_signed]
+            victim = self._last_of(places, crowd, guests)
+            if victim is None and places.is_stranger(self._guest, now_s):
+                victim = self
+        if victim is None and len(self.connections) > places.most:
+            strangers = [one for one in others if places.is_stranger(one._guest, now_s)]
+            waiting = [one for one in others if not one._is_in_request or one._is_sending]
+            # A stranger who does not read goes before who is signed in and idle; a stream goes last.
+            victim = self._last_of(places, strangers, guests) or self._last_of(places, waiting, guests)
+            victim = victim or self._last_of(places, others, guests) or self
+        if victim is not None:
+            self.connections.discard(victim)
+            victim.transport.abort()
 
     def _last_of(self, places: Places, some: "list[TimedH11]", guests: list[Guest]) -> "TimedH11 | None":
         """Of those on which nothing is worked; None: on each of them something is."""

@@ -20,6 +20,14 @@ def test_of_strangers_the_one_who_has_waited_longest_goes():
     assert last(Places(2), guests) == guests[1]
 
 
+def test_who_has_just_come_from_where_somebody_is_signed_in_goes_after_what_is_idle_there():
+    """A browser opens several connections at once: they must not drive out each other before their requests are in."""
+    places = Places(3)
+    places.known.heard("10.0.0.1", 90.0)
+    guests = [stranger("10.0.0.1", 99), stranger("10.0.0.1", 98), signed("10.0.0.1", 5)]
+    assert last(places, guests) == guests[2]
+
+
 def test_a_stranger_goes_before_who_is_signed_in_however_long_that_one_is_idle():
     guests = [signed("10.0.0.1", 1), stranger("10.0.0.2", 99)]
     assert last(Places(1), guests) == guests[1]

@@ -551,6 +551,19 @@ def test_strangers_of_many_networks_drive_out_each_other_and_not_who_is_signed_i
         one.close()
 
 
+def test_connections_that_a_browser_opens_at_once_do_not_drive_out_each_other(shared, anna, patient):
+    """All places are idle ones of who is signed in, and six more come before the first of them asks."""
+    with contextlib.ExitStack() as opened:
+        for _ in range(MAX_CONNECTIONS):
+            opened.callback(kept(shared, anna).close)
+        fresh = []
+        for _ in range(6):
+            fresh.append(http.client.HTTPConnection(*shared.address, timeout=60))
+            fresh[-1].connect()
+            opened.callback(fresh[-1].close)
+        assert [asked(one, anna) for one in fresh] == [200] * 6
+
+
 def test_who_has_signed_out_is_a_stranger_again(shared, patient):
     signed = shared.user("short", {SITE: "viewer"})
     connection = kept(shared, signed)
