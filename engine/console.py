@@ -21,12 +21,16 @@ from engine.ports.bench import Bench
 from engine.ports.clock import Clock
 from engine.ports.control import Control
 from engine.ports.store import StoreError, StoreQueries
+from engine.ports.support import SupportMaker
 from engine.runtime.tasks import Tasks, describe
 
 if TYPE_CHECKING:
     from engine.adapters.api.access import Access
     from engine.adapters.api.oidc import Provider
     from engine.adapters.api.server import ApiServer
+
+Support = SupportMaker | None
+"""Makes support bundles; None where nobody can."""
 
 log = logging.getLogger("segmill.audit")
 log_console = logging.getLogger("segmill.api")
@@ -88,6 +92,7 @@ class Console:
         """Why nobody reaches it, though somebody should; '' while it goes."""
         self._grown = asyncio.Event()
         self._told_at: float | None = None
+        self.support: Support = None
         self.sending: AuditSending | None = None
         """The audit's way to a repository."""
 
@@ -184,6 +189,7 @@ class Console:
         from engine.adapters.api.entries import Api
         from engine.adapters.api.pulse import Pulse
         from engine.adapters.api.server import ApiServer
+        from engine.adapters.api.support_jobs import SupportJobs
         from engine.adapters.console.pages import PAGES
         from engine.adapters.console.rendering import refused
         from engine.runtime.bench import ProcessBench
@@ -208,6 +214,7 @@ class Console:
             bench=self._bench,
             oidc=self._provider(options),
             proxies=options.proxy,
+            support=SupportJobs(self.support),
         )
         server = ApiServer(api, options, tls, PAGES, refused)
         server.start()

@@ -36,12 +36,14 @@ def command(site: Path | None, data: Path | None, watch: bool, as_json: bool) ->
     require_site(folder)
     leave_no_core()
     from engine.app import run_site
+    from engine.cli.support_bundle import SiteSupport
 
     if as_json:
         handler = logging.StreamHandler()
         handler.setFormatter(JsonLines())
         logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return _run_loop()(run_site(folder, data=data, watch=watch))
+    support = SiteSupport(folder, data)
+    return _run_loop()(run_site(folder, data=data, watch=watch, support=support))
 
 
 def leave_no_core() -> None:
