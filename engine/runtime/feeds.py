@@ -286,7 +286,8 @@ def missed_since(
         return 0.0
     from_us = max(feed.newest_us, now_us - LONGEST_H * HOUR_US)
     last_hour, this_hour = (local_hour(at_us // 1_000_000, zone) for at_us in (feed.newest_us, now_us))
-    missed, usual, known_hour = 0.0, None, None
+    missed, usual = 0.0, 0.0
+    known_hour: int | None = None
     while from_us < now_us:
         # Whole hours of the clock are whole hours everywhere but where zones are off by half an hour: halves, then.
         half = from_us // HALF_US

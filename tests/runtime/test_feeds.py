@@ -18,7 +18,7 @@ from engine.runtime import feeds as feeds_module
 from engine.runtime.feeds import MOST_FEEDS, WEEK_H, Feed, Feeds, clock_changes, local_hour, missed_since
 from tests.adapters.test_metrics import value
 from tests.runtime.engines import SiteUnderTest, channel
-from tests.runtime.parts import SetClock
+from tests.runtime.parts import SetClock, owned_tasks, until
 
 ADT = ChannelName("adt")
 MONDAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -320,10 +320,10 @@ class TestAfterTheEngineWasDown:
     async def started(self, bench: Bench, at: datetime) -> None:
         """An engine begins to take messages."""
         bench.clock.now = at
-        run = asyncio.ensure_future(bench.feeds.run())
-        while bench.feeds._looked_us == 0 or not bench.feeds.status():
-            await asyncio.sleep(0)
-        run.cancel()
+        async with owned_tasks() as (tasks, failures):
+            tasks.spawn(bench.feeds.run(), "watch feeds")
+            await until(bench.feeds.status)
+        assert failures == []
 
     async def test_nothing_is_missed_of_the_time_when_nothing_could_come(self, bench):
         bench.kept.add(MONDAY, kind="ADT^A40")
