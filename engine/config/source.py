@@ -101,7 +101,7 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents == 2:
-                    place = self._source.position(_index(event.start_mark), 3)
+                    place = self._source.position(index_of(event.start_mark), 3)
                     self.findings.append(
                         at(place, "E117", "a second document begins here", "one file holds one document: remove ---")
                     )
@@ -118,7 +118,7 @@ class _Builder:
         return root
 
     def _node(self, event: yaml.NodeEvent, depth: int) -> Node:
-        start, end = _index(event.start_mark), _index(event.end_mark)
+        start, end = index_of(event.start_mark), index_of(event.end_mark)
         refused = self._refused(event, start)
         if isinstance(event, yaml.AliasEvent):
             return Scalar(self._source, "", "", start, end, is_broken=True)
@@ -165,7 +165,7 @@ class _Builder:
             elif not key.is_broken or self._is_aside(key.start):
                 first[key.text] = key
                 items.append((key, self._value(key, value)))
-        end = _index(event.end_mark)
+        end = index_of(event.end_mark)
         lines = range(self._source.position(start).line, self._source.position(end).line + 1)
         return Mapping(self._source, start, end, items, not self._aside.isdisjoint(lines))
 
@@ -186,7 +186,7 @@ class _Builder:
                 )
                 item = Scalar(self._source, "", "", item.start, item.end, is_broken=True)
             items.append(item)
-        return Sequence(self._source, start, _index(event.end_mark), items)
+        return Sequence(self._source, start, index_of(event.end_mark), items)
 
     def _value(self, key: Scalar, value: Node) -> Node:
         if not _is_nothing(value):
@@ -259,7 +259,8 @@ class _Mark(Protocol):
     index: int
 
 
-def _index(mark: _Mark | None) -> int:
+def index_of(mark: _Mark | None) -> int:
+    """Where an event begins or ends in the text."""
     assert mark is not None, "the parser marks every event"
     return mark.index
 
