@@ -13,7 +13,7 @@ import yaml
 
 from engine.config.finding import ConfigFinding, at
 from engine.config.node import Mapping, Node, Scalar, Sequence, Source
-from engine.config.syntax import Trouble, explain, repair
+from engine.config.syntax import TAB, Trouble, explain, repair
 
 MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 32
@@ -78,6 +78,8 @@ def _add(findings: list[ConfigFinding], trouble: Trouble, aside: set[int]) -> No
     """Tell of a mistake, unless it only follows from a line that was set aside there or just above."""
     finding = trouble.finding
     follows = finding.line in aside or (finding.line - 1 in aside and finding.code in _SHAPELESS)
+    # A tab in one entry of a list puts all entries below it into another column.
+    follows = follows or (trouble.is_column and any(one.message == TAB for one in findings))
     if not follows:
         findings.append(finding)
 

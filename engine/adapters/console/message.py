@@ -58,7 +58,7 @@ async def _shown(call: Call, stored: StoredMessage, *, show_values: bool) -> Res
     return page(
         call,
         "message.html",
-        title=f"Message {stored.seq}",
+        title=f"Message {stored.seq}, values shown" if show_values else f"Message {stored.seq}",
         view=made,
         m=stored,
         shows=show_values,
