@@ -20,11 +20,13 @@ NAME = """() => {
     return [here.getAttribute("aria-label") ?? "", ...labels, here.innerText ?? ""].filter(Boolean)[0] ?? "";
 }"""
 IS_SEEN = """() => {
-    const look = getComputedStyle(document.activeElement);
-    const box = document.activeElement.getBoundingClientRect();
-    const inWindow = box.bottom > 0 && box.top < innerHeight;
-    const outlined = look.outlineStyle !== "none" && parseFloat(look.outlineWidth) > 0;
-    return inWindow && (outlined || look.boxShadow !== "none");
+    const here = document.activeElement;
+    const box = here.getBoundingClientRect();
+    const outlined = [here, here.closest(".editor")].filter(Boolean).some((one) => {
+        const look = getComputedStyle(one);
+        return (look.outlineStyle !== "none" && parseFloat(look.outlineWidth) > 0) || look.boxShadow !== "none";
+    });
+    return outlined && box.bottom > 0 && box.top < innerHeight;
 }"""
 
 
