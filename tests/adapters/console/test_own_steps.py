@@ -1,6 +1,7 @@
 """The steps of a stored message whose channel has Python of the site: apart from the engine, for who may read."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from engine.adapters.console import own_steps
 from engine.adapters.console.flow import recompute
 from engine.model.access import SITE
 from engine.ports.bench import BenchBusy, Stepped
+from engine.runtime.bench import BenchLimits, ProcessBench
 from engine.testing.sites import make_site
 from tests.adapters.api.rig import SETTINGS, Running
 from tests.adapters.api.test_messages_and_orders import PATIENT, adt, send
@@ -44,6 +46,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     channels = {"own": {"channel.yaml": CHANNEL, "steps.py": STEPS}, "plain": {"channel.yaml": PLAIN}}
     started = Running(make_site(tmp_path_factory.mktemp("own") / "site", channels, SETTINGS))
     try:
+        bench = started.engine.console._bench
+        assert isinstance(bench, ProcessBench)
+        bench._limits = BenchLimits(timeout_s=40.0)  # a busy machine is no failure
         send(started, "own", adt("A1"), adt("LOOP"))
         send(started, "plain", adt("P1"))
         started.settled()
@@ -94,7 +99,10 @@ def test_a_channel_with_a_process_and_no_python_is_told_as_well(operator):
 def test_code_that_does_not_end_leaves_the_rest_of_the_page(operator):
     shown = operator.post("/messages/2")
     assert shown.status == 200
-    assert "The steps cannot be told here: it took more than 2 s of processor time" in shown.words
+    # By processor time, or by the clock where the machine has none left for it.
+    assert re.search(
+        r"The steps cannot be told here: it took (more than 2 s of processor time|longer than 40 s)", shown.words
+    )
     assert "Journey" in shown.words and PATIENT in shown.words
 
 
