@@ -134,6 +134,7 @@ def _walk(text: str, found: _Found) -> None:
     frames: list[_Frame] = []
     anchors: dict[str, range] = {}
     keys: dict[str, str] = {}
+    used: set[range] = set()
     leaves = found.leaves
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
@@ -157,7 +158,8 @@ def _walk(text: str, found: _Found) -> None:
         start, end = index_of(event.start_mark), index_of(event.end_mark)
         if isinstance(event, yaml.AliasEvent):
             within, name = anchors.get(event.anchor or "", range(0)), keys.get(event.anchor or "", "")
-            if is_secret:
+            if is_secret and within not in used:  # many aliases of one large anchor are looked at once
+                used.add(within)
                 _make_secret(leaves, within)
         else:
             assert isinstance(event, yaml.ScalarEvent), "there is no other node"

@@ -143,3 +143,5 @@ def test_any_text_keeps_its_lines_and_what_is_no_secret(text: str) -> None:
 def test_many_nodes_take_time_in_proportion() -> None:
     text = "".join(f"k{number}: {{password: x, a: [&a{number} b]}} # token: y\n" for number in range(10_000))
     assert len(spans(text)) == 20_000
+    many = f"a: &a [{'x, ' * 30_000}x]\npassword: [{'*a, ' * 30_000}*a]\n"
+    assert len(spans(many)) == 30_001

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -55,8 +56,7 @@ class Looked:
     @property
     def text(self) -> str:
         """channel.yaml, with something else in the place of what is secret in it."""
-        raw = self.files.get(CHANNEL_FILE, b"").decode("utf-8", "replace").removeprefix("\ufeff")
-        return with_stand_ins(raw)
+        return _to_be_edited(self.files.get(CHANNEL_FILE, b""))
 
     @property
     def digest(self) -> bytes:
@@ -75,6 +75,12 @@ class Looked:
                 known |= {one.reference: one.value for one in channel.origins if one.value is not None}
         files = {path: content for path, content in self.files.items() if path != CHANNEL_FILE}
         return Source(self.name, files, known)
+
+
+@lru_cache(maxsize=8)
+def _to_be_edited(content: bytes) -> str:
+    """It is asked for at each keystroke, and takes a millisecond for each kilobyte or so."""
+    return with_stand_ins(_text(content))
 
 
 def place_of(site: Path, name: str) -> Path | None:
