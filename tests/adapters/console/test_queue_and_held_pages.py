@@ -376,6 +376,23 @@ def test_tables_are_listed_with_their_rows_and_what_waits_for_them(operator):
     assert not [form for form in shown.forms if form.action.endswith("/row")], "rows are for analysts"
 
 
+def test_rows_are_for_those_who_may_read_the_files_they_stand_in(visit, running):
+    viewer = visit("viewer", {SITE: "viewer"})
+    with (running.folder / "channels/adt/tables/wards.csv").open("a") as file:
+        file.write("WARD1,W02\n")
+    shown = viewer.open("/tables/adt?table=tables/wards.csv")
+    assert shown.status == 200 and "3 messages for PV1-3.1" in shown.words and "Rows 2" in shown.words
+    assert "The rows of a table are for those who may read" in shown.words
+    assert (
+        "WARD1" not in shown.text
+        and "W02" not in shown.text
+        and all(not form.action.endswith("/search") for form in shown.forms)
+    )
+    assert viewer.forged("/tables/adt/search", ("table", "tables/wards.csv"), ("text", "W")).status == 403
+    reader = visit("reader", {"adt": "operator"}).open("/tables/adt?table=tables/wards.csv")
+    assert "WARD1" in reader.words
+
+
 def test_rows_are_searched_without_a_word_in_the_address(operator):
     shown = operator.open("/tables/adt?table=tables/wards.csv")
     found = operator.send(shown, "/search", ("text", "ward"))

@@ -23,7 +23,7 @@ EXPECTED = {
     "POST /held/{channel}/{group}/order": "operator of a channel",
     "GET /tables": "viewer of a channel",
     "GET /tables/{channel}": "viewer of a channel",
-    "POST /tables/{channel}/search": "viewer of a channel",
+    "POST /tables/{channel}/search": "operator of a channel",
     "POST /tables/{channel}/codes": "operator of a channel",
     "POST /tables/{channel}/row": "analyst of a channel",
     "GET /take-up/{channel}": "operator of a channel",
