@@ -23,6 +23,7 @@ from engine.hl7.convert import Form
 LATER_STEPS: Final[Mapping[str, str]] = {
     "lookup": "code tables are used with a 'map' step",
     "split": "use a 'python' step",
+    "to": "an entry with 'to' is a route: it stands below a line 'routes:', with its colon",
 }
 LATER_SINKS: Final[Mapping[str, str]] = dict.fromkeys(
     ("sftp", "dicom", "kafka", "nats", "amqp", "s3", "fhir"),

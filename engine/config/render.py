@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from engine.config.finding import ConfigFinding
 from engine.config.node import Source
+from engine.config.secret_names import is_secret_key
 
 Format = Literal["text", "json", "github"]
 MAX_SHOWN: Final = 110
@@ -15,9 +16,7 @@ MAX_SHOWN: Final = 110
 # One word after the other, each looked at once: a page shows text that somebody typed, of which a pattern that begins
 # anew at every letter makes hours.
 _WORD = re.compile(r"[\w-]++")
-_SECRET_NAMES = ("password", "passphrase", "secret", "token")
 _COLON = re.compile(r"[\"']?\s*+:\s*+")
-_LOGIN = re.compile(r"(://[^/\s@:]*:)(?!\$\{)[^/\s]+(?=@)")
 _KEY_AT = re.compile(r"[ -]*")
 _REFERENCE = re.compile(r"[\"']?\$\{")
 
@@ -131,22 +130,13 @@ def secret_lines(lines: Iterable[str]) -> list[bool]:
     return found
 
 
-def without_logins(line: str, instead: str = "***") -> str:
-    """The line with the passwords in addresses, as in `http://user:password@host/`, replaced."""
-    return _LOGIN.sub(lambda found: found[1] + instead, line)
-
-
 def _secret_at(line: str) -> int | None:
     """Where the first value of a password or token begins, or would; None: there is none, or a reference."""
-    folded = line.lower()
-    if not any(secret in folded for secret in _SECRET_NAMES):
+    if ":" not in line:
         return None
     for word in _WORD.finditer(line):
-        name = word[0].lower()
-        if not any(secret in name for secret in _SECRET_NAMES):
-            continue
         colon = _COLON.match(line, word.end())
-        if colon is not None and not _REFERENCE.match(line, colon.end()):
+        if colon is not None and is_secret_key(word[0]) and not _REFERENCE.match(line, colon.end()):
             return colon.end()
     return None
 

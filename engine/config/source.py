@@ -13,7 +13,7 @@ import yaml
 
 from engine.config.finding import ConfigFinding, at
 from engine.config.node import Mapping, Node, Scalar, Sequence, Source
-from engine.config.syntax import Trouble, explain, repair
+from engine.config.syntax import TAB, Trouble, explain, repair
 
 MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 32
@@ -78,6 +78,8 @@ def _add(findings: list[ConfigFinding], trouble: Trouble, aside: set[int]) -> No
     """Tell of a mistake, unless it only follows from a line that was set aside there or just above."""
     finding = trouble.finding
     follows = finding.line in aside or (finding.line - 1 in aside and finding.code in _SHAPELESS)
+    # A tab in one entry of a list puts all entries below it into another column.
+    follows = follows or (trouble.is_column and any(one.message == TAB for one in findings))
     if not follows:
         findings.append(finding)
 
@@ -101,7 +103,7 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents == 2:
-                    place = self._source.position(_index(event.start_mark), 3)
+                    place = self._source.position(index_of(event.start_mark), 3)
                     self.findings.append(
                         at(place, "E117", "a second document begins here", "one file holds one document: remove ---")
                     )
@@ -118,7 +120,7 @@ class _Builder:
         return root
 
     def _node(self, event: yaml.NodeEvent, depth: int) -> Node:
-        start, end = _index(event.start_mark), _index(event.end_mark)
+        start, end = index_of(event.start_mark), index_of(event.end_mark)
         refused = self._refused(event, start)
         if isinstance(event, yaml.AliasEvent):
             return Scalar(self._source, "", "", start, end, is_broken=True)
@@ -165,7 +167,7 @@ class _Builder:
             elif not key.is_broken or self._is_aside(key.start):
                 first[key.text] = key
                 items.append((key, self._value(key, value)))
-        end = _index(event.end_mark)
+        end = index_of(event.end_mark)
         return Mapping(self._source, start, end, items, self._has_aside(start, end))
 
     def _sequence(self, start: int, depth: int) -> Sequence:
@@ -185,7 +187,7 @@ class _Builder:
                 )
                 item = Scalar(self._source, "", "", item.start, item.end, is_broken=True)
             items.append(item)
-        return Sequence(self._source, start, _index(event.end_mark), items)
+        return Sequence(self._source, start, index_of(event.end_mark), items)
 
     def _value(self, key: Scalar, value: Node) -> Node:
         if not _is_nothing(value):
@@ -264,7 +266,8 @@ class _Mark(Protocol):
     index: int
 
 
-def _index(mark: _Mark | None) -> int:
+def index_of(mark: _Mark | None) -> int:
+    """Where an event begins or ends in the text."""
     assert mark is not None, "the parser marks every event"
     return mark.index
 

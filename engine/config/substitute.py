@@ -21,6 +21,12 @@ def is_secret_name(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
+def is_secret_reference(reference: str) -> bool:
+    """The same of a whole `${...}`; what a file gives always is one."""
+    inside = reference.removeprefix("${").removesuffix("}")
+    return inside.startswith("file:") or is_secret_name(inside.partition(":-")[0])
+
+
 @dataclass(slots=True, frozen=True)
 class Origin:
     """Where a part of a value came from: `reference` as it is written, `source` in words. `value` None: secret."""

@@ -1,7 +1,8 @@
 """Mistakes in the YAML itself, in words that help someone who does not know YAML, and how to read on after one."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import yaml
 
@@ -12,15 +13,18 @@ _LINE_WITH_KEY = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[^\s#:'\"\[\]{}&*!|>%
 _LINE_OF_LIST = re.compile(r"(?P<lead>\s*(?:- +)+)\S")
 _GLUED = re.compile(r"\s*(?:- +)*(?P<name>[A-Za-z_][\w.-]*):(?P<rest>[^\s:/].*)")
 _APART = re.compile(r"\s*(?:- +)*(?P<name>[A-Za-z_][\w.-]*) +(?P<rest>[^\s:]+)\s*")
+TAB: Final = "a tab cannot indent a line"
 _IN_SINGLE_QUOTES = "put the whole value in single quotes: '...'"
 
 
 @dataclass(slots=True, frozen=True)
 class Trouble:
-    """One mistake, and the lines (from 1) that cannot be read because of it."""
+    """One mistake, and the lines (from 1) that cannot be read because of it. `is_column`: it begins in another column
+    than what stands above."""
 
     finding: ConfigFinding
     lines: tuple[int, ...]
+    is_column: bool = False
 
 
 def explain(source: Source, error: yaml.MarkedYAMLError) -> Trouble:
@@ -149,7 +153,7 @@ def _in_a_line(source: Source, error: yaml.MarkedYAMLError, index: int) -> Troub
     char = text[index] if index < len(text) else ""
     if ("\t" in before and not before.strip()) or char == "\t":
         tab = index - (place.column - 1) + line.index("\t")
-        return _trouble(source, tab, "E118", "a tab cannot indent a line", "use spaces")
+        return _trouble(source, tab, "E118", TAB, "use spaces")
     value = re.match(r"\s*(?:- +)*(?:[^\s:]+: +)?(?P<value>.*)", before)
     begins = value["value"][:1] if value else ""
     if begins and begins in "\"'[{" and value is not None:
@@ -171,7 +175,8 @@ def _in_a_line(source: Source, error: yaml.MarkedYAMLError, index: int) -> Troub
         return _trouble(source, index, "E113", "a value that begins with '- ' must be in quotes", "or begin a new line")
     hint = "keys of one mapping, and entries of one list, begin in the same column"
     length = len(line.strip()) or 1
-    return _trouble(source, index, "E118", "this line is indented differently from those above", hint, length=length)
+    found = _trouble(source, index, "E118", "this line is indented differently from those above", hint, length=length)
+    return replace(found, is_column=True)
 
 
 def _second_colon(source: Source, index: int, before: str) -> Trouble:

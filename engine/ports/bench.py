@@ -142,6 +142,20 @@ class Tried(Read):
     ended: Short = ""
 
 
+class Stepped(Read):
+    """The steps of a message that was taken before, with the files of that time. `state` '': it did not come to an end,
+    and `ended` or `problems` say why. `left_out` and `stood_in` are as above."""
+
+    problems: list[Problem] = Field(default=[], max_length=MOST_ROWS)
+    state: Literal["processed", "filtered", "held", "rejected", ""] = ""
+    steps: list[StepTold] = Field(default=[], max_length=MOST_ROWS)
+    not_reached: list[Short] = Field(default=[], max_length=MOST_ROWS)
+    routes: list[RouteTold] = Field(default=[], max_length=MOST_ROWS)
+    left_out: Number = 0
+    stood_in: list[Short] = Field(default=[], max_length=MOST_ROWS)
+    ended: Short = ""
+
+
 class DifferenceTold(Read):
     """One thing that is not as the case says."""
 
@@ -192,6 +206,11 @@ class Bench(Protocol):
 
     async def tried(self, source: Source, text: bytes, sample: bytes, now: datetime) -> Tried:
         """What `text` as the channel's file makes of a message. Raises BenchBusy."""
+        ...
+
+    async def stepped(self, source: Source, text: bytes, raw: bytes, received_at: datetime) -> Stepped:
+        """The steps and routes of a stored message, with `source` and `text` of a recorded version. Nothing is asked
+        of it that intake asks. Raises BenchBusy."""
         ...
 
     async def cased(self, source: Source, text: bytes, files: Mapping[str, bytes]) -> CaseTried:

@@ -2,8 +2,8 @@
 
 The engine stays unharmed whatever is typed (reliability.md 0.11, E2, P8): each job has bounds of processor time, time
 and memory, past which its process is killed, and the next job gets another one. Processes are kept warm, so that an
-answer comes while somebody is typing. One that runs code of a site's channel is for that channel alone: what such code
-leaves behind cannot look at what others try.
+answer comes while somebody is typing. One that runs code of a site's channel is for that code alone: what it leaves
+behind cannot look at what others try.
 
 Nothing here runs on an event loop: each job has a thread of its own, and there are as many as processes.
 """
@@ -27,7 +27,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from engine.ports.bench import BenchBusy, CaseTried, Source, Tried
+from engine.ports.bench import BenchBusy, CaseTried, Source, Stepped, Tried
 from engine.runtime.deadline import cpu_of
 from engine.runtime.worker import search_path
 from engine.runtime.worker_child import LENGTHS, MOST_TEXT_BYTES, head
@@ -54,7 +54,7 @@ class BenchLimits:
     timeout_s: float = 10.0
     start_s: float = 30.0
     memory_bytes: int = 256 * 1024 * 1024
-    answer_bytes: int = 16 * 1024 * 1024
+    answer_bytes: int = 2 * 1024 * 1024
 
 
 class _Ended(Exception):
@@ -81,6 +81,11 @@ class ProcessBench:
         """As Bench.tried."""
         about = {"job": "try", "now_us": round(now.timestamp() * 1_000_000)}
         return await self._ask(source, about, (text, sample), Tried)
+
+    async def stepped(self, source: Source, text: bytes, raw: bytes, received_at: datetime) -> Stepped:
+        """As Bench.stepped."""
+        about = {"job": "steps", "now_us": round(received_at.timestamp() * 1_000_000)}
+        return await self._ask(source, about, (text, raw), Stepped)
 
     async def cased(self, source: Source, text: bytes, files: Mapping[str, bytes]) -> CaseTried:
         """As Bench.cased."""
@@ -334,7 +339,11 @@ class _Child:
 
 
 def _key(source: Source) -> str:
-    return source.channel if source.has_own_code else ""
+    """Whose process it is: that of this channel's Python of this version: what it leaves behind is not for another."""
+    if not source.has_own_code:
+        return ""
+    own = {path: content for path, content in source.files.items() if path.endswith(".py")}
+    return f"{source.channel} {_digest(own).hex()}"
 
 
 def _digest(files: Mapping[str, bytes]) -> bytes:

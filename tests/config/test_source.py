@@ -158,3 +158,11 @@ def test_a_scalar_is_its_typed_text_between_its_marks() -> None:
     value = node.items[0][1]
     assert isinstance(value, Scalar)
     assert value.source.text[value.start : value.end] == "some text"
+
+
+def test_a_tab_in_one_entry_of_a_list_is_told_once_and_not_as_a_mistake_of_all_below_it() -> None:
+    text = "steps:\n\t- name: one\n    filter: a\n  - name: two\n    filter: b\n  - name: three\n    filter: c\nx: @y\n"
+    _, findings = load_yaml(text, "f")
+    assert [(one.code, one.line) for one in findings] == [("E118", 2), ("E113", 8)]
+    _, several = load_yaml("a: 1\n\tb: 2\nc: 3\n\td: 4\n", "f")
+    assert [(one.code, one.line) for one in several if one.message.startswith("a tab")] == [("E118", 2), ("E118", 4)]

@@ -115,14 +115,22 @@ def test_a_missing_row_is_added_and_what_waited_for_it_goes_on(console: "Console
 
 
 def test_a_table_is_searched_without_scripts_and_no_word_of_it_is_in_an_address(browse: "Browse"):
-    page = browse("viewer", "/tables", scripts=False)
+    page = browse("operator", "/tables", scripts=False)
     page.get_by_role("link", name="results/tables/codes.csv").click()
     page.get_by_label("Find in any column").fill("sodium")
     page.get_by_role("button", name="Find").click()
     assert page.get_by_text("1 row of").is_visible()
     assert "sodium" not in page.url.lower() and "search=" in page.url
     assert page.get_by_role("row").filter(has_text="Sodium").count() == 1
-    assert page.get_by_role("button", name="Show the codes").count() == 0
+
+
+def test_who_may_not_read_sees_a_table_without_its_rows(browse: "Browse"):
+    page = browse("viewer", "/tables/results?table=tables/codes.csv")
+    assert page.get_by_text("The rows of a table are for those who may read").is_visible()
+    assert "Sodium" not in page.content()
+    for name in ("Find", "Show the codes", "Add"):
+        assert page.get_by_role("button", name=name, exact=True).count() == 0
+    check_axe(page)
 
 
 def test_a_step_gets_a_status_by_hand_and_its_patient_is_masked_until_asked_for(console: "Console", browse: "Browse"):

@@ -46,6 +46,20 @@ def test_what_is_typed_is_tried_a_moment_later(console: "Console", browse: "Brow
     assert download.value.suggested_filename == "channel.yaml"
 
 
+def test_text_message_and_outcome_are_seen_at_once_on_a_laptop(console: "Console", browse: "Browse"):
+    from tests.e2e.console_rig import overflow_of
+
+    page = browse("analyst", "/try/adt")
+    page.get_by_label("Message", exact=True).fill(SAMPLE.format(ward=ward(console)))
+    page.locator("#steps").get_by_text("answer AA").wait_for()
+    for width, height, columns in ((1280, 800, 2), (1440, 900, 2), (1920, 1080, 3)):
+        page.set_viewport_size({"width": width, "height": height})
+        boxes = [page.locator(one).bounding_box() for one in ("#text", "#sample", "#steps")]
+        assert all(box is not None and box["y"] + box["height"] <= height for box in boxes), (width, boxes)
+        assert len({round(box["x"] / 100) for box in boxes if box is not None}) == columns
+        assert overflow_of(page) <= 0
+
+
 def test_it_works_without_a_script(console: "Console", browse: "Browse"):
     page = browse("analyst", "/try/adt", scripts=False)
     page.locator("#sample").fill(SAMPLE.format(ward=ward(console)))

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from engine.ports.bench import BenchBusy, CaseTried, Source, Tried
+from engine.ports.bench import MOST_BODY, BenchBusy, CaseTried, Source, Stepped, Tried
 from engine.runtime import bench as bench_module
 from engine.runtime.bench import BenchLimits, ProcessBench
 from engine.runtime.bench_child import NICENESS
+from engine.runtime.bench_told import MOST_SAID, MOST_TOLD, SHOWN
 from engine.testing import messages
 from tests.runtime.parts import until
 
@@ -225,3 +226,73 @@ def test_the_processes_are_of_low_priority(bench):
     lowest = 19
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, child.pid) == min(lowest, own + NICENESS)
+
+
+# -- a message that was taken before ---------------------------------------------------------------------------
+
+
+def stepped(bench: ProcessBench, code: str, raw: bytes, channel: str = "own") -> Stepped:
+    of = source(channel, **{"steps.py": code.encode()})
+    return asyncio.run(bench.stepped(of, OWN, raw, NOW))
+
+
+def test_the_steps_of_a_stored_message_are_told_at_the_time_it_came(bench):
+    code = "def change(message, context):\n    message.set('PID-5.2', context.now.isoformat())\n"
+    told = stepped(bench, code, messages.adt())
+    assert (told.state, told.ended, told.left_out) == ("processed", "", 0)
+    (step,) = told.steps
+    assert [(c.path, c.after) for c in step.changes] == [("PID-5.2", NOW.isoformat())]
+    assert [(one.to, one.taken) for one in told.routes] == [("out", True)]
+
+
+def test_what_intake_asks_is_not_asked_of_a_stored_message_again(bench):
+    text = OWN.replace(b'["*"]', b'["ORU^R01"]')
+    of = source("own", **{"steps.py": b"def change(message, context):\n    pass\n"})
+    assert asyncio.run(bench.stepped(of, text, messages.adt(), NOW)).state == "processed"
+
+
+def test_a_stored_message_that_loops_or_cannot_be_read_says_why(bench):
+    looping = stepped(bench, "def change(message, context):\n    while True:\n        pass\n", messages.adt())
+    assert (looping.state, looping.ended) == ("", "it took more than 1 s of processor time")
+    unreadable = stepped(bench, "def change(message, context):\n    pass\n", b"\x00\x01")
+    assert unreadable.state == "" and unreadable.ended
+    broken = stepped(bench, "import no_such_module\ndef change(message, context):\n    pass\n", messages.adt())
+    assert broken.state == "" and [one.code for one in broken.problems] == ["E135"]
+
+
+def test_what_one_version_of_the_code_leaves_behind_is_not_there_for_another(bench):
+    first = "import builtins\nbuiltins.LEFT = 'L'\ndef change(message, context):\n    message.set('PID-5.2', 'X')\n"
+    second = (
+        "import builtins\ndef change(message, context):\n    message.set('PID-5.2', getattr(builtins, 'LEFT', 'N'))\n"
+    )
+    stepped(bench, first, messages.adt())
+    (step,) = stepped(bench, second, messages.adt()).steps
+    assert [(c.path, c.after) for c in step.changes] == [("PID-5.2", "N")]
+
+
+# -- what is told has a bound: reading it holds the engine's interpreter ---------------------------------------
+
+
+def test_so_many_things_are_told_and_how_it_ended_is_among_them(bench):
+    code = (
+        "RUN = []\ndef change(message, context):\n    RUN.append(0)\n"
+        "    for n in range(1, 1001):\n        message.set(f'ZZY-{n}', str(len(RUN)))\n"
+    )
+    text = OWN.replace(b"  - python: steps.py:change\n", b"  - python: steps.py:change\n" * 20)
+    found = tried(bench, text, None, source("own", **{"steps.py": code.encode()})).message
+    assert found is not None and found.state == "processed"
+    assert len(found.outputs) == len(found.routes) == 1 and len(found.steps[1].changes) == SHOWN
+    changes = sum(len(one.changes) for one in found.steps)
+    assert MOST_TOLD - 100 < changes <= MOST_TOLD
+    assert changes + found.left_out == 1 + 19 * 1000, "the first step adds the segment"
+
+
+def test_long_texts_are_cut_until_the_answer_is_short(bench):
+    code = "def change(message, context):\n    for n in range(1, 302):\n        message.set(f'ZZY-{n}', 'x' * 3900)\n"
+    found = own(bench, code, sample=messages.adt() + b"ZZY|1\r")
+    assert found.message is not None and not found.ended
+    assert len(found.model_dump_json().encode()) <= MOST_SAID
+    (step,) = found.message.steps
+    assert len(step.changes) == SHOWN and "(3900 characters)" in (step.changes[1].after or "")
+    (output,) = found.message.outputs
+    assert output.size_bytes > MOST_BODY and output.text.endswith("... (cut)")

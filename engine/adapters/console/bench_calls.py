@@ -9,6 +9,7 @@ from engine.adapters.api.entries import Call
 from engine.adapters.api.problems import Problem, not_there
 from engine.adapters.console.channel_files import Looked, look
 from engine.config.kinds import Kinds
+from engine.config.site import LoadedSite
 from engine.pipeline.registry import load_kinds
 from engine.ports.bench import Bench, BenchBusy
 
@@ -48,9 +49,16 @@ def _kinds() -> Kinds:
     return load_kinds()
 
 
+def _look(site: LoadedSite, name: str, *, is_brief: bool) -> Looked | None:
+    found = look(site, name, _kinds(), is_brief=is_brief)
+    if found is not None:
+        found.text  # noqa: B018 - made here, on a thread, and remembered
+    return found
+
+
 async def look_at(call: Call, name: str, *, is_brief: bool = False) -> Looked:
     """The channel as it runs and as its files are. Raises Problem."""
-    found = await asyncio.to_thread(look, call.api.site(), name, _kinds(), is_brief=is_brief)
+    found = await asyncio.to_thread(_look, call.api.site(), name, is_brief=is_brief)
     if found is None:
         raise not_there()
     return found

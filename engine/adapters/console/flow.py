@@ -1,12 +1,12 @@
 """What a channel made of a stored message, recomputed: its steps with their changes, and what each destination got.
 
 The trace is never stored (DESIGN decision 7): it is made again from the message, the recorded version of its channel
-and the time of receipt. A channel with Python of the site runs in a process of its own and never here, so of its steps
-nothing is told; what came in and what went out is compared all the same.
+and the time of receipt. A channel with Python of the site runs in a process of its own and never here: what its steps
+did is said by the bench (`own_steps`). What came in and what went out is compared all the same.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from engine.adapters.api.versions import Versions
@@ -20,7 +20,8 @@ from engine.pipeline.compare import Change, changes
 from engine.pipeline.compile import CompiledChannel
 from engine.pipeline.event_compare import event_changes
 from engine.pipeline.step import Lookup
-from engine.pipeline.trace import StepTrace, Tested, Trace
+from engine.pipeline.trace import StepTrace, Tested
+from engine.ports import bench
 from engine.ports.clock import from_us
 from engine.ports.store import StoredDelivery, StoredMessage, StoreQueries
 
@@ -84,8 +85,9 @@ class RouteShown:
 
 @dataclass(slots=True, frozen=True)
 class Flow:
-    """`why_not`: why there are no steps to be told; then the others are empty. `differs`: the state that it comes to
-    now, where that is another than the stored one."""
+    """`why_not`: why there are no steps to be told; then the others are empty. `is_for_values`: they are told where
+    values are shown. `differs`: the state that it comes to now, where that is another than the stored one.
+    `stood_in`: references for which something else stood in."""
 
     version: int
     why_not: str = ""
@@ -94,6 +96,8 @@ class Flow:
     not_reached: tuple[str, ...] = ()
     routes: tuple[RouteShown, ...] = ()
     differs: str = ""
+    is_for_values: bool = False
+    stood_in: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -107,38 +111,53 @@ class OutShown:
 
 @dataclass(slots=True)
 class Recomputed:
-    """`flow` for the page; `trace` None where there is none; `channel` the version, as far as it can be had."""
+    """`flow` for the page; `by_step`: the last step that changed a place; `channel`: the version, as far as it can be
+    had."""
 
     flow: Flow
-    trace: Trace | None = None
     channel: CompiledChannel | None = None
+    by_step: Mapping[str, str] = field(default_factory=dict)
 
 
-def recompute(queries: StoreQueries, versions: Versions, stored: StoredMessage, *, show_values: bool) -> Recomputed:
-    """Run the message through its channel as it was. Blocks, for some milliseconds; never raises for its content."""
+def why_no_steps(stored: StoredMessage) -> str:
+    """Why a message has no steps that could be told, whatever its channel; '' where it has."""
+    if stored.raw is None:
+        return "its bytes are no longer kept"
+    if len(stored.raw) > MOST_TRACED:
+        return f"it is longer than {MOST_TRACED // 1024} kB: segmill try shows the steps of such a message"
+    if stored.state in ("rejected", "waiting", "joined"):
+        return "it never came as far as the channel's steps"
+    return ""
+
+
+def recompute(
+    queries: StoreQueries,
+    versions: Versions,
+    stored: StoredMessage,
+    *,
+    show_values: bool,
+    told: bench.Stepped | str | None = None,
+) -> Recomputed:
+    """Run the message through its channel as it was. Blocks, for some milliseconds; never raises for its content.
+
+    `told`: what the bench says of a channel that has a process of its own, or why it says nothing; None: not asked.
+    """
     channel = versions.get(queries, stored.channel, stored.version)
     if isinstance(channel, str):
         return Recomputed(Flow(stored.version, channel))
-    if stored.raw is None:
-        return Recomputed(Flow(stored.version, "its bytes are no longer kept"), None, channel)
+    why_not = why_no_steps(stored)
+    if why_not or stored.raw is None:
+        return Recomputed(Flow(stored.version, why_not), channel)
     if channel.isolated:
-        said = "the channel runs in a process of its own, and what it has of the site's Python never runs here"
-        return Recomputed(Flow(stored.version, said), None, channel)
-    if len(stored.raw) > MOST_TRACED:
-        said = f"it is longer than {MOST_TRACED // 1024} kB: segmill try shows the steps of such a message"
-        return Recomputed(Flow(stored.version, said), None, channel)
-    if stored.state in ("rejected", "waiting", "joined"):
-        return Recomputed(Flow(stored.version, "it never came as far as the channel's steps"), None, channel)
+        return _as_told(stored, channel, told, _Show(show_values))
     try:
         message = Message.parse(stored.raw, fallback=channel.fallback_charset)
         trace = channel.trace(message, from_us(stored.received_at_us))
     except UnreadableMessage as error:
-        return Recomputed(Flow(stored.version, error.reason), None, channel)
+        return Recomputed(Flow(stored.version, error.reason), channel)
     except Exception as error:  # noqa: BLE001 - a step's defect: in the engine, too, it holds one message and no more
-        return Recomputed(Flow(stored.version, f"the channel failed ({type(error).__name__})"), None, channel)
+        return Recomputed(Flow(stored.version, f"the channel failed ({type(error).__name__})"), channel)
     show = _Show(show_values)
-    now = trace.result.state
-    is_same = now == stored.state or stored.state in ("received", "discarded")
     flow = Flow(
         stored.version,
         "",
@@ -149,9 +168,43 @@ def recompute(queries: StoreQueries, versions: Versions, stored: StoredMessage, 
             RouteShown(str(r.destination), r.taken, None if r.condition is None else show.condition(r.condition))
             for r in trace.routes
         ),
-        "" if is_same else now,
+        _differs(stored, trace.result.state),
     )
-    return Recomputed(flow, trace, channel)
+    return Recomputed(flow, channel, _by_step(trace.steps))
+
+
+def _differs(stored: StoredMessage, now: str) -> str:
+    is_same = now == stored.state or stored.state in ("received", "discarded")
+    return "" if is_same else now
+
+
+def _as_told(
+    stored: StoredMessage, channel: CompiledChannel, told: bench.Stepped | str | None, show: "_Show"
+) -> Recomputed:
+    """Of a channel that has a process of its own."""
+    if told is None:
+        words = "the channel runs in a process of its own"
+        return Recomputed(Flow(stored.version, words, is_for_values=True), channel)
+    if isinstance(told, str):
+        return Recomputed(Flow(stored.version, told), channel)
+    if not told.state:
+        errors = ", ".join(sorted({one.code for one in told.problems if one.is_error}))
+        said = told.ended or f"the version's files cannot be run again ({errors or 'nothing was said of it'})"
+        return Recomputed(Flow(stored.version, said), channel)
+    flow = Flow(
+        stored.version,
+        "",
+        tuple(map(show.told, told.steps[:MOST_STEPS])),
+        max(0, len(told.steps) - MOST_STEPS) + told.left_out,
+        tuple(told.not_reached),
+        tuple(
+            RouteShown(one.to, one.taken, None if one.condition is None else show.told_condition(one.condition))
+            for one in told.routes
+        ),
+        _differs(stored, told.state),
+        stood_in=tuple(told.stood_in),
+    )
+    return Recomputed(flow, channel, _by_step(told.steps))
 
 
 def compared(
@@ -174,9 +227,8 @@ def compared(
     found = body_changes(stored.raw, body)
     if not found:
         return OutShown((), words=_other_words(stored.raw, body))
-    by_step = _steps_of(made.trace)
     show = _Show(show_values)
-    shown = [show.difference(change, by_step.get(change.path, "")) for change in found[:MOST_CHANGES]]
+    shown = [show.difference(change, made.by_step.get(change.path, "")) for change in found[:MOST_CHANGES]]
     return OutShown(tuple(shown), max(0, len(found) - MOST_CHANGES))
 
 
@@ -201,10 +253,10 @@ def body_changes(before: bytes, after: bytes) -> Sequence[Change]:
         return ()
 
 
-def _steps_of(trace: Trace | None) -> dict[str, str]:
+def _by_step(steps: Sequence[StepTrace] | Sequence[bench.StepTold]) -> dict[str, str]:
     """By path, the last step that changed it."""
     found: dict[str, str] = {}
-    for step in trace.steps if trace is not None else ():
+    for step in steps:
         for change in step.changes:
             found[change.path] = step.label
     return found
@@ -222,7 +274,7 @@ class _Show:
     def side(self, value: str | None) -> Text | None:
         return None if value is None else self.text(value) if value else ()
 
-    def difference(self, change: Change, step: str = "") -> Difference:
+    def difference(self, change: Change | bench.Changed, step: str = "") -> Difference:
         return Difference(change.path, self.side(change.before), self.side(change.after), step)
 
     def condition(self, tested: Tested) -> ConditionShown:
@@ -250,6 +302,30 @@ class _Show:
             step.outcome,
             tuple(map(self.condition, step.conditions)),
             tuple(map(self._lookup, step.lookups)),
+            tuple(self.difference(change) for change in step.changes[:MOST_CHANGES]),
+            max(0, len(step.changes) - MOST_CHANGES),
+            tuple((finding.code, finding.text) for finding in step.findings),
+        )
+
+    def told_condition(self, one: bench.Condition) -> ConditionShown:
+        if not self._shows:
+            return ConditionShown(one.source, None, ())
+        seen = tuple((piece.text, self.text(", ".join(piece.values))) for piece in one.seen)
+        return ConditionShown(one.source, one.outcome, seen)
+
+    def told(self, step: bench.StepTold) -> StepShown:
+        """The same of what the bench says."""
+        return StepShown(
+            step.label,
+            step.depth,
+            step.outcome,
+            tuple(map(self.told_condition, step.conditions)),
+            tuple(
+                LookupShown(
+                    one.table, one.path, self.text(one.key), one.row if self._shows else None, one.row is not None
+                )
+                for one in step.lookups
+            ),
             tuple(self.difference(change) for change in step.changes[:MOST_CHANGES]),
             max(0, len(step.changes) - MOST_CHANGES),
             tuple((finding.code, finding.text) for finding in step.findings),

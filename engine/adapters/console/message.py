@@ -15,6 +15,7 @@ from engine.adapters.api.models import SeqPath
 from engine.adapters.api.on_messages import note_reading, stored_of
 from engine.adapters.api.problems import Problem
 from engine.adapters.console.message_view import view
+from engine.adapters.console.own_steps import own_steps
 from engine.adapters.console.rendering import page, see_other
 from engine.adapters.search_pages import newer_of_keys, of_channels
 from engine.model.ids import MessageSeq
@@ -48,13 +49,16 @@ async def reveal(call: Call) -> Response:
 async def _shown(call: Call, stored: StoredMessage, *, show_values: bool) -> Response:
     runs = any(one.name == stored.channel for one in call.api.site().channels)
     version = await _version_now(call, stored) if runs else None
-    made = await call.search(lambda: view(call.api.queries, call.api.versions, stored, show_values=show_values))
+    told = await own_steps(call, stored) if show_values else None
+    made = await call.search(
+        lambda: view(call.api.queries, call.api.versions, stored, show_values=show_values, told=told)
+    )
     deliveries = {one.delivery.state for one in made.deliveries}
     who = call.who
     return page(
         call,
         "message.html",
-        title=f"Message {stored.seq}",
+        title=f"Message {stored.seq}, values shown" if show_values else f"Message {stored.seq}",
         view=made,
         m=stored,
         shows=show_values,
@@ -152,6 +156,7 @@ PAGES: Final = (
         "messages",
         path_model=SeqPath,
         record="read",
+        timeout_s=60.0,
     ),
     Page(
         "POST",

@@ -15,6 +15,7 @@ from engine.config.story import Story
 from engine.hl7.charset import text_of
 from engine.hl7.errors import Notice
 from engine.model.finding import Finding, load_findings
+from engine.ports.bench import Stepped
 from engine.ports.operations import Links
 from engine.ports.store import StoredAttempt, StoredDelivery, StoredMessage, StoreQueries
 
@@ -86,14 +87,21 @@ class View:
     notices: tuple[Notice, ...] = ()
 
 
-def view(queries: StoreQueries, versions: Versions, stored: StoredMessage, *, show_values: bool) -> View:
-    """Blocks, for some milliseconds. Never raises for what the message is."""
+def view(
+    queries: StoreQueries,
+    versions: Versions,
+    stored: StoredMessage,
+    *,
+    show_values: bool,
+    told: Stepped | str | None = None,
+) -> View:
+    """Blocks, for some milliseconds. Never raises for what the message is. `told`: of `own_steps`."""
     is_large = stored.raw is not None and len(stored.raw) > MOST_TRACED
     every = queries.deliveries(stored.seq)
     if not is_large:
         every = queries.deliveries(stored.seq, bodies=True)
     attempts = queries.attempts(stored.seq)
-    made = recompute(queries, versions, stored, show_values=show_values)
+    made = recompute(queries, versions, stored, show_values=show_values, told=told)
     fallback = made.channel.fallback_charset if made.channel is not None else "cp1252"
     seen = None if stored.raw is None else excerpt(stored.raw, fallback)
     message = None if seen is None else seen.message

@@ -1,4 +1,7 @@
-"""Tables: the code tables of every channel with their rows and uses, what is missing in them, and rows for that."""
+"""Tables: the code tables of every channel with their uses, what is missing in them, and rows for that.
+
+Rows are the text of a file, and so for who may read, as the text of all files is (ADR 57).
+"""
 
 from typing import Annotated, Any, Final
 
@@ -81,14 +84,15 @@ async def table(call: Call) -> Response:
 
 async def _show(call: Call, name: str, after: int = 0, search: str = "", **revealed: Any) -> Response:
     """`revealed`: the codes that are missing, where they were asked for and that is on record."""
-    text = desk_of(call).kept(search) if search else ""
+    may_read = call.who.may("read", call.the_path(ChannelPath).channel)
+    text = desk_of(call).kept(search) if search and may_read else ""
 
     def read() -> dict[str, Any]:
         channel, file = _file(call, name)
         waiting = held(call.api.queries, (str(channel.name),))
         return {
             "table": file.table,
-            "found": rows_page(file, after, PAGE, text if isinstance(text, str) else ""),
+            "found": rows_page(file, after, PAGE, text if isinstance(text, str) else "") if may_read else None,
             "uses": uses_of_table(channel, name),
             "groups": [group for group in waiting.groups if file_of(group.cause.table) == name],
         }
@@ -104,9 +108,10 @@ async def _show(call: Call, name: str, after: int = 0, search: str = "", **revea
         path=f"/tables/{channel}",
         channel=channel,
         after=after,
+        size=PAGE,
         search=search if isinstance(text, str) and text else "",
         text=text if isinstance(text, str) else "",
-        may_read=who.may("read", channel),
+        may_read=may_read,
         may_operate=who.may("operate", channel),
         may_engineer=who.may("engineer", channel),
         **({"codes": None} | context | revealed),
@@ -154,7 +159,7 @@ PAGES: Final = (
     Page(
         "POST",
         AT + "/search",
-        "see",
+        "read",
         "channel",
         "Search its rows",
         search,

@@ -188,7 +188,8 @@ def _finding(one: Wrong) -> ConfigFinding:
 
 def _marked(name: str, text: bytes, problems: Sequence[Wrong]) -> Text:
     """The text with what is wrong at its lines: of which those alone are shown, beside the pane."""
-    found = text_of(CHANNEL_FILE, text, [_finding(one) for one in problems], f"{CHANNELS}/{name}/{CHANNEL_FILE}")
+    shown = f"{CHANNELS}/{name}/{CHANNEL_FILE}"
+    found = text_of(CHANNEL_FILE, text, [_finding(one) for one in problems], shown, is_typed=True)
     return Text(found.path, "T", [line for line in found.lines if line.findings], 0, found.size, found.rest)
 
 

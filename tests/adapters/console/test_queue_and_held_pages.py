@@ -214,6 +214,31 @@ def test_without_a_choice_nothing_is_planned(operator):
     assert operator.send(shown, "/plan", ("action", "redirect"), ("which", "all"), ("to", "")).status == 422
 
 
+def test_lists_are_paged_both_ways(operator, monkeypatch):
+    from engine.adapters.console import held, queues, tables
+
+    for module in (held, queues, tables):
+        monkeypatch.setattr(module, "PAGE", 2)
+
+    def way(shown, to: str) -> str:
+        found = re.search(rf'rel="{to}" href="([^"]+)"', shown.text)
+        return found[1].replace("&amp;", "&") if found else ""
+
+    def listed(shown, pattern: str) -> list[str]:
+        return re.findall(pattern, shown.text)
+
+    group = re.search(r'href="(/held/adt/[0-9a-f]+)"', operator.open("/held").text)[1]
+    deliveries, members = r'aria-label="Delivery (\d+)', r'<th scope="row"[^>]*><a href="/messages/(\d+)"'
+    for path, pattern in (("/queues/adt/ris", deliveries), (group, members)):
+        first = operator.open(path)
+        assert way(first, "prev") == "" and way(first, "next")
+        second = operator.open(way(first, "next"))
+        assert listed(second, pattern) and not set(listed(second, pattern)) & set(listed(first, pattern))
+        back = operator.open(way(second, "prev"))
+        assert listed(back, pattern) == listed(first, pattern)
+        assert way(back, "prev") == ""
+
+
 def test_one_that_is_not_there_says_so(operator):
     assert "No destination of this name runs" in operator.open("/queues/adt/none").words
 
@@ -349,6 +374,23 @@ def test_tables_are_listed_with_their_rows_and_what_waits_for_them(operator):
     assert "WARD1" in shown.words and "steps 1" in shown.words and "3 messages for PV1-3.1" in shown.words
     assert "NEW7" not in shown.text
     assert not [form for form in shown.forms if form.action.endswith("/row")], "rows are for analysts"
+
+
+def test_rows_are_for_those_who_may_read_the_files_they_stand_in(visit, running):
+    viewer = visit("viewer", {SITE: "viewer"})
+    with (running.folder / "channels/adt/tables/wards.csv").open("a") as file:
+        file.write("WARD1,W02\n")
+    shown = viewer.open("/tables/adt?table=tables/wards.csv")
+    assert shown.status == 200 and "3 messages for PV1-3.1" in shown.words and "Rows 2" in shown.words
+    assert "The rows of a table are for those who may read" in shown.words
+    assert (
+        "WARD1" not in shown.text
+        and "W02" not in shown.text
+        and all(not form.action.endswith("/search") for form in shown.forms)
+    )
+    assert viewer.forged("/tables/adt/search", ("table", "tables/wards.csv"), ("text", "W")).status == 403
+    reader = visit("reader", {"adt": "operator"}).open("/tables/adt?table=tables/wards.csv")
+    assert "WARD1" in reader.words
 
 
 def test_rows_are_searched_without_a_word_in_the_address(operator):

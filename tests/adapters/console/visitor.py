@@ -22,7 +22,7 @@ class _Forms(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self._open = Form(given.get("action", ""), given.get("method", "get"))
+            self._open = Form(given.get("action", "").partition("#")[0], given.get("method", "get"))
             self.forms.append(self._open)
         if self._open is None:
             return

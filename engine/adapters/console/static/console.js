@@ -70,6 +70,10 @@ document.addEventListener("click", (event) => {
 const current = document.querySelector("nav.main a[aria-current]");
 if (current) current.closest("nav").scrollLeft = current.offsetLeft - (current.closest("nav").clientWidth - current.offsetWidth) / 2;
 
+// What was done is said by a page of its own: the focus is put there, so that it is read out, and the way on begins there.
+const told = document.querySelector("[data-told]");
+if (told) told.focus();
+
 // A second click sends nothing: the first one is under way. After a way back the page is as it was.
 document.addEventListener("submit", (event) => {
   if (event.target.method === "dialog" || event.defaultPrevented) return;
