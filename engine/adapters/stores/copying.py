@@ -18,9 +18,10 @@ from typing import Final
 from engine.adapters.stores import faults, row_checks
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, PAGE_BYTES
 from engine.adapters.stores.place import StoreLock, sync_folder
+from engine.adapters.stores.recording import append, newest, operation_statements
 from engine.adapters.stores.schema import APPLICATION_ID, bring_up, load_migrations
 from engine.adapters.stores.statements import load_statements
-from engine.model.audit import START, AuditRow, chained
+from engine.model.audit import AuditRow
 from engine.ports.store import StoreError, StoreTooNew
 
 SLICE_PAGES: Final = 1024
@@ -241,11 +242,7 @@ def _mark(part: Path, facts: CopyFacts, by: RestoredBy) -> None:
 
 def _record(db: sqlite3.Connection, facts: CopyFacts, by: RestoredBy) -> None:
     """A row of the audit, within the transaction that marks the store."""
-    sql = load_statements("operations.sql")
-    last, previous = db.execute(sql["audit_head"]).fetchone() or (0, START)
+    run = operation_statements(db.execute)
+    last, _ = newest(run)
     counts = json.dumps({"messages": facts.messages, "deliveries": facts.queued}, separators=(",", ":"))
-    row = AuditRow(last + 1, by.at_us, by.actor, "restore", "", by.scope, counts, "", "")
-    digest = chained(previous, row)
-    told = (row.id, row.at_us, row.actor, row.action, row.reason, row.scope, row.counts, row.ids, row.key, digest)
-    db.execute(sql["append_audit"], told)
-    db.execute(sql["set_audit_head"], {"last": row.id, "hash": digest})
+    append(run, AuditRow(last + 1, by.at_us, by.actor, "restore", "", by.scope, counts, "", ""))

@@ -22,6 +22,7 @@ from engine.adapters.stores.hand_offs import SqliteHandOffs
 from engine.adapters.stores.keys import KeyReading
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
+from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.worklist import WorklistReading, counts_of, without_station
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
@@ -61,11 +62,12 @@ class SqliteQueries(AccessReading):
     StoreError when the store cannot be read (StoreBusy: locked for longer than the time-out).
     """
 
-    def __init__(self, path: Path, on_damage: Callable[[DeliveryId, str], None] | None = None) -> None:
+    def __init__(self, path: Path, on_damage: Callable[[DeliveryId, str], None] | None = None, sealing: Sealing | None = None) -> None:
         self._path = path
         self._on_damage = on_damage
         self._reading = Reading()
-        self._operations = OperationReading()
+        self._sealing = sealing or Sealing()
+        self._operations = OperationReading(self._sealing)
         self._finding = Finding(self._reading, self._in_rare_states)
         self._keys = KeyReading()
         self._idle: list[sqlite3.Connection] = []
@@ -405,13 +407,13 @@ class SqliteQueries(AccessReading):
     @contextmanager
     def _worklist(self, name: str) -> Iterator[WorklistView]:
         with self._reader() as db:
-            yield WorklistReading(db.execute, name)
+            yield WorklistReading(db.execute, name, self._sealing)
 
     @contextmanager
     def hand_offs(self) -> Iterator[HandOffView]:
         """As HandOffQueries.hand_offs."""
         with self._reader() as db:
-            yield SqliteHandOffs(db.execute)
+            yield SqliteHandOffs(db.execute, self._sealing)
 
     def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
         """As WorklistQueries.worklist_counts."""
