@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, assert_never
 
-from engine.adapters.stores.sealed_statements import Statements
 from engine.adapters.stores.sealed_shapes import ACCESS
+from engine.adapters.stores.sealed_statements import Statements
 from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import Execute, load_statements
 from engine.model.access import Grants, parse_grants

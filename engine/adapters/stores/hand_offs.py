@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from engine.adapters.stores.sealed_statements import Statements
 from engine.adapters.stores.sealed_shapes import HAND_OFF
+from engine.adapters.stores.sealed_statements import Statements
 from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import load_statements
 from engine.adapters.stores.worklist import Execute, WorklistReading, is_whole, item_of

@@ -128,9 +128,7 @@ class SqlitePerformed(SqliteSteps):
         return list({item.key: item for item in found}.values())
 
     def naming(self, item: Item) -> Sequence[Performed]:
-        rows = self._run(
-            "mpps_naming", (item.key.study_uid, item.shown_accession, item.keys.accession.id)
-        ).fetchall()
+        rows = self._run("mpps_naming", (item.key.study_uid, item.shown_accession, item.keys.accession.id)).fetchall()
         found = (performed_of(uid, load(attributes)) for uid, attributes in rows)
         return [performed for performed in found if performed is not None]
 

@@ -62,7 +62,9 @@ class SqliteQueries(AccessReading):
     StoreError when the store cannot be read (StoreBusy: locked for longer than the time-out).
     """
 
-    def __init__(self, path: Path, on_damage: Callable[[DeliveryId, str], None] | None = None, sealing: Sealing | None = None) -> None:
+    def __init__(
+        self, path: Path, on_damage: Callable[[DeliveryId, str], None] | None = None, sealing: Sealing | None = None
+    ) -> None:
         self._path = path
         self._on_damage = on_damage
         self._reading = Reading()

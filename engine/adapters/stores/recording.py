@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.adapters.stores.sealed_statements import Statements
 from engine.adapters.stores.sealed_shapes import OPERATIONS
+from engine.adapters.stores.sealed_statements import Statements
 from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import load_statements
 from engine.model.audit import START, AuditRow, chained

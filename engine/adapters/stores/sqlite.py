@@ -249,7 +249,9 @@ class SqliteStore:
     def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
         """As Store.perform."""
         db, writing = self._open_db(), self._open_writing()
-        return writing.within(lambda draft: perform(order, SqlitePerformed(db.execute, order.worklist, draft, db.sealing), tell))
+        return writing.within(
+            lambda draft: perform(order, SqlitePerformed(db.execute, order.worklist, draft, db.sealing), tell)
+        )
 
     def age_worklists(self, aged: Aged) -> int:
         """As Store.age_worklists."""

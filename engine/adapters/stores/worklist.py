@@ -13,8 +13,8 @@ from typing import Any, Final
 from zlib import crc32
 
 from engine.adapters.stores.attribute_text import Lazy, known
-from engine.adapters.stores.sealed_statements import Rows, Statements
 from engine.adapters.stores.sealed_shapes import WORKLIST
+from engine.adapters.stores.sealed_statements import Rows, Statements
 from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import load_statements
 from engine.ports.worklist import HistoryRow, Shelved
@@ -135,10 +135,9 @@ class WorklistReading:
         has_all = query.names_status
         stations = _plain(inner, "ScheduledStationAETitle")
         name = name_prefix(query)
-        is_sealed = self._run.sealing.is_on
-        if stations and (low or not name or is_sealed):
+        if stations and (low or not name):
             return self._run("candidates_of_station", (json.dumps(stations), low, high, self._id, has_all, most))
-        if name and is_sealed:
+        if name and self._run.sealing.is_on:
             return self._with_sealed_name(name, low, high, has_all, most)
         if name:
             return self._run("candidates_of_name", (name, name + _END, self._id, has_all, most))
