@@ -72,7 +72,7 @@ WORKLISTS: Final = (
 )
 
 PEOPLE: Final = (
-    SealedTable("audit", ("id",), (*_texts("reason scope counts run", ("id",)), SealedColumn("hash", row=("id",)))),
+    SealedTable("audit", ("id",), (*_texts("reason scope counts ids run", ("id",)), SealedColumn("hash", row=("id",)))),
     SealedTable("audit_head", ("id",), (SealedColumn("hash", row=("last",)),)),
     SealedTable("pause", ("channel", "destination"), _texts("reason", ("channel", "destination")), at_once=True),
     SealedTable(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from engine.adapters.stores.row_checks import message_crc, outcome_crc, told_crc
+from engine.adapters.stores.sealed_others import OTHERS
 from engine.adapters.stores.sealing import SealedColumn, SealedTable
 
 Values = Mapping[str, object]
@@ -67,4 +68,4 @@ CORE: Final = (
     SealedTable("key_setup", ("id",), (SealedColumn("secret", row=("id",)),)),
 )
 
-TABLES: Final[tuple[SealedTable, ...]] = (*CORE,)
+TABLES: Final[tuple[SealedTable, ...]] = (*CORE, *OTHERS)

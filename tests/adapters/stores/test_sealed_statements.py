@@ -40,9 +40,7 @@ def test_every_shape_is_of_a_statement_and_has_its_columns_in_order(file: str, s
 
 
 @sealed
-@pytest.mark.parametrize(
-    "column", ["attributes", "encoded", "originals", "study_uid", "step_id", "patient", "patient_issuer"]
-)
+@pytest.mark.parametrize("column", ["attributes", "encoded", "originals", "study_uid", "patient", "patient_issuer"])
 def test_an_item_that_cannot_be_opened_is_answered_with_nowhere_and_decided_on_nowhere(book: Book, column: str) -> None:
     good, bad = item(1), replace(item(2), originals={"AccessionNumber": "RIS-A1"})
     book.put(good, bad)
@@ -129,7 +127,7 @@ def test_a_sealed_record_is_a_chain_as_a_plain_one_is(record: sqlite3.Connection
     assert [replace(row, hash=b"", salt="") for row in rows] == [told(1), told(2), told(3)]
     assert newest(run) == (3, rows[-1].hash)
     assert broken_at(rows, *newest(run)) is None
-    kept = record.execute("SELECT reason, scope, counts, run, hash FROM audit").fetchall()
+    kept = record.execute("SELECT reason, scope, counts, ids, run, hash FROM audit").fetchall()
     assert all(isinstance(value, bytes) and b"4711" not in value for row in kept for value in row)
 
 
@@ -141,7 +139,7 @@ def test_the_hash_of_a_sealed_row_confirms_no_guess_at_its_words(record: sqlite3
     assert chained(START, told(1)) != row.hash == chained(START, replace(told(1), salt=row.salt))
 
 
-@pytest.mark.parametrize("column", ["scope", "reason", "counts", "run", "hash"])
+@pytest.mark.parametrize("column", ["scope", "reason", "counts", "ids", "run", "hash"])
 def test_a_row_of_the_record_that_does_not_open_is_where_the_chain_breaks(
     record: sqlite3.Connection, column: str
 ) -> None:
