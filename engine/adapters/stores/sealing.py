@@ -18,20 +18,17 @@ Invariants:
 - what cannot be opened raises Unopened, and nothing of it is given.
 """
 
-import base64
-import binascii
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import dataclass
 from importlib.util import find_spec
 from threading import Lock
 from typing import Final, Literal, Protocol
 
+from engine.model.store_key import StoreKey
 from engine.ports.store import StoreError
 
-KEY_BYTES: Final = 32
 TOKEN_KEY_BYTES: Final = 64
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
@@ -67,63 +64,6 @@ NOT_INSTALLED: Final = "encryption at rest needs the package cryptography: pip i
 def is_installed() -> bool:
     """Whether the package that encrypts is there."""
     return find_spec("cryptography") is not None
-
-
-@dataclass(slots=True, frozen=True)
-class StoreKey:
-    """The site's key for its store. `id` may be shown and is; the key itself is in no text of this class."""
-
-    secret: bytes = field(repr=False)
-
-    @property
-    def id(self) -> str:
-        """A short name for it, made of a hash of it."""
-        return blake2b(self.secret, digest_size=6, person=b"segmill-key").hexdigest()
-
-    @classmethod
-    def parse(cls, text: str) -> "StoreKey":
-        """From a line of base64. ValueError with a sentence, which quotes nothing of it."""
-        line = text.lstrip("\ufeff").strip()
-        if not line:
-            raise ValueError("the key is empty")
-        try:
-            secret = base64.b64decode(line.encode("ascii"), validate=True)
-        except (binascii.Error, UnicodeEncodeError, ValueError):
-            raise ValueError("the key is not one line of base64") from None
-        if len(secret) != KEY_BYTES:
-            raise ValueError(f"the key has {len(secret)} bytes where it must have {KEY_BYTES}")
-        if len(set(secret)) == 1:
-            raise ValueError("the key is one byte again and again")
-        return cls(secret)
-
-    @classmethod
-    def make(cls) -> "StoreKey":
-        """A new one."""
-        return cls(os.urandom(KEY_BYTES))
-
-    def line(self) -> str:
-        """As it stands in a file."""
-        return base64.b64encode(self.secret).decode()
-
-
-@dataclass(slots=True, frozen=True)
-class StoreKeys:
-    """What the site has configured: the key, and the one before it while keys are changed."""
-
-    current: StoreKey | None = None
-    previous: StoreKey | None = None
-
-    def by_id(self, id_: str) -> StoreKey | None:
-        """The one with this id."""
-        return next((key for key in (self.current, self.previous) if key is not None and key.id == id_), None)
-
-    def ids(self) -> str:
-        """For a sentence."""
-        ids = [key.id for key in (self.current, self.previous) if key is not None]
-        return " and ".join(ids) or "none"
-
-
-NO_KEYS: Final = StoreKeys()
 
 
 def wrap(key: StoreKey, store: bytes, number: int, secret: bytes) -> bytes:

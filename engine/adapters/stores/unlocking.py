@@ -18,7 +18,6 @@ from typing import Final, Literal, get_args
 
 from engine.adapters.stores import faults
 from engine.adapters.stores.sealing import (
-    KEY_BYTES,
     MOST_KEY_NUMBER,
     NOT_INSTALLED,
     RENEW_AT,
@@ -26,8 +25,6 @@ from engine.adapters.stores.sealing import (
     TOKEN_KEY,
     TOKEN_KEY_BYTES,
     Sealing,
-    StoreKey,
-    StoreKeys,
     Unopened,
     WrongKey,
     is_installed,
@@ -35,6 +32,7 @@ from engine.adapters.stores.sealing import (
     wrap,
 )
 from engine.adapters.stores.statements import Execute, load_statements
+from engine.model.store_key import KEY_BYTES, StoreKey, StoreKeys
 from engine.ports.store import StoreError
 
 State = Literal["plain", "sealed", "sealing", "unsealing", "resealing"]
@@ -93,6 +91,8 @@ class KeyTable:
                 return PLAIN
             raise
         if row is None:
+            if db.execute(self.sql["keys"]).fetchone() is not None:
+                raise StoreError("the store has keys and does not say that it is encrypted: it is damaged")
             return PLAIN
         store, state, progress = row
         if state not in get_args(State):
@@ -115,11 +115,11 @@ def refuse_wrong_key(path: Path, sealed: Sealed, keys: StoreKeys) -> None:
     """Raise WrongKey, with both ids, for keys that do not open the store; before anything of it is touched."""
     if sealed.state == "plain":
         return
-    configured = f"the site's: {keys.ids()}" if keys.current is not None else "the site has none configured"
-    if sealed.key_id not in {key.id for key in (keys.current, keys.previous) if key is not None}:
+    if keys.current is None or keys.by_id(sealed.key_id) is None:
+        configured = "no key is configured" if keys.current is None else f"configured is {keys.ids()}"
         raise WrongKey(
-            f"{path} is encrypted with the key {sealed.key_id}; {configured}. Nothing was changed. "
-            "Name the right one under 'encryption' of segmill.yaml"
+            f"{path} is encrypted with the key {sealed.key_id}, and {configured}. Nothing was changed. "
+            "Name the right one under 'encryption' in segmill.yaml"
         )
     if not is_installed():
         raise WrongKey(f"{path} is encrypted, and {NOT_INSTALLED}")
@@ -164,6 +164,8 @@ def unlock(
     if sealed.state != half:
         refuse_half(path, sealed)
     if sealed.state == "plain":
+        if sealing.is_on:
+            raise StoreError(f"{path} was decrypted since it was opened")
         return sealed
     if not sealing.is_on:
         sealing.unlock(opened_keys(path, sealed, keys), left=left, missing=lambda: _keys_at(path, keys))
