@@ -41,7 +41,7 @@ log = logging.getLogger("segmill.store")
 
 ENGINE: Final = "engine"
 RECORD_VALUES: Final = 16
-"""No row of the audit has more values that are sealed, and nor has its head."""
+"""A row of the audit has fewer that are sealed, with its head."""
 SECRET_BYTES: Final = 16
 """Of what search keys are hashed with, as migration 11 makes it."""
 
@@ -114,11 +114,9 @@ def wrap_anew(db: WriteConnection, sealed: Sealed, keys: StoreKeys, actor: str, 
         return 0
     opened = opened_keys(db.path, sealed, keys)
     changes = KeyChanges(db.execute)
-    with overwriting(db), sealing_or_locked(db), db.transaction():
+    with overwriting(db), db.transaction():
         done = changes.wrap_anew(keys.current, sealed, opened, now_us)
-        if not db.sealing.is_on:
-            changes.count_ahead(sealed.keys[-1].number, RECORD_VALUES)
-            db.sealing.unlock(opened, left=RECORD_VALUES)
+        _make_ready_to_record(db, changes, sealed, opened)
         scope = f"key {' and '.join(others)} to {keys.current.id}"
         record(db, "rotate key", actor, scope, {"keys": done}, now_us)
     db.checkpoint("TRUNCATE")
@@ -137,20 +135,29 @@ def count_ahead(db: WriteConnection, keys: StoreKeys, now_us: int) -> None:
     assert keys.current is not None, "refuse_wrong_key has seen to it"
     table, changes = KeyTable(), KeyChanges(db.execute)
     path = db.path
-    with sealing_or_locked(db), db.transaction():
+    with db.transaction():
         sealed = table.read(db.connection)
         opened = opened_keys(db.path, sealed, keys)
-        newest_row = sealed.keys[-1]
-        number, is_new = newest_row.number, newest_row.used >= RENEW_AT
+        newest_key = sealed.keys[-1]
+        number, is_new = newest_key.number, newest_key.used >= RENEW_AT
         if is_new:
+            _make_ready_to_record(db, changes, sealed, opened)
             number, opened_key = changes.add(keys.current, sealed, now_us)
             opened[number] = opened_key
+            record(db, "new data key", ENGINE, f"data key {number}, after {newest_key.used} values", {}, now_us)
         changes.count_ahead(number, RESERVED)
-        db.sealing.unlock(opened, left=RESERVED, missing=lambda: opened_keys(path, sealed_at(path), keys))
-        if is_new:
-            record(db, "new data key", ENGINE, f"data key {number}, after {newest_row.used} values", {}, now_us)
+    db.sealing.unlock(opened, left=RESERVED, missing=lambda: opened_keys(path, sealed_at(path), keys))
     if is_new:
         log.info("%s: data key %d seals from now on", path, number)
+
+
+def _make_ready_to_record(db: WriteConnection, changes: KeyChanges, sealed: Sealed, opened: dict[int, bytes]) -> None:
+    """See that a row of the audit can be sealed, with the newest key that the store has before this transaction."""
+    if not db.sealing.is_on:
+        db.sealing.unlock(opened)
+    if db.sealing.left < RECORD_VALUES:
+        changes.count_ahead(sealed.keys[-1].number, RECORD_VALUES)
+        db.sealing.left += RECORD_VALUES
 
 
 def give_back(db: WriteConnection) -> None:
@@ -159,17 +166,6 @@ def give_back(db: WriteConnection) -> None:
         with db.transaction():
             KeyChanges(db.execute).count_ahead(db.sealing.number, -db.sealing.left)
         db.sealing.left = 0
-
-
-@contextmanager
-def sealing_or_locked(db: WriteConnection) -> Iterator[None]:
-    """What is unlocked within a transaction is of keys that are in the store only once it is committed: where it is not,
-    nothing is sealed any more."""
-    try:
-        yield
-    except BaseException:
-        db.sealing.lock()
-        raise
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.adapters.dicom.encode import encode
-from engine.adapters.stores.sealing import KEY_BYTES, TOKEN_KEY, TOKEN_KEY_BYTES, Sealing
+from engine.adapters.stores.sealing import TOKEN_KEY, TOKEN_KEY_BYTES, Sealing
 from engine.adapters.stores.worklist import Stale, WorklistReading, WorklistRows
+from engine.model.store_key import KEY_BYTES
 from engine.worklist.changes import Decision, Policy, Put
 from engine.worklist.event import OrderEvent, PatientEvent
 from engine.worklist.item import EntityId, Item, Status
