@@ -98,7 +98,7 @@ class SqliteStore:
         self._keys: KeyWriting | None = None
         self._keys_of: KeysOf | None = None
         self._operations: Operations | None = None
-        self._operation_reading = OperationReading()
+        self._operation_reading = OperationReading(self._sealing)
         self._windows: dict[tuple[ChannelName, DestinationName], int] = {}
         self._damaged: deque[tuple[DeliveryId, str]] = deque()
 
@@ -268,6 +268,8 @@ class SqliteStore:
     def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
         """As Store.perform."""
         db, writing = self._open_db(), self._open_writing()
+        if self._sealing.is_on and self._sealing.left < LOW:
+            count_ahead(db, self._site_keys, self._clock.now_us())
         return writing.within(
             lambda draft: perform(order, SqlitePerformed(db.execute, order.worklist, draft, db.sealing), tell)
         )
@@ -279,6 +281,8 @@ class SqliteStore:
     def hand_over(self, order: HandedOver) -> None:
         """As Store.hand_over."""
         db = self._open_db()
+        if self._sealing.is_on and self._sealing.left < LOW:
+            count_ahead(db, self._site_keys, self._clock.now_us())
         with db.transaction():
             hand_over(db.execute, order, db.sealing)
 
