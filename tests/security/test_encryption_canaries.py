@@ -4,7 +4,6 @@ While the engine runs, after kill -9, after a clean stop, in a copy, and after a
 the hunt finds what it looks for is shown by the plain store, and by each sealed column that is left plain.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,8 @@ from engine.model.store_key import StoreKey, StoreKeys
 from tests.security.canaries import EngineProcess, Receivers, found_in, leaks, make, opened_columns, send_all
 
 pytestmark = pytest.mark.timeout(900)
-KEYS = StoreKeys(StoreKey(bytes(range(1, 33))))
+KEY = StoreKey(bytes(range(1, 33)))
+KEYS = StoreKeys(KEY)
 
 NO_MARKER = {
     "message.ack": "an answer names places and no values (tests/phi)",
@@ -38,6 +38,14 @@ EMPTY = {
 }
 
 
+def with_key(folder: Path) -> str:
+    """Settings of a site that has one."""
+    file = folder / "store.key"
+    file.write_text(KEY.line() + "\n")
+    file.chmod(0o600)
+    return f"encryption: {{key: '${{file:{file}}}'}}\n"
+
+
 @dataclass
 class Ran:
     """What was found at each stage, and how the store was left."""
@@ -50,7 +58,7 @@ class Ran:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     folder = tmp_path_factory.mktemp("canaries")
     with Receivers() as receivers:
-        site = make(folder / "site", receivers, KEYS)
+        site = make(folder / "site", receivers, with_key(folder))
         told = Ran(site / "data" / "segmill.db")
 
         def look(stage: str) -> None:
@@ -63,11 +71,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         finally:
             engine.kill()
         look("killed")
-        shutil.copytree(site / "data", folder / "as-killed")
         engine = EngineProcess(site)
         engine.stop()
         look("stopped")
-        copy_store(told.store, folder / "copy" / "segmill.db") if (folder / "copy").mkdir() is None else None
+        (folder / "copy").mkdir()
+        copy_store(told.store, folder / "copy" / "segmill.db")
         told.found["copied"] = leaks(folder / "copy")
         yield told
 

@@ -272,12 +272,20 @@ class SealedTable:
         return column.place or f"{self.name}.{column.name}"
 
 
-def row_of(column: SealedColumn, values: Mapping[str, object]) -> Row:
-    """What a value of this row is bound to."""
-    parts = [values[name] for name in column.row]
+def row_of(sealing: Sealing, table: SealedTable, column: SealedColumn, values: Mapping[str, object]) -> Row:
+    """What a value of this row is bound to: columns as they are where nothing is sealed. Raises Unopened."""
+    parts = [_without_token(sealing, table, name, values[name]) for name in column.row]
     if len(parts) == 1 and isinstance(parts[0], int | str):
         return parts[0]
     return tuple(part if isinstance(part, int | str) else repr(part) for part in parts)
+
+
+def _without_token(sealing: Sealing, table: SealedTable, name: str, value: object) -> object:
+    """What names a row, as it is where nothing is sealed."""
+    if not isinstance(value, bytes):
+        return value
+    token = next((one for one in table.columns if one.name == name and one.kind == "token"), None)
+    return value if token is None else sealing.untoken(table.place(token), value)
 
 
 def closed(sealing: Sealing, table: SealedTable, column: SealedColumn, values: Mapping[str, object]) -> object:
@@ -293,10 +301,10 @@ def closed(sealing: Sealing, table: SealedTable, column: SealedColumn, values: M
     if column.is_text:
         if not isinstance(value, str):
             raise Unopened(place)
-        return sealing.seal_text(place, row_of(column, values), value)
+        return sealing.seal_text(place, row_of(sealing, table, column, values), value)
     if not isinstance(value, bytes):
         raise Unopened(place)
-    return sealing.seal(place, row_of(column, values), value)
+    return sealing.seal(place, row_of(sealing, table, column, values), value)
 
 
 def opened(sealing: Sealing, table: SealedTable, column: SealedColumn, values: Mapping[str, object]) -> object:
@@ -307,7 +315,7 @@ def opened(sealing: Sealing, table: SealedTable, column: SealedColumn, values: M
     place = table.place(column)
     if column.kind == "token":
         return sealing.untoken(place, value)
-    found = sealing.open(place, row_of(column, values), value)
+    found = sealing.open(place, row_of(sealing, table, column, values), value)
     return found.decode("utf-8", "replace") if column.is_text else found
 
 
