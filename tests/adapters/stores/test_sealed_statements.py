@@ -11,7 +11,7 @@ from engine.adapters.stores.recording import append, audit_row, newest, operatio
 from engine.adapters.stores.sealed_others import OTHERS, WORKLISTS
 from engine.adapters.stores.sealed_shapes import ACCESS, HAND_OFF, OPERATIONS, WORKLIST
 from engine.adapters.stores.sealed_statements import Shape
-from engine.adapters.stores.sealing import closed, opened
+from engine.adapters.stores.sealing import SealedTable, closed, opened
 from engine.adapters.stores.statements import load_statements
 from engine.model.audit import START, AuditRow, broken_at, chained
 from engine.ports.hand_off import Handed, HandedOver
@@ -168,16 +168,16 @@ def test_no_table_is_told_of_twice() -> None:
 def test_a_row_is_known_by_its_names_sealed_or_not(book: Book) -> None:
     """As a conversion meets it: all of a row as it is stored."""
     book.put(item(1))
+
+    def all_of(table: SealedTable, values: dict[str, object]) -> dict[str, object]:
+        return {one.name: opened(book.sealing, table, one, values) for one in table.columns}
+
     for table in WORKLISTS[:3]:
         names = [row[1] for row in book.db.execute(f"PRAGMA table_info({table.name})")]
         for row in book.db.execute(f"SELECT * FROM {table.name}").fetchall():
             stored = dict(zip(names, row, strict=True))
-            plain = {**stored, **{one.name: opened(book.sealing, table, one, stored) for one in table.columns}}
-            assert all(isinstance(plain[one.name], str) == (one.name != "encoded") for one in table.columns)
-            again = {
-                one.name: closed(book.sealing, table, one, {**stored, one.name: plain[one.name]})
-                for one in table.columns
-            }
-            assert {one.name: opened(book.sealing, table, one, {**stored, **again}) for one in table.columns} == {
-                one.name: plain[one.name] for one in table.columns
-            }
+            plain = all_of(table, stored)
+            assert all(isinstance(value, bytes if name == "encoded" else str) for name, value in plain.items())
+            for one in table.columns:
+                stored[one.name] = closed(book.sealing, table, one, {**stored, one.name: plain[one.name]})
+            assert all_of(table, stored) == plain
