@@ -1,7 +1,7 @@
 """Markers in every field of the traffic, and none in any file of an encrypted store (reliability.md 5, SEC1).
 
-While the engine runs, after kill -9, after a clean stop, in a copy, after new keys, and where a store that was plain was
-encrypted. That the hunt finds what it looks for is shown by the plain store, and by each sealed column that is left plain.
+While the engine runs, after kill -9, after a clean stop, in a copy, after new keys, and where a store that was plain
+was encrypted. That the hunt finds what it looks for is shown by the plain store, and by each column that is left plain.
 """
 
 from collections.abc import Iterator

@@ -140,7 +140,12 @@ class _OpenedRows:
         self._shape = shape
         self._sealing = statements.sealing
         self._statements = statements
-        self._given = _rows(_given(shape, values))
+        found = [(at, of) for at, of in enumerate(shape.found) if of is not None]
+        self._sealed = [(at, of, of.seal) for at, of in found if of.seal is not None and not of.is_token]
+        bound = {(of.table.name, name) for _, of, seal in self._sealed for name in seal.row}
+        self._names = [(at, of) for at, of in found if of.is_token or (of.table.name, of.name) in bound]
+        self._given: dict[str, dict[str, Any]] = {of.table.name: {} for _, of in found}
+        self._given |= _rows(_given(shape, values))
 
     def __iter__(self) -> Iterator[Any]:
         for row in self._cursor:
@@ -167,19 +172,15 @@ class _OpenedRows:
     def _opened(self, row: Sequence[Any]) -> tuple[Any, ...]:
         made = list(row)
         rows = {table: dict(values) for table, values in self._given.items()}
-        found = self._shape.found
         # What names the rows first: the others are bound to it.
-        for at, of in enumerate(found):
-            if of is None or (of.seal is not None and not of.is_token):
-                continue
+        for at, of in self._names:
             if of.seal is not None:
                 made[at] = opened(self._sealing, of.table, of.seal, {of.name: made[at]})
-            rows.setdefault(of.table.name, {})[of.name] = made[at]
-        for at, of in enumerate(found):
-            if of is not None and of.seal is not None and not of.is_token:
-                values = rows[of.table.name]
-                values[of.name] = made[at]
-                made[at] = opened(self._sealing, of.table, of.seal, values)
+            rows[of.table.name][of.name] = made[at]
+        for at, of, seal in self._sealed:
+            values = rows[of.table.name]
+            values[of.name] = made[at]
+            made[at] = opened(self._sealing, of.table, seal, values)
         return tuple(made)
 
     def _emptied(self, row: Sequence[Any]) -> tuple[Any, ...]:
