@@ -20,7 +20,6 @@ from engine.adapters.stores.sealing import (
     NOT_INSTALLED,
     RENEW_AT,
     RESERVED,
-    WrongKey,
     is_installed,
 )
 from engine.adapters.stores.statements import load_statements
@@ -36,6 +35,7 @@ from engine.adapters.stores.unlocking import (
 )
 from engine.model.audit import START, AuditRow, chained
 from engine.model.store_key import StoreKey, StoreKeys
+from engine.ports.store import WrongKey
 
 log = logging.getLogger("segmill.store")
 
