@@ -10,6 +10,7 @@ from engine.config.audit import AuditOptions
 from engine.config.base import ConfigModel
 from engine.config.console import ConsoleOptions
 from engine.config.dicom import DicomOptions
+from engine.config.encryption import EncryptionOptions
 from engine.config.finding import BadValue
 from engine.config.hand_offs import HandOffName, HandOffOptions
 from engine.config.hours import ZoneText
@@ -74,6 +75,9 @@ class SiteSettings(ConfigModel):
     environment: str = Field(default="", max_length=40, description="Its name, such as test or prod, shown everywhere")
     data: FolderText = Field(default=FolderText("data"), description="Folder for the store and the control socket")
     store: str = Field(default="sqlite:data/segmill.db", description="The store: sqlite:FILE or memory:")
+    encryption: EncryptionOptions | None = Field(
+        default=None, description="The key that the store is encrypted with; without it the store is not"
+    )
     admin: Annotated[
         AdminPort | None,
         BeforeValidator(_admin),

@@ -54,10 +54,6 @@ class Unopened(Exception):
     """A sealed value is damaged, of another place, or sealed with a key that the store does not have."""
 
 
-class WrongKey(StoreError):
-    """The site's key is missing, is not the one that the store was sealed with, or cannot be used."""
-
-
 NOT_INSTALLED: Final = "encryption at rest needs the package cryptography: pip install 'segmill[encrypt]'"
 
 
@@ -249,6 +245,11 @@ class SealedColumn:
     is_text: bool = False
     row: tuple[str, ...] = ()
     place: str = ""
+
+    @property
+    def is_plain_text(self) -> bool:
+        """Whether it is text where it is not sealed."""
+        return self.is_text or self.kind == "token"
 
 
 @dataclass(slots=True, frozen=True)

@@ -21,7 +21,6 @@ from engine.adapters.stores.sealing import (
     NOT_INSTALLED,
     RENEW_AT,
     RESERVED,
-    WrongKey,
     is_installed,
 )
 from engine.adapters.stores.unlocking import (
@@ -36,6 +35,7 @@ from engine.adapters.stores.unlocking import (
 )
 from engine.model.audit import AuditRow
 from engine.model.store_key import StoreKey, StoreKeys
+from engine.ports.store import WrongKey
 
 log = logging.getLogger("segmill.store")
 

@@ -26,21 +26,20 @@ from engine.adapters.stores.sealing import (
     TOKEN_KEY_BYTES,
     Sealing,
     Unopened,
-    WrongKey,
     is_installed,
     unwrap,
     wrap,
 )
 from engine.adapters.stores.statements import Execute, load_statements
 from engine.model.store_key import KEY_BYTES, StoreKey, StoreKeys
-from engine.ports.store import StoreError
+from engine.ports.store import StoreError, WrongKey
 
 State = Literal["plain", "sealed", "sealing", "unsealing", "resealing"]
 
 COMMANDS: Final[Mapping[str, str]] = {
     "sealing": "segmill store encrypt",
     "unsealing": "segmill store decrypt",
-    "resealing": "segmill store rotate --data",
+    "resealing": "segmill store rotate --data-key",
 }
 """What finishes what was begun."""
 
