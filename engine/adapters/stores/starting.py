@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from engine.adapters.stores.sealing import (
     NOT_INSTALLED,
     RENEW_AT,
     RESERVED,
+    Sealing,
     is_installed,
 )
 from engine.adapters.stores.unlocking import (
@@ -118,7 +119,7 @@ def wrap_anew(db: WriteConnection, sealed: Sealed, keys: StoreKeys, actor: str, 
         done = changes.wrap_anew(keys.current, sealed, opened, now_us)
         _make_ready_to_record(db, changes, sealed, opened)
         scope = f"key {' and '.join(others)} to {keys.current.id}"
-        record(db, "rotate key", actor, scope, {"keys": done}, now_us)
+        record(db.execute, db.sealing, "rotate key", actor, scope, {"keys": done}, now_us)
     db.checkpoint("TRUNCATE")
     log.warning(
         "%s: its %d keys are wrapped with the key %s now; %s opens it no longer, only backups from before",
@@ -144,7 +145,8 @@ def count_ahead(db: WriteConnection, keys: StoreKeys, now_us: int) -> None:
             _make_ready_to_record(db, changes, sealed, opened)
             number, opened_key = changes.add(keys.current, sealed, now_us)
             opened[number] = opened_key
-            record(db, "new data key", ENGINE, f"data key {number}, after {newest_key.used} values", {}, now_us)
+            scope = f"data key {number}, after {newest_key.used} values"
+            record(db.execute, db.sealing, "new data key", ENGINE, scope, {}, now_us)
         changes.count_ahead(number, RESERVED)
     db.sealing.unlock(opened, left=RESERVED, missing=lambda: opened_keys(path, sealed_at(path), keys))
     if is_new:
@@ -180,9 +182,17 @@ def overwriting(db: WriteConnection) -> Iterator[None]:
             db.execute(f"PRAGMA secure_delete = {secure}")
 
 
-def record(db: WriteConnection, action: str, actor: str, scope: str, counts: dict[str, int], now_us: int) -> None:
-    """A row of the audit, within a transaction; sealed as all of them, so that `db.sealing` is on."""
-    run = operation_statements(db.execute, db.sealing)
+def record(
+    execute: Callable[..., sqlite3.Cursor],
+    sealing: Sealing,
+    action: str,
+    actor: str,
+    scope: str,
+    counts: dict[str, int],
+    now_us: int,
+) -> None:
+    """A row of the audit, within a transaction. In a sealed store `sealing` may seal RECORD_VALUES more."""
+    run = operation_statements(execute, sealing)
     last, _ = newest(run)
     told = json.dumps(counts, separators=(",", ":"))
     append(run, AuditRow(last + 1, now_us, actor, action, "", scope, told, "", ""))
