@@ -21,10 +21,11 @@ import click
 from engine.cli.command import json_option, subcommand
 from engine.cli.exits import CANNOT_WRITE, Failure
 from engine.cli.output import count, emit, say
-from engine.cli.sites import data_option, site_option
+from engine.cli.sites import data_option, keys_of, site_option
 
 if TYPE_CHECKING:
     from engine.cli.examining import Surroundings
+    from engine.model.store_key import StoreKeys
 
 _REFERENCE: Final = re.compile(r"\$\{(?:file:([^{}]*)|([A-Za-z_][A-Za-z0-9_]*)(?::-[^{}]*)?)\}")
 _SECRET_NAME: Final = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
@@ -159,7 +160,7 @@ def store_numbers(around: "Surroundings") -> dict[str, Any]:
         return {"there": False}
     files = {path.name: path.stat().st_size for path in sorted(store.parent.glob(f"{store.name}*")) if path.is_file()}
     told: dict[str, Any] = {"there": True, "files": files}
-    queries = SqliteQueries(store)
+    queries = SqliteQueries(store, keys=_keys(around))
     try:
         with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
             for name in ("user_version", "page_count", "page_size", "freelist_count", "auto_vacuum"):
@@ -188,6 +189,16 @@ def store_numbers(around: "Surroundings") -> dict[str, Any]:
     finally:
         queries.close()
     return told
+
+
+def _keys(around: "Surroundings") -> "StoreKeys":
+    """None where the site's key is not in order: then the bundle says that the store cannot be read."""
+    from engine.model.store_key import NO_KEYS
+
+    try:
+        return keys_of(around.loaded, around.folder)
+    except Failure:
+        return NO_KEYS
 
 
 def _of_the_engine(around: "Surroundings") -> Iterator[tuple[str, str]]:

@@ -177,9 +177,9 @@ class _Conversion:
     def _refuse(self, sealed: Sealed) -> None:
         if not is_installed():
             raise WrongKey(NOT_INSTALLED)
+        refuse_wrong_key(self._path, sealed, self._keys)
         if self._keys.current is None:
             raise WrongKey("the site has no key for its store: name one under 'encryption' in segmill.yaml")
-        refuse_wrong_key(self._path, sealed, self._keys)
         if sealed.state != ON_THE_WAY[self._way]:
             refuse_half(self._path, sealed)
         if sealed.state == "plain" and self._way == "reseal":
