@@ -4,14 +4,18 @@ While the engine runs, after kill -9, after a clean stop, in a copy, after new k
 was encrypted. That the hunt finds what it looks for is shown by the plain store, and by each column that is left plain.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from engine.adapters.audit_check import ANCHOR, check_audit
 from engine.adapters.stores.copying import copy_store
 from engine.adapters.stores.sealed_tables import TABLES
+from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.store_key import StoreKey, StoreKeys
 from tests.security.canaries import EngineProcess, Receivers, found_in, leaks, make, opened_columns, send_all
 
@@ -99,6 +103,56 @@ def test_a_column_that_was_left_plain_would_be_found(ran: Ran, columns: dict[str
         assert not any(value in kept for value in values if len(value) > 8)
     elif values:
         assert found_in(b"\n".join(values)), "the traffic has no marker in it"
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    """A site whose store was plain, and what was found before and after."""
+    folder = tmp_path_factory.mktemp("encrypted")
+    with Receivers() as receivers:
+        site = make(folder / "site", receivers, "")
+        told = Ran(site / "data" / "segmill.db")
+        engine = EngineProcess(site)
+        try:
+            send_all(engine, site)
+        finally:
+            engine.stop()
+        told.found["plain"] = leaks(site / "data")
+        with (site / "segmill.yaml").open("a") as settings:
+            settings.write(with_key(folder))
+        for stage, words in (("encrypted", ["encrypt"]), ("resealed", ["rotate", "--data-key"])):
+            done = subprocess.run(
+                [sys.executable, "-m", "engine", "store", *words, "--site", str(site)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            told.found[stage] = leaks(site / "data") | leaks(site / "temporary")
+        engine = EngineProcess(site)
+        engine.stop()
+        told.found["started"] = leaks(site / "data")
+        yield told
+
+
+def test_a_plain_store_is_full_of_markers(encrypted: Ran) -> None:
+    assert encrypted.found["plain"].get("segmill.db", set()) >= {"plain", "utf-16"}
+
+
+@pytest.mark.parametrize("stage", ["encrypted", "resealed", "started"])
+def test_no_marker_is_left_of_a_store_that_was_plain(encrypted: Ran, stage: str) -> None:
+    assert encrypted.found[stage] == {}
+
+
+def test_what_was_encrypted_later_is_what_was_plain(encrypted: Ran) -> None:
+    """The same columns have something in them, and the record is whole."""
+    there = {name for name, values in opened_columns(encrypted.store, KEYS).items() if values}
+    assert there == {f"{table.name}.{column.name}" for table in TABLES for column in table.columns} - EMPTY.keys()
+    queries = SqliteStore(encrypted.store, keys=KEYS).queries()
+    try:
+        assert check_audit(queries, encrypted.store.with_name(ANCHOR)).is_whole
+    finally:
+        queries.close()
 
 
 @pytest.mark.parametrize(

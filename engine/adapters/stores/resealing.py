@@ -360,10 +360,8 @@ class _Conversion:
 def _without_guards(db: WriteConnection, table: SealedTable) -> Iterator[None]:
     """Within a transaction, which takes this back as well: no trigger forbids to change the table's rows. The record
     says the same afterwards, and its chain of hashes is of the plain words."""
-    asked = (
-        "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? AND sql LIKE '%UPDATE ON%'"
-    )
-    guards = db.execute(asked, (table.name,)).fetchall()
+    asked = "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ?"
+    guards = [row for row in db.execute(asked, (table.name,)) if "BEFORE UPDATE" in row[1]]
     for name, _ in guards:
         db.execute(f"DROP TRIGGER main.{name}")
     yield
