@@ -54,7 +54,7 @@ def test_a_key_is_made_for_its_owner_only_and_never_overwritten(segmill, tmp_pat
     assert file.stat().st_mode & 0o777 == 0o600
     assert key.line() not in said.out + said.err
     again = segmill("store", "key", file)
-    assert again.code == 74 and StoreKey.parse(file.read_text()) == key
+    assert again.code == 73 and StoreKey.parse(file.read_text()) == key
     printed = segmill("store", "key", "-")
     assert StoreKey.parse(printed.out).id in printed.err
 
@@ -69,7 +69,7 @@ def test_a_plain_store_is_encrypted_once_and_then_opens_with_its_key_alone(segmi
     assert said.json["key"] == StoreKey.parse(key.read_text()).id
     shown = segmill("messages", "1", "--raw", "--site", stopped)
     assert shown.code == 0 and NAME in shown.out
-    assert segmill("messages", NAME, "--site", stopped, "--json").code == 0
+    assert segmill("messages", f"text:{NAME}", "--site", stopped, "--json").code == 0
     status = segmill("store", "status", "--site", stopped, "--count", "--json")
     assert status.json["state"] == "sealed" and status.json["key"] == said.json["key"]
     assert [one["kind"] for one in status.json["keys"]] == ["tokens", "data"]

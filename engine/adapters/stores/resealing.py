@@ -410,6 +410,7 @@ def _rows(
 
 def unopened(db: sqlite3.Connection, sealing: Sealing) -> Iterator[tuple[str, str]]:
     """Table and column of every value of a sealed store that does not open."""
+    db.text_factory = faults.read_text
     for table in TABLES:
         for row in _rows(db, table):
             for column in table.columns:
@@ -421,6 +422,7 @@ def unopened(db: sqlite3.Connection, sealing: Sealing) -> Iterator[tuple[str, st
 
 def values_by_key(db: sqlite3.Connection) -> dict[int, int]:
     """How many sealed values there are of each data key."""
+    db.text_factory = faults.read_text
     found: dict[int, int] = {}
     for table in TABLES:
         for column in table.columns:

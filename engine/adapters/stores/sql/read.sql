@@ -101,13 +101,13 @@ ORDER BY m.seq LIMIT :limit;
 
 -- name: message
 SELECT m.seq, c.name, m.version, m.received_at_us, m.sender, m.peer, m.message_type, m.control_id, m.state,
-  m.ack_code, m.findings, m.crc, m.ack, b.bytes, m.receive_id, m.channel, m.body_hash, m.row_crc
+  m.ack_code, m.findings, m.crc, m.ack, b.bytes, m.receive_id, m.channel, m.body_hash, m.row_crc, m.keys
 FROM message m JOIN channel c ON c.id = m.channel LEFT JOIN whole_body b ON b.id = m.body
 WHERE m.seq = ?;
 
 -- name: message_metadata
 SELECT m.seq, c.name, m.version, m.received_at_us, m.sender, m.peer, m.message_type, m.control_id, m.state,
-  m.ack_code, m.findings, m.crc, m.ack, NULL, m.receive_id, m.channel, m.body_hash, m.row_crc
+  m.ack_code, m.findings, m.crc, m.ack, NULL, m.receive_id, m.channel, m.body_hash, m.row_crc, m.keys
 FROM message m JOIN channel c ON c.id = m.channel
 WHERE m.seq = ?;
 
