@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, assert_never
 
+from engine.adapters.stores.saved_searches import SavedSearchReading, SavedSearchWriting
 from engine.adapters.stores.sealed_shapes import ACCESS
 from engine.adapters.stores.sealed_statements import Statements
 from engine.adapters.stores.sealing import Sealing
@@ -37,6 +38,7 @@ from engine.ports.access import (
     has_admin,
     may_take_an_admin,
 )
+from engine.ports.saved_search import ChangeSearch, DropSearch, SaveSearch
 from engine.ports.store import StoreError
 
 NO_USER: Final = "there is no such user"
@@ -58,6 +60,7 @@ class AccessWriting:
         self._execute = execute
         self._run = _statements(execute, sealing)
         self._sql = _SQL
+        self._searches = SavedSearchWriting(execute, sealing)
 
     def apply(self, edits: Sequence[AccessEdit], now_us: int) -> None:
         """All of `edits`, in order. Raises AccessRefused, and the transaction is to be undone."""
@@ -126,6 +129,8 @@ class AccessWriting:
                 self._execute(self._sql["set_recovery"], (_dumped(one for one in left if one != hash_), name))
             case ClearSecondFactor(name):
                 self._execute(self._sql["clear_second_factor"], (name,))
+            case SaveSearch() | ChangeSearch() | DropSearch():
+                self._searches.apply(edit, now_us)
             case _:
                 assert_never(edit)
 
@@ -146,7 +151,7 @@ def _told(user: User) -> tuple[object, ...]:
     return (user.name, user.password, grants, user.must_change, user.until_us, user.is_disabled)
 
 
-class AccessReading:
+class AccessReading(SavedSearchReading):
     """AccessQueries, on connections that `reader` lends: what SqliteQueries gets its methods from."""
 
     _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]

@@ -81,6 +81,7 @@ PEOPLE: Final = (
         (*_tokens("run"), SealedColumn("digest", row=("run",)), *_texts("report", ("run",))),
         at_once=True,
     ),
+    SealedTable("saved_search", ("id",), (*_tokens("name"), *_texts("text", ("id",)))),
     SealedTable("second_factor", ("user",), (SealedColumn("secret", row=("user",)),), at_once=True),
 )
 

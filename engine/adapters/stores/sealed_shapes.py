@@ -114,3 +114,11 @@ ACCESS: Final[Mapping[str, Shape]] = {
     "second_factor": Shape(columns("second_factor", "user"), _FACTOR),
     "set_second_factor": Shape(_FACTOR),
 }
+
+_SEARCH: Final = columns("saved_search", "id owner name is_shared text created_us changed_us")
+SAVED_SEARCH: Final[Mapping[str, Shape]] = {
+    "saved_searches": Shape(columns("saved_search", "owner"), _SEARCH, damage="leave out"),
+    "saved_search": Shape(columns("saved_search", "id"), _SEARCH),
+    "save_search": Shape(_SEARCH),
+    "change_search": Shape(columns("saved_search", "name is_shared changed_us id")),
+}

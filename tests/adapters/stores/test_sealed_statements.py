@@ -9,7 +9,7 @@ import pytest
 from engine.adapters.stores.hand_offs import SqliteHandOffs, hand_over
 from engine.adapters.stores.recording import append, audit_row, newest, operation_statements
 from engine.adapters.stores.sealed_others import OTHERS, WORKLISTS
-from engine.adapters.stores.sealed_shapes import ACCESS, HAND_OFF, OPERATIONS, WORKLIST
+from engine.adapters.stores.sealed_shapes import ACCESS, HAND_OFF, OPERATIONS, SAVED_SEARCH, WORKLIST
 from engine.adapters.stores.sealed_statements import Shape
 from engine.adapters.stores.sealing import SealedTable, closed, opened
 from engine.adapters.stores.statements import load_statements
@@ -24,7 +24,13 @@ from tests.wire.worklist_rules import item
 __all__ = ["book"]
 
 sealed = pytest.mark.parametrize("book", ["sealed"], indirect=True)
-FILES = {"worklist.sql": WORKLIST, "hand_off.sql": HAND_OFF, "operations.sql": OPERATIONS, "access.sql": ACCESS}
+FILES = {
+    "worklist.sql": WORKLIST,
+    "hand_off.sql": HAND_OFF,
+    "operations.sql": OPERATIONS,
+    "access.sql": ACCESS,
+    "saved_search.sql": SAVED_SEARCH,
+}
 
 
 @pytest.mark.parametrize(("file", "shapes"), FILES.items(), ids=FILES)
