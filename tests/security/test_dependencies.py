@@ -34,9 +34,7 @@ def test_what_nothing_needs_is_not_installed() -> None:
     """python-multipart reads uploads; the console's forms are urlencoded, and read within bounds of our own (ADR 58)."""
     assert not any(one.startswith("python-multipart") for one in ALL)
     engine = Path(__file__).parents[2] / "engine"
-    needs = [
-        path for path in engine.rglob("*.py") if re.search(r"^\s*(import|from) (python_)?multipart", path.read_text())
-    ]
+    needs = [path for path in engine.rglob("*.py") if re.search(r"^\s*(import|from) (python_)?multipart", path.read_text())]
     assert needs == []
 
 
