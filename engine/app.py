@@ -26,7 +26,6 @@ from engine.audit_export import AuditSending
 from engine.certificates import show_certificates
 from engine.collector import tune_collector
 from engine.config.changes import NOT_LIVE, read_state
-from engine.config.encryption import store_keys
 from engine.config.hours import zone
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
@@ -213,8 +212,7 @@ class Engine:
                     path,
                     other,
                 )
-        keys = store_keys(self._settings.encryption)
-        return SqliteStore(path, clock=self._clock, keys=keys, on_damage=self.meter.damaged)
+        return SqliteStore(path, clock=self._clock, keys=self._settings.store_keys, on_damage=self.meter.damaged)
 
     def _watch_feeds(self) -> Feeds:
         """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""

@@ -10,7 +10,7 @@ from engine.config.audit import AuditOptions
 from engine.config.base import ConfigModel
 from engine.config.console import ConsoleOptions
 from engine.config.dicom import DicomOptions
-from engine.config.encryption import EncryptionOptions
+from engine.config.encryption import EncryptionOptions, store_keys
 from engine.config.finding import BadValue
 from engine.config.hand_offs import HandOffName, HandOffOptions
 from engine.config.hours import ZoneText
@@ -21,6 +21,7 @@ from engine.config.search_keys import KEY_PATTERN, Keys
 from engine.config.traces import TracesOptions
 from engine.config.types import FolderText
 from engine.config.units import Duration, Size
+from engine.model.store_key import StoreKeys
 
 
 class AdminPort(ConfigModel):
@@ -128,6 +129,11 @@ class SiteSettings(ConfigModel):
     @property
     def store_kind(self) -> Literal["sqlite", "memory"]:
         return "memory" if self.store == "memory:" else "sqlite"
+
+    @property
+    def store_keys(self) -> StoreKeys:
+        """What the store is opened with."""
+        return store_keys(self.encryption)
 
     @property
     def store_path(self) -> str:
