@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.changes import needs_restart
 from engine.config.encryption import EncryptionOptions, files_with_keys, store_keys
+from engine.config.settings import SiteSettings
 from engine.model.store_key import NO_KEYS, StoreKey
 
 from .conftest import Load
@@ -91,6 +93,15 @@ def test_a_store_in_memory_is_not_encrypted(load: Load, channel: str, file: Path
 def test_without_the_package_it_is_said(load: Load, channel: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.config.encryption.find_spec", lambda name: None)
     assert codes(load, channel, f"encryption:\n  key: ${{file:{file}}}\n") == ["E583"]
+
+
+def test_another_key_needs_a_restart_and_is_not_shown() -> None:
+    old = SiteSettings(encryption=EncryptionOptions(key=OLD.line()))
+    new = SiteSettings(encryption=EncryptionOptions(key=KEY.line(), previous=OLD.line()))
+    for before, after in ((old, new), (new, old), (SiteSettings(), new), (new, SiteSettings())):
+        told = needs_restart(before, after)
+        assert told and all(text.startswith("encryption") for text in told)
+        assert OLD.line() not in repr(told) and KEY.line() not in repr(told)
 
 
 def test_nothing_of_a_key_is_in_the_options_text() -> None:

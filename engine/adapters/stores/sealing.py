@@ -32,6 +32,7 @@ from engine.ports.store import StoreError
 TOKEN_KEY_BYTES: Final = 64
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
+DRAWN_NONCES: Final = 256
 
 SEALED: Final = 1
 TOKEN: Final = 2
@@ -104,7 +105,9 @@ class Sealing:
     Used by any thread; only the one that writes seals. `missing` is asked for keys that others made since.
     """
 
-    __slots__ = ("_head", "_lock", "_missing", "_opens", "_seals", "_siv", "is_on", "left", "number")
+    __slots__ = (
+        "_drawn", "_head", "_lock", "_missing", "_nonces", "_opens", "_seals", "_siv", "is_on", "left", "number",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.is_on = False
@@ -112,6 +115,8 @@ class Sealing:
         self.left = 0
         """How many more values the store has counted ahead for the newest data key."""
         self._head = b""
+        self._nonces = b""
+        self._drawn = 0
         self._seals: _Seals | None = None
         self._opens: dict[int, Callable[[bytes, bytes, bytes], bytes]] = {}
         self._siv: tuple[Callable[..., bytes], Callable[..., bytes]] | None = None
@@ -141,6 +146,7 @@ class Sealing:
         """Forget the keys."""
         self.is_on = False
         self._seals = self._siv = self._missing = None
+        self._nonces, self._drawn = b"", 0
         self._opens.clear()
         self.left = 0
 
@@ -153,8 +159,13 @@ class Sealing:
         self.left -= 1
         if self.left < 0 or self._seals is None:
             raise StoreError("more values are to be sealed than the store has counted ahead: this is a defect")
-        nonce = os.urandom(NONCE_BYTES)
-        return self._head + nonce + self._seals(nonce, value, bound(place, row))
+        end = self._drawn + NONCE_BYTES
+        if end > len(self._nonces):  # asking the system each time would cost as much as the sealing
+            self._nonces, end = os.urandom(DRAWN_NONCES * NONCE_BYTES), NONCE_BYTES
+        nonce = self._nonces[end - NONCE_BYTES : end]
+        self._drawn = end
+        data = f"{place}|{row}".encode() if type(row) is int else bound(place, row)
+        return self._head + nonce + self._seals(nonce, value, data)
 
     def seal_text(self, place: str, row: Row, text: str) -> bytes | str:
         """As `seal`, of a text; the empty one stays one."""

@@ -10,15 +10,13 @@ from hypothesis import strategies as st
 
 from engine.adapters.stores.sealed_tables import TABLES
 from engine.adapters.stores.sealing import (
-    KEY_BYTES,
-    NO_KEYS,
+    DRAWN_NONCES,
+    NONCE_BYTES,
     SEALED_MORE_BYTES,
     TAG_BYTES,
     TOKEN_KEY,
     TOKEN_KEY_BYTES,
     Sealing,
-    StoreKey,
-    StoreKeys,
     Unopened,
     bound,
     closed,
@@ -27,6 +25,7 @@ from engine.adapters.stores.sealing import (
     unwrap,
     wrap,
 )
+from engine.model.store_key import KEY_BYTES, NO_KEYS, StoreKey, StoreKeys
 from engine.ports.store import StoreError
 
 TOKENS = bytes(range(TOKEN_KEY_BYTES))
@@ -151,6 +150,15 @@ def test_what_is_locked_opens_nothing() -> None:
         some.token("delivery.key", "x")
     with pytest.raises(StoreError):
         some.seal("message.ack", 7, b"x")
+
+
+def test_no_nonce_comes_twice_however_many_are_drawn_at_a_time() -> None:
+    some = Sealing()
+    some.unlock({TOKEN_KEY: TOKENS, 1: FIRST}, left=10_000)
+    values = [some.seal("message.ack", 7, b"x") for _ in range(3 * DRAWN_NONCES + 1)]
+    nonces = {value[3 : 3 + NONCE_BYTES] for value in values}
+    assert len(nonces) == len(values) and {len(nonce) for nonce in nonces} == {NONCE_BYTES}
+    assert all(some.open("message.ack", 7, value) == b"x" for value in values)
 
 
 # -- the site's key ----------------------------------------------------------------------------------
