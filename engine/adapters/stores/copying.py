@@ -21,6 +21,7 @@ from engine.adapters.stores.place import StoreLock, sync_folder
 from engine.adapters.stores.recording import append, newest, operation_statements
 from engine.adapters.stores.schema import APPLICATION_ID, bring_up, load_migrations
 from engine.adapters.stores.statements import load_statements
+from engine.adapters.stores.unlocking import KeyChanges, KeyTable
 from engine.model.audit import AuditRow
 from engine.ports.store import StoreError, StoreTooNew
 
@@ -241,8 +242,20 @@ def _mark(part: Path, facts: CopyFacts, by: RestoredBy) -> None:
 
 
 def _record(db: sqlite3.Connection, facts: CopyFacts, by: RestoredBy) -> None:
-    """A row of the audit, within the transaction that marks the store."""
-    run = operation_statements(db.execute)
-    last, _ = newest(run)
-    counts = json.dumps({"messages": facts.messages, "deliveries": facts.queued}, separators=(",", ":"))
-    append(run, AuditRow(last + 1, by.at_us, by.actor, "restore", "", by.scope, counts, "", ""))
+    """A row of the audit, within the transaction that marks the store.
+
+    Of a sealed store it is written by whoever opens it next with the key (`starting.record_restore`): a backup is put
+    back without one.
+    """
+    counts = {"messages": facts.messages, "deliveries": facts.queued}
+    sealed = KeyTable().read(db)
+    if sealed.state == "plain":
+        run = operation_statements(db.execute)
+        last, _ = newest(run)
+        told = json.dumps(counts, separators=(",", ":"))
+        append(run, AuditRow(last + 1, by.at_us, by.actor, "restore", "", by.scope, told, "", ""))
+    elif sealed.state == "sealed":
+        restored = {"actor": by.actor, "at_us": by.at_us, "scope": by.scope, "counts": counts}
+        KeyChanges(db.execute).set_state("sealed", json.dumps({"restored": restored}))
+    else:
+        raise StoreError("it is of a store that was half encrypted: put back the backup before it")

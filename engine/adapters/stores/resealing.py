@@ -33,7 +33,7 @@ from engine.adapters.stores.sealing import (
     number_of,
     opened,
 )
-from engine.adapters.stores.starting import RECORD_VALUES, record, wrap_anew
+from engine.adapters.stores.starting import RECORD_VALUES, record, record_restore, wrap_anew
 from engine.adapters.stores.unlocking import (
     KeyChanges,
     KeyTable,
@@ -157,6 +157,7 @@ class _Conversion:
             db.recover()
             health.check(db.connection, self._path)
             schema.migrate(db.connection, self._path, schema.load_migrations())
+            record_restore(db, self._keys)
             sealed = self._begin(db)
             progress = Progress.load(sealed.progress)
             self._through(db, progress)

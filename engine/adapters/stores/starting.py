@@ -100,6 +100,7 @@ def unlock_writer(db: WriteConnection, keys: StoreKeys, now_us: int) -> None:
         log.info("%s is new, and encrypted with the key %s", db.path, keys.current.id)
     else:
         wrap_anew(db, sealed, keys, ENGINE, now_us)
+    record_restore(db, keys)
     count_ahead(db, keys, now_us)
     shadow(db.connection, db.sealing)
 
@@ -151,6 +152,20 @@ def count_ahead(db: WriteConnection, keys: StoreKeys, now_us: int) -> None:
     db.sealing.unlock(opened, left=RESERVED, missing=lambda: opened_keys(path, sealed_at(path), keys))
     if is_new:
         log.info("%s: data key %d seals from now on", path, number)
+
+
+def record_restore(db: WriteConnection, keys: StoreKeys) -> None:
+    """Put a restore on record that nobody with the key has seen since (`copying`)."""
+    sealed = KeyTable().read(db.connection)
+    if sealed.state != "sealed" or not sealed.progress:
+        return
+    opened, changes = opened_keys(db.path, sealed, keys), KeyChanges(db.execute)
+    restored = json.loads(sealed.progress)["restored"]
+    with db.transaction():
+        _make_ready_to_record(db, changes, sealed, opened)
+        scope, counts = restored["scope"], restored["counts"]
+        record(db.execute, db.sealing, "restore", restored["actor"], scope, counts, restored["at_us"])
+        changes.set_state("sealed")
 
 
 def _make_ready_to_record(db: WriteConnection, changes: KeyChanges, sealed: Sealed, opened: dict[int, bytes]) -> None:

@@ -1,7 +1,7 @@
 -- Encryption at rest (engine/adapters/stores/sealing.py). No row in `sealing`: the store is plain.
 
 -- One row. `store`: random, what its keys are bound to. `state`: sealed; or what it is on the way to, `sealing`,
--- `unsealing`, `resealing`. `progress`: JSON, how far that is.
+-- `unsealing`, `resealing`. `progress`: JSON, how far that is; of one that is sealed, a restore that is to be put on record.
 CREATE TABLE sealing (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   store BLOB NOT NULL,
