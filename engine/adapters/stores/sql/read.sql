@@ -49,6 +49,13 @@ WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
   AND d.state = 0 AND d.id > :after
 ORDER BY d.id LIMIT :limit;
 
+-- name: queued_before
+SELECT d.id FROM delivery d INDEXED BY delivery_queued
+WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
+                WHERE c.name = :channel AND l.destination = :destination)
+  AND d.state = 0 AND d.id <= :upto
+ORDER BY d.id DESC LIMIT :limit;
+
 -- name: queued_of_key
 SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
   (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
