@@ -40,7 +40,7 @@ from engine.runtime.connection import Reply
 from engine.runtime.large import LARGE_BYTES, Seen
 from engine.runtime.received import control_id_of, framed, read_or_none, record_of, sender_of, type_of
 from engine.runtime.recent import Key, Recent, Reuse
-from engine.runtime.resends import answer_again
+from engine.runtime.resends import Resends
 from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 from engine.runtime.tasks import describe
 from engine.runtime.waiting import AnyReply, Waiting
@@ -69,6 +69,7 @@ class Receiver:
         self._queries = queries
         self._recent = recent
         self._reuse = Reuse()
+        self._resends = Resends(committer, queries, clock, self.next_id)
         self._clock = clock
         self._batches = Batches(self, BatchSettings.of(batches or BatchFields()), self._fallback, clock)
         self._run_id = clock.random_bytes(4).hex().upper()
@@ -312,8 +313,7 @@ class Receiver:
                     return None
                 if channel.app_ack is not None:
                     channel.app_ack.again(known.seq)
-                channel.meter.acknowledged(known.ack_code, self._clock.monotonic() - reply.started)
-                answer_again(channel, message, known, reply, now_us, self.next_id, self._committer)
+                self._resends.answer(channel, message, known, reply, now_us)
                 return None
         if not same_id:
             return ()
