@@ -106,7 +106,7 @@ class TestAStoreThatTakesNoRecord:
     @pytest.mark.parametrize("error", [StoreFull, StoreBusy])
     @pytest.mark.parametrize(("on_failure", "code"), [("AR", "AR"), ("AE", "AE")])
     async def test_a_yes_without_a_record_is_not_told(self, site, adt, fails, error, on_failure, code) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             await taken(site, adt(control_id="A1"))
             await reload(site, f"processed, on_store_failure: {on_failure}")
             refused = fails(error)
@@ -120,7 +120,7 @@ class TestAStoreThatTakesNoRecord:
             assert len(site.messages()) == 1
 
     async def test_where_senders_are_told_by_a_closed_connection_so_is_this_one(self, site, adt, fails) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             await taken(site, adt(control_id="A1"))
             await reload(site, "processed, on_store_failure: close")
             fails(StoreFull)
@@ -130,7 +130,7 @@ class TestAStoreThatTakesNoRecord:
 
     async def test_what_was_said_at_accept_level_is_said_again_and_no_other(self, site, adt, fails) -> None:
         both = adt(control_id="A1", accept_ack="AL", application_ack="AL")
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             first = await taken(site, both)
             accept = await first.answer()
             await reload(site, "processed")
@@ -145,7 +145,7 @@ class TestAStoreThatTakesNoRecord:
             assert msa(await wire.answer()) == ("AA", "A1")
 
     async def test_a_yes_that_another_resend_has_on_record_is_told(self, site, adt, fails, monkeypatch) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             await taken(site, adt(control_id="A1"))
             await reload(site, "processed")
             amend, yes = site.store.amend_acks, rsp("A1")
@@ -158,7 +158,7 @@ class TestAStoreThatTakesNoRecord:
             assert await asked_again(site, adt(control_id="A1")) == yes
 
     async def test_nothing_is_said_where_the_store_cannot_be_asked_either(self, site, adt, fails, monkeypatch) -> None:
-        async with site.running() as engine:
+        async with site.running(deadline_s=0.2) as engine:
             await taken(site, adt(control_id="A1"))
             await reload(site, "processed")
             refused = fails(StoreFull)
@@ -176,22 +176,27 @@ class TestAStoreThatTakesNoRecord:
             assert await wire.rest() == b""
 
     async def test_a_no_needs_no_record(self, site, adt, fails) -> None:
-        async with site.running() as engine:
-            wire = await taken(site, adt(control_id="A1"))
-            wire.close()
-            await reload(site, "processed")
-            await released(site, OUT)
-            engine.control.operator._channels[ChannelName("adt")].lanes[DestinationName("ris")].drain()
-            await released(site, LANE, Refused("AE", "101"))
-            await reload(site, WAITS)
-            fails(StoreFull)
-            assert codes([await asked_again(site, adt(control_id="A1"))]) == ["AE"]
-            assert site.messages()[0].ack == b""
+        """A person gave the delivery up while its sender waited, and then the disk was full."""
+        async with site.running(deadline_s=0.2) as engine:
+            where = [(ChannelName("adt"), DestinationName("ris"))]
+            await engine.control.operate(Order("pause", By(), lanes=where))
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: site.messages())
+            refused = fails(StoreFull)
+            site.clock.ahead_s += 31
+            assert codes([await wire.answer()]) == ["AE"]
+            await until(lambda: refused)
+            (row,) = [r for r in site.store.queries().deliveries(MessageSeq(1)) if r.destination == "ris"]
+            await engine.control.operate(Order("skip", By(), deliveries=[(row.id, "queued")]))
+            no = await asked_again(site, adt(control_id="A1"))
+            assert codes([no]) == ["AE"] and b"set aside" in no
+            assert len(refused) == 1 + module.TRIES and site.messages()[0].ack == b""
 
     async def test_members_of_a_batch_that_are_told_so_make_the_block_one_that_was_not_kept(
         self, site, adt, fails
     ) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             await taken(site, adt(control_id="A1"))
             await reload(site, "processed")
             fails(StoreFull)
@@ -202,7 +207,7 @@ class TestAStoreThatTakesNoRecord:
 
 class TestFilesThatAreChangedBack:
     async def test_what_the_destination_said_meanwhile_is_the_answer_word_for_word(self, site, adt) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             (await taken(site, adt(control_id="A1"))).close()
             site.clock.ahead_s += 31
             await until(lambda: site.messages()[0].ack_code == "AE")
@@ -212,11 +217,11 @@ class TestFilesThatAreChangedBack:
             assert await asked_again(site, adt(control_id="A1")) == rsp("A1") == site.messages()[0].ack
 
     async def test_so_it_is_where_a_person_had_it_processed_again_by_the_files_between(self, site, adt) -> None:
-        async with site.running() as engine:
+        async with site.running(deadline_s=0.2) as engine:
             wire = await told_of_a_time_out(site, adt(control_id="A1"))
             await reload(site, "delivered(out), timeout: 30s")
             report = await engine.control.operate(Order("reprocess", By(), messages=[MessageSeq(1)]))
-            assert report.reprocessed == 1
+            assert report.messages == 1
             await reload(site, WAITS)
             await released(site, LANE, Delivered(rsp("A1"), "AA"), Delivered(rsp("A1"), "AA"))
             await wire.send(adt(control_id="A1"))
@@ -225,7 +230,7 @@ class TestFilesThatAreChangedBack:
 
     async def test_an_answer_that_is_too_long_to_be_kept_with_its_delivery_is_a_yes_of_ours(self, site, adt) -> None:
         long = rsp("A1") + b"NTE|1||" + b"x" * MOST_ANSWER_BYTES + b"\r"
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             await told_of_a_time_out(site, adt(control_id="A1"))
             await reload(site, "processed")
             await released(site, LANE, Delivered(long, "AA"))
@@ -235,14 +240,14 @@ class TestFilesThatAreChangedBack:
 
     async def test_a_no_within_a_functional_answer_stays_however_long_it_is(self, site, adt) -> None:
         long = rsp("A1", "AE") + b"NTE|1||" + b"x" * MOST_ANSWER_BYTES + b"\r"
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             wire = await taken(site, adt(control_id="A1"))
             await released(site, LANE, Delivered(long, "AE"))
             assert await wire.answer() == long
             assert await asked_again(site, adt(control_id="A1")) == long
 
     async def test_a_sender_that_waits_all_the_while_is_told_what_the_destination_says(self, site, adt) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             wire = await taken(site, adt(control_id="A1"))
             await reload(site, "delivered(out), timeout: 30s")
             await reload(site, WAITS)
@@ -250,7 +255,7 @@ class TestFilesThatAreChangedBack:
             assert await wire.answer() == rsp("A1")
 
     async def test_one_that_waits_through_another_change_and_a_start_of_the_lane_anew_is_told(self, site, adt) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             wire = await taken(site, adt(control_id="A1"))
             await wire.send(adt(control_id="A2"))
             await until(lambda: len(site.messages()) == 2)
@@ -260,7 +265,7 @@ class TestFilesThatAreChangedBack:
             assert await wire.answer() == rsp("A2"), "another lane has it, and is listened to as well"
 
     async def test_who_is_still_owed_an_answer_by_files_before_is_let_go_when_all_are_told(self, site, adt) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             wire = await taken(site, adt(control_id="A1"))
             await reload(site, "processed")
             running = site.running_channel()
@@ -273,7 +278,7 @@ class TestFilesThatAreChangedBack:
 
 class TestATimeOutIsNotTheEnd:
     async def test_files_that_wait_for_nobody_answer_what_was_told_of_a_time_out(self, site, adt) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             await told_of_a_time_out(site, adt(control_id="A1"))
             await reload(site, "processed")
             yes = await asked_again(site, adt(control_id="A1"))
@@ -282,7 +287,7 @@ class TestATimeOutIsNotTheEnd:
             assert await asked_again(site, adt(control_id="A1")) == yes
 
     async def test_so_do_files_that_wait_for_a_destination_which_it_does_not_go_to(self, site, adt) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             await told_of_a_time_out(site, adt(control_id="A1"))
             third = TWO.replace("}}}", "}}, third: {kept: {}}}")
             more = "ack: {when: delivered(third)}"
@@ -292,7 +297,7 @@ class TestATimeOutIsNotTheEnd:
             assert codes([await asked_again(site, adt(control_id="A1"))]) == ["AA"]
 
     async def test_what_the_destination_refused_stays_refused(self, site, adt) -> None:
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             wire = await told_of_a_time_out(site, adt(control_id="A1"))
             await wire.send(adt(control_id="A1"))
             await released(site, LANE, Refused("AE", "101"))
@@ -303,7 +308,7 @@ class TestATimeOutIsNotTheEnd:
 
     async def test_what_was_only_accepted_gets_its_second_answer(self, site, adt) -> None:
         both = adt(control_id="A1", accept_ack="AL", application_ack="AL")
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             first = await taken(site, both)
             accept = await first.answer()
             await reload(site, "processed")
@@ -315,7 +320,7 @@ class TestATimeOutIsNotTheEnd:
 
     async def test_where_no_second_one_was_asked_for_the_first_is_all_again(self, site, adt) -> None:
         one = adt(control_id="A1", accept_ack="AL", application_ack="NE")
-        async with site.running():
+        async with site.running(deadline_s=0.2):
             first = await taken(site, one)
             accept = await first.answer()
             await reload(site, "processed")

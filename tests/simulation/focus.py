@@ -71,6 +71,20 @@ def on_answers_given_up(swarm: Swarm, seed: int) -> None:
     _draw_moods(swarm, seed)
 
 
+def on_answers_changed_back(swarm: Swarm, seed: int) -> None:
+    """As `on_answers_given_up`, with destinations that are away at times, and senders that hear what they are told."""
+    on_answers_given_up(swarm, seed)
+    for habits in swarm.habits:
+        habits.answer_us, habits.depth, habits.hangs_up = 1_000_000, 4, 0.0
+    swarm.downs, swarm.reloads, swarm.crashes = 8, 12, []
+
+
+def on_answers_unamended(swarm: Swarm, seed: int) -> None:
+    """As `on_answers_given_up`, with a store that has no room for the answers that are due then."""
+    on_answers_given_up(swarm, seed)
+    swarm.faults.unamended = 0.9
+
+
 def on_batches(swarm: Swarm, seed: int) -> None:
     """Destinations that take several at a time and take some of them, and engines that are killed."""
     swarm.site, swarm.editions = _pick(_with_batches(), seed)
@@ -186,6 +200,9 @@ FOCUS: Mapping[str, Focus] = {
     "a lane that leaves hears of nothing new": on_those_that_leave,
     "reread takes up what is in hand": on_rereads,
     "a resend of what waited by other files is not answered": on_answers_given_up,
+    "a time-out's no is the answer for ever, whatever the files say": on_answers_given_up,
+    "what a destination took while other files were in force is not told": on_answers_changed_back,
+    "a resend is told a yes that is not on record": on_answers_unamended,
     "what was answered when stored is overtaken after a reload": on_answers_when_stored,
     "tries behind a failed one are not recorded": on_batches,
     "what waits for a removed destination is left behind": on_those_that_leave,

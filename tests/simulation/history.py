@@ -42,7 +42,7 @@ from tests.simulation.peers import (
 )
 from tests.simulation.records import Item
 from tests.simulation.sites import BAD, FULL, Site, Target, kinds, names, site
-from tests.simulation.swarm import draw_blocks, draw_swarm
+from tests.simulation.swarm import draw_blocks, draw_swarm, draw_unamended
 
 MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
@@ -125,6 +125,7 @@ class History:
         self.rng = Random(seed)
         self.swarm = draw_swarm(self.rng)
         draw_blocks(self.swarm, seed)
+        draw_unamended(self.swarm, seed)
         if focus is not None:
             focus(self.swarm, seed)
         elif Random(f"fragments {seed}").random() < IN_FRAGMENTS:
@@ -146,6 +147,7 @@ class History:
         self.model.prunes = swarm.prunes
         self.model.may_find_no_room = swarm.faults.full > 0 or swarm.faults.busy > 0
         self.model.jumps = swarm.jumps
+        self.model.may_not_amend = self.model.may_find_no_room or swarm.faults.unamended > 0
         self.model.known = {tuple(sorted(e.files.items())): e for e in self.editions if e.is_valid}
         self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)
         disk_rng = Random(self.rng.random())
@@ -424,7 +426,7 @@ class History:
         self.loop.note("-- all is well from now on")
         self.is_well = True
         faults = self.swarm.faults
-        faults.stall = faults.full = faults.busy = faults.unknown = faults.killed = 0.0
+        faults.stall = faults.full = faults.busy = faults.unknown = faults.killed = faults.unamended = 0.0
         self.swarm.weather.cuts = 0.0
         for receiver in self._receivers:
             receiver.mood = GOOD

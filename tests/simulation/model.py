@@ -54,6 +54,8 @@ class Model:
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
         self.may_find_no_room = False
+        self.may_not_amend = False
+        """Whether the store may have no room for another answer than it has."""
         self.first_ahead_us = 0
         self.jumped_us = 0
         """When the wall clock jumped last."""
@@ -338,6 +340,7 @@ class Model:
         owed.state = state
         owed.has_ended_badly = owed.has_ended_badly or state not in ("queued", "delivered")
         lane = self.lanes[owed.to]
+        owed.delivered_us = self.loop.now_us if state == "delivered" else 0
         if state == "queued":
             lane.queued[owed.id] = owed
         else:
@@ -516,7 +519,9 @@ class Model:
             ends = self._ends(row)
             if "delivered" not in ends:
                 self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
-        if row.ack != ack and (not row.waits_for or (is_waited_for and row.code == "AA")):
+        if row.code != "AA":
+            self.breach(f"{item.control_id} is acknowledged, and that is not on record")
+        elif row.ack != ack:
             self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
 
     def _ends(self, row: Row) -> list[DeliveryState]:
@@ -540,6 +545,13 @@ class Model:
         ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
         return all(edition.waits_for == row.waits_for for edition in ran)
 
+    def _is_anybodys(self, since_us: int) -> bool:
+        """Whether all files since then wait for no destination."""
+        if not 0 <= self.editions.started_us <= since_us:
+            return False
+        ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
+        return all(not edition.waits_for for edition in ran)
+
     def _check_late_no(self, row: Row, on_loop_us: int, ack: bytes) -> None:
         """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
         name = row.item.control_id
@@ -547,10 +559,19 @@ class Model:
             return  # it may be forgotten, or out of the window, and count as a new one, refused for want of room
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
+        ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+        if self.may_not_amend and b"cannot be recorded" in ack:
+            return
+        last = max(ends, key=lambda owed: owed.id, default=None)
+        # Where the clock jumped, it may be another of the same bytes that is answered for.
+        is_resend = self.jumped_us <= row.came_us and row.taken_us < on_loop_us
+        if is_resend and last is not None and 0 < last.delivered_us < on_loop_us and self._is_waited_for(row, on_loop_us):
+            self.breach(f"{name} is refused, and {row.waits_for} had taken it before it came again")
+        if is_resend and not any(owed.has_ended_badly for owed in ends) and self._is_anybodys(on_loop_us):
+            self.breach(f"{name} is refused, and no destination is waited for")
         if not self._is_waited_for(row, row.came_us):
             return  # by other files it is another's answer
         # A no that had to wait its turn may be an older one.
-        ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         waited_us = self.loop.now_us - row.came_us
         if not any(owed.has_ended_badly for owed in ends) and waited_us < ANSWER_MS * 1000:
             states = [owed.state for owed in ends]

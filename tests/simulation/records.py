@@ -106,6 +106,8 @@ class Owed:
     has_ended_badly: bool = False
     """It was refused or set aside, whatever became of it then."""
     first_got: int = 0
+    delivered_us: int = 0
+    """When it was on record that it is delivered, on the loop's clock; 0: it is not."""
     lane: int = 0
     """The number of the lane that tried it last."""
 
