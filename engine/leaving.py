@@ -107,7 +107,8 @@ class Leaving:
         assembly = self._assembly
         if channel.name in assembly.wanted_again:
             return True
-        if len(channel.line) or channel.fragments is not None or any(map(len, channel.all_answers)):
+        joins = channel.fragments is not None or channel.has_left_over
+        if len(channel.line) or joins or any(map(len, channel.all_answers)):
             return True
         try:
             if await assembly.committer.call(lambda store: store.unprocessed(channel.name, MessageSeq(0), 1)):

@@ -135,6 +135,8 @@ class RunningChannel:
         self.timer = timer
         self.fragments: FragmentKeeper | None = None
         """Where the channel joins messages that come in fragments."""
+        self.has_left_over = False
+        """Whether fragments that it joins no more have yet to be given to a person."""
         self.delivered: DeliveredAnswers | None = None
         """Who waits for a destination's answer, where the channel says so."""
         self.answers_before: dict[DestinationName, DeliveredAnswers] = {}
