@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from random import Random
 
-from tests.simulation.sites import FULL, SITES, names, site
+from tests.simulation.sites import Site, FULL, SITES, names, site
 from tests.simulation.swarm import Swarm, draw_moods
 
 Focus = Callable[[Swarm, int], None]
@@ -110,10 +110,14 @@ def on_blocks_of_several(swarm: Swarm, seed: int) -> None:
 
 
 def on_fragments(swarm: Swarm, seed: int) -> None:
-    """Messages in fragments among others, with engines that are killed; nobody acts by hand."""
+    """Messages in fragments among others, with engines that are killed, other files that join as well, and people.
+
+    Where the rest of a message is given up, people leave alone what is not all of one.
+    """
     swarm.site, swarm.editions = _pick(_that_join(), seed)
     swarm.fragments = (0.3, 0.8)[seed % 2]
-    swarm.reloads = swarm.controls = 0
+    if site(swarm.site).gives_up:
+        swarm.actions = ["hold", "skip", "redirect", "pause", "resume", "retry"]
     swarm.prunes = False
     swarm.jumps = ""
     _draw_moods(swarm, seed)
@@ -151,7 +155,16 @@ def _with_keys() -> Sequence[tuple[int, list[int]]]:
 
 @cache
 def _that_join() -> Sequence[tuple[int, list[int]]]:
-    return [(number, [1]) for number in range(SITES) if site(number).joins]
+    found = []
+    for number in range(SITES):
+        if site(number).joins:
+            others = [one for one in range(1, FULL + 1) if _joins_at_once(site(number, one))]
+            found.append((number, others or [0]))
+    return found
+
+
+def _joins_at_once(edition: Site) -> bool:
+    return edition.joins and not edition.when_stored
 
 
 @cache

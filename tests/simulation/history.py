@@ -39,6 +39,7 @@ from tests.simulation.peers import (
     Tap,
     in_fragments,
     make_item,
+    some_of,
 )
 from tests.simulation.records import Item
 from tests.simulation.sites import BAD, FULL, Site, Target, kinds, names, site
@@ -237,7 +238,8 @@ class History:
                 if self.swarm.fragments and item.kind == "good" and fragments.random() < self.swarm.fragments:
                     sent = in_fragments(item, fragments)
                 items += sent
-                for one in (item, *item.parts):
+                partial = some_of(item) if self.site.gives_up else []
+                for one in (item, *item.parts, *partial):
                     self.model.items[one.payload] = one
             made.append(Sender(name, self.loop, self.network, self.model, rng, items, habits))
         return made

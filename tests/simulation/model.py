@@ -19,7 +19,7 @@ from tests.simulation.editions import Editions
 from tests.simulation.hours import is_open
 from tests.simulation.loop import Loop
 from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
-from tests.simulation.sites import ANSWER_MS, Site, Target, names, plans
+from tests.simulation.sites import ANSWER_MS, SHORT_JOIN_S, Site, Target, names, plans
 
 RECEIVED, REJECTED = Made("received", []), Made("rejected", [])
 KEPT_US = 900_000
@@ -175,7 +175,8 @@ class Model:
                 "disk: %s is message %d, %s, deliveries %s", item.control_id, seq, row.state, _ids(deliveries)
             )
             if intake.parts is not None:
-                row.place = self.by_seq[intake.parts.seqs[-1]].place  # it came when its last fragment did
+                last = self.by_seq[intake.parts.seqs[-1]]
+                row.place, row.came_us = last.place, last.came_us  # it came when its last fragment did
             if row.state != "rejected":
                 self._check_window(row)
                 self._check_order(row)
@@ -255,6 +256,12 @@ class Model:
             if piece.state != "waiting":
                 self.breach(f"fragment {piece.seq} is joined, and is {piece.state}")
             piece.state = parts.state
+            piece.is_given_up = row.item.is_partial
+        if row.item.is_partial:
+            self.counts["given up"] += 1
+            waited_us = self.loop.now_us - pieces[-1].durable_us
+            if waited_us < SHORT_JOIN_S * 1_000_000:
+                self.breach(f"message {row.seq} in fragments is given up after {waited_us} us")
         if parts.ack is not None:
             pieces[-1].code, pieces[-1].ack = parts.ack_code, parts.ack
 
@@ -266,6 +273,8 @@ class Model:
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
         for before in self.rows.get(row.item, ()):
+            if before.is_given_up or before.item.is_partial:
+                continue  # all of it may come again
             if self.jumped_us > before.came_us:
                 continue  # nobody knows how long ago that was
             if window_us and 0 <= row.received_at_us - before.received_at_us <= window_us:
@@ -279,6 +288,8 @@ class Model:
 
         A message in fragments that found no room is stored later, and nothing waits for it.
         """
+        if row.item.is_partial:
+            return  # it is given up at a moment of its own
         for other in self.by_seq.values():
             if (
                 other is not row
@@ -697,7 +708,7 @@ class Model:
         waiting += [
             f"the whole of {item.control_id}"
             for item in self.items.values()
-            if item.parts and all(any(row.state == "waiting" for row in self.rows.get(p, ())) for p in item.parts)
+            if item.parts and not item.is_partial and all(any(row.state == "waiting" for row in self.rows.get(p, ())) for p in item.parts)
         ]
         return waiting
 

@@ -83,6 +83,7 @@ def make_item(sender: str, control_id: str, rng: Random, number: int) -> Item:
 
 
 WAITING = Made("waiting", [])
+HELD = Made("held", [])
 
 
 def in_fragments(item: Item, rng: Random) -> list[Item]:
@@ -100,6 +101,18 @@ def in_fragments(item: Item, rng: Random) -> list[Item]:
             lines.append(b"DSC|%s:%d" % (item.control_id.encode(), at + 1))
         item.parts.append(Item("good", control_id, b"\r".join([*lines, b""]), lambda edition: WAITING, whole=item))
     return item.parts
+
+
+def some_of(item: Item) -> list[Item]:
+    """What is made of the first fragments of a message when no more of them come in time: it is held for a person."""
+    found = []
+    for count in range(1, len(item.parts)):
+        segments = [line for part in item.parts[:count] for line in part.payload.split(b"\r")[1:]]
+        lines = [item.payload.partition(b"\r")[0], *(line for line in segments if line and line[:4] != b"DSC|"), b""]
+        held = Item("good", item.control_id, b"\r".join(lines), lambda edition: HELD, is_partial=True)
+        held.parts = item.parts[:count]
+        found.append(held)
+    return found
 
 
 def _text(
@@ -355,11 +368,22 @@ class Sender:
         self._model.answered(peer, wire.answered, item, code, field_of(payload, b"MSA", 2), payload)
         wire.answered += 1
         self.wake.set()
-        if not item.is_settled:
+        if not item.is_settled and item.whole is not None and b"207" not in payload:
+            self._all_of_it_again(wire, item.whole)
+        elif not item.is_settled:
             self._items.append(item)
+        if not item.is_settled:
             self._not_before_us = self._loop.now_us + 20_000 + int(self._rng.random() * 300_000)
         elif code == "AA" and not self.is_calm and item.whole is None and self._rng.random() < self.habits.again:
             self._repeat(item)
+
+    def _all_of_it_again(self, wire: Wire, whole: Item) -> None:
+        """A fragment had no place, as those before it are given up: they all come once more, in their order."""
+        self._items = deque(item for item in self._items if item.whole is not whole)
+        for part in whole.parts:
+            part.yes = 0
+            if part not in wire.outstanding:
+                self._items.append(part)
 
     def _repeat(self, item: Item) -> None:
         window_us = self._model.site.window_us

@@ -41,6 +41,8 @@ class Item:
     """The fragments that it is sent in; it is never sent as a whole then."""
     whole: "Item | None" = None
     """Of a fragment: its message."""
+    is_partial: bool = False
+    """What is made of some of the fragments of a message, when the others do not come."""
     _made: dict[int, "Made"] = field(default_factory=dict)
 
     def by(self, edition: Site) -> "Made":
@@ -86,6 +88,8 @@ class Row:
     """When its sender was told yes, on the loop's clock; 0: it was not."""
     has_others_yes: bool = False
     """By files that were in force when its sender asked again, it has a yes that is not of that destination."""
+    is_given_up: bool = False
+    """Of a fragment: the rest did not come in time, and all of it may come again."""
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 

@@ -34,6 +34,7 @@ FULL = OTHERS + 1
 BAD = OTHERS + 2
 NOBODY = "Z"
 LONGEST_WINDOW_S = 20
+SHORT_JOIN_S = 1
 ANSWER_MS = 400
 """How long a sender waits for a destination's answer, before it is told so."""
 
@@ -100,6 +101,8 @@ class Site:
     most_retry_s: float
     joins: bool = False
     """Whether it makes one message of those that come in fragments."""
+    gives_up: bool = False
+    """Whether it waits for the rest of such a message for so short a time that it gives up at times."""
 
     @property
     def is_valid(self) -> bool:
@@ -155,6 +158,8 @@ class Plan:
     max_message: str = "1MB"
     joins: bool = False
     """Whether messages in fragments are joined: of those that can be, as no sender waits for another's answer."""
+    join_s: int = 3600
+    """How long the rest of one is waited for."""
     targets: list[TargetPlan] = field(default_factory=list)
 
 
@@ -295,6 +300,7 @@ def plans(number: int) -> Sequence[Plan]:
     """All editions of a site, but for the bad one."""
     rng, hours = Random(f"site {number}"), Random(f"hours {number}")
     first = draw_plan(rng)
+    first.join_s = Random(f"time-out {number}").choice((SHORT_JOIN_S, 3600))
     has_hours = hours.random() < 0.3
     for target in first.targets if has_hours else ():
         target.opens = hours.choice(("", *RANGES))
@@ -402,7 +408,7 @@ def site(number: int, edition: int = 0) -> Site:
             "accept: ['ADT^A01']",
             f"ack: {{when: {answers}}}",
             f"duplicates: {{window: {plan.window_s}s}}" if plan.window_s else "duplicates: {window: 0}",
-            *(["fragments: {dsc: {timeout: 1h, answers: last}}"] if joins else []),
+            *([f"fragments: {{dsc: {{timeout: {plan.join_s}s, answers: last}}}}"] if joins else []),
             "steps:",
             *steps,
             "routes:",
@@ -432,4 +438,5 @@ def site(number: int, edition: int = 0) -> Site:
         text,
         plan.most_retry_s,
         joins,
+        joins and plan.join_s == SHORT_JOIN_S,
     )
