@@ -117,10 +117,21 @@ def on_fragments(swarm: Swarm, seed: int) -> None:
     swarm.site, swarm.editions = _pick(_that_join(), seed)
     swarm.fragments = (0.3, 0.8)[seed % 2]
     if site(swarm.site).gives_up:
+        for at, habits in enumerate(swarm.habits):
+            habits.late, habits.lates = 0.2, f"late {seed} {at}"
         swarm.actions = ["hold", "skip", "redirect", "pause", "resume", "retry"]
     swarm.prunes = False
     swarm.jumps = ""
     _draw_moods(swarm, seed)
+
+
+def on_fragments_given_up(swarm: Swarm, seed: int) -> None:
+    """As `on_fragments`, at sites that give up soon."""
+    swarm.reloads = max(swarm.reloads, 2)
+    for shift in range(SITES):
+        on_fragments(swarm, seed + shift)
+        if site(swarm.site).gives_up:
+            return
 
 
 def _pick(fit: Sequence[tuple[int, list[int]]], seed: int) -> tuple[int, list[int]]:
@@ -226,6 +237,9 @@ FOCUS: Mapping[str, Focus] = {
     "the last fragment is acknowledged before its message is stored": on_fragments,
     "fragments and their message are stored apart": on_fragments,
     "what came behind a message in fragments overtakes it": on_fragments,
+    "what waits for the rest of its message is never given up": on_fragments_given_up,
+    "what was given up does not begin anew": on_fragments_given_up,
+    "a reload forgets what waits for the rest of its message": on_fragments,
     "the answers of a batch stand in the order they were made": on_blocks_of_several,
 }
 """By the name of the mutant."""

@@ -256,7 +256,7 @@ class Model:
             if piece.state != "waiting":
                 self.breach(f"fragment {piece.seq} is joined, and is {piece.state}")
             piece.state = parts.state
-            piece.is_given_up = row.item.is_partial
+            piece.given_up_us = self.loop.now_us if row.item.is_partial else 0
         if row.item.is_partial:
             self.counts["given up"] += 1
             waited_us = self.loop.now_us - pieces[-1].durable_us
@@ -273,7 +273,7 @@ class Model:
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
         for before in self.rows.get(row.item, ()):
-            if before.is_given_up or before.item.is_partial:
+            if before.given_up_us or before.item.is_partial:
                 continue  # all of it may come again
             if self.jumped_us > before.came_us:
                 continue  # nobody knows how long ago that was
@@ -522,6 +522,8 @@ class Model:
             )
             return
         row = covering[-1]
+        if item.before is None and 0 < row.given_up_us < on_loop_us:
+            self.breach(f"{item.control_id} is acknowledged as a part of what was given up")
         if item.whole is not None and item is item.whole.parts[-1] and row.state == "waiting":
             self.breach(f"{item.control_id} is acknowledged, and the message that it ends is not stored")
         is_first, row.yes_us = not row.yes_us, row.yes_us or self.loop.now_us
@@ -705,6 +707,8 @@ class Model:
         ]
         waiting += [f"message {row.seq}" for row in self.by_seq.values() if row.state == "received"]
         waiting += [item.control_id for item in self.items.values() if item.sent and not item.is_settled]
+        if self.site.gives_up:
+            waiting += [f"fragment {row.seq}" for row in self.by_seq.values() if row.state == "waiting"]
         waiting += [
             f"the whole of {item.control_id}"
             for item in self.items.values()

@@ -88,8 +88,8 @@ class Row:
     """When its sender was told yes, on the loop's clock; 0: it was not."""
     has_others_yes: bool = False
     """By files that were in force when its sender asked again, it has a yes that is not of that destination."""
-    is_given_up: bool = False
-    """Of a fragment: the rest did not come in time, and all of it may come again."""
+    given_up_us: int = 0
+    """Of a fragment: since when it is given up, as the rest did not come in time; all of it may come again. 0: not."""
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 
