@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from random import Random
 
-from tests.simulation.sites import Site, FULL, SITES, names, site
+from tests.simulation.sites import FOLDERS, FULL, SITES, Site, names, site
 from tests.simulation.swarm import Swarm, draw_moods
 
 Focus = Callable[[Swarm, int], None]
@@ -125,6 +125,14 @@ def on_fragments(swarm: Swarm, seed: int) -> None:
     _draw_moods(swarm, seed)
 
 
+def on_folders(swarm: Swarm, seed: int) -> None:
+    """Messages that come in files, with engines that are killed and stopped."""
+    number = SITES + seed % FOLDERS
+    swarm.site, swarm.editions = number, [1 + seed % FULL, FULL]
+    swarm.crashes = swarm.crashes or [400 + seed * 7 % 900]
+    _draw_moods(swarm, seed)
+
+
 def on_fragments_given_up(swarm: Swarm, seed: int) -> None:
     """As `on_fragments`, at sites that give up soon."""
     swarm.reloads = max(swarm.reloads, 2)
@@ -239,6 +247,10 @@ FOCUS: Mapping[str, Focus] = {
     "what came behind a message in fragments overtakes it": on_fragments,
     "what waits for the rest of its message is never given up": on_fragments_given_up,
     "what was given up does not begin anew": on_fragments_given_up,
+    "a file is put away before its messages are stored": on_folders,
+    "what an engine that was killed had taken out of the folder is forgotten": on_folders,
+    "a file is taken while it is being written": on_folders,
+    "a file is done whatever is refused of it": on_folders,
     "a reload forgets what waits for the rest of its message": on_fragments,
     "the answers of a batch stand in the order they were made": on_blocks_of_several,
 }

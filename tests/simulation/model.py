@@ -496,6 +496,18 @@ class Model:
         if b"207" not in ack:
             self.breach(f"{item.control_id} is refused without a reason")
 
+    def put_away(self, name: str, items: Sequence[Item], *, is_done: bool) -> None:
+        """A file with these has come to its end."""
+        for item in items:
+            is_ours = any(row.state != "rejected" for row in self.rows.get(item, ()))
+            if is_done and not is_ours:
+                self.breach(f"{name} is done, and {item.control_id} is not on stable storage")
+            item.yes += is_ours
+            item.no += not is_ours
+        self.counts["files failed"] += not is_done
+        if not is_done and all(item.kind == "good" for item in items):
+            self.breach(f"{name} has failed, and all of it could be taken")
+
     def _covering(self, item: Item, took_us: int, on_loop_us: int) -> list[Row]:
         """The messages in the store that what came then is a resend of, or is itself."""
         # What is sent again while the first is on its way to the disk has its answer with that one.

@@ -24,6 +24,8 @@ from engine.testing.sites import make_site
 from tests.simulation.hours import RANGES
 
 SITES = 96
+FOLDERS = 24
+"""So many more sites have their messages from a folder; no history comes to them by itself."""
 PORT = 2575
 FIRST_RECEIVER = 7000
 ELSEWHERE = 100
@@ -35,6 +37,7 @@ BAD = OTHERS + 2
 NOBODY = "Z"
 LONGEST_WINDOW_S = 20
 SHORT_JOIN_S = 1
+FROM_A_FOLDER = "file: {folder: in, every: 50ms, stable: 100ms"
 ANSWER_MS = 400
 """How long a sender waits for a destination's answer, before it is told so."""
 
@@ -213,6 +216,13 @@ def draw_plan(rng: Random) -> Plan:
     return plan
 
 
+def _waits_for_nobody(plan: Plan) -> None:
+    """Whoever puts files into a folder hears what became of them, and no answer."""
+    plan.joins = False
+    if plan.when not in ("stored", "processed"):
+        plan.when = "processed"
+
+
 def _one(rng: Random, plan: Plan) -> TargetPlan:
     return rng.choice(plan.targets)
 
@@ -325,6 +335,8 @@ def plans(number: int) -> Sequence[Plan]:
     found.append(full)
     for plan in found:
         plan.targets[0].takes = ""
+        if number >= SITES:
+            _waits_for_nobody(plan)
     return found
 
 
@@ -402,9 +414,10 @@ def site(number: int, edition: int = 0) -> Site:
         steps.append("  - map: {PV1-3.1: wards.csv, otherwise: hold}")
     if edition == BAD:
         steps.append("  - mapp: {PV1-3.1: wards.csv}")
+    source = f"mllp: {{host: e, port: {PORT}" if number < SITES else FROM_A_FOLDER
     text = "\n".join(
         [
-            f"listen: {{mllp: {{host: e, port: {PORT}, max_message: {plan.max_message}}}}}",
+            f"listen: {{{source}, max_message: {plan.max_message}}}}}",
             "accept: ['ADT^A01']",
             f"ack: {{when: {answers}}}",
             f"duplicates: {{window: {plan.window_s}s}}" if plan.window_s else "duplicates: {window: 0}",
