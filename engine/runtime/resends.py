@@ -20,9 +20,7 @@ from engine.runtime.recorded_answers import AnyReply, RecordedAnswers, Resent, a
 class Resends:
     """Gives resends their answers. Raises StoreError when the store cannot say what that is."""
 
-    def __init__(
-        self, committer: Committer, queries: StoreQueries, clock: Clock, next_id: Callable[[], str]
-    ) -> None:
+    def __init__(self, committer: Committer, queries: StoreQueries, clock: Clock, next_id: Callable[[], str]) -> None:
         self._committer = committer
         self._queries = queries
         self._clock = clock
@@ -49,7 +47,7 @@ class Resends:
         reply.settle(framed(known.ack))
 
     def _is_final(self, known: Known, message: Message, channel: RunningChannel) -> bool:
-        """Whether nothing is to come behind the stored answer: not after an accept level alone, nor after a time-out."""
+        """Whether nothing is to follow the stored answer, as it does an accept level alone, and a time-out."""
         if known.ack_code == "AA":
             return True
         if not known.ack:

@@ -103,7 +103,7 @@ async def test_files_that_join_again_while_the_last_ones_are_being_held_are_not_
                 return await reprocess(item)
 
             asked.append(item)
-            return asyncio.ensure_future(later())
+            return engine._tasks.spawn(later(), "held later")
 
         monkeypatch.setattr(committer, "reprocess", slow)
         write(site, "adt", channel())

@@ -15,7 +15,7 @@ from engine.runtime import recorded_answers as module
 from engine.runtime.endings import MOST_ANSWER_BYTES
 from tests.runtime.engines import SiteUnderTest, channel, codes, err, msa
 from tests.runtime.parts import until
-from tests.runtime.test_answers import rsp, says, site_of
+from tests.runtime.test_answers import rsp, site_of
 
 LANE, OUT = "adt/ris", "adt/out"
 BOTH = '[{to: ris, when: PV1-2 != "X"}, {to: out, when: PV1-2 != "X"}]'

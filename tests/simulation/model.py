@@ -590,7 +590,12 @@ class Model:
         last = max(ends, key=lambda owed: owed.id, default=None)
         # Where the clock jumped, it may be another of the same bytes that is answered for.
         is_resend = self.jumped_us <= row.came_us and row.taken_us < on_loop_us
-        if is_resend and last is not None and 0 < last.delivered_us < on_loop_us and self._is_waited_for(row, on_loop_us):
+        if (
+            is_resend
+            and last is not None
+            and 0 < last.delivered_us < on_loop_us
+            and self._is_waited_for(row, on_loop_us)
+        ):
             self.breach(f"{name} is refused, and {row.waits_for} had taken it before it came again")
         if is_resend and not any(owed.has_ended_badly for owed in ends) and self._is_anybodys(on_loop_us):
             self.breach(f"{name} is refused, and no destination is waited for")
@@ -724,7 +729,9 @@ class Model:
         waiting += [
             f"the whole of {item.control_id}"
             for item in self.items.values()
-            if item.parts and not item.is_partial and all(any(row.state == "waiting" for row in self.rows.get(p, ())) for p in item.parts)
+            if item.parts
+            and not item.is_partial
+            and all(any(row.state == "waiting" for row in self.rows.get(p, ())) for p in item.parts)
         ]
         return waiting
 
