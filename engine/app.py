@@ -23,14 +23,14 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
 from engine.audit_export import AuditSending
-from engine.certificates import certificate_ends
+from engine.certificates import show_certificates
 from engine.collector import tune_collector
 from engine.config.changes import NOT_LIVE, read_state
 from engine.config.hours import zone
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
-from engine.console import Console, to_the_terminal
+from engine.console import Console, Support, to_the_terminal
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
@@ -77,9 +77,9 @@ class Engine:
         kinds: Kinds | None = None,
         reread: Callable[[], LoadedSite] | None = None,
         announce: Callable[[str], None] = to_the_terminal,
+        support: Support = None,
     ) -> None:
-        """`reread`: the site as its files say at a reload, which is for its folder as it stands if not given.
-        `announce`: gets the console's first password."""
+        """`reread`: the site at a reload, if not its folder as it stands. `announce`: gets the first password."""
         if not site.is_valid or site.site is None:
             raise ConfigurationError(site.findings)
         self._site = site
@@ -92,7 +92,7 @@ class Engine:
         self._reloader: Reloader | None = None
         self._is_to_reload = False
         self._admin: AdminServer | None = None
-        self._announce = announce
+        self._announce, self._support = announce, support
         self.console: Console | None = None
         self._scanners: Scanners | None = None
         self._hand_offs: HandOffs | None = None
@@ -124,6 +124,7 @@ class Engine:
             self.control.reloading = self._reloader
             self.console = Console(self.control, self._queries, self._clock, lambda: self._site, self.meter)
             self.console.sending = AuditSending(self._settings, self._site.folder, assembly.committer, self.meter)
+            self.console.support = self._support
             self.control.recorded = self.console.recorded
             self.control.console_failure = self.console.why_not
             self._start_admin()
@@ -141,7 +142,7 @@ class Engine:
         self._tasks.spawn(self._key_index.run(), "index keys")
         self.control.not_ready = "" if self._lookout.has_room else NO_ROOM
         self.meter.is_ready = lambda: not self.control.not_ready
-        self.meter.certificate_ends = certificate_ends(self._site)
+        show_certificates(self.meter, self._site)
         ports = ", ".join(f"{name} on {place.address}" for name, place in sorted(self.control.listening.items()))
         log.info("started: %s", ports)
         if self._is_to_reload:
@@ -341,7 +342,7 @@ class Engine:
         kept = {name: getattr(settings, name) for name in NOT_LIVE}
         self._site, self._settings = site, site.site.model_copy(update=kept)
         self.control.listening = self._assembly.listening
-        self.meter.certificate_ends = certificate_ends(site)
+        show_certificates(self.meter, site)
         self._keep_past()
         self._news.time_zone = self._settings.time_zone
         self._store.read_keys_by(site.keys.of)
@@ -534,7 +535,7 @@ def load(folder: Path, environment: Mapping[str, str] | None = None) -> LoadedSi
     return load_site(folder, load_kinds(), os.environ if environment is None else environment)
 
 
-async def run_site(folder: Path, *, data: Path | None = None, watch: bool = False) -> int:
+async def run_site(folder: Path, *, data: Path | None = None, watch: bool = False, support: Support = None) -> int:
     """Run a site until SIGTERM or SIGINT, or until it fails; the process's exit code.
 
     SIGHUP takes up what the files say, and `watch` does so after each change of them.
@@ -561,7 +562,7 @@ async def run_site(folder: Path, *, data: Path | None = None, watch: bool = Fals
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        engine = Engine(site, reread=read)
+        engine = Engine(site, reread=read, support=support)
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, engine.reload_soon)
         await engine.start()

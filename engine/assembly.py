@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
+from engine.adapters.waiting import tell_waiting
 from engine.config.entries import Destination
 from engine.config.fragments import Batches
 from engine.config.isolate import Workers
@@ -135,6 +136,16 @@ class Assembly:
         self.has_room = True
         self.recent = Recent((), True)
         self.room = Room()
+        meter.tls.sources.append(self._unready)
+
+    def _unready(self) -> dict[str, str]:
+        """Lanes that wait for their TLS files."""
+        found: dict[str, str] = {}
+        for channel in self.everyone:
+            for name, lane in list(channel.lanes.items()):
+                if lane.why_unready:
+                    found[f"{channel.name}/{'ack' if name == APP_ACK else name}"] = lane.why_unready
+        return found
 
     # -- all of it ------------------------------------------------------------------------------
 
@@ -142,7 +153,7 @@ class Assembly:
         """Channels and lanes; nobody can send yet. Raises EngineFailed."""
         for loaded in site_channels:
             edition = await self.edition(loaded, self.settings.workers)
-            self.channels[loaded.name] = await self.channel(loaded, edition)
+            self.channels[loaded.name] = await self.channel(loaded, edition, may_wait=True)
         await self.start_workers([channel for channel in self.channels.values() if channel.isolated is not None])
         for channel in self.channels.values():
             self.start(channel)
@@ -237,13 +248,18 @@ class Assembly:
         )
 
     async def channel(
-        self, loaded: LoadedChannel, edition: Edition, settings: SiteSettings | None = None
+        self,
+        loaded: LoadedChannel,
+        edition: Edition,
+        settings: SiteSettings | None = None,
+        *,
+        may_wait: bool = False,
     ) -> RunningChannel:
-        """A channel that is not there yet, with its lanes; nothing of it runs. Raises EngineFailed."""
+        """A channel that is not there yet, with its lanes; nothing of it runs. `may_wait` as `lane`'s. EngineFailed."""
         settings = self.settings if settings is None else settings
         lanes: list[Lane] = []
         for name, destination in destinations_of(loaded).items():
-            lane = self.lane(loaded, name, destination, edition, settings)
+            lane = self.lane(loaded, name, destination, edition, settings, may_wait=may_wait)
             await self.open_window(lane)
             lanes.append(lane)
         meter = self.meter.channel(loaded.name)
@@ -334,13 +350,22 @@ class Assembly:
     # -- lanes ----------------------------------------------------------------------------------
 
     def lane(
-        self, loaded: LoadedChannel, name: str, destination: Destination, edition: Edition, settings: SiteSettings
+        self,
+        loaded: LoadedChannel,
+        name: str,
+        destination: Destination,
+        edition: Edition,
+        settings: SiteSettings,
+        *,
+        may_wait: bool = False,
     ) -> Lane:
-        """A lane that does not run yet. Raises EngineFailed for settings that cannot be used."""
+        """A lane that does not run yet. `may_wait`: also one that cannot send before its TLS files are put right: at
+        a start messages are taken all the same (ADR 58). Raises EngineFailed for settings that cannot be used.
+        """
         policy = destination.policy
+        by = self.clock, self.queries, self.turns, self.meter.dicom.refusal
         try:
-            refused = self.meter.dicom.refusal
-            sinks = open_sinks(self.kinds, loaded, name, destination, self.clock, self.queries, self.turns, refused)
+            sinks = open_sinks(self.kinds, loaded, name, destination, *by, may_wait=may_wait)
         except ConfigError as error:
             raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
         now = partial(self._in_force, loaded.name, edition.compiled)
@@ -349,7 +374,9 @@ class Assembly:
         lane = Lane(of_lane, sinks[0], self.queries, self.committer, self.clock, meter, sinks[1:])
         guard(lane, self.clock)
         self.windows[lane] = in_doubt(policy, sinks), order_of(loaded, policy)
-        self.restarts.keep(lane, lambda: self.lane(loaded, name, destination, edition, settings))
+        self.restarts.keep(lane, lambda: self.lane(loaded, name, destination, edition, settings, may_wait=True))
+        if lane.why_unready:
+            tell_waiting(lane.name, lane.why_unready)
         return lane
 
     def _in_force(self, name: ChannelName, otherwise: CompiledChannel) -> CompiledChannel:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from engine.adapters.dicom_audit import AuditMessages
-from engine.adapters.errors import ConfigError
+from engine.adapters.errors import ConfigError, TlsFilesError
 from engine.adapters.metrics import PrometheusMeter
-from engine.adapters.syslog import repository_of, tls_context
+from engine.adapters.syslog import SyslogTls, SyslogUdp, repository_of, tls_context
+from engine.adapters.waiting import tell_waiting
 from engine.config.settings import SiteSettings
 from engine.exit_codes import CONFIGURATION
 from engine.failures import EngineFailed
@@ -58,7 +59,10 @@ class AuditSending:
     """Of one engine: nothing where the site names no repository."""
 
     def __init__(self, settings: SiteSettings, folder: Path, committer: Committer, meter: PrometheusMeter) -> None:
-        """`folder`: the site's. Raises EngineFailed for files that cannot be used."""
+        """`folder`: the site's. Where its TLS files cannot be used, the record waits for them in the store (ADR 58).
+
+        Raises EngineFailed for settings that cannot be used.
+        """
         self._options = settings.audit.syslog if settings.audit is not None else None
         self._folder = folder
         self._data = settings.data
@@ -67,11 +71,23 @@ class AuditSending:
         self._control: Control | None = None
         self._export: AuditExport | None = None
         self._task: asyncio.Task[None] | None = None
+        self._repository: SyslogTls | SyslogUdp | None = None
         if self._options is not None:
+            self._repository = repository_of(self._options, folder)
             try:
                 tls_context(self._options, folder)
+            except TlsFilesError as error:
+                tell_waiting("audit", str(error))
+                if isinstance(self._repository, SyslogTls):
+                    self._repository.why_unready = str(error)
             except ConfigError as error:
                 raise EngineFailed(f"the audit's repository: {error}", CONFIGURATION) from error
+
+            meter.tls.sources.append(self._unready)
+
+    def _unready(self) -> dict[str, str]:
+        repository = self._repository
+        return {"audit": repository.why_unready} if isinstance(repository, SyslogTls) and repository.why_unready else {}
 
     def recorded(self) -> None:
         """A row was written to the audit."""
@@ -80,8 +96,8 @@ class AuditSending:
 
     async def start(self, control: Control, queries: StoreQueries, clock: Clock, tasks: Tasks) -> None:
         """Put the start on record, and send from now on."""
-        options = self._options
-        if options is None:
+        options, repository = self._options, self._repository
+        if options is None or repository is None:
             return
         self._control = control
         await control.put_on_record(By("the engine"), "start")
@@ -91,7 +107,7 @@ class AuditSending:
         messages = AuditMessages(options, host, url, PatientsOf(queries) if options.patients else None)
         self._export = AuditExport(
             ":".join(map(str, options.server)),
-            repository_of(options, self._folder),
+            repository,
             messages,
             queries,
             self._committer,

@@ -13,6 +13,7 @@ from engine.adapters.audit_check import ANCHOR, Anchor
 from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.tls import listen_context
+from engine.adapters.waiting import tell_waiting
 from engine.audit_export import AuditSending
 from engine.config.console import ConsoleOptions
 from engine.config.site import LoadedSite
@@ -20,12 +21,16 @@ from engine.ports.bench import Bench
 from engine.ports.clock import Clock
 from engine.ports.control import Control
 from engine.ports.store import StoreError, StoreQueries
+from engine.ports.support import SupportMaker
 from engine.runtime.tasks import Tasks, describe
 
 if TYPE_CHECKING:
     from engine.adapters.api.access import Access
     from engine.adapters.api.oidc import Provider
     from engine.adapters.api.server import ApiServer
+
+Support = SupportMaker | None
+"""Makes support bundles; None where nobody can."""
 
 log = logging.getLogger("segmill.audit")
 log_console = logging.getLogger("segmill.api")
@@ -79,11 +84,15 @@ class Console:
         self._anchor = Anchor(queries, self._anchor_path) if self._anchor_path is not None else None
         self._server: ApiServer | None = None
         self._bench: Bench | None = None
+        self._oidc: Provider | None = None
+        self._told_unready = ""
+        meter.tls.sources.append(self._unready)
         self._is_stopping = False
         self.failure = ""
         """Why nobody reaches it, though somebody should; '' while it goes."""
         self._grown = asyncio.Event()
         self._told_at: float | None = None
+        self.support: Support = None
         self.sending: AuditSending | None = None
         """The audit's way to a repository."""
 
@@ -180,6 +189,7 @@ class Console:
         from engine.adapters.api.entries import Api
         from engine.adapters.api.pulse import Pulse
         from engine.adapters.api.server import ApiServer
+        from engine.adapters.api.support_jobs import SupportJobs
         from engine.adapters.console.pages import PAGES
         from engine.adapters.console.rendering import refused
         from engine.runtime.bench import ProcessBench
@@ -204,6 +214,7 @@ class Console:
             bench=self._bench,
             oidc=self._provider(options),
             proxies=options.proxy,
+            support=SupportJobs(self.support),
         )
         server = ApiServer(api, options, tls, PAGES, refused)
         server.start()
@@ -220,7 +231,17 @@ class Console:
             return None
         from engine.adapters.api.oidc import Provider  # JOSE is loaded only where it is asked for
 
-        return Provider(options.oidc, self._folder, options.url, self._clock)
+        made = Provider(options.oidc, self._folder, options.url, self._clock)
+        why = made.why_unready()
+        if why and why != self._told_unready:
+            tell_waiting("console/oidc", why)
+        self._oidc, self._told_unready = made, why
+        return made
+
+    def _unready(self) -> dict[str, str]:
+        """Whether the identity provider waits for its TLS files."""
+        why = self._oidc.why_unready() if self._oidc is not None else ""
+        return {"console/oidc": why} if why else {}
 
     async def stop(self) -> None:
         """Nobody is answered any more. What is still recorded meanwhile is noted by `close`."""

@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from engine.adapters.errors import ConfigError
+from engine.adapters.errors import ConfigError, TlsFilesError
 from engine.adapters.metrics import PrometheusMeter
+from engine.adapters.waiting import WaitingTaker, tell_waiting
 from engine.config.hand_offs import HandOffOptions
 from engine.exit_codes import CONFIGURATION
 from engine.failures import EngineFailed
@@ -59,6 +61,7 @@ class HandOffs:
         self._tasks = tasks
         self._pace = pace
         self._running: dict[str, tuple[HandOff, asyncio.Task[None]]] = {}
+        meter.tls.sources.append(self._unready)
 
     @property
     def status(self) -> Sequence[HandOffStatus]:
@@ -66,20 +69,24 @@ class HandOffs:
         return [one.status for one, _ in self._running.values()]
 
     async def start(self, options: Mapping[str, HandOffOptions]) -> None:
-        """Set all of them up, and let them run. Raises EngineFailed, StoreError."""
-        (await self.prepare(options, frozenset(options))).carry_out()
+        """Set all of them up, and let them run; one may wait for its TLS files. Raises EngineFailed, StoreError."""
+        (await self.prepare(options, frozenset(options), may_wait=True)).carry_out()
         with self._queries.hand_offs() as view:
             known = view.known()
         for name, count in known.items():
             if name not in options:
                 _tell_what_stays(name, count)
 
-    async def prepare(self, options: Mapping[str, HandOffOptions], others: frozenset[str]) -> "NextHandOffs":
-        """What a reload makes of them; `others`: those that come, go or are others. Raises EngineFailed."""
+    async def prepare(
+        self, options: Mapping[str, HandOffOptions], others: frozenset[str], *, may_wait: bool = False
+    ) -> "NextHandOffs":
+        """What a reload makes of them; `others`: those that come, go or are others. Raises EngineFailed, also for TLS
+        files that cannot be used unless it `may_wait` for them (ADR 58).
+        """
         following = NextHandOffs(self, others)
         for name in sorted(others & options.keys()):
             try:
-                taker = await asyncio.to_thread(taker_of, name, options[name], self._site)
+                taker = await asyncio.to_thread(self._taker, name, options[name], may_wait)
             except ConfigError as error:
                 await following.give_up()
                 raise EngineFailed(f"hand-off {name}: {error}", CONFIGURATION) from error
@@ -94,6 +101,21 @@ class HandOffs:
                 self._pace,
             )
         return following
+
+    def _taker(self, name: str, options: HandOffOptions, may_wait: bool) -> Taker:
+        make = partial(taker_of, name, options, self._site)
+        try:
+            return make()
+        except TlsFilesError as error:
+            if not may_wait:
+                raise
+            tell_waiting(f"hand-off {name}", str(error))
+            return WaitingTaker("orthanc" if options.orthanc is not None else "dcm4chee", make, str(error))
+
+    def _unready(self) -> dict[str, str]:
+        """Those that wait for their TLS files."""
+        running = [one for one, _ in list(self._running.values())]
+        return {f"hand_offs/{one.name}": why for one in running if (why := one.why_unready)}
 
     def take_up(self, following: "NextHandOffs") -> None:
         """Let those run, each behind the end of the one that it takes the place of."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from engine.adapters.errors import ConfigError
 from engine.adapters.metrics import PrometheusMeter
+from engine.adapters.waiting import tell_waiting
 from engine.config.settings import SiteSettings
 from engine.exit_codes import CONFIGURATION
 from engine.failures import EngineFailed
@@ -17,7 +18,7 @@ def start_tracing(
 ) -> None:
     """Tell a collector from now on, until the committer is closed; nothing where the site names none.
 
-    `folder`: the site's. Raises EngineFailed for files that cannot be used.
+    `folder`: the site's. Raises EngineFailed for settings that cannot be used.
     """
     if settings.traces is None:
         return
@@ -30,5 +31,12 @@ def start_tracing(
         tracing = OtlpTracing(settings.traces, folder, settings.environment, instance, clock, meter.traces())
     except ConfigError as error:
         raise EngineFailed(f"the collector of traces: {error}", CONFIGURATION) from error
+    if why := tracing.why_unready():
+        tell_waiting("traces", why)
+
+    def unready() -> dict[str, str]:
+        return {"traces": found} if (found := tracing.why_unready()) else {}
+
+    meter.tls.sources.append(unready)
     tracing.start()
     committer.tracing = tracing

@@ -8,8 +8,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import cast
 
-from engine.adapters.errors import ConfigError
+from engine.adapters.errors import ConfigError, TlsFilesError
 from engine.adapters.tls import listen_context
+from engine.adapters.waiting import WaitingSink
 from engine.config.actions import ActionText
 from engine.config.actions import Rules as RuleTexts
 from engine.config.answers import ConnectBack
@@ -126,26 +127,38 @@ def open_sinks(
     store: StoreQueries,
     turns: MutableMapping[str, asyncio.Lock],
     refused: Callable[[str], None] = lambda code: None,
+    *,
+    may_wait: bool = False,
 ) -> list[Sink]:
     """The sinks of a destination, one for each of its connections. One that `needs_store` may read the engine's.
 
     `turns`: of the lanes that write to one place in the store, by its name. `refused`: told of the code of each message
-    that such a place refuses.
+    that such a place refuses. `may_wait`: where TLS files cannot be used, send once they can be. Raises ConfigError.
     """
     kind = kinds.sinks[destination.sink]
     more = {"store": store, "turns": turns, "refused": refused} if getattr(kind, "needs_store", False) else {}
-    try:
-        return [
-            kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
+
+    def make() -> Sink:
+        try:
+            made: Sink = kind.open(  # type: ignore[attr-defined]  # the sinks' own side of the kind
                 destination.options, folder=loaded.folder, lane=f"{loaded.name}/{name}", clock=clock, **more
             )
-            for _ in range(destination.policy.lanes)
-        ]
-    except ConfigError:
-        raise
-    except Exception as error:
-        # Somebody's plug-in: told like any other mistake in a channel, with the place and never the text.
-        raise ConfigError(f"destination {name} cannot be set up: {describe(error)}") from error
+        except ConfigError:
+            raise
+        except Exception as error:
+            # Somebody's plug-in: told like any other mistake in a channel, with the place and never the text.
+            raise ConfigError(f"destination {name} cannot be set up: {describe(error)}") from error
+        return made
+
+    sinks: list[Sink] = []
+    for _ in range(destination.policy.lanes):
+        try:
+            sinks.append(make())
+        except TlsFilesError as error:
+            if not may_wait:
+                raise
+            sinks.append(WaitingSink(make, str(error)))
+    return sinks
 
 
 def in_doubt(policy: DeliveryPolicy, sinks: Sequence[Sink]) -> int:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from engine.adapters.metrics import PrometheusMeter
+from engine.adapters.tls_status import RevocationList
 from engine.cli.main import segmill
 from tests.docs.test_examples import anchors
 
@@ -45,6 +46,7 @@ def exported() -> frozenset[str]:
     meter.audit_export()
     meter.traces()
     meter.certificate_ends = {"adt": 0.0}
+    meter.tls.lists = {"adt": RevocationList(0.0, 1.0)}
     meter.is_console_up = True
     meter.retention_pass(0.0)
     meter.disk(1, 1)

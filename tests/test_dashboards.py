@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from engine.adapters.metrics import PrometheusMeter
+from engine.adapters.tls_status import RevocationList
 
 GRAFANA = Path(__file__).parent.parent / "deploy" / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
@@ -55,6 +56,8 @@ def exported() -> dict[str, set[str]]:
     meter.audit_export()
     meter.traces()
     meter.certificate_ends = {"adt": 0.0}
+    meter.tls.lists = {"adt": RevocationList(0.0, 1.0)}
+    meter.is_console_up = True
     meter.retention_pass(0.0)
     meter.disk(1, 1)
     meter.commit(0.001, 1)

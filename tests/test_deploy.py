@@ -20,6 +20,7 @@ import yaml
 
 from engine.app import load
 from engine.cli.main import segmill
+from engine.config.console import ConsoleOptions
 from engine.config.listen import ListenMllp
 
 REPOSITORY = Path(__file__).parent.parent
@@ -305,6 +306,21 @@ def test_the_site_is_in_order_and_its_ports_are_those_of_the_manifests(pod, comp
     assert services == ports
     assert str(site.site.data) == "/var/lib/segmill"
     assert any(mount["mountPath"] == "/var/lib/segmill" for mount in container["volumeMounts"])
+
+
+def test_the_console_of_compose_is_for_this_machine_and_its_files_are_secrets():
+    compose = yaml.safe_load((COMPOSE / "console.yaml").read_text())
+    engine = compose["services"]["engine"]
+    assert set(compose["services"]) <= set(yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"])
+    assert engine["ports"] == ["127.0.0.1:8443:8443"]
+    assert set(engine["secrets"]) == set(compose["secrets"])
+    told = (COMPOSE / "console.yaml").read_text()
+    (settings,) = re.findall(r"^#   (console: .*)$", told, re.MULTILINE)
+    options = ConsoleOptions.model_validate(yaml.safe_load(settings)["console"])
+    assert options.host == "0.0.0.0" and options.tls is not None
+    named = {str(options.tls.certificate), str(options.tls.key)}
+    assert named == {f"/run/secrets/{name}" for name in compose["secrets"]}
+    assert f"{options.port}:{options.port}" in engine["ports"][0]
 
 
 def test_selectors_find_the_pod():

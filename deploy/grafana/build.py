@@ -123,6 +123,40 @@ OVERVIEW = Dashboard(
                     6,
                     ((None, "red"), (3 * 86_400, "orange"), (21 * 86_400, "green")),
                 ),
+                Panel(
+                    "Wait for their TLS files",
+                    [(f"sum(segmill_tls_files_unusable{{{ME}}}) or vector(0)", "places")],
+                    "none",
+                    "Ways out whose certificate or key has ended or cannot be read; the log says which (E595).",
+                    "stat",
+                    6,
+                    ((None, "green"), (1, "red")),
+                ),
+                Panel(
+                    "Least life left of a list of revoked certificates",
+                    [
+                        (
+                            f"min((segmill_revocation_list_next_update_timestamp_seconds{{{ME}}} - time())"
+                            f" / (segmill_revocation_list_next_update_timestamp_seconds{{{ME}}}"
+                            f" - segmill_revocation_list_this_update_timestamp_seconds{{{ME}}}))",
+                            "left",
+                        )
+                    ],
+                    "percentunit",
+                    "At 0 % nobody of its authority is let in. Put the next list in its place, then segmill reload.",
+                    "stat",
+                    6,
+                    ((None, "red"), (0.0001, "orange"), (0.05, "green")),
+                ),
+                Panel(
+                    "Console",
+                    [(f"min(segmill_console_up{{{ME}}})", "can be reached")],
+                    "none",
+                    "0: its port or its certificate keep people out (E500); messages are taken all the same.",
+                    "stat",
+                    6,
+                    ((None, "red"), (1, "green")),
+                ),
             ],
         ),
         (

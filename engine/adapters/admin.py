@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
 from engine.adapters.control_socket import listen_privately, peer_name
+from engine.adapters.places import Places
 from engine.adapters.timed_http import TimedH11
 from engine.adapters.tls_door import TlsDoor
 from engine.ports.control import Control
@@ -29,6 +30,7 @@ MAX_CONNECTIONS: Final = 32
 ACCEPTS_A_TURN: Final = 32
 """asyncio accepts as many at once, before any of them can be turned away."""
 HEAD_TIMEOUT_S: Final = 10.0
+BODY_TIMEOUT_S: Final = 30.0
 STOP_DEADLINE_S: Final = 5.0
 
 
@@ -138,8 +140,9 @@ class AdminServer:
 class QuietServer(uvicorn.Server):
     """Uvicorn, without its look at the clock ten times a second: an idle engine should be idle. TLS is by TlsDoor."""
 
-    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, places: Places, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(config)
+        self._places = places
         self._tls = tls
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving = asyncio.Event()
@@ -164,7 +167,7 @@ class QuietServer(uvicorn.Server):
             return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[no-any-return]
 
         self.servers = [
-            TlsDoor(listener, protocol, self._tls, most=MAX_CONNECTIONS, timeout_s=HEAD_TIMEOUT_S)  # type: ignore[misc]
+            TlsDoor(listener, protocol, self._tls, self._places, timeout_s=HEAD_TIMEOUT_S)  # type: ignore[misc]
             for listener in sockets or ()
         ]
         self.started = True
@@ -195,11 +198,21 @@ def listen_on(host: str, port: int, what: str) -> socket.socket:
         raise AdminUnavailable(f"cannot open {what} {host}:{port}: {_sentence(exc)}") from exc
 
 
-def server_for(app: ASGIApp, tls: ssl.SSLContext | None = None) -> QuietServer:
-    """Uvicorn without logs of its own, sockets and signals being ours."""
+def server_for(
+    app: ASGIApp,
+    tls: ssl.SSLContext | None = None,
+    *,
+    most_strangers: int = 0,
+    is_proxy: Callable[[str], bool] = lambda address: False,
+) -> QuietServer:
+    """Uvicorn without logs of its own, sockets and signals being ours.
+
+    `most_strangers`: so many connections of one network that nobody has signed in by; 0: as many as there are places.
+    """
+    places = Places(MAX_CONNECTIONS, most_strangers, is_proxy)
 
     def protocol(*args: Any, **kwargs: Any) -> _NamedPeer:
-        return _NamedPeer(HEAD_TIMEOUT_S, *args, most_connections=MAX_CONNECTIONS, **kwargs)
+        return _NamedPeer(HEAD_TIMEOUT_S, *args, body_timeout_s=BODY_TIMEOUT_S, places=places, **kwargs)
 
     config = uvicorn.Config(
         app,
@@ -219,7 +232,7 @@ def server_for(app: ASGIApp, tls: ssl.SSLContext | None = None) -> QuietServer:
         timeout_graceful_shutdown=1,
     )
     config.load()
-    return QuietServer(config, tls)
+    return QuietServer(config, places, tls)
 
 
 def _sentence(error: OSError) -> str:

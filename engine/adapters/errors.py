@@ -6,3 +6,8 @@ class ConfigError(Exception):
 
     The text is a whole sentence for the one who runs the engine; it holds no secret.
     """
+
+
+class TlsFilesError(ConfigError):
+    """Of a certificate, its key, an authority or a list of revoked ones: a file, which may be put right without a word
+    of the settings being changed. What needs it waits for that, but where messages come in (ADR 58)."""

@@ -36,6 +36,8 @@ from engine.adapters.metrics_numbers import (
     ListenerNumbers,
     TraceNumbers,
 )
+from engine.adapters.metrics_tls import of_tls
+from engine.adapters.tls_status import TlsStatus
 
 
 class PrometheusMeter:
@@ -60,6 +62,7 @@ class PrometheusMeter:
         self.retention_passed_s: float | None = None
         self.certificate_ends: Mapping[str, float] = {}
         """By the place that shows it, seconds since 1970."""
+        self.tls = TlsStatus()
         self.is_ready: Callable[[], bool] = lambda: False
         """What `/readyz` would say; asked in the scraper's thread."""
         self.is_console_up: bool | None = None
@@ -167,7 +170,7 @@ class _Collector(Collector):
                 "1 while the console and the HTTP API can be reached; not there where they are off.",
                 value=int(self._meter.is_console_up),
             )
-        yield from _of_certificates(self._meter.certificate_ends)
+        yield from of_tls(self._meter.certificate_ends, self._meter.tls)
         build = {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
         yield InfoMetricFamily("segmill_build", "What is running.", value=build)
 
@@ -354,17 +357,6 @@ def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "segmill_disk_free_bytes", "What is free on the store's disk.", value=meter.disk_free_bytes
         )
-
-
-def _of_certificates(ends: Mapping[str, float]) -> Iterator[Metric]:
-    family = GaugeMetricFamily(
-        "segmill_certificate_not_after_timestamp_seconds",
-        "When the certificate that is shown here runs out, seconds since 1970.",
-        labels=["place"],
-    )
-    for place, end_s in ends.items():
-        family.add_metric((place,), end_s)
-    yield family
 
 
 def _of_dicom(numbers: DicomNumbers) -> Iterator[Metric]:

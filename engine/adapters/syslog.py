@@ -55,6 +55,8 @@ class SyslogTls:
     """A connection of RFC 5425. Its files are read for each connection, so that renewed ones count from the next."""
 
     def __init__(self, options: SyslogOptions, site: Path) -> None:
+        self.why_unready = ""
+        """What of our own files keeps it from being reached; '' for nothing."""
         self._options = options
         self._site = site
         self._reader: asyncio.StreamReader | None = None
@@ -68,6 +70,7 @@ class SyslogTls:
         host, port = self._options.server
         try:
             context = await asyncio.to_thread(tls_context, self._options, self._site)
+            self.why_unready = ""
             async with asyncio.timeout(self._options.timeout):
                 name = self._options.tls.server_name if self._options.tls is not None else None
                 self._reader, self._writer = await asyncio.open_connection(
@@ -76,7 +79,8 @@ class SyslogTls:
         except TimeoutError:
             raise RepositoryDown(f"{host}:{port} does not answer") from None
         except ConfigError as error:
-            raise RepositoryDown(str(error)) from error
+            self.why_unready = str(error)
+            raise RepositoryDown(self.why_unready) from error
         except OSError as error:
             raise RepositoryDown(f"{host}:{port}: {why_down(error)}") from error
         return True

@@ -6,20 +6,23 @@ file, a key that is not the certificate's, an expired certificate.
 """
 
 import asyncio.sslproto
+import base64
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from engine.adapters.errors import ConfigError
+from engine.adapters.errors import ConfigError, TlsFilesError
 from engine.config.listen import ListenTls
 
 # TLS 1.2 only; every suite of TLS 1.3 is AEAD with an ephemeral key exchange anyhow.
 _TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _READ_BUFFER_BYTES = 8 * 1024
 """Of each open connection: ten thousand with mutual TLS hold 620 MB with 16 KiB, and 540 with 8 (reliability.md R7)."""
-_PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_CERTIFICATE, _LIST = "CERTIFICATE", "X509 CRL"
+"""The labels of RFC 7468 sections 5.1 and 6.1."""
+_INTEGER, _UTC_TIME, _GENERALIZED_TIME = 0x02, 0x17, 0x18
 
 
 def server_context(
@@ -105,36 +108,36 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None, now:
     chain = _read_certificates(certificate)
     key_file = certificate if key is None else key
     if not key_file.is_file():
-        raise ConfigError(f"the TLS key file {key_file} does not exist")
+        raise TlsFilesError(f"the TLS key file {key_file} does not exist")
 
     def no_password() -> NoReturn:
-        raise ConfigError(f"the TLS key in {key_file} is encrypted: the engine cannot ask for its password")
+        raise TlsFilesError(f"the TLS key in {key_file} is encrypted: the engine cannot ask for its password")
 
     try:
         context.load_cert_chain(certificate, key_file, no_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise ConfigError(
+            raise TlsFilesError(
                 f"the TLS key in {key_file} does not belong to the certificate in {certificate}"
             ) from error
-        raise ConfigError(f"{key_file} holds no TLS key that can be used ({error.reason})") from error
+        raise TlsFilesError(f"{key_file} holds no TLS key that can be used ({error.reason})") from error
     except OSError as error:
-        raise ConfigError(f"the TLS files {certificate} and {key_file} cannot be read: {error.strerror}") from error
+        raise TlsFilesError(f"the TLS files {certificate} and {key_file} cannot be read: {error.strerror}") from error
     begins, ends = chain[0]
     if ends < now:
-        raise ConfigError(f"the TLS certificate in {certificate} expired on {ends:%Y-%m-%d}")
+        raise TlsFilesError(f"the TLS certificate in {certificate} expired on {ends:%Y-%m-%d}")
     if begins > now:
-        raise ConfigError(f"the TLS certificate in {certificate} is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+        raise TlsFilesError(f"the TLS certificate in {certificate} is not valid before {begins:%Y-%m-%d %H:%M} UTC")
 
 
 def _load_ca(context: ssl.SSLContext, ca: Path, now: datetime) -> None:
     authorities = _read_certificates(ca)
     if all(ends < now for _, ends in authorities):
-        raise ConfigError(f"every authority in {ca} has expired")
+        raise TlsFilesError(f"every authority in {ca} has expired")
     try:
         context.load_verify_locations(ca)
     except ssl.SSLError as error:
-        raise ConfigError(f"{ca} holds no certificate that can be used ({error.reason})") from error
+        raise TlsFilesError(f"{ca} holds no certificate that can be used ({error.reason})") from error
 
 
 def _load_crl(context: ssl.SSLContext, crl: Path) -> None:
@@ -143,15 +146,15 @@ def _load_crl(context: ssl.SSLContext, crl: Path) -> None:
         known = len(context.get_ca_certs()), context.cert_store_stats()["crl"]
         context.load_verify_locations(crl)
     except FileNotFoundError:
-        raise ConfigError(f"the TLS file {crl} does not exist") from None
+        raise TlsFilesError(f"the TLS file {crl} does not exist") from None
     except ssl.SSLError as error:
-        raise ConfigError(f"{crl} holds no list of revoked certificates in PEM form ({error.reason})") from error
+        raise TlsFilesError(f"{crl} holds no list of revoked certificates in PEM form ({error.reason})") from error
     except OSError as error:
-        raise ConfigError(f"the TLS file {crl} cannot be read: {error.strerror}") from error
+        raise TlsFilesError(f"the TLS file {crl} cannot be read: {error.strerror}") from error
     if (len(context.get_ca_certs()), context.cert_store_stats()["crl"]) <= known:
-        raise ConfigError(f"{crl} holds no list of revoked certificates")
+        raise TlsFilesError(f"{crl} holds no list of revoked certificates")
     if len(context.get_ca_certs()) != known[0]:
-        raise ConfigError(f"{crl} holds certificates: a list of revoked ones is wanted, and nothing else")
+        raise TlsFilesError(f"{crl} holds certificates: a list of revoked ones is wanted, and nothing else")
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
 
@@ -160,28 +163,45 @@ def validity_of(path: Path) -> list[tuple[datetime, datetime]]:
     return _read_certificates(path)
 
 
-def _read_certificates(path: Path) -> list[tuple[datetime, datetime]]:
-    """When each certificate of a PEM file is valid; at least one."""
+def revocations_of(path: Path) -> list[tuple[datetime, datetime | None]]:
+    """thisUpdate and nextUpdate of each list of revoked certificates in a PEM file; at least one. nextUpdate None: the
+    authority promises no next one. Raises ConfigError.
+    """
     try:
-        text = path.read_text("ascii", errors="replace")
-    except FileNotFoundError:
-        raise ConfigError(f"the TLS file {path} does not exist") from None
-    except OSError as error:
-        raise ConfigError(f"the TLS file {path} cannot be read: {error.strerror}") from error
-    try:
-        found = [_validity(ssl.PEM_cert_to_DER_cert(block)) for block in _pem_blocks(text)]
+        found = [_updates(der) for der in _pem_blocks(_text(path), _LIST)]
     except (ValueError, IndexError) as error:
-        raise ConfigError(f"{path} holds a certificate that cannot be read") from error
+        raise TlsFilesError(f"{path} holds a list of revoked certificates that cannot be read") from error
     if not found:
-        raise ConfigError(f"{path} holds no certificate in PEM form")
+        raise TlsFilesError(f"{path} holds no list of revoked certificates in PEM form")
     return found
 
 
-def _pem_blocks(text: str) -> Iterator[str]:
-    for part in text.split(_PEM_BEGIN)[1:]:
-        body, end, _ = part.partition(_PEM_END)
+def _read_certificates(path: Path) -> list[tuple[datetime, datetime]]:
+    """When each certificate of a PEM file is valid; at least one."""
+    try:
+        found = [_validity(der) for der in _pem_blocks(_text(path), _CERTIFICATE)]
+    except (ValueError, IndexError) as error:
+        raise TlsFilesError(f"{path} holds a certificate that cannot be read") from error
+    if not found:
+        raise TlsFilesError(f"{path} holds no certificate in PEM form")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("ascii", errors="replace")
+    except FileNotFoundError:
+        raise TlsFilesError(f"the TLS file {path} does not exist") from None
+    except OSError as error:
+        raise TlsFilesError(f"the TLS file {path} cannot be read: {error.strerror}") from error
+
+
+def _pem_blocks(text: str, label: str) -> Iterator[bytes]:
+    """What stands between the lines of this label, decoded. Raises ValueError."""
+    for part in text.split(f"-----BEGIN {label}-----")[1:]:
+        body, end, _ = part.partition(f"-----END {label}-----")
         if end:
-            yield _PEM_BEGIN + body + _PEM_END
+            yield base64.b64decode("".join(body.split()), validate=True)
 
 
 def _validity(der: bytes) -> tuple[datetime, datetime]:
@@ -199,6 +219,24 @@ def _validity(der: bytes) -> tuple[datetime, datetime]:
     return _time(begins_tag, begins), _time(ends_tag, ends)
 
 
+def _updates(der: bytes) -> tuple[datetime, datetime | None]:
+    """thisUpdate and nextUpdate of a DER list: RFC 5280 section 5.1 (the ssl module does not show them)."""
+    _, whole, _ = _value(der, 0)
+    _, fields, _ = _value(whole, 0)
+    at = 0
+    if fields[0] == _INTEGER:  # version, optional
+        _, _, at = _value(fields, at)
+    for _ in ("signature", "issuer"):
+        _, _, at = _value(fields, at)
+    tag, content, at = _value(fields, at)
+    this_update = _time(tag, content)
+    if at < len(fields):
+        tag, content, _ = _value(fields, at)
+        if tag in (_UTC_TIME, _GENERALIZED_TIME):
+            return this_update, _time(tag, content)
+    return this_update, None
+
+
 def _value(der: bytes, at: int) -> tuple[int, bytes, int]:
     """Tag and content of the element at `at`, and where the next one begins."""
     tag, length, start = der[at], der[at + 1], at + 2
@@ -212,6 +250,6 @@ def _value(der: bytes, at: int) -> tuple[int, bytes, int]:
 def _time(tag: int, content: bytes) -> datetime:
     """UTCTime (two-digit years from 1950) or GeneralizedTime, always in UTC: RFC 5280 section 4.1.2.5."""
     text = content.decode("ascii")
-    if tag == 0x17:
+    if tag == _UTC_TIME:
         text = ("19" if text >= "50" else "20") + text
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)

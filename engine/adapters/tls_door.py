@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
+from engine.adapters.places import Guest, Places
+
 log = logging.getLogger("segmill.api")
 
 NO_DESCRIPTOR_S: Final = 1.0
@@ -18,25 +20,25 @@ NO_DESCRIPTOR_S: Final = 1.0
 
 
 class TlsDoor:
-    """In the place of an asyncio server. Who comes in where the handshakes are full drives out the oldest: a client
-    that means it is through in no time."""
+    """In the place of an asyncio server. Who comes in where the handshakes are full drives out another, by the rule of
+    `places`: a client that means it is through in no time."""
 
     def __init__(
         self,
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext,
+        places: Places,
         *,
-        most: int,
         timeout_s: float,
     ) -> None:
         """Listens from now on, on the loop that runs."""
         self._listener = listener
         self._protocol = protocol
         self._tls = tls
-        self._most = most
+        self._places = places
         self._timeout_s = timeout_s
-        self._entering: dict[asyncio.Task[None], None] = {}
+        self._entering: dict[asyncio.Task[None], Guest] = {}
         listener.setblocking(False)
         self._accepting = asyncio.get_running_loop().create_task(self._accept(), name="console's TLS")
 
@@ -52,19 +54,25 @@ class TlsDoor:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                plain, _ = await loop.sock_accept(self._listener)
+                plain, address = await loop.sock_accept(self._listener)
             except OSError as error:  # none of ours left, or a client that is gone again
                 log.debug("a client could not be taken: %s", error.strerror)
                 await asyncio.sleep(NO_DESCRIPTOR_S if not isinstance(error, ConnectionError) else 0)
                 continue
             task = loop.create_task(self._enter(plain))
-            self._entering[task] = None
+            self._entering[task] = Guest(self._places.network(address[0]), False, loop.time())
             task.add_done_callback(lambda done: self._entering.pop(done, None))
-            if len(self._entering) > self._most:
-                oldest = next(iter(self._entering))
-                del self._entering[oldest]
-                oldest.cancel()
+            if len(self._entering) > self._places.most:
+                self._make_place(loop.time())
             await asyncio.sleep(0)  # a crowd that waits to come in has no turn of those who are in
+
+    def _make_place(self, now_s: float) -> None:
+        guests = list(self._entering.items())
+        # Not the one that has come just now, unless there is no other: of equals the first goes.
+        last = self._places.last_of(guests[:-1] or guests, list(self._entering.values()), now_s)
+        if last is not None:
+            del self._entering[last]
+            last.cancel()
 
     async def _enter(self, plain: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -23,6 +23,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from engine import __version__
+from engine.adapters.errors import TlsFilesError
 from engine.adapters.http_failures import why_failed
 from engine.adapters.tls import client_context
 from engine.config.traces import TracesOptions
@@ -110,7 +111,7 @@ class OtlpTracing:
     def __init__(
         self, options: TracesOptions, site: Path, environment: str, instance: str, clock: Clock, meter: TraceMeter
     ) -> None:
-        """Raises ConfigError for files that cannot be used."""
+        """Spans wait for TLS files that cannot be used, as for a collector that is down (ADR 58)."""
         self._clock = clock
         self.monotonic = clock.monotonic
         self._meter = meter
@@ -124,6 +125,7 @@ class OtlpTracing:
         self._making = Making(options.service, environment, instance)
         self._sender = OtlpSender(options, site, meter)
         self._thread: threading.Thread | None = None
+        self.why_unready = self._sender.why_unready
 
     # -- on the loop ----------------------------------------------------------------------------
 
@@ -352,18 +354,39 @@ class OtlpSender:
     """Sends requests one after the other, each until the collector has it or does not want it. Used by one thread."""
 
     def __init__(self, options: TracesOptions, site: Path, meter: TraceMeter) -> None:
-        """Raises ConfigError for files that cannot be used."""
+        """As OtlpTracing."""
         self._url = options.url
+        self._options = options
+        self._site = site
+        self._lock = threading.Lock()
+        self._client: httpx2.Client | None = None
+        self._why_unready = ""
         self._meter = meter
         self._ending = threading.Event()
         self._is_up: bool | None = None
-        self._client = httpx2.Client(
-            verify=client_context_of(options, site),
-            timeout=options.timeout,
+        if self.why_unready():
+            meter.collector(False)
+
+    def why_unready(self) -> str:
+        """What of its TLS files is in the way, looked at again; '' for nothing. Any thread may ask."""
+        with self._lock:
+            if self._client is None:
+                try:
+                    self._client = self._made()
+                except TlsFilesError as error:
+                    self._why_unready = str(error)
+                else:
+                    self._why_unready = ""
+            return self._why_unready
+
+    def _made(self) -> httpx2.Client:
+        return httpx2.Client(
+            verify=client_context_of(self._options, self._site),
+            timeout=self._options.timeout,
             trust_env=False,
             follow_redirects=False,
             headers={
-                **options.headers,
+                **self._options.headers,
                 "content-type": "application/x-protobuf",
                 "user-agent": f"segmill/{__version__}",
             },
@@ -388,6 +411,8 @@ class OtlpSender:
 
     def _try(self, body: bytes) -> tuple[str, bool, float]:
         """Why it was not taken, '' if it was; whether it may be sent again; how long it asks to wait."""
+        if (why := self.why_unready()) or self._client is None:
+            return why, True, 0.0
         try:
             with self._client.stream("POST", self._url, content=body) as response:
                 status = response.status_code
@@ -415,7 +440,8 @@ class OtlpSender:
         self._ending.set()
 
     def close(self) -> None:
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
 
 
 def client_context_of(options: TracesOptions, site: Path) -> ssl.SSLContext | bool:

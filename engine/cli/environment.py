@@ -8,10 +8,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from engine.cli.lists import NEXT_LIST, list_trouble
 from engine.cli.words import why
 from engine.config.finding import ConfigFinding, Position, at
 
@@ -58,6 +60,7 @@ def environment_findings(loaded: "LoadedSite", folder: Path) -> list[ConfigFindi
         # An engine that runs on this site holds its own ports.
         if not is_running:
             findings += _of_listener(channel)
+        findings += _of_list(channel)
         findings += _of_destinations(channel)
     findings += asyncio.run(_of_receivers(loaded.channels))
     findings += asyncio.run(_of_other_sinks(loaded.channels))
@@ -144,6 +147,11 @@ def _of_dicom(dicom: "DicomOptions", folder: Path, is_running: bool) -> Iterator
             listen_context(dicom.tls, folder)
         except ConfigError as exc:
             yield ConfigFinding("E162", "segmill.yaml", 0, 0, 0, f"dicom: {exc}")
+            return
+        if dicom.tls.client_crl is not None:
+            code, message = list_trouble(folder / dicom.tls.client_crl, datetime.now(UTC))
+            if code:
+                yield ConfigFinding(code, "segmill.yaml", 0, 0, 0, f"dicom: {message}", NEXT_LIST)
 
 
 def _of_listener(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
@@ -190,6 +198,22 @@ def _of_tls(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
             listen_context(tls, channel.folder)
         except ConfigError as exc:
             yield at(_place(channel, "listen", channel.file.listen.source, "tls"), "E162", str(exc))
+
+
+def _of_list(channel: "LoadedChannel") -> Iterator[ConfigFinding]:
+    """A list of revoked certificates that has run out, or is about to."""
+    from engine.adapters.errors import ConfigError
+    from engine.config.listen import ListenTls
+
+    tls = getattr(channel.file.listen.options, "tls", None)
+    if isinstance(tls, ListenTls) and tls.client_crl is not None:
+        place = _place(channel, "listen", channel.file.listen.source, "tls", "client_crl")
+        try:
+            code, message = list_trouble(channel.folder / tls.client_crl, datetime.now(UTC))
+        except ConfigError as exc:
+            code, message = "E162", str(exc)
+        if code:
+            yield at(place, code, message, NEXT_LIST)
 
 
 def _of_destinations(channel: "LoadedChannel") -> Iterator[ConfigFinding]:

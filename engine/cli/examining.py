@@ -10,7 +10,6 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from engine.config.site import LoadedSite
+    from engine.ports.store_file import StoreFile
 
 CERTIFICATE_DAYS: Final = 30
 LARGE_LOG_BYTES: Final = 512 * 1024 * 1024
@@ -134,43 +134,27 @@ def _store(around: Surroundings, topic: Topic) -> None:
     if not store.exists():
         topic.well = "there is none yet"
         return
-    from engine.adapters.stores.schema import APPLICATION_ID, load_migrations
+    from engine.ports.store_file import StoreUnread
 
     size = store.stat().st_size
     log = store.with_name(f"{store.name}-wal")
     log_size = log.stat().st_size if log.exists() else 0
     try:
-        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
-            (application,) = db.execute("PRAGMA application_id").fetchone()
-            (schema,) = db.execute("PRAGMA user_version").fetchone()
-            latest = load_migrations()[-1].number
-            if application != APPLICATION_ID:
-                advice = "See 'store' and 'data' in segmill.yaml."
-                topic.findings.append(Finding("E491", "it is no store of Segmill", advice, str(store)))
-                return
-            if schema > latest:
-                message = f"it is of a newer Segmill (schema {schema}; this one knows {latest})"
-                topic.findings.append(Finding("E499", message, "Run that version.", str(store)))
-                return
-            if schema < latest:
-                message = f"it is of an earlier Segmill (schema {schema} of {latest})"
-                advice = "The next start brings it up, and keeps a copy beside it: see that there is room for one."
-                topic.findings.append(Finding("W499", message, advice, str(store)))
-            how = "integrity_check" if around.is_deep else "quick_check"
-            if around.is_deep or size <= QUICK_CHECK_BYTES:
-                (answer,) = db.execute(f"PRAGMA {how}(1)").fetchone()
-                if answer != "ok":
-                    raise sqlite3.DatabaseError("not ok")
-            else:
-                how = "not read through, as it is large: --deep does"
-            topic.well = f"{size / 1e6:,.1f} MB and {log_size / 1e6:,.1f} MB of log, schema {schema}, {how}"
-    except sqlite3.Error as exc:
-        name = getattr(exc, "sqlite_errorname", "") or "damaged"
-        if name in ("SQLITE_BUSY", "SQLITE_LOCKED"):
+        if not _can_be_read(store, topic):
+            return
+        how = "integrity_check" if around.is_deep else "quick_check"
+        if around.is_deep or size <= QUICK_CHECK_BYTES:
+            _file(store).check(whole=around.is_deep)
+        else:
+            how = "not read through, as it is large: --deep does"
+        schema = _file(store).identity().schema
+        topic.well = f"{size / 1e6:,.1f} MB and {log_size / 1e6:,.1f} MB of log, schema {schema}, {how}"
+    except StoreUnread as exc:
+        if exc.is_locked:
             message = "it is locked by another process for longer than 5 s"
             advice = "See who has it open (lsof): no tool but the engine may write to it."
         else:
-            message = f"it cannot be read as it should ({name})"
+            message = f"it cannot be read as it should ({exc.kind})"
             advice = (
                 "Keep a copy of it with its -wal file; put back a backup, or save what can be read: sqlite3 .recover"
             )
@@ -179,6 +163,31 @@ def _store(around: Surroundings, topic: Topic) -> None:
         message = f"its write-ahead log has {log_size / 1e6:,.0f} MB"
         advice = "A reader holds it: a backup or search that does not end, or another tool that has the store open."
         topic.findings.append(Finding("W493", message, advice, str(log)))
+
+
+def _can_be_read(store: Path, topic: Topic) -> bool:
+    """Whether it is a store that this engine can read."""
+    found = _file(store).identity()
+    schema, latest = found.schema, found.latest
+    if not found.is_ours:
+        advice = "See 'store' and 'data' in segmill.yaml."
+        topic.findings.append(Finding("E491", "it is no store of Segmill", advice, str(store)))
+        return False
+    if schema > latest:
+        message = f"it is of a newer Segmill (schema {schema}; this one knows {latest})"
+        topic.findings.append(Finding("E499", message, "Run that version.", str(store)))
+        return False
+    if schema < latest:
+        message = f"it is of an earlier Segmill (schema {schema} of {latest})"
+        advice = "The next start brings it up, and keeps a copy beside it: see that there is room for one."
+        topic.findings.append(Finding("W499", message, advice, str(store)))
+    return True
+
+
+def _file(store: Path) -> "StoreFile":
+    from engine.adapters.stores.store_file import SqliteStoreFile
+
+    return SqliteStoreFile(store)
 
 
 def _disk(around: Surroundings, topic: Topic) -> None:
@@ -217,6 +226,7 @@ def _reached(around: Surroundings, topic: Topic) -> None:
 def _certificates(around: Surroundings, topic: Topic) -> None:
     from engine.adapters.errors import ConfigError
     from engine.adapters.tls import validity_of
+    from engine.cli.lists import NEXT_LIST, list_trouble
 
     soonest: int | None = None
     for file, what in sorted(_certificate_files(around)):
@@ -233,30 +243,42 @@ def _certificates(around: Surroundings, topic: Topic) -> None:
             message = f"a certificate in {file} ends in {days} days"
             topic.findings.append(Finding("W495", message, "Renew it; then segmill reload takes it up.", what))
     topic.well = "none is named" if soonest is None else f"the first ends in {soonest} days"
+    for file, what in sorted(_files_under(around, ("client_crl",))):
+        try:
+            code, message = list_trouble(file, around.now)
+        except ConfigError as exc:
+            code, message = "E495", str(exc)
+        if code:
+            topic.findings.append(Finding(code, message, NEXT_LIST, what))
 
 
 def _certificate_files(around: Surroundings) -> set[tuple[Path, str]]:
     """Every file with certificates that the site names, and where it is named."""
+    return _files_under(around, CERTIFICATE_KEYS)
+
+
+def _files_under(around: Surroundings, keys: tuple[str, ...]) -> set[tuple[Path, str]]:
+    """Every file that stands under one of these keys, and where."""
     found: set[tuple[Path, str]] = set()
     for channel in around.loaded.channels:
-        found |= _named_in(channel.file.listen.options, channel.folder, channel.shown)
+        found |= _named_in(channel.file.listen.options, channel.folder, channel.shown, keys)
         for destination in channel.file.destinations.values():
-            found |= _named_in(destination.options, channel.folder, channel.shown)
+            found |= _named_in(destination.options, channel.folder, channel.shown, keys)
         back = channel.file.ack.connect_back
         if back is not None:
-            found |= _named_in(back.options, channel.folder, channel.shown)
+            found |= _named_in(back.options, channel.folder, channel.shown, keys)
     site = around.loaded.site
     if site is not None:
-        for options in (site.dicom, site.audit, site.traces, *site.hand_offs.values()):
-            found |= _named_in(options, around.folder, "segmill.yaml")
+        for options in (site.dicom, site.console, site.audit, site.traces, *site.hand_offs.values()):
+            found |= _named_in(options, around.folder, "segmill.yaml", keys)
     return found
 
 
 CERTIFICATE_KEYS: Final = ("certificate", "client_ca", "ca")
 
 
-def _named_in(model: object, folder: Path, shown: str) -> set[tuple[Path, str]]:
-    return {(folder / path, shown) for key, path in _files_in(model) if key in CERTIFICATE_KEYS}
+def _named_in(model: object, folder: Path, shown: str, keys: tuple[str, ...]) -> set[tuple[Path, str]]:
+    return {(folder / path, shown) for key, path in _files_in(model) if key in keys}
 
 
 def _files_in(model: object) -> Iterator[tuple[str, str]]:
@@ -303,12 +325,12 @@ def _newest_us(store: Path | None) -> int:
     """When the newest message was received; 0 where that cannot be found out, which the store's check says."""
     if store is None or not store.exists():
         return 0
+    from engine.ports.store_file import StoreUnread
+
     try:
-        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
-            row = db.execute("SELECT received_at_us FROM message ORDER BY seq DESC LIMIT 1").fetchone()
-    except sqlite3.Error:
+        return _file(store).newest_us()
+    except StoreUnread:
         return 0
-    return 0 if row is None else int(row[0])
 
 
 def _open_files(around: Surroundings, topic: Topic) -> None:

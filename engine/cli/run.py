@@ -34,13 +34,26 @@ def command(site: Path | None, data: Path | None, watch: bool, as_json: bool) ->
     """
     folder = find_site(site)
     require_site(folder)
+    leave_no_core()
     from engine.app import run_site
+    from engine.cli.support_bundle import SiteSupport
 
     if as_json:
         handler = logging.StreamHandler()
         handler.setFormatter(JsonLines())
         logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return _run_loop()(run_site(folder, data=data, watch=watch))
+    support = SiteSupport(folder, data)
+    return _run_loop()(run_site(folder, data=data, watch=watch, support=support))
+
+
+def leave_no_core() -> None:
+    """A core would hold messages (SEC1). The hard limit stays, so that an engineer may ask for one: prlimit --core."""
+    if find_spec("resource") is None:  # Windows, which makes none
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def _run_loop() -> Callable[[Coroutine[Any, Any, int]], int]:

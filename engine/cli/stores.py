@@ -1,8 +1,7 @@
 """Opens a store beside the engine that writes it, read-only."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,17 +42,18 @@ def open_queries(store: Path) -> Iterator["StoreQueries"]:
 
 def _what_is_there(store: Path, error: str) -> tuple[str, str]:
     """What stands where a store should, and what to do, for a file that could not be read as one."""
-    from engine.adapters.stores.schema import APPLICATION_ID, load_migrations
+    from engine.adapters.stores.store_file import SqliteStoreFile
+    from engine.ports.store_file import StoreUnread
 
     hint = "Keep a copy of it with its -wal file, then put back a backup, or save what can be read: sqlite3 .recover"
     if not store.stat().st_size:
         return f"{store} is empty: no engine has stored anything in it", "Start one: segmill run SITE"
     try:
-        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-                return f"{store} is a SQLite file, but not a store of Segmill", "Name the right folder: --data DIR"
-            if db.execute("PRAGMA user_version").fetchone()[0] < load_migrations()[-1].number:
-                return f"{store} is of an earlier Segmill", "It is brought up when the engine starts: segmill run SITE"
-    except sqlite3.Error:
+        found = SqliteStoreFile(store).identity()
+    except StoreUnread:
         return f"{store} is damaged, or no store: {error}", hint
+    if not found.is_ours:
+        return f"{store} is a SQLite file, but not a store of Segmill", "Name the right folder: --data DIR"
+    if found.schema < found.latest:
+        return f"{store} is of an earlier Segmill", "It is brought up when the engine starts: segmill run SITE"
     return error, hint

@@ -5,10 +5,8 @@ import os
 import platform
 import re
 import sys
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -53,6 +51,7 @@ def command(to: Path | None, logs: tuple[Path, ...], site: Path | None, data: Pa
     values of the environment, secrets, texts in expressions, comments. Look through it before you send it: it is a zip
     file of texts. Nothing is ever sent by itself.
     """
+    from engine.adapters.support_zip import write_bundle
     from engine.cli.doctor import surroundings_of
 
     around = surroundings_of(site, data)
@@ -62,12 +61,9 @@ def command(to: Path | None, logs: tuple[Path, ...], site: Path | None, data: Pa
         file = os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
     except FileExistsError:
         raise Failure(CANNOT_WRITE, f"{target} is there already", "Name another file.") from None
-    names = []
     try:
-        with file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle:
-            for name, text in contents(around, logs):
-                bundle.writestr(zipfile.ZipInfo(f"segmill-support/{name}", now.timetuple()[:6]), text.encode())
-                names.append(name)
+        with file:
+            names = write_bundle(file, contents(around, logs), now)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -78,6 +74,22 @@ def command(to: Path | None, logs: tuple[Path, ...], site: Path | None, data: Pa
     say(f"{count(len(names), 'file')}: {', '.join(names)}")
     say("It holds no patient data and no secrets, as far as can be told; look through it before you send it.")
     return 0
+
+
+class SiteSupport:
+    """As SupportMaker: the bundle of the site in `folder`, for who asks the engine that runs on it.
+
+    `data`: the engine's data folder where it was named at its start.
+    """
+
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
+        self._folder, self._data = folder, data
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        """As SupportMaker.members: what the command writes, without logs, which are named there."""
+        from engine.cli.doctor import surroundings_of
+
+        yield from contents(surroundings_of(self._folder, self._data), ())
 
 
 def contents(around: "Surroundings", logs: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
@@ -148,11 +160,11 @@ def _name_of(requirement: str) -> str:
 
 def store_numbers(around: "Surroundings") -> dict[str, Any]:
     """How much there is of what, and which codes were found of late; no value of a message."""
-    import sqlite3
-
     from engine.adapters.stores.queries import SqliteQueries
+    from engine.adapters.stores.store_file import SqliteStoreFile
     from engine.model.finding import load_findings
     from engine.ports.store import StoreError
+    from engine.ports.store_file import StoreUnread
 
     store = around.store
     if store is None or not store.exists():
@@ -161,9 +173,7 @@ def store_numbers(around: "Surroundings") -> dict[str, Any]:
     told: dict[str, Any] = {"there": True, "files": files}
     queries = SqliteQueries(store)
     try:
-        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
-            for name in ("user_version", "page_count", "page_size", "freelist_count", "auto_vacuum"):
-                told[name] = db.execute(f"PRAGMA {name}").fetchone()[0]
+        told |= SqliteStoreFile(store).pages()
         counts: dict[str, dict[str, int]] = {}
         for (channel, state), number in sorted(queries.counts().items()):
             counts.setdefault(channel, {})[state] = number
@@ -183,7 +193,7 @@ def store_numbers(around: "Surroundings") -> dict[str, Any]:
             "largest": max(sizes, default=0),
         }
         told["unread_keys"] = queries.unread_keys()
-    except (StoreError, sqlite3.Error, ValueError) as exc:
+    except (StoreError, StoreUnread, ValueError) as exc:
         told["cannot_be_read"] = type(exc).__name__
     finally:
         queries.close()

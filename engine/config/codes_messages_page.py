@@ -1,4 +1,4 @@
-"""E51x: what the console and the API refuse about stored messages."""
+"""E51x and E588 to E590: what the console and the API refuse about stored messages."""
 
 from types import MappingProxyType
 from typing import Final
@@ -28,6 +28,24 @@ MESSAGES_PAGE: Final[Stories] = MappingProxyType(
             "message besides (its journey, its findings, its numbers) is kept for longer.",
             "Ask its sender for it, or restore a backup beside the engine. How long bytes are kept: retention in "
             "segmill.yaml.",
+        ),
+        "E588": Story(
+            "a search for values is not for all",
+            "A search that quotes a value of messages (a key, a text, a path) may name a patient. Saved for all, it "
+            "would tell that value to all who use the console, for as long as nobody drops it. So what is for all "
+            "has channel, state, since, until, type, sender and control alone.",
+            "Save it for yourself, or take the value off. What several people look for by its kind, not by its value, "
+            "can be a declared key: keys in segmill.yaml.",
+        ),
+        "E589": Story(
+            "a support bundle is being made",
+            "One is made at a time: it reads the store through, and asks the engine for all that it says of itself.",
+            "Wait until it is there: the page System, Support bundle says how far it is.",
+        ),
+        "E590": Story(
+            "no support bundle can be made here",
+            "The engine was not started by segmill run, so what makes bundles is not there.",
+            "On the engine's machine: segmill support-bundle.",
         ),
         "E512": Story(
             "a search that is not kept any more",

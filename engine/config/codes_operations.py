@@ -56,6 +56,28 @@ OPERATIONS: Final[Stories] = MappingProxyType(
             "A certificate that the site names has less than 30 days left, or one of its chain or of an authority has.",
             "Renew it now; segmill reload takes it up without a stop.",
         ),
+        "E594": Story(
+            "a list of revoked certificates that has ended",
+            "client_crl names a list whose nextUpdate is past. What it says may no longer be so, and nobody whose "
+            "certificate is of its authority is let in: every sender of that port is turned away (refused_tls).",
+            "Fetch the authority's next list into that file; segmill reload takes it up, and senders come in again. A "
+            "timer that fetches it and reloads should run several times within the life of a list.",
+        ),
+        "W594": Story(
+            "a list of revoked certificates that ends soon",
+            "Less than a twentieth of its life is left, and its authority has most likely made the next one. When it "
+            "has ended, nobody of that authority is let in.",
+            "Fetch the next list into that file; segmill reload takes it up without a stop.",
+        ),
+        "E595": Story(
+            "something waits for its TLS files",
+            "The certificate, key or authority that it needs is out of date or cannot be read. The engine runs, takes "
+            "messages and sends all others; what is for this place waits in order, as where a receiver is down. A "
+            "port's own files are another thing: a port that cannot keep its promise is not opened, and the engine "
+            "does not start.",
+            "Put good files where the bad ones are, then segmill reload; without it they are looked at again by the "
+            "next attempt.",
+        ),
         "E496": Story(
             "a clock that is wrong",
             "The machine's clock says a time before this version was made. Messages would be stored with it, and "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from engine.model.access import SITE, Grants
+from engine.ports.saved_search import SavedSearchQueries, SearchEdit
 
 PROVIDER_MARK: Final = "oidc:"
 """Begins what stands in the place of the password of a user of the identity provider: no hash does, so none fits."""
@@ -212,6 +213,7 @@ AccessEdit = (
     | UseStep
     | UseRecovery
     | ClearSecondFactor
+    | SearchEdit
 )
 
 
@@ -238,7 +240,7 @@ def may_take_an_admin(edits: Iterable[AccessEdit]) -> bool:
     return any(isinstance(edit, SetGrants) or (isinstance(edit, SetDisabled) and edit.is_disabled) for edit in edits)
 
 
-class AccessQueries(Protocol):
+class AccessQueries(SavedSearchQueries, Protocol):
     """The reader's side: what is committed now, from any thread."""
 
     def users(self) -> Sequence[User]:

@@ -8,7 +8,7 @@ what each has, so a crash or a long absence leaves a difference, and the differe
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from engine.ports.worklist import Shelved
 from engine.worklist.item import ItemKey
@@ -163,6 +163,14 @@ class Taker(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class UnreadyTaker(Protocol):
+    """One that takes nothing yet, for what is in its own files."""
+
+    why_unready: str
+    """A sentence; '' once it can."""
 
 
 # -- what people are told -----------------------------------------------------------------------

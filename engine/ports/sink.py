@@ -39,6 +39,14 @@ class AnsweringSink(Protocol):
 
 
 @runtime_checkable
+class UnreadySink(Protocol):
+    """A sink that cannot send yet, for what is in its own files."""
+
+    why_unready: str
+    """A sentence; '' once it can."""
+
+
+@runtime_checkable
 class RecordedSink(Protocol):
     """A sink that must know when the end of its last delivery is on record."""
 

@@ -403,6 +403,12 @@ class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, AccessQuer
         """Queued deliveries of one lane with id > after, oldest first."""
         ...
 
+    def queued_before(
+        self, channel: ChannelName, destination: DestinationName, upto: DeliveryId, limit: int
+    ) -> Sequence[DeliveryId]:
+        """Of the lane's queued deliveries those with id <= upto, newest first."""
+        ...
+
     def queued_of_key(
         self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
     ) -> Sequence[QueuedRow]:

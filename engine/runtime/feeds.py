@@ -6,6 +6,15 @@ such weeks are known. A silence is weighed by what would usually have come since
 least a quarter of an hour. At night, when usually nothing comes, nothing is missed; a feed of a hundred an hour is
 missed soon, one of two an hour after half a day. One message ends it.
 
+What must not be taken for silence of a sender:
+
+- the engine was down: nothing is missed of the time between the newest message of all before its start and the start,
+  and nobody is silent before senders had a quarter of an hour to come back;
+- a batch is through, or has yet to come: of the hour in which the newest message came no more is missed than it has
+  less than usual, once it has half of that; and what begins in the hour that is now may come at its end;
+- the clocks were changed: senders that go by UTC send at another hour of the wall clock. For four weeks after a change,
+  until the median has learned it, the lesser of the two hours is what is usual.
+
 All of it is derived from the messages in the store, which remembers them over restarts: nothing is counted on the path
 of a message. What is older than retention keeps is not known.
 """
@@ -27,7 +36,10 @@ from engine.ports.store import Arrived, StoreError
 log = logging.getLogger("segmill")
 
 WEEK_H: Final = 7 * 24
+WEEK_S: Final = WEEK_H * 3600
 WEEKS: Final = 8
+UNLEARNED_WEEKS: Final = 4
+"""So long the median of seven weeks is of the time before a change."""
 LEAST_WEEKS: Final = 3
 MISSED: Final = 10
 """By chance alone, a feed that usually has ten messages has none once in 22,000 times."""
@@ -85,6 +97,10 @@ class Feed:
             self._first = min(self._first, hour)
         self.newest_us = max(self.newest_us, newest_us)
 
+    def came(self, hour: int) -> int:
+        """Messages in this hour, of those that are kept."""
+        return self._counts[hour % len(self._counts)] if self._newest - len(self._counts) < hour <= self._newest else 0
+
     def usual(self, hour: int) -> float | None:
         """Messages in such an hour; None while it is not learned, or is long past what is known."""
         if hour > self._newest:
@@ -121,6 +137,8 @@ class Feeds:
         self._zone = zone
         self._tell = tell
         self._watched = watched
+        self._since_us = 0
+        """When this engine began to take messages; 0 where that is not asked for."""
         self._looked_us = 0
         self._looked_in: tzinfo | None = None
         self._told: dict[ChannelName, int] = {}
@@ -130,6 +148,7 @@ class Feeds:
     def _start_over(self) -> None:
         self._feeds: dict[FeedName, Feed] = {}
         self._of_channel: dict[ChannelName, int] = {}
+        self._before_us = 0
         self._after: MessageSeq | None = None
 
     def status(self) -> tuple[FeedStatus, ...]:
@@ -139,6 +158,7 @@ class Feeds:
     async def run(self) -> None:
         """Look at what came, minute after minute; at first at the last eight weeks, with rests between."""
         is_blind = False
+        self._since_us = self._clock.now_us()
         while True:
             try:
                 await self.look()
@@ -184,6 +204,8 @@ class Feeds:
         return self._queries.arrivals(after, SPAN)
 
     def _add(self, one: Arrived, zone: tzinfo) -> None:
+        if one.newest_us < self._since_us:
+            self._before_us = max(self._before_us, one.newest_us)
         name = FeedName(one.channel, one.sender, "^".join(one.message_type.split("^")[:2]))
         hour = local_hour(one.half_hour * 1800, zone)
         feed = self._feeds.get(name)
@@ -195,18 +217,28 @@ class Feeds:
             feed = self._feeds[name] = Feed(hour)
         feed.add(hour, one.messages, one.newest_us)
 
+    @property
+    def _down(self) -> tuple[int, int]:
+        """From when until when nothing could be seen; (0, 0) where it was for no longer than a restart takes."""
+        if not self._before_us or self._since_us - self._before_us < LEAST_S * 1_000_000:
+            return (0, 0)
+        return (self._before_us, self._since_us)
+
     async def _weigh(self, now_us: int, zone: tzinfo) -> None:
         watched = self._watched()
         # Also what is no longer watched, or known: it is not silent any more.
         silent = dict.fromkeys((*self._told, *self._of_channel), 0)
         rows: list[FeedStatus] = []
         hours: dict[int, int] = {}
+        down = self._down
+        has_begun = now_us - down[1] >= LEAST_S * 1_000_000
+        shifts = clock_changes(now_us, zone)
         started = self._clock.monotonic()
         for name, feed in self._feeds.items():
             if name.channel not in watched:
                 continue
-            missed = missed_since(feed, now_us, zone, hours)
-            is_silent = missed >= MISSED
+            missed = missed_since(feed, now_us, zone, hours, down, shifts)
+            is_silent = missed >= MISSED and has_begun
             silent[name.channel] += is_silent
             usual = feed.usual(local_hour(now_us // 1_000_000, zone))
             rows.append(FeedStatus(name.channel, name.sender, name.kind, feed.newest_us, usual, missed, is_silent))
@@ -234,14 +266,26 @@ class Feeds:
                 log.warning("channel %s: %d of its feeds are silent, %d before", channel, count, before)
 
 
-def missed_since(feed: Feed, now_us: int, zone: tzinfo, hours: dict[int, int] | None = None) -> float:
+def missed_since(
+    feed: Feed,
+    now_us: int,
+    zone: tzinfo,
+    hours: dict[int, int] | None = None,
+    down: tuple[int, int] = (0, 0),
+    shifts: Sequence[int] = (),
+) -> float:
     """How many messages would usually have come since the last one; 0 while that is less than a quarter of an hour
-    ago, and for a feed that is not learned. `hours`: local ones by half an hour, as far as they are known."""
+    ago, and for a feed that is not learned.
+
+    `hours`: local ones by half an hour, as far as they are known. `down`: a time of which nothing is missed. `shifts`:
+    by how many hours the clocks were changed of late.
+    """
     if hours is None:
         hours = {}
     if now_us - feed.newest_us < LEAST_S * 1_000_000:
         return 0.0
     from_us = max(feed.newest_us, now_us - LONGEST_H * HOUR_US)
+    last_hour, this_hour = (local_hour(at_us // 1_000_000, zone) for at_us in (feed.newest_us, now_us))
     missed, usual, known_hour = 0.0, None, None
     while from_us < now_us:
         # Whole hours of the clock are whole hours everywhere but where zones are off by half an hour: halves, then.
@@ -250,10 +294,35 @@ def missed_since(feed: Feed, now_us: int, zone: tzinfo, hours: dict[int, int] | 
         if (hour := hours.get(half)) is None:
             hour = hours[half] = local_hour(from_us // 1_000_000, zone)
         if hour != known_hour:
-            usual, known_hour = feed.usual(hour), hour
-        missed += (usual or 0.0) * (until_us - from_us) / HOUR_US
+            usual, known_hour = _to_come(feed, hour, last_hour, this_hour, shifts), hour
+        unseen_us = max(0, min(until_us, down[1]) - max(from_us, down[0]))
+        missed += usual * (until_us - from_us - unseen_us) / HOUR_US
         from_us = until_us
     return missed
+
+
+def _to_come(feed: Feed, hour: int, last_hour: int, this_hour: int, shifts: Sequence[int]) -> float:
+    """What is usual in an hour, as far as its messages can be called missed."""
+    usual = feed.usual(hour) or 0.0
+    if hour == last_hour:
+        # It has come in this hour. A batch that is through, or most of it, is not missed for the rest of the hour; of
+        # fewer messages there is nothing that would be told.
+        came = feed.came(hour)
+        return usual if came < max(MISSED, usual / 2) else max(0.0, usual - came)
+    # What begins in the hour that is now, as a batch or the day's work does, may still come at the end of it.
+    beside = [hour - 1] if hour == this_hour else []
+    # The hour before a change of the clocks that is this one by UTC.
+    return min([usual, *(feed.usual(one) or 0.0 for one in (*beside, *(hour - shift for shift in shifts)))])
+
+
+def clock_changes(now_us: int, zone: tzinfo) -> list[int]:
+    """By how many hours the clocks on the wall are ahead of where they were in the last four weeks."""
+    now_s = now_us // 1_000_000
+    ahead = {
+        local_hour(now_s, zone) - local_hour(now_s - week * WEEK_S, zone) - week * WEEK_H
+        for week in range(1, UNLEARNED_WEEKS + 1)
+    }
+    return sorted(ahead - {0})
 
 
 def local_hour(at_s: int, zone: tzinfo) -> int:

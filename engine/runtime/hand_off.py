@@ -31,6 +31,7 @@ from engine.ports.hand_off import (
     Taken,
     Taker,
     TakerDown,
+    UnreadyTaker,
     WaitingStep,
 )
 from engine.ports.store import StoreError, StoreQueries
@@ -110,6 +111,11 @@ class HandOff:
         self._refused: dict[ItemKey, _Refused] = {}
         self._backlog = Backlog(0, 0)
         self._handed = 0
+
+    @property
+    def why_unready(self) -> str:
+        """What of its own files keeps it from handing anything over; '' for nothing."""
+        return self._taker.why_unready if isinstance(self._taker, UnreadyTaker) else ""
 
     @property
     def status(self) -> HandOffStatus:

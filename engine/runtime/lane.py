@@ -27,7 +27,7 @@ from engine.model.ids import DeliveryId, MessageSeq
 from engine.model.outcome import Delivered, Outcome, Unanswered
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
-from engine.ports.sink import AnsweringSink, RecordedSink, Sink
+from engine.ports.sink import AnsweringSink, RecordedSink, Sink, UnreadySink
 from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
@@ -134,6 +134,11 @@ class Lane:
         if self._in_hand or (self.predecessor is not None and self.predecessor.state == "sending"):
             return "sending"
         return self._rests
+
+    @property
+    def why_unready(self) -> str:
+        """What of its own files keeps it from sending; '' for nothing."""
+        return next((one.why_unready for one in self._sinks if isinstance(one, UnreadySink)), "")
 
     @property
     def is_stopped(self) -> bool:

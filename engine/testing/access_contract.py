@@ -36,6 +36,7 @@ from engine.ports.access import (
     UseStep,
 )
 from engine.ports.operations import By, Change
+from engine.ports.saved_search import MOST_OF_OWNER, ChangeSearch, DropSearch, SavedSearch, SaveSearch
 from engine.ports.store import Store, StoreQueries
 from engine.testing.store_contract import StoreBench
 
@@ -43,6 +44,7 @@ ADMIN = By("root (uid 0)", "first day")
 FAR_US = 4_000_000_000_000_000
 ANNA = User("anna", "$argon2id$1", {"*": "viewer", "adt": "operator"}, True, FAR_US, False, 1, 2)
 BEN = User("ben", "$argon2id$2", {}, False, 0, False, 3, 4)
+SEARCH = SavedSearch("s1", "anna", "held results", False, "channel:results state:held", 6, 6)
 TOKEN = ApiToken("monitoring", b"t" * 32, {"adt": "viewer"}, 5, "root (uid 0)", FAR_US)
 
 
@@ -231,6 +233,42 @@ class AccessContract:
         assert (row.action, row.actor, row.reason, row.ids) == ("user-add", ADMIN.actor, ADMIN.reason, "user anna")
         head = queries.audit_head()
         assert broken_at([row], head.last, head.hash) is None
+
+    def test_a_search_is_saved_named_and_dropped(self, store: Store, queries: StoreQueries) -> None:
+        assert (queries.saved_searches("anna"), queries.saved_search("s1")) == ([], None)
+        edit(store, SaveSearch(SEARCH), SaveSearch(replace(SEARCH, id="s0", name="a", text="mrn:4711")))
+        assert [one.id for one in queries.saved_searches("anna")] == ["s0", "s1"], "by name"
+        assert queries.saved_search("s1") == SEARCH and queries.saved_searches("ben") == []
+        edit(store, ChangeSearch("s1", "for all", True))
+        (shared,) = queries.saved_searches("ben")
+        assert (shared.name, shared.is_shared, shared.text, shared.owner) == ("for all", True, SEARCH.text, "anna")
+        assert (shared.created_us, shared.changed_us > SEARCH.changed_us) == (SEARCH.created_us, True)
+        assert [one.id for one in queries.saved_searches("anna")] == ["s0", "s1"], "each once"
+        edit(store, DropSearch("s1"))
+        assert queries.saved_search("s1") is None
+
+    def test_names_are_unique_among_those_of_their_owner(self, store: Store, queries: StoreQueries) -> None:
+        edit(store, SaveSearch(SEARCH), SaveSearch(replace(SEARCH, id="s2", owner="ben")))
+        edit(store, SaveSearch(replace(SEARCH, id="s3", name="other")))
+        for refused in (SaveSearch(replace(SEARCH, id="s4")), ChangeSearch("s3", SEARCH.name, False)):
+            with pytest.raises(AccessRefused):
+                edit(store, refused)
+        edit(store, ChangeSearch("s1", SEARCH.name, True))
+        assert {one.id for one in queries.saved_searches("anna")} == {"s1", "s3"}
+
+    def test_a_search_that_is_not_there_is_neither_changed_nor_dropped(self, store: Store) -> None:
+        for refused in (ChangeSearch("s9", "x", False), DropSearch("s9")):
+            with pytest.raises(AccessRefused) as caught:
+                edit(store, refused)
+            assert caught.value.is_missing
+
+    def test_saved_searches_of_one_owner_are_bounded(self, store: Store, queries: StoreQueries) -> None:
+        many = [replace(SEARCH, id=f"m{number}", name=f"n{number}") for number in range(MOST_OF_OWNER)]
+        edit(store, *map(SaveSearch, many))
+        with pytest.raises(AccessRefused):
+            edit(store, SaveSearch(SEARCH))
+        edit(store, SaveSearch(replace(SEARCH, owner="ben")))
+        assert len(queries.saved_searches("anna")) == MOST_OF_OWNER
 
     def test_a_revoked_token_stays_and_its_name_stays_taken(self, store: Store, queries: StoreQueries) -> None:
         edit(store, AddToken(TOKEN))

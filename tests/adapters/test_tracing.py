@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from engine.adapters import tracing
-from engine.adapters.errors import ConfigError
 from engine.adapters.metrics_numbers import TraceNumbers
 from engine.adapters.tracing import OtlpTracing, codes_in
 from engine.config.traces import TracesOptions
@@ -242,16 +241,18 @@ def test_only_codes_are_taken_of_findings() -> None:
     assert codes_in(dump_findings([Finding("E214", "error", "ZQ12345QZ")] * 2)) == ["E214"]
 
 
-def test_files_that_cannot_be_used_are_told() -> None:
-    with pytest.raises(ConfigError):
-        OtlpTracing(
-            TracesOptions.model_validate({"url": "https://collector", "tls": {"ca": "gone.pem"}}),
-            Path(),
-            "",
-            "x",
-            SetClock(),
-            TraceNumbers(),
-        )
+def test_files_that_cannot_be_used_are_told_and_spans_wait_for_them() -> None:
+    numbers = TraceNumbers()
+    made = OtlpTracing(
+        TracesOptions.model_validate({"url": "https://collector", "tls": {"ca": "gone.pem"}}),
+        Path(),
+        "",
+        "x",
+        SetClock(),
+        numbers,
+    )
+    assert "gone.pem does not exist" in made.why_unready()
+    assert not numbers.is_up
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ import trustme
 
 from engine.adapters.stores.schema import load_migrations
 from engine.adapters.stores.sqlite import SqliteStore
+from engine.app import load
 from engine.cli import examining
+from engine.cli.environment import environment_findings
 from engine.config.codes import CODES
 from engine.model.envelope import Batch
 from engine.testing import messages
 from engine.testing.store_contract import EPR, intake
 from tests.cli.conftest import copy_site
+from tests.security.test_tls_matrix import authority
 
 
 @pytest.fixture
@@ -150,6 +153,33 @@ def test_days_of_certificates(segmill, site, days, code, exit_code) -> None:
     assert said.code == exit_code
     (topic,) = [t for t in said.json["topics"] if t["name"] == "certificates"]
     assert f"the first ends in {days} days" in topic["well"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "code", "exit_code"), [(-1, "E594", 1), (2, "W594", 0), (20, None, 0)], ids=["ended", "soon", "good"]
+)
+def test_a_list_of_revoked_certificates_tells_of_its_end(segmill, site, hours, code, exit_code) -> None:
+    """Made two days before: a twentieth of its life is two hours and a half."""
+    lab = site / "channels" / "lab"
+    made = trustme.CA().issue_cert("here")
+    (lab / "own.crt").write_bytes(made.cert_chain_pems[0].bytes())
+    made.private_key_pem.write_to_path(str(lab / "own.key"))
+    (lab / "own.key").chmod(0o600)
+    them, pem = authority("Hospital CA")
+    (lab / "ca.crt").write_bytes(pem)
+    (lab / "no.crl").write_bytes(them.revoke(7, ends=datetime.now(UTC) + timedelta(hours=hours)))
+    tls = "{certificate: own.crt, key: own.key, client_ca: ca.crt, client_crl: no.crl}"
+    (lab / "channel.yaml").write_text(
+        f"listen: {{mllp: {{port: 0, tls: {tls}}}}}\nroutes: [{{to: epr}}]\n"
+        "destinations: {epr: {file: {folder: out}}}\n"
+    )
+    said = segmill("doctor", site, "--json")
+    # The authority of the test has ten days.
+    found = [one for one in codes(said)["certificates"] if one != "W495"]
+    assert (found, said.code) == ([code] if code else [], exit_code)
+    loaded = load(site, {})
+    found = [(one.code, one.file, one.line) for one in environment_findings(loaded, site)]
+    assert found == ([(code, "channels/lab/channel.yaml", 1)] if code else [])
 
 
 def test_a_clock_that_went_back_or_was_never_set(segmill, site, monkeypatch, tmp_path) -> None:

@@ -20,15 +20,18 @@ from engine.adapters.api.access import FIRST_USER, Access
 from engine.adapters.mllp_connection import Target
 from engine.adapters.sender import Sender
 from engine.app import Engine
+from engine.cli.support_bundle import SiteSupport
 from engine.config.site import load_site
 from engine.hl7.delimiters import STANDARD
 from engine.hl7.escape import escape
 from engine.model.access import SITE, Grants
 from engine.pipeline.registry import load_kinds
 from engine.ports.operations import By
+from engine.ports.worklist import QueryRecord
 from engine.testing.messages import Observation, adt, oru, scheduled
 from engine.testing.peers import ReceivingPeer
 from engine.testing.sites import make_site
+from engine.worklist.item import Attributes
 
 REPOSITORY = Path(__file__).parents[2]
 ZONE = "Europe/Berlin"
@@ -262,6 +265,35 @@ async def people(access: Access) -> dict[str, str]:
     return sessions
 
 
+def scanners_ask(engine: Engine, now: datetime) -> None:
+    """As they are told after they were answered; one has a name that somebody wrote to break a page."""
+    assert engine._scanners is not None and engine._scanners._asked is not None
+    day, at_us = f"{now:%Y%m%d}", int(now.timestamp() * 1_000_000)
+    for number, (calling, answers, status, modality) in enumerate(
+        [("CT1", 34, 0, "CT"), ("MR2", 0, 0, "MR"), ("<b>XR3</b>", 0, 0xA900, "XR"), ("CT1", 1000, 0xA700, "")]
+    ):
+        step = {"ScheduledProcedureStepStartDate": (day,), "Modality": (modality,) if modality else ()}
+        keys: Attributes = {
+            "PatientID": ("900001",) if calling == "MR2" else (),
+            "StudyInstanceUID": (),
+            "ScheduledProcedureStepSequence": (step,),
+        }
+        without = {"PatientID": 41} if calling == "MR2" else {}
+        unmatched = ("ScheduledProcedureStepStartDate",) if status == 0xA900 else ()
+        record = QueryRecord(
+            at_us - (3 - number) * 61_000_000,
+            calling,
+            "SEGMILL",
+            f"10.20.0.{number}",
+            keys,
+            answers,
+            without,
+            unmatched,
+            status,
+        )
+        engine._scanners._asked.queried(record)
+
+
 async def settled(engine: Engine) -> None:
     """Until nothing waits but for the one that is down."""
     while True:
@@ -277,7 +309,7 @@ async def main(folder: Path) -> None:
         site = make(folder, ports)
         loaded = load_site(site, load_kinds(), {})
         assert loaded.is_valid, loaded.findings
-        engine = Engine(loaded, announce=lambda text: None)
+        engine = Engine(loaded, announce=lambda text: None, support=SiteSupport(site))
         await engine.start()
         try:
             assert engine.console is not None and engine.console.address is not None
@@ -292,6 +324,7 @@ async def main(folder: Path) -> None:
             )
             sessions = await people(engine.console.access)
             await settled(engine)
+            scanners_ask(engine, now)
             told = {
                 "url": "http://{}:{}".format(*engine.console.address),
                 "sessions": sessions,

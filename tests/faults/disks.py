@@ -22,6 +22,13 @@ def run(*words: str | Path, check: bool = True) -> str:
     return done.stdout.strip()
 
 
+def repair_ext4(image: Path) -> None:
+    """As a machine does that starts up with a damaged disk. OSError where it cannot be repaired."""
+    done = subprocess.run(["e2fsck", "-f", "-y", str(image)], capture_output=True, text=True)
+    if done.returncode not in (0, 1, 2):
+        raise OSError(f"e2fsck failed ({done.returncode}): {(done.stdout + done.stderr).strip()}")
+
+
 def needs_mounts(rig: str, *tools: str) -> None:
     """Skip by name where no file system can be mounted, or a tool is missing."""
     needs(rig, os.name == "posix" and os.geteuid() == 0, "only root can mount a file system")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.faults.disks import run, unmount
+from tests.faults.disks import repair_ext4, run, unmount
 
 SECTOR = 512
 CHUNK = 64 * 1024
@@ -75,6 +75,7 @@ class States:
         self._disk = bytearray(size)
         self._written: set[int] = set()
         self._applied = 0
+        self.repaired = 0
 
     def cuts(self, count: int, seed: int, start: int = 0) -> list[Cut]:
         """`count` random cuts from `start` on, in the order of time, each way of keeping as often as the others."""
@@ -97,7 +98,14 @@ class States:
     @contextmanager
     def _mounted(self, cut: Cut) -> Iterator[None]:
         self._make(cut)
-        run("mount", "-o", "loop,noatime", self._image, self._folder)
+        try:
+            run("mount", "-o", "loop,noatime", self._image, self._folder)
+        except OSError:
+            # A cut can go through the superblock, which is two sectors: the kernel then refuses the disk, and a machine
+            # that starts up repairs it first.
+            self.repaired += 1
+            repair_ext4(self._image)
+            run("mount", "-o", "loop,noatime", self._image, self._folder)
         try:
             yield
         finally:

@@ -77,6 +77,7 @@ class Tally:
     lost: int = 0
     corrupt: int = 0
     files_missing: int = 0
+    repaired: int = 0
     kept: Counter[str] = field(default_factory=Counter)
 
     def __iadd__(self, other: "Tally") -> "Tally":
@@ -85,6 +86,7 @@ class Tally:
         self.lost += other.lost
         self.corrupt += other.corrupt
         self.files_missing += other.files_missing
+        self.repaired += other.repaired
         self.kept += other.kept
         return self
 
@@ -95,6 +97,7 @@ class Tally:
             "states_with_loss": self.with_loss,
             "corrupt": self.corrupt,
             "files_missing": self.files_missing,
+            "disks_repaired": self.repaired,
         }
 
 
@@ -156,7 +159,9 @@ def contents(store: SqliteStore) -> tuple[set[str], set[str], str]:
 
 def look_at_stores(record: Record, cuts: list[Cut]) -> Tally:
     tally = Tally()
-    States(record.log, record.size, EMPTY).each(cuts, lambda cut, disk: look_at_store(record, cut, disk, tally))
+    states = States(record.log, record.size, EMPTY)
+    states.each(cuts, lambda cut, disk: look_at_store(record, cut, disk, tally))
+    tally.repaired = states.repaired
     return tally
 
 
@@ -341,6 +346,7 @@ async def cut_file_sink(place: Path, count: int, states: int, seed: int) -> Tall
     tally = Tally()
     made = States(record.log, record.size, EMPTY)
     made.each(made.cuts(states, seed, record.start), lambda cut, folder: look_at_files(record, cut, folder, tally))
+    tally.repaired = made.repaired
     return tally
 
 

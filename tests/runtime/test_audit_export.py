@@ -193,6 +193,29 @@ async def test_a_repository_that_is_away_is_told_once_and_tried_again_ever_more_
     assert len(told) == 2 and "E560" in told[0] and "connection refused" in told[0] and "is back" in told[1]
 
 
+@pytest.mark.parametrize("down_s", [60.0, pytest.param(600.0, marks=pytest.mark.soak)])
+async def test_nothing_is_lost_of_what_came_while_the_repository_was_down(bench: Bench, down_s: float) -> None:
+    """SEC10: fifty records a second for ten minutes, and the connection is cut off once while they are caught up."""
+    bench.repository.down = "arr:6514: connection refused"
+    last_s = 0.0
+    while last_s < down_s:
+        wait_s = await bench.export.turn()
+        bench.record(int((last_s + wait_s) * 50) - int(last_s * 50))
+        bench.clock.ahead_s += wait_s
+        last_s += wait_s
+    count = bench.queries.audit_head().last
+    assert count >= 50 * down_s and bench.repository.got == []
+    bench.repository.down, bench.repository.fails_at = "", 1_234
+    while bench.queries.audit_sent() < count:
+        await bench.export.turn()
+        bench.clock.ahead_s += PACE.settle_s + 0.001
+    assert sorted(set(bench.repository.got)) == list(range(1, count + 1)), "each of them"
+    first = list(dict.fromkeys(bench.repository.got))
+    assert first == sorted(first), "in order"
+    assert len(bench.repository.got) - count <= 1_234, "again is sent only what was not known to have arrived"
+    assert bench.repository.largest <= MOST_ROWS
+
+
 async def test_after_a_start_it_goes_on_from_its_position(bench: Bench) -> None:
     bench.record(2)
     await bench.settled()

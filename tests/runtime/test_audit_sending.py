@@ -7,7 +7,6 @@ import pytest
 
 from engine.adapters.tls import server_context
 from engine.config.site import load_site
-from engine.failures import EngineFailed
 from engine.ports.control import By
 from engine.testing.messages import adt
 from tests.adapters.audit_schema import check
@@ -78,12 +77,24 @@ async def test_without_a_repository_nothing_of_it_is_there(tmp_path: Path) -> No
     assert place.store.queries().audit_head().last == 0
 
 
-async def test_files_that_cannot_be_used_keep_the_engine_from_its_start(tmp_path: Path, server: SyslogServer) -> None:
+async def test_where_its_files_cannot_be_used_the_record_waits_and_messages_do_not(
+    tmp_path: Path, server: SyslogServer, caplog: pytest.LogCaptureFixture
+) -> None:
     place = site(tmp_path, server.port)
+    good = (tmp_path / "ca.crt").read_text()
     (tmp_path / "ca.crt").write_text("no certificate")
-    with pytest.raises(EngineFailed, match="the audit's repository"):
-        async with place.running():
-            pass
+    async with place.running() as engine:
+        numbers = engine.meter.audit_numbers
+        assert numbers is not None
+        await until(lambda: numbers.failures > 0)
+        wire = await place.wire("adt")
+        await wire.send(adt())
+        assert codes([await wire.answer()]) == ["AA"]
+        assert "holds no certificate" in engine.meter.tls.waiting()["audit"]
+        (tmp_path / "ca.crt").write_text(good)
+        assert types_of(await server.got(1)) == ["Application Start"], "it is looked at again by itself"
+        assert engine.meter.tls.waiting() == {}
+    assert sum("E595 audit" in record.message for record in caplog.records) == 1
 
 
 async def test_its_settings_need_a_new_start(tmp_path: Path, server: SyslogServer) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.store import Arrived, StoreBusy
 from engine.runtime import feeds as feeds_module
-from engine.runtime.feeds import MOST_FEEDS, WEEK_H, Feed, Feeds, local_hour, missed_since
+from engine.runtime.feeds import MOST_FEEDS, WEEK_H, Feed, Feeds, clock_changes, local_hour, missed_since
 from tests.adapters.test_metrics import value
 from tests.runtime.engines import SiteUnderTest, channel
 from tests.runtime.parts import SetClock
@@ -111,7 +111,8 @@ class TestSilence:
         bench.kept.weeks(MONDAY + timedelta(hours=24), 5, 40)
         bench.kept.add(MONDAY + timedelta(minutes=59))
         assert await bench.missed_at(MONDAY + timedelta(hours=20)) == pytest.approx(40 / 60)
-        assert await bench.missed_at(MONDAY + timedelta(hours=24, minutes=30)) == pytest.approx(20 + 40 / 60)
+        assert await bench.missed_at(MONDAY + timedelta(hours=24, minutes=30)) == pytest.approx(40 / 60), "it may begin"
+        assert await bench.missed_at(MONDAY + timedelta(hours=25)) == pytest.approx(40 + 40 / 60)
 
     async def test_a_feed_is_not_learned_before_three_weeks(self, bench):
         bench.kept.weeks(MONDAY, 3, 40)  # the first hour is seldom a whole one
@@ -298,6 +299,125 @@ class TestReading:
             await bench.feeds.run()
         assert caplog.text.count("cannot be told now") == 1
         assert bench.feeds.status() == ()
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+SPRING = datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
+"""Two o'clock in Berlin becomes three."""
+
+
+class TestAfterTheEngineWasDown:
+    """Two feeds: one that has 40 an hour all day, and one that has 2."""
+
+    @pytest.fixture
+    def bench(self, bench: Bench) -> Bench:
+        for hour in range(-12, 24):
+            bench.kept.weeks(MONDAY + timedelta(hours=hour), 5, 40)
+            bench.kept.weeks(MONDAY + timedelta(hours=hour), 5, 2, kind="ADT^A40")
+        bench.kept.rows.sort(key=lambda row: row.newest_us)
+        return bench
+
+    async def started(self, bench: Bench, at: datetime) -> None:
+        """An engine begins to take messages."""
+        bench.clock.now = at
+        run = asyncio.ensure_future(bench.feeds.run())
+        while bench.feeds._looked_us == 0 or not bench.feeds.status():
+            await asyncio.sleep(0)
+        run.cancel()
+
+    async def test_nothing_is_missed_of_the_time_when_nothing_could_come(self, bench):
+        bench.kept.add(MONDAY, kind="ADT^A40")
+        bench.kept.add(MONDAY)
+        back = MONDAY + timedelta(hours=8)
+        await self.started(bench, back)
+        assert [row.missed for row in bench.feeds.status()] == [0, 0]
+        assert await bench.at(back + timedelta(minutes=14, seconds=59)) == [False, False], "senders come back"
+        assert await bench.at(back + timedelta(minutes=15)) == [True, False], "ten of the one, half of one of the other"
+        assert await bench.at(back + timedelta(hours=4, minutes=59)) == [True, False]
+        assert await bench.at(back + timedelta(hours=5)) == [True, True]
+
+    async def test_a_silence_from_before_the_stop_goes_on_after_it(self, bench):
+        bench.kept.add(MONDAY, kind="ADT^A40")
+        stopped = MONDAY + timedelta(hours=4)
+        bench.kept.add(stopped)
+        back = stopped + timedelta(hours=2)
+        await self.started(bench, back)
+        assert {row.kind: row.missed for row in bench.feeds.status()} == pytest.approx({"ADT^A01": 0, "ADT^A40": 8})
+        await bench.at(back + timedelta(hours=1))
+        assert {row.kind: row.is_silent for row in bench.feeds.status()} == {"ADT^A01": True, "ADT^A40": True}
+
+    async def test_a_restart_changes_nothing(self, bench):
+        """Of an hour of which something is known until the last minute."""
+        bench.kept.add(MONDAY)
+        stopped = MONDAY + timedelta(hours=1)
+        bench.kept.add(stopped, kind="ADT^A40")
+        await self.started(bench, stopped + timedelta(minutes=1))
+        silent = {row.kind: row.is_silent for row in bench.feeds.status()}
+        assert silent == {"ADT^A01": True, "ADT^A40": False}
+
+
+class TestBatches:
+    """A hundred messages once a night."""
+
+    @pytest.mark.parametrize("minute", [3, 30, 57])
+    async def test_a_nightly_batch_is_not_missed_by_day_and_not_before_its_hour_is_over(self, bench, minute):
+        batch = datetime(2026, 3, 2, 3, minute, tzinfo=UTC)
+        for day in range(40, 0, -1):
+            bench.kept.add(batch - timedelta(days=day), 100)
+        for minutes in range(-23 * 60, 0, 30):
+            assert await bench.at(batch + timedelta(minutes=minutes)) == [False], minutes
+        bench.clock.now = batch
+        over = batch.replace(minute=0) + timedelta(hours=1)
+        assert await bench.at(over) == [True], "it did not come"
+        bench.kept.add(over, 100)
+        assert await bench.at(over + timedelta(minutes=16)) == [False], "it is late, and through"
+
+    async def test_one_that_stops_in_the_middle_of_its_hour_is_missed(self, bench):
+        bench.kept.weeks(MONDAY, 5, 40)
+        bench.kept.add(MONDAY + timedelta(minutes=20), 13)
+        assert await bench.at(MONDAY + timedelta(minutes=35)) == [True]
+
+
+class TestChangedClocks:
+    """A batch that a sender starts by UTC comes an hour later by the clocks on the wall, for one half of the year."""
+
+    async def weeks_by_utc(self, bench: Bench, until: datetime) -> None:
+        bench.zone = BERLIN
+        for day in range(49, 0, -1):
+            bench.kept.add(until - timedelta(days=day), 100)
+
+    @pytest.mark.parametrize("days", [1, 8, 15, 22, 27])
+    async def test_one_that_goes_by_utc_is_not_silent_after_the_change(self, bench, days):
+        batch = datetime(2026, 3, 28, 3, 10, tzinfo=UTC) + timedelta(days=days)
+        await self.weeks_by_utc(bench, batch)
+        for minute in range(-130, 0, 10):
+            assert await bench.at(batch + timedelta(minutes=minute)) == [False], minute
+
+    @pytest.mark.parametrize("days", [1, 8, 15, 22, 27])
+    async def test_nor_after_the_one_in_autumn(self, bench, days):
+        batch = datetime(2026, 10, 24, 3, 10, tzinfo=UTC) + timedelta(days=days)
+        await self.weeks_by_utc(bench, batch)
+        for minute in range(-130, 0, 10):
+            assert await bench.at(batch + timedelta(minutes=minute)) == [False], minute
+
+    async def test_one_that_stays_away_is_missed_all_the_same(self, bench):
+        bench.zone = BERLIN
+        for hour in range(-12, 4):
+            bench.kept.weeks(SPRING + timedelta(days=1, hours=hour), 5, 40)
+        bench.kept.rows.sort(key=lambda row: row.newest_us)
+        last = SPRING + timedelta(days=1)
+        bench.kept.add(last)
+        assert await bench.at(last + timedelta(minutes=15)) == [True]
+
+    def test_of_how_much_they_were_changed(self):
+        at = int(SPRING.timestamp() * 1_000_000)
+        week_us = WEEK_H * 3_600_000_000
+        assert clock_changes(at - 1, BERLIN) == []
+        assert clock_changes(at, BERLIN) == [1]
+        assert clock_changes(at + 4 * week_us - 1, BERLIN) == [1]
+        assert clock_changes(at + 4 * week_us, BERLIN) == []
+        assert clock_changes(at + 30 * week_us + 3_600_000_000, BERLIN) == [-1]
+        assert clock_changes(at, UTC) == []
 
 
 async def test_an_engine_shows_its_feeds(tmp_path: Path, adt) -> None:

@@ -15,6 +15,7 @@ FLOORS = {
     "pydicom": ((3, 0, 2), "CVE-2026-32711: a DICOMDIR that leads elsewhere"),
     "starlette": ((1, 3, 1), "CVE-2025-62727, CVE-2026-48710: ranges in quadratic time, a Host that moves the path"),
     "jinja2": ((3, 1, 6), "CVE-2024-56326 and later: out of the template"),
+    "h11": ((0, 16), "CVE-2025-43859: the end of a chunk that two parsers read differently"),
     "pyyaml": ((6, 0, 1), "CVE-2020-14343: objects out of YAML"),
 }
 ALL = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
@@ -27,6 +28,14 @@ def test_a_version_with_a_known_hole_cannot_be_installed(package: str) -> None:
     assert found, wanted
     floor, why = FLOORS[package]
     assert tuple(map(int, found[1].split("."))) >= floor, why
+
+
+def test_what_nothing_needs_is_not_installed() -> None:
+    """python-multipart reads uploads; the console's forms are urlencoded, and read within bounds of our own (ADR 58)."""
+    assert not any(one.startswith("python-multipart") for one in ALL)
+    engine = Path(__file__).parents[2] / "engine"
+    needs = [path for path in engine.rglob("*.py") if re.search(r"^\s*(import|from) (python_)?multipart", path.read_text())]
+    assert needs == []
 
 
 def test_each_package_has_an_end_to_what_it_may_become() -> None:

@@ -23,6 +23,7 @@ from engine.adapters.api.problems import not_allowed, not_there
 from engine.adapters.api.pulse import Pulse
 from engine.adapters.api.runs import Runs
 from engine.adapters.api.streams import Streams
+from engine.adapters.api.support_jobs import SupportJobs
 from engine.adapters.api.versions import Versions
 from engine.adapters.metrics import PrometheusMeter
 from engine.config.site import LoadedSite
@@ -92,6 +93,7 @@ class Api:
     """Where texts are tried; None where no process can be started for it."""
     trying: Counter[str] = field(default_factory=Counter)
     """How many questions to it are under way, by who asks."""
+    support: SupportJobs = field(default_factory=SupportJobs)
     cases: CaseResults = field(default_factory=CaseResults)
     files: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a file of the site is written."""

@@ -15,7 +15,7 @@ def client_address(request: Request, proxies: Sequence[Network]) -> str:
     before that anybody can have written. What is no address ends it: then the proxy itself is the best that is known.
     """
     peer = request.client.host if request.client is not None else ""
-    if not proxies or not _is_of(peer, proxies):
+    if not proxies or not is_of(peer, proxies):
         return peer
     told = [part.strip() for value in request.headers.getlist("x-forwarded-for") for part in value.split(",")]
     found = peer
@@ -23,12 +23,13 @@ def client_address(request: Request, proxies: Sequence[Network]) -> str:
         if (address := _address(text)) is None:
             break
         found = address
-        if not _is_of(address, proxies):
+        if not is_of(address, proxies):
             break
     return found
 
 
-def _is_of(text: str, proxies: Sequence[Network]) -> bool:
+def is_of(text: str, proxies: Sequence[Network]) -> bool:
+    """Whether it is an address within one of them."""
     address = _address(text)
     return address is not None and any(ip_address(address) in network for network in proxies)
 

@@ -35,6 +35,7 @@ from engine.adapters.api.forms import MEDIA_TYPE as FORM
 from engine.adapters.api.forms import by_name, read_form
 from engine.adapters.api.forwarded import client_address
 from engine.adapters.api.problems import Problem, not_allowed, not_signed_in, not_there, not_understood
+from engine.adapters.timed_http import SIGNED
 from engine.ports.access import AccessRefused
 from engine.ports.control import OrderRefused
 from engine.ports.store import CommitUnknown, StoreError
@@ -173,6 +174,9 @@ async def _answer(entry: Entry, api: Api, places: Places, request: Request) -> R
     address = client_address(request, api.proxies)
     signed, is_by_cookie = await signed_of(api, request, address)
     request.state.signed = signed
+    tell_connection = request.scope.get("extensions", {}).get(SIGNED)
+    if tell_connection is not None:
+        tell_connection(signed is not None)
     _admit(entry, signed, request)
     # A form has its token among its fields, so that it is looked at once they are read.
     token = signed.csrf if is_by_cookie and signed is not None and entry.need != "public" else None

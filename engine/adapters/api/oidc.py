@@ -16,6 +16,7 @@ import json
 import logging
 import re
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 
 from engine.adapters.api.problems import Problem
+from engine.adapters.errors import TlsFilesError
 from engine.adapters.http_failures import why_failed
 from engine.adapters.tls import client_context
 from engine.config.listen import is_loopback
@@ -79,8 +81,11 @@ class Provider:
     """Used by one loop."""
 
     def __init__(self, options: OidcOptions, site: Path, url: str, clock: Clock) -> None:
-        """`url`: how people call the console. Raises ConfigError for TLS files that cannot be used."""
+        """`url`: how people call the console. Where TLS files cannot be used, nobody signs in by it before they can
+        (ADR 58). Raises ConfigError for settings that cannot be used.
+        """
         self.options = options
+        self._site = site
         self._back = f"{url}{BACK}"
         self._clock = clock
         self._key = secrets.token_bytes(32)
@@ -90,18 +95,36 @@ class Provider:
         self._keys_at = 0.0
         self._lock = asyncio.Lock()
         self._used: OrderedDict[str, int] = OrderedDict()
-        tls = options.tls
+        self._making = threading.Lock()
+        self._client: httpx2.AsyncClient | None = None
+        self._why_unready = ""
+        self.why_unready()
+
+    def why_unready(self) -> str:
+        """What of its TLS files is in the way, looked at again; '' for nothing. Any thread may ask."""
+        with self._making:
+            if self._client is None:
+                try:
+                    self._client = self._made()
+                except TlsFilesError as error:
+                    self._why_unready = str(error)
+                else:
+                    self._why_unready = ""
+            return self._why_unready
+
+    def _made(self) -> httpx2.AsyncClient:
+        site, tls = self._site, self.options.tls
         context: Any = True
-        if options.issuer.startswith("https:"):
+        if self.options.issuer.startswith("https:"):
             context = client_context(
                 ca=site / tls.ca if tls is not None and tls.ca else None,
                 certificate=site / tls.certificate if tls is not None and tls.certificate else None,
                 key=site / tls.key if tls is not None and tls.key else None,
                 verify=tls is None or tls.verify,
             )
-        self._client = httpx2.AsyncClient(
+        return httpx2.AsyncClient(
             verify=context,
-            timeout=options.timeout,
+            timeout=self.options.timeout,
             # None is kept open: people sign in rarely, and its loop may end at any time.
             limits=httpx2.Limits(max_connections=8, max_keepalive_connections=0),
             trust_env=False,
@@ -109,7 +132,8 @@ class Provider:
         )
 
     async def close(self) -> None:
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     # -- to the provider, and back --------------------------------------------------------------
 
@@ -271,12 +295,17 @@ class Provider:
         content = None
         if form is not None:
             content, sent["content-type"] = urlencode(form).encode(), "application/x-www-form-urlencoded"
-        request = self._client.build_request(method, url, content=content, headers=sent)
+        if self._client is None:
+            await asyncio.to_thread(self.why_unready)
+        if (client := self._client) is None:
+            # Which file, and what is wrong with it, is not for whoever opens the sign-in page.
+            raise refused("E573", "the engine's TLS files for it cannot be used; its log says why", 502)
+        request = client.build_request(method, url, content=content, headers=sent)
         received = bytearray()
         try:
             # The client's own time is for each piece: one that trickles would hold up all who sign in.
             async with asyncio.timeout(self.options.timeout):
-                response = await self._client.send(request, stream=True, auth=login)
+                response = await client.send(request, stream=True, auth=login)
                 try:
                     async for part in response.aiter_raw():
                         received += part

@@ -61,7 +61,7 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-        self._pool = ThreadPoolExecutor(AT_A_TIME, "segmill-passwords", _be_nice)
+        self._pool = ThreadPoolExecutor(AT_A_TIME, "segmill-passwords", be_nice)
         self._lock = threading.Lock()
         self._waiting = 0
         self._nobody = ""
@@ -106,7 +106,7 @@ class Passwords:
             self._waiting -= 1
 
 
-def _be_nice() -> None:
-    """On Linux a thread has a priority of its own; elsewhere this stays as it is."""
+def be_nice() -> None:
+    """This thread gives way to others. On Linux a thread has a priority of its own; elsewhere this stays as it is."""
     if os.uname().sysname == "Linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

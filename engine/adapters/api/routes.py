@@ -16,12 +16,14 @@ from engine.adapters.api import (
     on_orders,
     on_tables,
     on_worklist,
+    scanner_queries,
     set_status,
 )
 from engine.adapters.api import worklist_models as w
 from engine.adapters.api.entries import BASE, MOST_BODY, Call, Entry
 from engine.adapters.api.on_messages import NDJSON
 from engine.adapters.api.routes_people import LONG_S, PEOPLE
+from engine.adapters.api.routes_searches import SEARCHES
 
 
 async def openapi(call: Call) -> Response:
@@ -395,5 +397,29 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         record="set-status",
         timeout_s=LONG_S,
     ),
+    Entry(
+        "GET",
+        BASE + "/scanner-queries",
+        "see",
+        "site",
+        "What scanners asked for, and what they got",
+        scanner_queries.queries,
+        "worklist",
+        answer=scanner_queries.ScannerQueries,
+        query=scanner_queries.ScannerQueriesQuery,
+    ),
+    Entry(
+        "GET",
+        BASE + "/scanner-queries/values",
+        "read",
+        "site",
+        "The same with what was asked for of patients",
+        scanner_queries.queries_with_values,
+        "worklist",
+        answer=scanner_queries.ScannerQueries,
+        query=scanner_queries.ScannerQueriesQuery,
+        record="read",
+    ),
+    *SEARCHES,
     *PEOPLE,
 )

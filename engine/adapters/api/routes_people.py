@@ -4,7 +4,7 @@ from typing import Final
 
 from engine.adapters.api import models as m
 from engine.adapters.api import models_second_factor as f
-from engine.adapters.api import on_session, on_users
+from engine.adapters.api import on_session, on_users, support
 from engine.adapters.api.entries import BASE, Entry
 
 LONG_S: Final = 75.0
@@ -237,6 +237,38 @@ PEOPLE: Final[tuple[Entry, ...]] = (
         answer=m.Audit,
         query=m.AuditQuery,
         record="read",
+    ),
+    Entry(
+        "GET",
+        BASE + "/support-bundle",
+        "administer",
+        "site",
+        "Whether a support bundle is made, and what is in it",
+        support.state,
+        "engine",
+        answer=support.SupportState,
+    ),
+    Entry(
+        "POST",
+        BASE + "/support-bundle",
+        "administer",
+        "site",
+        "Make a support bundle",
+        support.start,
+        "engine",
+        answer=support.SupportState,
+        record=support.MADE,
+    ),
+    Entry(
+        "GET",
+        BASE + "/support-bundle/file",
+        "administer",
+        "site",
+        "The support bundle that was made last",
+        support.take_bundle,
+        "engine",
+        media=support.ZIP,
+        record="export",
     ),
     Entry(
         "GET",

@@ -10,6 +10,7 @@ from typing import Final
 
 from engine.adapters.admin import QuietServer, listen_on, server_for
 from engine.adapters.api.entries import Api, Page
+from engine.adapters.api.forwarded import is_of
 from engine.adapters.api.guard import Application, Places, Refused
 from engine.adapters.api.routes import ENTRIES
 from engine.config.console import ConsoleOptions
@@ -17,6 +18,8 @@ from engine.config.console import ConsoleOptions
 log = logging.getLogger("segmill.api")
 
 STOP_DEADLINE_S: Final = 5.0
+MOST_STRANGERS: Final = 12
+"""Connections from one network that nobody has signed in by: those of two browsers."""
 
 
 class ApiServer:
@@ -64,7 +67,9 @@ class ApiServer:
         self.address = self._listener.getsockname()[:2]
         places = Places(self._options.host, self._options.url, is_tls=self._tls is not None)
         application = Application((*ENTRIES, *self._pages), self._api, places, self._refused)
-        self._server = server_for(application, self._tls)
+        self._server = server_for(
+            application, self._tls, most_strangers=MOST_STRANGERS, is_proxy=lambda peer: is_of(peer, self._api.proxies)
+        )
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
         log.info("console and API: %s", self.url)

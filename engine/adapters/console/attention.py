@@ -9,6 +9,7 @@ from typing import Final, Literal
 from urllib.parse import quote, urlencode
 
 from engine.adapters.console.shown import count, duration, size
+from engine.adapters.tls_status import RevocationList
 from engine.model.access import Principal
 from engine.ports.control import ChannelStatus, FeedStatus, LaneStatus, RetentionReport
 
@@ -44,11 +45,14 @@ class Thing:
 class Site:
     """What is of no channel, for those who may see that.
 
-    `not_ready`: why intake is closed, or ''. `console_failed`: never of a console that shows this.
+    `not_ready`: why intake is closed, or ''. `lists`: of revoked certificates. `waiting`: by place, why its TLS files
+    cannot be used.
     """
 
     not_ready: str = ""
     certificates: Mapping[str, float] | None = None
+    lists: Mapping[str, RevocationList] | None = None
+    waiting: Mapping[str, str] | None = None
     free_bytes: int | None = None
     low_bytes: int = 0
     least_bytes: int = 0
@@ -76,6 +80,10 @@ def _of_site(who: Principal, site: Site, now_us: int) -> list[Thing]:
         found.append(Thing("bad", "intake", text, "/system", "See the store and its disk", f"{RUNBOOK}notready"))
     for place, end_s in (site.certificates or {}).items():
         found += _of_certificate(who, place, end_s, now_us)
+    for place, revoked in (site.lists or {}).items():
+        found += _of_list(who, place, revoked, now_us / SECOND)
+    for place, why in (site.waiting or {}).items():
+        found += _of_waiting(who, place, why)
     if not who.may("see"):
         return found
     if site.free_bytes is not None and site.free_bytes < site.low_bytes:
@@ -95,10 +103,32 @@ def _of_site(who: Principal, site: Site, now_us: int) -> list[Thing]:
     return found
 
 
+def _may_see(who: Principal, place: str) -> bool:
+    """A place of the site itself (`dicom`, `console`) is no channel: who may see the site may see it."""
+    return who.may("see", place.partition("/")[0])
+
+
+def _of_list(who: Principal, place: str, revoked: RevocationList, now_s: float) -> list[Thing]:
+    if not _may_see(who, place) or not revoked.ends_soon(now_s):
+        return []
+    left_s = revoked.ends_s - now_s
+    look: Look = "bad" if left_s <= 0 else "warn"
+    ends = f"ends in {duration(left_s)}"
+    text = f"The list of revoked certificates of {place} {'has ended: nobody is let in' if left_s <= 0 else ends}."
+    todo = "Put the authority's next list in its place, then reload"
+    return [Thing(look, "revocations", text, "/system#certificates", todo, f"{RUNBOOK}revocationlistends")]
+
+
+def _of_waiting(who: Principal, place: str, why: str) -> list[Thing]:
+    if not _may_see(who, place):
+        return []
+    text = f"{place} waits for its TLS files: {why}."
+    todo = "Put good files where the bad ones are, then reload"
+    return [Thing("bad", "tls", text, "/system#certificates", todo, f"{RUNBOOK}tlsfilesunusable")]
+
+
 def _of_certificate(who: Principal, place: str, end_s: float, now_us: int) -> list[Thing]:
-    channel = place.partition("/")[0]
-    # A place of the site itself (`dicom`, `console`) is no channel: who may see the site may see it.
-    if not who.may("see", channel):
+    if not _may_see(who, place):
         return []
     left_s = end_s - now_us / SECOND
     if left_s >= ENDS_SOON_S:

@@ -20,7 +20,7 @@ from engine.adapters.api.entries import ApiModel, Call, Page
 from engine.adapters.api.models import time_of
 from engine.adapters.api.on_users import DAY_S
 from engine.adapters.audit_check import check_audit, newest_anchored
-from engine.adapters.console.audit_rows import Wanted, backwards, page_of, told_counts
+from engine.adapters.console.audit_rows import Wanted, backwards, newer_cursor, page_of, told_counts
 from engine.adapters.console.csv_lines import csv_line
 from engine.adapters.console.rendering import page
 from engine.model.audit import AuditRow
@@ -84,6 +84,7 @@ async def _shown(call: Call, asked: AuditPageQuery, *, values: bool) -> Response
     before = int(asked.before.strip()) if asked.before.strip() else None
     found = await call.search(page_of, queries, _wanted(call, asked), before, PAGE)
     head = await asyncio.to_thread(queries.audit_head)
+    newer = await call.search(newer_cursor, queries, _wanted(call, asked), before, PAGE) if before is not None else None
     anchored = await asyncio.to_thread(newest_anchored, anchor) if anchor is not None else None
     return page(
         call,
@@ -98,6 +99,7 @@ async def _shown(call: Call, asked: AuditPageQuery, *, values: bool) -> Response
         anchored=anchored[0] if anchored is not None else 0,
         sinces=[(key, _link(asked, since=key, before="")) for key in SINCE],
         older=_link(asked, before=str(found.older)) if found.older is not None else "",
+        newer=_link(asked, before=str(newer)) if newer is not None else "",
         newest=_link(asked, before="") if before is not None else "",
     )
 

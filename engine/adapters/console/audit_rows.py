@@ -44,6 +44,25 @@ class Found:
     looked_at: int
 
 
+def forwards(queries: StoreQueries, after: int) -> Iterator[AuditRow]:
+    """Records with a larger number, oldest first."""
+    while rows := queries.audit(after, WINDOW):
+        yield from rows
+        after = rows[-1].id
+
+
+def newer_cursor(queries: StoreQueries, wanted: Wanted, before: int, limit: int) -> int | None:
+    """The cursor of the page that ends just above number `before`: its own `before`; None: nothing newer fits."""
+    fitting = 0
+    last = None
+    for looked_at, row in enumerate(forwards(queries, before - 1), 1):
+        if wanted.holds(row):
+            fitting, last = fitting + 1, row.id
+        if fitting == limit or (last is not None and looked_at >= MOST_LOOKED_AT):
+            break
+    return None if last is None else last + 1
+
+
 def names_message(ids: str, seq: int) -> bool:
     """Whether a record's ids (`messages 1-5,9; deliveries 12`) name a message."""
     found = _MESSAGES.search(ids)

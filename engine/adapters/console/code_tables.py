@@ -1,10 +1,12 @@
 """The code tables of a site's channels: as they stand in its files, beside what the engine runs with."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from engine.adapters.console.paging import page_before
 from engine.config.site import CHANNELS, LoadedChannel
 from engine.config.table import BACK, MAX_TABLE_BYTES, Table, TableFinding, written_rows
 from engine.config.table_rows import DIRECTION, FROM, TO, Entry
@@ -121,13 +123,15 @@ class RowShown:
 
 @dataclass(slots=True, frozen=True)
 class RowsPage:
-    """`others`: the names of further columns. `after`: the line to go on behind; None at the end. `matched`: how many
-    rows the search finds, None without one."""
+    """`others`: the names of further columns. `after`: the line to go on behind; None at the end. `before`: that of the
+    page before, 0 the first; None where this is the first. `matched`: how many rows the search finds, None without one.
+    """
 
     others: tuple[str, ...]
     rows: list[RowShown]
     total: int
     after: int | None
+    before: int | None
     matched: int | None
     findings: list[TableFinding]
 
@@ -142,11 +146,14 @@ def rows_page(file: TableFile, after: int, limit: int, search: str = "") -> Rows
         known = {_same(entry) for entry in written_rows(file.taken)[1]}
     wanted = search.casefold()
     matched = [entry for entry in entries if not wanted or _has(entry, wanted)]
-    page = [entry for entry in matched if entry.row.line > after]
+    lines = [entry.row.line for entry in matched]
+    start = bisect_right(lines, after)
+    page = matched[start:]
     shown = [_row(entry, columns, is_new=known is not None and _same(entry) not in known) for entry in page[:limit]]
     more = page[limit - 1].row.line if page[limit:] else None
     others = tuple(name for name in columns[2:] if name not in SPECIAL)
-    return RowsPage(others, shown, len(entries), more, len(matched) if wanted else None, findings)
+    before = page_before(lines, start, limit, 0)
+    return RowsPage(others, shown, len(entries), more, before, len(matched) if wanted else None, findings)
 
 
 def _same(entry: Entry) -> tuple[str, tuple[str, ...]]:

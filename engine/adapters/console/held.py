@@ -1,5 +1,6 @@
 """Held: what waits for a person, grouped by its cause, with what the cause means and what lets the group go on."""
 
+from bisect import bisect_right
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import StringConstraints
@@ -13,6 +14,7 @@ from engine.adapters.console.code_tables import TableOf, table_of
 from engine.adapters.console.codes_shown import codes_of
 from engine.adapters.console.held_groups import Group, Held, held
 from engine.adapters.console.lookups import Cell, GroupId, TableName, channels_seen, loaded_seen
+from engine.adapters.console.paging import page_before
 from engine.adapters.console.planning import VERBS, carried_out, planned
 from engine.adapters.console.rendering import page, see_other
 from engine.model.ids import MessageSeq
@@ -82,7 +84,9 @@ async def group_page(call: Call) -> Response:
 
 async def _show(call: Call, group: Group, cursor: int, **revealed: Any) -> Response:
     """`revealed`: the codes, where they were asked for and that is on record."""
-    members = [one for one in group.members if one[0] > cursor]
+    cursors = [one[0] for one in group.members]
+    start = bisect_right(cursors, cursor)
+    members = group.members[start:]
     queries = call.api.queries
 
     def read() -> list[StoredMessage]:
@@ -101,7 +105,9 @@ async def _show(call: Call, group: Group, cursor: int, **revealed: Any) -> Respo
         path=f"/held/{cause.channel}/{cause.id}",
         messages=await call.search(read),
         after=members[PAGE - 1][0] if members[PAGE:] else None,
+        before=page_before(cursors, start, PAGE, 0),
         cursor=cursor,
+        size=PAGE,
         acts=[(act, VERBS[act][0]) for act in acts_of(group)],
         most=MOST_AT_ONCE,
         may_operate=who.may("operate", cause.channel),

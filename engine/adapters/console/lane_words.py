@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from engine.adapters.console.paging import page_before
+from engine.adapters.search_pages import newer_page
+from engine.config.search import Search
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.ports.control import LaneStatus
 from engine.ports.store import LaneDepth, QueuedRow, StoredDelivery, StoredMessage, StoreQueries
@@ -200,10 +203,12 @@ class QueueItem:
 
 @dataclass(slots=True, frozen=True)
 class QueuePage:
-    """`after`: the cursor of what follows; None at the end."""
+    """`after`: the cursor of what follows; None at the end. `before`: that of the page before, 0 the first; None where
+    this is the first."""
 
     items: list[QueueItem]
     after: int | None
+    before: int | None
 
 
 def queue_page(
@@ -218,8 +223,12 @@ def queue_page(
     if state == QUEUED:
         rows = list(queries.queued_rows(channel, destination, DeliveryId(cursor), limit + 1))
         items = [_queued(queries, row, destination) for row in rows[:limit]]
-        return QueuePage([one for one in items if one is not None], int(rows[limit - 1].id) if rows[limit:] else None)
+        after = int(rows[limit - 1].id) if rows[limit:] else None
+        passed = queries.queued_before(channel, destination, DeliveryId(cursor), limit + 1) if cursor else ()
+        ids = [int(id_) for id_ in reversed(passed)]
+        return QueuePage([one for one in items if one is not None], after, page_before(ids, len(ids), limit, 0))
     found: list[QueueItem] = []
+    newer = _newer_cursor(queries, channel, destination, state, cursor, limit) if cursor else None
     before = MessageSeq(cursor) if cursor else None
     stored_messages = queries.messages(channel=channel, delivery_states=(state,), before=before)
     for looked_at, stored in enumerate(stored_messages, 1):
@@ -229,8 +238,35 @@ def queue_page(
             if one.destination == destination and one.state == state
         ]
         if len(found) >= limit or looked_at >= MOST_LOOKED_AT:
-            return QueuePage(found, int(stored.seq))
-    return QueuePage(found, None)
+            return QueuePage(found, int(stored.seq), newer)
+    return QueuePage(found, None, newer)
+
+
+def _newer_cursor(
+    queries: StoreQueries,
+    channel: ChannelName,
+    destination: DestinationName,
+    state: QueueState,
+    cursor: int,
+    limit: int,
+) -> int | None:
+    """Of the page that ends just above: found from there upwards, so it costs what that page costs."""
+    wanted = Search(channel=channel, delivery_states=(state,))
+    after, count, looked_at = cursor - 1, 0, 0
+    newest: int | None = None
+    while True:
+        listed = newer_page(queries, wanted, (), None, MessageSeq(after), limit, lambda: False)
+        for stored in reversed(listed.messages):
+            looked_at += 1
+            mine = sum(one.destination == destination and one.state == state for one in queries.deliveries(stored.seq))
+            count += mine
+            newest = int(stored.seq) if mine else newest
+            if count >= limit or looked_at >= MOST_LOOKED_AT:
+                return None if newest is None else newest + 1
+        if listed.newer is None:
+            # All that is newer is one page: the first.
+            return None if newest is None else 0
+        after = int(listed.newer)
 
 
 def _queued(queries: StoreQueries, row: QueuedRow, destination: DestinationName) -> QueueItem | None:

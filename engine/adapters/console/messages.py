@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from engine.adapters.api.entries import ApiModel, Call, Page
 from engine.adapters.api.models import Cursor, Name, time_of
+from engine.adapters.api.saved_searches import may_share, searches_seen
 from engine.adapters.console.csv_lines import csv_line
 from engine.adapters.console.rendering import page, see_other
 from engine.adapters.console.searching import Asked, Row, asked_in_address, fetch, granted, note, pointed, row_of, typed
@@ -59,7 +60,8 @@ class Searched(ApiModel):
 
     def given(self) -> dict[str, list[str]]:
         """By the names of terms."""
-        said = self.model_dump(exclude={"search", "before", "after", "columns", "format"}, exclude_defaults=True)
+        others = {"search", "before", "after", "columns", "format", "name", "shared"}
+        said = self.model_dump(exclude=others, exclude_defaults=True)
         return {name: value if isinstance(value, list) else [value] for name, value in said.items() if value}
 
 
@@ -90,7 +92,7 @@ async def messages(call: Call) -> Response:
     try:
         asked = asked_in_address(call, asked_for.given(), asked_for.search)
     except SearchError as error:
-        return _unread(call, from_address(asked_for.given()), error)
+        return await unread(call, from_address(asked_for.given()), error)
     channels = granted(call, asked)
     if asked.has_values:
         await note(call, asked)
@@ -117,6 +119,8 @@ async def messages(call: Call) -> Response:
         older=None if listed.older is None else asked.link(before=listed.older, columns=asked_for.columns),
         newer=None if listed.newer is None else asked.link(after=listed.newer, columns=asked_for.columns),
         newest=asked.link(columns=asked_for.columns) if before is not None or after is not None else None,
+        saved=await searches_seen(call),
+        may_share=may_share(call) and not asked.has_values,
         may_operate=call.who.may_somewhere("operate"),
     )
 
@@ -131,7 +135,7 @@ def _since(asked_for: Searched, asked: Asked) -> str | None:
     return ""
 
 
-def _unread(call: Call, text: str, error: SearchError) -> Response:
+async def unread(call: Call, text: str, error: SearchError) -> Response:
     """The form again, with what cannot be read marked in it; nothing was looked for."""
     return page(
         call,
@@ -152,6 +156,8 @@ def _unread(call: Call, text: str, error: SearchError) -> Response:
         older=None,
         newer=None,
         newest=None,
+        saved=await searches_seen(call),
+        may_share=False,
         may_operate=False,
     )
 
@@ -162,7 +168,7 @@ async def search(call: Call) -> Response:
     try:
         asked = typed(call, form.q, form.since)
     except SearchError as error:
-        return _unread(call, form.q, error)
+        return await unread(call, form.q, error)
     return see_other(call, asked.link(columns=form.columns))
 
 

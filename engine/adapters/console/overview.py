@@ -1,5 +1,6 @@
 """The first page: what needs a person, then every channel with its numbers."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -80,6 +81,8 @@ async def attention(api: Api, who: Principal, channels: Sequence[ChannelStatus])
     site = Site(
         not_ready="" if is_ready else why_not,
         certificates=api.meter.certificate_ends,
+        lists=api.meter.tls.lists,
+        waiting=await asyncio.to_thread(api.meter.tls.waiting),
         free_bytes=api.meter.disk_free_bytes,
         low_bytes=settings.limits.low_disk if settings is not None else 0,
         least_bytes=settings.limits.free_disk if settings is not None else 0,

@@ -150,6 +150,7 @@ async def _queue(call: Call, lane: Lane, show: QueueState, cursor: int) -> Respo
         lane=lane,
         show=show,
         cursor=cursor,
+        size=PAGE,
         possible=[(act, VERBS[act][0]) for act in POSSIBLE[show] if act != "redirect" or lane.others],
         may_operate=call.who.may("operate", lane.channel),
         may_read=call.who.may("read", lane.channel),

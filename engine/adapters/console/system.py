@@ -15,6 +15,7 @@ from engine.adapters.admin_app import READY_TIMEOUT_S
 from engine.adapters.api.entries import Call, Page
 from engine.adapters.console.overview import attention, seen
 from engine.adapters.console.rendering import page
+from engine.adapters.tls_status import RevocationList
 from engine.config.console import ConsoleOptions
 from engine.config.dicom import DicomOptions
 from engine.config.listen import ListenOptions, ListenTls, is_loopback
@@ -98,7 +99,7 @@ async def system(call: Call) -> Response:
         "retention": retention,
         "lag_s": lag_s(settings, oldest_us, now_us),
         "forecast": forecast(store_bytes, free_bytes, settings.limits.free_disk, oldest_us, now_us),
-        "certificates": certificates(api.meter.certificate_ends, now_us),
+        "certificates": certificates(api.meter.certificate_ends, now_us, api.meter.tls.lists),
         "ports": ports(loaded, {str(one.channel): one.listening for one in channels}),
         "plug_ins": await asyncio.to_thread(plug_ins),
         "metrics": _metrics(settings),
@@ -142,14 +143,21 @@ def lag_s(settings: SiteSettings, oldest_us: int, now_us: int) -> float:
     return max(0.0, (now_us - oldest_us) / SECOND - kept)
 
 
-def certificates(ends: Mapping[str, float], now_us: int) -> list[Certificate]:
-    """Those that end first come first; the bounds are the alert's."""
+def certificates(
+    ends: Mapping[str, float], now_us: int, lists: Mapping[str, RevocationList] | None = None
+) -> list[Certificate]:
+    """Those that end first come first, also of lists of revoked ones; the bounds are the alert's."""
     found = []
-    for place, end_s in sorted(ends.items(), key=lambda one: one[1]):
+    for place, revoked in (lists or {}).items():
+        left_s = revoked.ends_s - now_us / SECOND
+        look: Look = "bad" if left_s <= 0 else "warn" if revoked.ends_soon(now_us / SECOND) else "ok"
+        place = f"{place}: list of revoked certificates"
+        found.append(Certificate(place, left_s / DAY_S, int(revoked.ends_s * SECOND), look))
+    for place, end_s in ends.items():
         days = (end_s - now_us / SECOND) / DAY_S
-        look: Look = "bad" if days < 3 else "warn" if days < 21 else "ok"
+        look = "bad" if days < 3 else "warn" if days < 21 else "ok"
         found.append(Certificate(place, days, int(end_s * SECOND), look))
-    return found
+    return sorted(found, key=lambda one: one.ends_us)
 
 
 def ports(loaded: LoadedSite, listening: Mapping[str, str]) -> list[Port]:

@@ -104,6 +104,7 @@ async def _show(call: Call, name: str, after: int = 0, search: str = "", **revea
         path=f"/tables/{channel}",
         channel=channel,
         after=after,
+        size=PAGE,
         search=search if isinstance(text, str) and text else "",
         text=text if isinstance(text, str) else "",
         may_read=who.may("read", channel),

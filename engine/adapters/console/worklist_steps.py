@@ -1,9 +1,11 @@
 """Steps of a worklist as rows, without what a patient can be known by, and what a query would be answered."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from engine.adapters.console.paging import page_before
 from engine.config.dicom import DicomOptions
 from engine.ports.store import StoreQueries
 from engine.ports.worklist import HistoryRow, Shelved, WorklistView
@@ -127,13 +129,15 @@ class Wanted:
 
 @dataclass(slots=True, frozen=True)
 class StepsPage:
-    """`after`: the cursor of what follows, '' at the end. `total`: how many there are in all.
+    """`after`: the cursor of what follows, '' at the end; `before`: that of the page before ('' the first), None
+    where this is the first. `total`: how many there are in all.
 
     `stations`, `modalities`: those of that day, for choosing among. `is_full`: there are more than are looked at.
     """
 
     rows: list[StepRow]
     after: str
+    before: str | None
     total: int
     counts: Mapping[Status, int]
     stations: list[str]
@@ -151,10 +155,13 @@ def steps_page(view: WorklistView, wanted: Wanted, after: str, limit: int) -> St
         item for item in of_day if wanted.station in ("", *item.stations) and wanted.modality in ("", item.modality)
     ]
     found = sorted((item for item in of_place if _has_status(item, wanted.status)), key=cursor_of)
-    page = [item for item in found if cursor_of(item) > after] if after else found
+    cursors = [cursor_of(item) for item in found]
+    start = bisect_right(cursors, after) if after else 0
+    page = found[start:]
     return StepsPage(
         rows=[step_row(item, source_of(view.history(item.key))) for item in page[:limit]],
         after=cursor_of(page[limit - 1]) if page[limit:] else "",
+        before=page_before(cursors, start, limit, ""),
         total=len(found),
         counts={status: sum(item.status == status for item in of_place) for status in STATUSES},
         stations=sorted({station for item in of_day for station in item.stations}),

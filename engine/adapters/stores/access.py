@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, assert_never
 
+from engine.adapters.stores.saved_searches import SavedSearchReading, SavedSearchWriting
 from engine.adapters.stores.statements import Execute, load_statements
 from engine.model.access import Grants, parse_grants
 from engine.ports.access import (
@@ -34,6 +35,7 @@ from engine.ports.access import (
     has_admin,
     may_take_an_admin,
 )
+from engine.ports.saved_search import ChangeSearch, DropSearch, SaveSearch
 from engine.ports.store import StoreError
 
 NO_USER: Final = "there is no such user"
@@ -51,6 +53,7 @@ class AccessWriting:
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
         self._sql = load_statements("access.sql")
+        self._searches = SavedSearchWriting(execute)
 
     def apply(self, edits: Sequence[AccessEdit], now_us: int) -> None:
         """All of `edits`, in order. Raises AccessRefused, and the transaction is to be undone."""
@@ -119,6 +122,8 @@ class AccessWriting:
                 self._execute(self._sql["set_recovery"], (_dumped(one for one in left if one != hash_), name))
             case ClearSecondFactor(name):
                 self._execute(self._sql["clear_second_factor"], (name,))
+            case SaveSearch() | ChangeSearch() | DropSearch():
+                self._searches.apply(edit, now_us)
             case _:
                 assert_never(edit)
 
@@ -139,7 +144,7 @@ def _told(user: User) -> tuple[object, ...]:
     return (user.name, user.password, grants, user.must_change, user.until_us, user.is_disabled)
 
 
-class AccessReading:
+class AccessReading(SavedSearchReading):
     """AccessQueries, on connections that `reader` lends: what SqliteQueries gets its methods from."""
 
     _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]

@@ -5,6 +5,8 @@ for them, however many messages there are. Once BLOCK seqs are full, their hashe
 128 rows in one short transaction: a search reads one row of entries a block. What is in no block yet, one or two
 blocks' worth, is looked through in the messages' own rows.
 
+Behind the hashes of a row stands their checksum: a turned bit would hide the message from those who look for it.
+
 Invariants:
 
 - the hash in a message's row decides; entries only lead there, so that a stale or damaged one shows nothing wrong;
@@ -12,6 +14,7 @@ Invariants:
 - values are nowhere: what is left of a key when the bytes are gone is its hash, and it goes with the row.
 """
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -23,10 +26,16 @@ from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.search import KeyBlock, KeysOf, KeyWork
 
+log = logging.getLogger("segmill.store")
+
 BLOCK: Final = 4096
 BUCKETS: Final = 128
 HASH_BYTES: Final = 8
 ENTRY_BYTES: Final = HASH_BYTES + 2
+CHECKED: Final = b"\x01"
+"""Ends what has a checksum. A length is then 5 above whole hashes, and no single bit of a length makes it whole ones:
+those are rows from before there was one."""
+CHECK_BYTES: Final = 4 + len(CHECKED)
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """Of old messages, no more than this and one more are in memory at a time."""
 MOST_BLOCKS: Final = 16
@@ -63,7 +72,8 @@ class KeyHashes:
                 found.append(hash_.digest())
             else:
                 found.append(self.of(name, value))
-        return b"".join(found)
+        hashes = b"".join(found)
+        return hashes + crc32(hashes).to_bytes(4) + CHECKED
 
 
 def bucket_of(hash_: bytes) -> int:
@@ -81,9 +91,24 @@ def first_of(block: int) -> int:
     return block * BLOCK + 1
 
 
-def holds(packed: bytes | None, hash_: bytes) -> bool:
-    """Whether a message's hashes hold this one."""
-    return packed is not None and _aligned(packed, hash_, HASH_BYTES, 0) >= 0
+def hashes_in(packed: object) -> bytes | None:
+    """A message's hashes out of its row; None where they are not what was written: a turned bit can make another type
+    of it."""
+    if packed is None:
+        return b""
+    if not isinstance(packed, bytes):
+        return None
+    if len(packed) % HASH_BYTES == 0:
+        return packed
+    hashes = packed[:-CHECK_BYTES]
+    whole = len(hashes) % HASH_BYTES == 0 and packed == hashes + crc32(hashes).to_bytes(4) + CHECKED
+    return hashes if whole else None
+
+
+def holds(packed: object, hash_: bytes) -> bool:
+    """Whether what a message's row has holds this hash; what is damaged holds none."""
+    hashes = hashes_in(packed)
+    return hashes is not None and _aligned(hashes, hash_, HASH_BYTES, 0) >= 0
 
 
 def _aligned(packed: bytes, hash_: bytes, width: int, start: int) -> int:
@@ -159,8 +184,12 @@ class KeyReading:
         for seq, packed in db.execute(self.sql["keys_of_block"], (first, first + BLOCK)):
             messages += 1
             place = (seq - first).to_bytes(2)
-            for at in range(0, len(packed or b""), HASH_BYTES):
-                hash_ = packed[at : at + HASH_BYTES]
+            hashes = hashes_in(packed)
+            if hashes is None:
+                log.error("E250 message %s: what it is looked up by does not match its checksum", seq)
+                continue
+            for at in range(0, len(hashes), HASH_BYTES):
+                hash_ = hashes[at : at + HASH_BYTES]
                 buckets[hash_[0] & (BUCKETS - 1)] += (hash_, place)
         return KeyBlock(block, messages, {n: b"".join(parts) for n, parts in enumerate(buckets) if parts})
 

@@ -13,6 +13,7 @@ from engine.adapters.stores.access import (
     TOKEN_THERE,
     USER_THERE,
 )
+from engine.adapters.stores.saved_searches import MemorySavedSearches
 from engine.ports.access import (
     NO_ADMIN,
     AccessEdit,
@@ -39,6 +40,7 @@ from engine.ports.access import (
     has_admin,
     may_take_an_admin,
 )
+from engine.ports.saved_search import ChangeSearch, DropSearch, SavedSearch, SaveSearch
 
 if TYPE_CHECKING:
     from engine.adapters.stores.memory_rows import MemoryRows
@@ -53,18 +55,24 @@ class MemoryAccess:
     tokens: dict[str, ApiToken] = field(default_factory=dict)
     audit_sent: int = 0
     factors: dict[str, SecondFactor] = field(default_factory=dict)
+    searches: MemorySavedSearches = field(default_factory=MemorySavedSearches)
 
     def apply(self, edits: Sequence[AccessEdit], now_us: int) -> None:
         """All of `edits`, or nothing of them. Raises AccessRefused."""
         draft = MemoryAccess(
-            dict(self.users), dict(self.sessions), dict(self.tokens), self.audit_sent, dict(self.factors)
+            dict(self.users),
+            dict(self.sessions),
+            dict(self.tokens),
+            self.audit_sent,
+            dict(self.factors),
+            self.searches.copy(),
         )
         for edit in edits:
             draft._apply(edit, now_us)
         if may_take_an_admin(edits) and has_admin(self.users.values()) and not has_admin(draft.users.values()):
             raise AccessRefused(NO_ADMIN)
         self.users, self.sessions, self.tokens = draft.users, draft.sessions, draft.tokens
-        self.audit_sent, self.factors = draft.audit_sent, draft.factors
+        self.audit_sent, self.factors, self.searches = draft.audit_sent, draft.factors, draft.searches
 
     def _apply(self, edit: AccessEdit, now_us: int) -> None:
         match edit:
@@ -126,6 +134,8 @@ class MemoryAccess:
                 self.factors[name] = replace(found, recovery=tuple(one for one in found.recovery if one != hash_))
             case ClearSecondFactor(name):
                 self.factors.pop(name, None)
+            case SaveSearch() | ChangeSearch() | DropSearch():
+                self.searches.apply(edit, now_us)
             case _:
                 assert_never(edit)
 
@@ -190,6 +200,16 @@ class MemoryAccessReading:
         """As AccessQueries.second_factor."""
         with self._rows.lock:
             return self._rows.access.factors.get(user)
+
+    def saved_searches(self, owner: str) -> Sequence[SavedSearch]:
+        """As AccessQueries.saved_searches."""
+        with self._rows.lock:
+            return self._rows.access.searches.of(owner)
+
+    def saved_search(self, id_: str) -> SavedSearch | None:
+        """As AccessQueries.saved_search."""
+        with self._rows.lock:
+            return self._rows.access.searches.get(id_)
 
     def audit_sent(self) -> int:
         """As AccessQueries.audit_sent."""

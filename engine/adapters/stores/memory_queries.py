@@ -56,6 +56,14 @@ class MemoryQueries(MemoryAccessReading, MemoryKeyQueries):
         with self._rows.lock:
             return [row for row in self._rows.queued_rows(channel, destination) if row.id > after][:limit]
 
+    def queued_before(
+        self, channel: ChannelName, destination: DestinationName, upto: DeliveryId, limit: int
+    ) -> Sequence[DeliveryId]:
+        """As StoreQueries.queued_before."""
+        with self._rows.lock:
+            rows = self._rows.queued_rows(channel, destination)
+            return [row.id for row in reversed(rows) if row.id <= upto][:limit]
+
     def queued_of_key(
         self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
     ) -> Sequence[QueuedRow]:

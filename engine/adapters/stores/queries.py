@@ -113,6 +113,14 @@ class SqliteQueries(AccessReading):
         """As StoreQueries.queued_rows."""
         return self._queued_rows("queued_rows", channel, destination, limit, after=after)
 
+    def queued_before(
+        self, channel: ChannelName, destination: DestinationName, upto: DeliveryId, limit: int
+    ) -> Sequence[DeliveryId]:
+        """As StoreQueries.queued_before."""
+        given = {"channel": channel, "destination": destination, "upto": upto, "limit": limit}
+        with self._reader() as db:
+            return [DeliveryId(id_) for (id_,) in db.execute(self._reading.sql["queued_before"], given)]
+
     def queued_of_key(
         self, channel: ChannelName, destination: DestinationName, key: str, after: DeliveryId, limit: int
     ) -> Sequence[QueuedRow]:

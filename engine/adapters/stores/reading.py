@@ -19,6 +19,7 @@ from engine.adapters.stores.codes import (
     delivery_crc,
 )
 from engine.adapters.stores.draft import HOUR_US
+from engine.adapters.stores.keys import hashes_in
 from engine.adapters.stores.row_checks import ROW_DAMAGED_NOTE, is_delivery_whole, is_message_whole
 from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Delivery, Known
@@ -197,9 +198,10 @@ class Reading:
             channel_id,
             body_hash,
             row_crc,
+            keys,
         ) = row
         fixed = (seq, receive_id, channel_id, received_at_us, sender, peer, kind, control_id, body_hash, crc)
-        if not is_message_whole((*fixed, state, version, findings, ack_code, ack), row_crc):
+        if not is_message_whole((*fixed, state, version, findings, ack_code, ack), row_crc) or hashes_in(keys) is None:
             findings = with_damage(findings, ROW_DAMAGED)
         stored = StoredMessage(
             seq, channel, VersionId(version), received_at_us, sender, peer, kind, control_id,

@@ -16,6 +16,7 @@ from engine.adapters.api.access import Access
 from engine.adapters.api.passwords import Passwords
 from engine.adapters.stores.memory import MemoryStore
 from engine.app import Engine
+from engine.cli.support_bundle import SiteSupport
 from engine.config.site import load_site
 from engine.model.access import SITE, Role
 from engine.pipeline.registry import load_kinds
@@ -103,7 +104,7 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         loaded = load_site(self.folder, load_kinds(), {})
-        self.engine = Engine(loaded, announce=self.announced.append)
+        self.engine = Engine(loaded, announce=self.announced.append, support=SiteSupport(self.folder))
         await self.engine.start()
         self._ready.set()
         await self._stop.wait()

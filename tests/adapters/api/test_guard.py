@@ -1,6 +1,7 @@
 """What stands before every handler: other sites, planted cookies, odd heads, bodies and paths."""
 
 import contextlib
+import http.client
 import json
 import socket
 import threading
@@ -8,12 +9,14 @@ from http.cookies import SimpleCookie
 
 import pytest
 
+from engine.adapters import admin
 from engine.adapters.admin import MAX_CONNECTIONS
 from engine.adapters.api.entries import BASE
 from engine.adapters.api.guard import SECURITY_HEADERS, Places, cookie_name
+from engine.adapters.api.server import MOST_STRANGERS
 from engine.adapters.console.static_files import static
 from engine.model.access import SITE
-from tests.adapters.api.rig import GOOD_PASSWORD, Running
+from tests.adapters.api.rig import GOOD_PASSWORD, Running, site
 
 REASON = {"reason": "as the ward asked"}
 PAUSE = "/lanes/adt/out/pause"
@@ -440,9 +443,10 @@ def test_strangers_who_do_not_read_keep_nobody_out(shared, analyst):
     a_moment = threading.Event()
     connections = shared.engine.console._server._server.server_state.connections
     with contextlib.ExitStack() as crowd:
-        for _ in range(MAX_CONNECTIONS):
+        for number in range(MAX_CONNECTIONS):
             deaf = crowd.enter_context(socket.socket())
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.bind((f"127.0.1.{number + 1}", 0))  # of one address there may not be so many
             deaf.connect(shared.address)
             deaf.setblocking(False)
             with contextlib.suppress(BlockingIOError):
@@ -452,3 +456,131 @@ def test_strangers_who_do_not_read_keep_nobody_out(shared, analyst):
             a_moment.wait(0.02)
         for _ in range(3):
             assert shared.ask("GET", "/lanes", headers=analyst).status == 200
+
+
+def test_strangers_who_do_not_read_take_no_place_of_who_is_signed_in(shared, anna, patient):
+    idle = kept(shared, anna)
+    asked_for = f"GET {static('console.css')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    connections = shared.engine.console._server._server.server_state.connections
+    a_moment = threading.Event()
+    with contextlib.ExitStack() as crowd:
+        for number in range(MAX_CONNECTIONS):
+            deaf = crowd.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.bind((f"127.0.4.{number + 1}", 0))
+            deaf.connect(shared.address)
+            deaf.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                deaf.send(asked_for * 1000)
+        while sum(one.flow.write_paused for one in list(connections)) < MAX_CONNECTIONS - 2:
+            a_moment.wait(0.02)
+        for _ in range(3):
+            assert shared.ask("GET", "/lanes", headers=anna.reads).status == 200
+        assert asked(idle, anna) == 200
+    idle.close()
+
+
+@pytest.fixture
+def patient(shared, monkeypatch):
+    """No connection ends by itself, however slow the machine is."""
+    monkeypatch.setattr(admin, "HEAD_TIMEOUT_S", 600.0)
+    monkeypatch.setattr(admin, "BODY_TIMEOUT_S", 600.0)
+    monkeypatch.setattr(shared.engine.console._server._server.config, "timeout_keep_alive", 600)
+
+
+def trickles(shared, source: str, *, body: bool) -> socket.socket:
+    """A connection that has begun a head, or a body, and does not end it."""
+    begun = "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    slow = socket.create_connection(shared.address, 30, (source, 0))
+    slow.sendall(begun.encode() + (b"Content-Length: 9000\r\n\r\n{" if body else b""))
+    return slow
+
+
+def kept(shared, anna) -> http.client.HTTPConnection:
+    """A connection that stays open after its first request was signed."""
+    connection = http.client.HTTPConnection(*shared.address, timeout=60)
+    connection.connect()
+    assert asked(connection, anna) == 200
+    return connection
+
+
+def asked(connection: http.client.HTTPConnection, anna) -> int:
+    """By the same socket: a connection that was cut is not opened again."""
+    assert connection.sock is not None, "it was closed"
+    connection.auto_open = 0
+    connection.request("GET", f"{BASE}/lanes", headers=anna.reads)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def strangers(shared) -> list[str]:
+    """Where those come from who are on the server and not signed in."""
+    connections = shared.engine.console._server._server.server_state.connections
+    return [one._network for one in list(connections) if not one._is_signed]
+
+
+@pytest.mark.parametrize("body", [False, True], ids=["heads", "bodies"])
+def test_one_slow_stranger_takes_a_few_places_and_none_of_who_is_signed_in(shared, anna, patient, body):
+    idle = kept(shared, anna)
+    a_moment = threading.Event()
+    with contextlib.ExitStack() as crowd:
+        slow = [crowd.enter_context(trickles(shared, "127.0.2.1", body=body)) for _ in range(2 * MAX_CONNECTIONS)]
+        for one in slow:
+            with contextlib.suppress(OSError):  # its place is another's by now
+                one.sendall(b"x")
+        # Answered when all who came before it are in.
+        assert shared.ask("GET", "/lanes", headers=anna.reads).status == 200
+        while len(strangers(shared)) > MOST_STRANGERS + 1:  # the one that has just asked may still be there
+            a_moment.wait(0.01)
+        assert strangers(shared).count("127.0.2.1") == MOST_STRANGERS
+        assert asked(idle, anna) == 200
+    idle.close()
+
+
+def test_strangers_of_many_networks_drive_out_each_other_and_not_who_is_signed_in(shared, anna, patient):
+    idle = [kept(shared, anna) for _ in range(3)]
+    with contextlib.ExitStack() as crowd:
+        for number in range(2 * MAX_CONNECTIONS):
+            crowd.enter_context(trickles(shared, f"127.0.3.{number + 1}", body=bool(number % 2)))
+        for _ in range(3):
+            assert shared.ask("GET", "/lanes", headers=anna.reads).status == 200
+        assert [asked(one, anna) for one in idle] == [200] * 3
+        assert len(strangers(shared)) <= MAX_CONNECTIONS - len(idle)
+    for one in idle:
+        one.close()
+
+
+def test_who_has_signed_out_is_a_stranger_again(shared, patient):
+    signed = shared.user("short", {SITE: "viewer"})
+    connection = kept(shared, signed)
+    here = connection.sock.getsockname()[1]
+
+    def is_signed() -> bool:
+        connections = shared.engine.console._server._server.server_state.connections
+        (found,) = [one for one in list(connections) if one.client[1] == here]
+        return bool(found._is_signed)
+
+    assert is_signed()
+    connection.request("DELETE", f"{BASE}/session", headers=signed.changes)
+    assert connection.getresponse().read()
+    assert asked(connection, signed) == 401
+    assert not is_signed()
+    connection.close()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/session", "/api/v1/plans"], ids=["is read", "nobody reads it"])
+def test_a_body_has_its_time_as_a_whole_however_it_trickles(tmp_path, monkeypatch, path):
+    monkeypatch.setattr(admin, "BODY_TIMEOUT_S", 0.3)
+    running = Running(site(tmp_path / "site"))
+    a_moment = threading.Event()
+    try:
+        with socket.create_connection(running.address, 60) as slow:
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            slow.sendall(head.encode() + b"Content-Length: 1000000\r\n\r\n")
+            with pytest.raises(OSError):
+                for _ in range(900_000):
+                    slow.sendall(b" ")
+                    a_moment.wait(0.005)
+    finally:
+        running.stop()

@@ -26,14 +26,15 @@ MEANT_FOR_MORE = {
     for method, path in (
         ("POST", "/searches"),
         ("POST", "/exports"),
+        ("POST", "/saved-searches"),
         ("POST", "/plans"),
         ("POST", "/orders"),
         ("POST", "/messages/{seq}/edits"),
         ("POST", "/messages/{seq}/edits/plan"),
     )
 }
-"""What a schema cannot say: an expression is one of our language, a plan is of something, and an edited message
-is HL7."""
+"""What a schema cannot say: an expression and a search are of our languages, a plan is of something, and an edited
+message is HL7."""
 QUIET = [
     HealthCheck.too_slow,
     HealthCheck.filter_too_much,

@@ -33,6 +33,11 @@ EXPECTED = {
     "GET /messages": "viewer of a channel",
     "GET /messages.ndjson": "viewer of a channel",
     "GET /messages/{seq}": "viewer of a channel",
+    "GET /saved-searches": "viewer of a channel",
+    "POST /saved-searches": "viewer of a channel",
+    "GET /saved-searches/{search}": "viewer of a channel",
+    "PUT /saved-searches/{search}": "viewer of a channel",
+    "DELETE /saved-searches/{search}": "viewer of a channel",
     "POST /searches": "viewer of a channel",
     "POST /exports": "viewer of a channel",
     "GET /messages/{seq}/body": "operator of a channel",
@@ -50,6 +55,8 @@ EXPECTED = {
     "GET /worklists/{worklist}/steps": "viewer of the site",
     "GET /worklists/{worklist}/steps/{study}/{step}": "operator of the site",
     "POST /worklists/{worklist}/steps/{study}/{step}/status": "operator of the site",
+    "GET /scanner-queries": "viewer of the site",
+    "GET /scanner-queries/values": "operator of the site",
     "GET /reload": "analyst of the site",
     "POST /reload": "analyst of the site",
     "GET /users": "admin of the site",
@@ -62,6 +69,9 @@ EXPECTED = {
     "GET /tokens": "admin of the site",
     "POST /tokens": "admin of the site",
     "DELETE /tokens/{token}": "admin of the site",
+    "GET /support-bundle": "admin of the site",
+    "POST /support-bundle": "admin of the site",
+    "GET /support-bundle/file": "admin of the site",
     "GET /audit": "admin of the site",
     "GET /audit/verify": "admin of the site",
 }
@@ -72,7 +82,7 @@ HOLDERS = [(role, where) for role in ROLES for where in (SITE, "adt", "results")
 def placed(path: str) -> str:
     """With the channel adt; what else is named is not there, so that nothing is done to it."""
     given = {"channel": "adt", "destination": "out", "seq": "1", "worklist": "main", "study": "1.2", "step": "S1"}
-    return path.format(**given, user="nobody", token="nobody")
+    return path.format(**given, user="nobody", token="nobody", search="0" * 12)
 
 
 def may(expected: str, role: str, where: str, names_adt: bool) -> bool:

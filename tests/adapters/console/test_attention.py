@@ -7,6 +7,7 @@ import pytest
 
 from engine.adapters.console.attention import OLD_S, Site, things
 from engine.adapters.console.docs import anchor
+from engine.adapters.tls_status import RevocationList
 from engine.docs.topics import topics
 from engine.model.access import SITE, Principal
 from engine.model.ids import ChannelName, DestinationName
@@ -135,3 +136,29 @@ def test_each_leads_to_a_runbook_that_is_there():
     named = set(re.findall(r'\{RUNBOOK\}(\w+)"', source)) | {"destinationdown", "queueold", "lanefailed"}
     assert len(named) > 8
     assert {f"segmill{name}" for name in named} <= anchors
+
+
+def test_a_list_of_revoked_certificates_is_told_in_the_last_twentieth_of_its_life_and_when_it_has_ended():
+    now_s = NOW_US / SECOND
+    week = 7 * 86_400.0
+
+    def look(left_s: float) -> list[tuple[str, str]]:
+        site = Site(lists={"adt": RevocationList(now_s + left_s - week, now_s + left_s)})
+        return [(one.look, one.text) for one in told(site=site)]
+
+    assert look(week * 0.06) == []
+    ((kind, text),) = look(3 * 3600)
+    assert kind == "warn" and text == "The list of revoked certificates of adt ends in 3 h."
+    assert look(0) == [("bad", "The list of revoked certificates of adt has ended: nobody is let in.")]
+    ended = Site(lists={"lab": RevocationList(0, 1)})
+    assert told(site=ended, who=BEN) == [], "it is of a channel that he may not see"
+
+
+def test_what_waits_for_its_tls_files_is_told_with_the_reason_to_those_who_may_see_the_place():
+    site = Site(waiting={"adt/ris": "the TLS certificate in ris.crt expired on 2026-01-01", "traces": "no key"})
+    assert [(one.look, one.text) for one in told(site=site)] == [
+        ("bad", "adt/ris waits for its TLS files: the TLS certificate in ris.crt expired on 2026-01-01."),
+        ("bad", "traces waits for its TLS files: no key."),
+    ]
+    (only,) = told(site=site, who=BEN)
+    assert only.text.startswith("adt/ris ")

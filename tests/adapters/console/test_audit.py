@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.adapters.console.audit_rows import WINDOW, Wanted, failed_sign_ins, names_message, page_of
+from engine.adapters.console.audit_rows import WINDOW, Wanted, failed_sign_ins, names_message, newer_cursor, page_of
 from engine.adapters.stores.memory import MemoryStore
 from engine.model.access import SITE
 from engine.ports.operations import By, Change
@@ -50,6 +50,23 @@ def test_pages_go_backwards_through_all_records_once():
             break
         before = found.older
     assert seen == list(range(2 * WINDOW + 7, 0, -1)) and pages == 11
+
+
+def test_pages_of_the_record_go_both_ways():
+    queries = recorded(1234).queries()
+    first = page_of(queries, Wanted(), None, 100)
+    second = page_of(queries, Wanted(), first.older, 100)
+    third = page_of(queries, Wanted(), second.older, 100)
+    assert newer_cursor(queries, Wanted(), second.older, 100) == first.older
+    assert page_of(queries, Wanted(), newer_cursor(queries, Wanted(), first.older, 100), 100).rows == first.rows
+    assert third.rows[0].id == second.rows[-1].id - 1
+    assert newer_cursor(queries, Wanted(), 1235, 100) is None, "there is nothing newer"
+
+
+def test_newer_records_that_do_not_fit_are_passed_over():
+    queries = recorded(1234).queries()
+    wanted = Wanted(who="nobody")
+    assert newer_cursor(queries, wanted, 5, 100) is None
 
 
 def test_a_list_is_narrowed_by_who_what_and_message():

@@ -7,6 +7,7 @@ import pytest
 from engine.adapters.console.lane_words import blocked_keys, lane_row, lane_rows, left_lane, queue_page
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.ports.control import LaneStatus
+from engine.ports.search import Found
 from engine.ports.store import LaneDepth, QueuedRow, StoredDelivery, StoredMessage
 
 LAB, EPR = ChannelName("lab"), DestinationName("epr")
@@ -53,6 +54,17 @@ class Store:
             )
             for one in rows
         ]
+
+    def queued_before(self, channel, destination, upto, limit):
+        return [one.id for one in reversed(self.all) if one.state == "queued" and one.id <= upto][:limit]
+
+    def seq_before(self, at_us):
+        return MessageSeq(max(one.seq for one in self.all))
+
+    def find(self, wanted, *, before, after, limit, bodies):
+        seqs = {one.seq for one in self.all if one.state in wanted.delivery_states and after < one.seq < before}
+        assert len(seqs) <= limit and wanted.channel == LAB
+        return Found([message(seq) for seq in sorted(seqs, reverse=True)], None, len(seqs), 0)
 
     def queued_waiting(self, channel, destination, after_us, limit):
         rows = self.queued_rows(channel, destination, DeliveryId(0), 1000)
@@ -116,6 +128,14 @@ def test_queued_deliveries_are_paged_by_a_cursor_in_their_order():
     assert ([one.delivery for one in second.items], second.after) == ([4, 5, 6], 6)
     last = queue_page(store, LAB, EPR, "queued", 6, 3)
     assert ([one.delivery for one in last.items], last.after) == ([7], None)
+    assert (first.before, second.before, last.before) == (None, 0, 3)
+    assert queue_page(store, LAB, EPR, "queued", 5, 3).before == 2, "wherever a page begins"
+
+
+def test_the_page_before_is_there_though_what_was_on_it_has_left():
+    store = Store(*(delivery(n, n + 100) for n in range(5, 8)))
+    assert queue_page(store, LAB, EPR, "queued", 4, 3).before is None
+    assert queue_page(store, LAB, EPR, "queued", 7, 3).before == 0
 
 
 def test_held_deliveries_are_paged_the_newest_first_and_no_message_is_looked_at_twice():
@@ -124,8 +144,19 @@ def test_held_deliveries_are_paged_the_newest_first_and_no_message_is_looked_at_
     assert [one.seq for one in first.items] == [5, 4]
     second = queue_page(store, LAB, EPR, "held", first.after, 2)
     assert [one.seq for one in second.items] == [3, 2]
-    assert [one.seq for one in queue_page(store, LAB, EPR, "held", second.after, 2).items] == [1]
+    last = queue_page(store, LAB, EPR, "held", second.after, 2)
+    assert [one.seq for one in last.items] == [1]
     assert store.asked == [5, 4, 3, 2, 1]
+    assert first.before is None
+    for page, shown in ((last, [3, 2]), (second, [5, 4])):
+        assert [one.seq for one in queue_page(store, LAB, EPR, "held", page.before, 2).items] == shown
+
+
+def test_what_came_meanwhile_is_on_a_page_of_its_own_on_the_way_back():
+    store = Store(*(delivery(n, n, "held") for n in (1, 2, 3, 6, 7, 8)))
+    before = queue_page(store, LAB, EPR, "held", 3, 2).before
+    assert [one.seq for one in queue_page(store, LAB, EPR, "held", before, 2).items] == [6, 3]
+    assert queue_page(store, LAB, EPR, "held", before, 2).before == 9
 
 
 def test_a_key_that_is_held_up_is_told_by_its_message_and_never_by_its_value():

@@ -214,6 +214,31 @@ def test_without_a_choice_nothing_is_planned(operator):
     assert operator.send(shown, "/plan", ("action", "redirect"), ("which", "all"), ("to", "")).status == 422
 
 
+def test_lists_are_paged_both_ways(operator, monkeypatch):
+    from engine.adapters.console import held, queues, tables
+
+    for module in (held, queues, tables):
+        monkeypatch.setattr(module, "PAGE", 2)
+
+    def way(shown, to: str) -> str:
+        found = re.search(rf'rel="{to}" href="([^"]+)"', shown.text)
+        return found[1].replace("&amp;", "&") if found else ""
+
+    def listed(shown, pattern: str) -> list[str]:
+        return re.findall(pattern, shown.text)
+
+    group = re.search(r'href="(/held/adt/[0-9a-f]+)"', operator.open("/held").text)[1]
+    deliveries, members = r'aria-label="Delivery (\d+)', r'<th scope="row"[^>]*><a href="/messages/(\d+)"'
+    for path, pattern in (("/queues/adt/ris", deliveries), (group, members)):
+        first = operator.open(path)
+        assert way(first, "prev") == "" and way(first, "next")
+        second = operator.open(way(first, "next"))
+        assert listed(second, pattern) and not set(listed(second, pattern)) & set(listed(first, pattern))
+        back = operator.open(way(second, "prev"))
+        assert listed(back, pattern) == listed(first, pattern)
+        assert way(back, "prev") == ""
+
+
 def test_one_that_is_not_there_says_so(operator):
     assert "No destination of this name runs" in operator.open("/queues/adt/none").words
 

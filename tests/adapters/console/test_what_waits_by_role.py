@@ -29,6 +29,8 @@ EXPECTED = {
     "GET /take-up/{channel}": "operator of a channel",
     "POST /take-up/{channel}": "operator of a channel",
     "GET /worklist": "viewer of the site",
+    "GET /worklist/asked": "viewer of the site",
+    "POST /worklist/asked": "operator of the site",
     "GET /worklist/{worklist}/step": "viewer of the site",
     "POST /worklist/{worklist}/step/values": "operator of the site",
     "POST /worklist/{worklist}/step/plan": "operator of the site",

@@ -77,7 +77,10 @@ def test_pages_go_on_by_a_cursor_and_leave_nothing_out(running, viewer, monkeypa
     first = viewer.open(f"/worklist?{DAY}&status=all")
     assert steps_in(first) == ["S1", "S2"]
     further = re.search(r'rel="next" href="([^"]+)"', first.text)[1].replace("&amp;", "&")
-    assert steps_in(viewer.open(further)) == ["S3"]
+    second = viewer.open(further)
+    assert steps_in(second) == ["S3"] and 'rel="prev"' not in first.text
+    back = re.search(r'rel="prev" href="([^"]+)"', second.text)[1].replace("&amp;", "&")
+    assert steps_in(viewer.open(back)) == ["S1", "S2"]
 
 
 def test_a_step_is_shown_masked_and_revealed_on_record(operator, viewer, running):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from engine.adapters.stores import keys, schema
-from engine.adapters.stores.keys import BLOCK, BUCKETS, KeyHashes, holds, places
+from engine.adapters.stores.keys import BLOCK, BUCKETS, KeyHashes, hashes_in, holds, places
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Batch
@@ -278,3 +278,25 @@ def test_of_large_old_messages_few_are_in_memory_at_a_time(open_store, monkeypat
     monkeypatch.setattr(keys, "PAGE_BYTES", 1)
     assert [seq for seq, _, _ in queries.bodies_without_keys(MessageSeq(10), 100)] == [10]
     queries.close()
+
+
+@pytest.mark.parametrize("keys", [[], [("mrn", "4711")], [("mrn", "4711"), ("visit", "V1")]])
+def test_no_turned_bit_of_what_a_row_holds_is_taken_for_whole(keys) -> None:
+    packed = KeyHashes(b"secret").packed(keys)
+    assert hashes_in(packed) == b"".join(KeyHashes(b"secret").of(*key) for key in keys)
+    for bit in range(len(packed) * 8):
+        turned = bytearray(packed)
+        turned[bit // 8] ^= 1 << (bit % 8)
+        assert hashes_in(bytes(turned)) is None
+
+
+@pytest.mark.parametrize("read", [0, 7, 0.5, "", "text"])
+def test_what_a_turned_bit_made_another_type_of_is_damaged(read) -> None:
+    assert hashes_in(read) is None
+    assert not holds(read, b"12345678")
+
+
+def test_rows_without_a_checksum_and_without_keys_are_whole() -> None:
+    assert hashes_in(None) == b""
+    assert hashes_in(b"12345678") == b"12345678"
+    assert holds(b"12345678", b"12345678")

@@ -87,6 +87,7 @@ def plan(connection, file, name, **values):
         ("read.sql", "known", "message_by_control_id (control_id=? AND channel=? AND sender=? AND rowid>?)"),
         ("read.sql", "recent_ids", "SEARCH m USING INTEGER PRIMARY KEY (rowid>?)"),
         ("read.sql", "queued", "SEARCH d USING INDEX delivery_queued (lane=? AND state=? AND rowid>?)"),
+        ("read.sql", "queued_before", "SEARCH d USING COVERING INDEX delivery_queued (lane=? AND state=? AND rowid<?)"),
         ("read.sql", "queued_rows", "SEARCH d USING INDEX delivery_queued (lane=? AND state=? AND rowid>?)"),
         ("read.sql", "queued_rows", "SEARCH e USING COVERING INDEX delivery_of_key (lane=? AND key=? AND state=?)"),
         ("read.sql", "queued_of_key", "SEARCH d USING INDEX delivery_of_key (lane=? AND key=? AND state=?"),

@@ -49,6 +49,13 @@ WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
   AND d.state = 0 AND d.id > :after
 ORDER BY d.id LIMIT :limit;
 
+-- name: queued_before
+SELECT d.id FROM delivery d INDEXED BY delivery_queued
+WHERE d.lane = (SELECT l.id FROM lane l JOIN channel c ON c.id = l.channel
+                WHERE c.name = :channel AND l.destination = :destination)
+  AND d.state = 0 AND d.id <= :upto
+ORDER BY d.id DESC LIMIT :limit;
+
 -- name: queued_of_key
 SELECT d.id, d.seq, d.key, d.urgent, d.attempts, d.next_at_us,
   (SELECT e.id FROM delivery e INDEXED BY delivery_of_key WHERE e.lane = d.lane AND e.key = d.key AND e.state = 0
@@ -101,13 +108,13 @@ ORDER BY m.seq LIMIT :limit;
 
 -- name: message
 SELECT m.seq, c.name, m.version, m.received_at_us, m.sender, m.peer, m.message_type, m.control_id, m.state,
-  m.ack_code, m.findings, m.crc, m.ack, b.bytes, m.receive_id, m.channel, m.body_hash, m.row_crc
+  m.ack_code, m.findings, m.crc, m.ack, b.bytes, m.receive_id, m.channel, m.body_hash, m.row_crc, m.keys
 FROM message m JOIN channel c ON c.id = m.channel LEFT JOIN whole_body b ON b.id = m.body
 WHERE m.seq = ?;
 
 -- name: message_metadata
 SELECT m.seq, c.name, m.version, m.received_at_us, m.sender, m.peer, m.message_type, m.control_id, m.state,
-  m.ack_code, m.findings, m.crc, m.ack, NULL, m.receive_id, m.channel, m.body_hash, m.row_crc
+  m.ack_code, m.findings, m.crc, m.ack, NULL, m.receive_id, m.channel, m.body_hash, m.row_crc, m.keys
 FROM message m JOIN channel c ON c.id = m.channel
 WHERE m.seq = ?;
 
