@@ -98,7 +98,7 @@ class RecordedAnswers:
             log.error("what the sender of message %d was told cannot be read: %s", update.seq, error)
             resent.reply.drop()
             return
-        if stored is not None and stored.ack_code in POSITIVE and stored.ack_code[0] == "A":
+        if stored is not None and stored.ack_code == "AA":
             self._tell(resent, stored.ack_code, stored.ack)
         elif update.ack_code not in POSITIVE:
             self._tell(resent, update.ack_code, update.ack)

@@ -38,7 +38,7 @@ FOUND_AT: dict[str, int] = {
     "reread takes up what is delivered and not yet recorded": 33,
     "what a release overtakes is not marked": 953,
     "tries behind a failed one are not recorded": 215,
-    "a retry waits by the wall clock": 53,
+    "a retry waits by the wall clock": 62,
     "the destination's no is told as a yes": 43,
     "another lane does not wait for the record of the last attempt": 55,
     "what was answered when stored is overtaken after a reload": 66,
