@@ -48,7 +48,7 @@ FOUND_AT: dict[str, int] = {
     "an unknown outcome taken for a no": 23,
     "what is set aside is overtaken before that is on record": 14,
     "a key's retry waits by the wall clock": 12,
-    "lanes are exchanged under a person's order": 144,
+    "lanes are exchanged under a person's order": 246,
     "what comes behind a batch overtakes the rest of it": 24,
     "the answers of a batch stand in the order they were made": 12,
 }
