@@ -598,7 +598,7 @@ class TestRestarts:
 async def test_while_the_intake_is_paused_no_fragment_is_acknowledged_as_a_part_of_what_was_given_up(
     tmp_path, adt, clock
 ) -> None:
-    """Nor is the last one, of which the message may be refused yet. What goes on later is told what has become of it."""
+    """Nor is the last one, of which the message may be refused yet: it comes again, and has its turn."""
     site = site_of(tmp_path, "fragments: {dsc: {timeout: 1s}}", clock=clock)
     first, second = cut(big(adt), 2)
     async with site.running() as engine:
