@@ -496,8 +496,8 @@ class Engine:
         await self._tasks.cancel_all()
         everyone = self._assembly.everyone if self._assembly is not None else ()
         for channel in everyone:
-            if channel.delivered is not None:
-                channel.delivered.close()
+            for answers in channel.all_answers:
+                answers.close()
         await asyncio.gather(*(c.isolated.close() for c in everyone if c.isolated is not None))
         if self._committer is not None:
             committer, self._committer = self._committer, None

@@ -46,6 +46,8 @@ class Faults:
     unknown: float = 0.0
     killed: float = 0.0
     """That the process is killed while it commits on the loop."""
+    unamended: float = 0.0
+    """That there is no room for another answer, where there is room for all else."""
 
 
 Read = Callable[[MessageSeq], tuple[MessageState, list[StoredDelivery]] | None]
@@ -266,6 +268,9 @@ class TappedStore:
     def amend_acks(self, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:
         self._check()
         self._fail()
+        if (unamended := self._disk.faults.unamended) and self._disk.rng.random() < unamended:
+            self._disk.loop.note("disk: no room for an answer")
+            raise StoreFull("no room")
         stored: Sequence[AckUpdate] = self._inner.amend_acks(updates)
         self._disk.witness.amended(updates)
         return stored
