@@ -50,6 +50,8 @@ from tests.simulation.loop import OWNER
 from tests.simulation.model import Model
 from tests.simulation.sites import Site
 
+LOOKED_UP_WITHIN_S = 5.0
+"""An engine's hour, where its window of a week is a second."""
 KEYED_BOUNDS = ("MOST_PARKED", "MOST_PARKED_UNRECORDED", "PER_KEY", "PAGE", "ENOUGH_READY")
 
 _compiled: dict[int, Any] = {}
@@ -88,7 +90,7 @@ class SimulatedEngine(Engine):
 
     def _to_keep(self, loaded: LoadedSite) -> tuple[dict[ChannelName, Ages], int]:
         """Seconds, where a site says hours."""
-        return ({ChannelName("adt"): ages((1.0, 1.5), self._window_s)} if self._prunes else {}), 0
+        return ({ChannelName("adt"): ages((1.0, 1.5), self._window_s, LOOKED_UP_WITHIN_S)} if self._prunes else {}), 0
 
 
 def set_memory(most: int) -> None:
