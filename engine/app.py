@@ -205,14 +205,13 @@ class Engine:
             return MemoryStore(clock=self._clock)
         path = self._site.folder / self._settings.store_path
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            for other in left_behind(self._site.folder, path):
-                log.warning(
-                    "the store %s is new and empty, and something waits in %s, where nobody sends it: 'store' of "
-                    "segmill.yaml says which is used, and 'data' does not move it",
-                    path,
-                    other,
-                )
+        for other in left_behind(self._site.folder, path) if not path.exists() else ():
+            log.warning(
+                "the store %s is new and empty, and something waits in %s, where nobody sends it: 'store' of "
+                "segmill.yaml says which is used, and 'data' does not move it",
+                path,
+                other,
+            )
         keys = store_keys(self._settings.encryption)
         return SqliteStore(path, clock=self._clock, keys=keys, on_damage=self.meter.damaged)
 
