@@ -37,7 +37,7 @@ from engine.hand_offs import HandOffs
 from engine.model.ids import ChannelName, DestinationName
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
-from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew
+from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew, WrongKey
 from engine.reloading import Reloader
 from engine.runtime.allocator import keep_large_blocks_apart
 from engine.runtime.channels import RunningChannel
@@ -156,7 +156,7 @@ class Engine:
             self._store.open()
         except StoreInUse as error:
             raise EngineFailed(str(error), TRY_AGAIN) from error
-        except StoreTooNew as error:
+        except (StoreTooNew, WrongKey) as error:
             raise EngineFailed(str(error), CONFIGURATION) from error
         except OSError as error:
             sentence = f"the data folder {error.filename or self._data} cannot be made: {in_words(error)}"
@@ -212,7 +212,7 @@ class Engine:
                     path,
                     other,
                 )
-        return SqliteStore(path, clock=self._clock, on_damage=self.meter.damaged)
+        return SqliteStore(path, clock=self._clock, keys=self._settings.store_keys, on_damage=self.meter.damaged)
 
     def _watch_feeds(self) -> Feeds:
         """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""
@@ -496,8 +496,8 @@ class Engine:
         await self._tasks.cancel_all()
         everyone = self._assembly.everyone if self._assembly is not None else ()
         for channel in everyone:
-            if channel.delivered is not None:
-                channel.delivered.close()
+            for answers in channel.all_answers:
+                answers.close()
         await asyncio.gather(*(c.isolated.close() for c in everyone if c.isolated is not None))
         if self._committer is not None:
             committer, self._committer = self._committer, None

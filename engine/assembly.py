@@ -295,7 +295,19 @@ class Assembly:
         else:
             if before is not None:
                 before.is_retired = True
-            channel.delivered = self._delivered_answers(channel, ack.timeout) if waits_for else None
+                channel.answers_before[before.destination] = before
+            channel.delivered = channel.answers_before.pop(waits_for, None) if waits_for else None
+            if channel.delivered is not None:
+                channel.delivered.is_retired = False
+                channel.delivered.change(
+                    channel.version, channel.compiled.fallback_charset, channel.answers, ack.timeout
+                )
+            elif waits_for:
+                channel.delivered = self._delivered_answers(channel, ack.timeout)
+        for name, waiting in channel.answers_before.items():
+            # Another lane may have taken over, and those who wait are told what that one hears.
+            if (lane := channel.lane(name)) is not None and lane.watcher is None:
+                lane.watch(waiting)
         if channel.delivered is not None and channel.lanes[waits_for].watcher is not channel.delivered:
             channel.lanes[waits_for].watch(channel.delivered)
         if ack.connect_back is None:

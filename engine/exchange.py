@@ -330,8 +330,7 @@ class Exchange:
             assembly.set_answers(channel, loaded)
             assembly.apply_pauses(channel)
             if answers is not None and answers is not channel.delivered:
-                told = channel.lanes.get(answers.destination) or channel.leaving[answers.destination]
-                self._spawn(leaving.answers(answers, told), f"answers of {told.name}")
+                self._spawn(leaving.answers(channel, answers), f"answers of {channel.name}/{answers.destination}")
         change_fragments(channel, assembly.committer, assembly.queries, assembly.clock, assembly.tasks)
 
     async def _exchange_sources(self, failures: list[str]) -> None:

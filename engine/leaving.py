@@ -76,8 +76,8 @@ class Leaving:
         await asyncio.wait(assembly.line_tasks.pop(channel.name))
         for lane in _lanes_of(channel):
             await assembly.ended(lane)
-        if channel.delivered is not None:
-            channel.delivered.close()
+        for answers in channel.all_answers:
+            answers.close()
         if channel.isolated is not None:
             await channel.isolated.close()
         log.info("channel %s: nothing of it is in hand any more; it is closed", channel.name)
@@ -87,12 +87,19 @@ class Leaving:
         await before.over()
         await isolated.close()
 
-    async def answers(self, answers: DeliveredAnswers, lane: Lane) -> None:
-        """A lane that need tell nobody any more, once those who wait have been told."""
-        while len(answers):  # noqa: ASYNC110 - no hurry
+    async def answers(self, channel: RunningChannel, answers: DeliveredAnswers) -> None:
+        """A lane that need tell nobody any more, once those who wait have been told, or the files want it again."""
+        before, name = channel.answers_before, answers.destination
+        while before.get(name) is answers:
+            if not len(answers):
+                await self._assembly.committer.settled()  # what is on its way to the store may be one that waits
+                if not len(answers):
+                    break
             await asyncio.sleep(LOOK_S)
-        await self._assembly.committer.settled()
-        if lane.watcher is answers:
+        if before.get(name) is not answers:
+            return
+        del before[name]
+        if (lane := channel.lane(name)) is not None and lane.watcher is answers:
             lane.unwatch()
         answers.close()
 
@@ -100,7 +107,8 @@ class Leaving:
         assembly = self._assembly
         if channel.name in assembly.wanted_again:
             return True
-        if len(channel.line) or channel.fragments is not None or (channel.delivered and len(channel.delivered)):
+        joins = channel.fragments is not None or channel.has_left_over
+        if len(channel.line) or joins or any(map(len, channel.all_answers)):
             return True
         try:
             if await assembly.committer.call(lambda store: store.unprocessed(channel.name, MessageSeq(0), 1)):

@@ -73,7 +73,7 @@ def command(
     if known and not is_check:
         raise misuse("--hash is for verify")
     place = whereabouts(site, data)
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         if is_check:
             if since or actions or actor:
                 raise misuse("verify looks at every record")

@@ -15,6 +15,7 @@ from engine.cli.progress import Copied
 from engine.cli.sites import data_option, find_site, read_site, site_option, whereabouts
 
 if TYPE_CHECKING:
+    from engine.config.site import LoadedSite
     from engine.config.substitute import Origin
 
 
@@ -34,7 +35,7 @@ def command(to: Path, check: bool, site: Path | None, data: Path | None, as_json
     TO is made. A folder that is there already gets a folder of its own for each backup, named by the time, so that a
     timer can name the same TO every night. The copy is of one moment, is checked from end to end, and either whole or
     not there. It holds patient data and the site's keys, and is readable by its owner only. Not in it: what the site
-    takes from the environment, whose names are told.
+    takes from the environment, whose names are told; and the key of an encrypted store, which stays encrypted in it.
     """
     from engine import __version__
     from engine.adapters.backup import BackupError, Manifest, check_backup, make_backup
@@ -89,7 +90,7 @@ def command(to: Path, check: bool, site: Path | None, data: Path | None, as_json
             folder,
             place.store,
             target,
-            leave_out=[place.data, *place.store.parent.glob(f"{place.store.name}*")],
+            leave_out=[place.data, *place.store.parent.glob(f"{place.store.name}*"), *_keys(loaded, folder)],
             at=now,
             version=__version__,
             environment=environment,
@@ -104,6 +105,14 @@ def command(to: Path, check: bool, site: Path | None, data: Path | None, as_json
     finally:
         progress.clear()
     return told(manifest, target, "backed up")
+
+
+def _keys(loaded: "LoadedSite", folder: Path) -> list[Path]:
+    """The files that hold the store's key: with it beside the copy, the copy might as well be plain."""
+    from engine.config.encryption import files_with_keys
+
+    encryption = loaded.site.encryption if loaded.site is not None else None
+    return [] if encryption is None else files_with_keys(encryption, loaded.origins, folder)
 
 
 def variables_of(origins: "Sequence[Origin]") -> list[str]:

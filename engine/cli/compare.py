@@ -134,7 +134,7 @@ def _of_store(left: str, right: str, since: str | None, site: Path | None, data:
 
     since_us = moment_us(since, utc_now()) if since is not None else 0
     place = whereabouts(site, data)
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         seqs: set[int] = set()
         heaps = tuple(list(_delivered(queries, lane, since_us, seqs)) for lane in (left, right))
     if seqs:

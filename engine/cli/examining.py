@@ -74,11 +74,14 @@ class Surroundings:
 
 def examine(around: Surroundings) -> list[Topic]:
     """Every check, in the order that somebody would look."""
+    from engine.cli.examining_encryption import examine_encryption
+
     checks: Sequence[tuple[str, Callable[[Surroundings, Topic], None]]] = (
         ("versions", _versions),
         ("site", _site),
         ("engine", _engine),
         ("store", _store),
+        ("encryption", examine_encryption),
         ("disk", _disk),
         ("surroundings", _reached),
         ("certificates", _certificates),

@@ -84,7 +84,7 @@ def command(
         raise misuse("say it all in the search, or all with options")
     if raw and (seq is None or as_json):
         raise misuse("--raw writes the bytes of one message: segmill messages SEQ --raw")
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         if summary:
             if words or asked is not None or not wanted.is_empty:
                 raise misuse("--summary is about everything that is stored")

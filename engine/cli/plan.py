@@ -77,7 +77,7 @@ def _without_engine(folder: Path, place: Whereabouts) -> dict[str, Any]:
         empty = SiteState(_site_of([], after), {})
         change = compare(empty, after)
         return asdict(planned_report(change, planned(change, empty, after, Facts(is_running=False))))
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         before = _as_it_ran(queries, after)
         change = compare(before, after)
         facts = Facts(queries.depths(), queries.counts(), {}, is_running=False)

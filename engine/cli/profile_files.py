@@ -78,7 +78,8 @@ def _stored(channel: str, since: str | None, site: Path | None, data: Path | Non
 
     search = Search(channel=channel, since_us=0 if since is None else moment_us(since, utc_now()))
     found = False
-    with open_queries(whereabouts(site, data).store) as queries:
+    place = whereabouts(site, data)
+    with open_queries(place.store, place.keys) as queries:
         for stored in matching(queries, search, newest_first=False, bodies=True):
             if stored.raw is not None and stored.state != "rejected":
                 found = True

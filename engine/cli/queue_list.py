@@ -79,7 +79,7 @@ def _tell_held(place: Whereabouts, channels: Sequence[str]) -> None:
 
     if not place.store.is_file():
         return
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         counts = queries.counts()
     for channel in channels:
         if held := sum(number for (name, state), number in counts.items() if (name, state) == (channel, "held")):

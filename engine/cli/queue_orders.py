@@ -48,7 +48,7 @@ class Asked:
         from engine.cli.stores import open_queries
 
         options = {"reason": self.reason, "key": self.key, "plan": self.is_plan, "yes": self.yes}
-        with open_queries(self.place.store) as queries:
+        with open_queries(self.place.store, self.place.keys) as queries:
             return carry_out(
                 self.engine,
                 queries,

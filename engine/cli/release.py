@@ -94,7 +94,7 @@ def command(
     engine = RunningEngine(place.data)
     status = engine.status()
 
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         if destination is not None:
             from engine.cli.queueing import Wanted, carry_out
 

@@ -111,7 +111,7 @@ def command(
     if keep_id and not is_edit:
         raise misuse("--keep-id is for --edited and --set")
     place = whereabouts(site, data)
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         found = chosen(queries, numbers, wanted, limit)
         run = _Run(place, queries, RunningEngine(place.data), new_key(key), reason, plan, yes, as_json, show_values)
         if diff:

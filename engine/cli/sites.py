@@ -1,7 +1,7 @@
 """Finds the site a command is about, and reads it as far as the command needs it."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ from engine.cli.exits import CONFIGURATION, MISUSE, Failure
 
 if TYPE_CHECKING:
     from engine.config.site import LoadedSite
+    from engine.model.store_key import StoreKeys
 
 SITE_FILE: Final = "segmill.yaml"
 CHANNELS: Final = "channels"
@@ -88,12 +89,19 @@ def require_site(folder: Path) -> "LoadedSite":
     return loaded
 
 
+def _no_keys() -> "StoreKeys":
+    from engine.model.store_key import NO_KEYS
+
+    return NO_KEYS
+
+
 @dataclass(slots=True, frozen=True)
 class Whereabouts:
-    """Where an engine keeps what it keeps. `store` is the database's file."""
+    """Where an engine keeps what it keeps. `store` is the database's file, `keys` what it is opened with."""
 
     data: Path
     store: Path
+    keys: "StoreKeys" = field(default_factory=_no_keys)
 
 
 def whereabouts(site: Path | None, data: Path | None, *, needs_store: bool = True) -> Whereabouts:
@@ -102,9 +110,10 @@ def whereabouts(site: Path | None, data: Path | None, *, needs_store: bool = Tru
     `data` names the folder in so many words, as `segmill run --data` does. Not `needs_store`: one in memory will do.
     """
     if data is not None:
-        return Whereabouts(data, data / STORE_FILE)
+        return Whereabouts(data, data / STORE_FILE, _keys_beside(site))
     folder = find_site(site)
-    settings = read_site(folder).site
+    loaded = read_site(folder)
+    settings = loaded.site
     if settings is None:
         raise Failure(
             CONFIGURATION,
@@ -113,4 +122,23 @@ def whereabouts(site: Path | None, data: Path | None, *, needs_store: bool = Tru
         )
     if settings.store_kind == "memory" and needs_store:
         raise Failure(MISUSE, f"{folder / SITE_FILE} keeps messages in memory only: nothing is stored to look at")
-    return Whereabouts(folder / settings.data, folder / settings.store_path)
+    return Whereabouts(folder / settings.data, folder / settings.store_path, keys_of(loaded, folder))
+
+
+KEY_CODES: Final = ("E580", "E581", "E582", "E583")
+
+
+def keys_of(loaded: "LoadedSite", folder: Path) -> "StoreKeys":
+    """What a site's store is opened with. Failure 78 where its key is none, or is not kept as it must be."""
+    from engine.config.encryption import store_keys
+
+    wrong = next((finding for finding in loaded.findings if finding.code in KEY_CODES), None)
+    if wrong is not None:
+        raise Failure(CONFIGURATION, f"{folder / SITE_FILE}: {wrong.code} {wrong.message}", wrong.hint)
+    return store_keys(loaded.site.encryption if loaded.site is not None else None)
+
+
+def _keys_beside(site: Path | None) -> "StoreKeys":
+    """Of a store that is named by its folder: those of the site that is named, or that this folder is in."""
+    found = _around(Path.cwd() if site is None else site)
+    return _no_keys() if found is None else keys_of(read_site(found), found)

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from engine.cli.exits import CONFIGURATION, NOT_ALLOWED, STORE_FAILED, UNREACHABLE, Failure
 
 if TYPE_CHECKING:
+    from engine.model.store_key import StoreKeys
     from engine.ports.store import StoreQueries
 
 
 @contextmanager
-def open_queries(store: Path) -> Iterator["StoreQueries"]:
-    """Queries of the store in the file `store`, whether its engine runs or not."""
+def open_queries(store: Path, keys: "StoreKeys | None" = None) -> Iterator["StoreQueries"]:
+    """Queries of the store in the file `store`, whether its engine runs or not. `keys`: the site's."""
     from engine.adapters.stores.queries import SqliteQueries
     from engine.adapters.stores.schema import load_migrations, refuse_newer
-    from engine.ports.store import StoreError, StoreTooNew
+    from engine.model.store_key import NO_KEYS
+    from engine.ports.store import StoreError, StoreTooNew, WrongKey
 
     try:
         exists = store.is_file()
@@ -31,11 +33,13 @@ def open_queries(store: Path) -> Iterator["StoreQueries"]:
     except StoreTooNew as exc:
         raise Failure(CONFIGURATION, str(exc)) from None
     try:
-        queries = SqliteQueries(store)
+        queries = SqliteQueries(store, keys=keys or NO_KEYS)
         try:
             yield queries
         finally:
             queries.close()
+    except WrongKey as exc:
+        raise Failure(CONFIGURATION, f"E584 {exc}", "See: segmill store status; segmill explain E584") from None
     except StoreError as exc:
         raise Failure(STORE_FAILED, *_what_is_there(store, str(exc))) from None
 

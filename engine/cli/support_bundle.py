@@ -19,10 +19,11 @@ import click
 from engine.cli.command import json_option, subcommand
 from engine.cli.exits import CANNOT_WRITE, Failure
 from engine.cli.output import count, emit, say
-from engine.cli.sites import data_option, site_option
+from engine.cli.sites import data_option, keys_of, site_option
 
 if TYPE_CHECKING:
     from engine.cli.examining import Surroundings
+    from engine.model.store_key import StoreKeys
 
 _REFERENCE: Final = re.compile(r"\$\{(?:file:([^{}]*)|([A-Za-z_][A-Za-z0-9_]*)(?::-[^{}]*)?)\}")
 _SECRET_NAME: Final = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
@@ -171,7 +172,7 @@ def store_numbers(around: "Surroundings") -> dict[str, Any]:
         return {"there": False}
     files = {path.name: path.stat().st_size for path in sorted(store.parent.glob(f"{store.name}*")) if path.is_file()}
     told: dict[str, Any] = {"there": True, "files": files}
-    queries = SqliteQueries(store)
+    queries = SqliteQueries(store, keys=_keys(around))
     try:
         told |= SqliteStoreFile(store).pages()
         counts: dict[str, dict[str, int]] = {}
@@ -198,6 +199,16 @@ def store_numbers(around: "Surroundings") -> dict[str, Any]:
     finally:
         queries.close()
     return told
+
+
+def _keys(around: "Surroundings") -> "StoreKeys":
+    """None where the site's key is not in order: then the bundle says that the store cannot be read."""
+    from engine.model.store_key import NO_KEYS
+
+    try:
+        return keys_of(around.loaded, around.folder)
+    except Failure:
+        return NO_KEYS
 
 
 def _of_the_engine(around: "Surroundings") -> Iterator[tuple[str, str]]:

@@ -30,7 +30,7 @@ def command(channel: str | None, site: Path | None, data: Path | None, as_json: 
     from engine.cli.table_misses import misses
 
     place = whereabouts(site, data)
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         found = misses(queries, channel, deadline_s=deadline_here(find_or_none(site or Path())))
     if found.of:
         note_reading(place, sorted({seq for seqs in found.of.values() for seq in seqs}), "tables misses")

@@ -51,7 +51,7 @@ def command(
     engine = RunningEngine(place.data)
     _require_taken_up(engine.plan())
     tables, deadline_s = _tables(folder)
-    with open_queries(place.store) as queries:
+    with open_queries(place.store, place.keys) as queries:
         found, ready = _ready(queries, tables, table, deadline_s)
         planned = _plan(queries, found, ready)
         waits = len(found.waits_for) - len(ready)

@@ -23,7 +23,8 @@ def command(site: Path | None, data: Path | None, as_json: bool) -> int:
     """
     from engine.cli.stores import open_queries
 
-    with open_queries(whereabouts(site, data).store) as queries:
+    place = whereabouts(site, data)
+    with open_queries(place.store, place.keys) as queries:
         found = queries.tokens()
     for token in found if as_json else ():
         emit(

@@ -32,7 +32,7 @@ def opened(site: Path | None, data: Path | None, name: str, *, notes: str = "") 
     from engine.cli.stores import open_queries
 
     place = whereabouts(site, data)
-    with open_queries(place.store) as queries, queries.worklist(name) as view:
+    with open_queries(place.store, place.keys) as queries, queries.worklist(name) as view:
         if notes:
             note_reading(place, [], notes)
         yield view

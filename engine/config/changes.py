@@ -28,7 +28,7 @@ DICOM: Final = (ChannelName(""), "dicom")
 """What stands for the site's DICOM port among the parts that name files."""
 HAND_OFFS: Final = ChannelName("hand_offs:")
 """What stands for the site's hand-offs among the parts that name files; no channel has a colon in its name."""
-NOT_LIVE: Final = ("data", "store", "admin", "console", "audit", "traces")
+NOT_LIVE: Final = ("data", "store", "encryption", "admin", "console", "audit", "traces")
 """Settings of the site that are read once, at the start."""
 SHOWN: Final = (str, int, float, bool, type(None))
 MOST_SHOWN: Final = 60

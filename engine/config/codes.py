@@ -3,7 +3,7 @@
 E is an error, W a warning, I only says something. 1xx: a site's files. 2xx: a message on its way through a channel,
 and its storage. 3xx: what was odd about a message as it came, and was let pass. 4xx: an order on its way to a
 worklist; 49x: what is looked at when something is wrong, and what messages are looked up by. 50x: the console. 56x
-and 57x: other systems that the engine tells of itself, or asks who somebody is.
+and 57x: other systems that the engine tells of itself, or asks who somebody is. 58x: encryption at rest.
 """
 
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from engine.config.codes_bench import BENCH
 from engine.config.codes_channel import CHANNEL
 from engine.config.codes_console import CONSOLE
 from engine.config.codes_convert import CONVERT
+from engine.config.codes_encryption import ENCRYPTION
 from engine.config.codes_file import FILE
 from engine.config.codes_message import MESSAGE
 from engine.config.codes_messages_page import MESSAGES_PAGE
@@ -43,6 +44,7 @@ CODES: Final[Stories] = MappingProxyType(
                 **MESSAGES_PAGE,
                 **BENCH,
                 **OUTSIDE,
+                **ENCRYPTION,
             }.items()
         )
     )

@@ -245,6 +245,16 @@ RUNTIME: Final[Stories] = MappingProxyType(
             "See why the destination is slow or down: segmill messages, and the lane in segmill's metrics. Raise the "
             "timeout, where the destination needs longer and the sender waits longer.",
         ),
+        "E598": Story(
+            "an answer to a resend that could not be recorded",
+            "A message was sent again whose answer was still due: the destination that it waited for had ended it "
+            "while nobody waited, or the channel's files say otherwise now. The answer would have been a yes, and for "
+            "half a second the store was full, or busy, and took no record of it. A yes that is not on record may be "
+            "followed by another answer, so the sender was told what ack: {on_store_failure} says. The message itself "
+            "is kept, and its deliveries go on.",
+            "Make room on the store's disk, or end what locks the store: the next resend is answered. Until then each "
+            "is counted in segmill_findings_total with code E598.",
+        ),
         "E239": Story(
             "a sequence number out of turn",
             "The channel says sequence: on, the sender numbers its messages in MSH-13, and this is not the number "

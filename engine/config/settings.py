@@ -10,6 +10,7 @@ from engine.config.audit import AuditOptions
 from engine.config.base import ConfigModel
 from engine.config.console import ConsoleOptions
 from engine.config.dicom import DicomOptions
+from engine.config.encryption import EncryptionOptions, store_keys
 from engine.config.finding import BadValue
 from engine.config.hand_offs import HandOffName, HandOffOptions
 from engine.config.hours import ZoneText
@@ -20,6 +21,7 @@ from engine.config.search_keys import KEY_PATTERN, Keys
 from engine.config.traces import TracesOptions
 from engine.config.types import FolderText
 from engine.config.units import Duration, Size
+from engine.model.store_key import StoreKeys
 
 
 class AdminPort(ConfigModel):
@@ -74,6 +76,9 @@ class SiteSettings(ConfigModel):
     environment: str = Field(default="", max_length=40, description="Its name, such as test or prod, shown everywhere")
     data: FolderText = Field(default=FolderText("data"), description="Folder for the store and the control socket")
     store: str = Field(default="sqlite:data/segmill.db", description="The store: sqlite:FILE or memory:")
+    encryption: EncryptionOptions | None = Field(
+        default=None, description="The key that the store is encrypted with; without it the store is not"
+    )
     admin: Annotated[
         AdminPort | None,
         BeforeValidator(_admin),
@@ -124,6 +129,11 @@ class SiteSettings(ConfigModel):
     @property
     def store_kind(self) -> Literal["sqlite", "memory"]:
         return "memory" if self.store == "memory:" else "sqlite"
+
+    @property
+    def store_keys(self) -> StoreKeys:
+        """What the store is opened with."""
+        return store_keys(self.encryption)
 
     @property
     def store_path(self) -> str:

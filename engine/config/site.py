@@ -14,6 +14,7 @@ from engine.config.channel import ChannelFile
 from engine.config.checks import Texts, check_options, check_paths, check_routes, check_texts, read_tables
 from engine.config.circles import check_circles, check_site_ports
 from engine.config.console import check_console
+from engine.config.encryption import check_encryption
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
@@ -301,6 +302,9 @@ def _load_settings(
         place = places[("admin", "host")]
         hint = "they name channels and counts, no patient data; let a firewall decide who reaches them"
         findings.append(at(place, "W149", "metrics are open to other machines", hint))
+    if read.model is not None and (encryption := read.model.encryption) is not None:
+        in_memory = read.model.store_kind == "memory"
+        findings += check_encryption(encryption, places, substitution.origins, folder, in_memory=in_memory)
     if read.model is not None and read.model.console is not None:
         findings += check_console(read.model.console, places, folder)
     if read.model is not None and read.model.audit is not None:

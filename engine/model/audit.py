@@ -24,7 +24,7 @@ class AuditRow:
     words; it may quote an expression with values of messages, and so stands nowhere else. `counts`: JSON, what came of
     it. `ids`: the messages and deliveries that were touched, as ranges (`messages 1-5,9; deliveries 12`), or the
     destinations and intakes (`adt/ris`), or users and tokens (`user anna`). `key`: the idempotency key of the run that
-    it is a part of.
+    it is a part of. `salt`: random, where what is stored is sealed: no guess at the row can be confirmed by its hash.
     """
 
     id: int
@@ -37,11 +37,14 @@ class AuditRow:
     ids: str
     key: str
     hash: bytes = b""
+    salt: str = ""
 
 
 def chained(previous: bytes, row: AuditRow) -> bytes:
     """The hash of `row` behind a row whose hash is `previous`."""
     told = [row.id, row.at_us, row.actor, row.action, row.reason, row.scope, row.counts, row.ids, row.key]
+    if row.salt:
+        told.append(row.salt)
     text = json.dumps(told, ensure_ascii=True, separators=(",", ":")).encode("ascii")
     return blake2b(previous + text, digest_size=32).digest()
 

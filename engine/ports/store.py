@@ -46,6 +46,10 @@ class StoreTooNew(StoreError):
     """A newer engine has written this store; it was not touched."""
 
 
+class WrongKey(StoreError):
+    """The site's key is missing, or is not the one that the store is encrypted with; it was not touched."""
+
+
 @dataclass(slots=True, frozen=True)
 class StoredMessage:
     """One row of the message list.

@@ -40,21 +40,12 @@ from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreac
 from engine.pipeline.answer import BETWEEN, Answer, AnswerSettings
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter
-from engine.ports.store import (
-    CommitUnknown,
-    Store,
-    StoreBusy,
-    StoredDelivery,
-    StoredMessage,
-    StoreError,
-    StoreFull,
-    StoreQueries,
-)
-from engine.runtime.batch import BatchMember
+from engine.ports.store import CommitUnknown, Store, StoredDelivery, StoredMessage, StoreError, StoreQueries
 from engine.runtime.committer import Committer
-from engine.runtime.connection import Connection, Reply
+from engine.runtime.connection import Connection
+from engine.runtime.endings import MOST_ANSWER_BYTES
 from engine.runtime.promised import Promised
-from engine.runtime.received import framed
+from engine.runtime.recorded_answers import AnyReply, RecordedAnswers, Resent, accept_level, joined
 from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.answers")
@@ -62,11 +53,6 @@ log = logging.getLogger("segmill.answers")
 SWEEP_S = 0.1
 MOST_WAITING = 20_000
 """Messages of one channel that wait for x in memory; past that their senders are not read from."""
-
-TRIES, TRY_AGAIN_S = 5, 0.1
-"""How often, and how far apart, a busy or full store is asked to take a resend's answer before that is told without."""
-
-AnyReply = Reply | BatchMember
 
 _KINDS: dict[str, Decision] = {"AA": "accept", "CA": "accept", "AE": "error", "CE": "error", "CR": "reject"}
 
@@ -110,6 +96,7 @@ class DeliveredAnswers:
         self._queries = queries
         self._clock = clock
         self._meter = meter
+        self._recorded = RecordedAnswers(committer, queries, clock, meter)
         self._run_id = clock.random_bytes(4).hex().upper()
         self._count = 0
         self._waiting: dict[MessageSeq, _Waiting] = {}  # in the order of their deadlines
@@ -203,7 +190,7 @@ class DeliveredAnswers:
         code, application = self._application(message, outcome)
         if code:
             result.ack_code = code
-            result.ack = _joined(accept, application)
+            result.ack = joined(accept, application)
             self._ended[delivery.id] = (delivery.seq, code, application)
         elif waiting is not None:
             self._ended[delivery.id] = (delivery.seq, "", b"")
@@ -230,7 +217,7 @@ class DeliveredAnswers:
             if has_first:
                 reply.follow(VT + application + END if application else b"")
             else:
-                whole = _joined(waiting.accept, application)
+                whole = joined(waiting.accept, application)
                 reply.settle(VT + whole + END if whole else b"")
 
     def _application(self, message: Message, outcome: Outcome) -> tuple[str, bytes]:
@@ -299,24 +286,38 @@ class DeliveredAnswers:
                 return None
         if message is None:
             return None
-        first = stored.ack.partition(BETWEEN)[0]
-        told = read_ack(first)
-        return message, first if told is not None and told.code[0] == "C" else b""
+        return message, accept_level(stored.ack)
 
     def _last_delivery(self, seq: MessageSeq) -> StoredDelivery | None:
         found = [row for row in self._queries.deliveries(seq) if row.destination == self.destination]
         return found[-1] if found else None
 
     def _from_row(self, row: StoredDelivery, message: Message, accept: bytes, known: Known, reply: AnyReply) -> bool:
-        """A resend of a message whose delivery ended without an answer of ours in the store: damaged, or discarded."""
-        due = application_code(message, "accept" if row.state == "delivered" else "error", self._settings.mode)
-        if not due or known.ack_code[:1] == "A":
+        """A resend of a message whose delivery ended, and nobody was there to make its sender's answer of that.
+
+        It was damaged, or discarded, or it ended while other files were in force, or after its version had become
+        theirs. Where it was delivered, what the sender was told before is a time-out's no, and not the end of it.
+        """
+        is_delivered = row.state == "delivered"
+        if known.ack_code[:1] == "A" and not (is_delivered and self._is_ours(known.ack, message)):
             return False
-        errors = () if row.state == "delivered" else (self._told("the message was set aside"),)
-        payload = _joined(accept, self._own(message, due, errors))
-        self._meter.acknowledged(due, self._clock.monotonic() - reply.started)
-        settle_recorded(self._committer, reply, AckUpdate(known.seq, due, payload))
+        if is_delivered:
+            whole = row.answer if len(row.answer) < MOST_ANSWER_BYTES else b""
+            code, application = self._application(message, Delivered(answer=whole))
+        else:
+            code, application = application_code(message, "error", self._settings.mode), b""
+            if code:
+                application = self._own(message, code, (self._told("the message was set aside"),))
+        if not code:
+            return False
+        resent = Resent(message, accept, reply, self._settings, self._next_id)
+        self._recorded.settle(AckUpdate(known.seq, code, joined(accept, application)), resent)
         return True
+
+    @staticmethod
+    def _is_ours(ack: bytes, message: Message) -> bool:
+        """Whether a stored answer is an ACK of ours, and not what a destination answered itself."""
+        return not functional_answer(ack.rpartition(BETWEEN)[2], message)
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -349,7 +350,7 @@ class DeliveredAnswers:
         application = self._own(waiting.message, code, (AckError("207", "error", "", text),)) if code else b""
         self._tell(waiting, code, application)
         told = code or accept_of(waiting.accept)
-        return AckUpdate(waiting.seq, told, _joined(waiting.accept, application), [finding])
+        return AckUpdate(waiting.seq, told, joined(waiting.accept, application), [finding])
 
     def _amended(self, saved: "asyncio.Future[Sequence[AckUpdate]]") -> None:
         """What was told is only for people to see: a resend waits for x all the same."""
@@ -373,36 +374,6 @@ def accept_of(accept: bytes) -> str:
     """MSA-1 of the accept level that was given, '' for none."""
     told = read_ack(accept) if accept else None
     return told.code if told is not None else ""
-
-
-def _joined(accept: bytes, application: bytes) -> bytes:
-    """Two answers as they are stored and sent: blocks, one behind the other."""
-    return BETWEEN.join(part for part in (accept, application) if part)
-
-
-def settle_recorded(committer: Committer, reply: AnyReply, update: AckUpdate, tries: int = TRIES) -> None:
-    """Answer a resend, once that is the stored answer: no later event then turns a yes into a no.
-
-    What is stored then may be a yes that was recorded since somebody looked, as of several resends at a time each has
-    an answer of its own: it is what this one is told, too. A store that is busy or full for a moment is asked again
-    meanwhile; its sender waits for no longer than that.
-    """
-
-    def recorded(saved: "asyncio.Future[Sequence[AckUpdate]]") -> None:
-        error = None if saved.cancelled() else saved.exception()
-        if isinstance(error, CommitUnknown):
-            return  # nothing more is said to anybody
-        if isinstance(error, (StoreBusy, StoreFull)) and tries > 1:
-            loop = asyncio.get_running_loop()
-            loop.call_later(TRY_AGAIN_S, settle_recorded, committer, reply, update, tries - 1)
-            return
-        if error is not None:
-            # The message is on stable storage, whether its answer can be written down beside it or not.
-            log.error("the answer to a resend could not be recorded: %s", describe(error))
-        is_stored = error is None and not saved.cancelled()
-        reply.settle(framed(saved.result()[0].ack if is_stored else update.ack))
-
-    committer.call(partial(_amend, updates=[update])).add_done_callback(recorded)
 
 
 def _amend(store: Store, *, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:

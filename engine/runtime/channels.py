@@ -135,8 +135,12 @@ class RunningChannel:
         self.timer = timer
         self.fragments: FragmentKeeper | None = None
         """Where the channel joins messages that come in fragments."""
+        self.has_left_over = False
+        """Whether fragments that it joins no more have yet to be given to a person."""
         self.delivered: DeliveredAnswers | None = None
         """Who waits for a destination's answer, where the channel says so."""
+        self.answers_before: dict[DestinationName, DeliveredAnswers] = {}
+        """Those of files before, while somebody waits in them; and taken up again, where the files are changed back."""
         self.sequences: SequenceNumbers | None = None
         """The links of senders that number their messages, where the channel says so."""
         self.app_ack: AppAcks | None = None
@@ -190,6 +194,12 @@ class RunningChannel:
         Fragments, a process of the channel's, and after a reload that changed `ack`, what was answered when stored.
         """
         return len(self.line) > 0 or (self.backlog.is_pending and not self.ack_when_stored)
+
+    @property
+    def all_answers(self) -> Sequence[DeliveredAnswers]:
+        """All in which senders may wait for a destination's answer."""
+        now = () if self.delivered is None else (self.delivered,)
+        return [*now, *self.answers_before.values()]
 
     def lane(self, destination: DestinationName) -> Lane | None:
         """The lane of a destination, also of one that is leaving."""

@@ -40,7 +40,7 @@ from engine.runtime.connection import Reply
 from engine.runtime.large import LARGE_BYTES, Seen
 from engine.runtime.received import control_id_of, framed, read_or_none, record_of, sender_of, type_of
 from engine.runtime.recent import Key, Recent, Reuse
-from engine.runtime.resends import answer_again
+from engine.runtime.resends import Resends
 from engine.runtime.sequence import Judgement, SequenceNumbers, written_in
 from engine.runtime.tasks import describe
 from engine.runtime.waiting import AnyReply, Waiting
@@ -69,6 +69,7 @@ class Receiver:
         self._queries = queries
         self._recent = recent
         self._reuse = Reuse()
+        self._resends = Resends(committer, queries, clock, self.next_id)
         self._clock = clock
         self._batches = Batches(self, BatchSettings.of(batches or BatchFields()), self._fallback, clock)
         self._run_id = clock.random_bytes(4).hex().upper()
@@ -176,11 +177,9 @@ class Receiver:
         if channel.duplicates_window_us and self._recent.may_hold(key, now_us - channel.duplicates_window_us):
             try:
                 known = self._resend_of(channel, key, message, body_hash, reply, now_us)
-            except StoreError as error:
+            except StoreError:
                 # Whether it is a resend cannot be found out now: neither processed twice nor lost, but refused.
-                waiting = Waiting(self, channel, None, body_hash, reply)
-                waiting.message = message
-                self.refused(waiting, error)
+                self.not_stored(channel, message, [reply])
                 return
             if known is None:
                 if number is not None and channel.sequences is not None:
@@ -312,8 +311,7 @@ class Receiver:
                     return None
                 if channel.app_ack is not None:
                     channel.app_ack.again(known.seq)
-                channel.meter.acknowledged(known.ack_code, self._clock.monotonic() - reply.started)
-                answer_again(channel, message, known, reply, now_us, self.next_id, self._committer)
+                self._resends.answer(channel, message, known, reply, now_us)
                 return None
         if not same_id:
             return ()
@@ -434,7 +432,9 @@ class Receiver:
         """Whether it is a resend, which is taken care of then; a store that cannot say so counts as no."""
         channel = next((c for c in self._channels if c.compiled.accepts(message)), None)
         control_id = control_id_of(message)
-        if channel is None or not control_id or not channel.duplicates_window_us:
+        # What a fragment is answered depends on what has become of its message: it comes again, and has its turn.
+        is_part = channel is not None and channel.joins_fragments and read_fragment(message) is not None
+        if channel is None or is_part or not control_id or not channel.duplicates_window_us:
             return False
         key = (channel.name, sender_of(message), control_id)
         if not self._recent.may_hold(key, now_us - channel.duplicates_window_us):

@@ -1,5 +1,6 @@
 """When a channel joins messages in fragments: from its start, from a reload on, and no longer."""
 
+import asyncio
 import logging
 from functools import partial
 
@@ -7,11 +8,11 @@ from engine.model.envelope import Reprocessed
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import MessageSeq
 from engine.ports.clock import Clock
-from engine.ports.store import StoreQueries
-from engine.runtime.channels import Nobody, RunningChannel
+from engine.ports.store import StoreBusy, StoreFull, StoreQueries
+from engine.runtime.channels import STORE_RETRY_S, Nobody, RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.fragments import FragmentKeeper
-from engine.runtime.tasks import Tasks
+from engine.runtime.tasks import Tasks, describe
 from engine.runtime.whole_messages import waiting_parts
 
 log = logging.getLogger("segmill.fragments")
@@ -23,7 +24,7 @@ async def start_fragments(
     """Have the channel join fragments, if it does, and take up what the last run left; before its port opens."""
     continuation = channel.compiled.file.fragments.dsc
     if continuation is None:
-        await hold_left_over(channel, committer)
+        await _hold_left_over(channel, committer)
         return
     keeper = channel.fragments = FragmentKeeper(channel, continuation, committer, queries, clock)
     await keeper.load()
@@ -46,12 +47,38 @@ def change_fragments(
 
 
 async def _ended(channel: RunningChannel, committer: Committer) -> None:
-    await hold_left_over(channel, committer)
+    # At once: files that join again meanwhile have a keeper of their own, which takes up what is left behind this.
     channel.fragments = None
+    await _hold_left_over(channel, committer)
 
 
-async def hold_left_over(channel: RunningChannel, committer: Committer) -> None:
-    """Fragments that wait in the store of a channel that no longer joins them: a person sees to them."""
+async def _hold_left_over(channel: RunningChannel, committer: Committer) -> None:
+    """Fragments that wait in the store of a channel that no longer joins them: a person sees to them.
+
+    Where the store has no room for that now, it is done later, unless the channel joins again by then.
+    """
+    is_first, channel.has_left_over = not channel.has_left_over, True
+    try:
+        await _hold_all(channel, committer)
+        channel.has_left_over = False
+    except (StoreFull, StoreBusy) as error:
+        if is_first:
+            log.warning("channel %s: fragments that it joins no more are held later: %s", channel.name, describe(error))
+        asyncio.get_running_loop().call_later(STORE_RETRY_S, _hold_later, channel, committer)
+
+
+def _hold_later(channel: RunningChannel, committer: Committer) -> None:
+    async def again() -> None:
+        if channel.fragments is None:
+            await _hold_left_over(channel, committer)
+        else:
+            channel.has_left_over = False
+
+    if not committer.dead:
+        channel.line.add(again, Nobody())
+
+
+async def _hold_all(channel: RunningChannel, committer: Committer) -> None:
     finding = Finding("E262", "error", "the channel no longer joins messages in fragments (fragments: {dsc: join})")
     after = MessageSeq(0)
     while found := await committer.call(partial(waiting_parts, channel, after)):

@@ -51,6 +51,8 @@ LEAST_REST_S = 0.02
 RETRY_S = 5.0
 GIVE_BACK_BYTES = 1024 * 1024
 SIZE_TARGET = 0.95
+LOOKED_UP_WITHIN_S = 3600.0
+"""So long after it came, at most, a message is looked for among those that came before it: a long batch waits."""
 """Past its bound, the store is brought down to this much of it, so that not every message begins a new pass."""
 
 
@@ -292,11 +294,16 @@ class _Doubted(Exception):
     """The clock jumped since the pass began."""
 
 
-def ages(own: tuple[float | None, float | None], duplicates_window_s: float) -> Ages:
+def ages(
+    own: tuple[float | None, float | None], duplicates_window_s: float, looked_up_within_s: float = LOOKED_UP_WITHIN_S
+) -> Ages:
     """One channel's ages from (bodies, messages), in seconds. A message is known for at least as long as a resend
-    of it is to be recognised: forgotten sooner, it would be processed twice."""
+    of it is to be recognised: forgotten sooner, it would be processed twice. And for longer by as much as a resend may
+    wait before it is looked up: the last member of a batch came with the first."""
     bodies_s, messages_s = own
-    return Ages(bodies_s, None if messages_s is None else max(messages_s, duplicates_window_s))
+    if messages_s is not None and duplicates_window_s:
+        messages_s = max(messages_s, duplicates_window_s + looked_up_within_s)
+    return Ages(bodies_s, messages_s)
 
 
 def _before(now_us: int, age_s: float | None) -> int:

@@ -60,11 +60,11 @@ def test_where_all_is_well_each_thing_is_named_and_nothing_was_changed(segmill, 
     said = segmill("doctor", site, "--json")
     assert (said.code, codes(said)) == (0, {})
     assert [t["name"] for t in said.json["topics"]] == [
-        "versions", "site", "engine", "store", "disk", "surroundings", "certificates", "clock", "open files",
-        "permissions",
+        "versions", "site", "engine", "store", "encryption", "disk", "surroundings", "certificates", "clock",
+        "open files", "permissions",
     ]  # fmt: skip
     assert all(t["well"] for t in said.json["topics"])
-    assert segmill("doctor", site).out.count("ok ") == 10
+    assert segmill("doctor", site).out.count("ok ") == 11
     assert {k: v for k, v in listing(site).items() if not k.endswith(("-shm", "-wal"))} == before
 
 

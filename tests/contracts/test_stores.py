@@ -2,14 +2,20 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.row_checks import ROW_DAMAGED_NOTE
+from engine.adapters.stores.sealed_tables import TABLES
+from engine.adapters.stores.sealing import Sealing, opened
 from engine.adapters.stores.sqlite import SqliteStore
+from engine.adapters.stores.unlocking import unlock
 from engine.model.ids import MessageSeq
+from engine.model.store_key import NO_KEYS, StoreKey, StoreKeys
 from engine.ports.store import Store
 from engine.testing.access_contract import AccessContract
 from engine.testing.hand_off_contract import HandOffContract
@@ -23,6 +29,8 @@ from engine.testing.worklist_contract import WorklistContract
 class SqliteBench:
     """A store in a folder; a crash is the copy of its files as they lie there, which is what kill -9 leaves."""
 
+    keys = NO_KEYS
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._runs = 0
@@ -31,7 +39,7 @@ class SqliteBench:
         self.store: Store = self._open(folder / "run0" / "store.db")
 
     def _open(self, path: Path) -> Store:
-        store = SqliteStore(path)
+        store = SqliteStore(path, keys=self.keys)
         store.open()
         self._opened.append(store)
         return store
@@ -61,7 +69,7 @@ class SqliteBench:
 
     def check_rows(self) -> None:
         """Whatever was done to a row, its checksum followed."""
-        queries = SqliteStore(self._opened[-1].path).queries()
+        queries = SqliteStore(self._opened[-1].path, keys=self.keys).queries()
         try:
             for message in queries.messages():
                 assert ROW_DAMAGED_NOTE not in message.findings
@@ -70,7 +78,7 @@ class SqliteBench:
             queries.close()
 
     def second(self) -> Store:
-        return SqliteStore(self._opened[-1].path)
+        return SqliteStore(self._opened[-1].path, keys=self.keys)
 
     def damage(self, seq: MessageSeq) -> None:
         self._damages.append(seq)
@@ -78,6 +86,41 @@ class SqliteBench:
     def close(self) -> None:
         for store in self._opened:
             store.close()
+
+
+class SealedBench(SqliteBench):
+    """A store that is encrypted: to whoever uses it, it is as any other."""
+
+    keys = StoreKeys(StoreKey(bytes(range(32))))
+
+    def check_rows(self) -> None:
+        super().check_rows()
+        self.check_sealed()
+
+    def check_sealed(self) -> None:
+        """Whatever stands in a column that is to be sealed was sealed there, and opens."""
+        path = self._opened[-1].path
+        sealing = Sealing()
+        with closing(sqlite3.connect(path)) as db:
+            unlock(db, path, self.keys, sealing)
+            for table in TABLES:
+                names = dict.fromkeys((*table.key, *(name for c in table.columns for name in (*c.row, c.name))))
+                for row in db.execute(f"SELECT {', '.join(names)} FROM {table.name}"):
+                    values = dict(zip(names, row, strict=True))
+                    for column in table.columns:
+                        if (table.name, values.get("id")) not in self._rotten:
+                            opened(sealing, table, column, values)
+
+    def _rot(self, path: Path) -> None:
+        self._rotten |= {("body", self._body_of(path, seq)) for seq in self._damages}
+        super()._rot(path)
+
+    _rotten: ClassVar[frozenset[tuple[str, object]]] = frozenset()
+
+    @staticmethod
+    def _body_of(path: Path, seq: MessageSeq) -> int:
+        with closing(sqlite3.connect(path)) as db:
+            return db.execute("SELECT body FROM message WHERE seq = ?", (seq,)).fetchone()[0]
 
 
 class TestSqliteStore(StoreContract):
@@ -202,3 +245,66 @@ class TestSearchesOfMemoryStore(SearchContract):
     @pytest.fixture
     def bench(self):
         return MemoryBench()
+
+
+class TestSealedStore(StoreContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SealedBench(tmp_path)
+        yield bench
+        bench.check_rows()
+        bench.close()
+
+
+class TestOperationsOfSealedStore(OperationContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SealedBench(tmp_path)
+        yield bench
+        bench.check_rows()
+        bench.close()
+
+
+class TestAccessOfSealedStore(AccessContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SealedBench(tmp_path)
+        yield bench
+        bench.check_rows()
+        bench.close()
+
+
+class TestWorklistsOfSealedStore(WorklistContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SealedBench(tmp_path)
+        yield bench
+        bench.check_sealed()
+        bench.close()
+
+
+class TestStepsOfSealedStore(StepContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SealedBench(tmp_path)
+        yield bench
+        bench.check_sealed()
+        bench.close()
+
+
+class TestHandOffsOfSealedStore(HandOffContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SealedBench(tmp_path)
+        yield bench
+        bench.check_sealed()
+        bench.close()
+
+
+class TestSearchesOfSealedStore(SearchContract):
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = SealedBench(tmp_path)
+        yield bench
+        bench.check_rows()
+        bench.close()

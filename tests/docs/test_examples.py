@@ -25,6 +25,7 @@ from engine.config.settings import SiteSettings
 from engine.config.site import load_site
 from engine.config.table import Table
 from engine.docs import reference
+from engine.model.store_key import StoreKey
 from engine.pipeline.compile import compile_channel
 from engine.pipeline.expect import EXPECT, read_expectations
 from engine.pipeline.registry import load_kinds, load_steps
@@ -141,9 +142,10 @@ def test_a_shown_file_is_read_without_a_finding(block: Block, make_site, monkeyp
         status = (yaml.safe_load(block.text).get("dicom") or {}).get("status")
         name, _, destination = status["to"].partition("/") if status else ("a", "", "out")
         site = make_site({name: re.sub(r"\bout\b", destination, channel)}, settings=block.text)
-        for path in re.findall(r"[\w./-]+\.(?:crt|key|pem)\b", block.text):
+        for path in re.findall(r"(?<![\w./-])[\w.-][\w./-]*\.(?:crt|key|pem)\b", block.text):  # none outside it
             (site / path).parent.mkdir(parents=True, exist_ok=True)
-            (site / path).write_text("not read by a check\n")
+            (site / path).write_text(f"{StoreKey(bytes(range(32))).line()}\n")  # nothing is read of the others
+            (site / path).chmod(0o600)
     else:
         site = make_site({"a": {"channel.yaml": whole_channel(block), **files_for(block)}})
     loaded = load_site(site, load_kinds(), {})

@@ -10,6 +10,7 @@ from itertools import count
 
 from engine.adapters.metrics_numbers import DicomNumbers
 from engine.adapters.stores.memory import MemoryStore
+from engine.adapters.tls_status import TlsStatus
 from engine.model.envelope import Batch, Committed, Delivery, DraftDelivery, Intake
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
 from engine.model.outcome import Delivered, Outcome
@@ -63,6 +64,7 @@ class CountingMeter:
         self.commits: list[int] = []
         self.open_connections = 0
         self.dicom = DicomNumbers()
+        self.tls = TlsStatus()
 
     def channel(self, channel: str) -> "CountingMeter":
         return self

@@ -8,7 +8,9 @@ import pytest
 
 from engine.hl7.message import Message
 from engine.model.finding import load_findings
-from engine.model.ids import MessageSeq
+from engine.model.ids import ChannelName, MessageSeq
+from engine.ports.control import By, Order
+from engine.ports.operations import INTAKE
 from engine.ports.store import CommitUnknown, StoreFull
 from engine.runtime.whole_messages import WholeMessages
 from engine.testing.fragments import cut_message, cut_segments
@@ -591,6 +593,29 @@ class TestRestarts:
             assert msa(await wire.answer()) == ("AA", "F3")
             await until(lambda: site.states() == ["held"] * 3)
             assert site.kept.bodies("adt/out") == []
+
+
+async def test_while_the_intake_is_paused_no_fragment_is_acknowledged_as_a_part_of_what_was_given_up(
+    tmp_path, adt, clock
+) -> None:
+    """Nor is the last one, of which the message may be refused yet: it comes again, and has its turn."""
+    site = site_of(tmp_path, "fragments: {dsc: {timeout: 1s}}", clock=clock)
+    first, second = cut(big(adt), 2)
+    async with site.running() as engine:
+        wire = await site.wire()
+        await wire.send(first)
+        assert codes([await wire.answer()]) == ["AA"]
+        clock.ahead_s += 2
+        await until(lambda: "held" in site.states())
+        where = [(ChannelName("adt"), INTAKE)]
+        await engine.control.operate(Order("pause", By(), lanes=where))
+        await wire.send(first)
+        no = await wire.answer()
+        assert codes([no]) == ["AR"] and err(no) == ["207"]
+        await engine.control.operate(Order("resume", By(), lanes=where))
+        await wire.send(first, second)
+        assert codes(await wire.answers(2)) == ["AA", "AA"]
+        assert len(await site.delivered("adt/out", 1)) == 1
 
 
 async def test_the_real_store_keeps_them_too(tmp_path, adt) -> None:

@@ -163,7 +163,7 @@ class TestAnswersOfDestinations:
             sink.gate.set()
             await wire.answer()
 
-    async def test_a_resend_is_answered_where_its_answer_cannot_be_recorded_now(self, tmp_path, monkeypatch) -> None:
+    async def test_a_resend_is_told_no_yes_where_that_cannot_be_recorded_now(self, tmp_path, monkeypatch) -> None:
         site = site_of(tmp_path, channel(more=self.DELIVERED))
         async with site.running():
             wire, sink = await site.wire(), site.kept.sinks["adt/out"]
@@ -177,7 +177,7 @@ class TestAnswersOfDestinations:
                 raise StoreFull("no room")
 
             monkeypatch.setattr(site.store, "amend_acks", full)
-            assert await exchange(await site.wire(), "A1") == "AA"
+            assert await exchange(await site.wire(), "A1") == "AR"
             assert site.messages()[0].ack == b""
             sink.gate.set()
             await wire.answer()

@@ -87,7 +87,9 @@ async def test_what_waits_for_its_receiver_is_kept_and_goes_after_its_end(
 
 
 async def test_a_message_is_known_as_long_as_its_resend_is_to_be_recognised() -> None:
-    assert ages((3600.0, 7200.0), 7 * DAY_S) == Ages(3600.0, 7 * DAY_S)
+    assert ages((3600.0, 7200.0), 7 * DAY_S) == Ages(3600.0, 7 * DAY_S + 3600.0)
+    assert ages((3600.0, 8 * DAY_S), 7 * DAY_S) == Ages(3600.0, 8 * DAY_S)
+    assert ages((3600.0, 7200.0), 0.0) == Ages(3600.0, 7200.0)
     assert ages((None, None), 7 * DAY_S).keeps_all
 
 

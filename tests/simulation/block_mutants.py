@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
+import engine.exchange
 from engine.model.envelope import Intake
 from engine.ports.clock import from_us
 from engine.runtime.batch import Batches, BatchReply, BatchRun
@@ -159,4 +160,28 @@ def _overtaken() -> Iterator[None]:
             self._channel.line.add(lambda: finish(self, complete, reply, *more), reply.sender)
 
     with patch.object(FragmentKeeper, "_finish", at_the_end):
+        yield
+
+
+@mutant("what waits for the rest of its message is never given up")
+def _never_given_up() -> Iterator[None]:
+    with patch.object(FragmentKeeper, "_is_overdue", lambda self, found: False):
+        yield
+
+
+@mutant("what was given up does not begin anew")
+def _not_anew() -> Iterator[None]:
+    with patch.object(FragmentKeeper, "_begins_anew", lambda self, match, known, fragment, expected: False):
+        yield
+
+
+@mutant("a reload forgets what waits for the rest of its message")
+def _forgotten_by_a_reload() -> Iterator[None]:
+    def forgetful(channel: Any, committer: Any, queries: Any, clock: Any, tasks: Any) -> None:
+        continuation = channel.compiled.file.fragments.dsc
+        if continuation is not None:
+            keeper = channel.fragments = FragmentKeeper(channel, continuation, committer, queries, clock)
+            tasks.spawn(keeper.run(), "fragments")
+
+    with patch.object(engine.exchange, "change_fragments", forgetful):
         yield

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from tests.simulation import block_mutants, reload_mutants  # noqa: F401 - they register themselves
+from tests.simulation import block_mutants, folder_mutants, reload_mutants  # noqa: F401 - they register themselves
 from tests.simulation.engines import simulated
 from tests.simulation.focus import FOCUS, Focus
 from tests.simulation.history import Outcome, run
@@ -64,6 +64,8 @@ class Tally:
             "killed": self.counts["killed"],
             "blocks_of_several": self.counts["blocks of several"],
             "joined_from_fragments": self.counts["joined"],
+            "given_up_in_fragments": self.counts["given up"],
+            "files": self.counts["files"],
             "tries_within_hours": self.counts["tries within hours"],
             "a_minute": round(self.a_minute),
         }

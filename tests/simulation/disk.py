@@ -46,6 +46,8 @@ class Faults:
     unknown: float = 0.0
     killed: float = 0.0
     """That the process is killed while it commits on the loop."""
+    unamended: float = 0.0
+    """That there is no room for another answer, where there is room for all else."""
 
 
 Read = Callable[[MessageSeq], tuple[MessageState, list[StoredDelivery]] | None]
@@ -58,6 +60,8 @@ class Witness(Protocol):
     def committed(self, batch: Batch, committed: Committed, *, by_this_run: bool = True) -> None: ...
 
     def operated(self, change: Change, changed: Changed, read: Read) -> None: ...
+
+    def returned(self) -> None: ...
 
     def failing(self) -> None: ...
 
@@ -208,6 +212,8 @@ class TappedStore:
             self._unknown(batch)
         committed = self._inner.commit(batch)
         disk.witness.committed(batch, committed)
+        if not disk.in_job:
+            disk.witness.returned()
         return committed
 
     def _killed_within(self, batch: Batch) -> None:
@@ -266,6 +272,9 @@ class TappedStore:
     def amend_acks(self, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:
         self._check()
         self._fail()
+        if (unamended := self._disk.faults.unamended) and self._disk.rng.random() < unamended:
+            self._disk.loop.note("disk: no room for an answer")
+            raise StoreFull("no room")
         stored: Sequence[AckUpdate] = self._inner.amend_acks(updates)
         self._disk.witness.amended(updates)
         return stored
@@ -347,6 +356,7 @@ class Executor:
             return
         self._run(job)
         job.is_done = True
+        self._disk.witness.returned()
         self._queue.pop(0)
         for callback in job.callbacks:
             self._process.context.copy().run(callback, job)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import engine.adapters.sources.file
 import engine.app
 import engine.assembly
 import engine.reloading
@@ -43,11 +44,14 @@ from engine.runtime.listener import Listener
 from engine.runtime.retention import Ages, ages
 from tests.runtime.parts import CountingMeter
 from tests.simulation.disk import Disk, Executor
+from tests.simulation.folders import AtOnce, SimulatedInbox
 from tests.simulation.hours import QuickTimetable
 from tests.simulation.loop import OWNER
 from tests.simulation.model import Model
 from tests.simulation.sites import Site
 
+LOOKED_UP_WITHIN_S = 5.0
+"""An engine's hour, where its window of a week is a second."""
 KEYED_BOUNDS = ("MOST_PARKED", "MOST_PARKED_UNRECORDED", "PER_KEY", "PAGE", "ENOUGH_READY")
 
 _compiled: dict[int, Any] = {}
@@ -86,7 +90,7 @@ class SimulatedEngine(Engine):
 
     def _to_keep(self, loaded: LoadedSite) -> tuple[dict[ChannelName, Ages], int]:
         """Seconds, where a site says hours."""
-        return ({ChannelName("adt"): ages((1.0, 1.5), self._window_s)} if self._prunes else {}), 0
+        return ({ChannelName("adt"): ages((1.0, 1.5), self._window_s, LOOKED_UP_WITHIN_S)} if self._prunes else {}), 0
 
 
 def set_memory(most: int) -> None:
@@ -197,6 +201,8 @@ def _doors() -> Iterator[Any]:
     yield patch.multiple(engine.runtime.keyed_window, MOST_IN_MEMORY=1000, **dict.fromkeys(KEYED_BOUNDS, 256))
     yield patch.multiple(engine.runtime.backlog, MOST_IN_MEMORY=1000, LOAD_LIMIT=16)
     yield patch.object(engine.runtime.batch, "MOST_UNSETTLED", 2)
+    yield patch.object(engine.adapters.sources.file, "Inbox", SimulatedInbox)
+    yield patch.object(engine.adapters.sources.file, "ThreadPoolExecutor", AtOnce)
     yield patch.object(engine.wiring, "Timetable", QuickTimetable)
     yield patch.multiple(engine.runtime.retention, FIRST_PASS_S=0.5, PASS_EVERY_S=1.0)
 

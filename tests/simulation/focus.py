@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from random import Random
 
-from tests.simulation.sites import FULL, SITES, names, site
+from tests.simulation.sites import FOLDERS, FULL, SITES, Site, names, site
 from tests.simulation.swarm import Swarm, draw_moods
 
 Focus = Callable[[Swarm, int], None]
@@ -71,6 +71,20 @@ def on_answers_given_up(swarm: Swarm, seed: int) -> None:
     _draw_moods(swarm, seed)
 
 
+def on_answers_changed_back(swarm: Swarm, seed: int) -> None:
+    """As `on_answers_given_up`, with destinations that are away at times, and senders that hear what they are told."""
+    on_answers_given_up(swarm, seed)
+    for habits in swarm.habits:
+        habits.answer_us, habits.depth, habits.hangs_up = 1_000_000, 4, 0.0
+    swarm.downs, swarm.reloads, swarm.crashes = 8, 12, []
+
+
+def on_answers_unamended(swarm: Swarm, seed: int) -> None:
+    """As `on_answers_given_up`, with a store that has no room for the answers that are due then."""
+    on_answers_given_up(swarm, seed)
+    swarm.faults.unamended = 0.9
+
+
 def on_batches(swarm: Swarm, seed: int) -> None:
     """Destinations that take several at a time and take some of them, and engines that are killed."""
     swarm.site, swarm.editions = _pick(_with_batches(), seed)
@@ -96,13 +110,36 @@ def on_blocks_of_several(swarm: Swarm, seed: int) -> None:
 
 
 def on_fragments(swarm: Swarm, seed: int) -> None:
-    """Messages in fragments among others, with engines that are killed; nobody acts by hand."""
+    """Messages in fragments among others, with engines that are killed, other files that join as well, and people.
+
+    Where the rest of a message is given up, people leave alone what is not all of one.
+    """
     swarm.site, swarm.editions = _pick(_that_join(), seed)
     swarm.fragments = (0.3, 0.8)[seed % 2]
-    swarm.reloads = swarm.controls = 0
+    if site(swarm.site).gives_up:
+        for at, habits in enumerate(swarm.habits):
+            habits.late, habits.lates = 0.2, f"late {seed} {at}"
+        swarm.actions = ["hold", "skip", "redirect", "pause", "resume", "retry"]
     swarm.prunes = False
     swarm.jumps = ""
     _draw_moods(swarm, seed)
+
+
+def on_folders(swarm: Swarm, seed: int) -> None:
+    """Messages that come in files, with engines that are killed and stopped."""
+    number = SITES + seed % FOLDERS
+    swarm.site, swarm.editions = number, [1 + seed % FULL, FULL]
+    swarm.crashes = swarm.crashes or [400 + seed * 7 % 900]
+    _draw_moods(swarm, seed)
+
+
+def on_fragments_given_up(swarm: Swarm, seed: int) -> None:
+    """As `on_fragments`, at sites that give up soon."""
+    swarm.reloads = max(swarm.reloads, 2)
+    for shift in range(SITES):
+        on_fragments(swarm, seed + shift)
+        if site(swarm.site).gives_up:
+            return
 
 
 def _pick(fit: Sequence[tuple[int, list[int]]], seed: int) -> tuple[int, list[int]]:
@@ -137,7 +174,16 @@ def _with_keys() -> Sequence[tuple[int, list[int]]]:
 
 @cache
 def _that_join() -> Sequence[tuple[int, list[int]]]:
-    return [(number, [1]) for number in range(SITES) if site(number).joins]
+    found = []
+    for number in range(SITES):
+        if site(number).joins:
+            others = [one for one in range(1, FULL + 1) if _joins_at_once(site(number, one))]
+            found.append((number, others or [0]))
+    return found
+
+
+def _joins_at_once(edition: Site) -> bool:
+    return edition.joins and not edition.when_stored
 
 
 @cache
@@ -186,6 +232,9 @@ FOCUS: Mapping[str, Focus] = {
     "a lane that leaves hears of nothing new": on_those_that_leave,
     "reread takes up what is in hand": on_rereads,
     "a resend of what waited by other files is not answered": on_answers_given_up,
+    "a time-out's no is the answer for ever, whatever the files say": on_answers_given_up,
+    "what a destination took while other files were in force is not told": on_answers_changed_back,
+    "a resend is told a yes that is not on record": on_answers_unamended,
     "what was answered when stored is overtaken after a reload": on_answers_when_stored,
     "tries behind a failed one are not recorded": on_batches,
     "what waits for a removed destination is left behind": on_those_that_leave,
@@ -196,6 +245,13 @@ FOCUS: Mapping[str, Focus] = {
     "the last fragment is acknowledged before its message is stored": on_fragments,
     "fragments and their message are stored apart": on_fragments,
     "what came behind a message in fragments overtakes it": on_fragments,
+    "what waits for the rest of its message is never given up": on_fragments_given_up,
+    "what was given up does not begin anew": on_fragments_given_up,
+    "a file is put away before its messages are stored": on_folders,
+    "what an engine that was killed had taken out of the folder is forgotten": on_folders,
+    "a file is taken while it is being written": on_folders,
+    "a file is done whatever is refused of it": on_folders,
+    "a reload forgets what waits for the rest of its message": on_fragments,
     "the answers of a batch stand in the order they were made": on_blocks_of_several,
 }
 """By the name of the mutant."""

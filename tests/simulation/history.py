@@ -26,7 +26,8 @@ from engine.ports.operations import ACT_FROM, INTAKE
 from engine.ports.store import StoreError
 from tests.simulation.disk import Disk, SqliteDisk
 from tests.simulation.engines import SimulatedEngine, set_memory
-from tests.simulation.focus import Focus, on_fragments
+from tests.simulation.focus import Focus, on_folders, on_fragments
+from tests.simulation.folders import Folder, Writer
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
 from tests.simulation.model import Model
 from tests.simulation.network import Network
@@ -39,10 +40,11 @@ from tests.simulation.peers import (
     Tap,
     in_fragments,
     make_item,
+    some_of,
 )
 from tests.simulation.records import Item
-from tests.simulation.sites import BAD, FULL, Site, Target, kinds, names, site
-from tests.simulation.swarm import draw_blocks, draw_swarm
+from tests.simulation.sites import BAD, FULL, SITES, Site, Target, kinds, names, site
+from tests.simulation.swarm import draw_blocks, draw_swarm, draw_unamended
 
 MOST_STEPS = 1_000_000
 TROUBLE_US = 6_000_000
@@ -53,6 +55,8 @@ COMPANY_US = 100_000
 MOVES = ("release", "hold", "skip", "redirect")
 IN_FRAGMENTS = 0.06
 """Of all histories: in these, people and clocks leave alone what is not one message yet."""
+FROM_FOLDERS = 0.05
+"""Of all histories: in these, messages come in files."""
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
 CLOSED_REST_US = 2 * REST_US
@@ -125,10 +129,13 @@ class History:
         self.rng = Random(seed)
         self.swarm = draw_swarm(self.rng)
         draw_blocks(self.swarm, seed)
+        draw_unamended(self.swarm, seed)
         if focus is not None:
             focus(self.swarm, seed)
         elif Random(f"fragments {seed}").random() < IN_FRAGMENTS:
             on_fragments(self.swarm, seed)
+        elif Random(f"folders {seed}").random() < FROM_FOLDERS:
+            on_folders(self.swarm, seed)
         swarm = self.swarm
         self.site: Site = site(swarm.site)
         self.editions = [self.site]
@@ -146,6 +153,7 @@ class History:
         self.model.prunes = swarm.prunes
         self.model.may_find_no_room = swarm.faults.full > 0 or swarm.faults.busy > 0
         self.model.jumps = swarm.jumps
+        self.model.may_not_amend = self.model.may_find_no_room or swarm.faults.unamended > 0
         self.model.known = {tuple(sorted(e.files.items())): e for e in self.editions if e.is_valid}
         self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)
         disk_rng = Random(self.rng.random())
@@ -154,6 +162,7 @@ class History:
         else:
             self.disk = SqliteDisk(sqlite, self.loop, disk_rng, self.clock, swarm.faults, self.model)
         self.loop.disk, self.loop.model = self.disk, self.model  # type: ignore[attr-defined]
+        self.folder = self.loop.folder = Folder(self.model)  # type: ignore[attr-defined]
         self.loop.on_killed = self._killed
         self.engine: SimulatedEngine | None = None
         self.process: Process | None = None
@@ -219,8 +228,8 @@ class History:
                 made.append(receiver)
         return made
 
-    def _make_senders(self) -> list[Sender]:
-        made = []
+    def _make_senders(self) -> list[Sender | Writer]:
+        made: list[Sender | Writer] = []
         for at, habits in enumerate(self.swarm.habits):
             rng = Random(self.rng.random())
             name = f"S{at + 1}"
@@ -235,9 +244,13 @@ class History:
                 if self.swarm.fragments and item.kind == "good" and fragments.random() < self.swarm.fragments:
                     sent = in_fragments(item, fragments)
                 items += sent
-                for one in (item, *item.parts):
+                partial = some_of(item) if self.site.gives_up else []
+                for one in (item, *item.parts, *partial):
                     self.model.items[one.payload] = one
-            made.append(Sender(name, self.loop, self.network, self.model, rng, items, habits))
+            if self.site.number >= SITES:
+                made.append(Writer(name, self.loop, self.folder, self.model, rng, items, habits.pause_us))
+            else:
+                made.append(Sender(name, self.loop, self.network, self.model, rng, items, habits))
         return made
 
     # -- the engine's process -------------------------------------------------------------------
@@ -285,6 +298,7 @@ class History:
         self.model.counts["killed"] += process.was_killed
         self.network.killed(process)
         self.disk.died()
+        self.folder.killed()
         self.model.run_ended()
         if not self.is_over:
             delay_us = 1000 + self.loop.draw_us(400_000)
@@ -424,7 +438,7 @@ class History:
         self.loop.note("-- all is well from now on")
         self.is_well = True
         faults = self.swarm.faults
-        faults.stall = faults.full = faults.busy = faults.unknown = faults.killed = 0.0
+        faults.stall = faults.full = faults.busy = faults.unknown = faults.killed = faults.unamended = 0.0
         self.swarm.weather.cuts = 0.0
         for receiver in self._receivers:
             receiver.mood = GOOD
@@ -513,7 +527,10 @@ class History:
             if process is not None:
                 process.is_dead = True
                 loop.bury(process)
+        if model.is_whole and (left := self.folder.waits()):
+            model.breach(f"all is over, and {left[0]} is not put away")
         self.disk.remove()
+        self.folder.remove()
         model.counts["runs"] = self.runs
         model.counts["reloads"] = model.editions.reloads
         return Outcome(

@@ -19,7 +19,7 @@ from tests.simulation.editions import Editions
 from tests.simulation.hours import is_open
 from tests.simulation.loop import Loop
 from tests.simulation.records import Item, Lane, Made, Owed, Row, key_of
-from tests.simulation.sites import ANSWER_MS, Site, Target, names, plans
+from tests.simulation.sites import ANSWER_MS, SHORT_JOIN_S, Site, Target, names, plans
 
 RECEIVED, REJECTED = Made("received", []), Made("rejected", [])
 KEPT_US = 900_000
@@ -54,6 +54,10 @@ class Model:
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
         self.may_find_no_room = False
+        self._just_delivered: list[Owed] = []
+        """Durably; the engine does not know it yet."""
+        self.may_not_amend = False
+        """Whether the store may have no room for another answer than it has."""
         self.first_ahead_us = 0
         self.jumped_us = 0
         """When the wall clock jumped last."""
@@ -173,7 +177,8 @@ class Model:
                 "disk: %s is message %d, %s, deliveries %s", item.control_id, seq, row.state, _ids(deliveries)
             )
             if intake.parts is not None:
-                row.place = self.by_seq[intake.parts.seqs[-1]].place  # it came when its last fragment did
+                last = self.by_seq[intake.parts.seqs[-1]]
+                row.place, row.came_us = last.place, last.came_us  # it came when its last fragment did
             if row.state != "rejected":
                 self._check_window(row)
                 self._check_order(row)
@@ -253,6 +258,12 @@ class Model:
             if piece.state != "waiting":
                 self.breach(f"fragment {piece.seq} is joined, and is {piece.state}")
             piece.state = parts.state
+            piece.given_up_us = self.loop.now_us if row.item.is_partial else 0
+        if row.item.is_partial:
+            self.counts["given up"] += 1
+            waited_us = self.loop.now_us - pieces[-1].durable_us
+            if waited_us < SHORT_JOIN_S * 1_000_000:
+                self.breach(f"message {row.seq} in fragments is given up after {waited_us} us")
         if parts.ack is not None:
             pieces[-1].code, pieces[-1].ack = parts.ack_code, parts.ack
 
@@ -264,6 +275,8 @@ class Model:
     def _check_window(self, row: Row) -> None:
         window_us = self.site.window_us
         for before in self.rows.get(row.item, ()):
+            if before.given_up_us or before.item.is_partial:
+                continue  # all of it may come again
             if self.jumped_us > before.came_us:
                 continue  # nobody knows how long ago that was
             if window_us and 0 <= row.received_at_us - before.received_at_us <= window_us:
@@ -277,6 +290,8 @@ class Model:
 
         A message in fragments that found no room is stored later, and nothing waits for it.
         """
+        if row.item.is_partial:
+            return  # it is given up at a moment of its own
         for other in self.by_seq.values():
             if (
                 other is not row
@@ -334,10 +349,20 @@ class Model:
         self.lanes[to].queued[id_] = owed
         return owed
 
+    def returned(self) -> None:
+        """The engine knows what was durable until now."""
+        for owed in self._just_delivered:
+            if owed.state == "delivered":
+                owed.delivered_us = self.loop.now_us
+        self._just_delivered.clear()
+
     def _is_now(self, owed: Owed, state: DeliveryState) -> None:
         owed.state = state
         owed.has_ended_badly = owed.has_ended_badly or state not in ("queued", "delivered")
         lane = self.lanes[owed.to]
+        owed.delivered_us = 0
+        if state == "delivered":
+            self._just_delivered.append(owed)
         if state == "queued":
             lane.queued[owed.id] = owed
         else:
@@ -482,6 +507,18 @@ class Model:
         if b"207" not in ack:
             self.breach(f"{item.control_id} is refused without a reason")
 
+    def put_away(self, name: str, items: Sequence[Item], *, is_done: bool) -> None:
+        """A file with these has come to its end."""
+        for item in items:
+            is_ours = any(row.state != "rejected" for row in self.rows.get(item, ()))
+            if is_done and not is_ours:
+                self.breach(f"{name} is done, and {item.control_id} is not on stable storage")
+            item.yes += is_ours
+            item.no += not is_ours
+        self.counts["files failed"] += not is_done
+        if not is_done and all(item.kind == "good" for item in items):
+            self.breach(f"{name} has failed, and all of it could be taken")
+
     def _covering(self, item: Item, took_us: int, on_loop_us: int) -> list[Row]:
         """The messages in the store that what came then is a resend of, or is itself."""
         # What is sent again while the first is on its way to the disk has its answer with that one.
@@ -508,6 +545,8 @@ class Model:
             )
             return
         row = covering[-1]
+        if item.before is None and 0 < row.given_up_us < on_loop_us:
+            self.breach(f"{item.control_id} is acknowledged as a part of what was given up")
         if item.whole is not None and item is item.whole.parts[-1] and row.state == "waiting":
             self.breach(f"{item.control_id} is acknowledged, and the message that it ends is not stored")
         is_first, row.yes_us = not row.yes_us, row.yes_us or self.loop.now_us
@@ -516,7 +555,9 @@ class Model:
             ends = self._ends(row)
             if "delivered" not in ends:
                 self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
-        if row.ack != ack and (not row.waits_for or (is_waited_for and row.code == "AA")):
+        if row.code != "AA":
+            self.breach(f"{item.control_id} is acknowledged, and that is not on record")
+        elif row.ack != ack:
             self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
 
     def _ends(self, row: Row) -> list[DeliveryState]:
@@ -540,6 +581,13 @@ class Model:
         ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
         return all(edition.waits_for == row.waits_for for edition in ran)
 
+    def _is_anybodys(self, since_us: int) -> bool:
+        """Whether all files since then wait for no destination."""
+        if not 0 <= self.editions.started_us <= since_us:
+            return False
+        ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
+        return all(not edition.waits_for for edition in ran)
+
     def _check_late_no(self, row: Row, on_loop_us: int, ack: bytes) -> None:
         """A no to what is stored: whose answer it waits for has said so, or has said nothing for long enough."""
         name = row.item.control_id
@@ -547,10 +595,24 @@ class Model:
             return  # it may be forgotten, or out of the window, and count as a new one, refused for want of room
         if 0 < row.yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
+        ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
+        if self.may_not_amend and b"cannot be recorded" in ack:
+            return
+        last = max(ends, key=lambda owed: owed.id, default=None)
+        # Where the clock jumped, it may be another of the same bytes that is answered for.
+        is_resend = self.jumped_us <= row.came_us and row.taken_us < on_loop_us
+        if (
+            is_resend
+            and last is not None
+            and 0 < last.delivered_us < on_loop_us
+            and self._is_waited_for(row, on_loop_us)
+        ):
+            self.breach(f"{name} is refused, and {row.waits_for} had taken it before it came again")
+        if is_resend and not any(owed.has_ended_badly for owed in ends) and self._is_anybodys(on_loop_us):
+            self.breach(f"{name} is refused, and no destination is waited for")
         if not self._is_waited_for(row, row.came_us):
             return  # by other files it is another's answer
         # A no that had to wait its turn may be an older one.
-        ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         waited_us = self.loop.now_us - row.came_us
         if not any(owed.has_ended_badly for owed in ends) and waited_us < ANSWER_MS * 1000:
             states = [owed.state for owed in ends]
@@ -673,10 +735,14 @@ class Model:
         ]
         waiting += [f"message {row.seq}" for row in self.by_seq.values() if row.state == "received"]
         waiting += [item.control_id for item in self.items.values() if item.sent and not item.is_settled]
+        if self.site.gives_up:
+            waiting += [f"fragment {row.seq}" for row in self.by_seq.values() if row.state == "waiting"]
         waiting += [
             f"the whole of {item.control_id}"
             for item in self.items.values()
-            if item.parts and all(any(row.state == "waiting" for row in self.rows.get(p, ())) for p in item.parts)
+            if item.parts
+            and not item.is_partial
+            and all(any(row.state == "waiting" for row in self.rows.get(p, ())) for p in item.parts)
         ]
         return waiting
 

@@ -38,7 +38,7 @@ FOUND_AT: dict[str, int] = {
     "reread takes up what is delivered and not yet recorded": 33,
     "what a release overtakes is not marked": 953,
     "tries behind a failed one are not recorded": 215,
-    "a retry waits by the wall clock": 53,
+    "a retry waits by the wall clock": 62,
     "the destination's no is told as a yes": 43,
     "another lane does not wait for the record of the last attempt": 55,
     "what was answered when stored is overtaken after a reload": 66,
@@ -48,7 +48,7 @@ FOUND_AT: dict[str, int] = {
     "an unknown outcome taken for a no": 23,
     "what is set aside is overtaken before that is on record": 14,
     "a key's retry waits by the wall clock": 12,
-    "lanes are exchanged under a person's order": 144,
+    "lanes are exchanged under a person's order": 246,
     "what comes behind a batch overtakes the rest of it": 24,
     "the answers of a batch stand in the order they were made": 12,
 }

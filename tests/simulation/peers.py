@@ -13,7 +13,7 @@ from tests.simulation.loop import Loop, Process
 from tests.simulation.model import Model
 from tests.simulation.network import End, Network, Port
 from tests.simulation.records import Item, Made
-from tests.simulation.sites import PORT, Site, Target
+from tests.simulation.sites import PORT, SHORT_JOIN_S, Site, Target
 
 VT, END = b"\x0b", b"\x1c\r"
 REJECTED = Made("rejected", [])
@@ -83,6 +83,7 @@ def make_item(sender: str, control_id: str, rng: Random, number: int) -> Item:
 
 
 WAITING = Made("waiting", [])
+HELD = Made("held", [])
 
 
 def in_fragments(item: Item, rng: Random) -> list[Item]:
@@ -100,6 +101,18 @@ def in_fragments(item: Item, rng: Random) -> list[Item]:
             lines.append(b"DSC|%s:%d" % (item.control_id.encode(), at + 1))
         item.parts.append(Item("good", control_id, b"\r".join([*lines, b""]), lambda edition: WAITING, whole=item))
     return item.parts
+
+
+def some_of(item: Item) -> list[Item]:
+    """What is made of the first fragments of a message when no more of them come in time: it is held for a person."""
+    found = []
+    for count in range(1, len(item.parts)):
+        segments = [line for part in item.parts[:count] for line in part.payload.split(b"\r")[1:]]
+        lines = [item.payload.partition(b"\r")[0], *(line for line in segments if line and line[:4] != b"DSC|"), b""]
+        held = Item("good", item.control_id, b"\r".join(lines), lambda edition: HELD, is_partial=True)
+        held.parts = item.parts[:count]
+        found.append(held)
+    return found
 
 
 def _text(
@@ -132,6 +145,10 @@ class Habits:
     """That such a block is a batch with a header."""
     blocks: str = ""
     """What these are drawn from."""
+    late: float = 0.0
+    """That the rest of a message in fragments is sent a good while later."""
+    lates: str = ""
+    """What this is drawn from."""
 
 
 class Wire(asyncio.Protocol):
@@ -201,6 +218,7 @@ class Sender:
         self._rng = rng
         self._items = deque(items)
         self._blocks = Random(habits.blocks)
+        self._lates = Random(habits.lates)
         self._repeats: list[tuple[int, Item, bool]] = []
         """(when, what, exactly then)."""
         self._wire: Wire | None = None
@@ -250,6 +268,10 @@ class Sender:
         self._loop.note("%s is done", self.name)
 
     def _is_idle(self) -> bool:
+        if self.is_calm:
+            rest = [item for _, item, _ in reversed(self._repeats) if item.whole is not None]
+            self._items += rest
+            self._repeats = [repeat for repeat in self._repeats if repeat[1] not in rest]
         return not self._items and (self._wire is None or not self._wire.outstanding)
 
     async def _connect(self) -> bool:
@@ -271,6 +293,8 @@ class Sender:
                 return
             await self._sleep(self._not_before_us - self._loop.now_us)
         while self._items and len(wire.outstanding) < habits.depth and not wire.is_lost:
+            if habits.late and self._leaves_for_later():
+                continue
             data = framed(self._block(wire))
             if not self.is_calm and draw() < habits.halves:
                 # Half of it, and then nothing more on this connection.
@@ -311,6 +335,9 @@ class Sender:
         for repeat in due:
             self._repeats.remove(repeat)
             at_us, item, exactly = repeat
+            if item.whole is not None:
+                self._items.appendleft(item)  # it has yet to be answered
+                continue
             if wire.is_lost:
                 continue
             if not exactly or self.is_calm:
@@ -355,11 +382,36 @@ class Sender:
         self._model.answered(peer, wire.answered, item, code, field_of(payload, b"MSA", 2), payload)
         wire.answered += 1
         self.wake.set()
-        if not item.is_settled:
+        if not item.is_settled and item.whole is not None and b"207" not in payload:
+            self._all_of_it_again(wire, item.whole)
+        elif not item.is_settled:
             self._items.append(item)
+        if not item.is_settled:
             self._not_before_us = self._loop.now_us + 20_000 + int(self._rng.random() * 300_000)
         elif code == "AA" and not self.is_calm and item.whole is None and self._rng.random() < self.habits.again:
             self._repeat(item)
+
+    def _leaves_for_later(self) -> bool:
+        """Whether it leaves the next fragment, and all that go on with it, until nobody waits for them any more."""
+        part = self._items[0]
+        if self.is_calm or part.before is None or self._lates.random() >= self.habits.late:
+            return False
+        assert part.whole is not None, "it has one before it"
+        parts = part.whole.parts
+        rest = [one for one in parts[parts.index(part) :] if one in self._items]
+        self._items = deque(item for item in self._items if item not in rest)
+        at_us = self._loop.now_us + int((1 + self._lates.random()) * SHORT_JOIN_S * 1_000_000)
+        self._repeats += [(at_us, one, False) for one in reversed(rest)]
+        return True
+
+    def _all_of_it_again(self, wire: Wire, whole: Item) -> None:
+        """A fragment had no place, as those before it are given up: they all come once more, in their order."""
+        self._items = deque(item for item in self._items if item.whole is not whole)
+        self._repeats = [repeat for repeat in self._repeats if repeat[1].whole is not whole]
+        for part in whole.parts:
+            part.yes = 0
+            if part not in wire.outstanding:
+                self._items.append(part)
 
     def _repeat(self, item: Item) -> None:
         window_us = self._model.site.window_us

@@ -41,6 +41,8 @@ class Item:
     """The fragments that it is sent in; it is never sent as a whole then."""
     whole: "Item | None" = None
     """Of a fragment: its message."""
+    is_partial: bool = False
+    """What is made of some of the fragments of a message, when the others do not come."""
     _made: dict[int, "Made"] = field(default_factory=dict)
 
     def by(self, edition: Site) -> "Made":
@@ -86,6 +88,8 @@ class Row:
     """When its sender was told yes, on the loop's clock; 0: it was not."""
     has_others_yes: bool = False
     """By files that were in force when its sender asked again, it has a yes that is not of that destination."""
+    given_up_us: int = 0
+    """Of a fragment: since when it is given up, as the rest did not come in time; all of it may come again. 0: not."""
     learned_us: int = 0
     """When the engine heard that it is durable; 0: it has not."""
 
@@ -106,6 +110,8 @@ class Owed:
     has_ended_badly: bool = False
     """It was refused or set aside, whatever became of it then."""
     first_got: int = 0
+    delivered_us: int = 0
+    """When the engine knew it to be on record that it is delivered, on the loop's clock; 0: it is not."""
     lane: int = 0
     """The number of the lane that tried it last."""
 

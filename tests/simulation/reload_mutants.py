@@ -7,15 +7,18 @@ from typing import Any
 from unittest.mock import PropertyMock, patch
 
 import engine.exchange
-import engine.runtime.intake
 from engine.assembly import Assembly
 from engine.config.changes import SiteState, read_state
 from engine.exchange import Exchange
 from engine.leaving import Leaving
+from engine.model.envelope import AckUpdate
 from engine.reloading import Reloader
+from engine.runtime.answers import DeliveredAnswers
 from engine.runtime.channels import RunningChannel, Turns
 from engine.runtime.lane import Lane
 from engine.runtime.received import framed
+from engine.runtime.recorded_answers import RecordedAnswers, Resent
+from engine.runtime.resends import Resends
 from engine.runtime.turnstile import Turnstile
 from tests.simulation.mutants import mutant
 
@@ -137,8 +140,31 @@ def _no_turnstile() -> Iterator[None]:
 
 @mutant("a resend of what waited by other files is not answered")
 def _resend_unanswered() -> Iterator[None]:
-    def silent(channel: Any, message: Any, known: Any, reply: Any, *args: Any) -> None:
-        reply.settle(framed(known.ack))
+    with patch.object(Resends, "_is_final", lambda self, known, message, channel: True):
+        yield
 
-    with patch.object(engine.runtime.intake, "answer_again", silent):
+
+@mutant("a time-out's no is the answer for ever, whatever the files say")
+def _timed_out_for_ever() -> Iterator[None]:
+    with patch.object(Resends, "_is_final", lambda self, known, message, channel: bool(known.ack)):
+        yield
+
+
+@mutant("what a destination took while other files were in force is not told")
+def _taken_untold() -> Iterator[None]:
+    from_row = DeliveredAnswers._from_row
+
+    def forgetful(self: DeliveredAnswers, row: Any, message: Any, accept: Any, known: Any, reply: Any) -> bool:
+        return known.ack_code[:1] != "A" and from_row(self, row, message, accept, known, reply)
+
+    with patch.object(DeliveredAnswers, "_from_row", forgetful):
+        yield
+
+
+@mutant("a resend is told a yes that is not on record")
+def _told_unrecorded() -> Iterator[None]:
+    def hasty(self: RecordedAnswers, update: AckUpdate, resent: Resent) -> None:
+        resent.reply.settle(framed(update.ack))
+
+    with patch.object(RecordedAnswers, "_unrecorded", hasty):
         yield

@@ -24,6 +24,8 @@ from engine.testing.sites import make_site
 from tests.simulation.hours import RANGES
 
 SITES = 96
+FOLDERS = 24
+"""So many more sites have their messages from a folder; no history comes to them by itself."""
 PORT = 2575
 FIRST_RECEIVER = 7000
 ELSEWHERE = 100
@@ -34,6 +36,8 @@ FULL = OTHERS + 1
 BAD = OTHERS + 2
 NOBODY = "Z"
 LONGEST_WINDOW_S = 20
+SHORT_JOIN_S = 1
+FROM_A_FOLDER = "file: {folder: in, every: 50ms, stable: 100ms"
 ANSWER_MS = 400
 """How long a sender waits for a destination's answer, before it is told so."""
 
@@ -100,6 +104,8 @@ class Site:
     most_retry_s: float
     joins: bool = False
     """Whether it makes one message of those that come in fragments."""
+    gives_up: bool = False
+    """Whether it waits for the rest of such a message for so short a time that it gives up at times."""
 
     @property
     def is_valid(self) -> bool:
@@ -155,6 +161,8 @@ class Plan:
     max_message: str = "1MB"
     joins: bool = False
     """Whether messages in fragments are joined: of those that can be, as no sender waits for another's answer."""
+    join_s: int = 3600
+    """How long the rest of one is waited for."""
     targets: list[TargetPlan] = field(default_factory=list)
 
 
@@ -206,6 +214,13 @@ def draw_plan(rng: Random) -> Plan:
         plan.when = rng.choice(plan.targets).name
         plan.joins = False
     return plan
+
+
+def _waits_for_nobody(plan: Plan) -> None:
+    """Whoever puts files into a folder hears what became of them, and no answer."""
+    plan.joins = False
+    if plan.when not in ("stored", "processed"):
+        plan.when = "processed"
 
 
 def _one(rng: Random, plan: Plan) -> TargetPlan:
@@ -295,6 +310,7 @@ def plans(number: int) -> Sequence[Plan]:
     """All editions of a site, but for the bad one."""
     rng, hours = Random(f"site {number}"), Random(f"hours {number}")
     first = draw_plan(rng)
+    first.join_s = Random(f"time-out {number}").choice((SHORT_JOIN_S, 3600))
     has_hours = hours.random() < 0.3
     for target in first.targets if has_hours else ():
         target.opens = hours.choice(("", *RANGES))
@@ -319,6 +335,8 @@ def plans(number: int) -> Sequence[Plan]:
     found.append(full)
     for plan in found:
         plan.targets[0].takes = ""
+        if number >= SITES:
+            _waits_for_nobody(plan)
     return found
 
 
@@ -396,13 +414,14 @@ def site(number: int, edition: int = 0) -> Site:
         steps.append("  - map: {PV1-3.1: wards.csv, otherwise: hold}")
     if edition == BAD:
         steps.append("  - mapp: {PV1-3.1: wards.csv}")
+    source = f"mllp: {{host: e, port: {PORT}" if number < SITES else FROM_A_FOLDER
     text = "\n".join(
         [
-            f"listen: {{mllp: {{host: e, port: {PORT}, max_message: {plan.max_message}}}}}",
+            f"listen: {{{source}, max_message: {plan.max_message}}}}}",
             "accept: ['ADT^A01']",
             f"ack: {{when: {answers}}}",
             f"duplicates: {{window: {plan.window_s}s}}" if plan.window_s else "duplicates: {window: 0}",
-            *(["fragments: {dsc: {timeout: 1h, answers: last}}"] if joins else []),
+            *([f"fragments: {{dsc: {{timeout: {plan.join_s}s, answers: last}}}}"] if joins else []),
             "steps:",
             *steps,
             "routes:",
@@ -432,4 +451,5 @@ def site(number: int, edition: int = 0) -> Site:
         text,
         plan.most_retry_s,
         joins,
+        joins and plan.join_s == SHORT_JOIN_S,
     )

@@ -56,6 +56,13 @@ def draw_blocks(swarm: Swarm, seed: int) -> None:
             habits.headed = rng.choice((0.0, 0.5, 1.0))
 
 
+def draw_unamended(swarm: Swarm, seed: int) -> None:
+    """Stores that take messages and no other answers than they have: drawn apart, as blocks are."""
+    rng = Random(f"unamended {seed}")
+    if rng.random() < 0.15:
+        swarm.faults.unamended = rng.choice((0.5, 0.9, 1.0))
+
+
 def draw_moods(rng: Random) -> tuple[Mood, Mood]:
     """How a destination behaves, as a receiver over MLLP and as one that takes several at a time."""
     is_good, share = rng.random() < 0.25, rng.choice((0.2, 1.0))

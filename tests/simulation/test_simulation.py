@@ -50,6 +50,8 @@ class TestHistories:
         assert found.counts["tries within hours"] > SHORT
         assert found.counts["blocks of several"] > SHORT / 10
         assert found.counts["joined"] > SHORT / 10
+        assert found.counts["given up"] > 0
+        assert found.counts["files"] > SHORT / 10
 
     @pytest.mark.parametrize("name", ONE_OF_EACH)
     def test_so_it_does_in_histories_that_are_narrowed_to_what_a_rare_fault_needs(self, name: str) -> None:

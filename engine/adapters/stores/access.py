@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from typing import Final, assert_never
 
 from engine.adapters.stores.saved_searches import SavedSearchReading, SavedSearchWriting
+from engine.adapters.stores.sealed_shapes import ACCESS
+from engine.adapters.stores.sealed_statements import Statements
+from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import Execute, load_statements
 from engine.model.access import Grants, parse_grants
 from engine.ports.access import (
@@ -47,13 +50,17 @@ CODE_USED: Final = "the code was used before"
 PASSWORD_CHANGED: Final = "the password was changed meanwhile"  # noqa: S105 - a sentence
 
 
+_SQL: Final = load_statements("access.sql")
+
+
 class AccessWriting:
     """Carries edits out in the transaction that is open."""
 
-    def __init__(self, execute: Execute) -> None:
+    def __init__(self, execute: Execute, sealing: Sealing | None = None) -> None:
         self._execute = execute
-        self._sql = load_statements("access.sql")
-        self._searches = SavedSearchWriting(execute)
+        self._run = _statements(execute, sealing)
+        self._sql = _SQL
+        self._searches = SavedSearchWriting(execute, sealing)
 
     def apply(self, edits: Sequence[AccessEdit], now_us: int) -> None:
         """All of `edits`, in order. Raises AccessRefused, and the transaction is to be undone."""
@@ -115,7 +122,7 @@ class AccessWriting:
             case UseStep(name, step):
                 self._one("use_step", (step, name, step), CODE_USED)
             case UseRecovery(name, hash_):
-                row = self._execute(self._sql["second_factor"], (name,)).fetchone()
+                row = self._run.as_stored("second_factor", (name,)).fetchone()
                 left = () if row is None else _loaded(row[3])
                 if hash_ not in left:
                     raise AccessRefused(CODE_USED)
@@ -135,7 +142,7 @@ class AccessWriting:
         self._execute(self._sql["close_sessions"], (edit.user, edit.keeps))
 
     def _one(self, name: str, values: Sequence[object], refusal: str, *, is_missing: bool = False) -> None:
-        if not self._execute(self._sql[name], values).rowcount:
+        if not self._run(name, values).rowcount:
             raise AccessRefused(refusal, is_missing=is_missing)
 
 
@@ -148,7 +155,8 @@ class AccessReading(SavedSearchReading):
     """AccessQueries, on connections that `reader` lends: what SqliteQueries gets its methods from."""
 
     _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
-    _access_sql = load_statements("access.sql")
+    _sealing: Sealing
+    _access_sql = _SQL
 
     def users(self) -> Sequence[User]:
         """As AccessQueries.users."""
@@ -186,7 +194,7 @@ class AccessReading(SavedSearchReading):
     def second_factor(self, user: str) -> SecondFactor | None:
         """As AccessQueries.second_factor."""
         with self._reader() as db:
-            row = db.execute(self._access_sql["second_factor"], (user,)).fetchone()
+            row = _statements(db.execute, self._sealing)("second_factor", (user,)).fetchone()
         return None if row is None else SecondFactor(row[0], row[1], row[2], _loaded(row[3]), row[4])
 
     def audit_sent(self) -> int:
@@ -194,6 +202,10 @@ class AccessReading(SavedSearchReading):
         with self._reader() as db:
             row = db.execute(self._access_sql["audit_sent"]).fetchone()
         return 0 if row is None else int(row[0])
+
+
+def _statements(execute: Callable[..., sqlite3.Cursor], sealing: Sealing | None) -> Statements:
+    return Statements(execute, _SQL, ACCESS, sealing or Sealing())
 
 
 def _user(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from engine.adapters.stores import faults, row_checks
 from engine.adapters.stores.place import Place, refusal_of_writes
+from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.wal import damage_behind
 from engine.ports.store import CommitUnknown, StoreError, StoreFull, StoreGone
 
@@ -42,7 +43,8 @@ Values = Sequence[object] | Mapping[str, object]
 class WriteConnection:
     """Opens the file, sets it up for durable commits, and turns SQLite's errors into ours.
 
-    `connect` is there for tests that make it fail. Raises StoreError when the file cannot be opened.
+    `sealing`: of the store's values, off where they are plain. `connect` is there for tests that make it fail. Raises
+    StoreError when the file cannot be opened.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class WriteConnection:
         path: Path,
         *,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
+        sealing: Sealing | None = None,
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> None:
         self.path = path
+        self.sealing = sealing or Sealing()
         self.busy_timeout_s = busy_timeout_s
         self._broken: str | None = None
         self._place: Place | None = None

@@ -18,9 +18,11 @@ from typing import Final
 from engine.adapters.stores import faults, row_checks
 from engine.adapters.stores.connection import BUSY_TIMEOUT_S, PAGE_BYTES
 from engine.adapters.stores.place import StoreLock, sync_folder
+from engine.adapters.stores.recording import append, newest, operation_statements
 from engine.adapters.stores.schema import APPLICATION_ID, bring_up, load_migrations
 from engine.adapters.stores.statements import load_statements
-from engine.model.audit import START, AuditRow, chained
+from engine.adapters.stores.unlocking import KeyChanges, KeyTable
+from engine.model.audit import AuditRow
 from engine.ports.store import StoreError, StoreTooNew
 
 SLICE_PAGES: Final = 1024
@@ -240,12 +242,20 @@ def _mark(part: Path, facts: CopyFacts, by: RestoredBy) -> None:
 
 
 def _record(db: sqlite3.Connection, facts: CopyFacts, by: RestoredBy) -> None:
-    """A row of the audit, within the transaction that marks the store."""
-    sql = load_statements("operations.sql")
-    last, previous = db.execute(sql["audit_head"]).fetchone() or (0, START)
-    counts = json.dumps({"messages": facts.messages, "deliveries": facts.queued}, separators=(",", ":"))
-    row = AuditRow(last + 1, by.at_us, by.actor, "restore", "", by.scope, counts, "", "")
-    digest = chained(previous, row)
-    told = (row.id, row.at_us, row.actor, row.action, row.reason, row.scope, row.counts, row.ids, row.key, digest)
-    db.execute(sql["append_audit"], told)
-    db.execute(sql["set_audit_head"], {"last": row.id, "hash": digest})
+    """A row of the audit, within the transaction that marks the store.
+
+    Of a sealed store it is written by whoever opens it next with the key (`starting.record_restore`): a backup is put
+    back without one.
+    """
+    counts = {"messages": facts.messages, "deliveries": facts.queued}
+    sealed = KeyTable().read(db)
+    if sealed.state == "plain":
+        run = operation_statements(db.execute)
+        last, _ = newest(run)
+        told = json.dumps(counts, separators=(",", ":"))
+        append(run, AuditRow(last + 1, by.at_us, by.actor, "restore", "", by.scope, told, "", ""))
+    elif sealed.state == "sealed":
+        restored = {"actor": by.actor, "at_us": by.at_us, "scope": by.scope, "counts": counts}
+        KeyChanges(db.execute).set_state("sealed", json.dumps({"restored": restored}))
+    else:
+        raise StoreError("it is of a store that was half encrypted: put back the backup before it")

@@ -12,6 +12,7 @@ from zlib import crc32
 
 from engine.adapters.stores.codes import DAMAGED_NOTE, DELIVERY_CODES, MESSAGE_CODES, lane_salt
 from engine.adapters.stores.row_checks import FRESH, message_crc, outcome_crc, told_crc, with_marks
+from engine.adapters.stores.sealing import Sealing
 from engine.model.envelope import Delivery, DraftDelivery, Intake, Piece
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 
@@ -65,9 +66,12 @@ class Draft:
         names: Names,
         keys: Callable[[ChannelName, bytes], bytes],
         ahead: Mapping[int, Ahead] | None = None,
+        sealing: Sealing | None = None,
     ) -> None:
-        """`keys`: what a message's row holds to look it up by, given its channel and bytes."""
+        """`keys`: what a message's row holds to look it up by, given its channel and bytes. `sealing`: of a sealed
+        store."""
         self._keys = keys
+        self._sealing = sealing
         self.numbers = replace(numbers)
         self.new_names = Names()
         self.receive_ids: dict[bytes, MessageSeq] = {}
@@ -81,7 +85,7 @@ class Draft:
         self.tally: Counter[tuple[int, int]] = Counter()
         self.sequences: dict[tuple[int, str], int] = {}
         self.links: list[object] = []
-        self.pieces: list[tuple[int, int, memoryview]] = []
+        self.pieces: list[tuple[int, int, memoryview | bytes]] = []
         self.unwanted: list[int] = []
         self.ahead: dict[int, Ahead] = {}
         self.spent: list[int] = []
@@ -114,7 +118,10 @@ class Draft:
             self.spent.append(id(content))
             return ahead.id, ahead.crc
         self.numbers.body += 1
-        self.bodies += (self.numbers.body, content)
+        if self._sealing is None:
+            self.bodies += (self.numbers.body, content)
+        else:
+            self.bodies += (self.numbers.body, self._sealing.seal("body.bytes", self.numbers.body, content))
         if len(content) > self.most_body_bytes:
             self.most_body_bytes = len(content)
         return self.numbers.body, crc32(content)
@@ -131,7 +138,8 @@ class Draft:
         if piece.start != ahead.size or not piece.start < piece.end <= len(piece.body):
             raise ValueError(f"{piece} does not follow the {ahead.size} bytes that are there")
         part = memoryview(piece.body)[piece.start : piece.end]
-        self.pieces.append((ahead.id, ahead.count, part))
+        sealing, row = self._sealing, (ahead.id, ahead.count)
+        self.pieces.append((*row, part if sealing is None else sealing.seal("body_piece.bytes", row, part)))
         self.ahead[id(piece.body)] = Ahead(piece.body, ahead.id, ahead.count + 1, piece.end, crc32(part, ahead.crc))
 
     def forget(self, content: bytes) -> None:
@@ -154,6 +162,10 @@ class Draft:
         raw = intake.raw
         body, crc = self.body(raw)
         received_at_us = intake.received_at_us
+        body_hash, ack = intake.body_hash, intake.ack
+        if self._sealing is not None:
+            body_hash = self._sealing.seal("message.body_hash", seq, body_hash)
+            ack = self._sealing.seal("message.ack", seq, ack)
         self.messages += (
             seq,
             intake.receive_id,
@@ -164,13 +176,13 @@ class Draft:
             intake.peer,
             intake.message_type,
             intake.control_id,
-            intake.body_hash,
+            body_hash,
             state,
             intake.ack_code,
             intake.findings,
             body,
             crc,
-            intake.ack,
+            ack,
             message_crc(
                 seq,
                 intake.receive_id,
@@ -180,10 +192,10 @@ class Draft:
                 intake.peer,
                 intake.message_type,
                 intake.control_id,
-                intake.body_hash,
+                body_hash,
                 crc,
             )
-            + told_crc(state, intake.version, intake.findings, intake.ack_code, intake.ack),
+            + told_crc(state, intake.version, intake.findings, intake.ack_code, ack),
             self._keys(intake.channel, raw),
         )
         self.tally[channel, state] += 1
@@ -230,7 +242,7 @@ class Draft:
                     None,
                     0,
                     DAMAGED_NOTE,
-                    draft.key,
+                    self._cell(draft.key),
                     draft.urgent,
                     with_marks(
                         outcome_crc(numbers.delivery, held, 0, 0, 0, "", DAMAGED_NOTE, b""), seq, 0, draft.urgent
@@ -244,8 +256,9 @@ class Draft:
             if key is None and keyed and lane in keyed:
                 key = ""
             delivery_id = DeliveryId(numbers.delivery)
+            cell = key if self._sealing is None else self._cell(key)
             row_crc = FRESH + delivery_id + seq + (urgent << 41)
-            self.deliveries += (delivery_id, seq, lane, 0, known[0], known[1] ^ salt, "", key, urgent, row_crc)
+            self.deliveries += (delivery_id, seq, lane, 0, known[0], known[1] ^ salt, "", cell, urgent, row_crc)
             made.append(
                 Delivery(delivery_id, seq, channel, draft.destination, body, received_at_us, key=key, urgent=urgent)
             )
@@ -273,8 +286,13 @@ class Draft:
         note = DAMAGED_NOTE if damaged else ""
         key, urgent = self.key_in(lane[0], takes_over.key), takes_over.urgent
         row_crc = with_marks(outcome_crc(numbers.delivery, state, 0, 0, 0, "", note, b""), seq, 0, urgent)
-        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, crc ^ lane[1], note, key, urgent, row_crc)
+        cell, salted = self._cell(key), crc ^ lane[1]
+        self.deliveries += (numbers.delivery, seq, lane[0], state, body_id, salted, note, cell, urgent, row_crc)
         return DeliveryId(numbers.delivery)
+
+    def _cell(self, key: str | None) -> str | bytes | None:
+        """A delivery's key as it stands in its row."""
+        return key if self._sealing is None or key is None else self._sealing.token("delivery.key", key)
 
     def key_in(self, lane: int, key: str | None) -> str | None:
         """The key of a delivery in this lane: in one with keys, what has none has the empty one."""
@@ -288,5 +306,5 @@ class Draft:
         key = self.key_in(lane, key)
         id_, queued = self.numbers.delivery, DELIVERY_CODES["queued"]
         row_crc = FRESH + id_ + seq + (urgent << 41)
-        self.deliveries += (id_, seq, lane, queued, body, crc, "", key, urgent, row_crc)
+        self.deliveries += (id_, seq, lane, queued, body, crc, "", self._cell(key), urgent, row_crc)
         return DeliveryId(self.numbers.delivery)

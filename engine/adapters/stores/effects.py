@@ -53,7 +53,7 @@ class SqliteEffects:
 
     def __init__(self, db: WriteConnection) -> None:
         self._db = db
-        self._rows = WorklistRows(db.execute, encoded)
+        self._rows = WorklistRows(db.execute, encoded, db.sealing)
         self._seq_of = load_statements("worklist.sql")["seq_of_delivery"]
 
     def __call__(self, effects: Effects, result: DeliveryResult) -> None:

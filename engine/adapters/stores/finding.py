@@ -26,6 +26,7 @@ from engine.adapters.stores.keys import (
     places,
 )
 from engine.adapters.stores.reading import Reading
+from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import load_statements
 from engine.model.ids import MessageSeq
 from engine.ports.search import Find, Found, SearchCancelled
@@ -36,6 +37,9 @@ STEPS: Final = 20_000
 PAGE_BYTES: Final = 8 * 1024 * 1024
 MOST_WAYS: Final = 6
 HIGHEST: Final = 1 << 62
+SEALED_SPAN: Final = 2000
+"""Of a sealed store, so many messages are looked through for a text in one piece: each is opened by a call of Python,
+which takes turns with whatever else the process does, some 10 us at a time."""
 CANDIDATES: Final = 1000
 """So many that an index leads to are looked at in one piece."""
 
@@ -58,10 +62,11 @@ class Bounds:
 class Finding:
     """Answers one piece of a search on a connection that reads. `rare`: what leads to states that few are in."""
 
-    def __init__(self, reading: Reading, rare: Rare) -> None:
+    def __init__(self, reading: Reading, rare: Rare, sealing: Sealing | None = None) -> None:
         self._reading = reading
         self._rare = rare
-        self._keys = KeyReading()
+        self._sealing = sealing
+        self._keys = KeyReading(sealing)
         self._sql = load_statements("find.sql")
         self._hashes: KeyHashes | None = None
 
@@ -148,7 +153,10 @@ class Finding:
         self, db: sqlite3.Connection, wanted: Find, bounds: Bounds, filters: dict[str, object], bodies: bool
     ) -> Found:
         """From the newest on, no more than `span` of them."""
-        after = max(bounds.after, bounds.before - 1 - bounds.span)
+        span = bounds.span
+        if wanted.texts and self._sealing is not None and self._sealing.is_on:
+            span = min(span, SEALED_SPAN)
+        after = max(bounds.after, bounds.before - 1 - span)
         given = {**filters, "before": bounds.before, "after": after, "limit": bounds.limit}
         statement = "find_walk"
         if wanted.texts:

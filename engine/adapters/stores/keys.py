@@ -22,9 +22,11 @@ from typing import Final
 from zlib import crc32
 
 from engine.adapters.stores.connection import WriteConnection
+from engine.adapters.stores.sealing import Sealing, Unopened
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.search import KeyBlock, KeysOf, KeyWork
+from engine.ports.store import StoreError
 
 log = logging.getLogger("segmill.store")
 
@@ -139,12 +141,19 @@ def entry_crc(id_: int, entries: bytes) -> int:
 class KeyReading:
     """The statements of `sql/keys.sql` that read, on whichever connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, sealing: Sealing | None = None) -> None:
+        self._sealing = sealing
         self.sql: Mapping[str, str] = load_statements("keys.sql")
 
     def hashes(self, db: sqlite3.Connection) -> KeyHashes:
         """Of this store."""
-        return KeyHashes(db.execute(self.sql["setup"]).fetchone()[0])
+        secret = db.execute(self.sql["setup"]).fetchone()[0]
+        if self._sealing is not None and self._sealing.is_on:
+            try:
+                secret = self._sealing.open("key_setup.secret", 1, secret)
+            except Unopened:
+                raise StoreError("what keys are hashed with is damaged in the store: put back a backup") from None
+        return KeyHashes(secret)
 
     def unread(self, db: sqlite3.Connection) -> int:
         """Up to this seq, keys are still to be read."""
@@ -211,7 +220,7 @@ class KeyWriting:
 
     def __init__(self, db: WriteConnection) -> None:
         self._db = db
-        self._reading = KeyReading()
+        self._reading = KeyReading(db.sealing)
         sql = self._sql = self._reading.sql
         self._rows = {name: RowStatement(text) for name, text in sql.items() if RowStatement.takes(text)}
         self._hashes = self._reading.hashes(db.connection)

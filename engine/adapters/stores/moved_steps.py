@@ -7,8 +7,8 @@ from zlib import crc32
 
 from engine.adapters.stores.draft import Draft
 from engine.adapters.stores.effects import encoded
-from engine.adapters.stores.statements import load_statements
-from engine.adapters.stores.worklist import Execute, WorklistReading, WorklistRows
+from engine.adapters.stores.sealing import Sealing
+from engine.adapters.stores.worklist import Execute, WorklistReading, WorklistRows, statements
 from engine.model.envelope import Intake
 from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.operations import StepMove
@@ -81,18 +81,18 @@ def moved_by_hand(item: Item, move: StepMove, reason: str) -> Put:
 class SqliteSteps:
     """StepRows on a connection with an open transaction; what is stored is drafted."""
 
-    def __init__(self, execute: Execute, worklist: str, draft: Draft) -> None:
-        self._execute = execute
+    def __init__(self, execute: Execute, worklist: str, draft: Draft, sealing: Sealing | None = None) -> None:
+        self._run = statements(execute, sealing)
         self._worklist = worklist
-        self._reading = WorklistReading(execute, worklist)
-        self._rows = WorklistRows(execute, encoded)
+        self._reading = WorklistReading(execute, worklist, sealing)
+        self._rows = WorklistRows(execute, encoded, sealing)
         self._draft = draft
 
     def item(self, key: ItemKey) -> Item | None:
         return self._reading.item(key)
 
     def order_of(self, key: ItemKey) -> OrderReceived | None:
-        row: Any = self._execute(_SQL["order_of_step"], (self._worklist, key.study_uid, key.step_id)).fetchone()
+        row: Any = self._run("order_of_step", (self._worklist, key.study_uid, key.step_id)).fetchone()
         if row is None:
             return None
         kind, raw, crc = row
@@ -105,6 +105,3 @@ class SqliteSteps:
     def move(self, changes: Sequence[Change], at_us: int, who: str) -> None:
         if changes:
             self._rows.apply(self._worklist, changes, at_us=at_us, seq=0, who=who)
-
-
-_SQL: Final = load_statements("worklist.sql")

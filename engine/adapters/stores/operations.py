@@ -15,9 +15,11 @@ from engine.adapters.stores.connection import WriteConnection
 from engine.adapters.stores.draft import Draft
 from engine.adapters.stores.moved_steps import SqliteSteps, StepRows, moved_by_hand, refusal_of, tell_of
 from engine.adapters.stores.reading import fault_of
+from engine.adapters.stores.recording import append, audit_row, newest, operation_statements
+from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.adapters.stores.writing import Writing
-from engine.model.audit import START, AuditRow, chained, ids_text
+from engine.model.audit import AuditRow, ids_text
 from engine.model.envelope import DraftDelivery
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DELIVERY_MOVES, MESSAGE_MOVES, DeliveryState
@@ -134,7 +136,8 @@ class Operations:
         self._db = db
         self._writing = writing
         self._clock = clock
-        self._access = AccessWriting(db.execute)
+        self._access = AccessWriting(db.execute, db.sealing)
+        self._run = operation_statements(db.execute, db.sealing)
         self._sql = load_statements("operations.sql")
         self._rows = {name: RowStatement(sql) for name, sql in self._sql.items() if RowStatement.takes(sql)}
 
@@ -156,7 +159,7 @@ class Operations:
                 tally.deliveries += len(deliveries)
                 tally.grown |= dict.fromkeys((d.channel, d.destination) for d in deliveries)
             if change.step is not None:
-                steps = SqliteSteps(self._db.execute, change.step.worklist, draft)
+                steps = SqliteSteps(self._db.execute, change.step.worklist, draft, self._db.sealing)
                 move_step(change, change.step, steps, tally, now_us)
             self._pause(change, now_us)
             self._access.apply(change.access, now_us)
@@ -243,22 +246,18 @@ class Operations:
     def _pause(self, change: Change, now_us: int) -> None:
         for pause in change.pauses:
             told = (pause.channel, pause.destination, now_us, pause.actor, pause.reason)
-            self._db.execute(self._sql["set_pause"], told)
+            self._run("set_pause", told)
         for pause in change.resumes:
             self._db.execute(self._sql["delete_pause"], (pause.channel, pause.destination))
 
     def _record(self, tally: Tally, change: Change, now_us: int) -> None:
-        last, previous = self._db.execute(self._sql["audit_head"]).fetchone() or (0, START)
-        row = tally.row(change, last + 1, now_us)
-        digest = chained(previous, row)
-        told = (row.id, now_us, row.actor, row.action, row.reason, row.scope, row.counts, row.ids, row.key, digest)
-        self._db.execute(self._sql["append_audit"], told)
-        self._db.execute(self._sql["set_audit_head"], {"last": row.id, "hash": digest})
+        last, _ = newest(self._run)
+        append(self._run, tally.row(change, last + 1, now_us))
 
     def _note(self, progress: Progress, report: ActionReport, now_us: int) -> None:
         told = progress.report.plus(report).dump()
         values = (progress.key, now_us, progress.action, progress.digest, progress.done, progress.is_finished, told)
-        self._db.execute(self._sql["set_progress"], values)
+        self._run("set_progress", values)
 
     def _fetch(self, name: str, values: Sequence[object]) -> list[Any]:
         return self._rows[name].fetch(self._db.execute, values)
@@ -267,13 +266,14 @@ class Operations:
 class OperationReading:
     """The statements of `sql/operations.sql` that read, on whichever connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, sealing: Sealing | None = None) -> None:
+        self._sealing = sealing or Sealing()
         self._sql = load_statements("operations.sql")
         self._states = RowStatement(self._sql["states_of_deliveries"])
 
     def progress(self, db: sqlite3.Connection, key: str) -> Progress | None:
         """As OperationStore.progress."""
-        row = db.execute(self._sql["progress"], (key,)).fetchone()
+        row = operation_statements(db.execute, self._sealing)("progress", (key,)).fetchone()
         if row is None:
             return None
         action, digest, done, finished, report = row
@@ -281,7 +281,7 @@ class OperationReading:
 
     def pauses(self, db: sqlite3.Connection) -> list[Pause]:
         """As OperationStore.pauses."""
-        return [Pause(*row) for row in db.execute(self._sql["pauses"]).fetchall()]
+        return [Pause(*row) for row in operation_statements(db.execute, self._sealing)("pauses")]
 
     def states(
         self, db: sqlite3.Connection, ids: Iterable[DeliveryId]
@@ -292,11 +292,12 @@ class OperationReading:
 
     def audit(self, db: sqlite3.Connection, after: int, limit: int) -> list[AuditRow]:
         """As OperationQueries.audit."""
-        return [AuditRow(*row) for row in db.execute(self._sql["audit"], {"after": after, "limit": limit}).fetchall()]
+        run = operation_statements(db.execute, self._sealing)
+        return [audit_row(row) for row in run("audit", {"after": after, "limit": limit})]
 
     def head(self, db: sqlite3.Connection) -> AuditHead:
         """As OperationQueries.audit_head."""
-        return AuditHead(*(db.execute(self._sql["audit_head"]).fetchone() or (0, START)))
+        return AuditHead(*newest(operation_statements(db.execute, self._sealing)))
 
     def links(self, db: sqlite3.Connection, seq: MessageSeq) -> Links:
         """As OperationQueries.links."""

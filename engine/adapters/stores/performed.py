@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from engine.adapters.stores.moved_steps import SqliteSteps, StepRows, tell_of
-from engine.adapters.stores.statements import load_statements
 from engine.ports.worklist import MppsReply, PerformedOrder, Teller
 from engine.worklist.changes import Change
 from engine.worklist.item import Attributes, Item, ItemKey
@@ -103,12 +102,12 @@ class SqlitePerformed(SqliteSteps):
     """The rows of one worklist, on a connection with an open transaction."""
 
     def attributes(self, uid: str) -> Attributes | None:
-        row = self._execute(_SQL["mpps"], (uid,)).fetchone()
+        row = self._run("mpps", (uid,)).fetchone()
         return load(row[0]) if row is not None else None
 
     def keep(self, performed: Performed, attributes: Attributes, order: PerformedOrder) -> None:
-        self._execute(
-            _SQL["put_mpps"],
+        self._run(
+            "put_mpps",
             {
                 "uid": performed.uid,
                 "status": performed.status,
@@ -120,18 +119,16 @@ class SqlitePerformed(SqliteSteps):
                 "attributes": dump(attributes),
             },
         )
-        self._execute(_SQL["drop_mpps_references"], (performed.uid,))
+        self._run("drop_mpps_references", (performed.uid,))
         for one in performed.references:
-            self._execute(_SQL["put_mpps_reference"], (performed.uid, one.study_uid, one.step_id, one.accession))
+            self._run("put_mpps_reference", (performed.uid, one.study_uid, one.step_id, one.accession))
 
     def items(self, study_uid: str, accession: str) -> Sequence[Item]:
         found = [*self._reading.by_study(study_uid), *(self._reading.by_accession(accession) if accession else ())]
         return list({item.key: item for item in found}.values())
 
     def naming(self, item: Item) -> Sequence[Performed]:
-        rows = self._execute(
-            _SQL["mpps_naming"], (item.key.study_uid, item.shown_accession, item.keys.accession.id)
-        ).fetchall()
+        rows = self._run("mpps_naming", (item.key.study_uid, item.shown_accession, item.keys.accession.id)).fetchall()
         found = (performed_of(uid, load(attributes)) for uid, attributes in rows)
         return [performed for performed in found if performed is not None]
 
@@ -156,6 +153,3 @@ def load(text: str) -> Attributes:
 def _read(made: Mapping[str, Any]) -> Attributes:
     read: Callable[[Any], Any] = lambda value: value if isinstance(value, str) else _read(value)  # noqa: E731
     return {keyword: tuple(read(value) for value in values) for keyword, values in made.items()}
-
-
-_SQL: Final = load_statements("worklist.sql")

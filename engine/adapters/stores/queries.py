@@ -22,11 +22,14 @@ from engine.adapters.stores.hand_offs import SqliteHandOffs
 from engine.adapters.stores.keys import KeyReading
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
+from engine.adapters.stores.sealing import Sealing
+from engine.adapters.stores.unlocking import unlock
 from engine.adapters.stores.worklist import WorklistReading, counts_of, without_station
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.model.store_key import NO_KEYS, StoreKeys
 from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.search import SPAN, Find, Found, KeyBlock, KeyWork
@@ -57,17 +60,26 @@ class Filters(NamedTuple):
 class SqliteQueries(AccessReading):
     """StoreQueries on the store at `path`.
 
-    `on_damage` is told of queued deliveries whose bytes are not what they were. Every method raises
-    StoreError when the store cannot be read (StoreBusy: locked for longer than the time-out).
+    `on_damage` is told of queued deliveries whose bytes are not what they were. `keys`: the site's, for a sealed store.
+    Every method raises StoreError when the store cannot be read (StoreBusy: locked for longer than the time-out;
+    WrongKey: it is encrypted with another key).
     """
 
-    def __init__(self, path: Path, on_damage: Callable[[DeliveryId, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_damage: Callable[[DeliveryId, str], None] | None = None,
+        *,
+        keys: StoreKeys = NO_KEYS,
+    ) -> None:
         self._path = path
         self._on_damage = on_damage
-        self._reading = Reading()
-        self._operations = OperationReading()
-        self._finding = Finding(self._reading, self._in_rare_states)
-        self._keys = KeyReading()
+        self._site_keys = keys
+        self._sealing = Sealing()
+        self._reading = Reading(self._sealing)
+        self._operations = OperationReading(self._sealing)
+        self._finding = Finding(self._reading, self._in_rare_states, self._sealing)
+        self._keys = KeyReading(self._sealing)
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
 
@@ -413,13 +425,13 @@ class SqliteQueries(AccessReading):
     @contextmanager
     def _worklist(self, name: str) -> Iterator[WorklistView]:
         with self._reader() as db:
-            yield WorklistReading(db.execute, name)
+            yield WorklistReading(db.execute, name, self._sealing)
 
     @contextmanager
     def hand_offs(self) -> Iterator[HandOffView]:
         """As HandOffQueries.hand_offs."""
         with self._reader() as db:
-            yield SqliteHandOffs(db.execute)
+            yield SqliteHandOffs(db.execute, self._sealing)
 
     def worklist_counts(self) -> Mapping[tuple[str, Status], int]:
         """As WorklistQueries.worklist_counts."""
@@ -474,6 +486,11 @@ class SqliteQueries(AccessReading):
                 check_same_thread=False,
             )
             db.text_factory = faults.read_text
+            try:
+                unlock(db, self._path, self._site_keys, self._sealing)
+            except BaseException:
+                db.close()
+                raise
             for setting in (
                 "query_only = ON",
                 f"cache_size = -{CACHE_KIB}",

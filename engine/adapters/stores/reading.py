@@ -21,11 +21,16 @@ from engine.adapters.stores.codes import (
 from engine.adapters.stores.draft import HOUR_US
 from engine.adapters.stores.keys import hashes_in
 from engine.adapters.stores.row_checks import ROW_DAMAGED_NOTE, is_delivery_whole, is_message_whole
+from engine.adapters.stores.sealed_rows import ACK, HASH, KEY, opened_answer, opened_key
+from engine.adapters.stores.sealing import Sealing, Unopened
 from engine.adapters.stores.statements import load_statements
 from engine.model.envelope import Delivery, Known
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.ports.store import LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
+
+DAMAGED_KEY = "\0damaged "
+"""Before the id of a delivery whose key cannot be opened."""
 
 QueuedRows = Literal["queued_rows", "queued_of_key", "queued_urgent", "queued_waiting"]
 
@@ -56,8 +61,14 @@ def fault_of(body: bytes | None, lane: int, crc: int) -> str:
 class Reading:
     """The statements of `sql/read.sql`, by what they give."""
 
-    def __init__(self) -> None:
+    def __init__(self, sealing: Sealing | None = None) -> None:
+        self._given = sealing
         self.sql = load_statements("read.sql")
+
+    @property
+    def _sealing(self) -> Sealing | None:
+        """None of a plain store, and of one whose keys are not open yet."""
+        return self._given if self._given is not None and self._given.is_on else None
 
     def lowest_seq(self, db: sqlite3.Connection, since_us: int) -> int:
         """No message received at `since_us` or later has a smaller seq."""
@@ -85,9 +96,16 @@ class Reading:
             },
         )
         found = []
+        sealing = self._sealing
         for *row, row_crc in rows:
             seq, _, _, at_us, _, _, _, _, digest, _, state, _, _, code, ack = row
-            if is_message_whole(tuple(row), row_crc):
+            is_whole = is_message_whole(tuple(row), row_crc)
+            if is_whole and sealing is not None:
+                try:
+                    digest, ack = sealing.open(HASH, seq, digest), sealing.open(ACK, seq, ack)
+                except Unopened:
+                    is_whole = False
+            if is_whole:
                 found.append(Known(seq, digest, at_us, code, ack, MESSAGE_OF[state]))
             else:
                 # Neither its hash nor its answer can be trusted: what its sender sends again is processed as new.
@@ -120,12 +138,17 @@ class Reading:
         """As Store.queued, and those left out with the reason."""
         good: list[Delivery] = []
         bad: list[tuple[DeliveryId, str]] = []
+        sealing = self._sealing
         size = 0
         rows = db.execute(
             self.sql["queued"], {"channel": channel, "destination": destination, "after": after, "limit": -1}
         )
         for id_, seq, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *more in rows:
-            if fault := fault_of(body, lane, crc):
+            fault = fault_of(body, lane, crc)
+            if sealing is not None and not fault:
+                key, is_opened = opened_key(sealing, key)
+                fault = "" if is_opened else DAMAGED_NOTE
+            if fault:
                 bad.append((id_, fault))
                 continue
             delivery = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
@@ -141,10 +164,17 @@ class Reading:
 
     def queued_rows(self, db: sqlite3.Connection, which: QueuedRows, **given: object) -> list[QueuedRow]:
         """Rows of a lane with keys, as StoreQueries has them."""
-        return [
-            QueuedRow(id_, seq, key, bool(urgent), attempts, next_at_us, first)
-            for id_, seq, key, urgent, attempts, next_at_us, first in db.execute(self.sql[which], given)
-        ]
+        sealing = self._sealing
+        if sealing is not None and isinstance(key := given.get("key"), str):
+            given = {**given, "key": sealing.token(KEY, key)}
+        found = []
+        for id_, seq, key, urgent, attempts, next_at_us, first in db.execute(self.sql[which], given):
+            if sealing is not None:
+                key, is_opened = opened_key(sealing, key)
+                if not is_opened:  # a key of its own: it is held once it is its turn, and holds up no other until then
+                    key = f"{DAMAGED_KEY}{id_}"
+            found.append(QueuedRow(id_, seq, key, bool(urgent), attempts, next_at_us, first))
+        return found
 
     def queued_delivery(self, db: sqlite3.Connection, id_: DeliveryId) -> tuple[Delivery | None, str]:
         """As StoreQueries.queued_delivery, and what is wrong with its bytes."""
@@ -153,7 +183,8 @@ class Reading:
             return None, ""
         (_, seq, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *rest) = row
         channel, destination, *more = rest
-        if fault := fault_of(body, lane, crc):
+        key, is_opened = opened_key(self._sealing, key)
+        if fault := fault_of(body, lane, crc) or ("" if is_opened else DAMAGED_NOTE):
             return None, fault
         found = Delivery(id_, seq, channel, destination, body, received_at_us, attempts, next_at_us, bool(sent))
         found.key, found.urgent = key, bool(urgent)
@@ -203,6 +234,11 @@ class Reading:
         fixed = (seq, receive_id, channel_id, received_at_us, sender, peer, kind, control_id, body_hash, crc)
         if not is_message_whole((*fixed, state, version, findings, ack_code, ack), row_crc) or hashes_in(keys) is None:
             findings = with_damage(findings, ROW_DAMAGED)
+        if self._sealing is not None:
+            try:
+                ack = self._sealing.open(ACK, seq, ack)
+            except Unopened:
+                ack, findings = b"", with_damage(findings, ROW_DAMAGED)
         stored = StoredMessage(
             seq, channel, VersionId(version), received_at_us, sender, peer, kind, control_id,
             MESSAGE_OF.get(state, "held"), ack_code, findings, raw, ack,
@@ -214,6 +250,7 @@ class Reading:
     def deliveries(self, db: sqlite3.Connection, seq: MessageSeq, *, bodies: bool) -> list[StoredDelivery]:
         """All deliveries of one message, oldest first."""
         found = []
+        sealing = self._sealing
         for row in db.execute(self.sql["deliveries"], {"seq": seq, "bodies": bodies}):
             (
                 id_,
@@ -244,6 +281,10 @@ class Reading:
                 note = ROW_DAMAGED_NOTE
             if body is not None and (fault := fault_of(body, lane, crc)):
                 body, note = None, fault
+            if sealing is not None:
+                (answer, is_opened), (key, is_known) = opened_answer(sealing, id_, answer), opened_key(sealing, key)
+                if not is_opened or not is_known:
+                    note = ROW_DAMAGED_NOTE
             found.append(
                 StoredDelivery(
                     id_,
@@ -269,7 +310,12 @@ class Reading:
 
     def attempts(self, db: sqlite3.Connection, seq: MessageSeq) -> list[StoredAttempt]:
         """As StoreQueries.attempts."""
-        return [StoredAttempt(*row) for row in db.execute(self.sql["attempts"], (seq,))]
+        sealing = self._sealing
+        found = []
+        for delivery, number, at_us, code, note, answer in db.execute(self.sql["attempts"], (seq,)):
+            answer, is_opened = opened_answer(sealing, delivery, answer)
+            found.append(StoredAttempt(delivery, number, at_us, code, note if is_opened else ROW_DAMAGED_NOTE, answer))
+        return found
 
     def depths(self, db: sqlite3.Connection) -> list[LaneDepth]:
         """Every lane that was ever used, by name; walks what waits, never what is done."""

@@ -4,8 +4,11 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import assert_never
+from typing import Final, assert_never
 
+from engine.adapters.stores.sealed_shapes import SAVED_SEARCH
+from engine.adapters.stores.sealed_statements import Statements
+from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import Execute, load_statements
 from engine.ports.access import AccessRefused
 from engine.ports.saved_search import (
@@ -20,32 +23,33 @@ from engine.ports.saved_search import (
     SearchEdit,
 )
 
+_SQL: Final = load_statements("saved_search.sql")
+
 
 class SavedSearchWriting:
     """Carries edits out in the transaction that is open."""
 
-    def __init__(self, execute: Execute) -> None:
-        self._execute = execute
-        self._sql = load_statements("saved_search.sql")
+    def __init__(self, execute: Execute, sealing: Sealing | None = None) -> None:
+        self._run = _statements(execute, sealing)
 
     def apply(self, edit: SearchEdit, now_us: int) -> None:
         """Raises AccessRefused, and the transaction is to be undone."""
         match edit:
             case SaveSearch(one):
-                (count,) = self._execute(self._sql["count_of_owner"], (one.owner,)).fetchone()
+                (count,) = self._run("count_of_owner", (one.owner,)).fetchone()
                 if count >= MOST_OF_OWNER:
                     raise AccessRefused(TOO_MANY)
                 told = (one.id, one.owner, one.name, one.is_shared, one.text, one.created_us, one.changed_us)
-                if not self._execute(self._sql["save_search"], told).rowcount:
+                if not self._run("save_search", told).rowcount:
                     raise AccessRefused(NAME_THERE)
             case ChangeSearch(id_, name, is_shared):
-                row = self._execute(self._sql["saved_search"], (id_,)).fetchone()
+                row = self._run.as_stored("saved_search", (id_,)).fetchone()
                 if row is None:
                     raise AccessRefused(NO_SEARCH, is_missing=True)
-                if not self._execute(self._sql["change_search"], (name, is_shared, now_us, id_)).rowcount:
+                if not self._run("change_search", (name, is_shared, now_us, id_)).rowcount:
                     raise AccessRefused(NAME_THERE)
             case DropSearch(id_):
-                if not self._execute(self._sql["drop_search"], (id_,)).rowcount:
+                if not self._run("drop_search", (id_,)).rowcount:
                     raise AccessRefused(NO_SEARCH, is_missing=True)
             case _:
                 assert_never(edit)
@@ -55,18 +59,23 @@ class SavedSearchReading:
     """SavedSearchQueries, on connections that `reader` lends: what SqliteQueries gets its methods from."""
 
     _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
-    _saved_search_sql = load_statements("saved_search.sql")
+    _sealing: Sealing
 
     def saved_searches(self, owner: str) -> Sequence[SavedSearch]:
         """As SavedSearchQueries.saved_searches."""
         with self._reader() as db:
-            return [_saved(*row) for row in db.execute(self._saved_search_sql["saved_searches"], (owner,))]
+            found = [_saved(*row) for row in _statements(db.execute, self._sealing)("saved_searches", (owner,))]
+        return sorted(found, key=lambda one: (one.name, one.owner))  # names that are sealed have another order
 
     def saved_search(self, id_: str) -> SavedSearch | None:
         """As SavedSearchQueries.saved_search."""
         with self._reader() as db:
-            row = db.execute(self._saved_search_sql["saved_search"], (id_,)).fetchone()
+            row = _statements(db.execute, self._sealing)("saved_search", (id_,)).fetchone()
         return None if row is None else _saved(*row)
+
+
+def _statements(execute: Callable[..., sqlite3.Cursor], sealing: Sealing | None) -> Statements:
+    return Statements(execute, _SQL, SAVED_SEARCH, sealing or Sealing())
 
 
 def _saved(id_: str, owner: str, name: str, is_shared: int, text: str, created_us: int, changed_us: int) -> SavedSearch:

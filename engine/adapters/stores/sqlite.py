@@ -30,10 +30,13 @@ from engine.adapters.stores.place import StoreLock, refuse_network_file_system, 
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.queries import SqliteQueries
 from engine.adapters.stores.reading import Reading, with_damage
+from engine.adapters.stores.sealing import LOW, Sealing
+from engine.adapters.stores.starting import count_ahead, give_back, look, unlock_writer
 from engine.adapters.stores.writing import Writing
 from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known, Reprocessed
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState
+from engine.model.store_key import NO_KEYS, StoreKeys
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.hand_off import HandedOver
 from engine.ports.operations import Change, Changed, Pause, Progress
@@ -60,7 +63,8 @@ class SqliteStore:
 
     `allow_network`: open it on a network file system all the same. `full_check_bytes`: up to this size
     the whole file is checked at the start. `busy_timeout_s`: how long a commit waits for another
-    process that has the file locked. `connect` is for tests that make the disk fail. `on_damage` is told how many more
+    process that has the file locked. `keys`: the site's, with which what is stored is
+    encrypted. `connect` is for tests that make the disk fail. `on_damage` is told how many more
     messages and deliveries are held, as their bytes are not what was stored.
     """
 
@@ -72,6 +76,7 @@ class SqliteStore:
         allow_network: bool = False,
         full_check_bytes: int = health.FULL_CHECK_BYTES,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
+        keys: StoreKeys = NO_KEYS,
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
         on_damage: Callable[[int], None] = lambda count: None,
     ) -> None:
@@ -83,7 +88,9 @@ class SqliteStore:
         self._connect = connect
         self._on_damage = on_damage
         self._lock = StoreLock(self.path)
-        self._reading = Reading()
+        self._site_keys = keys
+        self._sealing = Sealing()
+        self._reading = Reading(self._sealing)
         self._db: WriteConnection | None = None
         self._warm: FileIO | None = None
         self._writing: Writing | None = None
@@ -91,7 +98,7 @@ class SqliteStore:
         self._keys: KeyWriting | None = None
         self._keys_of: KeysOf | None = None
         self._operations: Operations | None = None
-        self._operation_reading = OperationReading()
+        self._operation_reading = OperationReading(self._sealing)
         self._windows: dict[tuple[ChannelName, DestinationName], int] = {}
         self._damaged: deque[tuple[DeliveryId, str]] = deque()
 
@@ -113,9 +120,12 @@ class SqliteStore:
         db: WriteConnection | None = None
         try:
             schema.refuse_newer(self.path, schema.load_migrations()[-1].number)
+            look(self.path, self._site_keys)
             self._make_private()
             self._warm = health.read_through(self.path, self._full_check_bytes)
-            db = WriteConnection(self.path, busy_timeout_s=self._busy_timeout_s, connect=self._connect)
+            db = WriteConnection(
+                self.path, busy_timeout_s=self._busy_timeout_s, sealing=self._sealing, connect=self._connect
+            )
             self._prepare(db)
         except BaseException as exc:
             self._let_go(db)
@@ -148,6 +158,7 @@ class SqliteStore:
         health.check(db.connection, self.path, self._full_check_bytes)
         schema.migrate(db.connection, self.path, schema.load_migrations())
         health.repair_queue(db.connection, self.path, self._full_check_bytes)
+        unlock_writer(db, self._site_keys, self._clock.now_us())
         keys = self._keys = KeyWriting(db)
         if self._keys_of is not None:
             keys.read_by(self._keys_of)
@@ -169,9 +180,11 @@ class SqliteStore:
         db, self._db = self._db, None
         try:
             if self._writing is not None and clean and not db.is_broken:
+                give_back(db)
                 self._writing.end_run()
         finally:
             self._writing = None
+            self._sealing.lock()
             self._let_go(db)
 
     def _let_go(self, db: WriteConnection | None) -> None:
@@ -184,13 +197,17 @@ class SqliteStore:
 
     def queries(self) -> SqliteQueries:
         """A reader of the same file."""
-        return SqliteQueries(self.path, on_damage=lambda id_, note: self._damaged.append((id_, note)))
+        return SqliteQueries(
+            self.path, on_damage=lambda id_, note: self._damaged.append((id_, note)), keys=self._site_keys
+        )
 
     # -- writing --------------------------------------------------------------------------------
 
     def commit(self, batch: Batch) -> Committed:
         """As Store.commit."""
         damaged = list(self._damaged)
+        if self._sealing.is_on and self._sealing.left < LOW:
+            count_ahead(self._open_db(), self._site_keys, self._clock.now_us())
         committed = self._open_writing().commit(batch, damaged)
         for _ in damaged:
             self._damaged.popleft()
@@ -232,7 +249,9 @@ class SqliteStore:
 
     def operate(self, change: Change) -> Changed:
         """As OperationStore.operate."""
-        self._open_db()
+        db = self._open_db()
+        if self._sealing.is_on and self._sealing.left < LOW:
+            count_ahead(db, self._site_keys, self._clock.now_us())
         assert self._operations is not None
         return self._operations.operate(change)
 
@@ -249,7 +268,11 @@ class SqliteStore:
     def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
         """As Store.perform."""
         db, writing = self._open_db(), self._open_writing()
-        return writing.within(lambda draft: perform(order, SqlitePerformed(db.execute, order.worklist, draft), tell))
+        if self._sealing.is_on and self._sealing.left < LOW:
+            count_ahead(db, self._site_keys, self._clock.now_us())
+        return writing.within(
+            lambda draft: perform(order, SqlitePerformed(db.execute, order.worklist, draft, db.sealing), tell)
+        )
 
     def age_worklists(self, aged: Aged) -> int:
         """As Store.age_worklists."""
@@ -258,8 +281,10 @@ class SqliteStore:
     def hand_over(self, order: HandedOver) -> None:
         """As Store.hand_over."""
         db = self._open_db()
+        if self._sealing.is_on and self._sealing.left < LOW:
+            count_ahead(db, self._site_keys, self._clock.now_us())
         with db.transaction():
-            hand_over(db.execute, order)
+            hand_over(db.execute, order, db.sealing)
 
     # -- forgetting -----------------------------------------------------------------------------
 

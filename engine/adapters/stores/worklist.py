@@ -13,6 +13,9 @@ from typing import Any, Final
 from zlib import crc32
 
 from engine.adapters.stores.attribute_text import Lazy, known
+from engine.adapters.stores.sealed_shapes import WORKLIST
+from engine.adapters.stores.sealed_statements import Rows, Statements
+from engine.adapters.stores.sealing import Sealing
 from engine.adapters.stores.statements import load_statements
 from engine.ports.worklist import HistoryRow, Shelved
 from engine.worklist.attributes import SPS
@@ -41,10 +44,9 @@ class Stale(Exception):
 class WorklistReading:
     """What is looked up, on any connection. One worklist by its name."""
 
-    def __init__(self, execute: Execute, worklist: str) -> None:
-        self._execute = execute
-        self._sql = _SQL
-        found = execute(_SQL["worklist_id"], (worklist,)).fetchone()
+    def __init__(self, execute: Execute, worklist: str, sealing: Sealing | None = None) -> None:
+        self._run = statements(execute, sealing)
+        found = self._run("worklist_id", (worklist,)).fetchone()
         self._id: int = found[0] if found is not None else 0
         self.epoch: int = found[1] if found is not None else 0
         """What the worklist was written to so far; a decision is right only as long as it stays so."""
@@ -63,8 +65,7 @@ class WorklistReading:
         return self._items("items_by_filler", number)
 
     def by_accession(self, number: str) -> Sequence[Item]:
-        rows = self._execute(self._sql["items_by_accession"], (self._id, number) * 2)
-        return [item_of(row) for row in rows]
+        return [item_of(row) for row in self._run("items_by_accession", (self._id, number) * 2)]
 
     def by_patient(self, patient: EntityId) -> Sequence[Item]:
         return self._items("items_by_patient", patient.id, patient.issuer)
@@ -78,11 +79,11 @@ class WorklistReading:
         return patient
 
     def merged_into(self, patient: EntityId) -> EntityId | None:
-        found = self._execute(self._sql["survivor"], (self._id, patient.id, patient.issuer)).fetchone()
+        found = self._run("survivor", (self._id, patient.id, patient.issuer)).fetchone()
         return EntityId(*found) if found is not None else None
 
     def demographics(self, patient: EntityId) -> Demographics | None:
-        found = self._execute(self._sql["patient"], (self._id, patient.id, patient.issuer)).fetchone()
+        found = self._run("patient", (self._id, patient.id, patient.issuer)).fetchone()
         if found is None:
             return None
         return Demographics(from_dicom_json(json.loads(found[0])), bool(found[1]), found[2])
@@ -92,20 +93,18 @@ class WorklistReading:
             (
                 str(at)
                 for kind, number in _numbers(keys)
-                for at, issuer in self._execute(self._sql["tombstone"], (self._id, kind, number.id, step_id))
+                for at, issuer in self._run("tombstone", (self._id, kind, number.id, step_id))
                 if not issuer or not number.issuer or issuer == number.issuer
             ),
             default=None,
         )
 
     def in_progress(self, item: Item) -> bool:
-        rows = self._execute(
-            self._sql["in_progress"], (item.key.study_uid, item.shown_accession, item.keys.accession.id)
-        )
+        rows = self._run("in_progress", (item.key.study_uid, item.shown_accession, item.keys.accession.id))
         return names([Reference(*row) for row in rows], item)
 
     def _items(self, statement: str, *values: str) -> list[Item]:
-        return [item_of(row) for row in self._execute(self._sql[statement], (self._id, *values))]
+        return [item_of(row) for row in self._run(statement, (self._id, *values))]
 
     # -- queries --------------------------------------------------------------------------------
 
@@ -117,9 +116,11 @@ class WorklistReading:
                 shelved.append(Shelved(item_of(row, known), row[22]))
             else:
                 self.damaged += 1
+        self.damaged += self._run.left_out
+        self._run.left_out = 0
         return shelved
 
-    def _candidate_rows(self, query: Query, most: int) -> Iterator[Any]:
+    def _candidate_rows(self, query: Query, most: int) -> Rows | Iterator[Any]:
         asked = query.requested
         inner = next((part for part in asked.get(SPS, ()) if isinstance(part, Mapping)), {})
         for statement, keyword, times in (
@@ -129,33 +130,49 @@ class WorklistReading:
         ):
             value = _single(asked, keyword)
             if value:
-                return self._execute(self._sql[statement], ((self._id, value) * times) + (most,))
+                return self._run(statement, ((self._id, value) * times) + (most,))
         low, high = _days(texts(inner, _START_DATE))
         has_all = query.names_status
         stations = _plain(inner, "ScheduledStationAETitle")
         name = name_prefix(query)
         if stations and (low or not name):
-            return self._execute(
-                self._sql["candidates_of_station"], (json.dumps(stations), low, high, self._id, has_all, most)
-            )
+            return self._run("candidates_of_station", (json.dumps(stations), low, high, self._id, has_all, most))
+        if name and self._run.sealing.is_on:
+            return self._with_sealed_name(name, low, high, has_all, most)
         if name:
-            return self._execute(self._sql["candidates_of_name"], (name, name + _END, self._id, has_all, most))
+            return self._run("candidates_of_name", (name, name + _END, self._id, has_all, most))
         modalities = _plain(inner, "Modality")
         if modalities and not has_all:
             values = (self._id, json.dumps(modalities), low, high, most)
-            return self._execute(self._sql["candidates_of_modality"], values)
-        which = "candidates_all" if has_all else "candidates_shown"
-        return self._execute(self._sql[which], (self._id, low, high, most))
+            return self._run("candidates_of_modality", values)
+        return self._run("candidates_all" if has_all else "candidates_shown", (self._id, low, high, most))
+
+    def _with_sealed_name(self, name: str, low: str, high: str, has_all: bool, most: int) -> Iterator[Any]:
+        """Items with a name that begins so. Sealed names have no order that an index could find them by, and what made
+        them so, such as hashes of what they begin with, would tell them by how often each comes: so each in the range
+        of days is opened."""
+        found: dict[int, None] = {}
+        for group, item in self._run("all_names" if has_all else "shown_names", (self._id, low, high)):
+            if group.startswith(name):
+                found[item] = None
+                if len(found) == most:
+                    break
+        return (row for id_ in found for row in self._run("candidate", (id_,)))
 
     def item(self, key: ItemKey) -> Item | None:
         """One item, whatever its status."""
-        row = self._execute(self._sql["item"], (self._id, key.study_uid, key.step_id)).fetchone()
+        row = self._run("item", (self._id, key.study_uid, key.step_id)).fetchone()
         return item_of(row) if row is not None else None
 
     def history(self, key: ItemKey) -> list[HistoryRow]:
         """What happened to an item, in order."""
-        rows = self._execute(self._sql["history"], (self._id, key.study_uid, key.step_id))
+        rows = self._run("history", (self._id, key.study_uid, key.step_id))
         return [HistoryRow(at, seq, who, what, STATUSES[status]) for at, seq, who, what, status in rows]
+
+
+def statements(execute: Execute, sealing: Sealing | None) -> Statements:
+    """Those of worklists, on this connection."""
+    return Statements(execute, _SQL, WORKLIST, sealing or Sealing())
 
 
 def counts_of(execute: Execute) -> dict[tuple[str, Status], int]:
@@ -174,8 +191,8 @@ def without_station(execute: Execute) -> dict[str, int]:
 class WorklistRows:
     """What is written, within a transaction of somebody else's."""
 
-    def __init__(self, execute: Execute, encode: Encode) -> None:
-        self._execute = execute
+    def __init__(self, execute: Execute, encode: Encode, sealing: Sealing | None = None) -> None:
+        self._run = statements(execute, sealing)
         self._encode = encode
 
     def apply(
@@ -196,7 +213,7 @@ class WorklistRows:
         list_id, epoch = self._worklist(worklist)
         if seen is not None and seen != epoch:
             raise Stale("the worklist was written to meanwhile")
-        self._execute(_SQL["set_epoch"], {"id": list_id, "epoch": epoch + 1 if then is None else then})
+        self._run("set_epoch", {"id": list_id, "epoch": epoch + 1 if then is None else then})
         # An item that is changed twice here is another revision the second time.
         revisions: dict[ItemKey, int] = {}
         for change in changes:
@@ -217,60 +234,60 @@ class WorklistRows:
                 case Bury(keys=keys, step_id=step_id, at=at):
                     for kind, number in _numbers(keys):
                         values = (list_id, kind, number.id, number.issuer, step_id, at, at_us)
-                        self._execute(_SQL["put_tombstone"], values)
+                        self._run("put_tombstone", values)
                 case Merge(prior=prior, survivor=survivor):
                     alias = (list_id, prior.id, prior.issuer, survivor.id, survivor.issuer, at_us)
-                    self._execute(_SQL["put_alias"], alias)
+                    self._run("put_alias", alias)
                 case Know(patient=patient, demographics=known):
                     said = (_json(known.attributes), known.from_adt, known.at)
-                    self._execute(_SQL["put_patient"], (list_id, patient.id, patient.issuer, *said, at_us))
+                    self._run("put_patient", (list_id, patient.id, patient.issuer, *said, at_us))
 
     def _encoded(self, put: Put) -> bytes:
         return put.encoded or self._encode(put.item)
 
     def _worklist(self, name: str) -> tuple[int, int]:
-        found = self._execute(_SQL["worklist_id"], (name,)).fetchone()
+        found = self._run("worklist_id", (name,)).fetchone()
         if found is None:
-            self._execute(_SQL["insert_worklist"], (name,))
-            found = self._execute(_SQL["worklist_id"], (name,)).fetchone()
+            self._run("insert_worklist", (name,))
+            found = self._run("worklist_id", (name,)).fetchone()
         return int(found[0]), int(found[1])
 
     def _insert(self, worklist: int, item: Item, at_us: int, encoded: bytes) -> None:
         values = _values(worklist, item, at_us, encoded)
         try:
-            (id_,) = self._execute(_SQL["put_item"], tuple(values.values())).fetchone()
+            (id_,) = self._run("put_item", tuple(values.values())).fetchone()
         except sqlite3.IntegrityError:
             raise Stale(f"the step is there already: {item.key.study_uid}") from None
         self._found_by(id_, item)
 
     def _change(self, worklist: int, item: Item, at_us: int, encoded: bytes) -> None:
-        found = self._execute(_SQL["change_item"], _values(worklist, item, at_us, encoded)).fetchone()
+        found = self._run("change_item", _values(worklist, item, at_us, encoded)).fetchone()
         if found is None:
             raise Stale(f"the step is not as it was: {item.key.study_uid}")
-        self._execute(_SQL["drop_stations"], (found[0],))
-        self._execute(_SQL["drop_names"], (found[0],))
+        self._run("drop_stations", (found[0],))
+        self._run("drop_names", (found[0],))
         self._found_by(found[0], item)
 
     def _drop(self, worklist: int, item: Item) -> None:
         values = (worklist, item.key.study_uid, item.key.step_id, item.revision)
         # Its stations and names first: they refer to it.
-        row = self._execute(_SQL["item"], values[:3]).fetchone()
+        row = self._run.as_stored("item", values[:3]).fetchone()
         if row is None or row[19] != item.revision:
             raise Stale(f"the step is not as it was: {item.key.study_uid}")
-        self._execute(_SQL["drop_stations"], (row[0],))
-        self._execute(_SQL["drop_names"], (row[0],))
-        self._execute(_SQL["drop_item"], values)
+        self._run("drop_stations", (row[0],))
+        self._run("drop_names", (row[0],))
+        self._run("drop_item", values)
 
     def _found_by(self, id_: int, item: Item) -> None:
         for ae in item.stations:
-            self._execute(_SQL["put_station"], (ae, item.starts_at, id_))
+            self._run("put_station", (ae, item.starts_at, id_))
         for name in names_of(item):
-            self._execute(_SQL["put_name"], (name, id_))
+            self._run("put_name", (name, id_))
 
     def _note(self, worklist: int, item: Item, at_us: int, seq: int, who: str, what: str) -> None:
         key = item.key
         values = (worklist, key.study_uid, key.step_id, at_us, seq, who, what, CODES[item.status])
-        self._execute(_SQL["put_history"], values)
+        self._run("put_history", values)
 
 
 def _values(worklist: int, item: Item, at_us: int, encoded: bytes) -> dict[str, object]:

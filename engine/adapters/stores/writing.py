@@ -30,6 +30,7 @@ from engine.adapters.stores.keys import KeyWriting
 from engine.adapters.stores.pruning import Pruning
 from engine.adapters.stores.reading import fault_of
 from engine.adapters.stores.row_checks import outcome_crc
+from engine.adapters.stores.sealed_rows import opened_ack, sealed_ack, sealed_answer, with_opened_keys
 from engine.adapters.stores.statements import RowStatement, load_statements
 from engine.model.envelope import (
     AckUpdate,
@@ -64,6 +65,7 @@ class Writing:
 
     def __init__(self, db: WriteConnection, clock: Clock, keys: KeyWriting) -> None:
         self._db = db
+        self._sealing = db.sealing if db.sealing.is_on else None
         self._keys = keys
         self._clock = clock
         self._sql = load_statements("write.sql")
@@ -111,7 +113,7 @@ class Writing:
 
     def set_window(self, channel: ChannelName, destination: DestinationName, window: int, order_by: str) -> DeliveryId:
         """As Store.lane_window, `window` being the largest number of this run."""
-        draft = Draft(self._numbers, self._names, self._keys.of)
+        draft = self._draft()
         lane = draft.lane(channel, destination)[0]
         with self._db.transaction():
             self._insert(draft)
@@ -132,7 +134,7 @@ class Writing:
         found = self._db.execute(self._sql["find_version"], (channel, whole)).fetchone()
         if found is not None:
             return VersionId(found[0])
-        draft = Draft(self._numbers, self._names, self._keys.of)
+        draft = self._draft()
         channel_id = draft.channel(channel)
         execute = self._db.execute
         with self._db.transaction():
@@ -145,9 +147,12 @@ class Writing:
         assert version is not None
         return VersionId(version)
 
+    def _draft(self, ahead: Mapping[int, Ahead] | None = None) -> Draft:
+        return Draft(self._numbers, self._names, self._keys.of, ahead, self._sealing)
+
     def within(self, work: Callable[[Draft], T]) -> T:
         """One transaction: what `work` does, and the rows it drafts."""
-        draft = Draft(self._numbers, self._names, self._keys.of)
+        draft = self._draft()
         with self._db.transaction():
             made = work(draft)
             self._insert(draft)
@@ -158,7 +163,7 @@ class Writing:
 
     def commit(self, batch: Batch, damaged: Sequence[tuple[DeliveryId, str]] = ()) -> Committed:
         """As Store.commit; `damaged` deliveries are set aside in the same transaction."""
-        draft = Draft(self._numbers, self._names, self._keys.of, self._ahead)
+        draft = self._draft(self._ahead)
         committed = Committed([], [], [])
         for body in batch.unwanted:
             draft.forget(body)
@@ -264,7 +269,8 @@ class Writing:
     def _still_queued(self, seq: MessageSeq, channel: ChannelName) -> list[Delivery]:
         """What of a repeated intake waits for its lanes."""
         found = []
-        for row in self._db.execute(self._sql["queued_of_message"], (seq,)):
+        rows = self._db.execute(self._sql["queued_of_message"], (seq,)).fetchall()
+        for row in with_opened_keys(self._sealing, rows, key=9, body=8):
             (id_, destination, attempts, next_at_us, sent, crc, lane, received_at_us, body, key, urgent, *more) = row
             if fault_of(body, lane, crc):
                 continue
@@ -280,6 +286,7 @@ class Writing:
     def _record(self, results: Sequence[DeliveryResult], draft: Draft) -> list[Delivery]:
         """Attempts' ends; two of one delivery are written one after the other. Gives those that take over."""
         redirected: list[Delivery] = []
+        sealing = self._sealing
         results = without_stale(results, self._effects)
         rounds = [results] if results else []
         if len({result.delivery_id for result in results}) < len(results):
@@ -292,8 +299,9 @@ class Writing:
                 elif r.redirect is not None or r.state == "redirected":
                     redirected += self.redirect(r.delivery_id, r.state, r.redirect, draft)
                 state, done_at_us = DELIVERY_CODES[r.state], 0 if r.state == "queued" else r.at_us
+                answer = r.answer if sealing is None else sealed_answer(sealing, r.delivery_id, r.answer)
                 row_crc = outcome_crc(
-                    r.delivery_id, state, r.attempts, r.next_at_us, done_at_us, r.code, r.note, r.answer
+                    r.delivery_id, state, r.attempts, r.next_at_us, done_at_us, r.code, r.note, answer
                 )
                 values += (
                     r.delivery_id,
@@ -303,7 +311,7 @@ class Writing:
                     r.next_at_us,
                     r.code,
                     r.note,
-                    r.answer,
+                    answer,
                     row_crc,
                 )
             if self._rows["record_results"].run(self._db.execute, values) != len(each):
@@ -314,6 +322,9 @@ class Writing:
                     self._db.execute(self._sql["mark_sent"], (r.delivery_id,))
                 if r.ack_code:
                     told = {"delivery": r.delivery_id, "ack_code": r.ack_code, "ack": r.ack}
+                    if sealing is not None:
+                        (seq,) = self._db.execute(self._sql["message_of_delivery"], (r.delivery_id,)).fetchone()
+                        told["ack"] = sealed_ack(sealing, seq, r.ack)
                     self._db.execute(self._sql["amend_ack_of_delivery"], told)
         return redirected
 
@@ -324,7 +335,8 @@ class Writing:
             raise IllegalMove(f"delivery {result.delivery_id} cannot stay queued and be redirected")
         number = result.attempts
         row = {"delivery": result.delivery_id, "number": number, "at_us": result.at_us, "code": result.code}
-        execute(sql["keep_attempt"], row | {"note": result.note, "answer": result.answer})
+        answer = sealed_answer(self._sealing, result.delivery_id, result.answer)
+        execute(sql["keep_attempt"], row | {"note": result.note, "answer": answer})
         if number > FIRST_ATTEMPTS + LAST_ATTEMPTS:
             bounds = {"first": FIRST_ATTEMPTS, "last": LAST_ATTEMPTS}
             execute(sql["thin_attempts"], {"delivery": result.delivery_id} | bounds)
@@ -354,7 +366,7 @@ class Writing:
 
     def redirect_deliveries(self, orders: Sequence[tuple[DeliveryId, DraftDelivery]], note: str) -> list[Delivery]:
         """As Store.redirect_deliveries."""
-        draft = Draft(self._numbers, self._names, self._keys.of)
+        draft = self._draft()
         added: list[Delivery] = []
         at_us = self._clock.now_us()
         with self._db.transaction():
@@ -380,10 +392,11 @@ class Writing:
         stored = list(updates)
         with self._db.transaction():
             for at, update in enumerate(updates):
-                told = {"seq": update.seq, "ack_code": update.ack_code, "ack": update.ack}
+                ack = sealed_ack(self._sealing, update.seq, update.ack)
+                told = {"seq": update.seq, "ack_code": update.ack_code, "ack": ack}
                 is_amended = execute(sql["amend_ack"], told).rowcount > 0
                 if not is_amended and (found := execute(sql["ack_of_message"], (update.seq,)).fetchone()):
-                    stored[at] = AckUpdate(update.seq, *found)
+                    stored[at] = AckUpdate(update.seq, found[0], opened_ack(self._sealing, update.seq, found[1]))
                 if update.findings and (row := execute(sql["findings_of_message"], (update.seq,)).fetchone()):
                     findings = dump_findings((*load_findings(row[0]), *update.findings))
                     execute(sql["set_findings"], {"seq": update.seq, "findings": findings})
@@ -447,7 +460,8 @@ class Writing:
             moves += (seq, after)
         self._rows["move_parts"].run(self._db.execute, moves)
         if parts.ack is not None:
-            last = {"seq": parts.seqs[-1], "ack_code": parts.ack_code, "ack": parts.ack}
+            ack = sealed_ack(self._sealing, parts.seqs[-1], parts.ack)
+            last = {"seq": parts.seqs[-1], "ack_code": parts.ack_code, "ack": ack}
             self._db.execute(self._sql["answer_part"], last)
 
     def _verified(self, body_id: int | None, crc: int) -> bytes | None:
@@ -491,7 +505,8 @@ class Writing:
     def last_deliveries(self, seq: MessageSeq) -> list[Any]:
         """The newest delivery of each lane of a message: (lane, destination, body id, crc, channel, received, state,
         bytes, key, urgent)."""
-        return self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall()
+        rows = self._db.execute(self._sql["last_deliveries_of_message"], (seq,)).fetchall()
+        return with_opened_keys(self._sealing, rows, key=8, body=7)
 
     def _delivery_states(self, ids: Sequence[DeliveryId]) -> dict[DeliveryId, DeliveryState]:
         rows = self._rows["delivery_states"].fetch(self._db.execute, list(dict.fromkeys(ids)))
@@ -499,7 +514,7 @@ class Writing:
 
     def add_deliveries(self, seq: MessageSeq, destinations: Sequence[DestinationName] | None) -> list[Delivery]:
         """As Store.add_deliveries: a resend refers to the body of the lane's last delivery of this message."""
-        draft = Draft(self._numbers, self._names, self._keys.of)
+        draft = self._draft()
         added: list[Delivery] = []
         with self._db.transaction():
             for row in self.last_deliveries(seq):

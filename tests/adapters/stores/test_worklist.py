@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.adapters.dicom.encode import encode
+from engine.adapters.stores.sealing import TOKEN_KEY, TOKEN_KEY_BYTES, Sealing
 from engine.adapters.stores.worklist import Stale, WorklistReading, WorklistRows
+from engine.model.store_key import KEY_BYTES
 from engine.worklist.changes import Decision, Policy, Put
 from engine.worklist.event import OrderEvent, PatientEvent
 from engine.worklist.item import EntityId, Item, Status
@@ -27,16 +29,17 @@ OTHER = EntityId("900002", "HIS")
 class Book:
     """A worklist on a file's own tables, and decisions carried out on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_sealed: bool = False) -> None:
+        self.sealing = opened_sealing() if is_sealed else Sealing()
         self.db = sqlite3.connect(":memory:", isolation_level=None)
-        sql = files("engine.adapters.stores").joinpath("sql", "migrations", "0007_worklist.sql").read_text()
-        self.db.executescript(sql)
-        self.rows = WorklistRows(self.db.execute, lambda item: encode(item).dump())
+        for name in ("0007_worklist.sql", "0009_hand_offs.sql"):
+            self.db.executescript(files("engine.adapters.stores").joinpath("sql", "migrations", name).read_text())
+        self.rows = WorklistRows(self.db.execute, lambda item: encode(item).dump(), self.sealing)
         self.seq = 0
 
     @property
     def known(self) -> WorklistReading:
-        return WorklistReading(self.db.execute, "main")
+        return WorklistReading(self.db.execute, "main", self.sealing)
 
     def take(self, event: OrderEvent | PatientEvent) -> Decision:
         if isinstance(event, OrderEvent):
@@ -54,9 +57,19 @@ class Book:
         self.rows.apply("main", [Put(item, None, "created") for item in items], at_us=1, seq=1)
 
 
-@pytest.fixture
-def book() -> Iterator[Book]:
-    made = Book()
+def opened_sealing() -> Sealing:
+    """The keys of a store."""
+    made = Sealing()
+    made.unlock({TOKEN_KEY: bytes(range(TOKEN_KEY_BYTES)), 1: bytes(range(KEY_BYTES))}, left=1 << 30)
+    return made
+
+
+plain = pytest.mark.parametrize("book", ["plain"], indirect=True)
+
+
+@pytest.fixture(params=["plain", "sealed"])
+def book(request: pytest.FixtureRequest) -> Iterator[Book]:
+    made = Book(request.param == "sealed")
     yield made
     made.db.close()
 
@@ -127,6 +140,7 @@ def test_another_worklist_has_items_of_its_own(book: Book) -> None:
     assert WorklistReading(book.db.execute, "cardiology").candidates(compile_query({}), 10) == []
 
 
+@plain
 def test_a_damaged_item_is_left_out(book: Book) -> None:
     book.put(ITEMS[0], ITEMS[1])
     book.db.execute("UPDATE worklist_item SET encoded = X'00' WHERE study_uid = '1.2.1'")
@@ -190,9 +204,12 @@ NAMES = [
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=6),
     st.text("MUmuüÜle^r*?=山田やYaEvİ", max_size=8),
     st.booleans(),
+    st.booleans(),
 )
-def test_the_beginning_of_a_name_leaves_out_nothing_that_matches(names: list[str], key: str, folds: bool) -> None:
-    made = Book()
+def test_the_beginning_of_a_name_leaves_out_nothing_that_matches(
+    names: list[str], key: str, folds: bool, is_sealed: bool
+) -> None:
+    made = Book(is_sealed)
     try:
         items = [item(number, name) for number, name in enumerate(names, start=1)]
         made.put(*items)
@@ -241,6 +258,8 @@ def test_a_query_reads_little_more_than_it_finds(book: Book, keys: list[str], mo
     [
         ("candidates_of_station", ('["CT1"]', "", "~", 1, False, 10), "worklist_station"),
         ("candidates_of_name", ("mu", "mu~", 1, False, 10), "worklist_name"),
+        ("shown_names", (1, "", "~"), "worklist_item_shown"),
+        ("all_names", (1, "", "~"), "worklist_item_by_start"),
         ("candidates_of_modality", (1, '["CT"]', "", "~", 10), "worklist_item_of_modality"),
         ("candidates_shown", (1, "", "~", 10), "worklist_item_shown"),
         ("candidates_all", (1, "", "~", 10), "worklist_item_by_start"),
@@ -293,6 +312,7 @@ def test_an_accession_number_is_found_as_scanners_see_it(book: Book, ordered: st
         assert find_in(book, compile_query({"AccessionNumber": (ordered,)})) == []
 
 
+@plain
 def test_a_damaged_original_leaves_its_item_out(book: Book) -> None:
     book.put(replace(item(1), originals={"AccessionNumber": "RIS-A1"}))
     assert len(book.known.candidates(compile_query({}), 10)) == 1

@@ -3,7 +3,7 @@
 
 -- name: shown_and_not_handed
 SELECT item.*, item.id || '.' || item.revision || '.' || item.changed_at_us,
-  had.mark, had.is_shown, had.token
+  had.mark, had.is_shown, had.token, had.study_uid, had.step_id
 FROM worklist_item AS item INDEXED BY worklist_item_shown
 LEFT JOIN hand_off_step AS had
   ON had.hand_off = :hand_off AND had.study_uid = item.study_uid AND had.step_id = item.step_id

@@ -127,6 +127,23 @@ CROSS JOIN worklist_item ON worklist_item.id = worklist_name.item
 WHERE name >= ? AND name < ? AND worklist = ? AND (? OR (status <= 2 AND is_held = 0))
 GROUP BY worklist_item.id ORDER BY +starts_at LIMIT ?
 
+-- Where names are sealed: what they are of, in a range of days. The indexes have it, without a look at the items.
+
+-- name: shown_names
+SELECT worklist_name.name, worklist_name.item FROM worklist_item INDEXED BY worklist_item_shown
+CROSS JOIN worklist_name INDEXED BY worklist_name_of_item ON worklist_name.item = worklist_item.id
+WHERE worklist = ? AND starts_at BETWEEN ? AND ? AND status <= 2 AND is_held = 0
+ORDER BY starts_at
+
+-- name: all_names
+SELECT worklist_name.name, worklist_name.item FROM worklist_item INDEXED BY worklist_item_by_start
+CROSS JOIN worklist_name INDEXED BY worklist_name_of_item ON worklist_name.item = worklist_item.id
+WHERE worklist = ? AND starts_at BETWEEN ? AND ?
+ORDER BY starts_at
+
+-- name: candidate
+SELECT * FROM worklist_item WHERE id = ?
+
 -- name: candidates_of_modality
 SELECT * FROM worklist_item
 WHERE worklist = ? AND modality IN (SELECT value FROM json_each(?)) AND starts_at BETWEEN ? AND ?

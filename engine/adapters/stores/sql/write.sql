@@ -110,6 +110,9 @@ UPDATE message SET ack_code = :ack_code, ack = :ack,
       CAST(:ack AS BLOB))
 WHERE seq = (SELECT seq FROM delivery WHERE id = :delivery) AND ack_code <> 'AA';
 
+-- name: message_of_delivery
+SELECT seq FROM delivery WHERE id = ?;
+
 -- name: amend_ack
 UPDATE message SET ack_code = :ack_code, ack = :ack,
   row_crc = row_crc - crc_of(CAST(state AS BLOB), CAST(version AS BLOB), CAST(findings AS BLOB),

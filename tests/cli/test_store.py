@@ -1,0 +1,203 @@
+"""`segmill store`: a key is made, a store encrypted, its key changed; every command works with it, none without."""
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.model.store_key import StoreKey
+from engine.testing import messages
+from tests.cli.conftest import Segmill
+
+NAME = "Hornblower"
+
+
+@pytest.fixture
+def key(segmill: Segmill, tmp_path: Path) -> Path:
+    file = tmp_path / "keys" / "store.key"
+    file.parent.mkdir(exist_ok=True)
+    assert segmill("store", "key", file).code == 0
+    return file
+
+
+def name_key(site: Path, key: Path, previous: Path | None = None) -> None:
+    """Name a key, or another, in the site's file."""
+    settings = site / "segmill.yaml"
+    kept = [line for line in settings.read_text().splitlines() if not line.startswith(("encryption:", "  "))]
+    kept += ["encryption:", f"  key: ${{file:{key}}}"]
+    kept += [f"  previous: ${{file:{previous}}}"] if previous is not None else []
+    settings.write_text("\n".join(kept) + "\n")
+
+
+def hits(folder: Path) -> list[str]:
+    wanted = NAME.encode()
+    return [path.name for path in folder.rglob("*") if path.is_file() and wanted in path.read_bytes()]
+
+
+@pytest.fixture
+def stopped(running) -> Path:
+    """A site whose plain store holds messages, and whose engine has stopped."""
+    running.send("adt", *(messages.adt(control_id=f"A{n}", mrn=str(n), family=NAME) for n in range(4)))
+    running.stop()
+    assert "segmill.db" in hits(running.folder / "data")
+    return running.folder
+
+
+def test_a_key_is_made_for_its_owner_only_and_never_overwritten(segmill, tmp_path) -> None:
+    file = tmp_path / "store.key"
+    said = segmill("store", "key", file, "--json")
+    key = StoreKey.parse(file.read_text())
+    assert (said.code, said.json) == (0, {"schema": 1, "id": key.id, "file": str(file)})
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert key.line() not in said.out + said.err
+    again = segmill("store", "key", file)
+    assert again.code == 73 and StoreKey.parse(file.read_text()) == key
+    printed = segmill("store", "key", "-")
+    assert StoreKey.parse(printed.out).id in printed.err
+
+
+def test_a_plain_store_is_encrypted_once_and_then_opens_with_its_key_alone(segmill, stopped, key) -> None:
+    name_key(stopped, key)
+    refused = segmill("messages", "--site", stopped)
+    assert refused.code == 0, "reading a plain store needs no key"
+    said = segmill("store", "encrypt", "--site", stopped, "--json")
+    assert (said.code, said.json["was_done"]) == (0, False)
+    assert hits(stopped / "data") == []
+    assert said.json["key"] == StoreKey.parse(key.read_text()).id
+    shown = segmill("messages", "1", "--raw", "--site", stopped)
+    assert shown.code == 0 and NAME in shown.out
+    assert segmill("messages", f"text:{NAME}", "--site", stopped, "--json").code == 0
+    status = segmill("store", "status", "--site", stopped, "--count", "--json")
+    assert status.json["state"] == "sealed" and status.json["key"] == said.json["key"]
+    assert [one["kind"] for one in status.json["keys"]] == ["tokens", "data"]
+    assert status.json["keys"][1]["values"] > 10
+    assert segmill("store", "encrypt", "--site", stopped, "--json").json["was_done"]
+    assert key.read_text().strip() not in json.dumps(status.json)
+
+
+COMMANDS = (
+    ("messages",),
+    ("replay", "1", "--plan"),
+    ("audit",),
+    ("users", "list"),
+    ("store", "rotate"),
+    ("store", "decrypt", "--yes"),
+    ("store", "encrypt"),
+)
+
+
+@pytest.mark.parametrize("wrong", ["none", "another", "gone", "empty", "short", "readable"])
+def test_without_the_right_key_every_command_refuses_with_a_sentence(segmill, stopped, key, tmp_path, wrong) -> None:
+    name_key(stopped, key)
+    assert segmill("store", "encrypt", "--site", stopped).code == 0
+    right = StoreKey.parse(key.read_text())
+    store = stopped / "data" / "segmill.db"
+    before = store.read_bytes()
+    match wrong:
+        case "none":
+            (stopped / "segmill.yaml").write_text("environment: test\nadmin: off\n")
+        case "another":
+            segmill("store", "key", tmp_path / "other.key")
+            name_key(stopped, tmp_path / "other.key")
+        case "gone":
+            key.unlink()
+        case "empty":
+            key.write_text("")
+        case "short":
+            key.write_text("c2hvcnQ=\n")
+        case "readable":
+            key.chmod(0o644)
+    for words in COMMANDS:
+        said = segmill(*words, "--site", stopped)
+        assert said.code == 78, (words, said.err)
+        assert right.line() not in said.err and "Traceback" not in said.err
+        assert store.read_bytes() == before
+        if wrong in ("none", "another"):
+            assert right.id in said.err
+    assert segmill("run", stopped).code == 78
+    assert store.read_bytes() == before
+
+
+def test_a_key_with_a_mark_at_its_head_or_other_line_ends_is_the_key(segmill, stopped, key) -> None:
+    name_key(stopped, key)
+    assert segmill("store", "encrypt", "--site", stopped).code == 0
+    line = key.read_text().strip()
+    for text in (f"\ufeff{line}\r\n", line, f"{line}\n\n"):
+        key.write_text(text, encoding="utf-8")
+        assert segmill("messages", "1", "--site", stopped).code == 0
+
+
+def test_the_key_is_changed_and_the_old_one_opens_nothing(segmill, stopped, key, tmp_path) -> None:
+    name_key(stopped, key)
+    assert segmill("store", "encrypt", "--site", stopped).code == 0
+    new = tmp_path / "new.key"
+    segmill("store", "key", new)
+    name_key(stopped, new, key)
+    said = segmill("store", "rotate", "--site", stopped, "--json")
+    assert said.json == {
+        "schema": 1,
+        "store": str(stopped / "data" / "segmill.db"),
+        "key": StoreKey.parse(new.read_text()).id,
+        "wrapped": 2,
+        "resealed": 0,
+    }
+    name_key(stopped, key)
+    assert segmill("messages", "--site", stopped).code == 78
+    name_key(stopped, new)
+    assert segmill("store", "rotate", "--data-key", "--site", stopped, "--json").json["resealed"] > 10
+    assert NAME in segmill("messages", "1", "--raw", "--site", stopped).out
+    told = segmill("audit", "--site", stopped, "--json")
+    assert [row["action"] for row in told.lines] == ["encrypt", "rotate key", "rotate data key"]
+    assert segmill("audit", "--verify", "--site", stopped).code == 0
+
+
+def test_it_goes_back_to_a_plain_store(segmill, stopped, key) -> None:
+    name_key(stopped, key)
+    assert segmill("store", "encrypt", "--site", stopped).code == 0
+    assert segmill("store", "decrypt", "--site", stopped).code == 2
+    assert segmill("store", "decrypt", "--yes", "--site", stopped).code == 0
+    (stopped / "segmill.yaml").write_text("environment: test\nadmin: off\n")
+    assert NAME in segmill("messages", "1", "--raw", "--site", stopped).out
+    assert segmill("store", "status", "--site", stopped, "--json").json["state"] == "plain"
+
+
+def test_a_backup_stays_encrypted_and_has_no_key_in_it(segmill, stopped, tmp_path) -> None:
+    key = stopped / "store.key"
+    segmill("store", "key", key)
+    name_key(stopped, key)
+    assert segmill("store", "encrypt", "--site", stopped).code == 0
+    assert segmill("backup", "--site", stopped, tmp_path / "backup").code == 0
+    assert NAME.encode() not in (tmp_path / "backup" / "segmill.db").read_bytes()
+    line = key.read_bytes().strip()
+    assert not any(line in path.read_bytes() for path in (tmp_path / "backup").rglob("*") if path.is_file())
+    store = stopped / "data" / "segmill.db"
+    shutil.move(store, tmp_path / "gone.db")
+    assert segmill("restore", tmp_path / "backup", stopped).code == 0
+    assert hits(stopped / "data") == []
+    assert NAME in segmill("messages", "1", "--raw", "--site", stopped).out
+
+
+def test_the_doctor_and_the_bundle_say_what_is_wrong_and_hold_no_key(segmill, stopped, key, tmp_path) -> None:
+    name_key(stopped, key)
+    assert segmill("store", "encrypt", "--site", stopped).code == 0
+
+    def topic() -> dict:
+        said = segmill("doctor", stopped, "--deep", "--json").json["topics"]
+        return next(one for one in said if one["name"] == "encryption")
+
+    assert StoreKey.parse(key.read_text()).id in topic()["well"] and not topic()["findings"]
+    with closing(sqlite3.connect(stopped / "data" / "segmill.db")) as db:
+        db.execute("UPDATE body SET bytes = substr(bytes, 1, 40) WHERE id = 1")
+        db.commit()
+    assert [one["code"] for one in topic()["findings"]] == ["W582"]
+    line = key.read_text().strip()
+    assert segmill("support-bundle", tmp_path / "bundle.zip", "--site", stopped).code == 0
+    shutil.unpack_archive(tmp_path / "bundle.zip", tmp_path / "bundle")
+    bundle = b"".join(path.read_bytes() for path in (tmp_path / "bundle").rglob("*") if path.is_file())
+    assert line.encode() not in bundle and NAME.encode() not in bundle and b'"messages"' in bundle
+    segmill("store", "key", tmp_path / "other.key")
+    name_key(stopped, tmp_path / "other.key")
+    assert [one["code"] for one in topic()["findings"]] == ["E584"]

@@ -1,0 +1,119 @@
+"""A channel that joins fragments no more, and one that does so again, whatever else goes on at that moment."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from engine.model.envelope import Batch, Committed, Delivery, Reprocessed
+from engine.ports.store import StoreFull
+from engine.runtime import joining
+from engine.testing.messages import adt
+from tests.runtime.engines import SiteUnderTest, channel
+from tests.runtime.parts import until
+from tests.runtime.test_fragments import JOIN, cut, enhanced
+from tests.runtime.test_reload import reload, remove, write
+
+
+@pytest.fixture
+def site(tmp_path: Path, clock) -> SiteUnderTest:
+    return SiteUnderTest(tmp_path / "site", {"adt": channel(more=JOIN), "other": channel(accept="ORM^*")}, clock=clock)
+
+
+async def first_of_two(site: SiteUnderTest) -> None:
+    wire = await site.wire()
+    await wire.send(cut(enhanced(adt), 2)[0])
+    await wire.answer()
+
+
+class TestNoRoom:
+    @pytest.fixture
+    def full(self, site, monkeypatch) -> list[bool]:
+        """Whether the store takes no change of what it has; how often it was asked, behind that."""
+        state, commit = [True], site.store.commit
+
+        def committing(batch: Batch) -> Committed:
+            if batch.reprocessed and state[0]:
+                state.append(True)
+                raise StoreFull("no room")
+            return commit(batch)
+
+        monkeypatch.setattr(joining, "STORE_RETRY_S", 0.01)
+        monkeypatch.setattr(site.store, "commit", committing)
+        return state
+
+    async def test_a_store_without_room_has_them_held_when_there_is_room_again(self, site, full) -> None:
+        async with site.running():
+            await first_of_two(site)
+            write(site, "adt", channel())
+            await reload(site)
+            await until(lambda: len(full) > 2)
+            assert site.states() == ["waiting"]
+            full[0] = False
+            await until(lambda: site.states() == ["held"])
+
+    async def test_so_it_is_at_a_start(self, site, full) -> None:
+        async with site.running():
+            await first_of_two(site)
+        write(site, "adt", channel())
+        async with site.running():
+            await until(lambda: len(full) > 2)
+            full[0] = False
+            await until(lambda: site.states() == ["held"])
+
+    async def test_a_channel_that_leaves_waits_for_that(self, site, full) -> None:
+        async with site.running() as engine:
+            await first_of_two(site)
+            remove(site, "adt")
+            await reload(site)
+            await until(lambda: len(full) > 2)
+            assert engine._assembly is not None and "adt" in engine._assembly.leaving
+            full[0] = False
+            await until(lambda: not engine._assembly.leaving)
+            assert site.states() == ["held"]
+
+    async def test_files_that_join_again_by_then_take_them_up(self, site, full) -> None:
+        async with site.running():
+            await first_of_two(site)
+            write(site, "adt", channel())
+            await reload(site)
+            await until(lambda: len(full) > 2)
+            write(site, "adt", channel(more=JOIN))
+            await reload(site)
+            await until(lambda: not site.running_channel().has_left_over)
+            full[0] = False
+            wire = await site.wire()
+            await wire.send(cut(enhanced(adt), 2)[1])
+            assert len(await wire.answers(2)) == 2
+            assert site.states() == ["joined", "joined", "processed"]
+
+
+async def test_files_that_join_again_while_the_last_ones_are_being_held_are_not_undone_by_that(
+    site, monkeypatch
+) -> None:
+    async with site.running() as engine:
+        await first_of_two(site)
+        committer, gate, asked = engine._committer, asyncio.Event(), []
+        assert committer is not None
+        reprocess = committer.reprocess
+
+        def slow(item: Reprocessed) -> "asyncio.Future[list[Delivery]]":
+            async def later() -> list[Delivery]:
+                await gate.wait()
+                return await reprocess(item)
+
+            asked.append(item)
+            return engine._tasks.spawn(later(), "held later")
+
+        monkeypatch.setattr(committer, "reprocess", slow)
+        write(site, "adt", channel())
+        await reload(site)
+        await until(lambda: asked)
+        write(site, "adt", channel(more=JOIN))
+        await reload(site)
+        gate.set()
+        await until(lambda: site.states() == ["held"])
+        wire = await site.wire()
+        await wire.send(*cut(enhanced(adt, control_id="G1"), 2, prefix="G"))
+        assert len(await wire.answers(3)) == 3
+        assert site.states()[1:] == ["joined", "joined", "processed"]

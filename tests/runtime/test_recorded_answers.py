@@ -1,0 +1,327 @@
+"""What a resend is told stays: a yes leaves with its record, a time-out's no is not the end, nor are other files."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.model.envelope import AckUpdate
+from engine.model.ids import ChannelName, DestinationName, MessageSeq
+from engine.model.outcome import Delivered, Refused
+from engine.ports.control import By, Order
+from engine.ports.store import StoreBusy, StoreError, StoreFull
+from engine.runtime import recorded_answers as module
+from engine.runtime.endings import MOST_ANSWER_BYTES
+from tests.runtime.engines import SiteUnderTest, channel, codes, err, msa
+from tests.runtime.parts import until
+from tests.runtime.test_answers import rsp, site_of
+
+LANE, OUT = "adt/ris", "adt/out"
+BOTH = '[{to: ris, when: PV1-2 != "X"}, {to: out, when: PV1-2 != "X"}]'
+TWO = "{ris: {kept: {}, retry: {first: 20ms, most: 50ms}}, out: {kept: {}}}"
+OTHERWISE = "{ris: {kept: {}, retry: {first: 20ms, most: 60ms}}, out: {kept: {}}}"
+WAITS = "delivered(ris), timeout: 30s"
+
+
+def files(ack: str, destinations: str = TWO) -> str:
+    return channel(more=f"ack: {{when: {ack}}}", routes=BOTH, destinations=destinations)
+
+
+@pytest.fixture
+def site(tmp_path: Path, clock) -> SiteUnderTest:
+    made = site_of(tmp_path, files(WAITS), clock=clock)
+    for lane in (LANE, OUT):
+        made.kept.sinks[lane].gate.clear()
+    return made
+
+
+async def reload(site: SiteUnderTest, ack: str, destinations: str = TWO) -> None:
+    (site.folder / "channels/adt/channel.yaml").write_text(files(ack, destinations))
+    report = await site.engine.control.reload()
+    assert report.outcome == "taken", report.sentence
+
+
+async def taken(site: SiteUnderTest, message: bytes) -> Any:
+    """The wire of a sender whose message both destinations have in hand."""
+    wire = await site.wire()
+    await wire.send(message)
+    await until(lambda: site.kept.sinks[LANE].calls and site.kept.sinks[OUT].calls)
+    return wire
+
+
+async def told_of_a_time_out(site: SiteUnderTest, message: bytes, answers: int = 1) -> Any:
+    wire = await taken(site, message)
+    for _ in range(answers - 1):
+        await wire.answer()
+    site.clock.ahead_s += 31
+    assert codes([await wire.answer()]) == ["AE"]
+    await until(lambda: site.messages()[0].ack_code == "AE")
+    return wire
+
+
+async def released(site: SiteUnderTest, lane: str, *outcomes: Any) -> None:
+    """What a destination says at last, and its record."""
+    site.kept.sinks[lane].script[:] = outcomes
+    site.kept.sinks[lane].gate.set()
+    where = DestinationName(lane.partition("/")[2])
+
+    def is_ended() -> bool:
+        queries = site.store.queries()
+        rows = [row for m in site.messages() for row in queries.deliveries(m.seq) if row.destination == where]
+        return all(row.state != "queued" for row in rows)
+
+    await until(is_ended)
+
+
+async def asked_again(site: SiteUnderTest, message: bytes) -> bytes:
+    wire = await site.wire()
+    await wire.send(message)
+    answer = await wire.answer()
+    wire.close()
+    return answer
+
+
+class TestAStoreThatTakesNoRecord:
+    """The files said `delivered(ris)` when it came and say `processed` now: its answer is due, and is new."""
+
+    @pytest.fixture
+    def fails(self, site, monkeypatch) -> Callable[[type[Exception]], Sequence[int]]:
+        """Have answers refused; gives how many were. `None` ends that."""
+        monkeypatch.setattr(module, "TRY_AGAIN_S", 0.0)
+        amend = site.store.amend_acks
+
+        def start(error: type[Exception] | None) -> list[int]:
+            refused: list[int] = []
+
+            def refusing(updates: Sequence[AckUpdate]) -> object:
+                refused.append(len(updates))
+                raise error("no room")
+
+            monkeypatch.setattr(site.store, "amend_acks", amend if error is None else refusing)
+            return refused
+
+        return start
+
+    @pytest.mark.parametrize("error", [StoreFull, StoreBusy])
+    @pytest.mark.parametrize(("on_failure", "code"), [("AR", "AR"), ("AE", "AE")])
+    async def test_a_yes_without_a_record_is_not_told(self, site, adt, fails, error, on_failure, code) -> None:
+        async with site.running(deadline_s=0.2):
+            await taken(site, adt(control_id="A1"))
+            await reload(site, f"processed, on_store_failure: {on_failure}")
+            refused = fails(error)
+            no = await asked_again(site, adt(control_id="A1"))
+            assert msa(no) == (code, "A1") and err(no) == ["207"]
+            assert len(refused) == module.TRIES
+            assert site.messages()[0].ack == b""
+            fails(None)
+            yes = await asked_again(site, adt(control_id="A1"))
+            assert msa(yes) == ("AA", "A1") and site.messages()[0].ack == yes
+            assert len(site.messages()) == 1
+
+    async def test_where_senders_are_told_by_a_closed_connection_so_is_this_one(self, site, adt, fails) -> None:
+        async with site.running(deadline_s=0.2):
+            await taken(site, adt(control_id="A1"))
+            await reload(site, "processed, on_store_failure: close")
+            fails(StoreFull)
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1"))
+            assert await wire.rest() == b""
+
+    async def test_what_was_said_at_accept_level_is_said_again_and_no_other(self, site, adt, fails) -> None:
+        both = adt(control_id="A1", accept_ack="AL", application_ack="AL")
+        async with site.running(deadline_s=0.2):
+            first = await taken(site, both)
+            accept = await first.answer()
+            await reload(site, "processed")
+            fails(StoreFull)
+            wire = await site.wire()
+            await wire.send(both)
+            assert await wire.answer() == accept
+            assert msa(await wire.answer()) == ("AR", "A1")
+            fails(None)
+            await wire.send(both)
+            assert await wire.answer() == accept
+            assert msa(await wire.answer()) == ("AA", "A1")
+
+    async def test_a_yes_that_another_resend_has_on_record_is_told(self, site, adt, fails, monkeypatch) -> None:
+        async with site.running(deadline_s=0.2):
+            await taken(site, adt(control_id="A1"))
+            await reload(site, "processed")
+            amend, yes = site.store.amend_acks, rsp("A1")
+
+            def too_late(updates: Sequence[AckUpdate]) -> object:
+                amend([AckUpdate(updates[0].seq, "AA", yes)])
+                raise StoreFull("no room")
+
+            monkeypatch.setattr(site.store, "amend_acks", too_late)
+            assert await asked_again(site, adt(control_id="A1")) == yes
+
+    async def test_nothing_is_said_where_the_store_cannot_be_asked_either(self, site, adt, fails, monkeypatch) -> None:
+        async with site.running(deadline_s=0.2) as engine:
+            await taken(site, adt(control_id="A1"))
+            await reload(site, "processed")
+            refused = fails(StoreFull)
+            queries = engine._queries
+            asked = queries.message
+
+            def gone(seq: MessageSeq) -> object:
+                if refused:
+                    raise StoreError("unreadable")
+                return asked(seq)
+
+            monkeypatch.setattr(queries, "message", gone)
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1"))
+            assert await wire.rest() == b""
+
+    async def test_a_no_needs_no_record(self, site, adt, fails) -> None:
+        """A person gave the delivery up while its sender waited, and then the disk was full."""
+        async with site.running(deadline_s=0.2) as engine:
+            where = [(ChannelName("adt"), DestinationName("ris"))]
+            await engine.control.operate(Order("pause", By(), lanes=where))
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1"))
+            await until(lambda: site.messages())
+            refused = fails(StoreFull)
+            site.clock.ahead_s += 31
+            assert codes([await wire.answer()]) == ["AE"]
+            await until(lambda: refused)
+            (row,) = [r for r in site.store.queries().deliveries(MessageSeq(1)) if r.destination == "ris"]
+            await engine.control.operate(Order("skip", By(), deliveries=[(row.id, "queued")]))
+            no = await asked_again(site, adt(control_id="A1"))
+            assert codes([no]) == ["AE"] and b"set aside" in no
+            assert len(refused) == 1 + module.TRIES and site.messages()[0].ack == b""
+
+    async def test_members_of_a_batch_that_are_told_so_make_the_block_one_that_was_not_kept(
+        self, site, adt, fails
+    ) -> None:
+        async with site.running(deadline_s=0.2):
+            await taken(site, adt(control_id="A1"))
+            await reload(site, "processed")
+            fails(StoreFull)
+            batch = b"BHS|^~\\&|HIS|NORTH\r" + adt(control_id="A1") + adt(control_id="A2") + b"BTS|2\r"
+            answer = await asked_again(site, batch)
+            assert b"MSA|AR|A1" in answer and b"MSA|AA|A2" in answer
+
+
+class TestFilesThatAreChangedBack:
+    async def test_what_the_destination_said_meanwhile_is_the_answer_word_for_word(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2):
+            (await taken(site, adt(control_id="A1"))).close()
+            site.clock.ahead_s += 31
+            await until(lambda: site.messages()[0].ack_code == "AE")
+            await reload(site, "processed")
+            await released(site, LANE, Delivered(rsp("A1"), "AA"))
+            await reload(site, WAITS)
+            assert await asked_again(site, adt(control_id="A1")) == rsp("A1") == site.messages()[0].ack
+
+    async def test_so_it_is_where_a_person_had_it_processed_again_by_the_files_between(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2) as engine:
+            wire = await told_of_a_time_out(site, adt(control_id="A1"))
+            await reload(site, "delivered(out), timeout: 30s")
+            report = await engine.control.operate(Order("reprocess", By(), messages=[MessageSeq(1)]))
+            assert report.messages == 1
+            await reload(site, WAITS)
+            await released(site, LANE, Delivered(rsp("A1"), "AA"), Delivered(rsp("A1"), "AA"))
+            await wire.send(adt(control_id="A1"))
+            assert await wire.answer() == rsp("A1")
+            await until(lambda: site.messages()[0].ack == rsp("A1"))
+
+    async def test_an_answer_that_is_too_long_to_be_kept_with_its_delivery_is_a_yes_of_ours(self, site, adt) -> None:
+        long = rsp("A1") + b"NTE|1||" + b"x" * MOST_ANSWER_BYTES + b"\r"
+        async with site.running(deadline_s=0.2):
+            await told_of_a_time_out(site, adt(control_id="A1"))
+            await reload(site, "processed")
+            await released(site, LANE, Delivered(long, "AA"))
+            await reload(site, WAITS)
+            yes = await asked_again(site, adt(control_id="A1"))
+            assert msa(yes) == ("AA", "A1") and b"QAK" not in yes
+
+    async def test_a_no_within_a_functional_answer_stays_however_long_it_is(self, site, adt) -> None:
+        long = rsp("A1", "AE") + b"NTE|1||" + b"x" * MOST_ANSWER_BYTES + b"\r"
+        async with site.running(deadline_s=0.2):
+            wire = await taken(site, adt(control_id="A1"))
+            await released(site, LANE, Delivered(long, "AE"))
+            assert await wire.answer() == long
+            assert await asked_again(site, adt(control_id="A1")) == long
+
+    async def test_a_sender_that_waits_all_the_while_is_told_what_the_destination_says(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2):
+            wire = await taken(site, adt(control_id="A1"))
+            await reload(site, "delivered(out), timeout: 30s")
+            await reload(site, WAITS)
+            await released(site, LANE, Delivered(rsp("A1"), "AA"))
+            assert await wire.answer() == rsp("A1")
+
+    async def test_one_that_waits_through_another_change_and_a_start_of_the_lane_anew_is_told(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2):
+            wire = await taken(site, adt(control_id="A1"))
+            await wire.send(adt(control_id="A2"))
+            await until(lambda: len(site.messages()) == 2)
+            await reload(site, "processed", OTHERWISE)
+            await released(site, LANE, Delivered(rsp("A1"), "AA"), Delivered(rsp("A2"), "AA"))
+            assert await wire.answer() == rsp("A1")
+            assert await wire.answer() == rsp("A2"), "another lane has it, and is listened to as well"
+
+    async def test_who_is_still_owed_an_answer_by_files_before_is_let_go_when_all_are_told(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2):
+            wire = await taken(site, adt(control_id="A1"))
+            await reload(site, "processed")
+            running = site.running_channel()
+            assert [len(one) for one in running.all_answers] == [1]
+            await released(site, LANE, Delivered(rsp("A1"), "AA"))
+            assert await wire.answer() == rsp("A1")
+            await until(lambda: not running.all_answers)
+            assert running.lanes[DestinationName("ris")].watcher is None
+
+
+class TestATimeOutIsNotTheEnd:
+    async def test_files_that_wait_for_nobody_answer_what_was_told_of_a_time_out(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2):
+            await told_of_a_time_out(site, adt(control_id="A1"))
+            await reload(site, "processed")
+            yes = await asked_again(site, adt(control_id="A1"))
+            assert msa(yes) == ("AA", "A1") and site.messages()[0].ack == yes
+            await released(site, LANE, Refused("AE", "101"))
+            assert await asked_again(site, adt(control_id="A1")) == yes
+
+    async def test_so_do_files_that_wait_for_a_destination_which_it_does_not_go_to(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2):
+            await told_of_a_time_out(site, adt(control_id="A1"))
+            third = TWO.replace("}}}", "}}, third: {kept: {}}}")
+            more = "ack: {when: delivered(third)}"
+            text = channel(more=more, routes=BOTH.replace("]", ", {to: third}]"), destinations=third)
+            (site.folder / "channels/adt/channel.yaml").write_text(text)
+            await site.engine.control.reload()
+            assert codes([await asked_again(site, adt(control_id="A1"))]) == ["AA"]
+
+    async def test_what_the_destination_refused_stays_refused(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2):
+            wire = await told_of_a_time_out(site, adt(control_id="A1"))
+            await wire.send(adt(control_id="A1"))
+            await released(site, LANE, Refused("AE", "101"))
+            no = await wire.answer()
+            assert err(no) == ["101"]
+            await reload(site, "processed")
+            assert await asked_again(site, adt(control_id="A1")) == no
+
+    async def test_what_was_only_accepted_gets_its_second_answer(self, site, adt) -> None:
+        both = adt(control_id="A1", accept_ack="AL", application_ack="AL")
+        async with site.running(deadline_s=0.2):
+            first = await taken(site, both)
+            accept = await first.answer()
+            await reload(site, "processed")
+            wire = await site.wire()
+            await wire.send(both)
+            assert await wire.answer() == accept
+            assert msa(await wire.answer()) == ("AA", "A1")
+            assert site.messages()[0].ack_code == "AA"
+
+    async def test_where_no_second_one_was_asked_for_the_first_is_all_again(self, site, adt) -> None:
+        one = adt(control_id="A1", accept_ack="AL", application_ack="NE")
+        async with site.running(deadline_s=0.2):
+            first = await taken(site, one)
+            accept = await first.answer()
+            await reload(site, "processed")
+            assert await asked_again(site, one) == accept == site.messages()[0].ack
