@@ -105,7 +105,7 @@ class DeliveredAnswers:
         self.change(version, fallback_charset, settings, timeout_s)
 
     def change(self, version: VersionId, fallback_charset: str, settings: AnswerSettings, timeout_s: float) -> None:
-        """From the next message on, by this version of the channel's files; who waits does so no longer than they say."""
+        """From the next message on, by this version of the files; who waits does so no longer than they say."""
         self._promised.is_now(version, settings.waits_for)
         self._fallback = fallback_charset
         self._settings = settings
