@@ -106,7 +106,6 @@ def _trouble(
 
 
 def _in_quotes(source: Source, error: yaml.MarkedYAMLError, begun: int, index: int) -> Trouble:
-    quote = source.text[begun]
     if "escape" in (error.problem or ""):
         if source.text[index] != "\\":
             index -= 1
