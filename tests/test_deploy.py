@@ -323,6 +323,76 @@ def test_the_console_of_compose_is_for_this_machine_and_its_files_are_secrets():
     assert f"{options.port}:{options.port}" in engine["ports"][0]
 
 
+WITH_CONSOLE = KUBERNETES / "console"
+
+
+@pytest.fixture
+def overlay(pod) -> dict[str, Any]:
+    """The pod with what the overlay adds: all of its patch are additions at the end of lists."""
+    for operation in yaml.safe_load((WITH_CONSOLE / "patch.yaml").read_text()):
+        assert operation["op"] == "add"
+        *way, last = operation["path"].removeprefix("/spec/template/spec/").split("/")
+        assert last == "-"
+        there: Any = pod
+        for part in way:
+            there = there[int(part)] if isinstance(there, list) else there[part]
+        there.append(operation["value"])
+    return pod
+
+
+@pytest.mark.parametrize("name", ["service.yaml", "networkpolicy.yaml"])
+@pytest.mark.skipif(importlib.util.find_spec("kubernetes_validate") is None, reason="kubernetes-validate is missing")
+def test_kubernetes_takes_what_the_console_adds(name):
+    ran(tool("kubernetes-validate"), "--strict", "--quiet", WITH_CONSOLE / name)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kubernetes_validate") is None, reason="kubernetes-validate is missing")
+def test_kubernetes_takes_the_engine_with_its_console(overlay, tmp_path):
+    (stateful,) = of_kind("StatefulSet")
+    stateful["spec"]["template"]["spec"] = overlay
+    (tmp_path / "statefulset.yaml").write_text(yaml.safe_dump(stateful))
+    ran(tool("kubernetes-validate"), "--strict", "--quiet", tmp_path / "statefulset.yaml")
+
+
+def test_the_overlay_names_all_of_its_files_and_what_it_is_laid_over():
+    told = yaml.safe_load((WITH_CONSOLE / "kustomization.yaml").read_text())
+    below = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
+    assert told["namespace"] == below["namespace"]
+    (patch,) = told["patches"]
+    (stateful,) = of_kind("StatefulSet")
+    assert patch["target"] == {"kind": "StatefulSet", "name": stateful["metadata"]["name"]}
+    files = {path.name for path in WITH_CONSOLE.glob("*.yaml")} - {"kustomization.yaml"}
+    assert {*told["resources"], patch["path"]} == files | {".."}
+
+
+def test_the_console_of_kubernetes_has_its_port_its_certificate_and_those_who_may_reach_it(overlay):
+    (settings,) = re.findall(r"^#   (console: .*)$", (WITH_CONSOLE / "kustomization.yaml").read_text(), re.MULTILINE)
+    options = ConsoleOptions.model_validate(yaml.safe_load(settings)["console"])
+    assert options.host == "0.0.0.0" and options.tls is not None
+    (container,) = overlay["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports["console"] == options.port and len(set(ports.values())) == len(container["ports"])
+    assert "console" not in {container[name]["httpGet"]["port"] for name in container if name.endswith("Probe")}
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "console"]
+    assert mount["readOnly"] is True
+    assert {str(options.tls.certificate), str(options.tls.key)} == {
+        f"{mount['mountPath']}/{name}" for name in ("tls.crt", "tls.key")
+    }
+    (volume,) = [volume for volume in overlay["volumes"] if volume["name"] == "console"]
+    assert volume["secret"]["defaultMode"] == 0o440 and "fsGroup" in overlay["securityContext"]
+    created = f"kubectl create secret tls {volume['secret']['secretName']} "
+    assert created in (WITH_CONSOLE / "kustomization.yaml").read_text()
+    service = yaml.safe_load((WITH_CONSOLE / "service.yaml").read_text())
+    policy = yaml.safe_load((WITH_CONSOLE / "networkpolicy.yaml").read_text())
+    labels = of_kind("StatefulSet")[0]["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["type"] == "ClusterIP" and service["spec"]["selector"].items() <= labels.items()
+    (exposed,) = service["spec"]["ports"]
+    assert (exposed["port"], exposed["targetPort"]) == (options.port, "console")
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    (rule,) = policy["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == ["console"] and rule["from"]
+
+
 def test_selectors_find_the_pod():
     labels = of_kind("StatefulSet")[0]["spec"]["template"]["metadata"]["labels"]
     for service in of_kind("Service"):

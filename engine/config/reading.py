@@ -176,7 +176,9 @@ def _shape_hint(kind: str, value: object) -> str:
 
 
 def _in_a_list(text: str) -> str:
-    """As an entry of a YAML list in one line, where brackets, commas and the like end a text without quotes."""
+    """As entries of a YAML list in one line, where brackets, commas and the like end a text without quotes."""
+    if re.fullmatch(r"[\w.^*-]+(?:\s*,\s*[\w.^*-]+)+", text) and not re.match(r"[*-]|.*,\s*[*-]", text):
+        return re.sub(r"\s*,\s*", ", ", text)  # several, and only the brackets are missing
     if not re.search(r"[\[\]{},#:&*!|>'\"%@`]", text):
         return text
     return "'" + text.replace("'", "''") + "'"

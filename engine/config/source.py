@@ -62,7 +62,7 @@ def load_yaml(text: str, file: str) -> tuple[Node | None, list[ConfigFinding]]:
         try:
             root = builder.document()
         except yaml.MarkedYAMLError as error:
-            trouble = explain(source, error)
+            trouble = explain(source, readable, error)
             mended = repair(readable, trouble, aside)
             if mended is None or len(aside) >= MAX_TROUBLES - 1:
                 _add(findings, trouble, aside)
@@ -163,7 +163,9 @@ class _Builder:
                     at(place, "E110", "a key must be a text", "put a text that begins with [ or { in quotes")
                 )
             elif key.text in first:
-                self._duplicate(key, first[key.text])
+                # Where an entry's first line was set aside, its keys seem to be those of the entry before.
+                if not self._entry_aside(first[key.text].position.line, key.position.line):
+                    self._duplicate(key, first[key.text])
             elif not key.is_broken or self._is_aside(key.start):
                 first[key.text] = key
                 items.append((key, self._value(key, value)))
@@ -209,6 +211,9 @@ class _Builder:
                 )
             )
         return Scalar(self._source, "", "", value.start, value.end, is_broken=True)
+
+    def _entry_aside(self, above: int, below: int) -> bool:
+        return any(above < line < below and self._source.line(line).lstrip().startswith("- ") for line in self._aside)
 
     def _duplicate(self, key: Scalar, first: Scalar) -> None:
         line = first.position.line

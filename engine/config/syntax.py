@@ -13,6 +13,7 @@ _LINE_WITH_KEY = re.compile(r"(?P<lead>\s*(?:- +)*)(?P<key>[^\s#:'\"\[\]{}&*!|>%
 _LINE_OF_LIST = re.compile(r"(?P<lead>\s*(?:- +)+)\S")
 _GLUED = re.compile(r"\s*(?:- +)*(?P<name>[A-Za-z_][\w.-]*):(?P<rest>[^\s:/].*)")
 _APART = re.compile(r"\s*(?:- +)*(?P<name>[A-Za-z_][\w.-]*) +(?P<rest>[^\s:]+)\s*")
+_ODD_BLANK = re.compile(r"^[^:]*:(?P<blank>[^\S \t])")
 TAB: Final = "a tab cannot indent a line"
 _IN_SINGLE_QUOTES = "put the whole value in single quotes: '...'"
 
@@ -27,8 +28,8 @@ class Trouble:
     is_column: bool = False
 
 
-def explain(source: Source, error: yaml.MarkedYAMLError) -> Trouble:
-    """What the parser's error means for the person who typed the line.
+def explain(source: Source, readable: str, error: yaml.MarkedYAMLError) -> Trouble:
+    """What the parser's error means for the person who typed the line. `readable`: the text that was parsed.
 
     Decided by what stands in the file at the error's place, not by the parser's words: PyYAML's two
     parsers word them differently.
@@ -41,6 +42,8 @@ def explain(source: Source, error: yaml.MarkedYAMLError) -> Trouble:
     begun = min(error.context_mark.index, index) if error.context_mark else index
     if "quoted scalar" in context:
         return _in_quotes(source, error, begun, index)
+    if (begins := _left_open(readable, source, index)) is not None:
+        return _not_closed(source, begins)
     if "simple key" in context or "expected ':'" in (error.problem or ""):
         return _without_colon(source, begun)
     if "flow" in context:
@@ -72,6 +75,8 @@ def repair(text: str, trouble: Trouble, aside: set[int]) -> str | None:
 def _set_aside(line: str) -> str:
     """The same number of characters, with an empty text for a value; a comment where there is no key."""
     plain = line.replace("\t", " ")
+    if "\t" in line and plain.rstrip().endswith(":") and _LINE_WITH_KEY.fullmatch(plain.rstrip()):
+        return plain  # what stands below it is read as its own
     glued = _GLUED.match(plain)
     if glued is not None and len(glued["rest"]) >= 3:
         kept = plain[: glued.start("rest")]
@@ -101,14 +106,36 @@ def _trouble(
 
 
 def _in_quotes(source: Source, error: yaml.MarkedYAMLError, begun: int, index: int) -> Trouble:
-    quote = source.text[begun]
     if "escape" in (error.problem or ""):
         if source.text[index] != "\\":
             index -= 1
         hint = "in double quotes write \\\\ for \\, or put the value in single quotes"
         return _trouble(source, index, "E113", "a backslash begins an escape here", hint, length=2)
+    return _not_closed(source, begun)
+
+
+def _not_closed(source: Source, begun: int) -> Trouble:
+    quote = source.text[begun]
     line = source.position(begun).line
     return _trouble(source, begun, "E112", f"the quote {quote} is not closed", f"add {quote} at its end", lines=(line,))
+
+
+def _left_open(readable: str, source: Source, index: int) -> int | None:
+    """Where the quote begins that swallowed lines up to a quote of another value in this one; None: there is none.
+
+    Without this the mistake would be told at every quote below it, and not where it is.
+    """
+    line = source.position(index).line
+    found = None
+    try:
+        for token in yaml.scan(readable, Loader=yaml.SafeLoader):
+            if token.start_mark.index > index:
+                break
+            if isinstance(token, yaml.ScalarToken) and token.style in ("'", '"') and token.end_mark.line + 1 == line:
+                found = token.start_mark.index if token.start_mark.line < token.end_mark.line else None
+    except yaml.MarkedYAMLError:
+        pass  # the error that is being explained
+    return found
 
 
 def _in_brackets(source: Source, begun: int, index: int) -> Trouble:
@@ -141,6 +168,10 @@ def _without_colon(source: Source, begun: int) -> Trouble:
         hint = f"write {found['name']}: {found['rest'].strip()[:40]}"
         start = begun - (place.column - 1) + column
         return _trouble(source, start, "E110", "a space is missing after the colon", hint)
+    if (odd := _ODD_BLANK.search(line)) is not None:
+        message = f"the blank after the colon is not a plain one (U+{ord(odd['blank']):04X})"
+        hint = "type a space in its place; such blanks come with text copied from documents and web pages"
+        return _trouble(source, begun - (place.column - 1) + odd.start("blank"), "E110", message, hint)
     length = len(line.strip())
     return _trouble(source, begun, "E110", "a key without a value", "write it as key: value", length=length)
 

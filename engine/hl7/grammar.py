@@ -76,6 +76,8 @@ def parse_path(text: str) -> Spec:
                 subcomponent = reader.number("a subcomponent number", 9999)
     if reader.at < len(text):
         expected = "a field, as in PID-3" if not field else "the end of the path"
+        if subcomponent and text[reader.at] == ".":
+            expected += ": nothing is below a subcomponent"
         raise PathError(f"'{text[reader.at]}' is not understood here; expected {expected}", reader.at)
     return Spec(found[0], segment_selector, field, field_selector, component, subcomponent)
 

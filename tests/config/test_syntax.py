@@ -41,6 +41,10 @@ MISTAKES = [
     ('a: "\\d+"\nb: 1\n', 1, 5, "E113", "a backslash begins an escape", "single quotes"),
     ("a: [1 2, ,3]\n", 1, 10, "E113", "the , does not fit", "quotes"),
     ('a: {PID-2.1: =PID-3[5 == "MR"].1}\nb: 1\n', 1, 20, "E113", "the [ does not fit", "quotes"),
+    ("a: 1\nfrom:\u00a0x\nc: 1\n", 2, 6, "E110", "not a plain one (U+00A0)", "type a space"),
+    ('a: "b\nb: 1\nc: "d"\ne: "f"\ng: [1]\n', 1, 4, "E112", 'the quote " is not closed', 'add "'),
+    ("a: 'b\nb: 1\nc: 'd'\ne: 'f'\ng: [1]\n", 1, 4, "E112", "the quote ' is not closed", "add '"),
+    ("a:\n  - n: 1\n    f: 2\n   - n: 3\n    f: 4\nc: 1\n", 4, 4, "E118", "indented differently", "same column"),
     ("{a: 1}: 2\n", 1, 1, "E110", "a key must be a text", "quotes"),
     ('ä: "ö😀" x\n', 1, 9, "E113", "text follows the closing", ""),
 ]

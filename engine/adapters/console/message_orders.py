@@ -223,8 +223,14 @@ def _reprocessed(
         return Expected(stored, f"left alone: a {stored.state} message is not processed again")
     if isinstance(channel, str):
         return Expected(stored, channel)
-    if channel.isolated or len(stored.raw) > MOST_TRACED:
-        return Expected(stored, "what comes out is seen once it has run: it cannot be run here")
+    if channel.isolated:
+        return Expected(
+            stored,
+            "goes through its channel, in that channel's own process; a plan does not run it, so what comes out is "
+            "seen afterwards. What its steps made of it before is on its page, with its values",
+        )
+    if len(stored.raw) > MOST_TRACED:
+        return Expected(stored, "goes through its channel; of more than 256 kB a plan does not say what comes out")
     try:
         message = Message.parse(stored.raw, fallback=channel.fallback_charset)
     except UnreadableMessage as error:

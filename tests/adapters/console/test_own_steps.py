@@ -1,5 +1,6 @@
 """The steps of a stored message whose channel has Python of the site: apart from the engine, for who may read."""
 
+import html
 import os
 import re
 from collections.abc import Iterator
@@ -104,6 +105,17 @@ def test_code_that_does_not_end_leaves_the_rest_of_the_page(operator):
         r"The steps cannot be told here: it took (more than 2 s of processor time|longer than 40 s)", shown.words
     )
     assert "Journey" in shown.words and PATIENT in shown.words
+
+
+@pytest.mark.parametrize("seq", [1, 3])
+def test_a_plan_says_that_it_does_not_run_such_a_channel_and_where_its_steps_are(engine, operator, seq):
+    bench = engine.engine.console._bench
+    before = bench.starts
+    shown = operator.get(f"/messages/plan?action=reprocess&seq={seq}")
+    assert shown.status == 200 and "cannot be run" not in shown.words
+    assert "in that channel's own process; a plan does not run it" in html.unescape(shown.words)
+    assert "What its steps made of it before is on its page" in shown.words
+    assert bench.starts == before
 
 
 def test_where_the_bench_has_no_place_the_page_says_so(engine, operator, monkeypatch):
