@@ -96,7 +96,7 @@ def unlock_writer(db: WriteConnection, keys: StoreKeys, now_us: int) -> None:
             db.sealing.unlock(changes.set_up(keys.current, now_us), left=1)
             # Nothing was hashed with the one that stands there in the clear: it is not worth sealing.
             secret = db.sealing.seal("key_setup.secret", 1, os.urandom(SECRET_BYTES))
-            db.execute("UPDATE key_setup SET secret = ? WHERE id = 1", (secret,))
+            db.execute(table.sql["set_search_secret"], (secret,))
         log.info("%s is new, and encrypted with the key %s", db.path, keys.current.id)
     else:
         wrap_anew(db, sealed, keys, ENGINE, now_us)

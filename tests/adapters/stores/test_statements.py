@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.adapters.stores import statements
+from engine.adapters.stores.sealed_tables import TABLES
 from engine.adapters.stores.statements import RowStatement, load_statements
 
 PACKAGE = Path(statements.__file__).parent
@@ -29,9 +30,24 @@ def test_no_statement_is_put_together_from_values():
     """SEC4: what is not in a .sql file is a pragma or a word of transactions, with no value of a message in it."""
     for module in PACKAGE.glob("*.py"):
         for sql in re.findall(r"execute\(\s*f?\"([^\"]+)\"", module.read_text()):
-            assert re.match(
-                r"PRAGMA|BEGIN|COMMIT|ROLLBACK|VACUUM INTO \?|SELECT (count\(\*\)|name) FROM sqlite_master", sql
-            ), sql
+            plain = r"PRAGMA|BEGIN|COMMIT|ROLLBACK|VACUUM INTO \?|SELECT (count\(\*\)|name) FROM sqlite_master"
+            assert re.match(plain, sql) or (module.name in CONVERSIONS and of_registry(sql)), sql
+
+
+CONVERSIONS = {"resealing.py", "starting.py"}
+"""What walks all sealed tables: their statements are of names in the registry, which are no values."""
+
+
+def of_registry(sql):
+    """Whether nothing but names of tables and columns, and placeholders, goes into it."""
+    return set(re.findall(r"{(.*?)}", sql)) <= {"table.name", "sets", "where", "name"}
+
+
+def test_names_in_the_registry_of_sealed_tables_are_names():
+    for table in TABLES:
+        columns = (column.name for column in table.columns)
+        for name in (table.name, *table.key, *table.also, *columns):
+            assert re.fullmatch(r"[a-z_]+", name), name
 
 
 def test_a_name_that_comes_twice_is_refused(monkeypatch, tmp_path):

@@ -30,10 +30,8 @@ DELETE FROM sealing_key WHERE number = ?;
 -- name: forget_keys
 DELETE FROM sealing_key;
 
--- name: is_empty
--- A store that nothing was ever put in.
-SELECT NOT EXISTS (SELECT 1 FROM message) AND NOT EXISTS (SELECT 1 FROM worklist) AND NOT EXISTS (SELECT 1 FROM audit)
-  AND NOT EXISTS (SELECT 1 FROM channel_version) AND NOT EXISTS (SELECT 1 FROM user) AND NOT EXISTS (SELECT 1 FROM mpps);
+-- name: set_search_secret
+UPDATE key_setup SET secret = ? WHERE id = 1;
 
 -- name: shadow_bodies
 -- Bodies as one value each, opened. A view of the connection stands before the store's own, and may call its functions.
