@@ -54,6 +54,13 @@ $(VENV)/.installed-fuzz: $(VENV)/.installed-test
 	  || echo "atheris cannot be installed here; fuzzing will be skipped" >&2
 	@touch $@
 
+# All of it at one time, as CI wants it.
+$(VENV)/.installed-all: pyproject.toml | $(BIN)/python
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,fuzz]' \
+	  || { echo "atheris cannot be installed here; fuzzing will be skipped" >&2; \
+	       $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'; }
+	@touch $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev $(VENV)/.installed-fuzz $@
+
 # --- to see it -------------------------------------------------------------------------------------------------------
 
 demo: $(VENV)/.installed

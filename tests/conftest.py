@@ -1,13 +1,16 @@
 """What every test may ask for. The builders themselves ship in `engine.testing`."""
 
+import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from hypothesis import settings
 
+from engine.pipeline import registry
 from engine.testing import messages
 from engine.testing.sites import make_site as write_site
 from tests import schedule
@@ -28,6 +31,18 @@ class SiteMaker(Protocol):
     def __call__(self, channels: Mapping[str, str | Mapping[str, str | bytes]], settings: str = "") -> Path: ...
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays to the end: the collector of cycles does not walk it, now or beside the tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a worker, as the tests are given out; alone, as they stand."""
     if hasattr(config, "workerinput"):
@@ -46,6 +61,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("fault ledger")
         for row in rows:
             terminalreporter.write_line(row)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def looked_up_once() -> Iterator[None]:
+    """What is installed stays so in a run; each look reads the metadata of a hundred packages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "entry_points", cache(registry.entry_points))
+        yield
 
 
 @pytest.fixture

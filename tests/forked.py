@@ -7,7 +7,8 @@ What a caller starts is a small program that hands its words, folder, environmen
 the imports, passes signals on to the child, and ends as the child ends. The child is a process of its own that begins
 where `python -m engine` begins. Three things differ: nothing is imported in the order in which that command would, the
 child is in the session of the first process, and what it holds in memory is more. Tests of how a command starts, of
-memory and of what is loaded do not use this.
+memory and of what is loaded do not use this. Nor is what was imported taken apart at the end (`Ending`): to touch all
+of it would be ten times the price of the fork.
 
 SIGKILL is not passed on, and the child of a client that was killed ends a moment later: `kill` kills the child.
 """
@@ -183,6 +184,45 @@ class Server:
             pass  # killed meanwhile: the selector says so as well
 
 
+class Ending:
+    """The end of a child, once it has waited for its threads and done all that it had registered for its exit.
+
+    What it made itself is collected still, and so complains as in an interpreter that ends. The imports are left to
+    the system: a page of theirs is copied when a count of references in it changes.
+    """
+
+    def __init__(self) -> None:
+        self._code: int | None = None
+        # Before everything is imported: what is registered first is called last.
+        atexit.register(self._at_exit)
+
+    def run(self, words: list[str]) -> None:
+        """`python WORDS`, with the code in mind that it will end with."""
+        try:
+            run(words)
+            self._code = 0
+        except SystemExit as end:
+            self._code = (end.code or 0) if isinstance(end.code, int | None) else 1
+            raise
+        except KeyboardInterrupt:
+            raise  # the interpreter ends itself by the signal
+        except BaseException:
+            self._code = 1
+            raise
+
+    def _at_exit(self) -> None:
+        if self._code is None:
+            return
+        gc.collect()
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except (OSError, ValueError):
+            return  # the interpreter meets that as well, and says it in its own words
+        os._exit(self._code & 0xFF)
+
+
 def begin(folder: bytes, environment: Mapping[bytes, bytes]) -> None:
     """Make this child what a new interpreter would be."""
     # Also where the run of the tests was put into the background by a shell, which has Ctrl-C ignored there.
@@ -234,6 +274,7 @@ def imports() -> None:
 
 
 def main() -> None:
+    ending = Ending()
     imports()
     server = Server(sys.argv[1])
     gc.collect()
@@ -242,8 +283,7 @@ def main() -> None:
     if order := server.next_order():
         words, folder, environment = order
         begin(folder, environment)
-        gc.unfreeze()
-        run(words)
+        ending.run(words)
 
 
 @cache

@@ -6,6 +6,7 @@ linter and an error all know the line and column, however the models nest.
 """
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,13 +37,7 @@ class Source:
 
     def position(self, index: int, length: int = 1) -> Position:
         """Line and column of a character index; the length is cut at the end of the line."""
-        low, high = 0, len(self.starts) - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.starts[middle] <= index:
-                low = middle
-            else:
-                high = middle - 1
+        low = max(bisect_right(self.starts, index) - 1, 0)
         column = index - self.starts[low]
         room = max(1, len(self.line(low + 1)) - column)
         return Position(self.file, low + 1, column + 1, max(1, min(length, room)))

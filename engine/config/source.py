@@ -168,8 +168,7 @@ class _Builder:
                 first[key.text] = key
                 items.append((key, self._value(key, value)))
         end = index_of(event.end_mark)
-        lines = range(self._source.position(start).line, self._source.position(end).line + 1)
-        return Mapping(self._source, start, end, items, not self._aside.isdisjoint(lines))
+        return Mapping(self._source, start, end, items, self._has_aside(start, end))
 
     def _sequence(self, start: int, depth: int) -> Sequence:
         items: list[Node] = []
@@ -253,8 +252,14 @@ class _Builder:
             hint = "put the whole value in single quotes: '...'"
             self.findings.append(at(place, "E114", "everything after ' #' is a comment to YAML", hint))
 
+    def _has_aside(self, start: int, end: int) -> bool:
+        if not self._aside:
+            return False
+        lines = range(self._source.position(start).line, self._source.position(end).line + 1)
+        return not self._aside.isdisjoint(lines)
+
     def _is_aside(self, index: int) -> bool:
-        return self._source.position(index).line in self._aside
+        return bool(self._aside) and self._source.position(index).line in self._aside
 
 
 class _Mark(Protocol):

@@ -318,7 +318,7 @@ async def main(folder: Path) -> None:
             feeds = {"adt": admissions(at), "results": results(at), "orders": steps(at, now)}
             await asyncio.gather(
                 *(
-                    Sender(Target(*engine.addresses[channel]), feed, connections=8 if channel == "adt" else 1).run()
+                    Sender(Target(*engine.addresses[channel]), feed, connections=32 if channel == "adt" else 1).run()
                     for channel, feed in feeds.items()
                 )
             )

@@ -10,6 +10,7 @@ A mutant is the engine with one promise broken on purpose: a rig is trusted only
 
 import asyncio
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -247,6 +248,8 @@ def serve() -> None:
     die_with_parent()
     load_kinds()
     load_steps()
+    gc.collect()
+    gc.freeze()  # what all share is not walked, and so not copied, in each
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()

@@ -61,6 +61,8 @@ class Witness(Protocol):
 
     def operated(self, change: Change, changed: Changed, read: Read) -> None: ...
 
+    def returned(self) -> None: ...
+
     def failing(self) -> None: ...
 
     def amended(self, updates: Sequence[AckUpdate]) -> None: ...
@@ -210,6 +212,8 @@ class TappedStore:
             self._unknown(batch)
         committed = self._inner.commit(batch)
         disk.witness.committed(batch, committed)
+        if not disk.in_job:
+            disk.witness.returned()
         return committed
 
     def _killed_within(self, batch: Batch) -> None:
@@ -352,6 +356,7 @@ class Executor:
             return
         self._run(job)
         job.is_done = True
+        self._disk.witness.returned()
         self._queue.pop(0)
         for callback in job.callbacks:
             self._process.context.copy().run(callback, job)

@@ -54,6 +54,8 @@ class Model:
         """Destinations that a person has paused, durably; '' is the intake."""
         self.prunes = False
         self.may_find_no_room = False
+        self._just_delivered: list[Owed] = []
+        """Durably; the engine does not know it yet."""
         self.may_not_amend = False
         """Whether the store may have no room for another answer than it has."""
         self.first_ahead_us = 0
@@ -347,11 +349,20 @@ class Model:
         self.lanes[to].queued[id_] = owed
         return owed
 
+    def returned(self) -> None:
+        """The engine knows what was durable until now."""
+        for owed in self._just_delivered:
+            if owed.state == "delivered":
+                owed.delivered_us = self.loop.now_us
+        self._just_delivered.clear()
+
     def _is_now(self, owed: Owed, state: DeliveryState) -> None:
         owed.state = state
         owed.has_ended_badly = owed.has_ended_badly or state not in ("queued", "delivered")
         lane = self.lanes[owed.to]
-        owed.delivered_us = self.loop.now_us if state == "delivered" else 0
+        owed.delivered_us = 0
+        if state == "delivered":
+            self._just_delivered.append(owed)
         if state == "queued":
             lane.queued[owed.id] = owed
         else:

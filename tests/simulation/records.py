@@ -111,7 +111,7 @@ class Owed:
     """It was refused or set aside, whatever became of it then."""
     first_got: int = 0
     delivered_us: int = 0
-    """When it was on record that it is delivered, on the loop's clock; 0: it is not."""
+    """When the engine knew it to be on record that it is delivered, on the loop's clock; 0: it is not."""
     lane: int = 0
     """The number of the lane that tried it last."""
 

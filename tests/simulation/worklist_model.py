@@ -159,6 +159,9 @@ class WorklistModel:
     def operated(self, change: Change, changed: Changed, read: Read) -> None:
         """Only a director who lets go on what stands still."""
 
+    def returned(self) -> None:
+        """Nothing here depends on when the engine knows it."""
+
     def failing(self) -> None:
         self.is_ending = True
 
