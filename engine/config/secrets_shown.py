@@ -5,7 +5,8 @@ alias), a value wherever it goes on (block scalars, further lines, an anchor tha
 it stays. Comments, and files that cannot be read as YAML, are looked at line by line as well, by `render.hidden`.
 
 Secret are: values of keys that are named so (`secret_names`), passwords in addresses, what follows `Authorization:`,
-the parameters of an address that are named so, private keys, and the default of a variable of such a name.
+the parameters of an address that are named so, what a text of its own gives to such a name (`"password": "..."`,
+`password=...`), private keys, and the default of a variable of such a name.
 """
 
 import re
@@ -26,9 +27,21 @@ _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
 _AUTHORIZATION = re.compile(
-    r"\bauthorization[\"']?\s{0,20}[:=]\s{0,20}[\"']?(?:(?:bearer|basic)\s{1,20})?([^\s\"',}\]]+)", re.IGNORECASE
+    r"\bauthorization[\"']?\s{0,20}[:=]\s{0,20}[\"']?(?:(?:bearer|basic|digest|token|apikey)\s{1,20})?([^\s\"',}\]]+)",
+    re.IGNORECASE,
 )
 _PARAMETER = re.compile(r"[?&;]([\w.-]{1,80})=([^&;#\s\"']+)")
+_ASSIGNED = re.compile(
+    r"(?<![\w.-])([\w.-]{1,80})(?:\s{0,9}=\s{0,9}(?:\"([^\"\r\n]+)|'([^'\r\n]+))|=([^\s\"'&;,()=]+))"
+)
+"""`token = "..."`, `password=...`."""
+_MEMBER = re.compile(
+    r"(?:\\?[\"'])([\w.-]{1,80})\\?[\"']\s{0,9}:\s{0,9}"
+    r"(?:\"((?:[^\"\\\r\n]|\\.)+)|'([^'\r\n]+)|\\\"([^\"\\\r\n]+)|([^\s,}\]\"'\\]+))"
+)
+"""`{"password": "..."}` within a text, also where the text's own quotes make it `{\\"password\\": ...`."""
+_HEADER = re.compile(r"[\"']?([A-Za-z]{1,40}(?:-[A-Za-z]{1,40}){1,8}):[ \t]{0,9}([^\"'\r\n]+)")
+"""A whole value such as `X-Api-Key: ...`."""
 _LOGIN = re.compile(r"://[^/\s@:]*:(?!\$\{)([^/\s]+)(?=@)")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _SHOWS = re.compile(r"[^\r\n]")
@@ -208,6 +221,14 @@ def _of_leaf(text: str, leaf: _Leaf) -> Iterator[Span]:
         yield from _around_references(leaf, written)
     else:
         yield from _within(written, leaf.start)
+        header = _HEADER.match(written)
+        if header is not None and is_secret_key(header[1]) and not header[2].startswith("${"):
+            yield leaf.start + header.start(2), leaf.start + len(header[0].rstrip())
+        if written[:1] in ("|", ">"):  # a comment behind the mark is a part of the block
+            mark = _LINE.match(written)
+            at = mark[0].find("#") if mark is not None else -1
+            if mark is not None and at >= 0:
+                yield from _of_lines(mark[0][at:], leaf.start + at)
 
 
 def _around_references(leaf: _Leaf, written: str) -> Iterator[Span]:
@@ -235,6 +256,11 @@ def _within(written: str, start: int) -> Iterator[Span]:
     for found in _PARAMETER.finditer(written):
         if is_secret_key(found[1]) and not found[2].startswith("${"):
             yield start + found.start(2), start + found.end(2)
+    for pattern in (_ASSIGNED, _MEMBER):
+        for found in pattern.finditer(written):
+            group = found.lastindex or 0
+            if is_secret_key(found[1]) and not found[group].startswith("${"):
+                yield start + found.start(group), start + found.end(group)
     for found in _AUTHORIZATION.finditer(written):
         if not found[1].startswith("${"):
             yield start + found.start(1), start + found.end(1)

@@ -89,7 +89,6 @@ class DeliveredAnswers:
         self.destination: DestinationName = settings.waits_for
         self._channel = channel
         self._promised = Promised(queries)
-        self.change(version, fallback_charset, settings, timeout_s)
         self.is_retired = False
         """Whether the channel's files no longer say so: only those that wait already are told."""
         self._committer = committer
@@ -103,13 +102,17 @@ class DeliveredAnswers:
         self._ended: dict[DeliveryId, tuple[MessageSeq, str, bytes]] = {}
         self._held: dict[Connection, None] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self.change(version, fallback_charset, settings, timeout_s)
 
     def change(self, version: VersionId, fallback_charset: str, settings: AnswerSettings, timeout_s: float) -> None:
-        """From the next message on, by this version of the channel's files."""
+        """From the next message on, by this version of the files; who waits does so no longer than they say."""
         self._promised.is_now(version, settings.waits_for)
         self._fallback = fallback_charset
         self._settings = settings
         self._timeout_s = timeout_s
+        latest = self._clock.monotonic() + timeout_s
+        for waiting in self._waiting.values():  # or those behind would wait for the deadlines of those before them
+            waiting.deadline = min(waiting.deadline, latest)
 
     def __len__(self) -> int:
         """How many messages wait."""

@@ -314,7 +314,9 @@ class FragmentKeeper:
             return expected is not None and (expected.is_again or match.state in ("held", "rejected"))
         if match.state != "joined":
             return True
-        whole = [one.seq for one in known if one.seq > match.seq and one.body_hash != match.body_hash]
+        # Not the other fragments, where they have the control id of the first one, too.
+        others = [one for one in known if one.seq > match.seq and one.body_hash != match.body_hash]
+        whole = [one.seq for one in others if one.state not in ("waiting", "joined")]
         stored = self._queries.message(whole[-1]) if whole else None
         return stored is not None and any(f.code == "E260" for f in load_findings(stored.findings))
 

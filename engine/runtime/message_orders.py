@@ -135,9 +135,10 @@ class MessageOrders:
         if foreign := [d.destination for d in result.deliveries if d.destination not in channel.lanes]:
             work.leave(message.seq, f"that version sends to {foreign[0]}, which the channel no longer has")
             return
-        item = Reprocessed(
-            message.seq, channel.name, version, result.state, dump_findings(result.findings), result.deliveries
-        )
+        # That its sender was told of a time-out is no finding of a run, and decides what it is told next.
+        told = [finding for finding in load_findings(message.findings) if finding.code == "E238"]
+        findings = dump_findings((*told, *result.findings))
+        item = Reprocessed(message.seq, channel.name, version, result.state, findings, result.deliveries)
         work.reprocessed.append(item)
         if result.state == "held":
             why = "; ".join(f"{f.code} {f.text}" for f in result.findings) or "no reason was given"

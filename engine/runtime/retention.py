@@ -51,9 +51,9 @@ LEAST_REST_S = 0.02
 RETRY_S = 5.0
 GIVE_BACK_BYTES = 1024 * 1024
 SIZE_TARGET = 0.95
+"""Past its bound, the store is brought down to this much of it, so that not every message begins a new pass."""
 LOOKED_UP_WITHIN_S = 3600.0
 """So long after it came, at most, a message is looked for among those that came before it: a long batch waits."""
-"""Past its bound, the store is brought down to this much of it, so that not every message begins a new pass."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -175,3 +176,14 @@ def run_site_with() -> Iterator[Callable[..., RunningSite]]:
     yield start
     for one in started:
         one.stop()
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Makes standard error a terminal, and standard output one or none."""
+
+    def make(*, out: bool = False) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: out)
+
+    return make

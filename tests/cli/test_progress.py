@@ -1,7 +1,6 @@
 """A line that counts along: on a terminal, after a second, and nowhere else."""
 
 import re
-import sys
 
 import click
 import pytest
@@ -20,17 +19,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-def terminal(monkeypatch):
-    """Makes standard error a terminal, and standard output one or none."""
-
-    def make(*, out: bool = False) -> None:
-        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-        monkeypatch.setattr(sys.stdout, "isatty", lambda: out)
-
-    return make
 
 
 def run(clock: Clock, *, seconds: float = 0.125, **how: bool) -> None:
@@ -118,7 +106,7 @@ def test_commands_that_may_take_long_count_along(segmill, terminal, monkeypatch,
 
 LONG = {
     "test", "validate", "compare", "convert", "send", "messages", "replay", "release", "queue", "tables", "profile",
-    "stats", "generate", "deidentify", "backup", "restore",
+    "stats", "generate", "deidentify", "backup", "restore", "store",
 }  # fmt: skip
 """Commands whose work grows with messages, cases or the store."""
 OTHERS = {

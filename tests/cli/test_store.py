@@ -1,6 +1,8 @@
 """`segmill store`: a key is made, a store encrypted, its key changed; every command works with it, none without."""
 
 import json
+import re
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli.store import DECRYPT, ENCRYPT, KEY, ROTATE, STATUS
 from engine.model.store_key import StoreKey
 from engine.testing import messages
 from tests.cli.conftest import Segmill
@@ -57,6 +60,30 @@ def test_a_key_is_made_for_its_owner_only_and_never_overwritten(segmill, tmp_pat
     assert again.code == 73 and StoreKey.parse(file.read_text()) == key
     printed = segmill("store", "key", "-")
     assert StoreKey.parse(printed.out).id in printed.err
+
+
+def test_long_conversions_show_how_far_they_are(segmill, stopped, key, terminal, monkeypatch) -> None:
+    from engine.cli import progress
+
+    name_key(stopped, key)
+    monkeypatch.setattr(progress, "AFTER_S", 0.0)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    terminal()
+    for words in (["encrypt"], ["rotate", "--data-key"], ["decrypt", "--yes"]):
+        said = segmill("store", *words, "--site", stopped)
+        assert said.code == 0, said.err
+        assert re.search(r"\r[0-9,]+ of [0-9,]+ rows", said.err), said.err
+
+
+def test_the_examples_of_its_help_work_as_typed_one_after_the_other(segmill, stopped, monkeypatch) -> None:
+    monkeypatch.chdir(stopped)
+    for example in (*KEY[:1], "", *ENCRYPT, *STATUS, *ROTATE, *DECRYPT, *STATUS):
+        if not example:
+            name_key(stopped, stopped / "store.key")
+            continue
+        said = segmill(*shlex.split(example)[1:])
+        assert said.code == 0, f"{example}: {said.err}"
+        assert said.out or said.err
 
 
 def test_a_plain_store_is_encrypted_once_and_then_opens_with_its_key_alone(segmill, stopped, key) -> None:

@@ -47,6 +47,15 @@ SECRETS = [
     "password: ${SITE:-hunter2}",
     "password: pre-hunter2-${SITE}-hunter2",
     "text: |\n    -----BEGIN RSA PRIVATE KEY-----\n    hunter2\n    -----END RSA PRIVATE KEY-----",
+    'body: |\n    {"user": "x", "password": "hunter2"}',
+    'body: \'{"user": "x", "api_key": "hunter2"}\'',
+    'body: "{\\"user\\": \\"x\\", \\"token\\": \\"hunter2\\"}"',
+    "body: client_secret=hunter2&grant_type=client_credentials",
+    "dsn: host=db password=hunter2 dbname=x",
+    "python: |\n    token = 'hunter2'",
+    "headers: ['X-Api-Key: hunter2']",
+    "headers: ['Authorization: Digest hunter2']",
+    "a: | # password: hunter2\n    x",
     "a: 1 # password: hunter2",
     "a: 1\n  # token: hunter2\n  b: 2",
 ]
@@ -100,6 +109,9 @@ NO_SECRETS = [
     "steps: [{set: {PID-5.1: =upper(PID-5.1)}}, {map: {PV1-3.1: tables/token.csv}}]",
     "url: http://host:8080/a@b",
     "text: Basic Metabolic Panel",
+    """body: '{"token": "${TOKEN}", "user": "x"}'""",
+    "body: grant_type=x&client_secret=${SECRET}",
+    "when: password == 'x' and PID-3 == 'y'",
     "password: ''",
     "password:",
 ]
@@ -143,5 +155,7 @@ def test_any_text_keeps_its_lines_and_what_is_no_secret(text: str) -> None:
 def test_many_nodes_take_time_in_proportion() -> None:
     text = "".join(f"k{number}: {{password: x, a: [&a{number} b]}} # token: y\n" for number in range(10_000))
     assert len(spans(text)) == 20_000
+    for text in ('"token": "' * 20_000, "token=" * 20_000, "'password':" * 20_000, "a-" * 40_000):
+        assert len(hidden_lines(text)) == len(text) == len(hidden_yaml(f"- |\n  {text}")) - 6
     many = f"a: &a [{'x, ' * 30_000}x]\npassword: [{'*a, ' * 30_000}*a]\n"
     assert len(spans(many)) == 30_001

@@ -142,7 +142,7 @@ def test_a_shown_file_is_read_without_a_finding(block: Block, make_site, monkeyp
         status = (yaml.safe_load(block.text).get("dicom") or {}).get("status")
         name, _, destination = status["to"].partition("/") if status else ("a", "", "out")
         site = make_site({name: re.sub(r"\bout\b", destination, channel)}, settings=block.text)
-        for path in re.findall(r"[\w./-]+\.(?:crt|key|pem)\b", block.text):
+        for path in re.findall(r"(?<![\w./-])[\w.-][\w./-]*\.(?:crt|key|pem)\b", block.text):  # none outside it
             (site / path).parent.mkdir(parents=True, exist_ok=True)
             (site / path).write_text(f"{StoreKey(bytes(range(32))).line()}\n")  # nothing is read of the others
             (site / path).chmod(0o600)

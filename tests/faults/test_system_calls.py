@@ -244,6 +244,6 @@ async def test_R1m_failing_calls_catch_an_engine_that_goes_on_after_a_failed_syn
     site = tmp_path / "site"
     site.mkdir()
     mutant = Points(site, shim.build("R3", tmp_path), found, mutant="goes-on-after-a-failed-sync")
-    await mutant.each([Point("fdatasync", "EIO", number) for number in (24, 31)])
+    await mutant.each([Point("fdatasync", "EIO", number) for number in (33, 40)])
     ledger.write("R1m", "mutant goes-on-after-a-failed-sync", faults=found.points, wrong=len(found.wrong))
     assert any("a positive answer after a failed sync" in wrong for wrong in found.wrong), found.wrong

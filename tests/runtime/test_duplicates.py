@@ -8,6 +8,7 @@ import pytest
 from engine.adapters.stores import reading
 from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.reading import Reading
+from engine.adapters.stores.sealing import Sealing
 from engine.model.finding import load_findings
 from engine.model.ids import MessageSeq
 from engine.runtime import recent
@@ -91,8 +92,8 @@ async def test_a_clock_that_was_ahead_at_the_start_and_is_set_back_forgets_no_id
 class OffByOneReading(Reading):
     """The mutant: what came exactly at the window's start is no longer in it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, sealing: Sealing | None = None) -> None:
+        super().__init__(sealing)
         for name in ("known", "recent_ids"):
             self.sql = {
                 **self.sql,

@@ -486,6 +486,21 @@ class TestTimeouts:
             assert await site.delivered("adt/out", 1) == [raw]
             assert site.states() == ["joined", "joined", "held", "joined", "joined", "joined", "processed"]
 
+    async def test_so_it_may_where_all_fragments_have_one_control_id(self, site, adt) -> None:
+        raw = big(adt)
+        parts = cut_message(raw, [len(raw) // 3, 2 * len(raw) // 3], ["F1", "F1"])
+        async with site.running():
+            wire = await site.wire()
+            await wire.send(*parts[:2])
+            await wire.answers(2)
+            site.clock.ahead_s += 2
+            await until(lambda: "held" in site.states())
+            for _ in range(2):
+                await wire.send(*parts)
+                assert [msa(a) for a in await wire.answers(3)] == [("AA", "F1")] * 3
+                assert await site.delivered("adt/out", 1) == [raw]
+                assert site.states() == ["joined", "joined", "held", "joined", "joined", "joined", "processed"]
+
     async def test_a_pointer_that_is_used_again_ends_the_older_message(self, site, adt) -> None:
         async with site.running():
             wire = await site.wire()

@@ -296,6 +296,27 @@ class TestATimeOutIsNotTheEnd:
             await site.engine.control.reload()
             assert codes([await asked_again(site, adt(control_id="A1"))]) == ["AA"]
 
+    async def test_so_do_they_where_a_person_had_it_processed_again_by_them(self, site, adt) -> None:
+        """Its findings are those of the new run, and its sender was told of the time-out all the same."""
+        async with site.running(deadline_s=0.2) as engine:
+            await told_of_a_time_out(site, adt(control_id="A1"))
+            await reload(site, "processed")
+            report = await engine.control.operate(Order("reprocess", By(), messages=[MessageSeq(1)]))
+            assert report.messages == 1
+            yes = await asked_again(site, adt(control_id="A1"))
+            assert msa(yes) == ("AA", "A1") and site.messages()[0].ack == yes
+
+    async def test_who_waits_is_told_of_it_within_the_time_that_the_files_say_now(self, site, adt) -> None:
+        async with site.running(deadline_s=0.2):
+            wire = await taken(site, adt(control_id="A1"))
+            await reload(site, "delivered(ris), timeout: 5s")
+            other = await site.wire()
+            await other.send(adt(control_id="A2"))
+            await until(lambda: len(site.running_channel().delivered or ()) == 2)
+            site.clock.ahead_s += 6
+            assert codes([await other.answer()]) == ["AE"]
+            assert codes([await wire.answer()]) == ["AE"]
+
     async def test_what_the_destination_refused_stays_refused(self, site, adt) -> None:
         async with site.running(deadline_s=0.2):
             wire = await told_of_a_time_out(site, adt(control_id="A1"))

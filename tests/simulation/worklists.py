@@ -28,6 +28,7 @@ from engine.worklist.overlay import Overlay
 from tests.simulation.campaign import CHUNK, COLLECT_EVERY, Tally
 from tests.simulation.disk import Disk, SqliteDisk, TappedStore
 from tests.simulation.engines import SimulatedEngine, simulated
+from tests.simulation.folders import Folder
 from tests.simulation.history import REST_US, History, Outcome, draw_swarm
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process
 from tests.simulation.network import Network
@@ -106,6 +107,7 @@ class WorklistHistory(History):
         self.network = Network(self.loop, Random(self.rng.random()), swarm.weather)
         disk_rng = Random(self.rng.random())
         model: Any = self.model
+        self.folder = Folder(model)
         if sqlite is None:
             self.disk = WorklistDisk(self.loop, disk_rng, self.clock, swarm.faults, model)
         else:

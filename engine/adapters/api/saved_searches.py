@@ -78,16 +78,31 @@ def looks_at_values(call: Call, text: str) -> bool:
 
 
 async def searches_seen(call: Call) -> list[SavedSearch]:
-    """One's own, and those for all."""
-    return list(await asyncio.to_thread(call.api.queries.saved_searches, call.who.name))
+    """One's own, and those for all that are of a channel that one may see."""
+    found = await asyncio.to_thread(call.api.queries.saved_searches, call.who.name)
+    return [one for one in found if _may_see(call, one)]
 
 
 async def search_seen(call: Call, id_: str) -> SavedSearch:
-    """Raises Problem for one that is not there, or somebody else's."""
+    """Raises Problem for one that is not there, or not for whoever asks."""
     found = await asyncio.to_thread(call.api.queries.saved_search, id_)
-    if found is None or not (found.is_shared or found.owner == call.who.name):
+    if found is None or not _may_see(call, found):
         raise not_there()
     return found
+
+
+def _may_see(call: Call, search: SavedSearch) -> bool:
+    """What channels there are beyond one's own is nobody's business, and a search of them would find nothing."""
+    if search.owner == call.who.name:
+        return True
+    if not search.is_shared or call.who.may("see"):
+        return search.is_shared
+    now = from_us(call.api.clock.now_us()).astimezone(UTC)
+    try:
+        channel = parse_search(search.text, call.api.site().keys.names, now).channel
+    except SearchError:  # nobody can say what it is of
+        return False
+    return channel is None or call.who.may("see", channel)
 
 
 def may_share(call: Call) -> bool:

@@ -7,6 +7,8 @@ about in a folder.
 import io
 import logging
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -50,10 +52,12 @@ class JobState:
 
 
 class SupportJobs:
-    """`maker` None: bundles cannot be made here. Used by one loop, and its own thread."""
+    """`maker` None: bundles cannot be made here. `clock`: how long making one took. Used by one loop, and its own
+    thread."""
 
-    def __init__(self, maker: SupportMaker | None = None) -> None:
+    def __init__(self, maker: SupportMaker | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._maker = maker
+        self._clock = clock
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._names: tuple[str, ...] = ()
@@ -74,8 +78,13 @@ class SupportJobs:
                 raise UnderWay
             self._names, self._failed, self._bundle = (), "", None
             work = (maker, by, at, now_s + KEPT_S)
-            self._thread = threading.Thread(target=self._make, args=work, name="support bundle", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._make, args=work, name="support bundle", daemon=True)
+            self._thread = thread  # before it can end
+            try:
+                thread.start()
+            except BaseException:
+                self._thread = None
+                raise
 
     def state(self, now_s: float) -> JobState:
         with self._lock:
@@ -90,13 +99,16 @@ class SupportJobs:
             thread.join(timeout_s)
 
     def _make(self, maker: SupportMaker, by: str, at: datetime, until_s: float) -> None:
-        be_nice()
         bundle, failed = None, ""
         content = io.BytesIO()
+        begun_s = self._clock()
         try:
+            be_nice()
             names = write_bundle(content, maker.members(), at, self._told)
-            bundle = Bundle(at, by, tuple(names), content.getvalue(), until_s)
-        except Exception as error:  # noqa: BLE001 - the edge of a job: whoever asked sees that it failed
+            # Kept from its end on: one of a large store may take longer than that.
+            bundle = Bundle(at, by, tuple(names), content.getvalue(), until_s + self._clock() - begun_s)
+        except BaseException as error:  # noqa: BLE001 - the edge of a job: whoever asked sees that it failed, also by an
+            # exit that a command would have ended with.
             # Not its text, which may quote what was looked at.
             failed = type(error).__name__
             log.error("a support bundle could not be made: %s", failed)

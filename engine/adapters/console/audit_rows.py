@@ -52,14 +52,19 @@ def forwards(queries: StoreQueries, after: int) -> Iterator[AuditRow]:
 
 
 def newer_cursor(queries: StoreQueries, wanted: Wanted, before: int, limit: int) -> int | None:
-    """The cursor of the page that ends just above number `before`: its own `before`; None: nothing newer fits."""
+    """The cursor of the page that ends just above number `before`: its own `before`; None: nothing newer fits.
+
+    It looks at no more than that page does, of which then nothing may fit.
+    """
     fitting = 0
     last = None
     for looked_at, row in enumerate(forwards(queries, before - 1), 1):
         if wanted.holds(row):
             fitting, last = fitting + 1, row.id
-        if fitting == limit or (last is not None and looked_at >= MOST_LOOKED_AT):
+        if fitting == limit:
             break
+        if looked_at >= MOST_LOOKED_AT:
+            return row.id + 1
     return None if last is None else last + 1
 
 

@@ -26,7 +26,7 @@ from engine.adapters.api.saved_searches import (
 from engine.adapters.console.messages import Searched, unread
 from engine.adapters.console.rendering import page, see_other
 from engine.adapters.console.searching import asked_in_address, typed
-from engine.config.search import SearchError
+from engine.config.search import SearchError, from_address
 from engine.ports.access import AccessRefused
 from engine.ports.saved_search import SavedSearch
 
@@ -78,7 +78,10 @@ async def _list(call: Call, wrong: str) -> Response:
 
 async def save(call: Call) -> Response:
     form = call.the_body(SaveForm)
-    asked = asked_in_address(call, form.given(), form.search)
+    try:
+        asked = asked_in_address(call, form.given(), form.search)
+    except SearchError as error:  # a key that is declared no more, or an address that was written by hand
+        return await unread(call, from_address(form.given()), error)
     try:
         await save_search(call, form.name, asked.text, shared=form.shared)
     except AccessRefused as refused:

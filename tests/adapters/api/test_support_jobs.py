@@ -66,7 +66,7 @@ def test_files_are_told_while_they_are_made():
 def test_it_is_kept_for_a_while_and_the_next_one_takes_its_place():
     maker = Slow()
     maker.go.set()
-    jobs = SupportJobs(maker)
+    jobs = SupportJobs(maker, clock=lambda: 0.0)
     jobs.start("anna", AT_US, 100.0)
     jobs.wait(60)
     assert jobs.state(100.0 + KEPT_S).bundle is not None
@@ -85,6 +85,50 @@ def test_what_goes_wrong_is_told_by_its_kind_and_nothing_of_it_and_another_can_b
         state = jobs.state(0.0)
         assert (state.is_running, state.failed, state.bundle) == (False, "ValueError", None)
     assert "900001" not in caplog.text and "ValueError" in caplog.text
+
+
+class Ended:
+    """A part of it that ends the command."""
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        yield "versions.txt", "segmill 1\n"
+        raise SystemExit(2)
+
+
+def test_what_would_end_a_command_ends_the_making_alone(caplog):
+    jobs = SupportJobs(Ended())
+    for _ in range(2):
+        jobs.start("anna", AT_US, 0.0)
+        jobs.wait(60)
+        state = jobs.state(0.0)
+        assert (state.is_running, state.failed, state.bundle) == (False, "SystemExit", None)
+
+
+def test_where_no_thread_can_be_had_the_next_who_asks_may_have_one(monkeypatch):
+    jobs = SupportJobs(Broken())
+
+    def none_left(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as few:
+        few.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError):
+            jobs.start("anna", AT_US, 0.0)
+    assert not jobs.state(0.0).is_running
+    jobs.start("anna", AT_US, 0.0)
+    jobs.wait(60)
+    assert jobs.state(0.0).failed == "ValueError"
+
+
+def test_one_that_takes_long_is_kept_from_its_end_on():
+    times = iter((50.0, 50.0 + 2 * KEPT_S))
+    maker = Slow()
+    maker.go.set()
+    jobs = SupportJobs(maker, clock=lambda: next(times))
+    jobs.start("anna", AT_US, 0.0)
+    jobs.wait(60)
+    assert jobs.state(3 * KEPT_S).bundle is not None
+    assert jobs.state(3 * KEPT_S + 1).bundle is None
 
 
 def jobs_of(running: Running) -> SupportJobs:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.adapters.console import audit_rows
 from engine.adapters.console.audit_rows import WINDOW, Wanted, failed_sign_ins, names_message, newer_cursor, page_of
 from engine.adapters.stores.memory import MemoryStore
 from engine.model.access import SITE
@@ -67,6 +68,17 @@ def test_newer_records_that_do_not_fit_are_passed_over():
     queries = recorded(1234).queries()
     wanted = Wanted(who="nobody")
     assert newer_cursor(queries, wanted, 5, 100) is None
+
+
+def test_the_way_back_looks_at_no_more_records_than_a_page_does(monkeypatch):
+    monkeypatch.setattr(audit_rows, "MOST_LOOKED_AT", 700)
+    queries = recorded(5 * WINDOW).queries()
+    asked: list[int] = []
+    plain = queries.audit
+    monkeypatch.setattr(queries, "audit", lambda after, limit: asked.append(after) or plain(after, limit))
+    found = newer_cursor(queries, Wanted(who="nobody"), 5, 100)
+    assert len(asked) == 2, "there may be any number of them"
+    assert found == 705, "and the page there says how many were looked at"
 
 
 def test_a_list_is_narrowed_by_who_what_and_message():

@@ -14,6 +14,7 @@ from tests.adapters.console.visitor import Visitor
 PATIENT = "900001"
 WITH_VALUE = f"PID-3.1={PATIENT} channel:adt"
 PLAIN = "channel:results state:held"
+HINT = "<code>channel:results</code>"
 SAVED = r"/messages/searches/([A-Za-z0-9_-]{12})"
 
 
@@ -106,6 +107,36 @@ def test_one_for_all_is_an_analysts_and_has_no_values(running, visit):
     path = f"/messages/searches/{id_of(own, 'A patient of mine')}/name"
     forced = analyst.forged(path, ("name", "x"), ("shared", "true"))
     assert forced.status == 409 and "E588" in forced.text
+
+
+def test_one_for_all_is_not_told_to_who_may_not_see_its_channel(running, visit):
+    """What there is beyond one's own is nobody's business, and it would find nothing."""
+    analyst, viewer, all_seeing = visit("analyst"), visit("viewer", "adt"), visit("viewer")
+    id_ = id_of(save(analyst, "channel:results state:queued", "Of results", ("shared", "true")), "Of results")
+    save(analyst, "channel:adt state:queued", "Of adt", ("shared", "true"))
+    save(analyst, "state:queued", "Of any", ("shared", "true"))
+    for path in ("/messages", "/messages/searches"):
+        assert "Of results" in all_seeing.open(path).words
+        shown = viewer.open(path)
+        assert "Of adt" in shown.words and "Of any" in shown.words
+        assert "Of results" not in shown.words and "channel:results" not in shown.text.replace(HINT, "")
+    assert viewer.open(f"/messages/searches/{id_}").status == 404
+    program = running.token("adt-only", {"adt": "viewer"})
+    assert "results" not in str(running.ask("GET", "/saved-searches", headers=program).json)
+    assert running.ask("GET", f"/saved-searches/{id_}", headers=program).status == 404
+
+
+def test_what_cannot_be_read_is_not_saved_and_is_shown_as_on_the_list(running, visit, caplog):
+    viewer = visit("viewer")
+    viewer.open("/messages")
+    refused = viewer.forged("/messages/searches", ("since", "yesterdayish"), ("name", "x"))
+    listed = viewer.open("/messages?since=yesterdayish")
+    assert refused.status == listed.status and "is no time" in refused.words
+    assert "failed with" not in caplog.text
+    assert (
+        "No search is saved." in viewer.open("/messages/searches").words
+        or "yesterdayish" not in viewer.open("/messages/searches").text
+    )
 
 
 def test_a_name_is_good_once_and_not_empty_and_harmless(visit):
