@@ -148,7 +148,7 @@ def _as_json(row: "AuditRow", *, show_values: bool) -> dict[str, object]:
         "actor": row.actor,
         "action": row.action,
         "reason": row.reason,
-        "counts": json.loads(row.counts),
+        "counts": json.loads(row.counts or "{}"),
         "ids": row.ids,
         "key": row.key,
         "hash": row.hash.hex(),
@@ -162,7 +162,7 @@ def _show(found: "Sequence[AuditRow]", *, show_values: bool) -> None:
         return
     rows = []
     for row in found:
-        counts = json.loads(row.counts)
+        counts = json.loads(row.counts or "{}")
         numbers = [str(counts.get(name, "") or "") for name in ("messages", "deliveries", "left")]
         what = row.ids if len(row.ids) <= MOST_IDS else f"{row.ids[:MOST_IDS]}..."
         rows.append(

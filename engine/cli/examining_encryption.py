@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def examine_encryption(around: "Surroundings", topic: "Topic") -> None:
     """The key's id, and what is in the way of it. With --deep, every sealed value is opened."""
     from engine.adapters.stores.starting import look
-    from engine.adapters.stores.unlocking import sealed_at
+    from engine.adapters.stores.unlocking import read_at
     from engine.cli.examining import Finding
     from engine.ports.store import StoreError, WrongKey
 
@@ -31,7 +31,7 @@ def examine_encryption(around: "Surroundings", topic: "Topic") -> None:
         return
     try:
         look(store, keys)
-        sealed = sealed_at(store)
+        sealed = read_at(store)
         is_sealed = sealed.state == "sealed"
         topic.well = f"encrypted with the key {sealed.key_id}" if is_sealed else "the store is not encrypted"
         wrong = _unopened(store, keys) if around.is_deep and is_sealed else 0

@@ -20,7 +20,7 @@ def command(yes: bool, site: Path | None, data: Path | None, as_json: bool) -> i
     """Make an encrypted store a plain one again.
 
     With the engine stopped, and its key still named in segmill.yaml; take 'encryption' away afterwards. Values that are
-    damaged cannot be decrypted: they are empty then, and counted.
+    damaged cannot be decrypted: they are counted, and empty then, or 'damaged value 7'.
     """
     from engine.adapters.stores.resealing import convert
 
@@ -43,5 +43,5 @@ def command(yes: bool, site: Path | None, data: Path | None, as_json: bool) -> i
     click.echo(str(place.store))
     say(f"decrypted: {count(done.values, 'value')}. Take 'encryption' out of segmill.yaml before the engine starts.")
     if done.damaged:
-        say(f"{count(done.damaged, 'value')} could not be opened, and are empty now (segmill explain W582)")
+        say(f"{count(done.damaged, 'value')} could not be opened, and are lost (segmill explain W582)")
     return 0

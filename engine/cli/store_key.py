@@ -20,6 +20,7 @@ def command(file: Path, as_json: bool) -> int:
     32 random bytes as a line of base64, in FILE, which is made for its owner only and is not there yet; - prints it, to
     be taken up by a vault. Its id is shown, which may be shown to anybody.
     """
+    from engine.adapters.stores.place import sync_folder
     from engine.model.store_key import StoreKey
 
     key = StoreKey.make()
@@ -35,6 +36,7 @@ def command(file: Path, as_json: bool) -> int:
             made.write(key.line() + "\n")
             made.flush()
             os.fsync(made.fileno())
+        sync_folder(file.absolute().parent)  # a store is worth nothing without it: its name is to last as well
     except FileExistsError:
         raise Failure(CANNOT_WRITE, f"{file} is there already: a key is never overwritten", "Name another.") from None
     except OSError as exc:

@@ -25,11 +25,11 @@ def command(is_counted: bool, site: Path | None, data: Path | None, as_json: boo
     since when the site's key wraps it, and at most how many values it has sealed.
     """
     from engine.adapters.stores.resealing import values_by_key
-    from engine.adapters.stores.unlocking import COMMANDS, sealed_at
+    from engine.adapters.stores.unlocking import COMMANDS, read_at
 
     place = place_of(site, data)
     with told_failures():
-        sealed = sealed_at(place.store)
+        sealed = read_at(place.store)
         counted: dict[int, int] = {}
         if is_counted and sealed.state != "plain":
             with closing(sqlite3.connect(f"{place.store.absolute().as_uri()}?mode=ro", uri=True)) as db:

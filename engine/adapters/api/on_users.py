@@ -140,7 +140,7 @@ def _item(row: AuditRow, *, with_values: bool) -> AuditItem:
         action=row.action,
         reason=row.reason,
         scope=row.scope if with_values else None,
-        counts=json.loads(row.counts),
+        counts=json.loads(row.counts or "{}"),
         ids=row.ids,
         key=row.key,
         hash=row.hash.hex(),

@@ -156,7 +156,7 @@ def _record(row: AuditRow, *, with_values: bool) -> dict[str, object]:
         "actor": row.actor,
         "action": row.action,
         "reason": row.reason,
-        "counts": json.loads(row.counts),
+        "counts": json.loads(row.counts or "{}"),
         "ids": row.ids,
         "key": row.key,
         "hash": row.hash.hex(),

@@ -21,7 +21,7 @@ from engine.adapters.stores.place import StoreLock, sync_folder
 from engine.adapters.stores.recording import append, newest, operation_statements
 from engine.adapters.stores.schema import APPLICATION_ID, bring_up, load_migrations
 from engine.adapters.stores.statements import load_statements
-from engine.adapters.stores.unlocking import KeyChanges, KeyTable
+from engine.adapters.stores.unlocking import KeyChanges, KeyTable, refuse_half
 from engine.model.audit import AuditRow
 from engine.ports.store import StoreError, StoreTooNew
 
@@ -72,6 +72,7 @@ def copy_store(store: Path, target: Path, *, keep_free: int = 0, on_progress: On
         with closing(_reader(store)) as source:
             source.execute("BEGIN")
             facts = facts_of(source)
+            refuse_half(store, KeyTable().read(source))
             find_room(target.parent, facts.size_bytes, keep_free)
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             made = True

@@ -25,6 +25,7 @@ from engine.adapters.stores.sealed_tables import TABLES
 from engine.adapters.stores.sealing import (
     NOT_INSTALLED,
     TOKEN_KEY,
+    SealedColumn,
     SealedTable,
     Sealing,
     Unopened,
@@ -40,9 +41,9 @@ from engine.adapters.stores.unlocking import (
     Sealed,
     State,
     opened_keys,
+    read_at,
     refuse_half,
     refuse_wrong_key,
-    sealed_at,
 )
 from engine.model.store_key import StoreKeys
 from engine.ports.store import StoreError, WrongKey
@@ -55,7 +56,7 @@ SLICE_ROWS: Final = 1000
 SLICE_BYTES: Final = 8 * 1024 * 1024
 CHECKPOINT_PAGES: Final = 2000
 COUNTED_AHEAD: Final = 1 << 16
-"""More than a slice can seal."""
+"""More than a slice can seal, of any table but those that are converted at once."""
 ROOM: Final = 1.5
 """So many times its size the store takes on its disk beside itself: what it grows by, and the copy at the end."""
 
@@ -146,7 +147,7 @@ class _Conversion:
 
     def go(self) -> Converted:
         schema.refuse_newer(self._path, schema.load_migrations()[-1].number)
-        before = sealed_at(self._path)
+        before = read_at(self._path)
         self._refuse(before)
         if before.state == ("plain" if self._way == "decrypt" else "sealed") and self._way != "reseal":
             return Converted(0, 0, 0, before.key_id, was_done=True)
@@ -219,10 +220,12 @@ class _Conversion:
         while progress.table < len(TABLES):
             table = TABLES[progress.table]
             with db.transaction():
-                if self._way != "decrypt":
-                    KeyChanges(db.execute).count_ahead(progress.number, COUNTED_AHEAD)
-                    self._sealing.left = COUNTED_AHEAD
                 rows = self._slice(db, table, progress.after)
+                if self._way != "decrypt":
+                    # A table that is converted at once may be larger than any slice.
+                    ahead = max(COUNTED_AHEAD, len(rows) * len(table.columns))
+                    KeyChanges(db.execute).count_ahead(progress.number, ahead)
+                    self._sealing.left = ahead
                 with _without_guards(db, table):
                     for row in rows:
                         self._change(db, table, row, progress)
@@ -257,8 +260,7 @@ class _Conversion:
             except Unopened:
                 progress.damaged += 1
                 # It was damaged before. Sealed it stays as it is; nobody will be able to open it later.
-                empty = "" if column.is_plain_text else b""
-                after[column.name] = empty if self._way == "decrypt" else value
+                after[column.name] = _lost(column, progress.damaged) if self._way == "decrypt" else value
             progress.values += 1
         if after == before:
             return
@@ -287,8 +289,9 @@ class _Conversion:
         if not db.checkpoint("TRUNCATE"):
             raise StoreError(f"another process reads {self._path}: end it, then run the command again")
         copy = self._path.with_name(f"{self._path.name}.converted")
-        for left in (copy, copy.with_name(copy.name + ".part")):
-            left.unlink(missing_ok=True)  # of a command that was killed
+        # Of a command that was killed; its journal would be played into the new copy.
+        for name in ("", "-journal", ".part", ".part-journal"):
+            copy.with_name(copy.name + name).unlink(missing_ok=True)
         schema.back_up(db.connection, copy)
         try:
             _as_owned(copy, self._path)
@@ -378,6 +381,14 @@ def _as_owned(copy: Path, store: Path) -> None:
     copy.chmod(before.st_mode & 0o777)
 
 
+def _lost(column: SealedColumn, number: int) -> object:
+    """What stands in a plain store for what did not open. Of a token, a word that no other row has: rows are told apart
+    by them, and two without a number are not one."""
+    if column.kind == "token":
+        return f"damaged value {number}"
+    return "" if column.is_text else b""
+
+
 def _as_written(value: object, is_text: bool) -> object:
     """A value as its column has it; what damage made another type of is kept as bytes, and stays damaged."""
     if is_text:
@@ -463,10 +474,14 @@ def rewrap(path: Path, keys: StoreKeys, *, actor: str, now_us: int) -> int:
     lock.acquire()
     try:
         schema.refuse_newer(path, schema.load_migrations()[-1].number)
-        sealed = sealed_at(path)
+        sealed = read_at(path)
         refuse_wrong_key(path, sealed, keys)
         if sealed.state == "plain":
             raise WrongKey(f"{path} is not encrypted: segmill store encrypt")
+        if (
+            sealed.state != "resealing"
+        ):  # there the record is sealed throughout; else it is half, and nothing is put on it
+            refuse_half(path, sealed)
         db = WriteConnection(path)
         try:
             db.set_up()

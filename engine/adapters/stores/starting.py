@@ -29,6 +29,7 @@ from engine.adapters.stores.unlocking import (
     KeyTable,
     Sealed,
     opened_keys,
+    read_at,
     refuse_half,
     refuse_wrong_key,
     sealed_at,
@@ -149,7 +150,7 @@ def count_ahead(db: WriteConnection, keys: StoreKeys, now_us: int) -> None:
             scope = f"data key {number}, after {newest_key.used} values"
             record(db.execute, db.sealing, "new data key", ENGINE, scope, {}, now_us)
         changes.count_ahead(number, RESERVED)
-    db.sealing.unlock(opened, left=RESERVED, missing=lambda: opened_keys(path, sealed_at(path), keys))
+    db.sealing.unlock(opened, left=RESERVED, missing=lambda: opened_keys(path, read_at(path), keys))
     if is_new:
         log.info("%s: data key %d seals from now on", path, number)
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from engine.adapters.stores import faults
 from engine.adapters.stores.sealing import (
@@ -83,14 +83,15 @@ class KeyTable:
     def read(self, db: sqlite3.Connection) -> Sealed:
         """What the store says. A store of a schema from before sealing is plain."""
         try:
-            row = db.execute(self.sql["sealing"]).fetchone()
-            rows = () if row is None else tuple(KeyRow(*key) for key in db.execute(self.sql["keys"]))
+            row, rows = self._rows(db)
+            if row is None and rows:  # set up between the two: then it is there by now
+                row, rows = self._rows(db)
         except sqlite3.OperationalError as exc:
             if "no such table" in str(exc):
                 return PLAIN
             raise
         if row is None:
-            if db.execute(self.sql["keys"]).fetchone() is not None:
+            if rows:
                 raise StoreError("the store has keys and does not say that it is encrypted: it is damaged")
             return PLAIN
         store, state, progress = row
@@ -98,16 +99,30 @@ class KeyTable:
             raise StoreError(f"the store says of its encryption what this engine does not know ({len(state)} letters)")
         return Sealed(state, store, progress, rows)
 
+    def _rows(self, db: sqlite3.Connection) -> tuple[Any, tuple[KeyRow, ...]]:
+        row = db.execute(self.sql["sealing"]).fetchone()
+        return row, tuple(KeyRow(*key) for key in db.execute(self.sql["keys"]))
 
-def sealed_at(path: Path) -> Sealed:
-    """What the store at `path` says, without a change of it or anything beside it. Raises StoreError."""
+
+def read_at(path: Path) -> Sealed:
+    """What the store at `path` says, without a change of it or anything beside it. StoreError where it says nothing."""
     if not path.exists() or not path.stat().st_size:
         return PLAIN
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             return KeyTable().read(db)
-    except faults.ERRORS:
-        return PLAIN  # what is wrong with it is said when it is opened
+    except faults.ERRORS as exc:
+        raise StoreError(f"{path} cannot be read, nor whether it is encrypted ({faults.name_of(exc)})") from exc
+
+
+def sealed_at(path: Path) -> Sealed:
+    """As `read_at`, for who opens it next: what cannot be read counts as plain, as what is wrong is said then."""
+    try:
+        return read_at(path)
+    except StoreError as exc:
+        if isinstance(exc.__cause__, faults.ERRORS):
+            return PLAIN
+        raise
 
 
 def refuse_wrong_key(path: Path, sealed: Sealed, keys: StoreKeys) -> None:
@@ -175,7 +190,7 @@ def unlock(
 
 def _keys_at(path: Path, keys: StoreKeys) -> Mapping[int, bytes]:
     """The store's keys as they are now: a data key may have been added since."""
-    sealed = sealed_at(path)
+    sealed = read_at(path)
     return {} if sealed.state == "plain" else opened_keys(path, sealed, keys)
 
 
@@ -195,9 +210,12 @@ def shadow(db: sqlite3.Connection, sealing: Sealing) -> None:
     def _opened(place: str, row: object, value: object) -> bytes:
         try:
             return sealing.open(place, row, value)  # type: ignore[arg-type]  # as SQLite has it
-        except (Unopened, StoreError):
+        except Unopened:
             return os.urandom(16)
+        # StoreError goes through SQLite: a key that cannot be looked up just now says nothing of the value.
 
+    # Before the view, which a change of it would drop: what is opened is not to be spilled to a disk.
+    db.execute("PRAGMA temp_store = MEMORY")
     db.create_function("opened_body", 2, opened_body, deterministic=True)
     db.create_function("opened_piece", 3, opened_piece, deterministic=True)
     db.execute(load_statements("sealing.sql")["shadow_bodies"])
