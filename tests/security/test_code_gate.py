@@ -35,7 +35,6 @@ MAY = {
     ("engine/hl7/convert/xml_form.py", "xml"): "messages as XML: one parser, no DOCTYPE; and the quoting of attributes",
     ("engine/cli/validation_junit.py", "xml"): "writes only: quoting",
     ("engine/adapters/dicom_audit.py", "xml"): "writes only: audit messages",
-    ("engine/cli/support_bundle.py", "SQL put together"): "pragmas, of names in the module",
 }
 
 
