@@ -244,7 +244,7 @@ class History:
                 if self.swarm.fragments and item.kind == "good" and fragments.random() < self.swarm.fragments:
                     sent = in_fragments(item, fragments)
                 items += sent
-                partial = some_of(item) if self.site.gives_up else []
+                partial = some_of(item)
                 for one in (item, *item.parts, *partial):
                     self.model.items[one.payload] = one
             if self.site.number >= SITES:

@@ -262,10 +262,16 @@ class Model:
         if row.item.is_partial:
             self.counts["given up"] += 1
             waited_us = self.loop.now_us - pieces[-1].durable_us
-            if waited_us < SHORT_JOIN_S * 1_000_000:
+            is_late = self.site.gives_up and waited_us >= SHORT_JOIN_S * 1_000_000
+            if not is_late and not self._begins_anew(pieces[0]):
                 self.breach(f"message {row.seq} in fragments is given up after {waited_us} us")
         if parts.ack is not None:
             pieces[-1].code, pieces[-1].ack = parts.ack_code, parts.ack
+
+    def _begins_anew(self, first: Row) -> bool:
+        """Whether its sender has begun again with this first fragment, so late that it is no resend any more."""
+        later = (row for row in self.rows.get(first.item, ()) if row.seq > first.seq and row.state == "waiting")
+        return any(row.received_at_us - first.received_at_us > self.site.window_us for row in later)
 
     def _is_expected(self, item: Item, taken_us: int) -> bool:
         """Whether the fragment before this one waited on stable storage when this one came, and waits for it now."""
