@@ -215,7 +215,7 @@ class AuditExport:
         if self._has_ended:
             return
         self._has_ended = True
-        if not self._is_up:
+        if self._is_up is False:  # None: the very first was under way
             await self._repository.close()
             return
         try:
