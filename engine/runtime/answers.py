@@ -131,6 +131,13 @@ class DeliveredAnswers:
         """Whether a stored message goes, or went, to the destination. Raises StoreError when the store cannot say."""
         return self._last_delivery(seq) is not None
 
+    def join(self, seq: MessageSeq, reply: AnyReply) -> bool:
+        """A resend of a message that somebody waits for here: it gets the same answer. False: nobody does."""
+        waiting = self._waiting.get(seq)
+        if waiting is not None:
+            self._add(waiting, reply)
+        return waiting is not None
+
     def rejoin(self, known: Known, again: Message, reply: AnyReply) -> bool:
         """A resend of a stored message. False: its stored answer is final, and is the one to give.
 
@@ -138,19 +145,18 @@ class DeliveredAnswers:
 
         Raises StoreError when the store cannot say.
         """
-        waiting = self._waiting.get(known.seq)
-        if waiting is None:
-            last = self._last_delivery(known.seq)
-            if last is None or known.ack_code == "AA":
-                return False
-            found = self._to_answer(self._queries.message(known.seq), again)
-            if found is None:
-                return False
-            message, accept = found
-            if last.state != "queued":
-                return self._from_row(last, message, accept, known, reply)
-            waiting = self._wait(known.seq, message, accept)
-        self._add(waiting, reply)
+        if self.join(known.seq, reply):
+            return True
+        last = self._last_delivery(known.seq)
+        if last is None or known.ack_code == "AA":
+            return False
+        found = self._to_answer(self._queries.message(known.seq), again)
+        if found is None:
+            return False
+        message, accept = found
+        if last.state != "queued":
+            return self._from_row(last, message, accept, known, reply)
+        self._add(self._wait(known.seq, message, accept), reply)
         return True
 
     def _wait(self, seq: MessageSeq, message: Message, accept: bytes) -> _Waiting:

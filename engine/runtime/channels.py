@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from engine.hl7.message import Message
-from engine.model.envelope import Delivery, Reprocessed
+from engine.model.envelope import Delivery, Known, Reprocessed
 from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DestinationName, MessageSeq, VersionId
 from engine.model.states import IllegalMove
@@ -27,6 +27,7 @@ from engine.runtime.backlog import Backlog
 from engine.runtime.committer import Committer
 from engine.runtime.drift import ChannelDrift
 from engine.runtime.lane import Lane
+from engine.runtime.recorded_answers import AnyReply
 from engine.runtime.senders import Senders
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.tasks import describe
@@ -200,6 +201,16 @@ class RunningChannel:
         """All in which senders may wait for a destination's answer."""
         now = () if self.delivered is None else (self.delivered,)
         return [*now, *self.answers_before.values()]
+
+    def rejoin(self, known: Known, again: Message, reply: AnyReply) -> bool:
+        """As DeliveredAnswers.rejoin, by the files of now. While an earlier copy of the message waits by files before,
+        this one waits with it: two destinations would each give an answer to the same message.
+        """
+        if self.delivered is None:
+            return False
+        if any(before.join(known.seq, reply) for before in self.answers_before.values()):
+            return True
+        return self.delivered.rejoin(known, again, reply)
 
     def lane(self, destination: DestinationName) -> Lane | None:
         """The lane of a destination, also of one that is leaving."""

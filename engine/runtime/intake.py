@@ -307,7 +307,7 @@ class Receiver:
             if known.body_hash == body_hash:
                 channel.count("duplicate")
                 self.told(reply, known.state, seq=known.seq)
-                if channel.delivered is not None and channel.delivered.rejoin(known, message, reply):
+                if channel.rejoin(known, message, reply):
                     return None
                 if channel.app_ack is not None:
                     channel.app_ack.again(known.seq)

@@ -1,8 +1,8 @@
 """Whose answer the sender of a stored message was promised, by the files that the message was accepted by.
 
 A channel's files may have said `delivered(x)` then and `delivered(y)` now. What y says of such a message is nobody's
-answer, unless its sender asks again and is told to wait for y, or a person has it processed again by the files of now:
-the message's version is those from then on.
+answer, unless its sender asks again once nobody waits for x any more, and is told to wait for y, or a person has it
+processed again by the files of now: the message's version is those from then on.
 """
 
 from engine.config.recorded import awaited_by

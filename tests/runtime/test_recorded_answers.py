@@ -82,6 +82,23 @@ async def asked_again(site: SiteUnderTest, message: bytes) -> bytes:
     return answer
 
 
+@pytest.mark.parametrize("last", [Delivered(), Refused("AE", "207")], ids=["yes", "no"])
+async def test_a_resend_waits_with_the_first_copy_whatever_destination_the_files_name_now(site, adt, last) -> None:
+    """Each would have the answer of another destination: one may be a yes, and the other a no."""
+    async with site.running():
+        first = await taken(site, adt(control_id="A1"))
+        await reload(site, "delivered(out), timeout: 30s")
+        second = await site.wire()
+        await second.send(adt(control_id="A1"))
+        await until(lambda: site.running_channel().outcomes.get("duplicate") == 1)
+        await released(site, OUT, Delivered())
+        assert await first.is_silent() and await second.is_silent(), "it is ris that was promised to answer"
+        await released(site, LANE, last)
+        answers = [await first.answer(), await second.answer()]
+        assert answers[0] == answers[1] == site.messages()[0].ack
+        assert codes(answers) == ["AA" if isinstance(last, Delivered) else "AE"] * 2
+
+
 class TestAStoreThatTakesNoRecord:
     """The files said `delivered(ris)` when it came and say `processed` now: its answer is due, and is new."""
 
