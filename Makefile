@@ -9,7 +9,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # On two cores: most tests wait for something.
-JOBS   ?= 4
+JOBS   ?= 5
 # By tests/schedule.py: file by file, the longest first.
 SHARED := --dist loadscope --no-loadscope-reorder
 # Every worker and every engine of the tests imports all there is.

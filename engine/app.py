@@ -157,7 +157,7 @@ class Engine:
         except StoreInUse as error:
             raise EngineFailed(str(error), TRY_AGAIN) from error
         except (StoreTooNew, WrongKey) as error:
-            raise EngineFailed(str(error), CONFIGURATION) from error
+            raise EngineFailed(f"E584 {error}" if isinstance(error, WrongKey) else str(error), CONFIGURATION) from error
         except OSError as error:
             sentence = f"the data folder {error.filename or self._data} cannot be made: {in_words(error)}"
             raise EngineFailed(sentence, STORE_FAILED) from error

@@ -23,9 +23,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from engine import __version__
-from engine.adapters.errors import TlsFilesError
 from engine.adapters.http_failures import why_failed
 from engine.adapters.tls import client_context
+from engine.adapters.waiting import WhenReady
 from engine.config.traces import TracesOptions
 from engine.model.envelope import Delivery, Intake
 from engine.model.finding import load_findings
@@ -358,9 +358,7 @@ class OtlpSender:
         self._url = options.url
         self._options = options
         self._site = site
-        self._lock = threading.Lock()
-        self._client: httpx2.Client | None = None
-        self._why_unready = ""
+        self._client = WhenReady(self._made)
         self._meter = meter
         self._ending = threading.Event()
         self._is_up: bool | None = None
@@ -369,15 +367,7 @@ class OtlpSender:
 
     def why_unready(self) -> str:
         """What of its TLS files is in the way, looked at again; '' for nothing. Any thread may ask."""
-        with self._lock:
-            if self._client is None:
-                try:
-                    self._client = self._made()
-                except TlsFilesError as error:
-                    self._why_unready = str(error)
-                else:
-                    self._why_unready = ""
-            return self._why_unready
+        return self._client.why_unready()
 
     def _made(self) -> httpx2.Client:
         return httpx2.Client(
@@ -411,10 +401,10 @@ class OtlpSender:
 
     def _try(self, body: bytes) -> tuple[str, bool, float]:
         """Why it was not taken, '' if it was; whether it may be sent again; how long it asks to wait."""
-        if (why := self.why_unready()) or self._client is None:
+        if (why := self.why_unready()) or (client := self._client.made) is None:
             return why, True, 0.0
         try:
-            with self._client.stream("POST", self._url, content=body) as response:
+            with client.stream("POST", self._url, content=body) as response:
                 status = response.status_code
                 wait = response.headers.get("retry-after", "")
         except httpx2.HTTPError as error:
@@ -440,8 +430,8 @@ class OtlpSender:
         self._ending.set()
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        if (client := self._client.made) is not None:
+            client.close()
 
 
 def client_context_of(options: TracesOptions, site: Path) -> ssl.SSLContext | bool:

@@ -5,10 +5,11 @@ What is for them waits, as where the other side cannot be reached, and the files
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from engine.adapters.errors import ConfigError
+from engine.adapters.errors import ConfigError, TlsFilesError
 from engine.model.envelope import Delivery
 from engine.model.outcome import Outcome, Unreachable
 from engine.ports.hand_off import Handed, Inventory, Taken, Taker, TakerDown, WaitingStep
@@ -17,11 +18,36 @@ from engine.ports.sink import AnsweringSink, RecordedSink, Sink
 log = logging.getLogger("segmill")
 
 CODE: Final = "E595"
+T = TypeVar("T")
 
 
 def tell_waiting(place: str, why: str) -> None:
     """Once, at the start. That it goes on is told as where the other side is reached again."""
     log.error("%s %s waits for its TLS files: %s; all else goes on, and they are looked at again", CODE, place, why)
+
+
+class WhenReady(Generic[T]):
+    """What is made once its TLS files can be used: a client. `made`: that, None before."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        """Tries it at once. `make`: raises TlsFilesError while they cannot be used."""
+        self.made: T | None = None
+        self._make = make
+        self._lock = threading.Lock()
+        self._why = ""
+        self.why_unready()
+
+    def why_unready(self) -> str:
+        """What of the files is in the way, looked at again; '' for nothing. Any thread may ask."""
+        with self._lock:
+            if self.made is None:
+                try:
+                    self.made = self._make()
+                except TlsFilesError as error:
+                    self._why = str(error)
+                else:
+                    self._why = ""
+            return self._why
 
 
 class WaitingSink:

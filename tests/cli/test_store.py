@@ -228,3 +228,9 @@ def test_the_doctor_and_the_bundle_say_what_is_wrong_and_hold_no_key(segmill, st
     segmill("store", "key", tmp_path / "other.key")
     name_key(stopped, tmp_path / "other.key")
     assert [one["code"] for one in topic()["findings"]] == ["E584"]
+
+
+def test_the_engine_says_which_key_is_wanted_with_its_code(segmill, stopped, key, caplog) -> None:
+    name_key(stopped, key)
+    assert segmill("run", stopped).code == 78
+    assert "E584" in caplog.text and "segmill store encrypt" in caplog.text

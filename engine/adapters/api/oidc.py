@@ -16,7 +16,6 @@ import json
 import logging
 import re
 import secrets
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,9 +30,9 @@ from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 
 from engine.adapters.api.problems import Problem
-from engine.adapters.errors import TlsFilesError
 from engine.adapters.http_failures import why_failed
 from engine.adapters.tls import client_context
+from engine.adapters.waiting import WhenReady
 from engine.config.listen import is_loopback
 from engine.config.oidc import ALGORITHMS, OidcOptions
 from engine.model.access import Grants
@@ -95,22 +94,11 @@ class Provider:
         self._keys_at = 0.0
         self._lock = asyncio.Lock()
         self._used: OrderedDict[str, int] = OrderedDict()
-        self._making = threading.Lock()
-        self._client: httpx2.AsyncClient | None = None
-        self._why_unready = ""
-        self.why_unready()
+        self._client = WhenReady(self._made)
 
     def why_unready(self) -> str:
         """What of its TLS files is in the way, looked at again; '' for nothing. Any thread may ask."""
-        with self._making:
-            if self._client is None:
-                try:
-                    self._client = self._made()
-                except TlsFilesError as error:
-                    self._why_unready = str(error)
-                else:
-                    self._why_unready = ""
-            return self._why_unready
+        return self._client.why_unready()
 
     def _made(self) -> httpx2.AsyncClient:
         site, tls = self._site, self.options.tls
@@ -132,8 +120,8 @@ class Provider:
         )
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        if (client := self._client.made) is not None:
+            await client.aclose()
 
     # -- to the provider, and back --------------------------------------------------------------
 
@@ -295,9 +283,9 @@ class Provider:
         content = None
         if form is not None:
             content, sent["content-type"] = urlencode(form).encode(), "application/x-www-form-urlencoded"
-        if self._client is None:
+        if self._client.made is None:
             await asyncio.to_thread(self.why_unready)
-        if (client := self._client) is None:
+        if (client := self._client.made) is None:
             # Which file, and what is wrong with it, is not for whoever opens the sign-in page.
             raise refused("E573", "the engine's TLS files for it cannot be used; its log says why", 502)
         request = client.build_request(method, url, content=content, headers=sent)
