@@ -66,6 +66,7 @@ class Committer:
         self._calls: list[Callable[[], None]] = []
         self._asked: dict[asyncio.Future[Any], None] = {}
         self._after: list[Callable[[], None]] = []
+        self._behind: list[Callable[[], None]] = []
         self._busy = False
         self._settling = False
         self._checkpoint_asked = False
@@ -185,6 +186,13 @@ class Committer:
         """
         if self._settling:
             self._after.append(action)
+        else:
+            self._loop.call_soon(action)
+
+    def behind(self, action: Callable[[], None]) -> None:
+        """As `soon`, but behind all that is to be done so: senders get their answers before lanes begin to send."""
+        if self._settling:
+            self._behind.append(action)
         else:
             self._loop.call_soon(action)
 
@@ -455,8 +463,11 @@ class Committer:
                 log.error("a message was not stored, and its sender was not told: %s", describe(defect))
 
     def _run_after(self) -> None:
-        while self._after:
-            actions, self._after = self._after, []
+        while self._after or self._behind:
+            if self._after:
+                actions, self._after = self._after, []
+            else:
+                actions, self._behind = self._behind, []
             for action in actions:
                 try:
                     action()
