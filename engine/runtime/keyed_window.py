@@ -181,7 +181,7 @@ class KeyedWindow:
         for row in rows:
             if not self._admit(row):
                 self._stands = True
-                if self._is_old(row):
+                if row.id < self._settings.keyed_from or row.key is None:
                     self._old_at = row.id
                 return False
             self._last_id = row.id
@@ -195,7 +195,7 @@ class KeyedWindow:
         """Take a row up, or pass over it; False: it must be looked at again."""
         if row.id in self._unrecorded or row.id in self._in_hand:
             return True
-        if self._is_old(row):
+        if row.id < self._settings.keyed_from or row.key is None:
             return self._admit_old(row)
         if self._old_is_here():
             return False
@@ -222,10 +222,6 @@ class KeyedWindow:
             return True
         self._take_up(self._add(row.key), row)
         return True
-
-    def _is_old(self, row: QueuedRow) -> bool:
-        """Whether it was stored under another order, or without a key."""
-        return row.id < self._settings.keyed_from or row.key is None
 
     def _first_of(self, row: QueuedRow) -> DeliveryId:
         """The first of the row's key in this order: the store may still have one of another order with the same key."""
@@ -299,9 +295,11 @@ class KeyedWindow:
         key = self._keys.get(OLD)
         return key is not None and bool(key.waiting or key.in_hand)
 
-    def _is_old_first(self) -> bool:
-        """Whether the followers of keys wait for one of another order, or for what that one waits for."""
-        return bool(self._old_at) or self._old_is_here()
+    def _has_more_to_read(self) -> bool:
+        """Whether to look into the store again. What stands behind one of another order waits for that one's end."""
+        if self._behind and not self._stands:
+            return True
+        return bool(self._fetching) and not self._old_at and not self._old_is_here()
 
     def _has_room(self) -> bool:
         return self._count < MOST_IN_MEMORY and self._bytes <= MOST_BYTES_IN_MEMORY
@@ -487,7 +485,7 @@ class KeyedWindow:
         waits: list[float] = []
         if self._store_again_at > now_s:
             waits.append(self._store_again_at - now_s)
-        elif ((self._fetching and not self._is_old_first()) or (self._behind and not self._stands)) and self._has_room():
+        elif self._has_more_to_read() and self._has_room():
             waits.append(SOON_S)
         if self._parked:
             waits.append(max(SOON_S, self._parked[0][0] - now_s))
