@@ -123,7 +123,7 @@ fuzz: $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz --seconds 600
 
 fuzz-short: $(VENV)/.installed-fuzz
-	$(BIN)/python -m tests.fuzz.fuzz --short --seed 1
+	$(BIN)/python -m tests.fuzz.fuzz --short --seed 1 $(if $(FUZZ_PROCESSES),--processes $(FUZZ_PROCESSES))
 
 # What the advisories know of the packages of this environment. Needs a network that reaches them.
 audit: $(VENV)/.installed-dev
