@@ -74,7 +74,7 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a worker, as the tests are given out; alone, as they stand."""
     if hasattr(config, "workerinput"):
-        items[:] = schedule.longest_first(items)
+        items[:] = schedule.in_order(items)
 
 
 @pytest.hookimpl(optionalhook=True)
