@@ -81,12 +81,12 @@ FIRST = (
 
 LAST = (
     "tests/hl7/convert/",
-    "tests/docs/test_markdown.py",
     "tests/hl7/validate/",
     "tests/config/expression/",
     "tests/hl7/",
     "tests/config/",
     "tests/pipeline/",
+    "tests/docs/",
     "tests/mllp/",
     "tests/worklist/",
     "tests/model/",
