@@ -187,22 +187,23 @@ def load_channel(
     findings += [finding for finding in found if finding not in findings]
     if isinstance(read.data, SourceDict):
         findings += check_routes(read.data, read.texts)
+    places = positions(read.data)
     if read.model is not None:
-        findings += check_options(read.model, positions(read.data))
+        findings += check_options(read.model, places)
         for destination in read.model.destinations.values():
             if isinstance(destination.options, WorklistOptions):
                 findings += check_stations(destination.options, tables, folder_shown)
                 findings += check_shortenings(destination.options, tables, folder_shown)
         findings += check_ways_back(read.model, read.texts, tables, folder_shown)
-        findings += check_times(read.texts, tables, positions(read.data))
+        findings += check_times(read.texts, tables, places)
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
-        findings += check_answers(read.model, positions(read.data), shown)
+        findings += check_answers(read.model, places, shown)
         findings += check_never(read.model, tables, shown)
         findings += check_overwritten(read.model)
     if read.model is None or any(finding.is_error for finding in findings):
         return None, findings
-    for path in origin.paths():
+    for path in files.paths():
         if path.endswith(".py"):
             files.read(path)
     channel = LoadedChannel(
@@ -211,7 +212,7 @@ def load_channel(
         site / CHANNELS / name,
         _version_files(files.seen, substitution),
         tables,
-        positions(read.data),
+        places,
         dict(substitution.used),
         tuple(substitution.origins),
         profiles,
