@@ -69,8 +69,7 @@ async def _hold_left_over(channel: RunningChannel, committer: Committer) -> None
     except StoreError as error:
         if is_first:
             level = logging.WARNING if isinstance(error, (StoreFull, StoreBusy)) else logging.ERROR
-            reason = describe(error)
-            log.log(level, "channel %s: fragments that it joins no more are held later: %s", channel.name, reason)
+            log.log(level, "channel %s: fragments that it joins no more are held later: %s", channel.name, error)
         asyncio.get_running_loop().call_later(STORE_RETRY_S, _hold_later, channel, committer)
 
 
