@@ -11,7 +11,7 @@ log = logging.getLogger("segmill")
 
 
 def report_orphans(queries: StoreQueries, channels: Mapping[ChannelName, RunningChannel]) -> None:
-    """It is kept, and told of. How much waits is counted only where there is such a lane: a long queue takes its time."""
+    """It is kept, and told of. What waits is counted only where there is such a lane: a long queue takes its time."""
     strange = [
         (name, destination)
         for name, destination in queries.lanes()

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from engine.config.base import nearest
 from engine.config.finding import ConfigFinding, Position, at

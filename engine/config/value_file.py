@@ -1,9 +1,9 @@
 """Reading the file that a `${file:...}` names.
 
 Only a regular file is read, and no more of it than a value may have: a pipe without a writer, a terminal or /dev/zero
-would keep the engine waiting, or reading, for ever. /dev/stdin and /proc/self/fd/N are what they lead to: a regular file
-where the shell redirected one, else refused. Secrets of systemd ($CREDENTIALS_DIRECTORY), of Docker and of Kubernetes
-are regular files, or links to some.
+would keep the engine waiting, or reading, for ever. /dev/stdin and /proc/self/fd/N are what they lead to: a regular
+file where the shell redirected one, else refused. Secrets of systemd ($CREDENTIALS_DIRECTORY), of Docker and of
+Kubernetes are regular files, or links to some.
 """
 
 import os
@@ -28,7 +28,10 @@ class NotAFile(Exception):
 
 
 def read_value(path: Path) -> str:
-    """Its text, or where that is longer than a value may be, a longer text. Raises OSError, NotAFile, UnicodeDecodeError."""
+    """Its text; where that is longer than a value may be, some longer text.
+
+    Raises OSError, NotAFile, UnicodeDecodeError.
+    """
     _refuse_others(path.stat().st_mode)  # before it is opened: to open a device may do something
     # Without waiting: it may have become a pipe since, and is looked at once more.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))

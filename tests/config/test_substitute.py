@@ -92,7 +92,9 @@ def others(folder: Path) -> dict[str, tuple[Path, str]]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="files are of these kinds on POSIX")
-@pytest.mark.parametrize("kind", ["a pipe that nobody writes to", "a link to one", "a device without an end", "a folder"])
+@pytest.mark.parametrize(
+    "kind", ["a pipe that nobody writes to", "a link to one", "a device without an end", "a folder"]
+)
 def test_what_is_no_regular_file_is_not_read(load: Load, tmp_path: Path, kind: str) -> None:
     """Each but the folder would be read for ever; the tests' time-out would end that."""
     path, words = others(tmp_path)[kind]
