@@ -94,8 +94,8 @@ class TestNoRoom:
 class TestAStoreThatCannotSay:
     @pytest.fixture
     def unreadable(self, monkeypatch) -> list[bool]:
-        """Whether the store cannot be read; how often it was asked, behind that."""
-        state = [True]
+        """Whether the store cannot be read; how often it was asked then, behind that."""
+        state = [False]
         parts = joining.waiting_parts
 
         def reading(*asked: Any) -> Any:
@@ -111,6 +111,7 @@ class TestAStoreThatCannotSay:
     async def test_it_is_asked_again_until_they_are_held_and_said_once(self, site, unreadable, caplog) -> None:
         async with site.running():
             await first_of_two(site)
+            unreadable[0] = True
             write(site, "adt", channel())
             await reload(site)
             await until(lambda: len(unreadable) > 3)
@@ -123,6 +124,7 @@ class TestAStoreThatCannotSay:
     async def test_a_channel_that_leaves_waits_for_that(self, site, unreadable) -> None:
         async with site.running() as engine:
             await first_of_two(site)
+            unreadable[0] = True
             remove(site, "adt")
             await reload(site)
             await until(lambda: len(unreadable) > 2)
