@@ -40,7 +40,7 @@ FOUND_AT: dict[str, int] = {
     "tries behind a failed one are not recorded": 215,
     "a retry waits by the wall clock": 62,
     "the destination's no is told as a yes": 43,
-    "another lane does not wait for the record of the last attempt": 55,
+    "another lane does not wait for the record of the last attempt": 174,
     "what was answered when stored is overtaken after a reload": 66,
     "a pause does not outlive a reload": 100,
     "a paused lane goes on after a start": 82,
