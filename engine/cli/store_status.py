@@ -14,7 +14,6 @@ from engine.cli.store import STATUS, SUBCOMMANDS
 from engine.cli.storing import now_us, place_of, told_failures
 from engine.model.store_key import OLD_KEY_S
 
-
 DAY_US: Final = 86_400_000_000
 
 
@@ -27,8 +26,8 @@ def command(is_counted: bool, site: Path | None, data: Path | None, as_json: boo
     """Show whether the store is encrypted, and with which keys.
 
     Also while its engine runs. Keys are shown by their ids: for how many days the site's key closes the store, and its
-    data key is in use. Of each of the store's own keys: since when there is one, since when the site's key wraps it, and
-    at most how many values it has sealed.
+    data key is in use. Of each of the store's own keys: since when there is one, since when the site's key wraps it,
+    and at most how many values it has sealed.
     """
     from engine.adapters.stores.resealing import values_by_key
     from engine.adapters.stores.unlocking import COMMANDS, read_at
@@ -59,10 +58,15 @@ def command(is_counted: bool, site: Path | None, data: Path | None, as_json: boo
             }
             for row in sealed.keys
         ]
-        told = {"store": str(place.store), "state": sealed.state, "key": sealed.key_id, "site": configured}
+        times: dict[str, int] = {}
         if in_use is not None:
-            told |= {"key_since_us": in_use.site_us, "data_key": in_use.data_number, "data_key_since_us": in_use.data_us}
-        emit({**told, "keys": keys})
+            since = {
+                "key_since_us": in_use.site_us,
+                "data_key_since_us": in_use.data_us,
+                "data_key": in_use.data_number,
+            }
+        told = {"store": str(place.store), "state": sealed.state, "key": sealed.key_id, "site": configured}
+        emit({**told, **times, "keys": keys})
         return 0
     for name, id_ in configured.items():
         say(f"configured as {name}: {id_}")
@@ -77,10 +81,10 @@ def command(is_counted: bool, site: Path | None, data: Path | None, as_json: boo
         click.echo(f"data key {in_use.data_number} is in use {_for_days(in_use.data_us)}")
     for row in sealed.keys:
         what = f"data key {row.number}" if row.number else "token key"
-        since = f"of {local_time(row.created_us)}, wrapped {local_time(row.wrapped_us)} with {row.key_id}"
+        closed = f"of {local_time(row.created_us)}, wrapped {local_time(row.wrapped_us)} with {row.key_id}"
         values = f"; at most {row.used:,} values" if row.number else ""
         exact = f", {counted.get(row.number, 0):,} now" if is_counted and row.number else ""
-        click.echo(f"{what}: {since}{values}{exact}")
+        click.echo(f"{what}: {closed}{values}{exact}")
     return 0
 
 
