@@ -60,7 +60,7 @@ def command(is_counted: bool, site: Path | None, data: Path | None, as_json: boo
         ]
         times: dict[str, int] = {}
         if in_use is not None:
-            since = {
+            times = {
                 "key_since_us": in_use.site_us,
                 "data_key_since_us": in_use.data_us,
                 "data_key": in_use.data_number,
