@@ -18,7 +18,6 @@ from engine.adapters.admin import AdminServer, AdminUnavailable
 from engine.adapters.admin_access import access_routes
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.left_behind import left_behind
-from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
@@ -31,10 +30,12 @@ from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
 from engine.console import Console, Support, to_the_terminal
+from engine.counting import counted
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
 from engine.model.ids import ChannelName, DestinationName
+from engine.orphans import report_orphans
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew, WrongKey
@@ -54,7 +55,7 @@ from engine.runtime.sources import RunningSource
 from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
-from engine.scanners import Scanners, WorklistCounts
+from engine.scanners import Scanners
 from engine.traces import start_tracing
 from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, step_ages, within, worker_limits
 
@@ -112,8 +113,8 @@ class Engine:
         try:
             assembly = self._open_store()
             await assembly.open_channels(self._site.channels)
-            self._report_orphans()
-            await self._lookout.look()
+            report_orphans(self._queries, assembly.channels)
+            await self._lookout.look(counts=False)
             assembly.has_room = self._lookout.has_room
             await self._keeping.begin()
             await assembly.open_ports(self._site.channels)
@@ -201,6 +202,8 @@ class Engine:
 
     def _make_store(self) -> Store:
         if self._settings.store_kind == "memory":
+            from engine.adapters.stores.memory import MemoryStore  # few sites have it, and each start would wait for it
+
             return MemoryStore(clock=self._clock)
         path = self._site.folder / self._settings.store_path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,26 +242,6 @@ class Engine:
     def _substituted(self, channel: ChannelName) -> Mapping[str, str]:
         """What the `${...}` of a channel stand for now."""
         return next((loaded.substituted for loaded in self._site.channels if loaded.name == channel), {})
-
-    def _report_orphans(self) -> None:
-        """What waits for a destination that no file names any more stays in the store, and is said at the start."""
-        for depth in self._queries.depths():
-            channel = self._channels.get(depth.channel)
-            if depth.queued and (channel is None or depth.destination not in channel.lanes):
-                log.warning(
-                    "%d deliveries wait for %s/%s, which the site's files no longer have; they are kept",
-                    depth.queued,
-                    depth.channel,
-                    depth.destination,
-                )
-        for (name, state), count in self._queries.counts().items():
-            if state == "received" and count and name not in self._channels:
-                log.warning(
-                    "%d messages of channel %s were accepted and not processed, and the site's files no longer have it;"
-                    " they are kept",
-                    count,
-                    name,
-                )
 
     async def _start_dicom(self, committer: Committer) -> None:
         """The port for scanners, if the site has one: pydicom and its kin are loaded only then."""
@@ -384,7 +367,7 @@ class Engine:
         is_file = self._settings.store_kind == "sqlite"
         store = self._site.folder / self._settings.store_path
         return Lookout(
-            WorklistCounts(self._queries, self.meter.dicom).with_depths,
+            counted(self._queries, self.meter),
             self._show_depths,
             store.parent if is_file else None,
             self._settings.limits.free_disk,
