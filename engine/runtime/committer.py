@@ -62,6 +62,8 @@ class Committer:
         self._intake_bytes = 0
         self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         self._results: list[tuple[DeliveryResult, Recorded | None]] = []
+        self._at_hand: list[tuple[DeliveryResult, Recorded | None]] = []
+        """Results that a commit on the thread has: where it fails for want of room, they wait again."""
         self._pieces = Pieces()
         self._calls: list[Callable[[], None]] = []
         self._asked: dict[asyncio.Future[Any], None] = {}
@@ -159,10 +161,10 @@ class Committer:
         ended: asyncio.Future[None] = self._question()
         if ended.done():
             return ended
-        if not self._results:
-            ended.set_result(None)  # those of a commit at hand are there before any call that is made now
+        if not (results := self._results or self._at_hand):
+            ended.set_result(None)
             return ended
-        result, recorded = self._results[-1]
+        result, recorded = results[-1]
 
         def done() -> None:
             if recorded is not None:
@@ -170,7 +172,7 @@ class Committer:
             if not ended.done():
                 ended.set_result(None)
 
-        self._results[-1] = (result, done)
+        results[-1] = (result, done)
         self.hurry()
         return ended
 
@@ -282,10 +284,10 @@ class Committer:
             item, done, refused = self._reprocessed[-1]
             ends.append(end := self._question())
             self._reprocessed[-1] = (item, noticed(end, done), noticed(end, refused))
-        if self._results:
-            result, recorded = self._results[-1]
+        if results := self._results or self._at_hand:
+            result, recorded = results[-1]
             ends.append(end := self._question())
-            self._results[-1] = (result, noticed(end, recorded))
+            results[-1] = (result, noticed(end, recorded))
         self.hurry()
         for end in ends:
             await end
@@ -374,6 +376,7 @@ class Committer:
         started = self._clock.monotonic()
         if self._pace.in_thread or is_large:
             self._busy = True
+            self._at_hand = results
             running = self._thread.submit(self._timed_commit, batch)
             running.add_done_callback(
                 lambda finished: self._loop.call_soon_threadsafe(self._thread_ended, work, finished)
@@ -404,6 +407,7 @@ class Committer:
 
     def _thread_ended(self, work: Work, finished: "Future[tuple[Committed, float]]") -> None:
         error = finished.exception()
+        self._at_hand = []
         try:
             if error is not None:
                 self._failed(work, error)
