@@ -279,8 +279,8 @@ def name_of(rate: float | None) -> str:
 
 def figures(row: Row) -> str:
     return (
-        f"p50 {row['p50_ms']:.2f} ms, p99 {row['p99_ms']:.2f}, p99.9 {row['p999_ms']:.2f}, longest {row['max_ms']:.0f}, "
-        f"{row['rate']:,.0f}/s"
+        f"p50 {row['p50_ms']:.2f} ms, p99 {row['p99_ms']:.2f}, p99.9 {row['p999_ms']:.2f}, "
+        f"longest {row['max_ms']:.0f}, {row['rate']:,.0f}/s"
     )
 
 
@@ -337,12 +337,15 @@ async def main(args: argparse.Namespace) -> int:
             if SCRAPE in operations:
                 async with engine_on(rig):
                     await load(port, "WARM", None, 2000)
-                    alone = [await asyncio.to_thread(scrape, rig.url) for _ in range(21)]
+                    alone = []
+                    for _ in range(9):
+                        await asyncio.sleep(1.0)  # asked again at once, it gives the page that it has
+                        alone.append(await asyncio.to_thread(scrape, rig.url))
                 middle = statistics.median(took for took, _ in alone)
                 meanwhile = statistics.median(took for took, _ in rig.scrapes)
                 print(
-                    f"\nscrape of {CHANNELS} channels: {middle * 1e3:.1f} ms, beside the load {meanwhile * 1e3:.1f} ms, "
-                    f"{alone[0][1] / 1024:.0f} kB (asked: under {MOST_SCRAPE_S * 1e3:.0f} ms)"
+                    f"\nscrape of {CHANNELS} channels: {middle * 1e3:.1f} ms, {alone[0][1] / 1024:.0f} kB; "
+                    f"beside the load {meanwhile * 1e3:.1f} ms (asked: under {MOST_SCRAPE_S * 1e3:.0f} ms)"
                 )
                 bad |= middle > MOST_SCRAPE_S
         finally:

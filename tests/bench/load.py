@@ -142,7 +142,9 @@ def schedule(args: argparse.Namespace) -> None:
             else:
                 wait_s = min(wait_s, due - now)
         # Not epoll, whose time-out is in whole milliseconds.
-        for sock in select.select([s for s, due in zip(socks, due_of, strict=True) if due is not None], (), (), wait_s)[0]:
+        for sock in select.select([s for s, due in zip(socks, due_of, strict=True) if due is not None], (), (), wait_s)[
+            0
+        ]:
             data = sock.recv(65536)
             while data and not data.endswith(END):
                 data += sock.recv(65536)
@@ -179,7 +181,7 @@ def schedule(args: argparse.Namespace) -> None:
 
 
 def sender(args: argparse.Namespace) -> None:
-    """What `senders` does, by the engine's own load generator, `segmill send`, which checks every answer against its message."""
+    """As `senders`, by the engine's own load generator, `segmill send`: it checks every answer against its message."""
     from engine.adapters.mllp_connection import Target
     from engine.adapters.sender import Sender
 
