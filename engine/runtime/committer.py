@@ -159,9 +159,8 @@ class Committer:
             self._commit_later()
 
     def _commit_later(self) -> None:
-        """A call that comes first does not make them wait anew."""
         now = self._clock.monotonic()
-        self._results_due = self._results_due or now + RESULTS_WAIT_S
+        self._results_due = self._results_due or now + RESULTS_WAIT_S  # a call between makes nobody wait anew
         self._later = self._loop.call_later(max(0.0, self._results_due - now), self._schedule)
 
     def flushed(self) -> "asyncio.Future[None]":
@@ -207,38 +206,35 @@ class Committer:
         """
         answer: asyncio.Future[T] = self._question()
         self._calls.call(work, answer)
-        self._called()
-        return answer
+        return self._called(answer)
 
     def when_quiet(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
         """As `call`, for what can wait and takes no longer than a commit: once no message waits, or some have passed.
 
-        It runs where commits run. On the loop's own thread it is over sooner than on another, where each of its
-        statements waits for the interpreter's lock; and so is the commit behind it.
+        It runs where commits run: on the loop's thread none of its statements waits for the interpreter's lock.
         """
         answer: asyncio.Future[T] = self._question()
         self._calls.when_quiet(work, answer)
-        self._called()
-        return answer
+        return self._called(answer)
 
     def budget_s(self, quick_s: float) -> float:
         """How long such a call should take: `quick_s`, and on a slow disk twice what a commit takes."""
         return 2 * self._pace.average_s if self._pace.in_thread else quick_s
 
-    def _called(self) -> None:
+    def _called(self, answer: "asyncio.Future[T]") -> "asyncio.Future[T]":
         self._idle.clear()
         if not self._ticking:
             self._schedule()
+        return answer
 
     def _call_ended(self, finished: "Future[T]", answer: "asyncio.Future[T]") -> None:
         error = finished.exception()
         if isinstance(error, CommitUnknown):
             self._die(error)
-        if not answer.done():
-            if error is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(finished.result())
+        if error is not None and not answer.done():
+            answer.set_exception(error)
+        elif not answer.done():
+            answer.set_result(finished.result())
         self._loop.call_soon(self._free)
 
     def _question(self) -> "asyncio.Future[Any]":
@@ -317,6 +313,11 @@ class Committer:
     def _waits(self) -> bool:
         return bool(self._intakes or self._reprocessed or self._results or self._pieces)
 
+    def _is_wanted(self) -> bool:
+        """Whether somebody waits for the next commit, or results have waited for as long as they may."""
+        is_due = self._hurried or 0.0 < self._results_due <= self._clock.monotonic()
+        return bool(self._intakes or self._reprocessed or self._pieces or (self._results and is_due))
+
     def _has_work(self) -> bool:
         return self._waits() or bool(self._calls)
 
@@ -341,8 +342,7 @@ class Committer:
             self._again = True  # _go_on schedules again, for results that somebody waits for, too
             return
         if self._calls and not self._linger_until:
-            wanted = self._intakes or self._reprocessed or self._pieces or (self._hurried and self._results)
-            if (start := self._calls.take(waits=self._waits(), wanted=bool(wanted))) is not None:
+            if (start := self._calls.take(waits=self._waits(), wanted=self._is_wanted())) is not None:
                 self._ticking = False
                 self._busy = True
                 start()
