@@ -341,12 +341,12 @@ class Committer:
             self._ticking = False
             self._again = True  # _go_on schedules again, for results that somebody waits for, too
             return
-        if self._calls and not self._linger_until:
-            if (start := self._calls.take(waits=self._waits(), wanted=self._is_wanted())) is not None:
-                self._ticking = False
-                self._busy = True
-                start()
-                return
+        takes = self._calls and not self._linger_until
+        if takes and (start := self._calls.take(waits=self._waits(), wanted=self._is_wanted())) is not None:
+            self._ticking = False
+            self._busy = True
+            start()
+            return
         waiting = len(self._intakes)
         if 0 < waiting < self._last_size:
             # The loop turns with a zero time-out while we wait: asyncio's timers are too coarse for this.
