@@ -235,6 +235,8 @@ class Model:
             self._is_now(owed, result.state)
             if result.attempts >= owed.attempt:
                 owed.is_sure = True
+            elif owed.id in lane.in_hand and result.attempts == owed.attempt - 1:
+                lane.sure[owed.id] = True  # should nothing of the attempt in hand leave
             if result.state != "queued":
                 lane.ended.pop(owed.id, None)
 
@@ -697,7 +699,8 @@ class Model:
         for delivery, outcome in zip(batch, outcomes, strict=True):
             self.loop.note("lane %s: delivery %d %s", to, delivery.id, type(outcome).__name__)
             if isinstance(outcome, Unreachable):
-                self.owed[delivery.id].is_sure = lane.sure[delivery.id]  # nothing of it has left
+                owed = self.owed[delivery.id]
+                owed.is_sure, owed.attempt = lane.sure[owed.id], delivery.attempts  # nothing of it has left
             if isinstance(outcome, Delivered):
                 lane.ended[delivery.id] = True
                 if lane.took[delivery.body] < 1:

@@ -462,6 +462,11 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
             ]
             return found[::-1][:KNOWN_LIMIT]
 
+    def received_since(self, since_us: int) -> int:
+        """As Store.received_since."""
+        with self._rows.lock:
+            return sum(row.stored.received_at_us >= since_us for row in self._rows.messages.values())
+
     def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
         """As Store.recent_ids."""
         with self._rows.lock:

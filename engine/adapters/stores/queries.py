@@ -203,6 +203,12 @@ class SqliteQueries(AccessReading):
         with self._reader() as db:
             return self._reading.depths(db)
 
+    def lanes(self) -> Sequence[tuple[ChannelName, DestinationName]]:
+        """As StoreQueries.lanes."""
+        with self._reader() as db:
+            rows = db.execute(self._reading.sql["lane_names"]).fetchall()
+        return [(channel, destination) for _, channel, destination in rows]
+
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
         """How many messages are in each state, by channel."""
         with self._reader() as db:

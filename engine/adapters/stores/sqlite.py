@@ -351,6 +351,10 @@ class SqliteStore:
         """As Store.known."""
         return self._read(lambda db: self._reading.known(db, channel, sender, control_id, since_us))
 
+    def received_since(self, since_us: int) -> int:
+        """As Store.received_since."""
+        return self._read(lambda db: self._reading.received_since(db, since_us))
+
     def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
         """As Store.recent_ids."""
         return self._read(lambda db: self._reading.recent_ids(db, since_us, limit))
