@@ -74,7 +74,7 @@ NOTHING, SCRAPE, COMMAND, CONSOLE, RETENTION = "nothing", "scrape", "command", "
 SAID = {
     NOTHING: "nothing else",
     SCRAPE: f"a scrape of {CHANNELS} channels each second",
-    COMMAND: "a search for a text by the command, again and again",
+    COMMAND: "a search for a text by the command, again and again, each with its start and its reading of the site",
     CONSOLE: "a search for a text as the console does it, again and again",
     RETENTION: "retention at work",
 }
@@ -209,7 +209,12 @@ async def engine_on(rig: Rig) -> AsyncIterator[asyncio.subprocess.Process]:
 async def segmill(*words: str) -> None:
     null = asyncio.subprocess.DEVNULL
     done = await run("-m", "engine", *words, stdout=null, stderr=null)
-    assert await done.wait() == 0, words
+    try:
+        assert await done.wait() == 0, words
+    finally:
+        if done.returncode is None:  # the phase is over, and the next is to be without it
+            done.kill()
+            await done.wait()
 
 
 @asynccontextmanager
