@@ -30,6 +30,7 @@ from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
 from engine.console import Console, Support, to_the_terminal
+from engine.counting import counted
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
@@ -54,7 +55,7 @@ from engine.runtime.sources import RunningSource
 from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
-from engine.scanners import Scanners, WorklistCounts
+from engine.scanners import Scanners
 from engine.traces import start_tracing
 from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, step_ages, within, worker_limits
 
@@ -366,7 +367,7 @@ class Engine:
         is_file = self._settings.store_kind == "sqlite"
         store = self._site.folder / self._settings.store_path
         return Lookout(
-            WorklistCounts(self._queries, self.meter.dicom).with_depths,
+            counted(self._queries, self.meter),
             self._show_depths,
             store.parent if is_file else None,
             self._settings.limits.free_disk,

@@ -68,6 +68,8 @@ class PrometheusMeter:
         self.disk_free_bytes: int | None = None
         self.store_bytes: int | None = None
         self.damaged_entries = 0
+        self.store_keys: Mapping[str, float] = {}
+        """Of an encrypted store: since when its keys are in use, seconds since 1970."""
         self.retention_passed_s: float | None = None
         self.certificate_ends: Mapping[str, float] = {}
         """By the place that shows it, seconds since 1970."""
@@ -241,6 +243,16 @@ def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
     )
     damaged.add_metric((), meter.damaged_entries)
     yield damaged
+    if meter.store_keys:
+        since = GaugeMetricFamily(
+            "segmill_store_key_since_timestamp_seconds",
+            "Since when the site's key closes the encrypted store, and since when there is its data key, seconds since "
+            "1970; not there where the store is not encrypted.",
+            labels=["key"],
+        )
+        for key, since_s in meter.store_keys.items():
+            since.add_metric((key,), since_s)
+        yield since
     if meter.store_bytes is not None:
         yield GaugeMetricFamily(
             "segmill_store_bytes", "What the store's files hold, with its log.", value=meter.store_bytes

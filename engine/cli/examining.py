@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from engine.cli.output import count
 from engine.config.finding import ConfigFinding
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _versions(around: Surroundings, topic: Topic) -> None:
 
 
 def _site(around: Surroundings, topic: Topic) -> None:
-    topic.well = f"{len(around.loaded.channels)} channels can run"
+    topic.well = f"{count(len(around.loaded.channels), 'channel')} can run"
     topic.findings += map(_of_config, around.loaded.findings)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Final, Generic
 
 from engine.config.answer_checks import check_answers
@@ -326,18 +327,42 @@ def _channel_folders(folder: Path, findings: list[ConfigFinding]) -> list[Path]:
         return []
     found: list[Path] = []
     for place in sorted(root.iterdir()):
-        if not place.is_dir() or place.name.startswith((".", "_")):
+        if place.name.startswith((".", "_")):
             continue
-        if (place / CHANNEL_FILE).is_file():
+        if unusable := _unusable(place):
+            findings.append(unusable)
+        elif place.is_dir() and (place / CHANNEL_FILE).is_file():
             found.append(place)
-            continue
-        close = nearest(CHANNEL_FILE, [path.name for path in place.iterdir()])
-        hint = f"rename {close} to {CHANNEL_FILE}" if close else "add it, or move the folder out of channels/"
-        message = f"the folder has no {CHANNEL_FILE}, so it is no channel"
-        findings.append(ConfigFinding("W148", f"{CHANNELS}/{place.name}", 0, 0, 0, message, hint))
+        elif place.is_dir():
+            close = nearest(CHANNEL_FILE, [path.name for path in place.iterdir() if path.is_file()])
+            hint = f"rename {close} to {CHANNEL_FILE}" if close else "add it, or move the folder out of channels/"
+            message = f"the folder has no {CHANNEL_FILE}, so it is no channel"
+            findings.append(ConfigFinding("W148", f"{CHANNELS}/{place.name}", 0, 0, 0, message, hint))
     if not found and not findings:
         findings.append(ConfigFinding("E100", CHANNELS, 0, 0, 0, "there is no channel in it", "segmill init shows one"))
     return found
+
+
+def _unusable(place: Path) -> ConfigFinding | None:
+    """What keeps a channel that is there from being read. Passed over, it would stop with the next reload."""
+    shown = f"{CHANNELS}/{place.name}"
+    if place.is_symlink() and not place.exists():
+        hint = "mend the link, or remove it"
+        return ConfigFinding("E100", shown, 0, 0, 0, "cannot be read: the link leads nowhere", hint)
+    file = place / CHANNEL_FILE
+    try:
+        kind = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if not file.is_symlink():
+            return None
+        why = "the link leads nowhere"
+    except OSError as exc:
+        why = exc.strerror or "the system refuses it"
+    else:
+        if S_ISREG(kind):
+            return None
+        why = "it is a folder" if S_ISDIR(kind) else "it is no file"
+    return ConfigFinding("E100", f"{shown}/{CHANNEL_FILE}", 0, 0, 0, f"cannot be read: {why}")
 
 
 def _check_channel_name(name: str, shown: str) -> list[ConfigFinding]:

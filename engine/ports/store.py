@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.model.store_key import KeysInUse
 from engine.ports.access import AccessQueries
 from engine.ports.hand_off import HandedOver, HandOffQueries
 from engine.ports.operations import OperationQueries, OperationStore
@@ -483,5 +484,9 @@ class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, AccessQuer
         ...
 
     def version_files(self, version: VersionId) -> Mapping[str, bytes] | None: ...
+
+    def keys_in_use(self) -> KeysInUse | None:
+        """Since when; None where the store is not encrypted."""
+        ...
 
     def close(self) -> None: ...

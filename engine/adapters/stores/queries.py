@@ -25,13 +25,13 @@ from engine.adapters.stores.keys import KeyReading
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
 from engine.adapters.stores.sealing import Sealing
-from engine.adapters.stores.unlocking import unlock
+from engine.adapters.stores.unlocking import KeyTable, unlock
 from engine.adapters.stores.worklist import WorklistReading, counts_of, without_station
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
-from engine.model.store_key import NO_KEYS, StoreKeys
+from engine.model.store_key import NO_KEYS, KeysInUse, StoreKeys
 from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.search import SPAN, Find, Found, KeyBlock, KeyWork
@@ -247,6 +247,11 @@ class SqliteQueries(AccessReading):
             if db.execute(self._reading.sql["version"], (version,)).fetchone() is None:
                 return None
             return dict(db.execute(self._reading.sql["version_files"], (version,)).fetchall())
+
+    def keys_in_use(self) -> KeysInUse | None:
+        """As StoreQueries.keys_in_use."""
+        with self._reader() as db:
+            return KeyTable().read(db).in_use
 
     # -- searches -------------------------------------------------------------------------------
 
