@@ -26,6 +26,8 @@ class RunFolder:
         self._place = Path(tempfile.gettempdir())
         remove_abandoned(self._place)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._place))
+        # A server that does not run as root has its own folder in it.
+        self.path.chmod(0o711)
         self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(self._place))
