@@ -13,7 +13,6 @@ from engine.testing.sites import make_site
 from engine.watched_feeds import holidays_of
 from tests.runtime.engines import SiteUnderTest, channel
 
-
 CHANNEL = """
 listen: {mllp: {port: 0}}
 accept: ["*"]

@@ -56,13 +56,9 @@ def draw(shown: SiteMap) -> Markup:
     """The whole of it; as high as it takes."""
     left = _places(shown.senders, (edge.before for edge in shown.ins), SLOT)
     right = _places(shown.receivers, (edge.after for edge in shown.outs), SLOT)
-    middle = _places(shown.channels, (), 0)
-    for ways, ends in (
-        (shown.ins, [edge.after for edge in shown.ins]),
-        (shown.outs, [edge.before for edge in shown.outs]),
-    ):
-        for id_, place in _places(shown.channels, ends, PORT).items() if ways else ():
-            middle[id_].high = max(middle[id_].high, place.high)
+    middle = _places(shown.channels, (edge.after for edge in shown.ins), PORT)
+    for id_, place in _places(shown.channels, (edge.before for edge in shown.outs), PORT).items():
+        middle[id_].high = max(middle[id_].high, place.high)
     high = max(_high(column) for column in (left, middle, right))
     _spread(middle, high)
     _beside(left, [(edge.before, middle[edge.after].centre) for edge in shown.ins], high)
