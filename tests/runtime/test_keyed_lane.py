@@ -538,6 +538,7 @@ async def test_what_was_read_with_its_key_beside_its_own_commit_is_sent_once(ben
     await until(lambda: bench.receiver.sent)
     committed = bench.store.commit(Batch([keyed("k")]))  # durable, and its end is yet to be told
     for sent in (2, 3):
+        await turns(5)  # its answer waits at this gate by now, and not at the next one
         gate.set()
         gate = bench.receiver.hold("k")
         await until(lambda sent=sent: len(bench.receiver.sent) == sent)
