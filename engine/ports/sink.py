@@ -38,6 +38,8 @@ class DirectSink(Protocol):
 
         True: `ended` is called exactly once, later, from the loop, with what came of it (an exception: a defect of the
         sink), unless `cut_off` is called before. Until then no other call of this sink is made.
+
+        Raises for a defect of the sink: it may have been sent, and `ended` is not called.
         """
         ...
 

@@ -186,7 +186,11 @@ class MllpSink:
             return False
         if self._awaits_application:
             connection.expect_application(asks_application(body))
-        connection.send(block, control_id, partial(self._begun_ended, connection, ended))
+        try:
+            connection.send(block, control_id, partial(self._begun_ended, connection, ended))
+        except Exception:
+            self.cut_off()  # or the end of this connection would be told where another delivery is waited for
+            raise
         return True
 
     def _begun_ended(self, connection: MllpConnection, ended: Callable[[Outcome | Exception], None], end: End) -> None:

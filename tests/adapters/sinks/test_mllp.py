@@ -741,3 +741,23 @@ async def test_a_defect_of_the_sink_is_told_where_its_outcome_was_waited_for(del
 
         monkeypatch.setattr(sink, "_outcome", fails)
         assert await begun(sink, delivery("C2")) is error
+
+
+async def test_what_fails_where_it_is_begun_is_never_told_of_and_its_connection_is_not_used_again(
+    delivery, sink_to, monkeypatch
+):
+    """What comes of that connection later would be taken for the end of the delivery that is away then."""
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer)
+        await one(sink, delivery("C1"))
+        told = []
+
+        def fails(self: MllpConnection, seconds: float) -> None:
+            raise KeyError("a defect of ours")
+
+        with monkeypatch.context() as patched, pytest.raises(KeyError):
+            patched.setattr(MllpConnection, "_arm", fails)
+            sink.begin(delivery("C2"), told.append)
+        assert isinstance(await one(sink, delivery("C3")), Delivered)
+        await peer.until(lambda: peer.connections == 1)
+        assert told == [] and peer.connections_seen == 2
