@@ -1,5 +1,6 @@
 """What one commit carries, beside those who wait for its parts."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from engine.model.envelope import Batch, Delivery, DeliveryResult, Intake, Reprocessed
@@ -38,3 +39,17 @@ def joined(works: Sequence[Work]) -> Work:
         [item for work in works for item in work.reprocessed],
         [result for work in works for result in work.results],
     )
+
+
+def noticed(end: asyncio.Future[None], tell: Callable[..., None] | None) -> Callable[..., None]:
+    """As `tell`, which hears of the outcome of a part; `end` ends behind it, whatever it was."""
+
+    def told(*of: object) -> None:
+        try:
+            if tell is not None:
+                tell(*of)
+        finally:
+            if not end.done():
+                end.set_result(None)
+
+    return told
