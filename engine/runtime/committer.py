@@ -63,11 +63,14 @@ class Committer:
         self._intake_bytes = 0
         self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         self._results: list[tuple[DeliveryResult, Recorded | None]] = []
+        self._at_hand: list[tuple[DeliveryResult, Recorded | None]] = []
+        """Results that a commit on the thread has: where it fails for want of room, they wait again."""
         self._pieces = Pieces()
         self._hurried = False
         self._results_due = 0.0
         self._asked: dict[asyncio.Future[Any], None] = {}
         self._after: list[Callable[[], None]] = []
+        self._behind: list[Callable[[], None]] = []
         self._busy = False
         self._settling = False
         self._checkpoint_asked = False
@@ -168,10 +171,10 @@ class Committer:
         ended: asyncio.Future[None] = self._question()
         if ended.done():
             return ended
-        if not self._results:
-            ended.set_result(None)  # those of a commit at hand are there before any call that is made now
+        if not (results := self._results or self._at_hand):
+            ended.set_result(None)
             return ended
-        result, recorded = self._results[-1]
+        result, recorded = results[-1]
 
         def done() -> None:
             if recorded is not None:
@@ -179,7 +182,7 @@ class Committer:
             if not ended.done():
                 ended.set_result(None)
 
-        self._results[-1] = (result, done)
+        results[-1] = (result, done)
         self.hurry()
         return ended
 
@@ -196,6 +199,13 @@ class Committer:
         """
         if self._settling:
             self._after.append(action)
+        else:
+            self._loop.call_soon(action)
+
+    def behind(self, action: Callable[[], None]) -> None:
+        """As `soon`, but behind all that is to be done so: senders get their answers before lanes begin to send."""
+        if self._settling:
+            self._behind.append(action)
         else:
             self._loop.call_soon(action)
 
@@ -290,10 +300,10 @@ class Committer:
             item, done, refused = self._reprocessed[-1]
             ends.append(end := self._question())
             self._reprocessed[-1] = (item, noticed(end, done), noticed(end, refused))
-        if self._results:
-            result, recorded = self._results[-1]
+        if results := self._results or self._at_hand:
+            result, recorded = results[-1]
             ends.append(end := self._question())
-            self._results[-1] = (result, noticed(end, recorded))
+            results[-1] = (result, noticed(end, recorded))
         self.hurry()
         for end in ends:
             await end
@@ -390,6 +400,7 @@ class Committer:
         started = self._clock.monotonic()
         if self._pace.in_thread or is_large:
             self._busy = True
+            self._at_hand = results
             running = self._thread.submit(self._timed_commit, batch)
             running.add_done_callback(
                 lambda finished: self._loop.call_soon_threadsafe(self._thread_ended, work, finished)
@@ -420,6 +431,7 @@ class Committer:
 
     def _thread_ended(self, work: Work, finished: "Future[tuple[Committed, float]]") -> None:
         error = finished.exception()
+        self._at_hand = []
         try:
             if error is not None:
                 self._failed(work, error)
@@ -480,8 +492,11 @@ class Committer:
                 log.error("a message was not stored, and its sender was not told: %s", describe(defect))
 
     def _run_after(self) -> None:
-        while self._after:
-            actions, self._after = self._after, []
+        while self._after or self._behind:
+            if self._after:
+                actions, self._after = self._after, []
+            else:
+                actions, self._behind = self._behind, []
             for action in actions:
                 try:
                     action()
