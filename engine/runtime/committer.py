@@ -515,13 +515,7 @@ class Committer:
 
     def _one_by_one(self, work: Work) -> None:
         """One member of the batch is at fault, and nothing of it was kept: find it, keep the others."""
-        batch = work.batch
-        singles: list[Work] = [
-            *([Work(Batch(pieces=batch.pieces, unwanted=batch.unwanted), [], [], [])] if batch.pieces else ()),
-            *(Work(Batch(intakes=[e[0]]), [e], [], []) for e in work.intakes),
-            *(Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in work.reprocessed),
-            *(Work(Batch(results=[r[0]]), [], [], [r]) for r in work.results),
-        ]
+        singles = work.singles()
         for at, single in enumerate(singles):
             if self._dead:
                 return

@@ -346,7 +346,9 @@ class Listener:
             seems = ": they look like a message without its start of block, <VT>"
         if self._is_new(connection, "stray"):
             name, peer = self.settings.name, connection.peer
-            log.warning("port %s, peer %s: bytes came outside of MLLP blocks%s (counted from now on)", name, peer, seems)
+            log.warning(
+                "port %s, peer %s: bytes came outside of MLLP blocks%s (counted from now on)", name, peer, seems
+            )
 
     def crowded(self, connection: Connection) -> None:
         """Half blocks of many senders filled the room, and this one began last."""

@@ -28,6 +28,16 @@ class Work:
         self.reprocessed = reprocessed
         self.results = results
 
+    def singles(self) -> "list[Work]":
+        """Each member alone, in order; pieces of large messages stay together."""
+        batch = self.batch
+        return [
+            *([Work(Batch(pieces=batch.pieces, unwanted=batch.unwanted), [], [], [])] if batch.pieces else ()),
+            *(Work(Batch(intakes=[e[0]]), [e], [], []) for e in self.intakes),
+            *(Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in self.reprocessed),
+            *(Work(Batch(results=[r[0]]), [], [], [r]) for r in self.results),
+        ]
+
 
 def joined(works: Sequence[Work]) -> Work:
     """Several in one, in order."""
