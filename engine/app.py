@@ -11,7 +11,6 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, tzinfo
 from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
@@ -25,7 +24,6 @@ from engine.audit_export import AuditSending
 from engine.certificates import show_certificates
 from engine.collector import tune_collector
 from engine.config.changes import NOT_LIVE, read_state
-from engine.config.hours import zone
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
@@ -57,6 +55,7 @@ from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
 from engine.scanners import Scanners
 from engine.traces import start_tracing
+from engine.watched_feeds import watched_feeds
 from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, step_ages, within, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
@@ -218,16 +217,7 @@ class Engine:
         return SqliteStore(path, clock=self._clock, keys=self._settings.store_keys, on_damage=self.meter.damaged)
 
     def _watch_feeds(self) -> Feeds:
-        """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""
-
-        def tell(channel: ChannelName, count: int) -> None:
-            self.meter.channel(channel).feeds_silent(count)
-
-        def local() -> tzinfo:
-            name = self._settings.time_zone
-            return zone(name) if name is not None else UTC
-
-        feeds = Feeds(self._queries, self._clock, local, tell, lambda: {one.name for one in self._site.channels})
+        feeds = watched_feeds(self._queries, self._clock, self.meter, lambda: self._site)
         self.control.feeds_now = feeds.status
         return feeds
 

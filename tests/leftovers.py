@@ -26,8 +26,12 @@ class RunFolder:
         self._place = Path(tempfile.gettempdir())
         remove_abandoned(self._place)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._place))
-        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # A server that does not run as root has its own folder in it.
+        self.path.chmod(0o711)
+        draft = self.path / f"{LOCK}.new"
+        self._lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.rename(self.path / LOCK)  # under its name it is held: nobody takes this for abandoned
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(self._place))
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
 

@@ -48,7 +48,6 @@ FIRST = (
     "tests/e2e/test_console_",
     "tests/faults/",
     "tests/docs/test_examples.py::test_a_page_works_as_typed",
-    "tests/simulation/",
     "tests/e2e/",
     "tests/phi/",
     "tests/runtime/test_worker.py",
@@ -80,6 +79,7 @@ FIRST = (
 """Beginnings of ids, or names of tests; those named first go first."""
 
 LAST = (
+    "tests/simulation/",
     "tests/hl7/convert/",
     "tests/hl7/validate/",
     "tests/config/expression/",
@@ -95,7 +95,7 @@ LAST = (
 """What computes; those named first stand last, where every third worker begins."""
 
 FROM_THE_END = 3
-"""Every so manieth worker."""
+"""Every third worker."""
 
 
 def rank(nodeid: str) -> int:

@@ -124,7 +124,7 @@ def _engine(around: Surroundings, topic: Topic) -> None:
     if around.status is None:
         topic.well = "none runs on this site"
         return
-    topic.well = "it runs, and takes messages"
+    topic.well = "it runs" if around.not_ready else "it runs, and takes messages"
     if around.not_ready:
         advice = "What it says is what to mend: room on the disk, a start or stop that is under way, its log."
         topic.findings.append(Finding("E494", f"it runs and is not ready: {around.not_ready}", advice))

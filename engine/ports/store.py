@@ -335,8 +335,11 @@ class Store(OperationStore, KeyStore, Protocol):
         """What the store holds, without the room that was freed in it and can be used again."""
         ...
 
-    def give_back(self, most_bytes: int) -> bool:
-        """Return freed room to the file system, so much at a time; whether there is more to return."""
+    def give_back(self, most_bytes: int, *, empty_log: bool = True) -> bool:
+        """Return freed room to the file system, so much at a time; whether there is more to return.
+
+        When there is not, what was forgotten leaves the write-ahead log as well, with `empty_log`: that takes longer.
+        """
         ...
 
     def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:

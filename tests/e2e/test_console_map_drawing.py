@@ -29,6 +29,9 @@ FOUND = """() => {
     .map((b) => `${a.text} | ${b.text}`));
   const out = boxes.filter((a) => a.box && (a.right > a.box.x + a.box.width || a.below > a.box.y + a.box.height + 1))
     .map((a) => a.text);
+  const columns = [...document.querySelectorAll('svg.map .node rect')].map((rect) => rect.getBBox());
+  const between = boxes.filter((a) => !a.box && columns.some((b) => a.x < b.x + b.width && b.x < a.right));
+  out.push(...between.map((a) => a.text));
   return {count: boxes.length, over, out};
 }"""
 

@@ -335,11 +335,14 @@ class TestOutcomes:
         await bench.all_delivered(1)
         assert bench.sink.sent == [1, 1, 1]
 
-    async def test_a_lane_that_stops_stands_still_until_a_person_says_so(self, bench) -> None:
+    async def test_a_lane_that_stops_stands_still_until_a_person_says_so(self, bench, caplog) -> None:
         bench.make(ScriptedSink(AE), policy=Policy(on_refused="stop"))
         bench.start()
         await bench.feed(3)
         await until(lambda: bench.lane.state == "stopped")
+        (told,) = [one.getMessage() for one in caplog.records if "stopped at message 1" in one.getMessage()]
+        assert f"segmill queue retry {bench.lane.name}." in told, "what to do stands where it is looked for"
+        assert told.endswith("segmill queue skip --delivery 1")
         await bench.feed(2)
         await turns(100)
         assert bench.sink.sent == [1] and bench.states()[0] == "queued"

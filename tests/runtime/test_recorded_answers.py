@@ -99,6 +99,31 @@ async def test_a_resend_waits_with_the_first_copy_whatever_destination_the_files
         assert codes(answers) == ["AA" if isinstance(last, Delivered) else "AE"] * 2
 
 
+async def test_who_asks_once_a_yes_is_on_record_is_told_that_and_no_answer_to_come(site, adt) -> None:
+    """An earlier copy may still wait for ris, by the files of before or again of now: ris may say no."""
+    async with site.running():
+        first = await taken(site, adt(control_id="A1"))
+        await reload(site, "processed")
+        yes = await asked_again(site, adt(control_id="A1"))
+        assert msa(yes) == ("AA", "A1")
+        for waits in (WAITS, "delivered(out), timeout: 30s"):
+            await reload(site, waits)
+            assert await asked_again(site, adt(control_id="A1")) == yes
+        await released(site, LANE, Refused("AE", "207"))
+        assert codes([await first.answer()]) == ["AE"], "that is what it was promised"
+        assert await asked_again(site, adt(control_id="A1")) == yes == site.messages()[0].ack
+
+
+async def test_a_copy_that_came_before_has_the_destinations_own_words(site, adt) -> None:
+    async with site.running():
+        first = await taken(site, adt(control_id="A1"))
+        await reload(site, "processed")
+        yes = await asked_again(site, adt(control_id="A1"))
+        await released(site, LANE, Delivered(rsp("A1"), "AA"))
+        assert await first.answer() == rsp("A1")
+        assert await asked_again(site, adt(control_id="A1")) == yes == site.messages()[0].ack
+
+
 class TestAStoreThatTakesNoRecord:
     """The files said `delivered(ris)` when it came and say `processed` now: its answer is due, and is new."""
 

@@ -25,12 +25,14 @@ SLOT: Final = 17
 """What a line with its words takes."""
 PORT: Final = 6
 """From one line to the next where they have no words."""
+LEAST_LABEL: Final = 8.0
+"""So much of a way's name is there in any case."""
 AGAIN: Final = 420
 """A node that is higher says its name again, so that it is seen wherever one looks."""
 COLUMNS: Final = tuple(MARGIN + at * (WIDE + GAP) for at in range(3))
 TOTAL: Final = COLUMNS[2] + WIDE + MARGIN
 INSIDE: Final = WIDE - 20
-NAME, ABOUT, WORDS, STRONG = 8.5, 6.6, 6.6, 7.4
+NAME, ABOUT, WORDS, STRONG = 8.5, 6.6, 6.6, 6.9
 """How wide a letter is, on the whole, in a wide font (DejaVu): of names, what is below them, words, and bold ones."""
 
 
@@ -54,21 +56,17 @@ def draw(shown: SiteMap) -> Markup:
     """The whole of it; as high as it takes."""
     left = _places(shown.senders, (edge.before for edge in shown.ins), SLOT)
     right = _places(shown.receivers, (edge.after for edge in shown.outs), SLOT)
-    middle = _places(shown.channels, (), 0)
-    for ways, ends in (
-        (shown.ins, [edge.after for edge in shown.ins]),
-        (shown.outs, [edge.before for edge in shown.outs]),
-    ):
-        for id_, place in _places(shown.channels, ends, PORT).items() if ways else ():
-            middle[id_].high = max(middle[id_].high, place.high)
+    middle = _places(shown.channels, (edge.after for edge in shown.ins), PORT)
+    for id_, place in _places(shown.channels, (edge.before for edge in shown.outs), PORT).items():
+        middle[id_].high = max(middle[id_].high, place.high)
     high = max(_high(column) for column in (left, middle, right))
     _spread(middle, high)
     _beside(left, [(edge.before, middle[edge.after].centre) for edge in shown.ins], high)
     _beside(right, [(edge.after, middle[edge.before].centre) for edge in shown.outs], high)
-    ways = [*_ways(shown.ins, left, middle, is_in=True), *_ways(shown.outs, right, middle, is_in=False)]
+    lines = [*_ways(shown.ins, left, middle, is_in=True), *_ways(shown.outs, right, middle, is_in=False)]
     drawn = [
-        *(_line(way) for way in ways),  # below all words: no line goes through those of another
-        *(_way(way) for way in ways),
+        *(_line(way) for way in lines),  # below all words: no line goes through those of another
+        *(_way(way) for way in lines),
         *(_box(place, COLUMNS[at]) for at, column in enumerate((left, middle, right)) for place in column.values()),
     ]
     return Markup('<svg class="map" viewBox="0 0 {w} {h:.0f}" width="{w}" height="{h:.0f}">{inside}</svg>').format(
@@ -200,18 +198,18 @@ def _way(way: _Way) -> Markup:
 
 
 def _words(edge: Edge) -> Markup:
-    """What is wrong is said whole, and the name of the way is cut for it."""
+    """What is wrong is said whole; how much waits, and the name of the way, have the room that is left."""
     is_wrong = edge.look in ("bad", "warn")
-    said = []
-    if edge.queued:
-        said.append(f"{number(edge.queued)} queued")
-    elif edge.rate is not None and edge.look == "ok":
-        said.append(a_minute(edge.rate))
-    if is_wrong:
-        said.append(edge.words)
-    mark, rest = "⚠ " if is_wrong else "", ", ".join(said)
+    mark = "⚠ " if is_wrong else ""
     most = (GAP - 24) / (STRONG if is_wrong else WORDS) - width_of(mark)
-    label = cut(edge.label, max(8.0, most - width_of(rest) - 2))
+    waits = [f"{number(edge.queued)} queued"] if edge.queued else []
+    if not waits and not is_wrong and edge.rate is not None:
+        waits = [a_minute(edge.rate)]
+    how = [edge.words] if is_wrong else []
+    if is_wrong and width_of(", ".join([*waits, *how])) + min(width_of(edge.label) + 2, LEAST_LABEL) > most:
+        waits = []
+    rest = ", ".join([*waits, *how])
+    label = cut(edge.label, max(LEAST_LABEL, most - width_of(rest) - 2))
     return escape(mark + cut(", ".join(filter(None, (label, rest))), most))
 
 

@@ -436,7 +436,7 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
         with self._opened():
             return sum(len(row.stored.raw) for row in self._rows.messages.values() if row.stored.raw is not None)
 
-    def give_back(self, most_bytes: int) -> bool:
+    def give_back(self, most_bytes: int, *, empty_log: bool = True) -> bool:
         """As Store.give_back; Python has taken it back already."""
         return False
 

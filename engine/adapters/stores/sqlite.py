@@ -307,11 +307,12 @@ class SqliteStore:
         """As Store.used_bytes."""
         return self._open_pruning().used_bytes()
 
-    def give_back(self, most_bytes: int) -> bool:
-        """As Store.give_back; when nothing more is to be given back, the write-ahead log is emptied as well."""
+    def give_back(self, most_bytes: int, *, empty_log: bool = True) -> bool:
+        """As Store.give_back."""
         if self._open_pruning().give_back(most_bytes):
             return True
-        self._open_pruning().empty_log()
+        if empty_log:
+            self._open_pruning().empty_log()
         return False
 
     # -- keys -----------------------------------------------------------------------------------
