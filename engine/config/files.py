@@ -4,7 +4,9 @@ import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from errno import EINVAL
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Final, Protocol
 
 CHANNEL_FILE: Final = "channel.yaml"
@@ -42,7 +44,10 @@ class FolderFiles:
         if posixpath.isabs(path) or inside.startswith("..") or "\0" in path:
             raise PermissionError(1, "it is outside of the site's folder")
         target = self.site / inside
-        if target.stat().st_size > MAX_FILE_BYTES:
+        facts = target.stat()
+        if not S_ISREG(facts.st_mode) and not S_ISDIR(facts.st_mode):
+            raise OSError(EINVAL, "it is no file")  # a pipe would be waited for
+        if facts.st_size > MAX_FILE_BYTES:
             raise OSError(27, f"it is larger than {MAX_FILE_BYTES // 2**20} MiB")
         return target.read_bytes()
 
