@@ -17,7 +17,6 @@ from engine.adapters.admin import AdminServer, AdminUnavailable
 from engine.adapters.admin_access import access_routes
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.left_behind import left_behind
-from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
@@ -34,6 +33,7 @@ from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGA
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
 from engine.model.ids import ChannelName, DestinationName
+from engine.orphans import report_orphans
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew, WrongKey
@@ -112,8 +112,8 @@ class Engine:
         try:
             assembly = self._open_store()
             await assembly.open_channels(self._site.channels)
-            self._report_orphans()
-            await self._lookout.look()
+            report_orphans(self._queries, assembly.channels)
+            await self._lookout.look(counts=False)
             assembly.has_room = self._lookout.has_room
             await self._keeping.begin()
             await assembly.open_ports(self._site.channels)
@@ -201,6 +201,8 @@ class Engine:
 
     def _make_store(self) -> Store:
         if self._settings.store_kind == "memory":
+            from engine.adapters.stores.memory import MemoryStore  # few sites have it, and each start would wait for it
+
             return MemoryStore(clock=self._clock)
         path = self._site.folder / self._settings.store_path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,26 +232,6 @@ class Engine:
     def _substituted(self, channel: ChannelName) -> Mapping[str, str]:
         """What the `${...}` of a channel stand for now."""
         return next((loaded.substituted for loaded in self._site.channels if loaded.name == channel), {})
-
-    def _report_orphans(self) -> None:
-        """What waits for a destination that no file names any more stays in the store, and is said at the start."""
-        for depth in self._queries.depths():
-            channel = self._channels.get(depth.channel)
-            if depth.queued and (channel is None or depth.destination not in channel.lanes):
-                log.warning(
-                    "%d deliveries wait for %s/%s, which the site's files no longer have; they are kept",
-                    depth.queued,
-                    depth.channel,
-                    depth.destination,
-                )
-        for (name, state), count in self._queries.counts().items():
-            if state == "received" and count and name not in self._channels:
-                log.warning(
-                    "%d messages of channel %s were accepted and not processed, and the site's files no longer have it;"
-                    " they are kept",
-                    count,
-                    name,
-                )
 
     async def _start_dicom(self, committer: Committer) -> None:
         """The port for scanners, if the site has one: pydicom and its kin are loaded only then."""

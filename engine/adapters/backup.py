@@ -24,6 +24,7 @@ from engine.adapters.stores.copying import (
     check_copy,
     copy_store,
     find_room,
+    key_of,
     put_back,
 )
 from engine.adapters.stores.place import sync_folder
@@ -173,6 +174,14 @@ def check_backup(folder: Path) -> Manifest:
     except StoreError as exc:
         raise BackupError(str(exc)) from exc
     return manifest
+
+
+def store_key_of(folder: Path) -> str:
+    """The id of the key that the store of a backup is encrypted with, or nothing. Raises BackupError."""
+    try:
+        return key_of(folder / STORE)
+    except StoreError as exc:
+        raise BackupError(str(exc)) from exc
 
 
 def put_site_back(folder: Path, manifest: Manifest, site: Path) -> int:

@@ -38,11 +38,12 @@ def command(to: Path, check: bool, site: Path | None, data: Path | None, as_json
     takes from the environment, whose names are told; and the key of an encrypted store, which stays encrypted in it.
     """
     from engine import __version__
-    from engine.adapters.backup import BackupError, Manifest, check_backup, make_backup
+    from engine.adapters.backup import BackupError, Manifest, check_backup, make_backup, store_key_of
     from engine.adapters.control_socket import SOCKET_NAME, is_answered
 
     def told(manifest: Manifest, where: Path, what: str) -> int:
         facts = manifest.store
+        key = store_key_of(where)
         if as_json:
             emit(
                 {
@@ -53,6 +54,7 @@ def command(to: Path, check: bool, site: Path | None, data: Path | None, as_json
                     "size_bytes": facts.size_bytes,
                     "queued": facts.queued,
                     "held": facts.held,
+                    "key": key,
                     "files": len(manifest.files) - 1,
                     "variables": list(manifest.variables),
                 }
@@ -63,6 +65,8 @@ def command(to: Path, check: bool, site: Path | None, data: Path | None, as_json
         say(f"{what}: {count(facts.messages, 'message')}{newest}")
         say(f"waiting in it: {facts.queued} queued and {facts.held} held deliveries")
         say(f"{count(len(manifest.files) - 1, 'file')} of the site; {facts.size_bytes / 1e6:,.1f} MB")
+        if key:
+            say(f"not in it: the key {key}, without which nobody reads its store")
         if manifest.variables:
             say(f"not in it, from the environment: {', '.join(manifest.variables)}")
         return 0

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from engine.cli.output import count
 from engine.config.finding import ConfigFinding
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _versions(around: Surroundings, topic: Topic) -> None:
 
 
 def _site(around: Surroundings, topic: Topic) -> None:
-    topic.well = f"{len(around.loaded.channels)} channels can run"
+    topic.well = f"{count(len(around.loaded.channels), 'channel')} can run"
     topic.findings += map(_of_config, around.loaded.findings)
 
 
@@ -123,7 +124,7 @@ def _engine(around: Surroundings, topic: Topic) -> None:
     if around.status is None:
         topic.well = "none runs on this site"
         return
-    topic.well = "it runs, and takes messages"
+    topic.well = "it runs" if around.not_ready else "it runs, and takes messages"
     if around.not_ready:
         advice = "What it says is what to mend: room on the disk, a start or stop that is under way, its log."
         topic.findings.append(Finding("E494", f"it runs and is not ready: {around.not_ready}", advice))

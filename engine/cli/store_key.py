@@ -8,6 +8,7 @@ import click
 from engine.cli.command import json_option, member
 from engine.cli.exits import CANNOT_WRITE, Failure
 from engine.cli.output import emit, say
+from engine.cli.sites import is_site
 from engine.cli.store import KEY, SUBCOMMANDS
 
 
@@ -46,5 +47,7 @@ def command(file: Path, as_json: bool) -> int:
     else:
         click.echo(str(file))
         say(f"the key {key.id}. Keep a copy of it, and not where the backups are: without it the store is lost.")
-        say(f"In segmill.yaml: encryption: {{key: '${{file:{file}}}'}}")
+        # As segmill.yaml means it: from the site's folder.
+        named = file if is_site(Path.cwd()) else file.absolute()
+        say(f"In segmill.yaml: encryption: {{key: '${{file:{named}}}'}}")
     return 0

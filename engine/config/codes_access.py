@@ -24,7 +24,7 @@ ACCESS: Final[Stories] = MappingProxyType(
         "E472": Story(
             "not allowed",
             "Who asks is known, and no role that was granted allows this, or not for this channel.",
-            "An admin can give the role: segmill users grant NAME ROLE --channel CHANNEL.",
+            "An admin can give the role: segmill users grant NAME CHANNEL=ROLE, or NAME ROLE for the whole site.",
         ),
         "E473": Story(
             "a request that does not come from the console's own pages",

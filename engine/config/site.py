@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Final, Generic
 
 from engine.config.answer_checks import check_answers
@@ -14,7 +15,7 @@ from engine.config.channel import ChannelFile
 from engine.config.checks import Texts, check_options, check_paths, check_routes, check_texts, read_tables
 from engine.config.circles import check_circles, check_site_ports
 from engine.config.console import check_console
-from engine.config.encryption import check_encryption
+from engine.config.encryption import check_encryption, say_what_is_lost
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
@@ -36,6 +37,7 @@ from engine.config.table import Table
 from engine.config.table_checks import check_times, check_ways_back
 from engine.config.traces import check_traces
 from engine.config.types import ProfileText
+from engine.config.value_file import read_value
 from engine.config.worklist import WorklistOptions, check_shortenings, check_stations
 from engine.model.ids import ChannelName
 
@@ -178,7 +180,7 @@ def load_channel(
         raw = files.read(CHANNEL_FILE)
     except OSError as exc:
         return None, [ConfigFinding("E100", shown, 0, 0, 0, f"cannot be read: {exc.strerror}")]
-    substitution = Substitution(env, lambda path: (site / path).read_text(encoding="utf-8"), recorded=recorded)
+    substitution = Substitution(env, lambda path: read_value(site / path), recorded=recorded)
     read = _read_model(raw, shown, ChannelFile, kinds, substitution)
     findings = read.findings + _check_channel_name(name, folder_shown)
     tables, found = read_tables(read.texts, files, folder_shown)
@@ -187,22 +189,23 @@ def load_channel(
     findings += [finding for finding in found if finding not in findings]
     if isinstance(read.data, SourceDict):
         findings += check_routes(read.data, read.texts)
+    places = positions(read.data)
     if read.model is not None:
-        findings += check_options(read.model, positions(read.data))
+        findings += check_options(read.model, places)
         for destination in read.model.destinations.values():
             if isinstance(destination.options, WorklistOptions):
                 findings += check_stations(destination.options, tables, folder_shown)
                 findings += check_shortenings(destination.options, tables, folder_shown)
         findings += check_ways_back(read.model, read.texts, tables, folder_shown)
-        findings += check_times(read.texts, tables, positions(read.data))
+        findings += check_times(read.texts, tables, places)
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
-        findings += check_answers(read.model, positions(read.data), shown)
+        findings += check_answers(read.model, places, shown)
         findings += check_never(read.model, tables, shown)
         findings += check_overwritten(read.model)
     if read.model is None or any(finding.is_error for finding in findings):
         return None, findings
-    for path in origin.paths():
+    for path in files.paths():
         if path.endswith(".py"):
             files.read(path)
     channel = LoadedChannel(
@@ -211,7 +214,7 @@ def load_channel(
         site / CHANNELS / name,
         _version_files(files.seen, substitution),
         tables,
-        positions(read.data),
+        places,
         dict(substitution.used),
         tuple(substitution.origins),
         profiles,
@@ -291,13 +294,14 @@ def _load_settings(
     except OSError as exc:
         findings.append(ConfigFinding("E100", SITE_FILE, 0, 0, 0, f"cannot be read: {exc.strerror}"))
         return None
-    substitution = Substitution(env, lambda path: (folder / path).read_text(encoding="utf-8"))
+    substitution = Substitution(env, lambda path: read_value(folder / path))
     if raw.strip() and all(line.lstrip().startswith(b"#") or not line.strip() for line in raw.splitlines()):
         return SiteSettings()  # comments only: as without the file; one without a byte may have lost its settings
     read = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
     findings += read.findings + check_paths(read.texts)
     origins += substitution.origins
     places.update(positions(read.data))
+    findings[:] = say_what_is_lost(findings, places, folder)
     if read.model is not None and read.model.admin is not None and not read.model.admin.is_loopback:
         place = places[("admin", "host")]
         hint = "they name channels and counts, no patient data; let a firewall decide who reaches them"
@@ -323,18 +327,42 @@ def _channel_folders(folder: Path, findings: list[ConfigFinding]) -> list[Path]:
         return []
     found: list[Path] = []
     for place in sorted(root.iterdir()):
-        if not place.is_dir() or place.name.startswith((".", "_")):
+        if place.name.startswith((".", "_")):
             continue
-        if (place / CHANNEL_FILE).is_file():
+        if unusable := _unusable(place):
+            findings.append(unusable)
+        elif place.is_dir() and (place / CHANNEL_FILE).is_file():
             found.append(place)
-            continue
-        close = nearest(CHANNEL_FILE, [path.name for path in place.iterdir()])
-        hint = f"rename {close} to {CHANNEL_FILE}" if close else "add it, or move the folder out of channels/"
-        message = f"the folder has no {CHANNEL_FILE}, so it is no channel"
-        findings.append(ConfigFinding("W148", f"{CHANNELS}/{place.name}", 0, 0, 0, message, hint))
+        elif place.is_dir():
+            close = nearest(CHANNEL_FILE, [path.name for path in place.iterdir() if path.is_file()])
+            hint = f"rename {close} to {CHANNEL_FILE}" if close else "add it, or move the folder out of channels/"
+            message = f"the folder has no {CHANNEL_FILE}, so it is no channel"
+            findings.append(ConfigFinding("W148", f"{CHANNELS}/{place.name}", 0, 0, 0, message, hint))
     if not found and not findings:
         findings.append(ConfigFinding("E100", CHANNELS, 0, 0, 0, "there is no channel in it", "segmill init shows one"))
     return found
+
+
+def _unusable(place: Path) -> ConfigFinding | None:
+    """What keeps a channel that is there from being read. Passed over, it would stop with the next reload."""
+    shown = f"{CHANNELS}/{place.name}"
+    if place.is_symlink() and not place.exists():
+        hint = "mend the link, or remove it"
+        return ConfigFinding("E100", shown, 0, 0, 0, "cannot be read: the link leads nowhere", hint)
+    file = place / CHANNEL_FILE
+    try:
+        kind = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if not file.is_symlink():
+            return None
+        why = "the link leads nowhere"
+    except OSError as exc:
+        why = exc.strerror or "the system refuses it"
+    else:
+        if S_ISREG(kind):
+            return None
+        why = "it is a folder" if S_ISDIR(kind) else "it is no file"
+    return ConfigFinding("E100", f"{shown}/{CHANNEL_FILE}", 0, 0, 0, f"cannot be read: {why}")
 
 
 def _check_channel_name(name: str, shown: str) -> list[ConfigFinding]:

@@ -33,7 +33,8 @@ def decode(raw: bytes, file: str) -> tuple[str, list[ConfigFinding]]:
     if len(raw) > MAX_BYTES:
         message = f"the file has {len(raw):,} bytes; {MAX_BYTES:,} are read at most"
         return "", [ConfigFinding("E117", file, 0, 0, 0, message)]
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    # Without its mark too: a text of ours begins with a letter or a sign of ASCII.
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(raw) > 1 and (raw[0] == 0) != (raw[1] == 0)):
         return "", [ConfigFinding("E116", file, 1, 1, 1, "the file is UTF-16", "save it as UTF-8")]
     try:
         return raw.decode("utf-8").removeprefix("\ufeff"), []

@@ -20,7 +20,7 @@ The decoder is in one of these states::
 
 from dataclasses import dataclass
 from io import SEEK_END, BytesIO
-from typing import Literal
+from typing import Final, Literal
 
 VT = b"\x0b"
 FS = b"\x1c"
@@ -36,6 +36,7 @@ PREFIX_BYTES = 4096
 
 # What senders use as keep-alive or put behind a block out of habit: worth a count, not a warning.
 _BLANK = b"\r\n\t \x00"
+STRAY_BYTES: Final = 8
 
 BlockWarning = Literal["bytes-before", "truncated-before", "lf-for-cr", "no-cr"]
 
@@ -117,7 +118,8 @@ class BlockDecoder:
     arrived then waits for its CR for ever, as nothing could tell it from data.
 
     Counters, for the connection's statistics: `garbage_bytes` (all bytes outside blocks),
-    `truncated_blocks`, `empty_blocks`.
+    `truncated_blocks`, `empty_blocks`. `stray`: how what came outside of blocks last began, to tell what it may be;
+    never to be shown.
     """
 
     __slots__ = (
@@ -133,6 +135,7 @@ class BlockDecoder:
         "_warnings",
         "empty_blocks",
         "garbage_bytes",
+        "stray",
         "truncated_blocks",
     )
 
@@ -159,6 +162,7 @@ class BlockDecoder:
         self._swallow = False  # finish() closed a block without CR: one late CR or LF is not garbage
         self._warnings: list[BlockWarning] = []  # for the next block
         self.garbage_bytes = 0
+        self.stray = b""
         self.truncated_blocks = 0
         self.empty_blocks = 0
 
@@ -245,6 +249,7 @@ class BlockDecoder:
                 return len(data)
             if "bytes-before" not in self._warnings and data[at:end].strip(_BLANK):
                 self._warnings.append("bytes-before")
+                self.stray = data[at:end].lstrip(_BLANK)[:STRAY_BYTES]
         if start < 0:
             return len(data)
         self._run = 0
@@ -370,5 +375,6 @@ def check(payload: bytes) -> None:
 
     Item 2; HL7 has them escaped as \\X0B\\ and \\X1C\\.
     """
-    if VT in payload or FS in payload:
+    # As numbers: of bytes, Python first finds out by an exception within that they are none.
+    if 11 in payload or 28 in payload:
         raise PayloadError("the message holds a start-of-block or end-of-block character (0x0B, 0x1C)")

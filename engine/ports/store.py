@@ -242,6 +242,10 @@ class Store(OperationStore, KeyStore, Protocol):
         """
         ...
 
+    def received_since(self, since_us: int) -> int:
+        """How many messages may have been received since: no fewer than were, and told without reading them."""
+        ...
+
     def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
         """(channel, sender, control_id) of messages since, newest first; and whether that was all of them."""
         ...
@@ -331,8 +335,11 @@ class Store(OperationStore, KeyStore, Protocol):
         """What the store holds, without the room that was freed in it and can be used again."""
         ...
 
-    def give_back(self, most_bytes: int) -> bool:
-        """Return freed room to the file system, so much at a time; whether there is more to return."""
+    def give_back(self, most_bytes: int, *, empty_log: bool = True) -> bool:
+        """Return freed room to the file system, so much at a time; whether there is more to return.
+
+        When there is not, what was forgotten leaves the write-ahead log as well, with `empty_log`: that takes longer.
+        """
         ...
 
     def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
@@ -461,6 +468,10 @@ class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, AccessQuer
         ...
 
     def depths(self) -> Sequence[LaneDepth]: ...
+
+    def lanes(self) -> Sequence[tuple[ChannelName, DestinationName]]:
+        """Every lane that was ever used, by name; takes no longer with a long queue, as `depths` does."""
+        ...
 
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]: ...
 

@@ -266,7 +266,15 @@ class Endings:
                     result.next_at_us = now_us + int(delay_s * 1_000_000)
                     not_before = self._clock.monotonic() + delay_s
             case Stop():
-                log.error("%s stopped at message %d: %s", self._settings.name, delivery.seq, result.note)
+                log.error(
+                    "%s stopped at message %d: %s; what comes for it waits. Once that is put right: segmill queue retry %s."
+                    " To go on without it: segmill queue skip --delivery %d",
+                    self._settings.name,
+                    delivery.seq,
+                    result.note,
+                    self._settings.name,
+                    delivery.id,
+                )
         if result.state == "queued":
             delivery.attempts = attempts
             delivery.next_at_us = result.next_at_us

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from engine.mllp.framing import WARNING_TEXTS, Block, BlockDecoder, Fault, Oversize
 from engine.ports.clock import Clock
@@ -59,6 +59,10 @@ class ListenerSettings:
     connection: type[Connection] = Connection
     commit_timeout_s: float = 10.0
     commit_retries: int = 2
+
+
+TLS_HANDSHAKE: Final = b"\x16\x03"
+HTTP_REQUESTS: Final = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ")
 
 
 class BlockTaker(Protocol):
@@ -325,9 +329,24 @@ class Listener:
     def count_ignored(self, connection: Connection) -> None:
         """What came outside of blocks, and blocks without content, into the statistics (hl7.md items 4 and 9)."""
         decoder = connection.decoder
+        if decoder.garbage_bytes and decoder.has_stray_bytes:
+            self._stray(connection, decoder.stray)
         if decoder.garbage_bytes or decoder.empty_blocks:
             self._meter.ignored(self.settings.name, decoder.garbage_bytes, decoder.empty_blocks)
             decoder.garbage_bytes = decoder.empty_blocks = 0
+
+    def _stray(self, connection: Connection, first: bytes) -> None:
+        """No message comes of it and nothing answers it, so nothing else would say why (hl7.md item 4)."""
+        seems = ""
+        if first.startswith(TLS_HANDSHAKE):
+            seems = ": they look like TLS, and this port has none"
+        elif first.startswith(HTTP_REQUESTS):
+            seems = ": they look like HTTP"
+        elif first.startswith(b"MSH"):
+            seems = ": they look like a message without its start of block, <VT>"
+        if self._is_new(connection, "stray"):
+            name, peer = self.settings.name, connection.peer
+            log.warning("port %s, peer %s: bytes came outside of MLLP blocks%s (counted from now on)", name, peer, seems)
 
     def crowded(self, connection: Connection) -> None:
         """Half blocks of many senders filled the room, and this one began last."""
@@ -397,11 +416,17 @@ class Listener:
     def _event(self, connection: Connection, event: str, text: str) -> None:
         """Count always; log once per peer address and kind, so that a noisy peer cannot fill the disk."""
         self._meter.connection_event(self.settings.name, event)
-        if (connection.peer, event) not in self._warned and len(self._warned) < 1000:
-            self._warned.add((connection.peer, event))
+        if self._is_new(connection, event):
             log.warning(
                 "port %s, peer %s: %s (further ones are counted only)", self.settings.name, connection.peer, text
             )
+
+    def _is_new(self, connection: Connection, event: str) -> bool:
+        """Whether this is to be logged; it is not asked for a second time."""
+        if (connection.peer, event) in self._warned or len(self._warned) >= 1000:
+            return False
+        self._warned.add((connection.peer, event))
+        return True
 
 
 def allow_list(entries: Sequence[str]) -> tuple[Network, ...]:

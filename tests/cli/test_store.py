@@ -62,6 +62,15 @@ def test_a_key_is_made_for_its_owner_only_and_never_overwritten(segmill, tmp_pat
     assert StoreKey.parse(printed.out).id in printed.err
 
 
+def test_what_is_to_be_written_of_a_key_is_as_the_sites_file_means_it(segmill, tmp_path, stopped, monkeypatch) -> None:
+    """A path there is from the site's folder; one from another folder would lead nowhere."""
+    monkeypatch.chdir(tmp_path)
+    said = segmill("store", "key", "elsewhere.key")
+    assert f"'${{file:{tmp_path / 'elsewhere.key'}}}'" in said.err
+    monkeypatch.chdir(stopped)
+    assert "'${file:../from-here.key}'" in segmill("store", "key", "../from-here.key").err
+
+
 def test_long_conversions_show_how_far_they_are(segmill, stopped, key, terminal, monkeypatch) -> None:
     from engine.cli import progress
 
@@ -221,6 +230,44 @@ def test_a_backup_stays_encrypted_and_has_no_key_in_it(segmill, stopped, tmp_pat
     assert segmill("restore", tmp_path / "backup", stopped).code == 0
     assert hits(stopped / "data") == []
     assert NAME in segmill("messages", "1", "--raw", "--site", stopped).out
+
+
+def test_an_encrypted_site_comes_back_on_a_machine_that_has_not_its_key_yet(segmill, stopped, tmp_path) -> None:
+    """The files come back; the store does when the key is there, by the same command; a new key is no help."""
+    keys = tmp_path / "old" / "keys"
+    keys.mkdir(parents=True)
+    segmill("store", "key", keys / "store.key")
+    right = StoreKey.parse((keys / "store.key").read_text()).id
+    name_key(stopped, Path("../keys/store.key"))
+    (stopped.parent / "keys").mkdir()
+    shutil.copy(keys / "store.key", stopped.parent / "keys" / "store.key")
+    assert segmill("store", "encrypt", "--site", stopped).code == 0
+    backed = segmill("backup", tmp_path / "backup", "--site", stopped)
+    assert f"not in it: the key {right}" in backed.err
+    assert segmill("backup", "--check", tmp_path / "backup", "--json").json["key"] == right
+
+    other = tmp_path / "other" / "site"
+    other.parent.mkdir()
+    said = segmill("restore", tmp_path / "backup", other)
+    assert said.code == 78 and other.is_dir() and not (other / "data").exists()
+    assert f"the site's files are back in {other}, its store is not: {other / 'segmill.yaml'}:" in said.err
+    assert "E121 cannot read ../keys/store.key" in said.err
+    assert "the same command again" in said.err and f"the key {right}: put that one" in said.err
+    assert "--data" not in said.err
+
+    (other.parent / "keys").mkdir()
+    segmill("store", "key", other.parent / "keys" / "store.key")
+    said = segmill("restore", tmp_path / "backup", other)
+    assert said.code == 0, said.err
+    assert f"encrypted with the key {right}, which {other / 'segmill.yaml'} does not name" in said.err
+    assert segmill("messages", "--site", other).code == 78
+
+    shutil.copy(keys / "store.key", other.parent / "keys" / "store.key")
+    said = segmill("messages", "--site", other)
+    assert said.code == 0 and "4 messages" in said.err
+    shutil.rmtree(other / "data")
+    said = segmill("restore", tmp_path / "backup", other)
+    assert said.code == 0 and f"The store is encrypted with the key {right}.\n" in said.err
 
 
 def test_the_doctor_and_the_bundle_say_what_is_wrong_and_hold_no_key(segmill, stopped, key, tmp_path) -> None:

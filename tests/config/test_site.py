@@ -220,6 +220,59 @@ def test_a_folder_without_a_channel_file_is_warned_of_with_the_name_that_was_mea
     assert "rename chanel.yaml to channel.yaml" in site.findings[0].hint
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("folder", "it is a folder"),
+        ("pipe", "it is no file"),
+        ("link to itself", "Too many levels of symbolic links"),
+        ("link to nothing", "the link leads nowhere"),
+    ],
+)
+def test_a_channel_file_that_is_no_file_is_an_error_not_a_channel_less(
+    tmp_path: Path, load: Load, kinds: Kinds, channel: str, kind: str, reason: str
+) -> None:
+    """A warning would let a reload take the channel away while its folder is there."""
+    load({"labs": channel, "orders": channel})
+    file = tmp_path / "site/channels/labs/channel.yaml"
+    file.unlink()
+    match kind:
+        case "folder":
+            file.mkdir()
+        case "pipe":
+            os.mkfifo(file)
+        case "link to itself":
+            file.symlink_to("channel.yaml")
+        case _:
+            file.symlink_to("elsewhere/channel.yaml")
+    (finding,) = load_site(tmp_path / "site", kinds, {}).findings
+    assert (finding.file, finding.code) == ("channels/labs/channel.yaml", "E100")
+    assert finding.message == f"cannot be read: {reason}"
+    assert "rename" not in finding.hint
+
+
+def test_a_channels_folder_that_is_a_link_to_nowhere_is_an_error(
+    tmp_path: Path, load: Load, kinds: Kinds, channel: str
+) -> None:
+    load({"orders": channel})
+    (tmp_path / "site/channels/labs").symlink_to("/nowhere/labs")
+    (tmp_path / "site/channels/.hidden").symlink_to("/nowhere/hidden")
+    assert told(load_site(tmp_path / "site", kinds, {}).findings) == [("channels/labs", 0, "E100")]
+
+
+def test_a_folder_of_the_site_is_no_name_for_a_channel_file(load: Load, channel: str) -> None:
+    """Its hint is to rename a file; a folder called channels inside is none."""
+    (finding,) = load({"orders": channel, "labs": {"channels/x.txt": ""}}).findings
+    assert (finding.code, finding.hint) == ("W148", "add it, or move the folder out of channels/")
+
+
+def test_a_table_that_is_a_pipe_is_not_waited_for(tmp_path: Path, load: Load, kinds: Kinds, channel: str) -> None:
+    load(channel + "steps:\n  - map: {PID-8: tables/sex.csv}\n", files={"tables/other.csv": "from,to\n"})
+    os.mkfifo(tmp_path / "site/channels/orders/tables/sex.csv")
+    (finding,) = load_site(tmp_path / "site", kinds, {}).findings
+    assert (finding.code, finding.message) == ("E132", "cannot read tables/sex.csv: it is no file")
+
+
 @pytest.mark.parametrize("name", ["Orders", "my_orders", "-x", "a" * 64])
 def test_a_name_that_cannot_be_one_is_refused(load: Load, channel: str, name: str) -> None:
     assert told(load({name: channel}).findings) == [(f"channels/{name}", 0, "E146")]

@@ -386,6 +386,46 @@ class TestEnds:
         assert (port.meter.counts["ignored bytes",], port.meter.counts["empty blocks",]) == (8, 2)
 
 
+    @pytest.mark.parametrize(
+        ("sent", "seems"),
+        [
+            (b"\x16\x03\x01\x00\xa1\x01\x00\x00", ": they look like TLS, and this port has none"),
+            (b"\r\nGET / HTTP/1.1\r\n\r\n", ": they look like HTTP"),
+            (b"MSH|^~\\&|HIS\r\x1c\r", ": they look like a message without its start of block, <VT>"),
+            (b"DOE^JOHN", ""),
+        ],
+    )
+    @pytest.mark.parametrize("ends", [True, False])
+    async def test_a_peer_that_sends_no_block_is_told_of_once_with_what_it_seems_to_speak(
+        self, intake, monkeypatch, caplog, sent, seems, ends
+    ) -> None:
+        monkeypatch.setattr("engine.runtime.listener.SWEEP_S", 0.005)
+        async with listening(intake) as port:
+            for n in (1, 2):
+                wire = await port.wire()
+                await wire.raw(sent)
+                if ends:
+                    wire.end()
+                    await wire.rest()
+                await until(lambda n=n: port.meter.counts["ignored bytes",] == n * len(sent))
+        (record,) = [one for one in caplog.records if one.name == "segmill.listener"]
+        assert record.getMessage().endswith(f"bytes came outside of MLLP blocks{seems} (counted from now on)")
+        assert "DOE" not in record.getMessage()
+
+    @pytest.mark.parametrize("between", [b"", b"\r\n", b"\0\0"])
+    async def test_blanks_between_blocks_and_probes_that_send_nothing_are_nothing_to_tell(
+        self, intake, caplog, between
+    ) -> None:
+        async with listening(intake) as port:
+            wire = await port.wire()
+            await wire.raw(block(b"a") + between)
+            assert await wire.answer() == b"a"
+            wire.end()
+            await wire.rest()
+            await until(lambda: port.meter.counts["ignored bytes",] == len(between))
+        assert [one for one in caplog.records if one.name == "segmill.listener"] == []
+
+
 class TestGone:
     """Peers that vanish without a word; that the kernel notices them is shown in tests/faults/test_half_open.py."""
 

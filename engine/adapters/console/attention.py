@@ -94,7 +94,7 @@ def _of_site(who: Principal, site: Site, now_us: int) -> list[Thing]:
         )
     if site.retention is not None and site.retention.paused:
         text = f"Retention forgets nothing: {site.retention.paused}."
-        todo = "Is the clock right? Then: segmill retention confirm"
+        todo = "Is the clock right? Then: segmill retention --confirm"
         found.append(Thing("warn", "retention", text, "/system", todo, f"{RUNBOOK}retentionstands"))
     if site.damaged:
         entries = "1 entry" if site.damaged == 1 else f"{site.damaged} entries"

@@ -139,6 +139,16 @@ def facts_of(db: sqlite3.Connection) -> CopyFacts:
     return CopyFacts(schema, pages * page_bytes, *db.execute(sql["facts"]).fetchone())
 
 
+def key_of(copy: Path) -> str:
+    """The id of the key that a copy is encrypted with; empty for a plain one. StoreError where it says nothing."""
+    try:
+        with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)) as db:
+            sealed = KeyTable().read(db)
+    except faults.ERRORS as exc:
+        raise StoreError(f"{copy} is damaged ({faults.name_of(exc)})") from exc
+    return "" if sealed.state == "plain" else sealed.key_id
+
+
 def check_copy(copy: Path) -> CopyFacts:
     """Read a copy from end to end, and say what it holds. StoreError for one that is not whole."""
     try:

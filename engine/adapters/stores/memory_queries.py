@@ -191,6 +191,11 @@ class MemoryQueries(MemoryAccessReading, MemoryKeyQueries):
                 depths.append(LaneDepth(channel, destination, len(queue), held, oldest_us, blocked))
             return depths
 
+    def lanes(self) -> Sequence[tuple[ChannelName, DestinationName]]:
+        """As StoreQueries.lanes."""
+        with self._rows.lock:
+            return sorted(self._rows.lanes)
+
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
         """How many messages are in each state, by channel."""
         with self._rows.lock:

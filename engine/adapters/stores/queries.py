@@ -9,10 +9,12 @@ import sqlite3
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.adapters.giving_way import aside
 from engine.adapters.stores import faults
 from engine.adapters.stores.access import AccessReading
 from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
@@ -201,6 +203,12 @@ class SqliteQueries(AccessReading):
         with self._reader() as db:
             return self._reading.depths(db)
 
+    def lanes(self) -> Sequence[tuple[ChannelName, DestinationName]]:
+        """As StoreQueries.lanes."""
+        with self._reader() as db:
+            rows = db.execute(self._reading.sql["lane_names"]).fetchall()
+        return [(channel, destination) for _, channel, destination in rows]
+
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
         """How many messages are in each state, by channel."""
         with self._reader() as db:
@@ -260,7 +268,8 @@ class SqliteQueries(AccessReading):
     ) -> Found:
         """As KeyQueries.find."""
         with self._reader() as db:
-            return self._finding.find(
+            look = partial(
+                self._finding.find,
                 db,
                 wanted,
                 before=before,
@@ -270,6 +279,9 @@ class SqliteQueries(AccessReading):
                 bodies=bodies,
                 is_cancelled=is_cancelled,
             )
+            # Looking through the bytes of messages is SQLite's work alone, but for a sealed store, whose are opened by
+            # Python: a thread that may have to wait for the processor must not hold the interpreter's lock meanwhile.
+            return aside(look) if wanted.texts and not self._sealing.is_on else look()
 
     def _in_rare_states(
         self, db: sqlite3.Connection, states: int, delivery_states: int, lowest: int, highest: int
