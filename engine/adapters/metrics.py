@@ -302,6 +302,11 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         labels=by_lane,
     )
     paused = GaugeMetricFamily("segmill_queue_paused", "1 while a person has paused the destination.", labels=by_lane)
+    stopped = GaugeMetricFamily(
+        "segmill_destination_stopped",
+        "1 while the destination stands still at a message that was refused, until a person says how it goes on.",
+        labels=by_lane,
+    )
     blocked = GaugeMetricFamily(
         "segmill_blocked_keys",
         "Keys of order_by that are held up by a delivery that waits for its next attempt.",
@@ -309,6 +314,7 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
     )
     for key, numbers in lanes.items():
         paused.add_metric(key, int(numbers.is_paused))
+        stopped.add_metric(key, int(numbers.is_stopped))
         for outcome, count in numbers.outcomes.values.items():
             outcomes.add_metric((*key, outcome), count)
         _add(seconds, key, numbers.seconds)
@@ -322,7 +328,7 @@ def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterat
         redirects.add_metric(key, numbers.redirects)
         failures.add_metric(key, numbers.failures)
         blocked.add_metric(key, numbers.blocked)
-    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, failures, paused, blocked)
+    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, failures, paused, stopped, blocked)
 
 
 def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
