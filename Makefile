@@ -8,9 +8,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-# On two cores: most tests wait for something.
-JOBS   ?= 5
-# By tests/schedule.py: file by file, the longest first.
+# On two cores: many tests wait for something, and every third worker has those that do not.
+JOBS   ?= 7
+# Where nearly all wait, or none does.
+LONG   ?= 5
+# By tests/schedule.py: file by file, from both ends of the list.
 SHARED := --dist loadscope --no-loadscope-reorder
 # Every worker and every engine of the tests imports all there is.
 unexport PYTHONDONTWRITEBYTECODE
@@ -105,7 +107,7 @@ faults: $(VENV)/.installed-test
 	$(PYTEST) -q -s -m fault -p no:xdist --timeout 3600 tests/faults
 
 soak: $(VENV)/.installed-test
-	$(PYTEST) -q -n $(JOBS) $(SHARED) -m 'soak or fault' --timeout 7200 tests --ignore tests/simulation
+	$(PYTEST) -q -n $(LONG) $(SHARED) -m 'soak or fault' --timeout 7200 tests --ignore tests/simulation
 
 # The goals that do not fit into three quarters of an hour: tests/faults/sizes.py.
 night: export SEGMILL_FULL := 1
@@ -113,8 +115,8 @@ night: soak simulate
 
 # Whole engines on a loop without a clock, their histories drawn from numbers: engine/docs/adr/0017-simulation.md.
 simulate: $(VENV)/.installed-test
-	$(BIN)/python -m tests.simulation --histories 100000 --processes $(JOBS)
-	$(BIN)/python -m tests.simulation --histories 2000 --processes $(JOBS) --sqlite
+	$(BIN)/python -m tests.simulation --histories 100000 --processes $(LONG)
+	$(BIN)/python -m tests.simulation --histories 2000 --processes $(LONG) --sqlite
 	$(BIN)/python -m tests.simulation.worklists --count 20000
 	$(BIN)/python -m tests.simulation.worklists --count 500 --sqlite
 
@@ -123,7 +125,7 @@ fuzz: $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz --seconds 600
 
 fuzz-short: $(VENV)/.installed-fuzz
-	$(BIN)/python -m tests.fuzz.fuzz --short --seed 1
+	$(BIN)/python -m tests.fuzz.fuzz --short --seed 1 $(if $(FUZZ_PROCESSES),--processes $(FUZZ_PROCESSES))
 
 # What the advisories know of the packages of this environment. Needs a network that reaches them.
 audit: $(VENV)/.installed-dev

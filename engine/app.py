@@ -11,14 +11,12 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, tzinfo
 from pathlib import Path
 
 from engine.adapters.admin import AdminServer, AdminUnavailable
 from engine.adapters.admin_access import access_routes
 from engine.adapters.metrics import PrometheusMeter
 from engine.adapters.stores.left_behind import left_behind
-from engine.adapters.stores.memory import MemoryStore
 from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.supervisor import Supervisor
 from engine.assembly import Assembly
@@ -26,15 +24,16 @@ from engine.audit_export import AuditSending
 from engine.certificates import show_certificates
 from engine.collector import tune_collector
 from engine.config.changes import NOT_LIVE, read_state
-from engine.config.hours import zone
 from engine.config.kinds import Kinds
 from engine.config.settings import SiteSettings
 from engine.config.site import LoadedSite, load_site
 from engine.console import Console, Support, to_the_terminal
+from engine.counting import counted
 from engine.exit_codes import CONFIGURATION, DEFECT, GOOD, STORE_FAILED, TRY_AGAIN, UNREACHABLE
 from engine.failures import ConfigurationError, EngineFailed
 from engine.hand_offs import HandOffs
 from engine.model.ids import ChannelName, DestinationName
+from engine.orphans import report_orphans
 from engine.pipeline.registry import load_kinds
 from engine.ports.clock import Clock, SystemClock
 from engine.ports.store import CommitUnknown, LaneDepth, Store, StoreError, StoreGone, StoreInUse, StoreTooNew, WrongKey
@@ -54,8 +53,9 @@ from engine.runtime.sources import RunningSource
 from engine.runtime.status_news import StatusNews
 from engine.runtime.store_watch import watch_store
 from engine.runtime.tasks import Tasks, describe
-from engine.scanners import Scanners, WorklistCounts
+from engine.scanners import Scanners
 from engine.traces import start_tracing
+from engine.watched_feeds import watched_feeds
 from engine.wiring import in_words, offering, show_depths, show_gone, show_hours, step_ages, within, worker_limits
 
 __all__ = ["ConfigurationError", "Engine", "EngineFailed", "Listener", "load", "load_site", "moved", "run_site"]
@@ -112,8 +112,8 @@ class Engine:
         try:
             assembly = self._open_store()
             await assembly.open_channels(self._site.channels)
-            self._report_orphans()
-            await self._lookout.look()
+            report_orphans(self._queries, assembly.channels)
+            await self._lookout.look(counts=False)
             assembly.has_room = self._lookout.has_room
             await self._keeping.begin()
             await assembly.open_ports(self._site.channels)
@@ -201,6 +201,8 @@ class Engine:
 
     def _make_store(self) -> Store:
         if self._settings.store_kind == "memory":
+            from engine.adapters.stores.memory import MemoryStore  # few sites have it, and each start would wait for it
+
             return MemoryStore(clock=self._clock)
         path = self._site.folder / self._settings.store_path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,16 +217,7 @@ class Engine:
         return SqliteStore(path, clock=self._clock, keys=self._settings.store_keys, on_damage=self.meter.damaged)
 
     def _watch_feeds(self) -> Feeds:
-        """Which of them are silent, by what is usual; reads as anybody does who looks at the store."""
-
-        def tell(channel: ChannelName, count: int) -> None:
-            self.meter.channel(channel).feeds_silent(count)
-
-        def local() -> tzinfo:
-            name = self._settings.time_zone
-            return zone(name) if name is not None else UTC
-
-        feeds = Feeds(self._queries, self._clock, local, tell, lambda: {one.name for one in self._site.channels})
+        feeds = watched_feeds(self._queries, self._clock, self.meter, lambda: self._site)
         self.control.feeds_now = feeds.status
         return feeds
 
@@ -239,26 +232,6 @@ class Engine:
     def _substituted(self, channel: ChannelName) -> Mapping[str, str]:
         """What the `${...}` of a channel stand for now."""
         return next((loaded.substituted for loaded in self._site.channels if loaded.name == channel), {})
-
-    def _report_orphans(self) -> None:
-        """What waits for a destination that no file names any more stays in the store, and is said at the start."""
-        for depth in self._queries.depths():
-            channel = self._channels.get(depth.channel)
-            if depth.queued and (channel is None or depth.destination not in channel.lanes):
-                log.warning(
-                    "%d deliveries wait for %s/%s, which the site's files no longer have; they are kept",
-                    depth.queued,
-                    depth.channel,
-                    depth.destination,
-                )
-        for (name, state), count in self._queries.counts().items():
-            if state == "received" and count and name not in self._channels:
-                log.warning(
-                    "%d messages of channel %s were accepted and not processed, and the site's files no longer have it;"
-                    " they are kept",
-                    count,
-                    name,
-                )
 
     async def _start_dicom(self, committer: Committer) -> None:
         """The port for scanners, if the site has one: pydicom and its kin are loaded only then."""
@@ -384,7 +357,7 @@ class Engine:
         is_file = self._settings.store_kind == "sqlite"
         store = self._site.folder / self._settings.store_path
         return Lookout(
-            WorklistCounts(self._queries, self.meter.dicom).with_depths,
+            counted(self._queries, self.meter),
             self._show_depths,
             store.parent if is_file else None,
             self._settings.limits.free_disk,

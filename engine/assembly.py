@@ -42,7 +42,7 @@ from engine.runtime.intake import Receiver
 from engine.runtime.joining import start_fragments
 from engine.runtime.lane import Lane
 from engine.runtime.listener import Listener, ListenerSettings
-from engine.runtime.recent import Recent
+from engine.runtime.recent import Recent, recent_keys
 from engine.runtime.room import Room
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import RunningSource, SharedPlace, shared_places
@@ -64,8 +64,6 @@ from engine.wiring import (
 )
 
 log = logging.getLogger("segmill")
-
-MOST_REMEMBERED_IDS = 200_000
 
 ReceiverT = TypeVar("ReceiverT", bound=Receiver)
 
@@ -108,6 +106,7 @@ class Assembly:
         self.site = site
         self.settings = settings
         self.kinds = kinds
+        self._steps = load_steps()  # once: each look reads what all packages say they have
         self.clock = clock
         self.meter = meter
         self.committer = committer
@@ -164,7 +163,7 @@ class Assembly:
         longest = max((c.duplicates_window_us for c in self.channels.values()), default=0)
         if longest:
             since_us = self.clock.now_us() - longest
-            known = await self.committer.call(lambda store: store.recent_ids(since_us, MOST_REMEMBERED_IDS))
+            known = await self.committer.call(lambda store: recent_keys(store, since_us))
             self.recent = Recent(*known, since_us)
         self.room = Room(waiting=lambda: self.committer.waiting_bytes)
         self.set_bounds(site_channels)
@@ -226,7 +225,7 @@ class Assembly:
     async def edition(self, loaded: LoadedChannel, workers: Workers) -> Edition:
         """A channel's files, compiled and recorded; a worker of it has yet to start. Raises EngineFailed."""
         try:
-            compiled = await asyncio.to_thread(compile_channel, loaded, load_steps())
+            compiled = await asyncio.to_thread(compile_channel, loaded, self._steps)
         except ConfigError as error:
             raise EngineFailed(f"channel {loaded.name}: {error}", CONFIGURATION) from error
         version = await self.committer.call(lambda store: store.channel_version(loaded.name, loaded.files))

@@ -19,7 +19,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.assembly import (
-    MOST_REMEMBERED_IDS,
     Assembly,
     OpenPort,
     OpenSource,
@@ -42,6 +41,7 @@ from engine.runtime.channels import Edition, Nobody, RunningChannel
 from engine.runtime.joining import change_fragments
 from engine.runtime.lane import Lane
 from engine.runtime.listener import Listener
+from engine.runtime.recent import recent_keys
 from engine.runtime.sequence import SequenceNumbers
 from engine.runtime.sources import RunningSource, shared_places
 from engine.scanners import NextScanners, Scanners
@@ -384,7 +384,7 @@ class Exchange:
         await assembly.committer.settled()
         longest = max((channel.duplicates_window_us for channel in assembly.channels.values()), default=0)
         since_us = assembly.clock.now_us() - longest
-        known = await assembly.committer.call(lambda store: store.recent_ids(since_us, MOST_REMEMBERED_IDS))
+        known = await assembly.committer.call(lambda store: recent_keys(store, since_us))
         assembly.recent.add_older(*known, since_us)
 
     async def settle(self) -> list[str]:

@@ -15,8 +15,9 @@ from engine.testing import messages
 from engine.testing.sites import make_site as write_site
 from tests import schedule
 from tests.faults import ledger as fault_ledger
-from tests.forked import Forked
+from tests.forked import Forked, end_shared
 from tests.forked import shared as shared_fork
+from tests.leftovers import RunFolder
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -27,8 +28,35 @@ settings.register_profile("search", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
+RUN_FOLDER = pytest.StashKey[RunFolder]()
+LEFT = pytest.StashKey[list[str]]()
+
+
 class SiteMaker(Protocol):
     def __call__(self, channels: Mapping[str, str | Mapping[str, str | bytes]], settings: str = "") -> Path: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of a run with workers, the process that starts them; they have its folder from it."""
+    if not hasattr(config, "workerinput"):
+        config.stash[RUN_FOLDER] = RunFolder()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """All workers have ended by now. A run that leaves something behind has failed."""
+    end_shared()
+    folder = session.config.stash.get(RUN_FOLDER, None)
+    if folder is not None and (left := folder.left()):
+        session.config.stash[LEFT] = left
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(RUN_FOLDER, None):
+        folder.remove()
+        del config.stash[RUN_FOLDER]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,7 +74,7 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a worker, as the tests are given out; alone, as they stand."""
     if hasattr(config, "workerinput"):
-        items[:] = schedule.longest_first(items)
+        items[:] = schedule.in_order(items)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -55,12 +83,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | Non
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The ledger of the fault rigs, where any ran."""
+    """The ledger of the fault rigs, where any ran; and what was left behind."""
     rows = fault_ledger.lines(terminalreporter.stats)
     if rows:
         terminalreporter.section("fault ledger")
         for row in rows:
             terminalreporter.write_line(row)
+    if left := terminalreporter.config.stash.get(LEFT, []):
+        terminalreporter.section("FAILED: left in the folder of temporary files", red=True)
+        for name in left:
+            terminalreporter.write_line(name)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -97,13 +97,15 @@ class Forked:
             stdout=subprocess.PIPE,
         )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"ready\n", "it does not start"
+        if self._process.stdout.readline() != b"ready\n":
+            self.__exit__(None, None, None)
+            raise RuntimeError("the process with the imports does not start")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         assert self._process is not None
         self._process.communicate()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Server:
@@ -276,7 +278,8 @@ def imports() -> None:
 def main() -> None:
     ending = Ending()
     imports()
-    server = Server(sys.argv[1])
+    place = sys.argv[1]
+    server = Server(place)
     gc.collect()
     gc.freeze()
     print("ready", flush=True)
@@ -284,15 +287,26 @@ def main() -> None:
         words, folder, environment = order
         begin(folder, environment)
         ending.run(words)
+    else:
+        # Here as well: whoever began this may have been killed.
+        shutil.rmtree(Path(place).parent, ignore_errors=True)
 
 
 @cache
 def shared() -> Forked:
-    """The one of this test process, from its first use to its end."""
+    """The one of this test process, from its first use to the end of the tests, or of the process."""
     forked = Forked()
     forked.__enter__()
-    atexit.register(forked.__exit__, None, None, None)
+    atexit.register(end_shared)
     return forked
+
+
+def end_shared() -> None:
+    """Where there is one."""
+    if shared.cache_info().currsize:
+        shared().__exit__(None, None, None)
+        shared.cache_clear()
+        atexit.unregister(end_shared)
 
 
 if __name__ == "__main__":

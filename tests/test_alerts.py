@@ -50,6 +50,7 @@ def exported() -> frozenset[str]:
     meter.is_console_up = True
     meter.retention_pass(0.0)
     meter.disk(1, 1)
+    meter.store_keys = {"site": 0.0, "data": 0.0}
     meter.channel("orders").breach("PID-3.usage", "error")
     meter.channel("orders").drift("HIS", "PID-3", 1)
     meter.channel("orders").finding("E214")

@@ -60,6 +60,7 @@ def exported() -> dict[str, set[str]]:
     meter.is_console_up = True
     meter.retention_pass(0.0)
     meter.disk(1, 1)
+    meter.store_keys = {"site": 0.0, "data": 0.0}
     meter.commit(0.001, 1)
     _, body = meter.render()
     found: dict[str, set[str]] = {}

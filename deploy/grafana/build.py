@@ -550,6 +550,12 @@ STORE = Dashboard(
                     "Since the start; held, as their bytes are not what was stored: segmill explain E250.",
                     width=4,
                 ),
+                Panel(
+                    "Age of the store's keys",
+                    [(f"time() - segmill_store_key_since_timestamp_seconds{{{ME}}}", "{{instance}} {{key}}")],
+                    "s",
+                    "Of an encrypted store: the site's key, and the data key; nothing where it is not encrypted.",
+                ),
             ],
         ),
         (

@@ -2,12 +2,16 @@
 
 import re
 import ssl
+from typing import TYPE_CHECKING
 
-import httpx2
+if TYPE_CHECKING:
+    import httpx2
 
 
-def why_failed(error: httpx2.HTTPError) -> str:
+def why_failed(error: "httpx2.HTTPError") -> str:
     """The kind of failure, in words: the library's own may hold anything."""
+    import httpx2
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,15 +1,17 @@
 """The meter that Prometheus reads.
 
 The runtime adds to the plain numbers of `metrics_numbers`; a collector turns them into samples when somebody
-scrapes, in the scraper's thread. A scrape may see a message counted as received and not yet as acknowledged,
-never a number going down: dictionaries are copied in one step before they are walked, and the count of a
-histogram is the sum of the buckets it shows. Names: STYLE section 14; ux.md section 2.4.
+scrapes, in the scraper's thread, and families with many rows are rendered by `metrics_rows`. A scrape may see a
+message counted as received and not yet as acknowledged, never a number going down: dictionaries are copied in one
+step before they are walked, and the count of a histogram is the sum of the buckets it shows. Names: STYLE section
+14; ux.md section 2.4.
 """
 
 import platform
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -17,13 +19,13 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
-    SummaryMetricFamily,
 )
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from engine import __version__
+from engine.adapters.metrics_families import OF_CHANNELS, OF_LANES, OF_LISTENERS
 from engine.adapters.metrics_numbers import (
     COMMIT_BOUNDS_MESSAGES,
     COMMIT_BOUNDS_S,
@@ -36,6 +38,7 @@ from engine.adapters.metrics_numbers import (
     ListenerNumbers,
     TraceNumbers,
 )
+from engine.adapters.metrics_rows import Children, WideFamilies, add, distribution
 from engine.adapters.metrics_tls import of_tls
 from engine.adapters.tls_status import TlsStatus
 
@@ -44,10 +47,16 @@ class PrometheusMeter:
     """Counts for the runtime (`ports.meter.Meter`) and renders for Prometheus, each from its own thread.
 
     Asking again for a channel, lane or listener gives the same numbers, so a reload keeps them.
-    `wall_s` is the clock that ages of queued messages are taken against, in seconds since 1970.
+    `wall_s` is the clock that ages of queued messages are taken against, in seconds since 1970; `rest` is how the
+    thread that renders gives way to others.
     """
 
-    def __init__(self, *, wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        wall_s: Callable[[], float] = time.time,
+        rest: Callable[[float], None] = time.sleep,  # noqa: TID251 - of the thread that renders
+    ) -> None:
         self.channels: dict[str, ChannelNumbers] = {}
         self.lanes: dict[tuple[str, str], LaneNumbers] = {}
         self.listeners: dict[str, ListenerNumbers] = {}
@@ -59,6 +68,8 @@ class PrometheusMeter:
         self.disk_free_bytes: int | None = None
         self.store_bytes: int | None = None
         self.damaged_entries = 0
+        self.store_keys: Mapping[str, float] = {}
+        """Of an encrypted store: since when its keys are in use, seconds since 1970."""
         self.retention_passed_s: float | None = None
         self.certificate_ends: Mapping[str, float] = {}
         """By the place that shows it, seconds since 1970."""
@@ -72,9 +83,16 @@ class PrometheusMeter:
         self.trace_numbers: TraceNumbers | None = None
         self.audit_numbers: AuditExportNumbers | None = None
         self.registry = CollectorRegistry()
-        self.registry.register(_Collector(self, wall_s))
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        """Every family; `render` gives the same, and quicker."""
+        collector = _Collector(self, wall_s)
+        self.registry.register(collector)
+        of_process = ProcessCollector(registry=self.registry), PlatformCollector(registry=self.registry)
+        self._narrow = _Narrow(collector, of_process)
+        self._of_channels = WideFamilies(("channel",), OF_CHANNELS)
+        self._of_lanes = WideFamilies(("channel", "destination"), OF_LANES)
+        self._of_listeners = WideFamilies(("listener",), OF_LISTENERS)
+        self._wall_s = wall_s
+        self._rest = rest
 
     def channel(self, channel: str) -> ChannelNumbers:
         return self.channels.setdefault(channel, ChannelNumbers())
@@ -136,7 +154,17 @@ class PrometheusMeter:
     def render(self, accept_header: str = "") -> tuple[str, bytes]:
         """Every metric now, as (content type, body), in the format `accept_header` prefers. Any thread may call."""
         encode, content_type = choose_encoder(accept_header)
-        return content_type, encode(self.registry)
+        now_s = self._wall_s()
+        parts = [families.render(of, now_s, content_type, encode, rest=self._rest) for families, of in self.wide()]
+        return content_type, b"".join((*parts, encode(self._narrow)))
+
+    def wide(self) -> Sequence[tuple[WideFamilies[Any], Children[Any]]]:
+        """Families with rows for each channel, destination and listener, with what these have counted so far."""
+        return (
+            (self._of_channels, [((name,), numbers) for name, numbers in self.channels.copy().items()]),
+            (self._of_lanes, list(self.lanes.copy().items())),
+            (self._of_listeners, [((name,), numbers) for name, numbers in self.listeners.copy().items()]),
+        )
 
 
 class _Collector(Collector):
@@ -147,9 +175,12 @@ class _Collector(Collector):
         self._wall_s = wall_s
 
     def collect(self) -> Iterator[Metric]:
-        yield from _of_channels(self._meter.channels.copy())
-        yield from _of_lanes(self._meter.lanes.copy(), self._wall_s())
-        yield from _of_listeners(self._meter.listeners.copy())
+        for families, children in self._meter.wide():
+            yield from families.collect(children, self._wall_s())
+        yield from self.narrow()
+
+    def narrow(self) -> Iterator[Metric]:
+        """All that has no rows by channel, destination or listener."""
         commit_seconds = HistogramMetricFamily("segmill_commit_seconds", "Time one durable transaction took.")
         _add(commit_seconds, (), self._meter.commit_seconds)
         yield commit_seconds
@@ -175,160 +206,17 @@ class _Collector(Collector):
         yield InfoMetricFamily("segmill_build", "What is running.", value=build)
 
 
-def _of_channels(channels: dict[str, ChannelNumbers]) -> Iterator[Metric]:
-    by_channel = ["channel"]
-    received = CounterMetricFamily("segmill_messages_received", "Messages that came in.", labels=by_channel)
-    size = CounterMetricFamily("segmill_received_bytes", "Bytes of messages that came in.", labels=by_channel)
-    last = GaugeMetricFamily(
-        "segmill_last_received_timestamp_seconds",
-        "When the newest message came in, seconds since 1970; 0 if none did since the start.",
-        labels=by_channel,
-    )
-    outcomes = CounterMetricFamily(
-        "segmill_messages", "What became of the messages that came in.", labels=["channel", "outcome"]
-    )
-    ack_codes = CounterMetricFamily(
-        "segmill_acknowledgements", "Acknowledgements sent, by MSA-1.", labels=["channel", "code"]
-    )
-    ack_seconds = HistogramMetricFamily(
-        "segmill_ack_seconds", "Time from the end of a message to its acknowledgement.", labels=by_channel
-    )
-    steps = SummaryMetricFamily(
-        "segmill_step_seconds", "Time that each step of a channel took.", labels=["channel", "step"]
-    )
-    findings = CounterMetricFamily(
-        "segmill_findings", "Findings by code; `segmill explain CODE` tells the long story.", labels=["channel", "code"]
-    )
-    breaches = CounterMetricFamily(
-        "segmill_validation_findings",
-        "Breaches of rules of the standard and of profiles, by what they came to.",
-        labels=["channel", "rule", "mode"],
-    )
-    drifts = GaugeMetricFamily(
-        "segmill_profile_drift_senders",
-        "Senders whose messages differ at a place from what the profile was learned from; "
-        "senders that the profile does not name are together.",
-        labels=["channel", "sender", "place"],
-    )
-    charsets = CounterMetricFamily(
-        "segmill_charset_evidence",
-        "Messages beyond plain ASCII, by how their character set was known; `segmill senders` tells whose.",
-        labels=["channel", "evidence"],
-    )
-    workers = CounterMetricFamily(
-        "segmill_worker_events",
-        "What happened to the process of a channel that has one: started, not-started, late (the engine ended it), "
-        "ended (by itself).",
-        labels=["channel", "event"],
-    )
-    paused = GaugeMetricFamily(
-        "segmill_intake_paused", "1 while a person has paused the channel's intake.", labels=by_channel
-    )
-    silent = GaugeMetricFamily(
-        "segmill_silent_feeds",
-        "Senders' kinds of message that have not come for much longer than is usual at this weekday and hour.",
-        labels=by_channel,
-    )
-    for name, numbers in channels.items():
-        silent.add_metric((name,), numbers.silent_feeds)
-        paused.add_metric((name,), int(numbers.is_intake_paused))
-        received.add_metric((name,), numbers.total)
-        size.add_metric((name,), numbers.size_bytes)
-        last.add_metric((name,), numbers.last_received_s)
-        for outcome, count in numbers.outcomes.values.items():
-            outcomes.add_metric((name, outcome), count)
-        for code, count in numbers.ack_codes.values.items():
-            ack_codes.add_metric((name, code), count)
-        _add(ack_seconds, (name,), numbers.ack_seconds)
-        for step, timing in numbers.steps.copy().items():
-            steps.add_metric((name, step), timing.count, timing.total)
-        for code, count in numbers.findings.copy().items():
-            findings.add_metric((name, code), count)
-        for (rule, mode), count in numbers.breaches.copy().items():
-            breaches.add_metric((name, rule, mode), count)
-        for (sender, place), count in numbers.drifts.copy().items():
-            drifts.add_metric((name, sender, place), count)
-        for evidence, count in numbers.charsets.values.items():
-            charsets.add_metric((name, evidence), count)
-        if any(numbers.workers.values.values()):
-            for event, count in numbers.workers.values.items():
-                workers.add_metric((name, event), count)
-    yield from (
-        received,
-        size,
-        last,
-        outcomes,
-        ack_codes,
-        ack_seconds,
-        steps,
-        findings,
-        breaches,
-        drifts,
-        charsets,
-        paused,
-        silent,
-        workers,
-    )
+class _Narrow:
+    """What has few rows, as a registry for an encoder."""
 
+    def __init__(self, collector: _Collector, others: Sequence[Collector]) -> None:
+        self._collector = collector
+        self._others = others
 
-def _of_lanes(lanes: dict[tuple[str, str], LaneNumbers], now_s: float) -> Iterator[Metric]:
-    by_lane = ["channel", "destination"]
-    outcomes = CounterMetricFamily(
-        "segmill_deliveries", "Attempts to deliver, by what came of them.", labels=[*by_lane, "outcome"]
-    )
-    seconds = HistogramMetricFamily(
-        "segmill_delivery_seconds", "Time one attempt took, to the receiver's answer.", labels=by_lane
-    )
-    depth = GaugeMetricFamily("segmill_queue_depth", "Deliveries that wait, by state.", labels=[*by_lane, "state"])
-    oldest = GaugeMetricFamily(
-        "segmill_queue_oldest_seconds",
-        "Age of the oldest message that waits for this destination; 0 if none does.",
-        labels=by_lane,
-    )
-    connected = GaugeMetricFamily(
-        "segmill_destination_connected", "0 while the destination is down, and 1 otherwise.", labels=by_lane
-    )
-    is_open = GaugeMetricFamily(
-        "segmill_destination_open", "0 outside of the destination's hours, and 1 otherwise.", labels=by_lane
-    )
-    redirects = CounterMetricFamily(
-        "segmill_redirected_deliveries",
-        "Deliveries that the destination's policy gave to another destination.",
-        labels=by_lane,
-    )
-    failures = CounterMetricFamily(
-        "segmill_lane_failures",
-        "How often the destination's lane failed, by a defect of Segmill, and was started again or stands still.",
-        labels=by_lane,
-    )
-    paused = GaugeMetricFamily("segmill_queue_paused", "1 while a person has paused the destination.", labels=by_lane)
-    stopped = GaugeMetricFamily(
-        "segmill_destination_stopped",
-        "1 while the destination stands still at a message that was refused, until a person says how it goes on.",
-        labels=by_lane,
-    )
-    blocked = GaugeMetricFamily(
-        "segmill_blocked_keys",
-        "Keys of order_by that are held up by a delivery that waits for its next attempt.",
-        labels=by_lane,
-    )
-    for key, numbers in lanes.items():
-        paused.add_metric(key, int(numbers.is_paused))
-        stopped.add_metric(key, int(numbers.is_stopped))
-        for outcome, count in numbers.outcomes.values.items():
-            outcomes.add_metric((*key, outcome), count)
-        _add(seconds, key, numbers.seconds)
-        depth.add_metric((*key, "queued"), numbers.queued)
-        depth.add_metric((*key, "held"), numbers.held)
-        # A clock that was set back must not show a negative age.
-        oldest_us = numbers.oldest_us
-        oldest.add_metric(key, max(0.0, now_s - oldest_us / 1e6) if oldest_us else 0.0)
-        connected.add_metric(key, int(numbers.is_connected))
-        is_open.add_metric(key, int(numbers.is_open))
-        redirects.add_metric(key, numbers.redirects)
-        failures.add_metric(key, numbers.failures)
-        blocked.add_metric(key, numbers.blocked)
-    yield from (outcomes, seconds, depth, oldest, connected, is_open, redirects, failures, paused, stopped, blocked)
+    def collect(self) -> Iterator[Metric]:
+        yield from self._collector.narrow()
+        for other in self._others:
+            yield from other.collect()
 
 
 def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
@@ -355,6 +243,16 @@ def _of_room(meter: PrometheusMeter) -> Iterator[Metric]:
     )
     damaged.add_metric((), meter.damaged_entries)
     yield damaged
+    if meter.store_keys:
+        since = GaugeMetricFamily(
+            "segmill_store_key_since_timestamp_seconds",
+            "Since when the site's key closes the encrypted store, and since when there is its data key, seconds since "
+            "1970; not there where the store is not encrypted.",
+            labels=["key"],
+        )
+        for key, since_s in meter.store_keys.items():
+            since.add_metric((key,), since_s)
+        yield since
     if meter.store_bytes is not None:
         yield GaugeMetricFamily(
             "segmill_store_bytes", "What the store's files hold, with its log.", value=meter.store_bytes
@@ -484,41 +382,6 @@ def _of_traces(numbers: TraceNumbers) -> Iterator[Metric]:
     yield spans
 
 
-def _of_listeners(listeners: dict[str, ListenerNumbers]) -> Iterator[Metric]:
-    open_count = GaugeMetricFamily("segmill_connections", "Connections that are open.", labels=["listener"])
-    events = CounterMetricFamily(
-        "segmill_connection_events", "What happened to connections.", labels=["listener", "event"]
-    )
-    files = GaugeMetricFamily(
-        "segmill_source_files",
-        "Files of a source: those that wait, and those set aside for a person.",
-        labels=["listener", "state"],
-    )
-    ignored = CounterMetricFamily(
-        "segmill_ignored_bytes", "Bytes that came outside of MLLP blocks and were passed over.", labels=["listener"]
-    )
-    empty = CounterMetricFamily("segmill_empty_blocks", "MLLP blocks without content.", labels=["listener"])
-    for name, numbers in listeners.items():
-        if numbers.files is not None:
-            for state, count in zip(("waiting", "failed"), numbers.files, strict=True):
-                files.add_metric((name, state), count)
-        open_count.add_metric((name,), numbers.open_count)
-        ignored.add_metric((name,), numbers.ignored_bytes)
-        empty.add_metric((name,), numbers.empty_blocks)
-        counts = numbers.events.values
-        if numbers.source_events is not None:
-            counts = {**numbers.source_events.values, **counts}  # `other` is that of connections
-        for event, count in counts.items():
-            events.add_metric((name, event), count)
-    yield from (open_count, events, ignored, empty, files)
-
-
 def _add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:
-    """Prometheus counts cumulatively: each bucket holds everything up to its bound."""
-    buckets: list[tuple[str, float]] = []
-    running = 0
-    counts = histogram.counts.copy()
-    for bound, count in zip((*map(str, histogram.bounds), "+Inf"), counts, strict=True):
-        running += count
-        buckets.append((bound, running))
-    family.add_metric(labels, buckets, sum_value=histogram.total)
+    bounds, values = distribution(lambda numbers: histogram)(None, 0.0)
+    add(family, "histogram", labels, bounds, values)

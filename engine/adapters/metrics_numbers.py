@@ -96,10 +96,11 @@ class Counts:
 class Histogram:
     """How many observations fell under each bound, and their sum. `counts` has one place more, for +Inf."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "named_bounds", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
+        self.named_bounds = (*map(str, self.bounds), "+Inf")
         self.counts = [0] * (len(self.bounds) + 1)
         self.total = 0.0
 

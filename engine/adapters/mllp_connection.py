@@ -213,7 +213,9 @@ class MllpConnection(asyncio.BufferedProtocol):
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._settle(self._exchange.on_bytes(self._view[:nbytes], unsent_bytes=self._untaken_bytes()))
+        is_gone = self._rest is None and not self._paused and not self._is_long  # nearly always: it has all of it
+        unsent_bytes = 0 if is_gone else self._untaken_bytes()
+        self._settle(self._exchange.on_bytes(self._view[:nbytes], unsent_bytes=unsent_bytes))
 
     def eof_received(self) -> bool:
         """The receiver will say no more: a half-closed connection is of no use to a sender."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
+from engine.adapters.giving_way import giving_way
 from engine.config.search import PathTerm, Search
 from engine.hl7.errors import Hl7Error
 from engine.hl7.message import Message
@@ -79,7 +80,8 @@ def search_page(
             is_cancelled=is_cancelled,
         )
         looked_at += piece.looked_at
-        found += [message for message in piece.messages if holds(search.paths, message)]
+        taken = giving_way(piece.messages) if search.paths else piece.messages
+        found += [message for message in taken if holds(search.paths, message)]
         before = piece.before
         if on_progress is not None:
             on_progress(Progress(looked_at, piece.left, len(found)))

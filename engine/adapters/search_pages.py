@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from engine.adapters.giving_way import giving_way
 from engine.adapters.search import Page, find_of, holds, search_page
 from engine.config.search import Search
 from engine.model.ids import ChannelName, MessageSeq
@@ -120,7 +121,8 @@ def _window(
     while True:
         piece = queries.find(wanted, before=before, after=MessageSeq(low), limit=PIECE, bodies=bool(search.paths))
         looked_at += piece.looked_at
-        found += [_light(message) for message in piece.messages if holds(search.paths, message)]
+        taken = giving_way(piece.messages) if search.paths else piece.messages
+        found += [_light(message) for message in taken if holds(search.paths, message)]
         if piece.before is None:
             return found, looked_at
         before = piece.before

@@ -16,13 +16,17 @@ ABORT: Final = "segmill.abort"
 """In a request's extensions: cuts its connection, for who waits for a client that does not read."""
 SIGNED: Final = "segmill.signed"
 """In a request's extensions: takes whether it was somebody's who is signed in, once that is known."""
+BODY_LOOK_S: Final = 10.0
+BODY_LEAST_BYTES: Final = 64 * 1024
+"""Of a body that takes longer than its time, so much comes between two looks: 52 kbit/s."""
 SLOW_READER_S: Final = 30.0
 """A response that has taken so long is given up where its place is wanted."""
 
 
 class TimedH11(H11Protocol):
     """One connection. `head_timeout_s`: how long the head of a request may take, from its first byte to its last;
-    `body_timeout_s`: the same of its body, also where nobody reads it any more; 0: for ever.
+    `body_timeout_s`: the same of its body, also where nobody reads it any more; 0: for ever. Who is signed in may
+    take longer for a body, as long as it goes on: large ones come over slow links, and a trickle holds no place.
 
     `places`: with more connections on this server than it has, one of those on which nothing is worked gives up its
     own: a client that means it sends its request at once, and so gets in beside any number of those that do not.
@@ -42,17 +46,23 @@ class TimedH11(H11Protocol):
         self._places = places
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
+        self._body_came = 0
         self._heard_at = 0.0
         self._waits_since = 0.0
         self._network = ""
-        self._is_signed = False
+        self._is_signed = self._is_told = False
         self._unread_since: float | None = None
         app = self.app
 
         async def with_extensions(scope: Any, receive: Any, send: Any) -> None:
             extensions = scope.setdefault("extensions", {})
             extensions[ABORT], extensions[SIGNED] = self.transport.abort, self._is_known
-            await app(scope, receive, send)
+            self._is_told = False
+            try:
+                await app(scope, receive, send)
+            finally:
+                if not self._is_told:  # refused before it was known whose it is, as with a token that is none
+                    self._is_signed = False
 
         self.app = with_extensions
 
@@ -66,6 +76,7 @@ class TimedH11(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self.loop.time()
+        self._body_came += len(data)
         super().data_received(data)
         self._watch_head()
         self._watch_body()
@@ -100,7 +111,7 @@ class TimedH11(H11Protocol):
 
     def _is_known(self, is_signed: bool) -> None:
         """Whether the request in hand was somebody's."""
-        self._is_signed = is_signed
+        self._is_signed, self._is_told = is_signed, True
         if is_signed and self._places is not None:
             self._places.known.heard(self._network, self.loop.time())
 
@@ -121,10 +132,11 @@ class TimedH11(H11Protocol):
                 victim = self
         if victim is None and len(self.connections) > places.most:
             strangers = [one for one in others if places.is_stranger(one._guest, now_s)]
-            waiting = [one for one in others if not one._is_in_request or one._is_sending]
+            idle = [one for one in others if not one._is_in_request]
+            sending = [one for one in others if one._is_sending]
             # A stranger who does not read goes before who is signed in and idle; a stream goes last.
-            victim = self._last_of(places, strangers, guests) or self._last_of(places, waiting, guests)
-            victim = victim or self._last_of(places, others, guests) or self
+            victim = self._last_of(places, strangers, guests) or self._last_of(places, idle, guests)
+            victim = victim or self._last_of(places, sending, guests) or self._last_of(places, others, guests) or self
         if victim is not None:
             self.connections.discard(victim)
             victim.transport.abort()
@@ -164,7 +176,19 @@ class TimedH11(H11Protocol):
         if self.conn.their_state is not h11.SEND_BODY:
             self._stop_body_timer()
         elif self._body_timer is None and self._body_timeout_s:
-            self._body_timer = self.loop.call_later(self._body_timeout_s, self._too_slow)
+            self._body_came = 0
+            self._body_timer = self.loop.call_later(self._body_timeout_s, self._look_at_body)
+
+    def _look_at_body(self) -> None:
+        """It has had its time: it goes on if it is somebody's, is read still, and enough came since the last look."""
+        self._body_timer = None
+        # What we do not take off the wire is not the client's fault.
+        goes_on = self._body_came >= BODY_LEAST_BYTES or self.flow.read_paused
+        if not (self._is_signed and self._is_in_request and goes_on):
+            self.transport.abort()
+            return
+        self._body_came = 0
+        self._body_timer = self.loop.call_later(BODY_LOOK_S, self._look_at_body)
 
     def _stop_body_timer(self) -> None:
         if self._body_timer is not None:

@@ -79,7 +79,7 @@ def command(
     wanted = make_search(**search, now=utc_now())
     place = whereabouts(site, data)
     seq = words[0] if len(words) == 1 and words[0].isdecimal() and not keys else None
-    asked = asked_of(words, keys, site, data) if seq is None and (words or keys or before is not None) else None
+    asked = asked_of(words, keys, site, place) if seq is None and (words or keys or before is not None) else None
     if asked is not None and not wanted.is_empty:
         raise misuse("say it all in the search, or all with options")
     if raw and (seq is None or as_json):

@@ -10,7 +10,7 @@ import click
 from engine.cli.command import misuse
 from engine.cli.output import count, printable, say
 from engine.cli.selection import utc_now
-from engine.cli.sites import find_site, read_site
+from engine.cli.sites import Whereabouts, find_site, read_site
 from engine.model.ids import MessageSeq
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ class Asked:
     names: tuple[str, ...]
 
 
-def asked_of(words: tuple[str, ...], keys: tuple[str, ...], site: Path | None, data: Path | None) -> Asked:
+def asked_of(words: tuple[str, ...], keys: tuple[str, ...], site: Path | None, place: Whereabouts) -> Asked:
     """What the words of a command line, and its --key, look for. Raises a misuse that points at what is wrong."""
     from engine.config.search import SearchError, parse_search
 
     for key in keys:
         if "=" not in key.strip("="):
             raise misuse(f"--key {printable(key)}: write NAME=VALUE, such as mrn=4711")
-    names = _names(site, data)
+    names = place.searched_by if place.searched_by is not None else _names(site)
     # A shell takes quotes off: what came as one word with blanks in it was quoted there.
     text = " ".join([*map(_quoted, words), *map(_quoted, keys)])
     try:
@@ -44,10 +44,11 @@ def asked_of(words: tuple[str, ...], keys: tuple[str, ...], site: Path | None, d
         raise misuse(f"{exc.message}\n  {printable(text)}\n  {' ' * exc.column}^{hint}") from None
 
 
-def _names(site: Path | None, data: Path | None) -> tuple[str, ...]:
+def _names(site: Path | None) -> tuple[str, ...]:
+    """Where the data folder was named: of the site that was named as well."""
     from engine.config.search_keys import DeclaredKeys
 
-    if data is not None and site is None:
+    if site is None:
         return DeclaredKeys({}, {}).names
     return read_site(find_site(site)).keys.names
 

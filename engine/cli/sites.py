@@ -97,11 +97,15 @@ def _no_keys() -> "StoreKeys":
 
 @dataclass(slots=True, frozen=True)
 class Whereabouts:
-    """Where an engine keeps what it keeps. `store` is the database's file, `keys` what it is opened with."""
+    """Where an engine keeps what it keeps. `store` is the database's file, `keys` what it is opened with.
+
+    `searched_by`: the keys that its messages are looked up by; None where no site was read.
+    """
 
     data: Path
     store: Path
     keys: "StoreKeys" = field(default_factory=_no_keys)
+    searched_by: tuple[str, ...] | None = None
 
 
 def whereabouts(site: Path | None, data: Path | None, *, needs_store: bool = True) -> Whereabouts:
@@ -122,7 +126,8 @@ def whereabouts(site: Path | None, data: Path | None, *, needs_store: bool = Tru
         )
     if settings.store_kind == "memory" and needs_store:
         raise Failure(MISUSE, f"{folder / SITE_FILE} keeps messages in memory only: nothing is stored to look at")
-    return Whereabouts(folder / settings.data, folder / settings.store_path, keys_of(loaded, folder))
+    keys = keys_of(loaded, folder)
+    return Whereabouts(folder / settings.data, folder / settings.store_path, keys, loaded.keys.names)
 
 
 KEY_CODES: Final = ("E580", "E581", "E582", "E583")

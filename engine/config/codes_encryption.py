@@ -38,6 +38,18 @@ ENCRYPTION: Final[Stories] = MappingProxyType(
             "Compare with segmill store status, and name the right key under encryption. A plain store is encrypted "
             "once, with the engine stopped: segmill store encrypt. What was left half way: the same command again.",
         ),
+        "E600": Story(
+            "the file with the key of the store cannot be read",
+            "encryption names a file that is not there, or cannot be read by the engine's user, or is no file. A path "
+            "that does not begin with / is looked for from the site's folder; credentials of systemd are in "
+            "$CREDENTIALS_DIRECTORY, and there only while the service runs. Without its key an encrypted store cannot "
+            "be read by anybody, nor can its backups: there is no other way in. The store was not touched.",
+            "A new disk, container or credential: mount it, and check its owner and mode (0400 or 0600). Was the file "
+            "lost: put back the copy of it, which is kept in another place than the backups; segmill store status "
+            "shows the id of the key that the store wants. A key that is made anew (segmill store key) opens a new "
+            "store only. previous is needed once: when its change is done, take it out.",
+            "encryption: {key: ${file:/etc/segmill/store.key}}",
+        ),
         "W580": Story(
             "the key lies beside what it protects",
             "It is in the site's folder, which is copied, put under version control and backed up as a whole. A backup "

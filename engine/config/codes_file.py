@@ -156,8 +156,10 @@ FILE: Final[Stories] = MappingProxyType(
         "E121": Story(
             "a file in ${file:...} that cannot be read",
             "${file:path} is replaced by the text of a file, relative to the site; this one is missing, not "
-            "readable, no UTF-8, or longer than 64 kB.",
-            "Check the path and its permissions.",
+            "readable, no UTF-8, longer than 64 kB, or no regular file: a pipe, a terminal or a device may have no "
+            "end, and is not read.",
+            "Check the path and its permissions. A secret from a program: have it write a file, or set a variable of "
+            "the environment and write ${NAME}. Credentials of systemd and secrets of Docker and Kubernetes are files.",
         ),
         "E122": Story(
             "${...} that is no reference",

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -108,6 +109,26 @@ def check_encryption(
         yield at(top, "E583", message, "pip install 'segmill[encrypt]'")
     if in_memory:
         yield at(top, "W581", "the store is in memory: nothing of it is encrypted", "leave encryption away, or store")
+
+
+def say_what_is_lost(findings: Sequence[ConfigFinding], places: Places, site: Path) -> list[ConfigFinding]:
+    """These; of a key whose file cannot be read, what that means, where it was looked for, and what to do (E600)."""
+    keys = [(name, places[place]) for name in ("key", "previous") if (place := ("encryption", name)) in places]
+    return [_lost(finding, keys, site) for finding in findings]
+
+
+def _lost(finding: ConfigFinding, keys: Sequence[tuple[str, Position]], site: Path) -> ConfigFinding:
+    if finding.code != "E121":
+        return finding
+    for name, place in keys:
+        is_in = place.column <= finding.column < max(place.column + place.length, place.column + 1)
+        if (finding.file, finding.line) == (place.file, place.line) and is_in:
+            hint = (
+                f"a relative path begins at {site.absolute()}; a store that is encrypted cannot be read without this "
+                "very key: put back the copy that is kept apart from the backups. See: segmill explain E600"
+            )
+            return replace(finding, code="E600", message=f"encryption.{name}: {finding.message}", hint=hint)
+    return finding
 
 
 def _check_file(file: Path, path: str, place: Position, site: Path) -> Iterator[ConfigFinding]:

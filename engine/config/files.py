@@ -1,5 +1,6 @@
 """Where the files of a channel come from: its folder, or a recorded version of it."""
 
+import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,15 +56,21 @@ class FolderFiles:
             pass
 
     def paths(self) -> list[str]:
-        found = []
-        for path in self.folder.rglob("*"):
-            parts = path.relative_to(self.folder).parts
-            if (
-                parts[0] != "cases"
-                and not any(p.startswith(".") or p == "__pycache__" for p in parts)
-                and path.is_file()
-            ):
-                found.append("/".join(parts))
+        # Cases are many, and none of them is looked at.
+        found: list[str] = []
+        top = str(self.folder)
+        shown = {top: ""}
+        for folder, folders, names in os.walk(top):
+            kept = {name for name in (*folders, *names) if not name.startswith(".") and name != "__pycache__"}
+            if folder == top:
+                kept.discard("cases")
+            folders[:] = [name for name in folders if name in kept]
+            shown.update((f"{folder}{os.sep}{name}", f"{shown[folder]}{name}/") for name in folders)
+            found += [
+                f"{shown[folder]}{name}"
+                for name in names
+                if name in kept and os.path.isfile(f"{folder}{os.sep}{name}")  # noqa: PTH113 - of many files
+            ]
         return sorted(found)
 
 
@@ -92,6 +99,7 @@ class ReadFiles:
 
     origin: ChannelFiles
     seen: dict[str, bytes] = field(default_factory=dict)
+    _paths: list[str] | None = None
 
     def read(self, path: str) -> bytes:
         if path not in self.seen:
@@ -102,4 +110,6 @@ class ReadFiles:
         self.origin.check(path)
 
     def paths(self) -> list[str]:
-        return self.origin.paths()
+        if self._paths is None:
+            self._paths = self.origin.paths()
+        return self._paths

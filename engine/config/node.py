@@ -39,8 +39,9 @@ class Source:
         """Line and column of a character index; the length is cut at the end of the line."""
         low = max(bisect_right(self.starts, index) - 1, 0)
         column = index - self.starts[low]
-        room = max(1, len(self.line(low + 1)) - column)
-        return Position(self.file, low + 1, column + 1, max(1, min(length, room)))
+        if length > 1:
+            length = min(length, max(1, len(self.line(low + 1)) - column))
+        return Position(self.file, low + 1, column + 1, max(1, length))
 
 
 @dataclass(slots=True, frozen=True)

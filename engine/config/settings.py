@@ -11,6 +11,7 @@ from engine.config.base import ConfigModel
 from engine.config.console import ConsoleOptions
 from engine.config.dicom import DicomOptions
 from engine.config.encryption import EncryptionOptions, store_keys
+from engine.config.feeds import FeedsOptions
 from engine.config.finding import BadValue
 from engine.config.hand_offs import HandOffName, HandOffOptions
 from engine.config.hours import ZoneText
@@ -96,6 +97,9 @@ class SiteSettings(ConfigModel):
     shutdown: Duration = Field(default=10.0, gt=0, le=600, description="How long a stop may take before it is forced")
     time_zone: ZoneText | None = Field(
         default=None, description="The time zone of `open` hours, such as Europe/Berlin; without it UTC"
+    )
+    feeds: FeedsOptions = Field(
+        default_factory=FeedsOptions, description="Days on which senders are quieter than their weekday says"
     )
     limits: Limits = Field(default_factory=Limits, description="Bounds of the whole engine")
     workers: Workers = Field(default_factory=Workers, description="Processes for python steps and isolated channels")

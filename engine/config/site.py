@@ -15,7 +15,7 @@ from engine.config.channel import ChannelFile
 from engine.config.checks import Texts, check_options, check_paths, check_routes, check_texts, read_tables
 from engine.config.circles import check_circles, check_site_ports
 from engine.config.console import check_console
-from engine.config.encryption import check_encryption
+from engine.config.encryption import check_encryption, say_what_is_lost
 from engine.config.entries import check_name
 from engine.config.files import CHANNEL_FILE, SUBSTITUTED_FILE, ChannelFiles, FolderFiles, ReadFiles, RecordedFiles
 from engine.config.finding import BadValue, ConfigFinding, Position, at
@@ -37,6 +37,7 @@ from engine.config.table import Table
 from engine.config.table_checks import check_times, check_ways_back
 from engine.config.traces import check_traces
 from engine.config.types import ProfileText
+from engine.config.value_file import read_value
 from engine.config.worklist import WorklistOptions, check_shortenings, check_stations
 from engine.model.ids import ChannelName
 
@@ -179,7 +180,7 @@ def load_channel(
         raw = files.read(CHANNEL_FILE)
     except OSError as exc:
         return None, [ConfigFinding("E100", shown, 0, 0, 0, f"cannot be read: {exc.strerror}")]
-    substitution = Substitution(env, lambda path: (site / path).read_text(encoding="utf-8"), recorded=recorded)
+    substitution = Substitution(env, lambda path: read_value(site / path), recorded=recorded)
     read = _read_model(raw, shown, ChannelFile, kinds, substitution)
     findings = read.findings + _check_channel_name(name, folder_shown)
     tables, found = read_tables(read.texts, files, folder_shown)
@@ -188,22 +189,23 @@ def load_channel(
     findings += [finding for finding in found if finding not in findings]
     if isinstance(read.data, SourceDict):
         findings += check_routes(read.data, read.texts)
+    places = positions(read.data)
     if read.model is not None:
-        findings += check_options(read.model, positions(read.data))
+        findings += check_options(read.model, places)
         for destination in read.model.destinations.values():
             if isinstance(destination.options, WorklistOptions):
                 findings += check_stations(destination.options, tables, folder_shown)
                 findings += check_shortenings(destination.options, tables, folder_shown)
         findings += check_ways_back(read.model, read.texts, tables, folder_shown)
-        findings += check_times(read.texts, tables, positions(read.data))
+        findings += check_times(read.texts, tables, places)
         findings += check_forms(read.model, kinds)
         findings += check_redirects(read.model, kinds)
-        findings += check_answers(read.model, positions(read.data), shown)
+        findings += check_answers(read.model, places, shown)
         findings += check_never(read.model, tables, shown)
         findings += check_overwritten(read.model)
     if read.model is None or any(finding.is_error for finding in findings):
         return None, findings
-    for path in origin.paths():
+    for path in files.paths():
         if path.endswith(".py"):
             files.read(path)
     channel = LoadedChannel(
@@ -212,7 +214,7 @@ def load_channel(
         site / CHANNELS / name,
         _version_files(files.seen, substitution),
         tables,
-        positions(read.data),
+        places,
         dict(substitution.used),
         tuple(substitution.origins),
         profiles,
@@ -292,13 +294,14 @@ def _load_settings(
     except OSError as exc:
         findings.append(ConfigFinding("E100", SITE_FILE, 0, 0, 0, f"cannot be read: {exc.strerror}"))
         return None
-    substitution = Substitution(env, lambda path: (folder / path).read_text(encoding="utf-8"))
+    substitution = Substitution(env, lambda path: read_value(folder / path))
     if raw.strip() and all(line.lstrip().startswith(b"#") or not line.strip() for line in raw.splitlines()):
         return SiteSettings()  # comments only: as without the file; one without a byte may have lost its settings
     read = _read_model(raw, SITE_FILE, SiteSettings, kinds, substitution)
     findings += read.findings + check_paths(read.texts)
     origins += substitution.origins
     places.update(positions(read.data))
+    findings[:] = say_what_is_lost(findings, places, folder)
     if read.model is not None and read.model.admin is not None and not read.model.admin.is_loopback:
         place = places[("admin", "host")]
         hint = "they name channels and counts, no patient data; let a firewall decide who reaches them"

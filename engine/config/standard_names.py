@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from engine.config.base import nearest
 from engine.config.finding import ConfigFinding, Position, at
@@ -73,7 +74,7 @@ def _of_segment(text: SourceText, segment: str) -> list[ConfigFinding]:
 def _of_field(text: SourceText, segment: str, field: int) -> list[ConfigFinding]:
     if not field or segment.startswith("Z"):
         return []
-    most = max((len(definition.fields) for definition in _definitions(segment)), default=0)
+    most = _most_fields(segment)
     if not most or field <= most:
         return []
     name = f"{segment}-{field}"
@@ -99,6 +100,12 @@ def _of_component(text: SourceText, segment: str, field: int, component: int) ->
         f"{segment}-{field} has no component {component} in any version of HL7; its last is {segment}-{field}.{most}"
     )
     return [at(_place(text, name, len(name)), "W131", message, "right only if both sides have agreed on it")]
+
+
+@lru_cache(maxsize=512)
+def _most_fields(segment: str) -> int:
+    """In any version; 0 where none has the segment."""
+    return max((len(definition.fields) for definition in _definitions(segment)), default=0)
 
 
 def _definitions(segment: str) -> Iterator[SegmentDef]:

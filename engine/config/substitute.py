@@ -3,13 +3,11 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from engine.config.base import nearest
 from engine.config.finding import ConfigFinding, Position, at
 from engine.config.node import Piece, Scalar, SourceText
-
-MAX_FILE_CHARACTERS: Final = 65_536
+from engine.config.value_file import MAX_FILE_CHARACTERS, NotAFile
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<inside>[^{}]*)\}|\$\{")
 _NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
@@ -41,7 +39,7 @@ class Origin:
 class Substitution:
     """Replaces references in the values of one file.
 
-    `env` is the environment. `read` gives a file's text, relative to the site, and raises OSError or
+    `env` is the environment. `read` gives a file's text, relative to the site, and raises OSError, NotAFile or
     UnicodeDecodeError. `recorded`, where given, stands in for both: values by reference, as a version of
     the file recorded them. `used` gathers what was taken, by reference, for the channel's version.
     """
@@ -116,8 +114,11 @@ class Substitution:
             return self._fail(place, "E121", f"cannot read {path}: {exc.strerror or 'no such file'}", "")
         except UnicodeDecodeError:
             return self._fail(place, "E121", f"{path} is not UTF-8", "")
+        except NotAFile as exc:
+            hint = "name a regular file, or take the value from the environment: ${NAME}"
+            return self._fail(place, "E121", f"{path} is {exc}, which is not read", hint)
         if len(text) > MAX_FILE_CHARACTERS:
-            return self._fail(place, "E121", f"{path} is too large for a value", "")
+            return self._fail(place, "E121", f"{path} is too large for a value", "a value has 64 kB at most")
         value = text.removesuffix("\n").removesuffix("\r")
         self._took(place, reference, f"file {path}", value, is_secret=True)
         return value

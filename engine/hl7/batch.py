@@ -29,7 +29,7 @@ _BOM = b"\xef\xbb\xbf"
 
 def may_be_several(payload: bytes) -> bool:
     """Whether `read_batch` has to look at this block; False for nearly all of those that are one message."""
-    if not payload.startswith(b"MSH") or b"\n" in payload:
+    if not payload.startswith(b"MSH") or 10 in payload:  # LF as a number: `check` of `mllp.framing` says why
         return True
     if len(payload) >= _LARGE_BYTES:
         return has_line(payload, *(mark[1:] for mark in _MARKS if mark[:1] == b"\r"))

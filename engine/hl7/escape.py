@@ -67,7 +67,7 @@ def escape(value: str, delimiters: Delimiters) -> str:
     message has no escape character and `value` needs one.
     """
     truncated = delimiters.truncation and value.endswith(delimiters.truncation)
-    if not truncated and delimiters.special.search(value) is None:
+    if not truncated and not delimiters.are_in(value):
         return value
     mark = delimiters.escape
     if not mark:

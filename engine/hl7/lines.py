@@ -21,6 +21,8 @@ def has_few_segments(raw: bytes) -> bool:
 
 def has_line(raw: bytes, *starts: bytes) -> bool:
     """Whether a CR is followed by one of `starts`."""
+    if len(raw) < _LARGE_BYTES and len(starts) == 1:  # asked of every message
+        return raw.find(b"\r" + starts[0]) >= 0
     at = raw.find(b"\r") if len(raw) >= _LARGE_BYTES else -1
     left = len(raw) >> 10
     while at >= 0 and left:

@@ -9,7 +9,7 @@ Work is counted, not timed: what goes over many segments takes its count from `a
 comes to the same end on every machine (reliability.md E2).
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from datetime import datetime
 from io import BytesIO
 from typing import TypeVar
@@ -18,6 +18,7 @@ from engine.hl7.batch import split_batch
 from engine.hl7.charset import KEEP_BYTES, Charset, decide, declared_codecs, is_transparent, text_of
 from engine.hl7.delimiters import HEADERS, STANDARD, Delimiters, read_delimiters
 from engine.hl7.errors import EditError, Notice, TooMuchWork, UnencodableText
+from engine.hl7.in_steps import STEP_BYTES, Received, texts_in_steps
 from engine.hl7.intake import Declared, clean, declared_charset
 from engine.hl7.lines import has_few_segments, has_line, parts_of, segments_of
 from engine.hl7.output import (
@@ -35,8 +36,6 @@ __all__ = ["Message", "split_batch"]
 MOST_WORK = 10_000_000
 """What one copy of a message may cost. A unit is about 50 to 100 ns, so this is a second at the most."""
 _LARGE_BYTES = 1 << 20
-STEP_BYTES = 1 << 20
-"""What one step reads of a large message: fresh memory for it takes about 0.5 ms."""
 _HEAD_SEGMENTS = 16
 _STANDARD_START = "MSH|^~\\&|"
 _T = TypeVar("_T")
@@ -94,9 +93,9 @@ class Message:
 
     _body: bytes  # `raw` as `clean` leaves it
     _header: str  # the first segment's text as received
-    _segments: list[str | list[str]]  # text as received, or fields that an edit put there
+    _segments: list[str | list[str]]  # text as received, or fields: of what was edited, and of large ones
     _is_document: bool
-    _received: dict[int, tuple[str, memoryview]]  # large texts by identity, with their bytes; shared by copies
+    _received: Received  # shared by copies
     _room: list[BytesIO]  # shared by copies: memory for the one that is written first
     _has_tail: bool  # the last text is all that follows the first segments, not cut yet
     # Shared by copies, as long as their segments stand at the same places:
@@ -130,27 +129,27 @@ class Message:
         if not _is_plain(raw):
             return cls.parse(raw, fallback=fallback)
         yield
-        texts: list[str] = []
-        for piece in segments_of(raw):
-            # Joined at the end, all of it would be copied in one go. Added to a local variable, it grows where it is.
-            text = ""
-            for at in range(0, len(piece), STEP_BYTES):
-                text += str(piece[at : at + STEP_BYTES], "ascii")
-                if len(piece) >= STEP_BYTES:
-                    yield
-            texts.append(text)
+        texts, received = yield from texts_in_steps(raw)
         # And the room to write it: its fresh memory takes three times as long as the writing.
         room = BytesIO()
         for piece in parts_of(raw, STEP_BYTES):
             room.write(piece)
             yield
-        self = cls._of(raw, fallback, texts, is_document=True)
+        self = cls._of(raw, fallback, texts, is_document=True, received=received)
         self._room.append(room)
         return self
 
     @classmethod
-    def _of(cls, raw: bytes, fallback: str, texts: list[str] | None, *, is_document: bool) -> "Message":
-        """The message; `texts`: of its segments where they were plain, else None."""
+    def _of(
+        cls,
+        raw: bytes,
+        fallback: str,
+        texts: Sequence[str | list[str]] | None,
+        *,
+        is_document: bool,
+        received: Received | None = None,
+    ) -> "Message":
+        """The message; `texts`: of its segments, or their fields, where they were plain, else None."""
         self = cls()
         self.raw = raw
         self.allowance = MOST_WORK
@@ -167,24 +166,26 @@ class Message:
         self._body = raw
         self._is_document = is_document
         self._room = []
-        self._received = {}
-        if is_document and texts is not None:
+        self._received = received or {}
+        if is_document and texts is not None and received is None:
             alike = zip(texts, segments_of(raw), strict=True)
             self._received = {id(text): (text, piece) for text, piece in alike if len(text) >= STEP_BYTES}
         if texts is None:
             texts = self._read_slowly(raw)
-        if texts[0].startswith(_STANDARD_START):
+        header = texts[0]
+        assert isinstance(header, str), "a header is no list of fields before it is edited"
+        if header.startswith(_STANDARD_START):
             self.delimiters = STANDARD
         else:
-            self.delimiters, notices = read_delimiters(texts[0])
+            self.delimiters, notices = read_delimiters(header)
             self._notices += notices
         # Of a document every segment is cut now, so that its text is there once, whoever edits a copy.
         self._has_tail = len(texts) > _HEAD_SEGMENTS and self._originals is None and not is_document
-        if not texts[-1]:
-            texts.pop()
-            self._has_tail = False
-        self._header = texts[0]
+        self._header = header
         self._segments = [*texts]
+        if not texts[-1]:
+            self._segments.pop()
+            self._has_tail = False
         return self
 
     def _read_slowly(self, raw: bytes) -> list[str]:

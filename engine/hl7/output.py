@@ -56,12 +56,13 @@ def encode_in_parts(
     codec: str,
     field: str,
     out: BytesIO,
-    received: Mapping[int, tuple[str, memoryview]],
+    received: Mapping[int, tuple[object, memoryview]],
 ) -> bytes | None:
     """The bytes of a large message, written piece by piece: neither its text nor a segment's is there once more.
 
-    `out` is written over from its start, and is of no further use. `received`: texts, by identity, with the bytes that
-    they were read from in this codec. None when a character is not in the set or the set is not transparent.
+    `out` is written over from its start, and is of no further use. `received`: texts, and lists of fields, by identity,
+    with the bytes that they were read from in this codec. None when a character is not in the set or the set is not
+    transparent.
     """
     if not is_transparent(codec):
         return None
@@ -78,6 +79,9 @@ def encode_in_parts(
         for number, part in enumerate(parts):
             if number:
                 out.write(between)
+            if (as_it_came := received.get(id(part))) is not None:
+                out.write(as_it_came[1])
+                continue
             is_plain = part.isascii()  # then it is the same bytes in each of these sets
             for at in range(0, len(part), _PART_CHARS):
                 if is_plain:

@@ -6,7 +6,7 @@ The functions here touch only what they need: one segment's fields, one field's 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from engine.hl7.delimiters import Delimiters
+from engine.hl7.delimiters import LARGE_CHARS, Delimiters
 from engine.hl7.escape import unescape
 from engine.hl7.grammar import Every, Nth, Selector, Spec, Where
 
@@ -91,6 +91,9 @@ def repetition_matches(where: Where, text: str, delimiters: Delimiters, message:
 
 def part_of(text: str, component: int, subcomponent: int, delimiters: Delimiters) -> str | None:
     """A component or subcomponent of a repetition's text as it stands, None when absent; 0 means all of it."""
+    if component and len(text) >= LARGE_CHARS:
+        part = _nth(text, delimiters.cut_component, component)
+        return _nth(part, delimiters.cut_subcomponent, subcomponent) if part is not None and subcomponent else part
     if component:
         parts = text.split(delimiters.cut_component, component)
         if len(parts) < component:
@@ -102,6 +105,23 @@ def part_of(text: str, component: int, subcomponent: int, delimiters: Delimiters
                 return None
             text = parts[subcomponent - 1]
     return text
+
+
+def place_of_part(text: str, mark: str, number: int) -> tuple[int, int] | None:
+    """Where the part of that number stands, of those that `split` would give; None where there are fewer."""
+    start = 0
+    for _ in range(number - 1):
+        start = text.find(mark, start) + 1
+        if not start:
+            return None
+    end = text.find(mark, start)
+    return start, len(text) if end < 0 else end
+
+
+def _nth(text: str, mark: str, number: int) -> str | None:
+    """That part. Of the others no copy is made: they may have megabytes."""
+    place = place_of_part(text, mark, number)
+    return None if place is None else text[place[0] : place[1]]
 
 
 def first_leaf(text: str, delimiters: Delimiters) -> str:
@@ -208,6 +228,11 @@ def _repetition_getter(spec: Spec, where: Where) -> Getter:
             return None
         d = message.delimiters
         for repetition in fields[field].split(d.cut_repetition):
+            if len(repetition) >= LARGE_CHARS:
+                if repetition_matches(where, repetition, d, message):
+                    part = part_of(repetition, chosen, 0, d)
+                    return None if part is None else _leaf(part, message, d)
+                continue
             parts = repetition.split(d.cut_component)
             value = _leaf(parts[tested - 1], message, d) if tested <= len(parts) else ""
             if (value in values) != negated:
@@ -219,7 +244,7 @@ def _repetition_getter(spec: Spec, where: Where) -> Getter:
 
 def _leaf(text: str, message: "Message", d: Delimiters) -> str:
     """The value of a component's first subcomponent."""
-    if text.isalnum():
+    if len(text) < LARGE_CHARS and text.isalnum():  # else it takes longer than to look for the two
         return text
     if d.cut_subcomponent in text:
         text = text.partition(d.cut_subcomponent)[0]
@@ -286,6 +311,9 @@ def _component_getter(spec: Spec) -> Getter:
         d = message.delimiters
         if d.cut_repetition in text:
             text = text.partition(d.cut_repetition)[0]
+        if len(text) >= LARGE_CHARS:
+            part = _nth(text, d.cut_component, component)
+            return None if part is None else _leaf(part, message, d)
         parts = text.split(d.cut_component, component)
         if len(parts) < component:
             return None

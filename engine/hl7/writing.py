@@ -6,14 +6,17 @@ A segment's fields are replaced as a new list, never changed in place: copies of
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine.hl7.delimiters import HEADERS, Delimiters
+from engine.hl7.delimiters import HEADERS, LARGE_CHARS, Delimiters
 from engine.hl7.errors import EditError, UnencodableText
 from engine.hl7.escape import escape
 from engine.hl7.grammar import Every, Nth, Spec, Where
-from engine.hl7.reading import matching_segments, part_of, repetition_matches, segment_matches
+from engine.hl7.reading import matching_segments, part_of, place_of_part, repetition_matches, segment_matches
 
 if TYPE_CHECKING:
     from engine.hl7.message import Message
+
+_PART_CHARS = 700_000
+"""Less than a megabyte, so that its memory is used again."""
 
 
 def set_value(spec: Spec, message: "Message", value: str, location: str, *, focused: bool) -> int:
@@ -57,7 +60,9 @@ def _field_setter(spec: Spec, set_anywhere: Setter) -> Setter:
         if fields is None:
             fields = message.first_fields(segment)
         d = message.delimiters
-        is_plain = value.isalnum() or (d.special.search(value) is None and not d.truncation)
+        is_plain = len(value) < LARGE_CHARS and (
+            value.isalnum() or (d.special.search(value) is None and not d.truncation)
+        )
         if field >= len(fields) or not is_plain:
             return set_anywhere(message, value)
         if fields[field] != value:
@@ -77,10 +82,17 @@ def _component_setter(spec: Spec, set_anywhere: Setter) -> Setter:
         if fields is None:
             fields = message.first_fields(segment)
         d = message.delimiters
-        is_plain = value.isalnum() or (d.special.search(value) is None and not d.truncation)
-        if field >= len(fields) or not is_plain or d.cut_repetition in fields[field]:
+        is_plain = len(value) < LARGE_CHARS and (
+            value.isalnum() or (d.special.search(value) is None and not d.truncation)
+        )
+        if (
+            field >= len(fields)
+            or not is_plain
+            or d.cut_repetition in (old := fields[field])
+            or len(old) >= LARGE_CHARS
+        ):
             return set_anywhere(message, value)
-        parts = fields[field].split(d.cut_component)
+        parts = old.split(d.cut_component)
         if component > len(parts):
             return set_anywhere(message, value)
         if parts[component - 1] != value:
@@ -304,6 +316,10 @@ def _write_in_field(spec: Spec, message: "Message", field: str, text: str) -> tu
 def _write_in_repetition(spec: Spec, d: Delimiters, repetition: str, text: str) -> str:
     if not spec.component:
         return text
+    if len(repetition) >= LARGE_CHARS and not spec.subcomponent:
+        place = place_of_part(repetition, d.cut_component, spec.component)
+        if place is not None:
+            return _spliced(repetition, *place, text)
     components = repetition.split(d.cut_component)
     if spec.component > len(components):
         if not text:
@@ -319,6 +335,14 @@ def _write_in_repetition(spec: Spec, d: Delimiters, repetition: str, text: str) 
         text = d.subcomponent.join(parts)
     components[spec.component - 1] = text
     return d.component.join(components)
+
+
+def _spliced(text: str, start: int, end: int, new: str) -> str:
+    """`new` in the place of what stands there. A local text grows where it is: one copy is made, and not two."""
+    whole = text[:start] + new
+    for at in range(end, len(text), _PART_CHARS):
+        whole += text[at : at + _PART_CHARS]
+    return whole
 
 
 def _delete_in_segment(spec: Spec, message: "Message", index: int) -> int:

@@ -205,7 +205,7 @@ class Exchange(Generic[A]):
 
     def on_bytes(self, data: bytes | bytearray | memoryview, *, unsent_bytes: int = 0) -> list[Event[A]]:
         """Bytes came. `unsent_bytes`: how much of the outstanding message its receiver cannot have yet."""
-        if self._ended():
+        if not self.is_trusted:
             return []
         decoder = self._decoder
         items = decoder.feed(data)
@@ -225,7 +225,7 @@ class Exchange(Generic[A]):
                 events.append(self._break("bytes-outside" if item.code == "garbage" else "framing"))
             else:
                 assert_never(item)
-            if self._ended():
+            if self._ended():  # by a method, as the type checker holds that it is still as it was above
                 return events
         if decoder.has_stray_bytes:
             events.append(self._break("bytes-outside"))

@@ -65,3 +65,18 @@ class StoreKeys:
 
 
 NO_KEYS: Final = StoreKeys()
+
+OLD_KEY_S: Final = 365 * 86_400
+"""From this age a key is spoken of: on the console, in `segmill store status`, and by the alert."""
+
+
+@dataclass(slots=True, frozen=True)
+class KeysInUse:
+    """Of an encrypted store: since when the site's key closes it, and since when there is the data key that new values
+    are sealed with. Microseconds since 1970; how old the site's key itself is, nobody knows.
+    """
+
+    site_id: str
+    site_us: int
+    data_number: int
+    data_us: int

@@ -75,7 +75,9 @@ def notices(message: Message) -> tuple[Finding, ...]:
 
 def _asks_as_the_table_says(message: Message) -> bool:
     """Whether MSH-15 and MSH-16 are absent or of table 0155: nearly always, and every message is asked."""
-    return all(value in _CONDITIONS for value in message.fields(0)[15:17])
+    fields = message.fields(0)
+    count = len(fields)
+    return count < 16 or (fields[15] in _CONDITIONS and (count < 17 or fields[16] in _CONDITIONS))
 
 
 _CONDITIONS: Final = frozenset({"", "AL", "NE", "ER", "SU"})

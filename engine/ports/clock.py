@@ -24,8 +24,8 @@ class SystemClock:
     def now_us(self) -> int:
         return time.time_ns() // 1000
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Itself, without a call of ours around it: the way of one message asks for it eight times."""
 
     def random_bytes(self, count: int) -> bytes:
         return os.urandom(count)

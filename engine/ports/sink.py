@@ -1,6 +1,6 @@
 """Where deliveries go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from engine.model.envelope import Delivery
@@ -26,6 +26,23 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Let go of everything, within a second."""
+        ...
+
+
+@runtime_checkable
+class DirectSink(Protocol):
+    """A sink that most often can begin at once, and then calls back: `send` without a task that waits for it."""
+
+    def begin(self, delivery: Delivery, ended: Callable[[Outcome | Exception], None]) -> bool:
+        """Try once, now. False: it cannot be begun at once, and nothing was done; `send` sees to it.
+
+        True: `ended` is called exactly once, later, from the loop, with what came of it (an exception: a defect of the
+        sink), unless `cut_off` is called before. Until then no other call of this sink is made.
+        """
+        ...
+
+    def cut_off(self) -> None:
+        """Nobody waits for what was begun: as a cancellation of `send`."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from engine.model.envelope import AckUpdate, Batch, Committed, Delivery, DraftDelivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.model.store_key import KeysInUse
 from engine.ports.access import AccessQueries
 from engine.ports.hand_off import HandedOver, HandOffQueries
 from engine.ports.operations import OperationQueries, OperationStore
@@ -241,6 +242,10 @@ class Store(OperationStore, KeyStore, Protocol):
         """
         ...
 
+    def received_since(self, since_us: int) -> int:
+        """How many messages may have been received since: no fewer than were, and told without reading them."""
+        ...
+
     def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
         """(channel, sender, control_id) of messages since, newest first; and whether that was all of them."""
         ...
@@ -330,8 +335,11 @@ class Store(OperationStore, KeyStore, Protocol):
         """What the store holds, without the room that was freed in it and can be used again."""
         ...
 
-    def give_back(self, most_bytes: int) -> bool:
-        """Return freed room to the file system, so much at a time; whether there is more to return."""
+    def give_back(self, most_bytes: int, *, empty_log: bool = True) -> bool:
+        """Return freed room to the file system, so much at a time; whether there is more to return.
+
+        When there is not, what was forgotten leaves the write-ahead log as well, with `empty_log`: that takes longer.
+        """
         ...
 
     def perform(self, order: PerformedOrder, tell: Teller | None = None) -> MppsReply:
@@ -461,6 +469,10 @@ class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, AccessQuer
 
     def depths(self) -> Sequence[LaneDepth]: ...
 
+    def lanes(self) -> Sequence[tuple[ChannelName, DestinationName]]:
+        """Every lane that was ever used, by name; takes no longer with a long queue, as `depths` does."""
+        ...
+
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]: ...
 
     def seq_before(self, at_us: int) -> MessageSeq:
@@ -472,5 +484,9 @@ class StoreQueries(OperationQueries, WorklistQueries, HandOffQueries, AccessQuer
         ...
 
     def version_files(self, version: VersionId) -> Mapping[str, bytes] | None: ...
+
+    def keys_in_use(self) -> KeysInUse | None:
+        """Since when; None where the store is not encrypted."""
+        ...
 
     def close(self) -> None: ...

@@ -205,8 +205,10 @@ class RunningChannel:
     def rejoin(self, known: Known, again: Message, reply: AnyReply) -> bool:
         """As DeliveredAnswers.rejoin, by the files of now. While an earlier copy of the message waits by files before,
         this one waits with it: two destinations would each give an answer to the same message.
+
+        Not where a yes is on record, as files in between waited for nobody: what the earlier copy hears may be a no.
         """
-        if self.delivered is None:
+        if self.delivered is None or known.ack_code == "AA":
             return False
         if any(before.join(known.seq, reply) for before in self.answers_before.values()):
             return True

@@ -6,7 +6,7 @@ ACK leaves from such a callback. Completions of deliveries ride along.
 
 Invariants:
 
-- one commit, checkpoint or store call at a time; a commit waits for one call at most, a call for one commit;
+- one commit, checkpoint or store call at a time; a commit waits for one call at most, a call for one commit (`calls`);
 - who waits for the future of a call or a commit has heard of its end before the next commit begins;
 - a callback `done` runs exactly once, after the commit; or `refused` runs exactly once;
 - results of deliveries are never dropped: a full or busy store keeps them for the next commit;
@@ -30,6 +30,7 @@ from engine.ports.clock import Clock
 from engine.ports.meter import Meter
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreFull
 from engine.ports.tracing import Tracing
+from engine.runtime.calls import Calls
 from engine.runtime.pace import Pace
 from engine.runtime.pieces import LARGE_BYTES, Pieces, large_among
 from engine.runtime.tasks import describe
@@ -62,10 +63,14 @@ class Committer:
         self._intake_bytes = 0
         self._reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         self._results: list[tuple[DeliveryResult, Recorded | None]] = []
+        self._at_hand: list[tuple[DeliveryResult, Recorded | None]] = []
+        """Results that a commit on the thread has: where it fails for want of room, they wait again."""
         self._pieces = Pieces()
-        self._calls: list[Callable[[], None]] = []
+        self._hurried = False
+        self._results_due = 0.0
         self._asked: dict[asyncio.Future[Any], None] = {}
         self._after: list[Callable[[], None]] = []
+        self._behind: list[Callable[[], None]] = []
         self._busy = False
         self._settling = False
         self._checkpoint_asked = False
@@ -73,14 +78,16 @@ class Committer:
         self._ticking = False
         self._again = False
         self._results_alone = False
-        self._called_last = False
         self._later: asyncio.TimerHandle | None = None
         self._linger_until = 0.0
         self._pace = Pace()
+        self._calls = Calls(store, self._loop, self._thread, self._pace, self._call_ended)
         self._last_size = 1
         self._dead = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.taken = 0
+        """Messages made durable so far."""
         self.tracing: Tracing | None = None
         """Who is told of the journeys of messages; set before the first channel is opened."""
         self.on_redirected: Callable[[Sequence[Delivery]], None] | None = None
@@ -146,22 +153,28 @@ class Committer:
     def record(self, result: DeliveryResult, recorded: Recorded | None, *, urgent: bool) -> None:
         """Make an attempt's end durable; not urgent: with the next commit, or within 5 ms."""
         self._results.append((result, recorded))
+        self._hurried = self._hurried or urgent
         if self._ticking:
             return
         if urgent:
             self._schedule()
         elif self._later is None:
-            self._later = self._loop.call_later(RESULTS_WAIT_S, self._schedule)
+            self._commit_later()
+
+    def _commit_later(self) -> None:
+        now = self._clock.monotonic()
+        self._results_due = self._results_due or now + RESULTS_WAIT_S  # a call between makes nobody wait anew
+        self._later = self._loop.call_later(max(0.0, self._results_due - now), self._schedule)
 
     def flushed(self) -> "asyncio.Future[None]":
         """Ends when every result that was recorded so far is on stable storage."""
         ended: asyncio.Future[None] = self._question()
         if ended.done():
             return ended
-        if not self._results:
-            ended.set_result(None)  # those of a commit at hand are there before any call that is made now
+        if not (results := self._results or self._at_hand):
+            ended.set_result(None)
             return ended
-        result, recorded = self._results[-1]
+        result, recorded = results[-1]
 
         def done() -> None:
             if recorded is not None:
@@ -169,12 +182,13 @@ class Committer:
             if not ended.done():
                 ended.set_result(None)
 
-        self._results[-1] = (result, done)
+        results[-1] = (result, done)
         self.hurry()
         return ended
 
     def hurry(self) -> None:
         """Somebody now waits for results that were not urgent."""
+        self._hurried = True
         if not self._ticking and self._results:
             self._schedule()
 
@@ -188,38 +202,50 @@ class Committer:
         else:
             self._loop.call_soon(action)
 
+    def behind(self, action: Callable[[], None]) -> None:
+        """As `soon`, but behind all that is to be done so: senders get their answers before lanes begin to send."""
+        if self._settling:
+            self._behind.append(action)
+        else:
+            self._loop.call_soon(action)
+
     def call(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
         """Run `work` with the store between two commits, off the loop; its result or exception as a future.
 
         CommitUnknown when the store is gone.
         """
         answer: asyncio.Future[T] = self._question()
+        self._calls.call(work, answer)
+        return self._called(answer)
 
-        def start() -> None:
-            self._busy = True
-            running = self._thread.submit(work, self._store)
+    def when_quiet(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
+        """As `call`, for what can wait and takes no longer than a commit: once no message waits, or some have passed.
 
-            def ended(finished: "Future[T]") -> None:
-                self._loop.call_soon_threadsafe(settle, finished)
+        It runs where commits run: on the loop's thread none of its statements waits for the interpreter's lock.
+        """
+        answer: asyncio.Future[T] = self._question()
+        self._calls.when_quiet(work, answer)
+        return self._called(answer)
 
-            def settle(finished: "Future[T]") -> None:
-                error = finished.exception()
-                if isinstance(error, CommitUnknown):
-                    self._die(error)
-                if not answer.done():
-                    if error is not None:
-                        answer.set_exception(error)
-                    else:
-                        answer.set_result(finished.result())
-                self._loop.call_soon(self._free)
+    def budget_s(self, quick_s: float) -> float:
+        """How long such a call should take: `quick_s`, and on a slow disk twice what a commit takes."""
+        return 2 * self._pace.average_s if self._pace.in_thread else quick_s
 
-            running.add_done_callback(ended)
-
-        self._calls.append(start)
+    def _called(self, answer: "asyncio.Future[T]") -> "asyncio.Future[T]":
         self._idle.clear()
         if not self._ticking:
             self._schedule()
         return answer
+
+    def _call_ended(self, finished: "Future[T]", answer: "asyncio.Future[T]") -> None:
+        error = finished.exception()
+        if isinstance(error, CommitUnknown):
+            self._die(error)
+        if error is not None and not answer.done():
+            answer.set_exception(error)
+        elif not answer.done():
+            answer.set_result(finished.result())
+        self._loop.call_soon(self._free)
 
     def _question(self) -> "asyncio.Future[Any]":
         """A future that ends in any case, and be it with the store."""
@@ -274,10 +300,10 @@ class Committer:
             item, done, refused = self._reprocessed[-1]
             ends.append(end := self._question())
             self._reprocessed[-1] = (item, noticed(end, done), noticed(end, refused))
-        if self._results:
-            result, recorded = self._results[-1]
+        if results := self._results or self._at_hand:
+            result, recorded = results[-1]
             ends.append(end := self._question())
-            self._results[-1] = (result, noticed(end, recorded))
+            results[-1] = (result, noticed(end, recorded))
         self.hurry()
         for end in ends:
             await end
@@ -296,6 +322,11 @@ class Committer:
 
     def _waits(self) -> bool:
         return bool(self._intakes or self._reprocessed or self._results or self._pieces)
+
+    def _is_wanted(self) -> bool:
+        """Whether somebody waits for the next commit, or results have waited for as long as they may."""
+        is_due = self._hurried or 0.0 < self._results_due <= self._clock.monotonic()
+        return bool(self._intakes or self._reprocessed or self._pieces or (self._results and is_due))
 
     def _has_work(self) -> bool:
         return self._waits() or bool(self._calls)
@@ -320,10 +351,11 @@ class Committer:
             self._ticking = False
             self._again = True  # _go_on schedules again, for results that somebody waits for, too
             return
-        if self._calls and not self._linger_until and not (self._called_last and self._waits()):
+        takes = self._calls and not self._linger_until
+        if takes and (start := self._calls.take(waits=self._waits(), wanted=self._is_wanted())) is not None:
             self._ticking = False
-            self._called_last = True
-            self._calls.pop(0)()
+            self._busy = True
+            start()
             return
         waiting = len(self._intakes)
         if 0 < waiting < self._last_size:
@@ -338,7 +370,9 @@ class Committer:
         self._commit()
 
     def _commit(self) -> None:
-        self._called_last = False
+        self._calls.committing()
+        self._hurried = False
+        self._results_due = 0.0
         reprocessed: list[tuple[Reprocessed, Done, Refused]] = []
         intakes = self._intakes
         is_large = self._intake_bytes >= LARGE_BYTES
@@ -366,6 +400,7 @@ class Committer:
         started = self._clock.monotonic()
         if self._pace.in_thread or is_large:
             self._busy = True
+            self._at_hand = results
             running = self._thread.submit(self._timed_commit, batch)
             running.add_done_callback(
                 lambda finished: self._loop.call_soon_threadsafe(self._thread_ended, work, finished)
@@ -396,6 +431,7 @@ class Committer:
 
     def _thread_ended(self, work: Work, finished: "Future[tuple[Committed, float]]") -> None:
         error = finished.exception()
+        self._at_hand = []
         try:
             if error is not None:
                 self._failed(work, error)
@@ -423,6 +459,7 @@ class Committer:
     def _succeeded(self, work: Work, committed: Committed, took: float) -> None:
         self._meter.commit(took, len(work.intakes) + len(work.reprocessed) + len(work.results))
         self._pace.learn(took)
+        self.taken += len(work.intakes)
         if work.intakes or not work.batch.pieces:
             self._last_size = max(1, len(work.intakes), self._last_size * 7 // 8)
         self._settling = True
@@ -455,8 +492,11 @@ class Committer:
                 log.error("a message was not stored, and its sender was not told: %s", describe(defect))
 
     def _run_after(self) -> None:
-        while self._after:
-            actions, self._after = self._after, []
+        while self._after or self._behind:
+            if self._after:
+                actions, self._after = self._after, []
+            else:
+                actions, self._behind = self._behind, []
             for action in actions:
                 try:
                     action()
@@ -536,7 +576,7 @@ class Committer:
         self._again = False
         if not self._checkpoint_asked and self._wants_checkpoint(idle=not waiting):
             self._checkpoint_asked = waiting = True
-            self._calls.append(self._checkpoint)
+            self._calls.add(self._checkpoint)
         if self.dead:
             return
         if waiting:
@@ -544,7 +584,7 @@ class Committer:
             return
         if self._results:
             if self._later is None and not self._ticking:
-                self._later = self._loop.call_later(RESULTS_WAIT_S, self._schedule)
+                self._commit_later()
             return
         self._idle.set()
 

@@ -13,7 +13,8 @@ What must not be taken for silence of a sender:
 - a batch is through, or has yet to come: of the hour in which the newest message came no more is missed than it has
   less than usual, once it has half of that; and what begins in the hour that is now may come at its end;
 - the clocks were changed: senders that go by UTC send at another hour of the wall clock. For four weeks after a change,
-  until the median has learned it, the lesser of the two hours is what is usual.
+  until the median has learned it, the lesser of the two hours is what is usual;
+- it is a public holiday (`feeds.holidays`): no more is missed than on a Sunday. Of past ones nothing is learned.
 
 All of it is derived from the messages in the store, which remembers them over restarts: nothing is counted on the path
 of a message. What is older than retention keeps is not known.
@@ -32,6 +33,7 @@ from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.clock import Clock
 from engine.ports.control import FeedStatus
 from engine.ports.store import Arrived, StoreError
+from engine.runtime.holidays import NO_HOLIDAYS, Holidays
 
 log = logging.getLogger("segmill")
 
@@ -101,13 +103,24 @@ class Feed:
         """Messages in this hour, of those that are kept."""
         return self._counts[hour % len(self._counts)] if self._newest - len(self._counts) < hour <= self._newest else 0
 
-    def usual(self, hour: int) -> float | None:
+    def usual(self, hour: int, holidays: Holidays = NO_HOLIDAYS) -> float | None:
         """Messages in such an hour; None while it is not learned, or is long past what is known."""
         if hour > self._newest:
             self._forget(hour)
-        before = [hour - week * WEEK_H for week in range(1, WEEKS)]
-        # The first hour is seldom a whole one.
-        known = [self._counts[one % len(self._counts)] for one in before if one > self._first]
+        usual = self._learned(hour, holidays)
+        if usual is None or not holidays or not holidays.has(hour):
+            return usual
+        # A batch of each Sunday need not come on a holiday, so what is more than on this weekday is not expected.
+        return (
+            0.0 if holidays.is_nothing_expected else min(usual, self._learned(holidays.sunday(hour), holidays) or 0.0)
+        )
+
+    def _learned(self, hour: int, holidays: Holidays) -> float | None:
+        """Of the weeks before; the first hour is seldom a whole one."""
+        before = [one for week in range(1, WEEKS) if (one := hour - week * WEEK_H) > self._first]
+        if holidays:
+            before = [one for one in before if not holidays.has(one)]
+        known = [self._counts[one % len(self._counts)] for one in before]
         return median(known) if len(known) >= LEAST_WEEKS else None
 
     def _forget(self, hour: int) -> None:
@@ -121,7 +134,7 @@ class Feeds:
     """Those of one engine. `run` until cancelled; asked from the loop, read in a thread.
 
     `tell` is called with a channel and how many of its feeds are silent, when that changes. `watched`: the channels
-    that there are; the store remembers more, and of one that was given up nothing is missed.
+    that there are; the store remembers more, and of one that was given up nothing is missed. `holidays`: as of now.
     """
 
     def __init__(
@@ -131,12 +144,14 @@ class Feeds:
         zone: Callable[[], tzinfo],
         tell: Callable[[ChannelName, int], None],
         watched: Callable[[], Container[ChannelName]],
+        holidays: Callable[[], Holidays] = lambda: NO_HOLIDAYS,
     ) -> None:
         self._queries = queries
         self._clock = clock
         self._zone = zone
         self._tell = tell
         self._watched = watched
+        self._holidays = holidays
         self._since_us = 0
         """When this engine began to take messages; 0 where that is not asked for."""
         self._looked_us = 0
@@ -225,7 +240,7 @@ class Feeds:
         return (self._before_us, self._since_us)
 
     async def _weigh(self, now_us: int, zone: tzinfo) -> None:
-        watched = self._watched()
+        watched, holidays = self._watched(), self._holidays()
         # Also what is no longer watched, or known: it is not silent any more.
         silent = dict.fromkeys((*self._told, *self._of_channel), 0)
         rows: list[FeedStatus] = []
@@ -237,10 +252,10 @@ class Feeds:
         for name, feed in self._feeds.items():
             if name.channel not in watched:
                 continue
-            missed = missed_since(feed, now_us, zone, hours, down, shifts)
+            missed = missed_since(feed, now_us, zone, hours, down, shifts, holidays)
             is_silent = missed >= MISSED and has_begun
             silent[name.channel] += is_silent
-            usual = feed.usual(local_hour(now_us // 1_000_000, zone))
+            usual = feed.usual(local_hour(now_us // 1_000_000, zone), holidays)
             rows.append(FeedStatus(name.channel, name.sender, name.kind, feed.newest_us, usual, missed, is_silent))
             if self._clock.monotonic() - started >= TURN_S:
                 await self._rest(started)
@@ -273,6 +288,7 @@ def missed_since(
     hours: dict[int, int] | None = None,
     down: tuple[int, int] = (0, 0),
     shifts: Sequence[int] = (),
+    holidays: Holidays = NO_HOLIDAYS,
 ) -> float:
     """How many messages would usually have come since the last one; 0 while that is less than a quarter of an hour
     ago, and for a feed that is not learned.
@@ -295,16 +311,16 @@ def missed_since(
         if (hour := hours.get(half)) is None:
             hour = hours[half] = local_hour(from_us // 1_000_000, zone)
         if hour != known_hour:
-            usual, known_hour = _to_come(feed, hour, last_hour, this_hour, shifts), hour
+            usual, known_hour = _to_come(feed, hour, last_hour, this_hour, shifts, holidays), hour
         unseen_us = max(0, min(until_us, down[1]) - max(from_us, down[0]))
         missed += usual * (until_us - from_us - unseen_us) / HOUR_US
         from_us = until_us
     return missed
 
 
-def _to_come(feed: Feed, hour: int, last_hour: int, this_hour: int, shifts: Sequence[int]) -> float:
+def _to_come(feed: Feed, hour: int, last_hour: int, this_hour: int, shifts: Sequence[int], holidays: Holidays) -> float:
     """What is usual in an hour, as far as its messages can be called missed."""
-    usual = feed.usual(hour) or 0.0
+    usual = feed.usual(hour, holidays) or 0.0
     if hour == last_hour:
         # It has come in this hour. A batch that is through, or most of it, is not missed for the rest of the hour; of
         # fewer messages there is nothing that would be told.
@@ -313,7 +329,7 @@ def _to_come(feed: Feed, hour: int, last_hour: int, this_hour: int, shifts: Sequ
     # What begins in the hour that is now, as a batch or the day's work does, may still come at the end of it.
     beside = [hour - 1] if hour == this_hour else []
     # The hour before a change of the clocks that is this one by UTC.
-    return min([usual, *(feed.usual(one) or 0.0 for one in (*beside, *(hour - shift for shift in shifts)))])
+    return min([usual, *(feed.usual(one, holidays) or 0.0 for one in (*beside, *(hour - shift for shift in shifts)))])
 
 
 def clock_changes(now_us: int, zone: tzinfo) -> list[int]:

@@ -7,8 +7,9 @@ from functools import partial
 from engine.model.envelope import Reprocessed
 from engine.model.finding import Finding, dump_findings, load_findings
 from engine.model.ids import MessageSeq
+from engine.model.states import IllegalMove
 from engine.ports.clock import Clock
-from engine.ports.store import StoreBusy, StoreFull, StoreQueries
+from engine.ports.store import CommitUnknown, StoreBusy, StoreError, StoreFull, StoreQueries
 from engine.runtime.channels import STORE_RETRY_S, Nobody, RunningChannel
 from engine.runtime.committer import Committer
 from engine.runtime.fragments import FragmentKeeper
@@ -55,15 +56,20 @@ async def _ended(channel: RunningChannel, committer: Committer) -> None:
 async def _hold_left_over(channel: RunningChannel, committer: Committer) -> None:
     """Fragments that wait in the store of a channel that no longer joins them: a person sees to them.
 
-    Where the store has no room for that now, it is done later, unless the channel joins again by then.
+    Where the store has no room for that now, or cannot be read, it is done later, unless the channel joins again by
+    then: until it is done they wait, and the channel does not leave. Where a commit's outcome is unknown the engine
+    ends, and its next start does this.
     """
     is_first, channel.has_left_over = not channel.has_left_over, True
     try:
         await _hold_all(channel, committer)
         channel.has_left_over = False
-    except (StoreFull, StoreBusy) as error:
+    except CommitUnknown:
+        raise
+    except StoreError as error:
         if is_first:
-            log.warning("channel %s: fragments that it joins no more are held later: %s", channel.name, describe(error))
+            level = logging.WARNING if isinstance(error, (StoreFull, StoreBusy)) else logging.ERROR
+            log.log(level, "channel %s: fragments that it joins no more are held later: %s", channel.name, error)
         asyncio.get_running_loop().call_later(STORE_RETRY_S, _hold_later, channel, committer)
 
 
@@ -82,10 +88,15 @@ async def _hold_all(channel: RunningChannel, committer: Committer) -> None:
     finding = Finding("E262", "error", "the channel no longer joins messages in fragments (fragments: {dsc: join})")
     after = MessageSeq(0)
     while found := await committer.call(partial(waiting_parts, channel, after)):
+        held = 0
         for stored in found:
             findings = dump_findings((*load_findings(stored.findings), finding))
-            await committer.reprocess(Reprocessed(stored.seq, stored.channel, channel.version, "held", findings))
-        log.warning("channel %s: %d fragments are held, as it no longer joins them", channel.name, len(found))
+            try:
+                await committer.reprocess(Reprocessed(stored.seq, stored.channel, channel.version, "held", findings))
+                held += 1
+            except (IllegalMove, ValueError) as error:  # somebody was quicker, or a defect: those behind it are held
+                log.error("channel %s: fragment %d could not be held: %s", channel.name, stored.seq, describe(error))
+        log.warning("channel %s: %d fragments are held, as it no longer joins them", channel.name, held)
         after = found[-1].seq
 
 

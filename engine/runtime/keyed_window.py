@@ -97,6 +97,8 @@ class KeyedWindow:
         self._is_past_old = False
         self._stands = False
         """The cursor stands before something that cannot be taken up now."""
+        self._old_at = NO_ID
+        """What it stands before is this one, of another order."""
         self._out = False
         """Keys that wait for a retry may be in the store alone."""
         self._out_at = 0.0
@@ -175,9 +177,12 @@ class KeyedWindow:
     def _read_page(self) -> bool:
         """The next of the queue; False when the one that is next cannot be taken up or passed over yet."""
         rows = self._queue.queued_rows(*self._lane, self._last_id, PAGE)
+        self._old_at = NO_ID
         for row in rows:
             if not self._admit(row):
                 self._stands = True
+                if row.id < self._settings.keyed_from or row.key is None:
+                    self._old_at = row.id
                 return False
             self._last_id = row.id
         self._stands = False
@@ -290,6 +295,12 @@ class KeyedWindow:
         key = self._keys.get(OLD)
         return key is not None and bool(key.waiting or key.in_hand)
 
+    def _has_more_to_read(self) -> bool:
+        """Whether to look into the store again. What stands behind one of another order waits for that one's end."""
+        if self._behind and not self._stands:
+            return True
+        return bool(self._fetching) and not self._old_at and not self._old_is_here()
+
     def _has_room(self) -> bool:
         return self._count < MOST_IN_MEMORY and self._bytes <= MOST_BYTES_IN_MEMORY
 
@@ -315,8 +326,16 @@ class KeyedWindow:
         key.raised = raised
         self._fetching.append(name)
 
+    def _may_pass(self, id_: DeliveryId) -> bool:
+        """Whether one of this order may be taken up ahead of the cursor: nothing of another order stands before it."""
+        if not self._is_past_old:
+            return id_ <= self._last_id
+        return not self._old_at or id_ < self._old_at
+
     def _fetch(self) -> None:
         """The followers of keys of which nothing more is here."""
+        if self._old_is_here():
+            return
         for _ in range(len(self._fetching)):
             if not self._has_room():
                 return
@@ -338,7 +357,7 @@ class KeyedWindow:
         for row in rows:
             if row.id in self._unrecorded or row.id in self._in_hand or row.id < self._settings.keyed_from:
                 key.last_id = row.id
-            elif key.not_before or not self._has_room():
+            elif key.not_before or not self._has_room() or not self._may_pass(row.id):
                 is_more = True
                 break
             else:
@@ -466,7 +485,7 @@ class KeyedWindow:
         waits: list[float] = []
         if self._store_again_at > now_s:
             waits.append(self._store_again_at - now_s)
-        elif (self._fetching or (self._behind and not self._stands)) and self._has_room():
+        elif self._has_more_to_read() and self._has_room():
             waits.append(SOON_S)
         if self._parked:
             waits.append(max(SOON_S, self._parked[0][0] - now_s))

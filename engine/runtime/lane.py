@@ -14,6 +14,11 @@ Invariants:
 - what was set aside or redirected is so on stable storage before the sink gets what stood behind it: a crash must not
   bring it back behind something later that is there already;
 - what does not fit in memory stays in the store and is read from there, in order.
+
+A lane with one connection, whose sink can (`DirectSink`), begins what comes where it is offered, and the next where
+that one ended: to wake a task twice for each message costs as much as the sending. The task rests meanwhile, and has
+the lane again with the first thing that is not of this kind: a wait for some time, a drain, a defect, a connection to
+be made. Cancelled meanwhile, it cuts off what is away.
 """
 
 import asyncio
@@ -21,13 +26,15 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 from engine.model.envelope import Delivery
 from engine.model.ids import DeliveryId, MessageSeq
 from engine.model.outcome import Delivered, Outcome, Unanswered
 from engine.ports.clock import Clock
 from engine.ports.meter import LaneMeter
-from engine.ports.sink import AnsweringSink, RecordedSink, Sink, UnreadySink
+from engine.ports.sink import AnsweringSink, DirectSink, RecordedSink, Sink, UnreadySink
 from engine.runtime.circuit import Circuit
 from engine.runtime.committer import Committer
 from engine.runtime.endings import Endings, LaneSettings, LaneWatcher
@@ -73,6 +80,13 @@ class Lane:
         self._rate = Rate(settings.per_s) if settings.per_s else None
         self._resting: list[asyncio.Event] = []
         """What wakes those connections that have nothing to do now."""
+        is_single = not more and not settings.is_keyed and sink.max_batch == 1
+        self._direct = sink if is_single and isinstance(sink, DirectSink) else None
+        self._rests_until_woken = False
+        self._away: list[Delivery] = []
+        """What was begun directly, and has not ended."""
+        self._defect: Exception | None = None
+        """Of ours, beside the task: it ends with this."""
         self._draining = False
         self._stopped_at: Delivery | None = None
         self._passes_on = False
@@ -197,7 +211,10 @@ class Lane:
     def offer(self, delivery: Delivery) -> None:
         """A delivery was committed. Called in the order of the commits."""
         if self._window.offer(delivery):
-            self._wake_one()
+            if self._rests_until_woken:
+                self._committer.behind(self._go)
+            else:
+                self._wake_one()
 
     def reread(self, *, go_on: bool = True) -> None:
         """The store's queue changed beside us (release, resend): read it again from its start.
@@ -287,7 +304,10 @@ class Lane:
         self._let_go.set()
         self._window.recorded(delivery_id)
         if held_up:
-            self._wake_all()
+            if self._rests_until_woken:
+                self._committer.behind(self._go)
+            else:
+                self._wake_all()
 
     def _stale(self, delivery_id: DeliveryId) -> None:
         """What was done with this delivery could not be written, as it was decided on what had changed: again, now."""
@@ -327,7 +347,12 @@ class Lane:
                 if wait_s == 0 and self._passes_on:
                     self._pass_on(self._window.take())
                 elif wait_s == 0:
-                    await self._send(sink, self._window.take())
+                    wake.clear()
+                    begun = self._begin(wake)
+                    if begun == "away":
+                        await self._until_woken(wake)
+                    elif begun == "no":
+                        await self._send(sink, self._window.take())
                 else:
                     await self._rest(wake, wait_s)
         finally:
@@ -373,10 +398,10 @@ class Lane:
             return
         wake.clear()
         self._resting.append(wake)
+        if seconds is None:
+            await self._until_woken(wake)
+            return
         try:
-            if seconds is None:
-                await wake.wait()
-                return
             # Not wait_for: in Python 3.11 it can lose a cancellation that comes at the moment of the time-out.
             async with asyncio.timeout(seconds):
                 await wake.wait()
@@ -385,6 +410,109 @@ class Lane:
         finally:
             if wake in self._resting:
                 self._resting.remove(wake)
+
+    async def _until_woken(self, wake: asyncio.Event) -> None:
+        """Rest while nothing is there, or what was begun is away."""
+        self._rests_until_woken = self._direct is not None
+        try:
+            await wake.wait()
+        finally:
+            self._rests_until_woken = False
+            if wake in self._resting:
+                self._resting.remove(wake)
+            if self._away:  # cancelled
+                self._cut_off_directly()
+        if self._defect is not None:
+            raise self._defect
+
+    # -- without the task -----------------------------------------------------------------------
+
+    def _go(self) -> None:
+        """Something was offered while the connection rested."""
+        if self._resting and self._rests_until_woken:
+            self._go_on(self._resting.pop())
+        else:
+            self._wake_one()
+
+    def _go_on(self, wake: asyncio.Event) -> None:
+        """Begin what goes next, or let the connection rest on, or wake its task for what only that can do. No raise."""
+        if not self._rests_until_woken:
+            return  # cancelled meanwhile
+        try:
+            wait_s = None if self._draining else self._wait_s()
+            if wait_s == 0 and not self._passes_on and self._begin(wake) == "away":
+                return
+        except Exception as error:  # noqa: BLE001 - the edge of the lane: its task dies of it
+            self._defect = error
+        else:
+            if wait_s is None and not self._draining:
+                self._resting.append(wake)
+                return
+        wake.set()
+
+    def _begin(self, wake: asyncio.Event) -> Literal["away", "no", "ended"]:
+        """Begin what goes next. "no": only `_send` can. "ended": it has failed already."""
+        sink, delivery = self._direct, self._window.head
+        if sink is None or delivery is None:
+            return "no"
+        started = self._clock.monotonic()
+        failure: Exception | None = None
+        self._in_hand[delivery.id] = delivery  # before: should anything here fail behind it, it may have been sent
+        try:
+            if not sink.begin(delivery, partial(self._ended, wake, started)):
+                del self._in_hand[delivery.id]
+                return "no"
+        except Exception as error:  # noqa: BLE001 - as in `_send`
+            failure = error
+        if self._rate is not None:
+            self._rate.take(1, started)
+        if self._gate is not None:
+            self._gate.leaving()
+        self._away = self._window.take()
+        if failure is not None:
+            self._settle_away(failure, started)
+            return "ended"
+        return "away"
+
+    def _ended(self, wake: asyncio.Event, started: float, outcome: Outcome | Exception) -> None:
+        """What was begun has ended."""
+        if not self._away:
+            return  # the lane failed where it was begun
+        try:
+            self._settle_away(outcome, started)
+            more = self._window.load()
+        except Exception as error:  # noqa: BLE001 - as in `_go_on`
+            self._defect = error
+            wake.set()
+            return
+        if more:
+            # Not at once: a receiver that hangs up after each answer is seen to do so if the loop looks first.
+            asyncio.get_running_loop().call_soon(self._go_on, wake)
+        else:
+            self._go_on(wake)
+
+    def _settle_away(self, outcome: Outcome | Exception, started: float) -> None:
+        away, self._away = self._away, []
+        if isinstance(outcome, Exception):
+            outcome = self._failed_sink(outcome)
+        self._settle(away, (outcome,), self._clock.monotonic() - started)
+
+    def _cut_off_directly(self) -> None:
+        away, self._away = self._away, []
+        assert self._direct is not None, "it has begun these"
+        self._direct.cut_off()
+        if self._gate is not None:
+            self._gate.cut_off()
+        for delivery in away:
+            self._ends.cut_off(delivery)
+            del self._in_hand[delivery.id]
+
+    def _failed_sink(self, error: Exception) -> Unanswered:
+        """A sink's defect stops this lane only."""
+        log.error("%s: the sink failed: %s", self.name, describe(error))
+        return Unanswered(f"the sink failed with {type(error).__name__}")
+
+    # -- by the task ----------------------------------------------------------------------------
 
     async def _send(self, sink: Sink, batch: list[Delivery]) -> None:
         started = self._clock.monotonic()
@@ -395,7 +523,8 @@ class Lane:
         if self._resting and self._window.has_more:
             self._wake_one()  # one wakes the next, as long as there is something to do
         outcomes: Sequence[Outcome]
-        self._in_hand.update([(delivery.id, delivery) for delivery in batch])
+        for delivery in batch:
+            self._in_hand[delivery.id] = delivery
         try:
             outcomes = await sink.send(batch)
         except asyncio.CancelledError:
@@ -406,8 +535,7 @@ class Lane:
                 del self._in_hand[delivery.id]
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the lane: a sink's defect stops this lane only
-            log.error("%s: the sink failed: %s", self.name, describe(error))
-            outcomes = [Unanswered(f"the sink failed with {type(error).__name__}")] * len(batch)
+            outcomes = [self._failed_sink(error)] * len(batch)
         if len(outcomes) != len(batch):
             log.error("%s: the sink was given %d and answered for %d", self.name, len(batch), len(outcomes))
             outcomes = [Unanswered("the sink did not say what came of each delivery")] * len(batch)

@@ -64,15 +64,15 @@ class Lookout:
         self._low_bytes = low_bytes
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Queues are counted at once: at the start nobody has done so yet."""
         while True:
+            await self.look()
             urgent_s = self._spare_bytes / FASTEST_BYTES_PER_S if self.has_room else LOOK_S
             await asyncio.sleep(min(LOOK_S, max(LEAST_LOOK_S, urgent_s)))
-            await self.look()
 
-    async def look(self) -> None:
-        """Once."""
-        depths, has_room = await asyncio.to_thread(self._measure)
+    async def look(self, *, counts: bool = True) -> None:
+        """Once. Not `counts`: at the disk alone, as before a start listens: to count a million takes its time (R5)."""
+        depths, has_room = await asyncio.to_thread(self._measure, counts)
         if depths is not None:
             self._on_depths(depths)
         self._tell_of_disk()
@@ -104,10 +104,10 @@ class Lookout:
             else:
                 log.warning("more than %d bytes are free on the store's disk again", self._low_bytes)
 
-    def _measure(self) -> tuple[Sequence[LaneDepth] | None, bool]:
+    def _measure(self, counts: bool) -> tuple[Sequence[LaneDepth] | None, bool]:
         depths: Sequence[LaneDepth] | None = None
         now = time.monotonic()
-        if now >= self._count_at:
+        if counts and now >= self._count_at:
             self._count_at = now + LOOK_S
             try:
                 depths = self._depths()

@@ -33,6 +33,11 @@ class Pace:
         """How long a commit waits for senders that are on their way."""
         return min(LINGER_MOST_S, LINGER_SHARE * self._average_s)
 
+    @property
+    def average_s(self) -> float:
+        """What a commit took of late."""
+        return self._average_s
+
     def learn(self, took_s: float) -> None:
         """Keep the average, and choose where the next commit runs."""
         self._average_s += (took_s - self._average_s) * 0.1

@@ -163,7 +163,7 @@ class FifoWindow:
         return count == 1 or count == self._max_batch
 
     def load(self) -> bool:
-        return bool(self._ready) or self._load()
+        return bool(self._ready) or (self._behind and self._load())
 
     def _load(self) -> bool:
         """Read the next of what waits from the store; False when there is none."""
@@ -189,7 +189,7 @@ class FifoWindow:
         return len(self._ready) >= self._max_batch or self._ready_bytes > MOST_BYTES_IN_MEMORY
 
     def _append(self, delivery: Delivery) -> None:
-        if not self._ready:
+        if self._linger_s and not self._ready:
             self._batch_since = self._clock.monotonic()
         self._ready.append(delivery)
         self._ready_bytes += len(delivery.body)
@@ -230,12 +230,17 @@ class FifoWindow:
         return left
 
     def take(self) -> list[Delivery]:
-        batch = [self._ready.popleft() for _ in range(min(self._max_batch, len(self._ready)))]
-        for delivery in batch:
-            self._ready_bytes -= len(delivery.body)
+        ready = self._ready
+        if self._max_batch == 1:
+            batch = [ready.popleft()]
+            self._ready_bytes -= len(batch[0].body)
+        else:
+            batch = [ready.popleft() for _ in range(min(self._max_batch, len(ready)))]
+            self._ready_bytes -= sum([len(delivery.body) for delivery in batch])
         # A reread meanwhile finds these still queued in the store, and must not take them up again.
         self._in_hand = frozenset([delivery.id for delivery in batch])
-        self._batch_since = self._clock.monotonic()
+        if self._linger_s:
+            self._batch_since = self._clock.monotonic()
         return batch
 
     def settled(self, batch: Sequence[Delivery], back: Sequence[Delivery]) -> None:

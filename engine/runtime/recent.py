@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from engine.model.finding import Finding
 from engine.pipeline import entry
+from engine.ports.store import Store
 
 if TYPE_CHECKING:
     from engine.runtime.waiting import Waiting
@@ -21,6 +22,16 @@ MOST_SENDERS: Final = 1000
 
 Key = tuple[str, str, str]
 """Channel, sender, control id."""
+
+
+def recent_keys(store: Store, since_us: int) -> tuple[Sequence[Key], bool]:
+    """The keys of what was received since, and whether these are all.
+
+    Of more than can be remembered none is read: nothing would be certain, and a start would wait for it.
+    """
+    if store.received_since(since_us) > MOST_REMEMBERED:
+        return (), False
+    return store.recent_ids(since_us, MOST_REMEMBERED)
 
 
 class Recent:

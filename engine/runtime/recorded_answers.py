@@ -122,11 +122,20 @@ class RecordedAnswers:
             answer = refuse(message, [NOT_RECORDED], decision, settings, now, resent.next_id)
             code, no = answer.code, answer.payload or answer.apart
         self._meter.acknowledged(code, self._clock.monotonic() - resent.reply.started)
-        resent.reply.not_kept(framed(joined(resent.accept, no)))
+        _not_now_over(resent.reply, framed(joined(resent.accept, no)))
 
     def _tell(self, resent: Resent, code: str, ack: bytes) -> None:
         self._meter.acknowledged(code, self._clock.monotonic() - resent.reply.started)
         resent.reply.settle(framed(ack))
+
+
+def _not_now_over(reply: AnyReply, answer: bytes) -> None:
+    """Its message is kept: only the answer is not. MLLP Release 2 commits the block, or it would be written again.
+
+    A source that is no MLLP port has one word for both, and brings it again.
+    """
+    whole = reply.outermost if isinstance(reply, BatchMember) else reply
+    (reply.settle if whole.commits else reply.not_kept)(answer)
 
 
 def joined(accept: bytes, application: bytes) -> bytes:

@@ -3,7 +3,8 @@
 Invariants:
 
 - what waits, or is held for a person, stays whatever its age; the store sees to that in the same transaction;
-- a slice is one short store call between two commits, and four times as long nothing is done after it;
+- a slice is one store call when no message waits for a commit, of a millisecond or so (`strides`): what comes meanwhile
+  waits no longer than that; and after it nothing is done for many times as long while messages come (ADR 62);
 - nothing goes while the clock cannot be trusted: after it jumped by more than a day, while the engine ran or since the
   last time, nothing is forgotten until a person says so, or the clock has gone on for a day without another jump
   (reliability.md E3: a wrong date must not empty the store);
@@ -16,11 +17,11 @@ Invariants:
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.clock import Clock, from_us
@@ -38,18 +39,27 @@ from engine.ports.store import (
 )
 from engine.ports.worklist import Aged
 from engine.runtime.committer import Committer
+from engine.runtime.strides import BUDGET_S, Stride
 
 log = logging.getLogger("segmill.retention")
+
+T = TypeVar("T")
 
 FIRST_PASS_S = 30.0
 PASS_EVERY_S = 600.0
 WHOLE_PASS_EVERY_S = 86_400.0
 """A pass goes on where the last one ended; once a day it begins at the oldest message, for those released since."""
-SPAN = 256
-REST = 4
+LEAST_SPAN, MOST_SPAN = 32, 256
+REST = 19
+"""So many times as long as a slice took, nothing is done after it: a twentieth of the time, thousands of messages a
+second."""
 LEAST_REST_S = 0.02
+QUIET_REST, LEAST_QUIET_REST_S = 4, 0.005
+"""The same while no messages come."""
 RETRY_S = 5.0
-GIVE_BACK_BYTES = 1024 * 1024
+PAGE_BYTES = 4096
+LEAST_PAGES, MOST_PAGES = 16, 256
+"""That are given back to the disk in a slice."""
 SIZE_TARGET = 0.95
 """Past its bound, the store is brought down to this much of it, so that not every message begins a new pass."""
 LOOKED_UP_WITHIN_S = 3600.0
@@ -116,6 +126,9 @@ class Retention:
         self._bodies = 0
         self._messages = 0
         self._last_pass_us = 0
+        self._taken = 0
+        self._span, self._pages = Stride(LEAST_SPAN, MOST_SPAN), Stride(LEAST_PAGES, MOST_PAGES)
+        self._steps_span = Stride(LEAST_SPAN, MOST_SPAN)
 
     def change(self, ages: Mapping[ChannelName, Ages], most_bytes: int) -> None:
         """From the next pass on."""
@@ -189,8 +202,10 @@ class Retention:
         except _Doubted:
             self._look()
             return
-        while await self._committer.call(lambda store: store.give_back(GIVE_BACK_BYTES)):
-            await self._pause(LEAST_REST_S)
+        while await self._work(self._give_back, self._pages):
+            pass
+        # What empties the log waits for the disk more than once, and so is no work for the loop's thread.
+        await self._committer.call(lambda store: store.give_back(LEAST_PAGES * PAGE_BYTES))
         self._last_pass_us = now_us
         self._meter.retention_pass(now_us / 1e6)
         bodies, messages = self._bodies - before[0], self._messages - before[1]
@@ -201,7 +216,7 @@ class Retention:
         bodies_us, messages_us = _before(now_us, kept.bodies_s), _before(now_us, kept.messages_s)
         after = self._after.get(channel, MessageSeq(0))
         while True:
-            pruned = await self._slice(Prune(channel, bodies_us, messages_us, after, SPAN, now_us))
+            pruned = await self._slice(Prune(channel, bodies_us, messages_us, after, self._span.amount, now_us))
             if pruned.after is None:
                 self._after[channel] = after
                 return
@@ -212,14 +227,12 @@ class Retention:
         open_before = ""
         if kept.open_s is not None:
             open_before = (from_us(now_us) - timedelta(seconds=kept.open_s, days=1)).strftime("%Y%m%d%H%M%S.%f")
-        aged = Aged(_before(now_us, kept.ended_s), open_before, SPAN)
         total = 0
         while True:
-            started = self._clock.monotonic()
-            gone = await self._committer.call(partial(_age, aged=aged, judged=self._judged))
+            aged = Aged(_before(now_us, kept.ended_s), open_before, self._steps_span.amount)
+            gone = await self._work(partial(_age, aged=aged, judged=self._judged), self._steps_span)
             total += gone
-            await self._pause(max(LEAST_REST_S, REST * (self._clock.monotonic() - started)))
-            if gone < SPAN:
+            if gone < aged.most:
                 break
         if total:
             log.info("forgotten: %d steps of worklists", total)
@@ -230,7 +243,8 @@ class Retention:
             return
         after: MessageSeq | None = MessageSeq(0)
         while after is not None:
-            after = (await self._slice(Prune(None, now_us + WRONG_AHEAD_US, 0, after, SPAN, now_us))).after
+            order = Prune(None, now_us + WRONG_AHEAD_US, 0, after, self._span.amount, now_us)
+            after = (await self._slice(order)).after
             if await self._used() <= self._most_bytes * SIZE_TARGET:
                 return
         log.warning(
@@ -239,17 +253,34 @@ class Retention:
         )
 
     async def _used(self) -> int:
-        return await self._committer.call(lambda store: store.used_bytes())
+        return await self._committer.when_quiet(lambda store: store.used_bytes())
+
+    def _give_back(self, store: Store) -> bool:
+        return store.give_back(self._pages.amount * PAGE_BYTES, empty_log=False)
 
     async def _slice(self, order: Prune) -> Pruned:
-        started = self._clock.monotonic()
-        pruned = await self._committer.call(partial(_prune, order=order, judged=self._judged))
+        pruned = await self._work(partial(_prune, order=order, judged=self._judged), self._span)
         self._bodies += pruned.bodies
         self._messages += pruned.messages
         if pruned.bodies or pruned.messages:
             self._meter.pruned(pruned.bodies, pruned.messages)
-        await self._pause(max(LEAST_REST_S, REST * (self._clock.monotonic() - started)))
         return pruned
+
+    async def _work(self, work: Callable[[Store], T], stride: Stride) -> T:
+        """One slice, and the rest after it. What it took decides on the next one."""
+        found, took_s = await self._committer.when_quiet(partial(self._timed, work))
+        stride.learn(took_s, self._committer.budget_s(BUDGET_S))
+        if self._committer.taken == self._taken:
+            await self._pause(max(LEAST_QUIET_REST_S, QUIET_REST * took_s))
+        else:
+            await self._pause(max(LEAST_REST_S, REST * took_s))
+        self._taken = self._committer.taken
+        return found
+
+    def _timed(self, work: Callable[[Store], T], store: Store) -> tuple[T, float]:
+        started = self._clock.monotonic()
+        found = work(store)
+        return found, self._clock.monotonic() - started
 
     async def _pause(self, seconds: float) -> None:
         self._wait.clear()

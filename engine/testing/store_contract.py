@@ -665,6 +665,7 @@ class StoreContract:
             LaneDepth(LAB, EPR, queued=1, held=1, oldest_us=given[3].received_at_us),
             LaneDepth(LAB, RIS, queued=0, held=0, oldest_us=0),
         ]
+        assert list(queries.lanes()) == [(LAB, EPR), (LAB, RIS)]
 
     # -- stops ----------------------------------------------------------------------------------
 
@@ -851,6 +852,15 @@ class StoreContract:
         assert store.recent_ids(T0 + 1, 3) == ([(LAB, "HIS|MAIN", f"A{n}") for n in (3, 2, 1)], True)
         assert store.recent_ids(T0, 3) == ([(LAB, "HIS|MAIN", f"A{n}") for n in (3, 2, 1)], False)
         assert store.recent_ids(T0 + 100 * HOUR_US, 3) == ([], True)
+
+    def test_how_many_were_received_since_is_never_told_too_low(self, store: Store) -> None:
+        assert store.received_since(0) == 0
+        store.commit(Batch([intake(control_id=f"A{n}", received_at_us=T0 + n * HOUR_US) for n in range(4)]))
+        assert store.received_since(0) == store.received_since(T0) == 4
+        assert 2 <= store.received_since(T0 + 2 * HOUR_US) <= 4
+        assert store.received_since(T0 + 100 * HOUR_US) == 0
+        store.commit(Batch([intake(control_id="B", received_at_us=T0)]))  # the clock was set back
+        assert store.received_since(T0 + 3 * HOUR_US) >= 1
 
     def test_unprocessed_messages_come_in_order_with_their_bytes(self, store: Store) -> None:
         given = [intake(state="received") for _ in range(4)]

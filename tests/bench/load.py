@@ -92,6 +92,7 @@ def senders(args: argparse.Namespace) -> None:
                 "refused": refused,
                 "p50_ms": latencies[len(latencies) // 2] * 1e3,
                 "p99_ms": latencies[int(len(latencies) * 0.99)] * 1e3,
+                "p999_ms": latencies[int(len(latencies) * 0.999)] * 1e3,
                 "max_ms": latencies[-1] * 1e3,
             }
         ),
@@ -99,8 +100,88 @@ def senders(args: argparse.Namespace) -> None:
     )
 
 
+def schedule(args: argparse.Namespace) -> None:
+    """`count` messages, `rate` of them a second on a fixed schedule, in turn over `connections` sockets.
+
+    Latency counts from the moment a message was to be sent, whether its connection was free then or not: who waits for
+    the answer before is late as well, so that one stall shows on all that came meanwhile (no coordinated omission).
+    `late_p99_ms`: how late this program itself was, where the connection was free.
+    """
+    clock = time.perf_counter
+    socks: list[socket.socket] = []
+    frames: list[tuple[bytes, bytes]] = []
+    for n in range(args.connections):
+        sock = socket.create_connection((args.host, args.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        socks.append(sock)
+        frames.append(message(f"APP{n:02d}"))
+    width, tag, count, gap = args.connections, args.tag, args.count, 1 / args.rate
+    following = list(range(width))
+    """Of each connection, the number of its next message."""
+    due_of: list[float | None] = [None] * width
+    latencies: list[float] = []
+    late: list[float] = []
+    refused = 0
+    began = time.monotonic()
+    first = clock() + 0.05
+    free_since = [first] * width
+    while len(latencies) < count:
+        now = clock()
+        wait_s = 10.0
+        for at in range(width):
+            n = following[at]
+            if due_of[at] is not None or n >= count:
+                continue
+            due = first + n * gap
+            if due <= now:
+                before, after = frames[at]
+                socks[at].sendall(b"%b%b%08d%b" % (before, tag, n, after))
+                due_of[at] = due
+                following[at] = n + width
+                late.append(now - max(due, free_since[at]))
+            else:
+                wait_s = min(wait_s, due - now)
+        # Not epoll, whose time-out is in whole milliseconds.
+        for sock in select.select([s for s, due in zip(socks, due_of, strict=True) if due is not None], (), (), wait_s)[
+            0
+        ]:
+            data = sock.recv(65536)
+            while data and not data.endswith(END):
+                data += sock.recv(65536)
+            if not data:
+                raise SystemExit("the server closed a connection")
+            at = socks.index(sock)
+            due_then = due_of[at]
+            assert due_then is not None
+            free_since[at] = clock()
+            latencies.append(free_since[at] - due_then)
+            due_of[at] = None
+            if b"MSA|AA|" not in data and b"MSA|CA|" not in data:
+                refused += 1
+    took = clock() - first
+    latencies.sort()
+    late.sort()
+    print(
+        json.dumps(
+            {
+                "count": count,
+                "began": began,
+                "seconds": took,
+                "rate": count / took,
+                "refused": refused,
+                "p50_ms": latencies[count // 2] * 1e3,
+                "p99_ms": latencies[int(count * 0.99)] * 1e3,
+                "p999_ms": latencies[int(count * 0.999)] * 1e3,
+                "max_ms": latencies[-1] * 1e3,
+                "late_p99_ms": late[int(len(late) * 0.99)] * 1e3,
+            }
+        ),
+        flush=True,
+    )
+
+
 def sender(args: argparse.Namespace) -> None:
-    """The same by the engine's own load generator, `segmill send`, which checks every answer against its message."""
+    """As `senders`, by the engine's own load generator, `segmill send`: it checks every answer against its message."""
     from engine.adapters.mllp_connection import Target
     from engine.adapters.sender import Sender
 
@@ -227,14 +308,16 @@ def bare(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["senders", "sender", "receivers", "bare", "streams"])
+    parser.add_argument("role", choices=["senders", "schedule", "sender", "receivers", "bare", "streams"])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--rate", type=float, default=1000.0)
     parser.add_argument("--tag", type=lambda text: text.encode(), default=b"T000")
     args = parser.parse_args()
-    {"senders": senders, "sender": sender, "receivers": receivers, "bare": bare, "streams": bare}[args.role](args)
+    roles = {"senders": senders, "schedule": schedule, "sender": sender, "receivers": receivers}
+    (roles | {"bare": bare, "streams": bare})[args.role](args)
 
 
 if __name__ == "__main__":

@@ -190,6 +190,22 @@ def test_the_key_is_changed_and_the_old_one_opens_nothing(segmill, stopped, key,
     assert segmill("audit", "--verify", "--site", stopped).code == 0
 
 
+def test_the_status_says_for_how_long_keys_are_in_use_and_marks_what_is_older_than_a_year(
+    segmill, stopped, key, monkeypatch
+) -> None:
+    assert "not encrypted" in segmill("store", "status", "--site", stopped).out
+    name_key(stopped, key)
+    assert segmill("store", "encrypt", "--site", stopped).code == 0
+    told = segmill("store", "status", "--site", stopped, "--json").json
+    assert told["key_since_us"] == told["data_key_since_us"] == told["keys"][1]["created_us"]
+    assert told["data_key"] == 1
+    said = segmill("store", "status", "--site", stopped)
+    assert "the site's key closes it for 0 days\ndata key 1 is in use for 0 days\n" in said.out
+    monkeypatch.setattr("engine.cli.store_status.now_us", lambda: told["key_since_us"] + 366 * 86_400_000_000)
+    said = segmill("store", "status", "--site", stopped)
+    assert said.code == 0 and said.out.count("for 366 days, more than a year: segmill docs encryption\n") == 2
+
+
 def test_it_goes_back_to_a_plain_store(segmill, stopped, key) -> None:
     name_key(stopped, key)
     assert segmill("store", "encrypt", "--site", stopped).code == 0

@@ -1,8 +1,11 @@
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from engine.config.site import SUBSTITUTED_FILE, LoadedSite, load_version
+from engine.config.value_file import MAX_FILE_CHARACTERS, NotAFile, read_value
 
 Load = Callable[..., LoadedSite]
 
@@ -74,6 +77,55 @@ def test_a_file_that_cannot_be_a_value_is_a_finding(load: Load, content: bytes, 
     (finding,) = load(text, files={"x.txt": content}, env={"RIS_PORT": "1"}).findings
     assert (finding.line, finding.code) == (3, "E121")
     assert words in finding.message
+
+
+def others(folder: Path) -> dict[str, tuple[Path, str]]:
+    """What is no regular file, and what it is said to be."""
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to(folder / "pipe")
+    return {
+        "a pipe that nobody writes to": (folder / "pipe", "a pipe"),
+        "a link to one": (folder / "link", "a pipe"),
+        "a device without an end": (Path("/dev/zero"), "a device"),
+        "a folder": (folder, "a folder"),
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are of these kinds on POSIX")
+@pytest.mark.parametrize(
+    "kind", ["a pipe that nobody writes to", "a link to one", "a device without an end", "a folder"]
+)
+def test_what_is_no_regular_file_is_not_read(load: Load, tmp_path: Path, kind: str) -> None:
+    """Each but the folder would be read for ever; the tests' time-out would end that."""
+    path, words = others(tmp_path)[kind]
+    text = CHANNEL.replace("${HIS}", f"${{file:{path}}}")
+    (finding,) = load(text, env={"RIS_PORT": "1"}).findings
+    assert (finding.line, finding.code) == (3, "E121")
+    assert f"is {words}, which is not read" in finding.message and "regular file" in finding.hint
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are of these kinds on POSIX")
+def test_a_file_that_becomes_a_pipe_when_it_was_looked_at_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("x")
+    seen = (tmp_path / "file").stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **_: seen)
+    with pytest.raises(NotAFile, match="a pipe"):
+        read_value(tmp_path / "pipe")
+
+
+def test_no_more_of_a_file_is_read_than_a_value_may_have(load: Load, tmp_path: Path) -> None:
+    """A terabyte without blocks: to read it all would take memory and time without end."""
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    text = CHANNEL.replace("${HIS}", f"${{file:{tmp_path}/huge}}")
+    (finding,) = load(text, env={"RIS_PORT": "1"}).findings
+    assert finding.code == "E121" and "too large" in finding.message
+
+
+def test_a_value_may_be_64_k_characters_of_four_bytes(tmp_path: Path) -> None:
+    (tmp_path / "wide").write_text("\U0001f600" * MAX_FILE_CHARACTERS, encoding="utf-8")
+    assert len(read_value(tmp_path / "wide")) == MAX_FILE_CHARACTERS
 
 
 @pytest.mark.parametrize("reference", ["${1X}", "${}", "${A B}", "${open"])

@@ -81,6 +81,7 @@ TEXTS = [
     b"Q" * 700,
     b"A^B|" * 500,
 ]
+PLACES = ("OBX-5", "OBX[2]-5.1", "OBX[3]-5.2", "NTE-3", "NTE-3.1", "NTE-3.2", "NTE-3.1.1", "NTE[2]-3.2", "OBX[2]-6")
 segment_lists = st.lists(st.tuples(st.sampled_from([b"OBX|1|ED|", b"NTE|1||", b"MSH|^~\\&|"]), st.sampled_from(TEXTS)))
 
 
@@ -92,14 +93,19 @@ def test_any_document_is_read_and_written_in_steps_as_in_one_go_and_as_a_small_o
     raw = end.join([header.encode(), *(name + text for name, text in segments), b"OBX|9|ED|PDF||" + b"A" * size]) + end
     small = Message.parse(raw)
     with pytest.MonkeyPatch.context() as patch:
-        for place, bound in (("message._LARGE_BYTES", 3000), ("message.STEP_BYTES", 700), ("lines._LARGE_BYTES", 3000)):
+        bounds = {"message._LARGE_BYTES": 3000, "message.STEP_BYTES": 700, "lines._LARGE_BYTES": 3000}
+        bounds |= {"in_steps.STEP_BYTES": 700, "in_steps.MOST_FIELDS": 300, "output._PART_CHARS": 500}
+        bounds |= {f"{module}.LARGE_CHARS": 600 for module in ("delimiters", "reading", "writing")}
+        for place, bound in {**bounds, "writing._PART_CHARS": 250}.items():
             patch.setattr(f"engine.hl7.{place}", bound)
-        patch.setattr("engine.hl7.output._PART_CHARS", 500)
         every = [small, Message.parse(raw), in_steps(raw)]
         assert len({(m.charset, m.warnings, len(m), m.to_bytes()) for m in every}) == 1
         for message in every:
             message.set("MSH-5", "X")
             message.set("OBX-5", "new")
+            message.set("NTE-3.2", "y")
+            message.set("OBX[2]-5.1", "z" * 601 + "|")
+        assert len({tuple(message.get(path) for path in PLACES) for message in every}) == 1
         assert len({written(message) for message in every}) == 1
 
 

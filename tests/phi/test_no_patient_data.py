@@ -346,6 +346,7 @@ async def until_settled(engine: Engine) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.timeout(400)  # a hundred and fifty commands
 async def test_no_value_of_a_message_is_found_outside_the_store(
     make_site: Callable[..., Path],
     caplog: pytest.LogCaptureFixture,

@@ -277,6 +277,46 @@ class ScriptedSink:
         self.is_closed = True
 
 
+class Direct:
+    """Gives a scripted sink the two calls of a DirectSink. `refusals`: so many times it cannot begin at once."""
+
+    def __init__(self, sink: ScriptedSink, refusals: int = 0) -> None:
+        self.sink = sink
+        self.refusals = refusals
+        self.begun = self.cut = 0
+        self._work: asyncio.Future[Sequence[Outcome]] | None = None
+        self.failure: Exception | None = None
+        """What the next `begin` raises."""
+        sink.begin = self.begin  # type: ignore[attr-defined]  # looked for by name, as the port's protocol is
+        sink.cut_off = self.cut_off  # type: ignore[attr-defined]
+
+    def begin(self, delivery: Delivery, ended: Callable[[Outcome | Exception], None]) -> bool:
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        if self.refusals:
+            self.refusals -= 1
+            return False
+        assert self._work is None, "one call of a sink at a time"
+        self.begun += 1
+        # As the callbacks of a connection are: nobody owns them but who began.
+        work = self._work = asyncio.ensure_future(self.sink.send([delivery]))  # noqa: TID251 - see above
+
+        def done(work: "asyncio.Future[Sequence[Outcome]]") -> None:
+            self._work = None
+            if not work.cancelled():
+                error = work.exception()
+                ended(error if isinstance(error, Exception) else work.result()[0])
+
+        work.add_done_callback(done)
+        return True
+
+    def cut_off(self) -> None:
+        self.cut += 1
+        assert self._work is not None
+        self._work.cancel()
+
+
 async def slow_disk(committer: Committer, store: WatchedStore) -> None:
     """From here on commits run on the writer's thread, as one was measured to be slow; the loop stays free."""
     store.takes_s = 0.03

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Awaitable
 
 import pytest
 
@@ -39,6 +40,11 @@ def state_of(store: WatchedStore, delivery_id: int) -> str:
     queries = store.queries()
     (row,) = [d for seq in range(1, 50) for d in queries.deliveries(MessageSeq(seq)) if d.id == delivery_id]
     return row.state
+
+
+async def heard_of(end: Awaitable[None]) -> None:
+    """A future as a task."""
+    await end
 
 
 async def stored(answers: Answers, count: int = 1) -> None:
@@ -631,3 +637,25 @@ class TestSettled:
         answers.put("a", received())
         with pytest.raises(CommitUnknown):
             await asyncio.wait_for(committer.settled(), 10)
+
+    @pytest.mark.parametrize("wait", [Committer.flushed, Committer.settled])
+    @pytest.mark.parametrize("error", [StoreFull, StoreBusy])
+    async def test_results_that_the_commit_at_hand_does_not_keep_are_waited_for(
+        self, committer, store, answers, monkeypatch, wait, error
+    ) -> None:
+        """They go with a later one: who moves the delivery before that takes its attempts off the record."""
+        monkeypatch.setattr(module, "RETRY_S", 0.01)
+        await stored(answers)
+        await slow_disk(committer, store)
+        seen = len(store.batches)
+        recorded: list[str] = []
+        with store.commits_held():
+            committer.record(tried(1, 1), lambda: recorded.append("noted"), urgent=True)
+            await until(lambda: len(store.batches) > seen)
+            store.fail_next(error("no room"))
+            waiting = asyncio.get_running_loop().create_task(heard_of(wait(committer)))
+            await turns()
+            assert not waiting.done()
+        await asyncio.wait_for(waiting, 10)
+        (row,) = store.queries().deliveries(MessageSeq(1))
+        assert (row.attempts, recorded) == (1, ["noted"])

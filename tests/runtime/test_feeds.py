@@ -16,6 +16,7 @@ from engine.model.ids import ChannelName, MessageSeq
 from engine.ports.store import Arrived, StoreBusy
 from engine.runtime import feeds as feeds_module
 from engine.runtime.feeds import MOST_FEEDS, WEEK_H, Feed, Feeds, clock_changes, local_hour, missed_since
+from engine.runtime.holidays import NO_HOLIDAYS, Holidays
 from tests.adapters.test_metrics import value
 from tests.runtime.engines import SiteUnderTest, channel
 from tests.runtime.parts import SetClock, owned_tasks, until
@@ -70,8 +71,14 @@ class Bench:
         self.zone = zone
         self.told: list[tuple[ChannelName, int]] = []
         self.watched = {ADT}
+        self.holidays = NO_HOLIDAYS
         self.feeds = Feeds(
-            self.kept, self.clock, lambda: self.zone, lambda *both: self.told.append(both), lambda: self.watched
+            self.kept,
+            self.clock,
+            lambda: self.zone,
+            lambda *both: self.told.append(both),
+            lambda: self.watched,
+            lambda: self.holidays,
         )
 
     async def at(self, now: datetime) -> list[bool]:
@@ -354,6 +361,78 @@ class TestAfterTheEngineWasDown:
         await self.started(bench, stopped + timedelta(minutes=1))
         silent = {row.kind: row.is_silent for row in bench.feeds.status()}
         assert silent == {"ADT^A01": True, "ADT^A40": False}
+
+
+class TestHolidays:
+    """A feed of 40 an hour by day from Monday to Saturday, and of 4 on Sundays, over six weeks. MONDAY is one."""
+
+    @pytest.fixture
+    def bench(self, bench: Bench) -> Bench:
+        for day in range(-6, 2):
+            for hour in range(-3, 9):
+                at = MONDAY + timedelta(days=day, hours=hour)
+                bench.kept.weeks(at, 6, 4 if at.weekday() == 6 else 40)
+        bench.kept.rows.sort(key=lambda row: row.newest_us)
+        return bench
+
+    async def test_on_a_holiday_no_more_is_missed_than_on_a_sunday(self, bench):
+        bench.kept.add(MONDAY)
+        assert await bench.missed_at(MONDAY + timedelta(hours=2)) == pytest.approx(80)
+        for holidays in (Holidays([MONDAY.date()]), Holidays(yearly=[(3, 2)])):
+            bench.holidays = holidays
+            assert await bench.missed_at(MONDAY + timedelta(hours=2)) == pytest.approx(8)
+            (row,) = bench.feeds.status()
+            assert (row.usual, row.is_silent) == (4, False)
+        assert await bench.at(MONDAY + timedelta(hours=4)) == [True], "it would be on a Sunday, too"
+
+    async def test_where_nothing_is_expected_nothing_is_missed_and_the_day_after_it_is(self, bench):
+        bench.holidays = Holidays([MONDAY.date()], is_nothing_expected=True)
+        bench.kept.add(MONDAY)
+        assert await bench.missed_at(MONDAY + timedelta(hours=14)) == 0
+        work = MONDAY + timedelta(hours=21)
+        assert await bench.at(work + timedelta(minutes=59)) == [False], "it may begin in this hour"
+        assert await bench.at(work + timedelta(minutes=60)) == [True]
+
+    async def test_a_day_that_is_none_of_them_is_as_ever(self, bench):
+        bench.holidays = Holidays([MONDAY.date() + timedelta(days=1)], [(12, 25)])
+        bench.kept.add(MONDAY)
+        assert await bench.missed_at(MONDAY + timedelta(hours=2)) == pytest.approx(80)
+
+    async def test_a_batch_of_sundays_need_not_come_on_a_holiday(self, bench):
+        sunday = MONDAY - timedelta(days=1)
+        bench.kept.weeks(sunday + timedelta(hours=10), 6, 500)
+        bench.kept.rows.sort(key=lambda row: row.newest_us)
+        bench.holidays = Holidays([MONDAY.date()])
+        bench.kept.add(MONDAY + timedelta(hours=8))
+        assert await bench.missed_at(MONDAY + timedelta(hours=13)) < 10
+
+    async def test_a_holiday_is_one_by_the_clocks_of_the_site(self, bench):
+        """At three in the afternoon by UTC Tuesday begins in Tokyo."""
+        bench.holidays = Holidays([MONDAY.date() + timedelta(days=1)], is_nothing_expected=True)
+        bench.kept.add(MONDAY + timedelta(hours=5))
+        now = MONDAY + timedelta(hours=7)
+        assert await bench.missed_at(now) == pytest.approx(80)
+        bench.zone = ZoneInfo("Asia/Tokyo")
+        assert await bench.missed_at(now) == pytest.approx(40)
+
+    async def test_of_holidays_that_are_past_nothing_is_learned(self):
+        bench = Bench()
+        bench.kept.weeks(MONDAY - timedelta(weeks=3), 4, 40)  # and nothing came in the three weeks since
+        await bench.at(MONDAY)
+        (row,) = bench.feeds.status()
+        assert row.usual == 20
+        bench.holidays = Holidays([(MONDAY - timedelta(weeks=week)).date() for week in (1, 2, 3)])
+        await bench.at(MONDAY)
+        (row,) = bench.feeds.status()
+        assert row.usual == 40
+
+    def test_which_hours_are_of_which_day(self):
+        hour = local_hour(int(MONDAY.timestamp()), UTC)
+        one = Holidays([MONDAY.date()])
+        assert [one.has(hour + shift) for shift in (-10, -9, 0, 14, 15)] == [False, True, True, True, False]
+        assert one.sunday(hour) == hour - 24 and one.sunday(hour - 24) == hour - 24
+        assert one.sunday(hour + 5 * 24) == hour - 24, "of a Saturday the one before"
+        assert one and not NO_HOLIDAYS and not Holidays()
 
 
 class TestBatches:

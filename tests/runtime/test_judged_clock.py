@@ -116,7 +116,10 @@ class TestJudgedClock:
 def without_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEAST_REST_S", 0.0)
     monkeypatch.setattr(module, "REST", 0)
-    monkeypatch.setattr(module, "SPAN", 2)
+    monkeypatch.setattr(module, "QUIET_REST", 0)
+    monkeypatch.setattr(module, "LEAST_QUIET_REST_S", 0.0)
+    monkeypatch.setattr(module, "LEAST_SPAN", 2)
+    monkeypatch.setattr(module, "MOST_SPAN", 2)
 
 
 PASSES = 3

@@ -10,6 +10,7 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.model.envelope import Batch, Delivery, DeliveryResult, DraftDelivery, Intake
 from engine.model.ids import DeliveryId, MessageSeq
 from engine.model.outcome import Delivered
+from engine.ports.operations import By, Change
 from engine.ports.store import StoreBusy
 from engine.runtime import keyed_window as module
 from engine.runtime.committer import Committer
@@ -123,6 +124,25 @@ class TestOrder:
         await bench.all_delivered()
         await turns(50)
         assert [d.id for d in bench.receiver.sent] == [1, 1, 2]
+
+    async def test_what_another_order_left_and_a_person_releases_goes_before_the_followers_of_a_key_in_hand(
+        self, bench
+    ) -> None:
+        bench.make(order_by="", start=False, lanes=1)
+        await bench.feed(_unkeyed(), _unkeyed())
+        old = DeliveryId(1)
+        bench.store.operate(Change(By("anna"), "hold", "hold", moves=[(old, "queued")]))
+        gate = bench.receiver.hold("A")
+        bench.make(lanes=2)
+        await bench.feed(*"AABA")
+        await until(lambda: "A" in bench.receiver.order and bench.states()[1] == "delivered")
+        bench.store.operate(Change(By("anna"), "release", "release", moves=[(old, "held")]))
+        bench.lane.reread()
+        await turns(100)
+        gate.set()
+        await bench.all_delivered()
+        before = [d.id for d in bench.receiver.sent if d.id < 6 and d.id not in (2, 5)]
+        assert before == [3, 1, 4]
 
     async def test_another_expression_is_another_order(self, bench) -> None:
         bench.make(start=False)

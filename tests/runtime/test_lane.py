@@ -23,6 +23,7 @@ from tests.runtime.parts import (
     EPR,
     LAB,
     CountingMeter,
+    Direct,
     ScriptedSink,
     SetClock,
     WatchedStore,
@@ -42,7 +43,10 @@ AE, AR = Refused("AE"), Refused("AR")
 class Bench:
     """A store, a committer, and one lane with a scripted sink."""
 
-    def __init__(self, store: WatchedStore, committer: Committer, clock: SetClock, tasks: Tasks) -> None:
+    def __init__(
+        self, store: WatchedStore, committer: Committer, clock: SetClock, tasks: Tasks, *, directly: bool = False
+    ) -> None:
+        self.directly = directly
         self.store = store
         self.committer = committer
         self.clock = clock
@@ -61,6 +65,8 @@ class Bench:
         queue: QueueReader | None = None,
     ) -> Lane:
         self.sink = sink or ScriptedSink()
+        if self.directly and self.sink.max_batch == 1:
+            self.direct = Direct(self.sink)
         self.lane = Lane(
             LaneSettings(LAB, EPR, policy, window),
             self.sink,
@@ -100,10 +106,10 @@ class Bench:
         await until(lambda: self.states() == ["delivered"] * count)
 
 
-@pytest.fixture
-async def bench(store, committer, clock) -> AsyncIterator[Bench]:
+@pytest.fixture(params=["by its task", "directly"])
+async def bench(store, committer, clock, request) -> AsyncIterator[Bench]:
     async with owned_tasks() as (tasks, failures):
-        yield Bench(store, committer, clock, tasks)
+        yield Bench(store, committer, clock, tasks, directly=request.param == "directly")
         assert failures == []
 
 
@@ -531,19 +537,20 @@ class TestMemory:
         st.integers(1, 4),
         st.integers(1, 3),
         st.sampled_from([0.0, 0.002]),
+        st.booleans(),
     )
     def test_whatever_happens_every_delivery_is_delivered_once_and_in_order(
-        self, actions, window, max_batch, linger_s
+        self, actions, window, max_batch, linger_s, directly
     ) -> None:
         """Once: never sent again after the sink said Delivered for it. In order: but for those a person released."""
         most, limit, retry = module.MOST_IN_MEMORY, module.LOAD_LIMIT, committer_module.RETRY_S
         module.MOST_IN_MEMORY, module.LOAD_LIMIT, committer_module.RETRY_S = 4, 3, 0.002
         try:
-            asyncio.run(self._life(actions, window, max_batch, linger_s))
+            asyncio.run(self._life(actions, window, max_batch, linger_s, directly))
         finally:
             module.MOST_IN_MEMORY, module.LOAD_LIMIT, committer_module.RETRY_S = most, limit, retry
 
-    async def _life(self, actions, window: int, max_batch: int, linger_s: float) -> None:
+    async def _life(self, actions, window: int, max_batch: int, linger_s: float, directly: bool) -> None:
         clock = SetClock()
         store = WatchedStore(clock)
         store.open()
@@ -562,7 +569,7 @@ class TestMemory:
                 return outcomes
 
         async with owned_tasks() as (tasks, failures):
-            bench = Bench(store, committer, clock, tasks)
+            bench = Bench(store, committer, clock, tasks, directly=directly)
             sink = Sink(max_batch=max_batch, linger_s=linger_s)
             bench.make(sink, policy=Policy(first_s=0.0, most_s=0.01, on_refused="hold"), window=window)
             bench.start()

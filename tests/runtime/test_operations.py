@@ -11,15 +11,16 @@ import pytest
 from engine.model.envelope import Intake
 from engine.model.finding import load_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
-from engine.model.outcome import Delivered, Refused, Unreachable
+from engine.model.outcome import Delivered, Refused, Unanswered, Unreachable
 from engine.ports.control import Order, OrderRefused
 from engine.ports.operations import ACT_FROM, INTAKE, By
 from engine.ports.store import StoreFull
+from engine.runtime import committer as committing
 from engine.runtime import operations
 from engine.runtime.lane import Lane
 from engine.runtime.message_orders import MessageOrders
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, err
-from tests.runtime.parts import ScriptedSink, until
+from tests.runtime.parts import ScriptedSink, turns, until
 
 ADT = ChannelName("adt")
 OUT = DestinationName("out")
@@ -197,6 +198,35 @@ class TestDeliveries:
                 await engine.control.operate(Order("hold", by(), members(site)))
             sink.gate.set()
             await until(lambda: states(site) == {"delivered": 1})
+
+    async def test_an_attempt_whose_record_the_store_has_no_room_for_is_on_record_before_it_is_moved(
+        self, tmp_path, adt, monkeypatch
+    ) -> None:
+        """Its receiver may have it: released later, it must go out as one that was tried."""
+        monkeypatch.setattr(committing, "RETRY_S", 0.01)
+        once = "{out: {kept: {}, retry: {first: 1h, most: 1h}}}"
+        site = SiteUnderTest(tmp_path / "site", {"adt": channel(destinations=once)})
+        sink = site.kept.sinks["adt/out"]
+        async with site.running() as engine:
+            await site.slow_disk(adt(control_id="A0"))
+            await until(lambda: states(site) == {"delivered": 1} and out_lane(site).is_settled)
+            sink.script[:] = [Unanswered("no answer")]
+            sink.gate.clear()
+            await send(site, adt(control_id="A1"))
+            await until(lambda: sink.busy)
+            planned = members(site, "queued")
+            batches = len(site.store.batches)
+            with site.store.commits_held():
+                sink.gate.set()
+                await until(lambda: len(site.store.batches) > batches)
+                site.store.fail_next(StoreFull("no room"))
+                asking = asyncio.get_running_loop().create_task(engine.control.operate(Order("skip", by(), planned)))
+                await until(lambda: out_lane(site)._still)
+                await turns()
+            assert (await asking).deliveries == 1
+            await engine.control.operate(Order("release", by(), members(site, "failed")))
+            await until(lambda: states(site) == {"delivered": 2})
+            assert [(d.id, d.attempts) for d in sink.calls[-1]] == [(planned[0][0], 1)]
 
     async def test_what_goes_elsewhere_keeps_its_order_there(self, site, adt) -> None:
         async with site.running() as engine:

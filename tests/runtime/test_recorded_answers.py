@@ -24,8 +24,8 @@ OTHERWISE = "{ris: {kept: {}, retry: {first: 20ms, most: 60ms}}, out: {kept: {}}
 WAITS = "delivered(ris), timeout: 30s"
 
 
-def files(ack: str, destinations: str = TWO) -> str:
-    return channel(more=f"ack: {{when: {ack}}}", routes=BOTH, destinations=destinations)
+def files(ack: str, destinations: str = TWO, port: str = "{port: 0}") -> str:
+    return channel(more=f"ack: {{when: {ack}}}", routes=BOTH, destinations=destinations, port=port)
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def site(tmp_path: Path, clock) -> SiteUnderTest:
     return made
 
 
-async def reload(site: SiteUnderTest, ack: str, destinations: str = TWO) -> None:
-    (site.folder / "channels/adt/channel.yaml").write_text(files(ack, destinations))
+async def reload(site: SiteUnderTest, ack: str, destinations: str = TWO, port: str = "{port: 0}") -> None:
+    (site.folder / "channels/adt/channel.yaml").write_text(files(ack, destinations, port))
     report = await site.engine.control.reload()
     assert report.outcome == "taken", report.sentence
 
@@ -99,6 +99,31 @@ async def test_a_resend_waits_with_the_first_copy_whatever_destination_the_files
         assert codes(answers) == ["AA" if isinstance(last, Delivered) else "AE"] * 2
 
 
+async def test_who_asks_once_a_yes_is_on_record_is_told_that_and_no_answer_to_come(site, adt) -> None:
+    """An earlier copy may still wait for ris, by the files of before or again of now: ris may say no."""
+    async with site.running():
+        first = await taken(site, adt(control_id="A1"))
+        await reload(site, "processed")
+        yes = await asked_again(site, adt(control_id="A1"))
+        assert msa(yes) == ("AA", "A1")
+        for waits in (WAITS, "delivered(out), timeout: 30s"):
+            await reload(site, waits)
+            assert await asked_again(site, adt(control_id="A1")) == yes
+        await released(site, LANE, Refused("AE", "207"))
+        assert codes([await first.answer()]) == ["AE"], "that is what it was promised"
+        assert await asked_again(site, adt(control_id="A1")) == yes == site.messages()[0].ack
+
+
+async def test_a_copy_that_came_before_has_the_destinations_own_words(site, adt) -> None:
+    async with site.running():
+        first = await taken(site, adt(control_id="A1"))
+        await reload(site, "processed")
+        yes = await asked_again(site, adt(control_id="A1"))
+        await released(site, LANE, Delivered(rsp("A1"), "AA"))
+        assert await first.answer() == rsp("A1")
+        assert await asked_again(site, adt(control_id="A1")) == yes == site.messages()[0].ack
+
+
 class TestAStoreThatTakesNoRecord:
     """The files said `delivered(ris)` when it came and say `processed` now: its answer is due, and is new."""
 
@@ -144,6 +169,27 @@ class TestAStoreThatTakesNoRecord:
             wire = await site.wire()
             await wire.send(adt(control_id="A1"))
             assert await wire.rest() == b""
+
+    async def test_a_block_of_release_2_is_committed_as_its_message_is_kept(self, site, adt, fails) -> None:
+        """A negative commit would have it written again and again, and what is kept needs no room."""
+        async with site.running(deadline_s=0.2):
+            await taken(site, adt(control_id="A1"))
+            await reload(site, "processed", port="{port: 0, release: 2}")
+            refused = fails(StoreFull)
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1"))
+            assert await wire.answer() == b"\x06"
+            no = await wire.answer()
+            assert msa(no) == ("AR", "A1") and err(no) == ["207"] and len(refused) == module.TRIES
+            batch = b"BHS|^~\\&|HIS|NORTH\r" + adt(control_id="A1") + adt(control_id="A2") + b"BTS|2\r"
+            await wire.send(batch)
+            assert await wire.answer() == b"\x06"
+            both = await wire.answer()
+            assert b"MSA|AR|A1" in both and b"MSA|AA|A2" in both
+            fails(None)
+            await wire.send(adt(control_id="A1"))
+            assert [await wire.answer(), msa(await wire.answer())] == [b"\x06", ("AA", "A1")]
+            assert [m.control_id for m in site.messages()] == ["A1", "A2"]
 
     async def test_what_was_said_at_accept_level_is_said_again_and_no_other(self, site, adt, fails) -> None:
         both = adt(control_id="A1", accept_ack="AL", application_ack="AL")

@@ -24,6 +24,8 @@ def without_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_PASS_S", 0.0)
     monkeypatch.setattr(module, "LEAST_REST_S", 0.0)
     monkeypatch.setattr(module, "REST", 0)
+    monkeypatch.setattr(module, "QUIET_REST", 0)
+    monkeypatch.setattr(module, "LEAST_QUIET_REST_S", 0.0)
     monkeypatch.setattr(module, "PASS_EVERY_S", 0.01)
     monkeypatch.setattr(module, "RETRY_S", 0.01)
 

@@ -166,6 +166,10 @@ class SqliteDisk(Disk):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+TOUCH_NO_DISK = ("queries", "close", "check_place", "read_keys_by")
+"""What a store whose disk failed does as before."""
+
+
 class TappedStore:
     """The store as one run of the engine sees it: all of the real one, with the disk's faults."""
 
@@ -180,7 +184,7 @@ class TappedStore:
     def __getattr__(self, name: str) -> Any:
         if self.is_gone:
             raise Killed
-        if self._broken and name not in ("queries", "close", "check_place"):
+        if self._broken and name not in TOUCH_NO_DISK:
             raise CommitUnknown(self._broken)
         return getattr(self._inner, name)
 

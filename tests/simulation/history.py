@@ -503,6 +503,13 @@ class History:
             await asyncio.sleep(0.5)
 
     def run(self) -> Outcome:
+        try:
+            return self._run()
+        finally:
+            self.disk.remove()
+            self.folder.remove()
+
+    def _run(self) -> Outcome:
         loop, model = self.loop, self.model
         set_memory(self.swarm.in_memory)
         loop.at(START_US, loop.world, self._start_engine)
@@ -529,8 +536,6 @@ class History:
                 loop.bury(process)
         if model.is_whole and (left := self.folder.waits()):
             model.breach(f"all is over, and {left[0]} is not put away")
-        self.disk.remove()
-        self.folder.remove()
         model.counts["runs"] = self.runs
         model.counts["reloads"] = model.editions.reloads
         return Outcome(

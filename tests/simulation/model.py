@@ -228,6 +228,8 @@ class Model:
                     is_asked = self._asked_by(row, lambda files: files.waits_for == owed.to)  # noqa: B023 - used at once
                     if owed.to not in row.processed_for and not is_asked:
                         self.breach(f"message {row.seq} waits for {row.waits_for}, and {owed.to} has answered it")
+            elif result.ack_code == "AA" and owed.to == row.waits_for and result.state == "delivered":
+                row.own_words.add(result.ack)
             if result.state == "redirected":
                 assert result.redirect is not None, "one takes over"
                 if not self._may_redirect(owed.to, str(result.redirect.destination)):
@@ -235,6 +237,8 @@ class Model:
             self._is_now(owed, result.state)
             if result.attempts >= owed.attempt:
                 owed.is_sure = True
+            elif owed.id in lane.in_hand and result.attempts == owed.attempt - 1:
+                lane.sure[owed.id] = True  # should nothing of the attempt in hand leave
             if result.state != "queued":
                 lane.ended.pop(owed.id, None)
 
@@ -451,7 +455,7 @@ class Model:
                 continue
             row.code, row.ack = update.ack_code, update.ack
             if row.code == "AA" and row.waits_for and "delivered" not in self._ends(row):
-                row.has_others_yes = True
+                row.has_others_yes, row.resends_yes_us = True, self.loop.now_us
                 if not self._asked_by(row, lambda files: files.waits_for != row.waits_for):  # noqa: B023 - used at once
                     self.breach(f"message {row.seq} waits for {row.waits_for}, and is acknowledged without it")
 
@@ -563,8 +567,14 @@ class Model:
                 self.breach(f"{item.control_id} is acknowledged, and its delivery to {row.waits_for} is {ends}")
         if row.code != "AA":
             self.breach(f"{item.control_id} is acknowledged, and that is not on record")
-        elif row.ack != ack:
+        elif row.ack != ack and not (ack in row.own_words and self._came_before_resends(row, on_loop_us)):
             self.breach(f"{item.control_id}, sent again, has another answer than the stored one")
+
+    def _came_before_resends(self, row: Row, on_loop_us: int) -> bool:
+        """Whether this copy was to wait, and a later one had its yes by other files: each has what it was promised."""
+        if not self.editions.started_us <= on_loop_us <= row.resends_yes_us:
+            return False
+        return any(files.waits_for for files in self.editions.in_force(on_loop_us))
 
     def _ends(self, row: Row) -> list[DeliveryState]:
         """What has become of the message at the destination that its sender waits for."""
@@ -599,7 +609,7 @@ class Model:
         name = row.item.control_id
         if self.jumped_us > row.came_us and b"destination" not in ack:
             return  # it may be forgotten, or out of the window, and count as a new one, refused for want of room
-        if 0 < row.yes_us < on_loop_us:
+        if 0 < row.yes_us < on_loop_us or 0 < row.resends_yes_us < on_loop_us:
             self.breach(f"{name} is refused, and was acknowledged before")
         ends = [owed for owed in self.owed.values() if owed.seq == row.seq and owed.to == row.waits_for]
         if self.may_not_amend and b"cannot be recorded" in ack:
@@ -697,7 +707,8 @@ class Model:
         for delivery, outcome in zip(batch, outcomes, strict=True):
             self.loop.note("lane %s: delivery %d %s", to, delivery.id, type(outcome).__name__)
             if isinstance(outcome, Unreachable):
-                self.owed[delivery.id].is_sure = lane.sure[delivery.id]  # nothing of it has left
+                owed = self.owed[delivery.id]
+                owed.is_sure, owed.attempt = lane.sure[owed.id], delivery.attempts  # nothing of it has left
             if isinstance(outcome, Delivered):
                 lane.ended[delivery.id] = True
                 if lane.took[delivery.body] < 1:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -624,7 +624,29 @@ class Tap:
 
 
 class AnsweringTap(Tap):
-    """Before one that can wait for the application's answer."""
+    """Before one that can wait for the application's answer, and that can begin at once."""
+
+    _away: Sequence[Delivery] = ()
+
+    def begin(self, delivery: Delivery, ended: Callable[[Outcome | Exception], None]) -> bool:
+        def told(outcome: Outcome | Exception) -> None:
+            away, self._away = self._away, ()
+            if isinstance(outcome, Exception):
+                self._model.aborted(self._name, self._number, away)
+            else:
+                self._model.sent(self._name, self._number, away, (outcome,))
+            ended(outcome)
+
+        if not self._inner.begin(delivery, told):
+            return False
+        self._away = (delivery,)
+        self._model.sending(self._name, self._number, self._target, self._away)
+        return True
+
+    def cut_off(self) -> None:
+        self._model.aborted(self._name, self._number, self._away)
+        self._away = ()
+        self._inner.cut_off()
 
     def await_application(self) -> None:
         self._inner.await_application()

@@ -88,6 +88,10 @@ class Row:
     """When its sender was told yes, on the loop's clock; 0: it was not."""
     has_others_yes: bool = False
     """By files that were in force when its sender asked again, it has a yes that is not of that destination."""
+    resends_yes_us: int = 0
+    """Since when the yes of a resend is on record and not that destination's, on the loop's clock; 0: there is none."""
+    own_words: set[bytes] = field(default_factory=set)
+    """What that destination has said since, as it is on record that the message is delivered there."""
     given_up_us: int = 0
     """Of a fragment: since when it is given up, as the rest did not come in time; all of it may come again. 0: not."""
     learned_us: int = 0

@@ -64,6 +64,11 @@ class SimulatedMllp:
     forms = staticmethod(MllpSink.forms)
 
 
+def settings_text() -> str:
+    """Of segmill.yaml. The folder of data is there already: the site's own has gone when an engine starts on it."""
+    return f"admin: off\nstore: 'memory:'\nshutdown: 2s\ndata: '{tempfile.gettempdir()}'\n"
+
+
 @dataclass(slots=True, frozen=True)
 class Target:
     """One destination as the model needs it. `text`: all of its settings; where it is the same, so is the lane."""
@@ -434,7 +439,7 @@ def site(number: int, edition: int = 0) -> Site:
     with tempfile.TemporaryDirectory(prefix="segmill-simulation-") as folder:
         rows = "".join(f"{ward},{to}\n" for ward, to in (plan.wards or {"W1": "WARD1"}).items())
         files: dict[str, str | bytes] = {"channel.yaml": text, "wards.csv": f"from,to\n{rows}"}
-        made = make_site(Path(folder), {"adt": files}, "admin: off\nstore: 'memory:'\nshutdown: 2s\n")
+        made = make_site(Path(folder), {"adt": files}, settings_text())
         loaded = load_site(made, kinds(), {})
     assert loaded.is_valid == (edition != BAD), loaded.findings
     return Site(

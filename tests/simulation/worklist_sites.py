@@ -10,7 +10,7 @@ from engine.config.site import load_site
 from engine.pipeline.registry import load_kinds
 from engine.testing.sites import make_site
 from tests.simulation.records import Item, Made
-from tests.simulation.sites import BAD, FULL, PORT, Site, Target
+from tests.simulation.sites import BAD, FULL, PORT, Site, Target, settings_text
 from tests.simulation.worklist_reference import Said
 
 WORKLISTS: Final = {"modalities": "main", "twin": "main", "second": "second"}
@@ -50,7 +50,7 @@ def worklist_site(number: int, edition: int) -> Site:
     ]
     text = "\n".join(lines)
     with tempfile.TemporaryDirectory(prefix="segmill-simulation-") as folder:
-        made = make_site(Path(folder), {"adt": {"channel.yaml": text}}, "admin: off\nstore: 'memory:'\nshutdown: 2s\n")
+        made = make_site(Path(folder), {"adt": {"channel.yaml": text}}, settings_text())
         loaded = load_site(made, load_kinds(), {})
     assert loaded.is_valid == (edition != BAD), loaded.findings
     targets = {name: Target(name, 0, 1, 1, "", 0, frozenset(), f"{name} {WORKLISTS[name]}") for name in there}

@@ -13,6 +13,7 @@ from typing import Final
 
 from engine.adapters.api.models import Search
 from engine.adapters.api.problems import not_understood
+from engine.adapters.giving_way import giving_way
 from engine.config.expression import Condition, ExpressionError, compile_condition
 from engine.hl7.errors import UnreadableMessage
 from engine.hl7.message import Message
@@ -22,8 +23,6 @@ from engine.ports.store import StoredMessage, StoreQueries
 
 MOST_LOOKED_AT: Final = 5_000
 MOST_SECONDS: Final = 3.0
-AT_A_STRETCH: Final = 10
-GIVE_WAY_S: Final = 0.0002
 
 
 @dataclass(slots=True, frozen=True)
@@ -116,15 +115,6 @@ def matching(
     else:
         found = _without_repeats(merge(*streams, key=lambda message: message.seq, reverse=newest_first))
     return found if wanted.where is None else giving_way(found)
-
-
-def giving_way(messages: Iterator[StoredMessage]) -> Iterator[StoredMessage]:
-    """Lets go of the interpreter's lock every few messages: who waits for it, as the engine's loop does, would else get
-    it after 5 ms, each time that it has something to do. For threads of their own."""
-    for number, message in enumerate(messages):
-        if number % AT_A_STRETCH == 0:
-            time.sleep(GIVE_WAY_S)  # noqa: TID251 - on a thread of its own
-        yield message
 
 
 def _without_repeats(messages: Iterator[StoredMessage]) -> Iterator[StoredMessage]:

@@ -58,6 +58,8 @@ HSTS: Final = "max-age=31536000"
 CSRF_HEADER: Final = "x-csrf-token"
 MOST_QUERY: Final = 8192
 SMALL_FORM: Final = 64 * 1024
+SLOW_BODY_S: Final = 5.0
+"""Whose body took longer is asked again who he is."""
 _API: Final = BASE.rpartition("/")[0]
 
 
@@ -191,7 +193,15 @@ async def _answer(entry: Entry, api: Api, places: Places, request: Request) -> R
     async with asyncio.timeout(entry.timeout_s):
         if entry.is_page and entry.is_safe and signed is not None:
             await api.pulse.look()  # for the number in the navigation
-        body = await (_form(entry, request, token) if entry.is_page else _body(entry, request))
+    # A body has the time of its connection, which looks at how it goes on (`timed_http`).
+    began_s = asyncio.get_running_loop().time()
+    body = await (_form(entry, request, token) if entry.is_page else _body(entry, request))
+    if signed is not None and asyncio.get_running_loop().time() - began_s > SLOW_BODY_S:
+        # Who sent it may have signed out since, or lost the right.
+        signed, _ = await signed_of(api, request, address)
+        request.state.signed = signed
+        _admit(entry, signed, request)
+    async with asyncio.timeout(entry.timeout_s):
         answer = await entry.handler(Call(api, request, signed, address, entry.need, path, query, body))
     if isinstance(answer, Response):
         return answer

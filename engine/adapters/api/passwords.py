@@ -5,7 +5,6 @@ neither the memory nor the cores from the messages. So two are made at a time, s
 """
 
 import asyncio
-import os
 import secrets
 import threading
 from collections.abc import Callable
@@ -15,11 +14,12 @@ from typing import Final, TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from engine.adapters.giving_way import be_nice
+
 T = TypeVar("T")
 
 AT_A_TIME: Final = 2
 MOST_WAITING: Final = 16
-NICE: Final = 10
 MIN_LENGTH: Final = 12
 MAX_LENGTH: Final = 256
 MIN_CHARACTERS: Final = 5
@@ -104,9 +104,3 @@ class Passwords:
     def _done(self) -> None:
         with self._lock:
             self._waiting -= 1
-
-
-def be_nice() -> None:
-    """This thread gives way to others. On Linux a thread has a priority of its own; elsewhere this stays as it is."""
-    if os.uname().sysname == "Linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from engine.adapters.api.passwords import be_nice
+from engine.adapters.giving_way import be_nice
 from engine.adapters.support_zip import write_bundle
 from engine.ports.support import SupportMaker
 

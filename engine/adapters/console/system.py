@@ -21,6 +21,7 @@ from engine.config.dicom import DicomOptions
 from engine.config.listen import ListenOptions, ListenTls, is_loopback
 from engine.config.settings import AdminPort, SiteSettings
 from engine.config.site import LoadedSite
+from engine.model.store_key import OLD_KEY_S
 from engine.pipeline.registry import BUILT_IN
 from engine.ports.store import StoreQueries
 
@@ -78,6 +79,7 @@ async def system(call: Call) -> Response:
     retention = await api.calls.ask(api.control.retention(confirm=False), READY_TIMEOUT_S)
     channels = await seen(call)
     counts, oldest_us = await asyncio.to_thread(_of_store, api.queries)
+    keys = await asyncio.to_thread(api.queries.keys_in_use)
     now_us = api.clock.now_us()
     store_bytes, free_bytes = api.meter.store_bytes, api.meter.disk_free_bytes
     context: dict[str, Any] = {
@@ -93,6 +95,8 @@ async def system(call: Call) -> Response:
         "free_bytes": free_bytes,
         "low_bytes": settings.limits.low_disk,
         "least_bytes": settings.limits.free_disk,
+        "keys": keys,
+        "old_key_us": now_us - OLD_KEY_S * SECOND,
         "counts": counts,
         "oldest_us": oldest_us,
         "kept": settings.retention,

@@ -15,9 +15,8 @@ import re
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-import httpx2
 from pydantic import Field, field_validator, model_validator
 
 from engine.adapters.http_charset import MEDIA_TYPE, MEDIA_TYPE_OF, charset_name, text_codec
@@ -36,6 +35,9 @@ from engine.mllp.exchange import POSITIVE
 from engine.model.envelope import Delivery
 from engine.model.outcome import Delivered, Outcome, Refused, Unanswered, Unreachable, Unsendable
 from engine.ports.clock import Clock
+
+if TYPE_CHECKING:  # else in the functions: every start and every command would load it, for the few that send over HTTP
+    import httpx2
 
 _HL7_CODE = re.compile("[0-9]{3}")
 _NOT_TAKEN: Final[Mapping[int, str]] = {
@@ -70,11 +72,13 @@ class HttpSinkSettings(ConfigModel):
     @property
     def server(self) -> tuple[str, int]:
         """Host and port."""
+        import httpx2
+
         url = httpx2.URL(self.url)
         return url.host, url.port or (443 if url.scheme == "https" else 80)
 
     def doubts(self) -> Iterable[Doubt]:
-        host = httpx2.URL(self.url).host
+        host, _ = self.server
         if self.url.startswith("http:") and not is_loopback(host):
             what = "messages and the password" if self.password else "messages"
             yield Doubt("url", "W165", f"plain text to {host}: {what} can be read on the way", "write https://")
@@ -82,6 +86,8 @@ class HttpSinkSettings(ConfigModel):
     @field_validator("url")
     @classmethod
     def _is_a_url(cls, value: str) -> str:
+        import httpx2
+
         try:
             url = httpx2.URL(value)
         except httpx2.InvalidURL as error:
@@ -108,6 +114,8 @@ class HttpSink:
     model: ClassVar[type[HttpSinkSettings]] = HttpSinkSettings
 
     def __init__(self, settings: HttpSinkSettings, tls: ssl.SSLContext | None) -> None:
+        import httpx2
+
         self.max_batch = 1
         self.linger_s = 0.0
         self._settings = settings
@@ -147,6 +155,8 @@ class HttpSink:
         await self._client.aclose()
 
     async def _send(self, body: bytes) -> Outcome:
+        import httpx2
+
         form = form_of(body)
         control_id: bytes | None = None
         wants_answer = True
@@ -182,7 +192,7 @@ class HttpSink:
             return Unanswered("the answer is longer than the limit")
         return self._judged(response.status_code, answer, control_id, wants_answer)
 
-    async def _read(self, response: httpx2.Response) -> bytes | None:
+    async def _read(self, response: "httpx2.Response") -> bytes | None:
         parts: list[bytes] = []
         size = 0
         async for part in response.aiter_raw():

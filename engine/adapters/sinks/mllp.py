@@ -16,7 +16,7 @@ application's own AA, AE or AR that may follow on the same connection is recogni
 import asyncio
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -124,6 +124,8 @@ class MllpSink:
         self._awaits_application = False
         self._kind = kind
         self._connection: MllpConnection | None = None
+        # With Release 2, what stands behind an answer in one read is not to be taken for the next message's.
+        self._may_begin = keep_open and always_answered and kind is MllpConnection
 
     @staticmethod
     def forms(settings: MllpSinkSettings) -> Sequence[Form]:
@@ -168,6 +170,38 @@ class MllpSink:
         if len(deliveries) == 1:
             return (await self._send(deliveries[0].body),)
         return [await self._send(delivery.body) for delivery in deliveries]
+
+    def begin(self, delivery: Delivery, ended: Callable[[Outcome | Exception], None]) -> bool:
+        """As DirectSink: where the connection is open and idle, and the message is like nearly all."""
+        body = delivery.body
+        connection = self._connection
+        if connection is None or not self._may_begin or len(body) >= LARGE_BYTES:
+            return False
+        try:
+            block = encode(body)
+            control_id = control_id_of(body)
+        except (PayloadError, UnreadableMessage):
+            return False  # `send` says what is wrong with it
+        if connection.has_unread_input or not connection.fits(control_id):
+            return False
+        if self._awaits_application:
+            connection.expect_application(asks_application(body))
+        connection.send(block, control_id, partial(self._begun_ended, connection, ended))
+        return True
+
+    def _begun_ended(self, connection: MllpConnection, ended: Callable[[Outcome | Exception], None], end: End) -> None:
+        outcome: Outcome | Exception
+        try:
+            outcome = self._outcome(end, connection)
+        except Exception as error:  # noqa: BLE001 - a protocol callback does not raise; the lane deals with it
+            outcome = error
+        ended(outcome)
+
+    def cut_off(self) -> None:
+        """As DirectSink: what is on its way may still arrive, and its answer would look like the next message's."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
 
     async def close(self) -> None:
         """Say goodbye, and do not wait long for theirs."""

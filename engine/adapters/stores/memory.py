@@ -436,7 +436,7 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
         with self._opened():
             return sum(len(row.stored.raw) for row in self._rows.messages.values() if row.stored.raw is not None)
 
-    def give_back(self, most_bytes: int) -> bool:
+    def give_back(self, most_bytes: int, *, empty_log: bool = True) -> bool:
         """As Store.give_back; Python has taken it back already."""
         return False
 
@@ -461,6 +461,11 @@ class MemoryStore(MemoryScannerStore, MemoryKeyStore):
                 and (row.stored.state != "rejected" or row.stored.ack_code in ("AA", "CA"))
             ]
             return found[::-1][:KNOWN_LIMIT]
+
+    def received_since(self, since_us: int) -> int:
+        """As Store.received_since."""
+        with self._rows.lock:
+            return sum(row.stored.received_at_us >= since_us for row in self._rows.messages.values())
 
     def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
         """As Store.recent_ids."""

@@ -14,6 +14,7 @@ from engine.model.audit import START, AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
+from engine.model.store_key import KeysInUse
 from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.store import Arrived, LaneDepth, QueuedRow, StoredAttempt, StoredDelivery, StoredMessage
@@ -190,6 +191,11 @@ class MemoryQueries(MemoryAccessReading, MemoryKeyQueries):
                 depths.append(LaneDepth(channel, destination, len(queue), held, oldest_us, blocked))
             return depths
 
+    def lanes(self) -> Sequence[tuple[ChannelName, DestinationName]]:
+        """As StoreQueries.lanes."""
+        with self._rows.lock:
+            return sorted(self._rows.lanes)
+
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
         """How many messages are in each state, by channel."""
         with self._rows.lock:
@@ -220,6 +226,10 @@ class MemoryQueries(MemoryAccessReading, MemoryKeyQueries):
         """The files of one recorded state of a channel, by path."""
         versions = self._rows.versions
         return dict(versions[version - 1][1]) if 0 < version <= len(versions) else None
+
+    def keys_in_use(self) -> KeysInUse | None:
+        """Memory is not encrypted."""
+        return None
 
     def delivery_states(
         self, ids: Sequence[DeliveryId]

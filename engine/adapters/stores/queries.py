@@ -9,10 +9,12 @@ import sqlite3
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.adapters.giving_way import aside
 from engine.adapters.stores import faults
 from engine.adapters.stores.access import AccessReading
 from engine.adapters.stores.codes import DELIVERY_CODES, MESSAGE_CODES, MESSAGE_OF, mask
@@ -23,13 +25,13 @@ from engine.adapters.stores.keys import KeyReading
 from engine.adapters.stores.operations import OperationReading
 from engine.adapters.stores.reading import PAGE_ROWS, QueuedRows, Reading
 from engine.adapters.stores.sealing import Sealing
-from engine.adapters.stores.unlocking import unlock
+from engine.adapters.stores.unlocking import KeyTable, unlock
 from engine.adapters.stores.worklist import WorklistReading, counts_of, without_station
 from engine.model.audit import AuditRow
 from engine.model.envelope import Delivery, Known
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq, VersionId
 from engine.model.states import DeliveryState, MessageState
-from engine.model.store_key import NO_KEYS, StoreKeys
+from engine.model.store_key import NO_KEYS, KeysInUse, StoreKeys
 from engine.ports.hand_off import HandOffView
 from engine.ports.operations import AuditHead, Links, Pause
 from engine.ports.search import SPAN, Find, Found, KeyBlock, KeyWork
@@ -201,6 +203,12 @@ class SqliteQueries(AccessReading):
         with self._reader() as db:
             return self._reading.depths(db)
 
+    def lanes(self) -> Sequence[tuple[ChannelName, DestinationName]]:
+        """As StoreQueries.lanes."""
+        with self._reader() as db:
+            rows = db.execute(self._reading.sql["lane_names"]).fetchall()
+        return [(channel, destination) for _, channel, destination in rows]
+
     def counts(self) -> Mapping[tuple[ChannelName, MessageState], int]:
         """How many messages are in each state, by channel."""
         with self._reader() as db:
@@ -240,6 +248,11 @@ class SqliteQueries(AccessReading):
                 return None
             return dict(db.execute(self._reading.sql["version_files"], (version,)).fetchall())
 
+    def keys_in_use(self) -> KeysInUse | None:
+        """As StoreQueries.keys_in_use."""
+        with self._reader() as db:
+            return KeyTable().read(db).in_use
+
     # -- searches -------------------------------------------------------------------------------
 
     def find(
@@ -255,7 +268,8 @@ class SqliteQueries(AccessReading):
     ) -> Found:
         """As KeyQueries.find."""
         with self._reader() as db:
-            return self._finding.find(
+            look = partial(
+                self._finding.find,
                 db,
                 wanted,
                 before=before,
@@ -265,6 +279,9 @@ class SqliteQueries(AccessReading):
                 bodies=bodies,
                 is_cancelled=is_cancelled,
             )
+            # Looking through the bytes of messages is SQLite's work alone, but for a sealed store, whose are opened by
+            # Python: a thread that may have to wait for the processor must not hold the interpreter's lock meanwhile.
+            return aside(look) if wanted.texts and not self._sealing.is_on else look()
 
     def _in_rare_states(
         self, db: sqlite3.Connection, states: int, delivery_states: int, lowest: int, highest: int

@@ -112,6 +112,11 @@ class Reading:
                 log.error("E250 message %s: %s; what is sent again with its control id is new", seq, ROW_DAMAGED_NOTE)
         return found
 
+    def received_since(self, db: sqlite3.Connection, since_us: int) -> int:
+        """As Store.received_since: by the numbers of the first and the last, as few are missing between them."""
+        newest = db.execute(self.sql["newest_seq"]).fetchone()[0] or 0
+        return max(0, int(newest) - self.lowest_seq(db, since_us) + 1)
+
     def recent_ids(
         self, db: sqlite3.Connection, since_us: int, limit: int
     ) -> tuple[list[tuple[ChannelName, str, str]], bool]:

@@ -307,11 +307,12 @@ class SqliteStore:
         """As Store.used_bytes."""
         return self._open_pruning().used_bytes()
 
-    def give_back(self, most_bytes: int) -> bool:
-        """As Store.give_back; when nothing more is to be given back, the write-ahead log is emptied as well."""
+    def give_back(self, most_bytes: int, *, empty_log: bool = True) -> bool:
+        """As Store.give_back."""
         if self._open_pruning().give_back(most_bytes):
             return True
-        self._open_pruning().empty_log()
+        if empty_log:
+            self._open_pruning().empty_log()
         return False
 
     # -- keys -----------------------------------------------------------------------------------
@@ -349,6 +350,10 @@ class SqliteStore:
     def known(self, channel: ChannelName, sender: str, control_id: str, since_us: int) -> Sequence[Known]:
         """As Store.known."""
         return self._read(lambda db: self._reading.known(db, channel, sender, control_id, since_us))
+
+    def received_since(self, since_us: int) -> int:
+        """As Store.received_since."""
+        return self._read(lambda db: self._reading.received_since(db, since_us))
 
     def recent_ids(self, since_us: int, limit: int) -> tuple[Sequence[tuple[ChannelName, str, str]], bool]:
         """As Store.recent_ids."""

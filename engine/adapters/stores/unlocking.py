@@ -31,7 +31,7 @@ from engine.adapters.stores.sealing import (
     wrap,
 )
 from engine.adapters.stores.statements import Execute, load_statements
-from engine.model.store_key import KEY_BYTES, StoreKey, StoreKeys
+from engine.model.store_key import KEY_BYTES, KeysInUse, StoreKey, StoreKeys
 from engine.ports.store import StoreError, WrongKey
 
 State = Literal["plain", "sealed", "sealing", "unsealing", "resealing"]
@@ -69,6 +69,16 @@ class Sealed:
     def key_id(self) -> str:
         """Of the site's key that opens it."""
         return self.keys[0].key_id if self.keys else ""
+
+    @property
+    def in_use(self) -> KeysInUse | None:
+        """None for a plain store. A data key that was added later was closed later, by a site's key of before."""
+        data = [row for row in self.keys if row.number != TOKEN_KEY]
+        if self.state == "plain" or not data:
+            return None
+        newest = max(data, key=lambda row: row.number)
+        since_us = min(row.wrapped_us for row in self.keys if row.key_id == self.key_id)
+        return KeysInUse(self.key_id, since_us, newest.number, newest.created_us)
 
 
 PLAIN: Final = Sealed("plain")

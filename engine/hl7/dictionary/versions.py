@@ -1,5 +1,6 @@
 """Which versions there are, and which of them stands for what MSH-12 says (hl7.md item 70)."""
 
+from functools import lru_cache
 from typing import Final
 
 from engine.hl7.version import parse_version
@@ -10,6 +11,7 @@ VERSIONS: Final = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "
 _NUMBERS: Final = tuple(parse_version(version) for version in VERSIONS)
 
 
+@lru_cache(maxsize=64)
 def nearest_version(text: str) -> str:
     """The greatest known version that is not above MSH-12's text, of which only the first component counts.
 

@@ -11,6 +11,7 @@ import pytest
 
 from engine.adapters import admin
 from engine.adapters.admin import MAX_CONNECTIONS
+from engine.adapters.api import guard
 from engine.adapters.api.entries import BASE
 from engine.adapters.api.guard import SECURITY_HEADERS, Places, cookie_name
 from engine.adapters.api.server import MOST_STRANGERS
@@ -579,6 +580,62 @@ def test_who_has_signed_out_is_a_stranger_again(shared, patient):
     assert connection.getresponse().read()
     assert asked(connection, signed) == 401
     assert not is_signed()
+    connection.close()
+
+
+def of_socket(shared, connection: http.client.HTTPConnection):
+    """The server's side of it."""
+    here = connection.sock.getsockname()[1]
+    (found,) = [
+        one for one in list(shared.engine.console._server._server.server_state.connections) if one.client[1] == here
+    ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (f"{BASE}/lanes", {"authorization": "Bearer guessed"}, 401),
+        (f"{BASE}/lanes", {"authorization": "Basic YTpi"}, 401),
+        (f"{BASE}/lanes", {"host": "rebound.example"}, 421),
+        (f"{BASE}/no-such-thing", {}, 404),
+    ],
+    ids=["a token that is none", "another kind", "another host", "what is not there"],
+)
+def test_who_was_signed_in_and_now_shows_nothing_good_is_a_stranger(shared, anna, patient, path, headers, status):
+    connection = kept(shared, anna)
+    assert of_socket(shared, connection)._is_signed
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == status
+    server_side = of_socket(shared, connection)
+    a_moment = threading.Event()
+    while server_side._is_in_request or server_side._is_signed:  # what comes after the answer's last byte
+        a_moment.wait(0.01)
+    assert asked(connection, anna) == 200 and of_socket(shared, connection)._is_signed
+    connection.close()
+
+
+@pytest.mark.parametrize(("may_take_s", "status"), [(-1.0, 401), (3600.0, 200)], ids=["a slow one", "a quick one"])
+def test_whose_body_was_slow_is_asked_again_who_he_is(shared, patient, monkeypatch, may_take_s, status):
+    """A body may take minutes: who has signed out meanwhile, or lost the right, does nothing by it any more."""
+    monkeypatch.setattr(guard, "SLOW_BODY_S", may_take_s)
+    signed = shared.user(f"sends{status}", {SITE: "viewer"})
+    body = b'{"limit": 1}'
+    connection = http.client.HTTPConnection(*shared.address, timeout=60)
+    connection.putrequest("POST", f"{BASE}/searches")
+    for name, value in {**signed.changes, "content-type": "application/json", "content-length": len(body)}.items():
+        connection.putheader(name, value)
+    connection.endheaders(body[:5])
+    a_moment = threading.Event()
+    connections, here = shared.engine.console._server._server.server_state.connections, connection.sock.getsockname()[1]
+    while not any(one.client[1] == here and one._is_signed for one in list(connections)):
+        a_moment.wait(0.01)
+    assert shared.ask("DELETE", "/session", headers=signed.changes).status == 200
+    connection.send(body[5:])
+    answer = connection.getresponse()
+    assert (answer.status, answer.read() != b"") == (status, True)
     connection.close()
 
 

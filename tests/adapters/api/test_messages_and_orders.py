@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from engine.adapters import giving_way
 from engine.adapters.api import finding, on_orders
 from engine.adapters.mllp_connection import Target
 from engine.adapters.sender import Sender
@@ -122,10 +123,10 @@ def test_a_search_has_a_bound_and_says_where_to_go_on(filled, analyst, monkeypat
 
 def test_who_looks_at_values_gives_way_to_the_engine(filled, analyst, monkeypatch):
     naps = []
-    monkeypatch.setattr(finding, "AT_A_STRETCH", 3)
-    monkeypatch.setattr(finding, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=naps.append))
+    monkeypatch.setattr(giving_way, "AT_A_STRETCH", 3)
+    monkeypatch.setattr(giving_way, "time", SimpleNamespace(sleep=naps.append))
     found = filled.ask("POST", "/searches", {"where": 'MSH-10 == "none"'}, analyst).json
-    assert found["looked_at"] == 8 and naps == [finding.GIVE_WAY_S] * 3
+    assert found["looked_at"] == 8 and naps == [giving_way.GIVE_WAY_S] * 3
     filled.ask("GET", "/messages", headers=analyst)
     assert len(naps) == 3, "a list looks at no values"
 

@@ -1,6 +1,7 @@
 """The map: one node a system, a line a way, and what is wrong in more than a colour."""
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -134,6 +135,47 @@ def test_no_box_covers_another_also_with_200_channels():
     for tops in by_column.values():
         assert all(below - above >= 44 for above, below in zip(sorted(tops), sorted(tops)[1:], strict=False))
         assert min(tops) >= 0 and max(tops) + 44 <= float(root.get("height"))
+
+
+def words_of(root: ElementTree.Element) -> dict[tuple[str, str], list[float]]:
+    """The heights of the words of all ways, by where they stand."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for way in root.iter("a"):
+        if (way.get("class") or "").startswith("way"):
+            for text in way.iter("text"):
+                place = str(text.get("x")), str(text.get("text-anchor"))
+                found.setdefault(place, []).append(float(text.get("y", "")))
+    return found
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 30])
+def test_words_of_ways_stand_one_below_the_other_where_one_sender_feeds_several_channels(number):
+    many = [channel(f"c{n}", lane(f"c{n}", "ris"), senders=("HIS|X", f"S{n}|X")) for n in range(number)]
+    places = {(f"c{n}", "ris"): Where("mllp", "ris.local:6661") for n in range(number)}
+    root = ElementTree.fromstring(str(draw(map_of(many, places, {}, {}))))
+    words = words_of(root)
+    assert sorted(len(heights) for heights in words.values()) == [number, 2 * number]
+    for heights in words.values():
+        ordered = sorted(heights)
+        assert all(below - above >= 11 for above, below in pairwise(ordered))
+    kinds = [child.tag for child in root]
+    assert kinds == sorted(kinds, key=lambda tag: tag != "path"), "lines are below all words"
+
+
+def test_a_long_name_takes_two_lines_and_leaves_out_its_middle():
+    names = [f"north-hospital-laboratory-results-to-the-patient-record-number-{n}" for n in (1, 2)]
+    root = ElementTree.fromstring(str(draw(map_of([channel(name) for name in names], {}, {}, {}))))
+    lines = [str(text.text) for text in root.iter("text") if text.get("class") == "name" and "-" in str(text.text)]
+    assert lines[1].startswith("…") and (lines[1][-9:], lines[3][-9:]) == ("-number-1", "-number-2")
+    assert lines[0] == lines[2] == "north-hospital-laboratory-"
+    titles = [str(title.text) for title in root.iter("title")]
+    assert all(any(title.startswith(name) for title in titles) for name in names), "whole where one points at it"
+
+
+def test_a_node_that_is_higher_than_a_screen_says_its_name_again():
+    many = [channel(f"c{n}", senders=("HIS|X",)) for n in range(60)]
+    root = ElementTree.fromstring(str(draw(map_of(many, {}, {}, {}))))
+    assert [str(text.text) for text in root.iter("text")].count("HIS") == 2
 
 
 def test_the_work_grows_with_the_ways_and_not_with_their_square():

@@ -656,3 +656,88 @@ async def test_a_receiver_that_vanished_is_noticed_within_fifteen_seconds(delive
         assert idle + every * plain.getsockopt(tcp, socket.TCP_KEEPCNT) <= 15
         assert 0 < plain.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 15_000
         assert plain.getsockopt(tcp, socket.TCP_NODELAY)
+
+
+# -- begun at once, without a task that waits -------------------------------------------------------
+
+
+async def begun(sink: MllpSink, delivery: Delivery):
+    """What comes of it; None where it cannot be begun."""
+    outcome = asyncio.get_running_loop().create_future()
+    return await asyncio.wait_for(outcome, 30) if sink.begin(delivery, outcome.set_result) else None
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind"),
+    [
+        *((name, Delivered) for name in ("AA", "CA", "CA+AA", "CA+AE", "split", "slow", "no-cr", "twice", "AA-close")),
+        *((name, Refused) for name in ("AE", "AR", "CE", "CR")),
+        *((name, Unanswered) for name in UNANSWERED),
+    ],
+)
+async def test_begun_at_once_it_comes_to_the_same(behaviour, kind, delivery, sink_to):
+    async with ReceivingPeer("AA", behaviour, "AA") as peer:
+        sink = sink_to(peer, ack_timeout=0.5 if behaviour in ("none", "late:20", "empty", "sip:0.05") else 10.0)
+        await one(sink, delivery("C1"))
+        outcome = await begun(sink, delivery("C2"))
+        assert type(outcome) is kind
+        if kind is Delivered:
+            assert outcome.answer == peer.answered[1]
+        if kind is Unanswered:
+            assert UNANSWERED[behaviour] in outcome.note and not sink.is_connected
+        assert isinstance(await one(sink, delivery("C3")), Delivered)
+
+
+async def test_what_is_not_like_nearly_all_is_not_begun_at_once(delivery, sink_to):
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer)
+        assert await begun(sink, delivery("C1")) is None, "there is no connection yet"
+        await one(sink, delivery("C1"))
+        for body in (b"MSH|^~\\&|\x1c", b"MSH" + b"x" * (1 << 20)):
+            assert await begun(sink, delivery(body=body)) is None
+        assert await begun(sink, delivery("C1")) is None, "a second answer to the first could not be told from its own"
+        assert isinstance(await begun(sink, delivery("C2")), Delivered)
+        for settings in ({"keep_open": False}, {"answer": "as-asked"}):
+            other = sink_to(peer, **settings)
+            await one(other, delivery("C1"))
+            assert await begun(other, delivery("C2")) is None
+    async with ReceivingPeer("release-2") as peer:
+        sink = sink_to(peer, release=2)
+        await one(sink, delivery("C1"))
+        assert await begun(sink, delivery("C2")) is None, "what came behind an answer would commit the next message"
+
+
+async def test_a_receiver_that_hangs_up_after_its_answer_costs_no_attempt(delivery, sink_to):
+    async with ReceivingPeer("AA-close") as peer:
+        sink = sink_to(peer)
+        for number in range(20):
+            message = delivery(f"C{number}")
+            outcome = await begun(sink, message) or await one(sink, message)
+            assert isinstance(outcome, Delivered)
+            await peer.until(lambda: peer.connections == 0)
+
+
+async def test_what_is_cut_off_is_never_told_of_and_its_connection_is_not_used_again(delivery, sink_to):
+    async with ReceivingPeer("AA", "none", "AA") as peer:
+        sink = sink_to(peer)
+        await one(sink, delivery("C1"))
+        told = []
+        assert sink.begin(delivery("C2"), told.append)
+        await peer.until(lambda: len(peer.received) == 2)
+        sink.cut_off()
+        await peer.until(lambda: peer.connections == 0)
+        assert isinstance(await one(sink, delivery("C3")), Delivered)
+        assert told == [] and peer.connections_seen == 2
+
+
+async def test_a_defect_of_the_sink_is_told_where_its_outcome_was_waited_for(delivery, sink_to, monkeypatch):
+    async with ReceivingPeer("AA") as peer:
+        sink = sink_to(peer)
+        await one(sink, delivery("C1"))
+        error = KeyError("a defect of ours")
+
+        def fails(end: object, connection: object) -> None:
+            raise error
+
+        monkeypatch.setattr(sink, "_outcome", fails)
+        assert await begun(sink, delivery("C2")) is error

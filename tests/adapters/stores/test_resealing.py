@@ -19,7 +19,7 @@ from engine.adapters.stores.sqlite import SqliteStore
 from engine.adapters.stores.unlocking import sealed_at, unlock
 from engine.model.audit import broken_at
 from engine.model.ids import MessageSeq
-from engine.model.store_key import NO_KEYS, StoreKey, StoreKeys
+from engine.model.store_key import NO_KEYS, KeysInUse, StoreKey, StoreKeys
 from engine.ports.store import StoreError, StoreInUse, WrongKey
 from tests.adapters.stores.sealed_store import ONE, OTHER, change, fill, hashes, hits, made, one, opened, told
 
@@ -392,3 +392,22 @@ def test_a_value_that_does_not_open_stays_as_it_is_and_is_counted(plain):
     with closing(SqliteStore(plain).queries()) as queries:
         message = queries.message(MessageSeq(1))
         assert message is not None and message.raw is None and "E250" in message.findings
+
+
+def in_use(path: Path, keys: StoreKeys) -> KeysInUse | None:
+    with closing(SqliteStore(path, keys=keys).queries()) as queries:
+        return queries.keys_in_use()
+
+
+def test_since_when_which_keys_are_in_use_is_known_and_begins_anew_with_each_change(plain):
+    assert in_use(plain, NO_KEYS) is None, "a plain store has none"
+    go(plain, "encrypt")
+    one, other = ONE.current, OTHER.current
+    assert one is not None and other is not None
+    assert in_use(plain, ONE) == KeysInUse(one.id, NOW_US, 1, NOW_US)
+    rewrap(plain, StoreKeys(other, one), actor="anna", now_us=NOW_US + 5)
+    assert in_use(plain, OTHER) == KeysInUse(other.id, NOW_US + 5, 1, NOW_US), "the data key is the same"
+    convert(plain, OTHER, "reseal", actor="anna", now_us=NOW_US + 9)
+    assert in_use(plain, OTHER) == KeysInUse(other.id, NOW_US + 5, 2, NOW_US + 9), "the site's key is the same"
+    convert(plain, OTHER, "decrypt", actor="anna", now_us=NOW_US + 10)
+    assert in_use(plain, OTHER) is None

@@ -58,7 +58,7 @@ def test_a_name_that_comes_twice_is_refused(monkeypatch, tmp_path):
         load_statements("x.sql")
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 31, 32, 33, 63, 64, 100])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 7, 8, 9, 15, 23, 31, 32, 33, 63, 64, 100])
 def test_a_statement_of_many_rows_takes_each_row_once_and_in_order(rows):
     taken = []
     statement = RowStatement("INSERT INTO t VALUES /*rows*/(?, ?)/*rows*/ RETURNING x")
@@ -74,7 +74,7 @@ def test_a_statement_of_many_rows_takes_each_row_once_and_in_order(rows):
     values = list(range(rows * 2))
     assert statement.run(execute, values) == len(taken)
     assert [value for part in taken for value in part] == values
-    assert len(taken) <= rows // 32 + 5
+    assert len(taken) <= rows // 32 + (2 if rows % 32 > 8 else 1)  # each step costs as much as several rows
 
 
 KEYED = ["queued_rows", "queued_of_key", "queued_urgent", "queued_waiting"]

@@ -283,7 +283,7 @@ def test_what_comes_back_says_the_same(raw):
         assert from_xml(to_xml(again)) == back, "the second time nothing is lost any more"
 
 
-@given(raw_messages(has_names=True).filter(lambda raw: raw.startswith(b"MSH|^~\\&|")))
+@given(raw_messages(has_names=True, is_usual=True))
 @settings(max_examples=300)
 def test_with_the_usual_delimiters_everything_can_be_said(raw):
     message = Message.parse(raw)

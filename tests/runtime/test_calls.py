@@ -1,0 +1,179 @@
+"""What can wait goes between commits, in small slices, and is not put off for ever."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from engine.model.envelope import Batch, Committed, DeliveryResult
+from engine.model.ids import DeliveryId
+from engine.ports.store import CommitUnknown, Prune, Pruned, StoreFull
+from engine.runtime import calls as module
+from engine.runtime import retention as retention_module
+from engine.runtime.committer import Committer
+from engine.runtime.retention import Ages, Retention
+from engine.runtime.strides import Stride
+from tests.runtime.parts import EPR, LAB, Answers, CountingMeter, SetClock, WatchedStore, received, slow_disk, until
+
+
+@pytest.fixture
+def before_commits(store: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What is done before each commit."""
+    actions: list[Callable[[], None]] = []
+    real = store.commit
+
+    def commit(batch: Batch) -> Committed:
+        for action in list(actions):
+            action()
+        return real(batch)
+
+    monkeypatch.setattr(store, "commit", commit)
+    return actions
+
+
+class TestWhatCanWait:
+    async def test_messages_that_wait_go_first(self, committer, answers, before_commits) -> None:
+        order: list[str] = []
+        before_commits.append(lambda: order.append("commit"))
+        committer.call(lambda store: order.append("call"))
+        quiet = committer.when_quiet(lambda store: order.append("quiet"))
+        answers.put("a", received())
+        await quiet
+        assert order == ["call", "commit", "quiet"]
+
+    async def test_a_stream_of_messages_does_not_put_it_off_for_ever(self, committer, answers, before_commits) -> None:
+        """Each commit is followed by a message that waits already."""
+        commits = count(1)
+        before_commits.append(lambda: answers.put(f"m{next(commits)}", received()))
+        answers.put("first", received())
+        await committer.when_quiet(lambda store: before_commits.clear())
+        assert next(commits) - 1 == module.MOST_PASSED_OVER
+
+    async def test_it_runs_where_commits_run(self, committer, store) -> None:
+        here = threading.get_ident()
+        assert await committer.when_quiet(lambda store: threading.get_ident()) == here
+        await slow_disk(committer, store)
+        assert await committer.when_quiet(lambda store: threading.get_ident()) != here
+
+    @pytest.mark.parametrize("error", [StoreFull("no room"), ValueError("what it was given")])
+    async def test_who_asked_is_told_of_an_error_and_the_others_go_on(self, committer, store, answers, error) -> None:
+        def failing(store: object) -> None:
+            raise error
+
+        with pytest.raises(type(error)):
+            await committer.when_quiet(failing)
+        answers.put("a", received())
+        await until(lambda: answers.said)
+
+    async def test_an_unknown_outcome_ends_all(self, committer, answers) -> None:
+        def failing(store: object) -> None:
+            raise CommitUnknown("the disk is gone")
+
+        with pytest.raises(CommitUnknown):
+            await committer.when_quiet(failing)
+        assert committer.dead
+        with pytest.raises(CommitUnknown):
+            await committer.when_quiet(lambda store: None)
+
+    async def test_results_that_nobody_waits_for_are_not_put_off_by_it(self, committer, store, answers) -> None:
+        """Nor hurried: they go with the next message, or after their few milliseconds."""
+        answers.put("a", received(EPR))
+        await until(lambda: answers.said)
+        recorded: list[bool] = []
+        result = DeliveryResult(DeliveryId(1), "delivered", 1, 1)
+        committer.record(result, lambda: recorded.append(True), urgent=False)
+        await committer.when_quiet(lambda store: None)
+        for _ in range(100_000):
+            if recorded:
+                break
+            await committer.when_quiet(lambda store: None)
+        assert recorded
+
+    async def test_results_that_somebody_waits_for_go_first(self, committer, store, answers) -> None:
+        answers.put("a", received(EPR))
+        await until(lambda: answers.said)
+        order: list[str] = []
+        quiet = committer.when_quiet(lambda store: order.append("quiet"))
+        committer.record(DeliveryResult(DeliveryId(1), "delivered", 1, 1), lambda: order.append("kept"), urgent=True)
+        await quiet
+        assert order == ["kept", "quiet"]
+
+
+class TestStrides:
+    def test_it_finds_what_fits_into_its_time_and_stays_there(self) -> None:
+        """8 us a message and 200 us a slice: a hundred fit into a millisecond."""
+        stride = Stride(32, 256)
+        taken = []
+        for _ in range(40):
+            stride.learn(0.0002 + stride.amount * 8e-6, 0.001)
+            taken.append(stride.amount)
+        assert all(40 <= amount <= 100 for amount in taken[3:]), taken
+
+    def test_it_stays_within_its_bounds(self) -> None:
+        stride = Stride(32, 256)
+        for _ in range(10):
+            stride.learn(0.0001, 0.001)
+        assert stride.amount == 256
+        for _ in range(10):
+            stride.learn(0.5, 0.001)
+        assert stride.amount == 32
+
+
+US_A_MESSAGE, US_A_SLICE = 20, 100
+
+
+class TestRetentionInSlices:
+    @pytest.fixture
+    def slices(self, monkeypatch: pytest.MonkeyPatch, store: WatchedStore, clock: SetClock) -> list[int]:
+        """How many messages each slice was to look at; what it takes is the fake clock's."""
+        orders: list[int] = []
+        real = store.prune
+
+        def prune(order: Prune) -> Pruned:
+            orders.append(order.span)
+            clock.ahead_s += (US_A_SLICE + order.span * US_A_MESSAGE) / 1e6
+            return real(order)
+
+        monkeypatch.setattr(store, "prune", prune)
+        return orders
+
+    @pytest.fixture
+    def rests(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """What was waited for after each slice, and not waited for here."""
+        found: list[float] = []
+
+        async def pause(self: Retention, seconds: float) -> None:
+            found.append(seconds)
+            await asyncio.sleep(0)
+
+        monkeypatch.setattr(Retention, "_pause", pause)
+        return found
+
+    async def kept(self, committer: Committer, clock: SetClock, answers: Answers, messages: int) -> Retention:
+        for n in range(messages):
+            answers.put(str(n), received(raw=b"MSH|"))
+        await until(lambda: len(answers.said) >= messages)
+        return Retention({LAB: Ages(bodies_s=86_400.0)}, 0, committer, clock, CountingMeter())
+
+    async def test_no_slice_takes_on_more_than_a_millisecond_of_work(
+        self, committer, clock, answers, slices, rests, monkeypatch
+    ) -> None:
+        keeper = await self.kept(committer, clock, answers, 1000)
+        monkeypatch.setattr(clock, "monotonic", lambda: clock.ahead_s)
+        await keeper.one_pass()
+        assert keeper.status().bodies == 1000
+        most_us = max(US_A_SLICE + span * US_A_MESSAGE for span in slices)
+        assert most_us <= 1500 and len(slices) <= 1000 / 32 + 2, slices
+
+    async def test_it_rests_for_longer_while_messages_come(
+        self, committer, clock, answers, slices, rests, monkeypatch
+    ) -> None:
+        keeper = await self.kept(committer, clock, answers, 300)
+        monkeypatch.setattr(clock, "monotonic", lambda: clock.ahead_s)
+        await keeper.one_pass()
+        busy, *quiet = rests
+        first_s = (US_A_SLICE + slices[0] * US_A_MESSAGE) / 1e6
+        assert busy == max(retention_module.LEAST_REST_S, retention_module.REST * first_s), "messages had just come"
+        assert len(quiet) == len(slices) and max(quiet) < busy / 2
