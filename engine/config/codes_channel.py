@@ -323,8 +323,9 @@ CHANNEL: Final[Stories] = MappingProxyType(
             "TLS files that cannot be used",
             "A certificate, key or CA is there and is no PEM, has ended or not begun, or the key is not that of the "
             "certificate.",
-            "Of what has ended put the renewed files in its place. How long one lasts: openssl x509 -noout -enddate -in "
-            "CERT. Whose key it is: openssl x509 -noout -pubkey -in CERT and openssl pkey -pubout -in KEY say the same.",
+            "Of what has ended put the renewed files in its place. How long one lasts: openssl x509 -noout -enddate "
+            "-in CERT. Whose key it is: openssl x509 -noout -pubkey -in CERT and openssl pkey -pubout -in KEY say the "
+            "same.",
         ),
         "W160": Story(
             "a receiver that cannot be reached now",
