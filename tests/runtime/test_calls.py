@@ -57,6 +57,11 @@ class TestWhatCanWait:
         await slow_disk(committer, store)
         assert await committer.when_quiet(lambda store: threading.get_ident()) != here
 
+    async def test_on_a_slow_disk_it_may_take_as_long_as_two_commits(self, committer, store) -> None:
+        assert committer.budget_s(0.001) == 0.001
+        await slow_disk(committer, store)
+        assert committer.budget_s(0.001) == 2 * committer._pace.average_s >= 0.003
+
     @pytest.mark.parametrize("error", [StoreFull("no room"), ValueError("what it was given")])
     async def test_who_asked_is_told_of_an_error_and_the_others_go_on(self, committer, store, answers, error) -> None:
         def failing(store: object) -> None:
@@ -160,6 +165,8 @@ class TestRetentionInSlices:
     async def test_no_slice_takes_on_more_than_a_millisecond_of_work(
         self, committer, clock, answers, slices, rests, monkeypatch
     ) -> None:
+        # Whatever this machine's disk was just measured to be.
+        monkeypatch.setattr(committer, "budget_s", lambda quick_s: quick_s)
         keeper = await self.kept(committer, clock, answers, 1000)
         monkeypatch.setattr(clock, "monotonic", lambda: clock.ahead_s)
         await keeper.one_pass()
