@@ -253,6 +253,7 @@ def show_gone(
         numbers.connected(True)
         numbers.open(True)
         numbers.paused(False)
+        numbers.stopped(False)
     for channel in {name for name, _ in before} - {name for name, _ in now}:
         meter.channel(channel).intake_paused(False)
     return now

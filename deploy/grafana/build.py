@@ -404,10 +404,13 @@ DELIVERY = Dashboard(
                     "0 outside of the hours of its policy.",
                 ),
                 Panel(
-                    "Paused",
-                    [(f"segmill_queue_paused{{{LANE}}}", "{{channel}}/{{destination}}")],
+                    "Paused, or stopped",
+                    [
+                        (f"segmill_queue_paused{{{LANE}}}", "{{channel}}/{{destination}} paused"),
+                        (f"segmill_destination_stopped{{{LANE}}}", "{{channel}}/{{destination}} stopped"),
+                    ],
                     "bool_on_off",
-                    "1 while a person has paused it.",
+                    "Paused by a person; or stopped at a refused message, which waits for one: segmill queue list.",
                 ),
             ],
         ),

@@ -161,6 +161,12 @@ OF_LANES: Final[Sequence[Family[LaneNumbers]]] = (
     Family("gauge", "segmill_queue_paused", "1 while a person has paused the destination.", one(lambda n: n.is_paused)),
     Family(
         "gauge",
+        "segmill_destination_stopped",
+        "1 while the destination stands still at a message that was refused, until a person says how it goes on.",
+        one(lambda n: n.is_stopped),
+    ),
+    Family(
+        "gauge",
         "segmill_blocked_keys",
         "Keys of order_by that are held up by a delivery that waits for its next attempt.",
         one(lambda n: n.blocked),

@@ -213,6 +213,7 @@ class LaneNumbers:
         "is_connected",
         "is_open",
         "is_paused",
+        "is_stopped",
         "oldest_us",
         "outcomes",
         "queued",
@@ -230,6 +231,7 @@ class LaneNumbers:
         self.is_connected = True
         self.is_open = True
         self.is_paused = False
+        self.is_stopped = False
         self.redirects = 0
         self.failures = 0
 
@@ -256,6 +258,9 @@ class LaneNumbers:
 
     def paused(self, paused: bool) -> None:
         self.is_paused = paused
+
+    def stopped(self, stopped: bool) -> None:
+        self.is_stopped = stopped
 
     def blocked_keys(self, count: int) -> None:
         self.blocked = count

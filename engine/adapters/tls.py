@@ -125,7 +125,8 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None, now:
         raise TlsFilesError(f"the TLS files {certificate} and {key_file} cannot be read: {error.strerror}") from error
     begins, ends = chain[0]
     if ends < now:
-        raise TlsFilesError(f"the TLS certificate in {certificate} expired on {ends:%Y-%m-%d}")
+        advice = "put the renewed one in its place"
+        raise TlsFilesError(f"the TLS certificate in {certificate} expired on {ends:%Y-%m-%d}: {advice}")
     if begins > now:
         raise TlsFilesError(f"the TLS certificate in {certificate} is not valid before {begins:%Y-%m-%d %H:%M} UTC")
 
@@ -133,7 +134,7 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None, now:
 def _load_ca(context: ssl.SSLContext, ca: Path, now: datetime) -> None:
     authorities = _read_certificates(ca)
     if all(ends < now for _, ends in authorities):
-        raise TlsFilesError(f"every authority in {ca} has expired")
+        raise TlsFilesError(f"every authority in {ca} has expired: put those in force in its place")
     try:
         context.load_verify_locations(ca)
     except ssl.SSLError as error:

@@ -246,7 +246,10 @@ def _certificates(around: Surroundings, topic: Topic) -> None:
         elif days < CERTIFICATE_DAYS:
             message = f"a certificate in {file} ends in {days} days"
             topic.findings.append(Finding("W495", message, "Renew it; then segmill reload takes it up.", what))
-    topic.well = "none is named" if soonest is None else f"the first ends in {soonest} days"
+    if soonest is None:
+        topic.well = "none is named"
+    else:
+        topic.well = f"the first ends in {soonest} days" if soonest >= 0 else f"the first ended {-soonest} days ago"
     for file, what in sorted(_files_under(around, ("client_crl",))):
         try:
             code, message = list_trouble(file, around.now)
@@ -310,6 +313,12 @@ def _values(model: "BaseModel") -> Iterator[tuple[str, object]]:
         yield name, getattr(model, name)
 
 
+def _span(seconds: float) -> str:
+    """In what a person counts such a span by."""
+    days = int(seconds // 86_400)
+    return f"{days:,} days" if days >= 2 else f"{int(seconds // 60):,} minutes"
+
+
 def _clock(around: Surroundings, topic: Topic) -> None:
     topic.well = f"{around.now:%Y-%m-%d %H:%M:%S} UTC"
     advice = "Set it right (chronyc tracking, timedatectl); retention waits until somebody confirms it."
@@ -321,7 +330,7 @@ def _clock(around: Surroundings, topic: Topic) -> None:
     newest_us = _newest_us(around.store)
     ahead = newest_us / 1e6 - around.now.timestamp()
     if ahead > AHEAD_S:
-        message = f"the newest message was received {ahead:,.0f} s from now: the clock went back, or was ahead"
+        message = f"the newest message was received {_span(ahead)} from now: the clock went back, or was ahead"
         topic.findings.append(Finding("W496", message, advice))
 
 

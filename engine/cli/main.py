@@ -16,6 +16,7 @@ from engine import __version__
 from engine.cli.command import EXIT_CODES, Commands
 from engine.cli.exits import CANNOT_WRITE, DEFECT, GOOD, NOT_ALLOWED, Failure
 from engine.cli.output import DEBUG
+from engine.collector import expect_imports
 
 INTERRUPTED = 130
 
@@ -38,6 +39,7 @@ def segmill(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run one command and end the process with its exit code."""
+    expect_imports()
     # Where a caller closed one of them (>&-), what would go there goes nowhere.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the end
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

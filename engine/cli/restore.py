@@ -103,7 +103,7 @@ def command(backup: Path, to: Path, data: Path | None, as_json: bool) -> int:
         say(f"The audit went back with the store: move {place.data / ANCHOR} aside and keep it (segmill explain E484).")
     if key:
         configured = place.keys.by_id(key) is not None
-        also = "" if configured else f", which {to / SITE_FILE} does not name: put it in its place before an engine starts"
+        also = "" if configured else f", which {to / SITE_FILE} does not name: put it in its place before the start"
         say(f"The store is encrypted with the key {key}{also}.")
     if manifest.variables:
         say(f"From the environment, not in the backup: {', '.join(manifest.variables)}")

@@ -321,8 +321,11 @@ CHANNEL: Final[Stories] = MappingProxyType(
         ),
         "E162": Story(
             "TLS files that cannot be used",
-            "A certificate, key or CA is there and is no PEM, or the key is not that of the certificate.",
-            "Compare certificate and key: openssl x509 -noout -pubkey -in CERT, openssl pkey -pubout -in KEY.",
+            "A certificate, key or CA is there and is no PEM, has ended or not begun, or the key is not that of the "
+            "certificate.",
+            "Of what has ended put the renewed files in its place. How long one lasts: openssl x509 -noout -enddate "
+            "-in CERT. Whose key it is: openssl x509 -noout -pubkey -in CERT and openssl pkey -pubout -in KEY say the "
+            "same.",
         ),
         "W160": Story(
             "a receiver that cannot be reached now",

@@ -95,8 +95,8 @@ OUTSIDE: Final[Stories] = MappingProxyType(
             "a user of the provider who is not let in",
             "A user of that name was disabled here; or the name belongs to another person of the provider, who signed "
             "in first: the same name alone is no proof.",
-            "segmill users disable NAME --undo, where it was disabled. Names that two people share: choose another claim for "
-            "console.oidc.user.",
+            "segmill users disable NAME --undo, where it was disabled. Names that two people share: choose another "
+            "claim for console.oidc.user.",
         ),
         "E578": Story(
             "a one-time code is asked for",

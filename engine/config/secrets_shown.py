@@ -85,10 +85,11 @@ class _Found:
 
 def hidden_yaml(text: str) -> str:
     """The text with stars in the place of what is secret: as long, with its lines where they were."""
-    return _starred(text, spans(text))
+    return with_stars(text, spans(text))
 
 
-def _starred(text: str, secret: list[Span]) -> str:
+def with_stars(text: str, secret: list[Span]) -> str:
+    """The text with stars there, as long as it was; lines stay."""
     parts: list[str] = []
     done = 0
     for start, end in secret:
@@ -99,7 +100,7 @@ def _starred(text: str, secret: list[Span]) -> str:
 
 def hidden_lines(text: str) -> str:
     """The same, looked at line by line, as of a file that is no YAML, or that nobody may parse here."""
-    return _starred(text, _joined(_of_lines(text, 0)))
+    return with_stars(text, joined(secret_spans_of_lines(text, 0)))
 
 
 def with_stand_ins(text: str) -> str:
@@ -116,18 +117,19 @@ def spans(text: str) -> list[Span]:
     """Where something secret stands, in order, none in another."""
     found = _walked(text)
     every = [span for leaf in found.leaves for span in _of_leaf(text, leaf)]
-    every += _of_comments(text, found.scalars) if found.is_whole else _of_lines(text, 0)
-    return _joined(every)
+    every += _of_comments(text, found.scalars) if found.is_whole else secret_spans_of_lines(text, 0)
+    return joined(every)
 
 
-def _joined(every: Iterable[Span]) -> list[Span]:
-    joined: list[Span] = []
+def joined(every: Iterable[Span]) -> list[Span]:
+    """In order, none in another."""
+    found: list[Span] = []
     for start, end in sorted(every):
-        if joined and start < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        if found and start < found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
         elif start < end:
-            joined.append((start, end))
-    return joined
+            found.append((start, end))
+    return found
 
 
 # -- nodes -----------------------------------------------------------------------------------------
@@ -228,7 +230,7 @@ def _of_leaf(text: str, leaf: _Leaf) -> Iterator[Span]:
             mark = _LINE.match(written)
             at = mark[0].find("#") if mark is not None else -1
             if mark is not None and at >= 0:
-                yield from _of_lines(mark[0][at:], leaf.start + at)
+                yield from secret_spans_of_lines(mark[0][at:], leaf.start + at)
 
 
 def _around_references(leaf: _Leaf, written: str) -> Iterator[Span]:
@@ -284,11 +286,11 @@ def _of_comments(text: str, scalars: list[Span]) -> Iterator[Span]:
         for line in _LINE.finditer(text, done, max(done, start)):
             at = line[0].find("#")
             if at >= 0:
-                yield from _of_lines(line[0][at:], line.start() + at)
+                yield from secret_spans_of_lines(line[0][at:], line.start() + at)
         done = max(done, end)
 
 
-def _of_lines(text: str, start: int) -> Iterator[Span]:
+def secret_spans_of_lines(text: str, start: int) -> Iterator[Span]:
     """Line by line, as far as that goes: from the first value of a secret to the end of what goes on with it."""
     found = [match for match in _LINE.finditer(text) if match[0]]
     lines = [match[0].rstrip("\r\n") for match in found]

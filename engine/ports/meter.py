@@ -62,6 +62,10 @@ class LaneMeter(Protocol):
         """False outside of the hours that the destination has."""
         ...
 
+    def stopped(self, stopped: bool) -> None:
+        """Whether its lane stands still at a message until a person says how it goes on."""
+        ...
+
     def failed(self) -> None:
         """The destination's lane failed, by a defect of the engine."""
         ...

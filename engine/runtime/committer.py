@@ -34,7 +34,7 @@ from engine.runtime.calls import Calls
 from engine.runtime.pace import Pace
 from engine.runtime.pieces import LARGE_BYTES, Pieces, large_among
 from engine.runtime.tasks import describe
-from engine.runtime.work import Done, Recorded, Refused, Work, joined
+from engine.runtime.work import Done, Recorded, Refused, Work, joined, noticed
 
 log = logging.getLogger("segmill.committer")
 
@@ -81,7 +81,7 @@ class Committer:
         self._later: asyncio.TimerHandle | None = None
         self._linger_until = 0.0
         self._pace = Pace()
-        self._calls = Calls(store, self._loop, self._thread, self._pace, self._call_ended)
+        self._calls = Calls(store, self._loop, self._thread, self._pace, clock, self._call_ended)
         self._last_size = 1
         self._dead = False
         self._idle = asyncio.Event()
@@ -175,14 +175,7 @@ class Committer:
             ended.set_result(None)
             return ended
         result, recorded = results[-1]
-
-        def done() -> None:
-            if recorded is not None:
-                recorded()
-            if not ended.done():
-                ended.set_result(None)
-
-        results[-1] = (result, done)
+        results[-1] = (result, noticed(ended, recorded))
         self.hurry()
         return ended
 
@@ -279,18 +272,6 @@ class Committer:
             self._pieces.when_gone(lambda: None if left.done() else left.set_result(None))
             await left
         ends: list[asyncio.Future[None]] = []
-
-        def noticed(end: asyncio.Future[None], tell: Callable[..., None] | None) -> Callable[..., None]:
-            def told(*of: object) -> None:
-                try:
-                    if tell is not None:
-                        tell(*of)
-                finally:
-                    if not end.done():
-                        end.set_result(None)
-
-            return told
-
         # Each kind is committed in the order it came in, so the last one of each tells of all before it.
         if self._intakes:
             intake, done, refused = self._intakes[-1]
@@ -534,13 +515,7 @@ class Committer:
 
     def _one_by_one(self, work: Work) -> None:
         """One member of the batch is at fault, and nothing of it was kept: find it, keep the others."""
-        batch = work.batch
-        singles: list[Work] = [
-            *([Work(Batch(pieces=batch.pieces, unwanted=batch.unwanted), [], [], [])] if batch.pieces else ()),
-            *(Work(Batch(intakes=[e[0]]), [e], [], []) for e in work.intakes),
-            *(Work(Batch(reprocessed=[p[0]]), [], [p], []) for p in work.reprocessed),
-            *(Work(Batch(results=[r[0]]), [], [], [r]) for r in work.results),
-        ]
+        singles = work.singles()
         for at, single in enumerate(singles):
             if self._dead:
                 return

@@ -135,6 +135,7 @@ class Endings:
         self.is_down = False
         # One lane may follow another that ended while its receiver was down, as after a reload with another address.
         meter.connected(True)
+        meter.stopped(False)
         self._goes_elsewhere = False
         """Whether it is in the log that what comes while it is down is given to another."""
         self.last_note = ""
@@ -267,8 +268,8 @@ class Endings:
                     not_before = self._clock.monotonic() + delay_s
             case Stop():
                 log.error(
-                    "%s stopped at message %d: %s; what comes for it waits. Once that is put right: segmill queue retry %s."
-                    " To go on without it: segmill queue skip --delivery %d",
+                    "%s stopped at message %d: %s; what comes for it waits. Once that is put right: "
+                    "segmill queue retry %s. To go on without it: segmill queue skip --delivery %d",
                     self._settings.name,
                     delivery.seq,
                     result.note,

@@ -233,6 +233,7 @@ class Lane:
         if self._gate is not None:
             self._gate.retry_now()
         self._stopped_at = None
+        self._meter.stopped(False)
         self._wake_all()
 
     # -- a person's hand ------------------------------------------------------------------------
@@ -560,6 +561,7 @@ class Lane:
             if not isinstance(step, (Done, SetAside, Redirect)):
                 if isinstance(step, Stop):
                     self._stopped_at = delivery
+                    self._meter.stopped(True)
                 back.append(delivery)
         self._window.settled(batch, back)
         for delivery in batch:

@@ -345,8 +345,8 @@ class Listener:
         elif first.startswith(b"MSH"):
             seems = ": they look like a message without its start of block, <VT>"
         if self._is_new(connection, "stray"):
-            name, peer = self.settings.name, connection.peer
-            log.warning("port %s, peer %s: bytes came outside of MLLP blocks%s (counted from now on)", name, peer, seems)
+            text = f"bytes came outside of MLLP blocks{seems}"
+            log.warning("port %s, peer %s: %s (counted from now on)", self.settings.name, connection.peer, text)
 
     def crowded(self, connection: Connection) -> None:
         """Half blocks of many senders filled the room, and this one began last."""

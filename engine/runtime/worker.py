@@ -45,7 +45,14 @@ LAST_WORDS_S = 0.5
 PIPE_BYTES = 65_536
 """What is read of a process ahead of who wants it, as asyncio has it."""
 NO_ANSWER = "the channel's own code wrote into the answer of its process"
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from engine.runtime.worker_child import main; main()"
+_BOOT = """\
+import gc, json, sys
+gc.disable()  # a tenth of the start
+sys.path[:] = json.loads(sys.argv[1])
+from engine.runtime.worker_child import main
+gc.enable()
+main()
+"""
 
 
 @dataclass(slots=True, frozen=True)

@@ -44,6 +44,7 @@ def busy(meter: PrometheusMeter) -> PrometheusMeter:
     lane.depth(3, 1, 940_000_000)
     lane.connected(False)
     lane.open(False)
+    lane.stopped(True)
     lane.redirected()
     meter.commit(0.0009, 17)
     meter.connections("0.0.0.0:2575", 4)
@@ -55,6 +56,7 @@ def busy(meter: PrometheusMeter) -> PrometheusMeter:
 
 def test_everything_the_runtime_counts_is_on_the_page(meter):
     busy(meter)
+    assert value(meter, "segmill_destination_stopped", channel="adt", destination="ris") == 1
     assert value(meter, "segmill_messages_received_total", channel="adt") == 1
     assert value(meter, "segmill_received_bytes_total", channel="adt") == 1200
     assert value(meter, "segmill_last_received_timestamp_seconds", channel="adt") == 990.5

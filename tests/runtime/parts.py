@@ -144,6 +144,9 @@ class CountingMeter:
     def paused(self, paused: bool) -> None:
         self.counts["paused", paused] += 1
 
+    def stopped(self, stopped: bool) -> None:
+        self.is_stopped = stopped
+
     def feeds_silent(self, count: int) -> None: ...
 
     def intake_paused(self, paused: bool) -> None:

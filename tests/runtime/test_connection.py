@@ -385,7 +385,6 @@ class TestEnds:
             assert port.meter.counts["ignored bytes",] == 8
         assert (port.meter.counts["ignored bytes",], port.meter.counts["empty blocks",]) == (8, 2)
 
-
     @pytest.mark.parametrize(
         ("sent", "seems"),
         [

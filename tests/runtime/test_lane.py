@@ -346,9 +346,11 @@ class TestOutcomes:
         await bench.feed(2)
         await turns(100)
         assert bench.sink.sent == [1] and bench.states()[0] == "queued"
+        assert bench.meter.is_stopped
         bench.lane.retry_now()
         await bench.all_delivered(5)
         assert bench.sink.sent == [1, 1, 2, 3, 4, 5]
+        assert not bench.meter.is_stopped
 
     async def test_the_receivers_answer_is_kept_but_not_more_than_a_page_of_it(self, bench) -> None:
         bench.make(ScriptedSink(Refused("AE", "102", b"MSA|AE" * 10_000, "refused " * 1000)))
@@ -606,12 +608,17 @@ class TestMemory:
 
 
 class TestBatches:
-    async def test_a_batch_waits_for_company_but_not_longer_than_its_linger(self, bench) -> None:
-        bench.make(ScriptedSink(max_batch=5, linger_s=0.05))
+    async def test_a_batch_waits_for_company(self, bench) -> None:
+        bench.make(ScriptedSink(max_batch=5, linger_s=3600))
         bench.start()
         await bench.feed(2)
         await turns(20)
         assert bench.sink.calls == []
+
+    async def test_a_batch_waits_no_longer_than_its_linger(self, bench) -> None:
+        await bench.feed(2)
+        bench.make(ScriptedSink(max_batch=5, linger_s=0.05))
+        bench.start()
         await bench.all_delivered(2)
         assert [len(call) for call in bench.sink.calls] == [2]
 

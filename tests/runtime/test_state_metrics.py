@@ -194,9 +194,11 @@ async def test_a_receiver_that_a_reload_puts_elsewhere_is_not_down_for_ever_nor_
         numbers = engine.meter.lane("adt", "out")
         numbers.connected(False)
         numbers.paused(True)
+        numbers.stopped(True)
         engine.meter.channel("adt").intake_paused(True)
         (site.folder / "channels" / "adt" / "channel.yaml").unlink()
         assert (await engine.control.reload()).exit_code == 0
         await until(lambda: connected() == 1)
         assert value(engine.meter, "segmill_queue_paused", **lane) == 0
+        assert value(engine.meter, "segmill_destination_stopped", **lane) == 0
         assert value(engine.meter, "segmill_intake_paused", channel="adt") == 0

@@ -157,7 +157,7 @@ async def test_a_listeners_own_bad_file_keeps_the_engine_from_its_start(tmp_path
     port = "{port: 0, tls: {certificate: own.crt, key: own.key}}"
     site = SiteUnderTest(tmp_path / "site", {"adt": channel(port=port)})
     issue(ours, site.folder / "channels" / "adt", "own", -1)
-    with pytest.raises(EngineFailed, match=r"channel adt: .*own\.crt expired"):
+    with pytest.raises(EngineFailed, match=r"channel adt: .*own\.crt expired on .*: put the renewed one"):
         await site.make().start()
 
 

@@ -21,7 +21,7 @@ ENDS_NOW_S: Final = 3 * 86_400.0
 RUNBOOK: Final = "/docs/alerts#segmill"
 DOWN: Final = {
     "down": ("cannot be reached", "destinationdown"),
-    "stopped": ("stands at a message that was refused, and waits for a person", "queueold"),
+    "stopped": ("stands at a message that was refused, and waits for a person", "lanestopped"),
     "failed": ("failed by a defect of the engine", "lanefailed"),
 }
 

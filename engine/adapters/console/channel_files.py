@@ -17,6 +17,7 @@ from engine.config.finding import ConfigFinding
 from engine.config.graph import secrets_of, starred
 from engine.config.kinds import Kinds
 from engine.config.render import printable
+from engine.config.secrets_python import hidden_python
 from engine.config.secrets_shown import hidden_lines, hidden_yaml, with_stand_ins
 from engine.config.settings import SiteSettings
 from engine.config.site import CHANNELS, LoadedChannel, LoadedSite, load_channel
@@ -223,6 +224,8 @@ def _lines(path: str, content: bytes, *, is_typed: bool = False) -> list[str]:
     if path.endswith((".yaml", ".yml")):
         # What somebody types is read as YAML in a process apart only (ADR 45).
         text = hidden_lines(text) if is_typed else hidden_yaml(text)
+    elif path.endswith(".py") and not is_typed:
+        text = hidden_python(text)
     else:
         text = hidden_lines(text)
     lines = LINE_END.split(text)

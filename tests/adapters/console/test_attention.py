@@ -133,7 +133,7 @@ def test_each_leads_to_a_runbook_that_is_there():
     page = next(topic for topic in topics() if topic.name == "alerts")
     anchors = {anchor(section.title) for section in page.sections}
     source = Path("engine/adapters/console/attention.py").read_text()
-    named = set(re.findall(r'\{RUNBOOK\}(\w+)"', source)) | {"destinationdown", "queueold", "lanefailed"}
+    named = set(re.findall(r'\{RUNBOOK\}(\w+)"', source)) | {"destinationdown", "lanestopped", "lanefailed"}
     assert len(named) > 8
     assert {f"segmill{name}" for name in named} <= anchors
 
