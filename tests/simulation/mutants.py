@@ -473,3 +473,15 @@ def _told_too_early() -> Iterator[None]:
 
     with patch.object(DeliveredAnswers, "_wait", short):
         yield
+
+
+@mutant("nothing goes on where what was begun has ended")
+def _ends_in_silence() -> Iterator[None]:
+    def silent(self: Lane, wake: Any, started: float, outcome: Any) -> None:
+        if self._away:
+            self._settle_away(outcome, started)
+            if not self._window.load():
+                self._go_on(wake)
+
+    with patch.object(Lane, "_ended", silent):
+        yield
