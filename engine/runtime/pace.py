@@ -54,7 +54,7 @@ class Pace:
             self._quickest_s, self._since_look = SLOW_ONCE_S, 0
 
     def held(self, took_s: float) -> None:
-        """So long the loop's thread did something else for the store: a disk that is slow may have no commit to show it."""
+        """So long the loop's thread did something else for the store: a slow disk may have no commit to show it."""
         if not self.in_thread and took_s > SLOW_ONCE_S:
             self._to_thread(took_s)
 
