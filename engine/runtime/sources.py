@@ -90,7 +90,8 @@ class RunningSource:
             self.receivers.append(made)
             self._inlets.append(inlet)
             places.append(Place(options, inlet))
-        context = Context(self.name, site, shared.channels[0].folder, NamedMeter(meter, self.name), clock)
+        self._meter = NamedMeter(meter, self.name)
+        context = Context(self.name, site, shared.channels[0].folder, self._meter, clock)
         self._source: Source = cast(SourceKind, kind).open(places, context)
 
     def hold(self) -> None:
@@ -132,6 +133,7 @@ class RunningSource:
             log.error("source %s could not be let go of: %s", self.name, describe(error))
         if self._task is not None:
             self._task.cancel()
+        self._meter.gone()
         for inlet in self._inlets:
             inlet.close()
 
@@ -161,6 +163,7 @@ class NamedMeter:
     def __init__(self, meter: Meter, name: str) -> None:
         self._meter = meter
         self._name = name
+        self._has_files = False
 
     def connections(self, open_count: int) -> None:
         self._meter.connections(self._name, open_count)
@@ -169,4 +172,10 @@ class NamedMeter:
         self._meter.connection_event(self._name, event)
 
     def files(self, waiting: int, failed: int) -> None:
+        self._has_files = True
         self._meter.source_files(self._name, waiting, failed)
+
+    def gone(self) -> None:
+        """Nobody looks there any more, as after a reload: what was there last must not be told of for ever."""
+        if self._has_files:
+            self.files(0, 0)

@@ -6,6 +6,7 @@ class TestMyStore(StoreContract):
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol
 
@@ -1152,6 +1153,25 @@ class StoreContract:
             after = store.prune(Prune(LAB, 0, T0 + 1000 * HOUR_US, after, 3, T0 + 1000 * HOUR_US)).after
         assert slices == 4
         assert seqs_of(queries, newest_first=False) == [3, 4, 5, 9, 10]
+
+    def test_no_more_bytes_go_at_once_than_may(self, store: Store, queries: StoreQueries) -> None:
+        """What has more alone is told of, and what is before it goes first."""
+        store.commit(
+            Batch([intake(raw=b"MSH|" + b"x" * size, received_at_us=T0) for size in (3000, 3000, 3000, 30_000, 3000)])
+        )
+        order = Prune(LAB, T0 + HOUR_US, 0, MessageSeq(0), 100, T0 + 1000 * HOUR_US, most_bytes=8000)
+        found = [store.prune(order)]
+        while (after := found[-1].after) is not None:
+            found.append(store.prune(replace(order, after=after, most_bytes=None if found[-1].is_large else 8000)))
+            if found[-2].is_large:
+                break
+        assert [(one.bodies, one.after, one.is_large) for one in found] == [
+            (2, 2, False),
+            (1, 3, False),
+            (0, 3, True),
+            (2, None, False),
+        ]
+        assert all((m := queries.message(MessageSeq(seq))) is not None and m.raw is None for seq in range(1, 6))
 
     def test_no_id_is_given_again_after_everything_was_forgotten(self, bench: StoreBench) -> None:
         store = bench.store

@@ -345,6 +345,20 @@ class TestSources:
             bodies = await site.delivered("adt/out", 4)
             assert [body.split(b"|")[9] for body in bodies] == [b"C1", b"C2", b"C3", b"C4"]
 
+    async def test_of_a_source_that_went_no_files_are_told_of_for_ever(self, tmp_path) -> None:
+        """Its alert would never end."""
+        site = site_of(tmp_path, from_folder(accept="ORU^R01"))
+        async with site.running() as engine:
+            put(site, "a.hl7", adt(control_id="C1", accept_ack="NE", application_ack="NE"))
+
+            def told() -> list[tuple[int, int]]:
+                return [of.files for of in engine.meter.listeners.values() if of.files is not None]
+
+            await until(lambda: told() == [(0, 1)])
+            write(site, "adt", channel())
+            assert (await reload(site)).outcome == "taken"
+            assert told() == [(0, 0)]
+
 
 class TestCertificates:
     @pytest.fixture
