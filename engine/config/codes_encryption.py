@@ -38,7 +38,7 @@ ENCRYPTION: Final[Stories] = MappingProxyType(
             "Compare with segmill store status, and name the right key under encryption. A plain store is encrypted "
             "once, with the engine stopped: segmill store encrypt. What was left half way: the same command again.",
         ),
-        "E600": Story(
+        "E585": Story(
             "the file with the key of the store cannot be read",
             "encryption names a file that is not there, or cannot be read by the engine's user, or is no file. A path "
             "that does not begin with / is looked for from the site's folder; credentials of systemd are in "

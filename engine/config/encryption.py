@@ -112,7 +112,7 @@ def check_encryption(
 
 
 def say_what_is_lost(findings: Sequence[ConfigFinding], places: Places, site: Path) -> list[ConfigFinding]:
-    """These; of a key whose file cannot be read, what that means, where it was looked for, and what to do (E600)."""
+    """These; of a key whose file cannot be read, what that means, where it was looked for, and what to do (E585)."""
     keys = [(name, places[place]) for name in ("key", "previous") if (place := ("encryption", name)) in places]
     return [_lost(finding, keys, site) for finding in findings]
 
@@ -125,9 +125,9 @@ def _lost(finding: ConfigFinding, keys: Sequence[tuple[str, Position]], site: Pa
         if (finding.file, finding.line) == (place.file, place.line) and is_in:
             hint = (
                 f"a relative path begins at {site.absolute()}; a store that is encrypted cannot be read without this "
-                "very key: put back the copy that is kept apart from the backups. See: segmill explain E600"
+                "very key: put back the copy that is kept apart from the backups. See: segmill explain E585"
             )
-            return replace(finding, code="E600", message=f"encryption.{name}: {finding.message}", hint=hint)
+            return replace(finding, code="E585", message=f"encryption.{name}: {finding.message}", hint=hint)
     return finding
 
 

@@ -251,7 +251,7 @@ def test_an_encrypted_site_comes_back_on_a_machine_that_has_not_its_key_yet(segm
     said = segmill("restore", tmp_path / "backup", other)
     assert said.code == 78 and other.is_dir() and not (other / "data").exists()
     assert f"the site's files are back in {other}, its store is not: {other / 'segmill.yaml'}:" in said.err
-    assert "E600" in said.err and "cannot read ../keys/store.key" in said.err
+    assert "E585" in said.err and "cannot read ../keys/store.key" in said.err
     assert "the same command again" in said.err and f"the key {right}: put that one" in said.err
     assert "--data" not in said.err
 

@@ -57,9 +57,9 @@ def test_what_is_no_key_is_refused(load: Load, channel: str, file: Path, text: s
 def test_a_file_that_is_gone_is_said(load: Load, channel: str, file: Path) -> None:
     file.unlink()
     (finding,) = load(channel, settings=f"encryption:\n  key: ${{file:{file}}}\n").findings
-    assert (finding.code, finding.file, finding.line) == ("E600", "segmill.yaml", 2)
+    assert (finding.code, finding.file, finding.line) == ("E585", "segmill.yaml", 2)
     assert str(file) in finding.message and "No such file" in finding.message
-    for advice in ("cannot be read without this very key", "apart from the backups", "segmill explain E600"):
+    for advice in ("cannot be read without this very key", "apart from the backups", "segmill explain E585"):
         assert advice in finding.hint
 
 
@@ -68,8 +68,8 @@ def test_so_is_that_of_the_key_before_and_no_other_file(load: Load, channel: str
     settings = f"encryption: {{key: '${{file:{file}}}', previous: '${{file:{gone}}}'}}\n"
     settings += f"console: {{port: 8080, host: '${{file:{gone}}}'}}\n"
     found = {finding.code: finding for finding in load(channel, settings=settings).findings}
-    assert set(found) >= {"E600", "E121"}
-    assert found["E600"].message.startswith("encryption.previous:") and found["E600"].line == 1
+    assert set(found) >= {"E585", "E121"}
+    assert found["E585"].message.startswith("encryption.previous:") and found["E585"].line == 1
     assert found["E121"].line == 2
 
 
@@ -77,7 +77,7 @@ def test_so_is_that_of_the_key_before_and_no_other_file(load: Load, channel: str
 def test_a_key_from_a_pipe_is_said_to_be_none(load: Load, channel: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     (finding,) = load(channel, settings=f"encryption:\n  key: ${{file:{tmp_path}/pipe}}\n").findings
-    assert finding.code == "E600" and "is a pipe" in finding.message
+    assert finding.code == "E585" and "is a pipe" in finding.message
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
