@@ -148,6 +148,9 @@ class Prune:
     No message goes that came after one which is too young by that time, to the hour: order is the order of receipt,
     so its own time is of a clock that was behind. `now_us` is the time to go by, also for what is too young: a time of
     receipt that is ahead of it by more than WRONG_AHEAD_US is of a clock that was wrong.
+
+    `most_bytes`: no more of bodies goes at once where that takes time, None: as much as the store can take. What has
+    more alone stays, and is told of (`Pruned.is_large`).
     """
 
     channel: ChannelName | None
@@ -156,15 +159,20 @@ class Prune:
     after: MessageSeq
     span: int
     now_us: int
+    most_bytes: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class Pruned:
-    """How many messages lost their bytes, how many went whole, and where to go on; None: nothing older is left."""
+    """How many messages lost their bytes, how many went whole, and where to go on; None: nothing older is left.
+
+    `is_large`: nothing went, as the message behind `after` has more bytes than `most_bytes`.
+    """
 
     bodies: int
     messages: int
     after: MessageSeq | None
+    is_large: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -81,7 +81,7 @@ class Committer:
         self._later: asyncio.TimerHandle | None = None
         self._linger_until = 0.0
         self._pace = Pace()
-        self._calls = Calls(store, self._loop, self._thread, self._pace, self._call_ended)
+        self._calls = Calls(store, self._loop, self._thread, self._pace, clock, self._call_ended)
         self._last_size = 1
         self._dead = False
         self._idle = asyncio.Event()

@@ -99,6 +99,8 @@ class KeyedWindow:
         """The cursor stands before something that cannot be taken up now."""
         self._old_at = NO_ID
         """What it stands before is this one, of another order."""
+        self._held_up: list[str] = []
+        """Keys that could go, and wait for that one's end, as they came behind it."""
         self._out = False
         """Keys that wait for a retry may be in the store alone."""
         self._out_at = 0.0
@@ -160,7 +162,7 @@ class KeyedWindow:
         enough = max(ENOUGH_READY, self._max_batch)
         while self._behind and self._turns.count < enough and self._has_room() and pages < PAGES_AT_ONCE:
             pages += 1
-            if not self._read_page():
+            if not self._read_page() and not self._gives_way():
                 break
         self._read_ahead(now_s)
         self._fetch()
@@ -177,18 +179,39 @@ class KeyedWindow:
     def _read_page(self) -> bool:
         """The next of the queue; False when the one that is next cannot be taken up or passed over yet."""
         rows = self._queue.queued_rows(*self._lane, self._last_id, PAGE)
-        self._old_at = NO_ID
         for row in rows:
             if not self._admit(row):
                 self._stands = True
-                if row.id < self._settings.keyed_from or row.key is None:
-                    self._old_at = row.id
+                self._stand_before(row.id if row.id < self._settings.keyed_from or row.key is None else NO_ID)
                 return False
             self._last_id = row.id
+        self._stand_before(NO_ID)
         self._stands = False
         self._behind = len(rows) == PAGE
         if not self._behind:
             self._is_past_old = True
+        return True
+
+    def _stand_before(self, old: DeliveryId) -> None:
+        self._old_at = old
+        held_up, self._held_up = self._held_up, []
+        for name in held_up:
+            key = self._keys.get(name)
+            if key is not None and key.waiting and not (key.in_hand or key.is_ready or key.not_before):
+                self._list(key)
+
+    def _gives_way(self) -> bool:
+        """What is here came behind the one of another order that the cursor stands before: it goes back into the store.
+
+        A key that is refused again and again would else keep that one, and with it all other keys, from going. Not
+        before its last attempt is on record: read without that, it would not wait for its retry.
+        """
+        if not self._old_at or self._in_hand:
+            return False
+        for key in self._keys.values():
+            if key.unnoted or (key.waiting and key.waiting[0].id < self._old_at):
+                return False
+        self.reread()
         return True
 
     def _admit(self, row: QueuedRow) -> bool:
@@ -416,7 +439,10 @@ class KeyedWindow:
         return wait_s if wait_s <= self._settings.policy.most_s + 1 else 0.0
 
     def _list(self, key: Key) -> None:
-        """It may go."""
+        """It may go, but for what came behind one of another order that the cursor stands before."""
+        if self._old_at and key.name != OLD and key.waiting[0].id > self._old_at:
+            self._held_up.append(key.name)
+            return
         if not self._turns.count:
             self._batch_since = self._clock.monotonic()
         self._turns.add(key)

@@ -43,8 +43,7 @@ class Pace:
         self._average_s += (took_s - self._average_s) * 0.1
         if not self.in_thread:
             if self._average_s > TO_THREAD_S or took_s > SLOW_ONCE_S:
-                self.in_thread = True
-                self._quickest_s, self._since_look = took_s, 0
+                self._to_thread(took_s)
             return
         self._quickest_s = min(self._quickest_s, took_s)
         self._since_look += 1
@@ -53,3 +52,12 @@ class Pace:
                 self.in_thread = False
                 self._average_s = self._quickest_s
             self._quickest_s, self._since_look = SLOW_ONCE_S, 0
+
+    def held(self, took_s: float) -> None:
+        """So long the loop's thread did something else for the store: a slow disk may have no commit to show it."""
+        if not self.in_thread and took_s > SLOW_ONCE_S:
+            self._to_thread(took_s)
+
+    def _to_thread(self, took_s: float) -> None:
+        self.in_thread = True
+        self._quickest_s, self._since_look = took_s, 0

@@ -4,7 +4,8 @@ Invariants:
 
 - what waits, or is held for a person, stays whatever its age; the store sees to that in the same transaction;
 - a slice is one store call when no message waits for a commit, of a millisecond or so (`strides`): what comes meanwhile
-  waits no longer than that; and after it nothing is done for many times as long while messages come (ADR 62);
+  waits no longer than that; and after it nothing is done for many times as long while messages come (ADR 62). A large
+  message goes alone, and on the writer's thread;
 - nothing goes while the clock cannot be trusted: after it jumped by more than a day, while the engine ran or since the
   last time, nothing is forgotten until a person says so, or the clock has gone on for a day without another jump
   (reliability.md E3: a wrong date must not empty the store);
@@ -18,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeVar
@@ -53,6 +54,8 @@ LEAST_SPAN, MOST_SPAN = 32, 256
 REST = 19
 """So many times as long as a slice took, nothing is done after it: a twentieth of the time, thousands of messages a
 second."""
+MOST_BYTES = 256 * 1024
+"""Of bodies, that go in a slice: they are overwritten, which takes 5 ms a megabyte, or more."""
 LEAST_REST_S = 0.02
 QUIET_REST, LEAST_QUIET_REST_S = 4, 0.005
 """The same while no messages come."""
@@ -259,7 +262,11 @@ class Retention:
         return store.give_back(self._pages.amount * PAGE_BYTES, empty_log=False)
 
     async def _slice(self, order: Prune) -> Pruned:
+        order = replace(order, most_bytes=MOST_BYTES)
         pruned = await self._work(partial(_prune, order=order, judged=self._judged), self._span)
+        if pruned.is_large and pruned.after is not None:
+            alone = replace(order, after=pruned.after, span=1, most_bytes=None)
+            pruned = await self._work_aside(partial(_prune, order=alone, judged=self._judged))
         self._bodies += pruned.bodies
         self._messages += pruned.messages
         if pruned.bodies or pruned.messages:
@@ -270,12 +277,21 @@ class Retention:
         """One slice, and the rest after it. What it took decides on the next one."""
         found, took_s = await self._committer.when_quiet(partial(self._timed, work))
         stride.learn(took_s, self._committer.budget_s(BUDGET_S))
+        await self._rest(took_s)
+        return found
+
+    async def _work_aside(self, work: Callable[[Store], T]) -> T:
+        """What takes longer than the loop may be held, and the rest after it."""
+        found, took_s = await self._committer.call(partial(self._timed, work))
+        await self._rest(took_s)
+        return found
+
+    async def _rest(self, took_s: float) -> None:
         if self._committer.taken == self._taken:
             await self._pause(max(LEAST_QUIET_REST_S, QUIET_REST * took_s))
         else:
             await self._pause(max(LEAST_REST_S, REST * took_s))
         self._taken = self._committer.taken
-        return found
 
     def _timed(self, work: Callable[[Store], T], store: Store) -> tuple[T, float]:
         started = self._clock.monotonic()

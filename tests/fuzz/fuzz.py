@@ -219,8 +219,7 @@ def _forked(one: Search) -> NoReturn:
         os.close(log)
         fuzz(one.name, one.arguments)
     except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
+        os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(70)
 

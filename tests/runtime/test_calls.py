@@ -51,6 +51,35 @@ class TestWhatCanWait:
         await committer.when_quiet(lambda store: before_commits.clear())
         assert next(commits) - 1 == module.MOST_PASSED_OVER
 
+    async def test_a_stream_of_other_calls_does_not_put_it_off_for_ever(
+        self, committer, answers, before_commits
+    ) -> None:
+        """As where each message's answer is recorded when it comes from a receiver: one call waits at any time."""
+        is_going_on, calls, commits = True, count(1), count(1)
+
+        def again(_ended: object = None) -> None:
+            if is_going_on and next(calls) < 200:
+                committer.call(lambda store: None).add_done_callback(again)
+
+        before_commits.append(lambda: is_going_on and answers.put(f"m{next(commits)}", received()))
+        answers.put("first", received())
+        for _ in range(3):
+            again()
+        await committer.when_quiet(lambda store: before_commits.clear())
+        is_going_on = False
+        assert next(calls) - 1 <= 3 + module.MOST_PASSED_OVER
+
+    async def test_it_goes_to_the_thread_where_it_held_the_loop_for_long(self, committer, clock) -> None:
+        """A disk that became slow while no message came, and so no commit told of it."""
+        here = threading.get_ident()
+
+        def slow(store: object) -> int:
+            clock.ahead_s += 0.2
+            return threading.get_ident()
+
+        assert await committer.when_quiet(slow) == here
+        assert await committer.when_quiet(slow) != here
+
     async def test_it_runs_where_commits_run(self, committer, store) -> None:
         here = threading.get_ident()
         assert await committer.when_quiet(lambda store: threading.get_ident()) == here
@@ -177,6 +206,7 @@ class TestRetentionInSlices:
     async def test_it_rests_for_longer_while_messages_come(
         self, committer, clock, answers, slices, rests, monkeypatch
     ) -> None:
+        monkeypatch.setattr(committer, "budget_s", lambda quick_s: quick_s)
         keeper = await self.kept(committer, clock, answers, 300)
         monkeypatch.setattr(clock, "monotonic", lambda: clock.ahead_s)
         await keeper.one_pass()
@@ -184,3 +214,27 @@ class TestRetentionInSlices:
         first_s = (US_A_SLICE + slices[0] * US_A_MESSAGE) / 1e6
         assert busy == max(retention_module.LEAST_REST_S, retention_module.REST * first_s), "messages had just come"
         assert len(quiet) == len(slices) and max(quiet) < busy / 2
+
+    async def test_a_large_message_does_not_hold_the_loop(
+        self, committer, clock, answers, store, rests, monkeypatch
+    ) -> None:
+        """What it has is overwritten, byte by byte: that is the writer's thread's to do."""
+        keeper = await self.kept(committer, clock, answers, 3)
+        answers.put("large", received(raw=b"MSH|" + b"x" * 2 * retention_module.MOST_BYTES))
+        await until(lambda: len(answers.said) >= 4)
+        answers.put("last", received(raw=b"MSH|"))
+        await until(lambda: len(answers.said) >= 5)
+        went: list[tuple[int, bool]] = []
+        here = threading.get_ident()
+        real = store.prune
+
+        def prune(order: Prune) -> Pruned:
+            pruned = real(order)
+            if pruned.bodies:
+                went.append((pruned.bodies, threading.get_ident() == here))
+            return pruned
+
+        monkeypatch.setattr(store, "prune", prune)
+        monkeypatch.setattr(committer._pace, "in_thread", False)
+        await keeper.one_pass()
+        assert went == [(3, True), (1, False), (1, True)]

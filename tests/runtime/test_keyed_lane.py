@@ -144,6 +144,31 @@ class TestOrder:
         before = [d.id for d in bench.receiver.sent if d.id < 6 and d.id not in (2, 5)]
         assert before == [3, 1, 4]
 
+    async def test_a_key_that_is_refused_for_ever_does_not_keep_what_another_order_left_before_it_from_going(
+        self, bench
+    ) -> None:
+        """Released while that key is in hand. What stands before neither would stand for ever, all other keys too."""
+        bench.make(order_by="", start=False, lanes=1)
+        await bench.feed(_unkeyed(), _unkeyed())
+        old = DeliveryId(1)
+        bench.store.operate(Change(By("anna"), "hold", "hold", moves=[(old, "queued")]))
+        gate = bench.receiver.hold("A")
+        bench.receiver.answer = lambda d: AR if d.key == "A" else Delivered()
+        bench.make(lanes=2, policy=AT_ONCE)
+        await bench.feed(*"AAB")
+        await until(lambda: "A" in bench.receiver.order and bench.states()[4] == "delivered")
+        bench.store.operate(Change(By("anna"), "release", "release", moves=[(old, "held")]))
+        bench.lane.reread()
+        await turns(100)
+        gate.set()
+        await bench.feed(*"CB")
+        await until(lambda: bench.states().count("delivered") == 5)
+        assert bench.states() == ["delivered", "delivered", "queued", "queued", *["delivered"] * 3]
+        sent = [d.id for d in bench.receiver.sent]
+        assert sent[:4] == [2, 3, 5, 1] and 4 not in sent and bench.receiver.wrong == []
+        bench.receiver.answer = lambda _: Delivered()
+        await bench.all_delivered()
+
     async def test_another_expression_is_another_order(self, bench) -> None:
         bench.make(start=False)
         await bench.feed(*"AB")

@@ -14,6 +14,7 @@ from engine.model.outcome import Delivered, Outcome, Unreachable
 from engine.model.states import FINISHED, DeliveryState, MessageState
 from engine.ports.operations import ACT_FROM, ACT_TO, Change, Changed
 from engine.ports.reload import ReloadReport
+from engine.runtime.answers import SWEEP_S
 from tests.simulation.disk import Read
 from tests.simulation.editions import Editions
 from tests.simulation.hours import is_open
@@ -597,6 +598,17 @@ class Model:
         ran = [edition for edition in self.editions.ran.values() if self.editions.may_have_been(edition, since_us)]
         return all(edition.waits_for == row.waits_for for edition in ran)
 
+    def _waits_with_another(self, row: Row, since_us: int) -> bool:
+        """Whether an earlier copy may still have waited then, by files that named another: this one waits with it."""
+        first_us = max(self.editions.started_us, since_us - ANSWER_MS * 1000 - int(SWEEP_S * 1_000_000))
+        return any(
+            payload == row.item.payload
+            and first_us <= came_us < since_us
+            and any(files.waits_for not in ("", row.waits_for) for files in self.editions.in_force(came_us))
+            for takes in self.takes.values()
+            for payload, _, came_us in takes
+        )
+
     def _is_anybodys(self, since_us: int) -> bool:
         """Whether all files since then wait for no destination."""
         if not 0 <= self.editions.started_us <= since_us:
@@ -622,6 +634,7 @@ class Model:
             and last is not None
             and 0 < last.delivered_us < on_loop_us
             and self._is_waited_for(row, on_loop_us)
+            and not self._waits_with_another(row, on_loop_us)
         ):
             self.breach(f"{name} is refused, and {row.waits_for} had taken it before it came again")
         if is_resend and not any(owed.has_ended_badly for owed in ends) and self._is_anybodys(on_loop_us):

@@ -1,5 +1,6 @@
 """Forgetting in a store in memory."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from engine.adapters.stores.draft import HOUR_US
@@ -23,6 +24,13 @@ def pruned_rows(rows: MemoryRows, order: Prune) -> Pruned:
         and order.channel in (None, row.stored.channel)
         and _is_finished(rows, row)
     ]
+    if order.most_bytes is not None:
+        few = _few(rows, meant, order.most_bytes)
+        if meant and not few:
+            return Pruned(0, 0, MessageSeq(meant[0][0] - 1), is_large=True)
+        if few < len(meant):
+            meant = meant[:few]
+            upto = meant[-1][0]
     bodies = messages = 0
     for seq, row in meant:
         ids = rows.of_message.get(seq, [])
@@ -40,6 +48,17 @@ def pruned_rows(rows: MemoryRows, order: Prune) -> Pruned:
                 delivery.attempts = [replace(attempt, answer=b"") for attempt in delivery.attempts]
             bodies += 1
     return Pruned(bodies, messages, None if upto >= end else MessageSeq(upto))
+
+
+def _few(rows: MemoryRows, meant: Sequence[tuple[MessageSeq, Row]], most_bytes: int) -> int:
+    """So many of them have no more bytes together."""
+    size = 0
+    for count, (seq, row) in enumerate(meant):
+        stored = [row.stored.raw, *(rows.deliveries[id_].stored.body for id_ in rows.of_message.get(seq, ()))]
+        size += sum(len(body) for body in stored if body is not None)
+        if size > most_bytes:
+            return count
+    return len(meant)
 
 
 def _young(rows: MemoryRows, order: Prune, before: int) -> int:

@@ -21,6 +21,7 @@ KEPT_FREE_SHARE = 10
 KEPT_FREE_PAGES = 1000
 MOST_PIECES = 128
 """Of large bodies, so many pieces (32 MB) go in one transaction, or those of one message: commits wait for it."""
+PIECE_BYTES = 256 * 1024
 
 
 class Pruning:
@@ -41,7 +42,9 @@ class Pruning:
         end = min(newest, self._reading.highest_seq(self._db.connection, before), keep_from - 1)
         upto = min(order.after + order.span, end)
         found = self._finished(order, upto, before, keep_whole_from)
-        few = self._few_pieces(found)
+        few = self._few(found, order.most_bytes)
+        if found and not few:
+            return Pruned(0, 0, MessageSeq(found[0][0] - 1), is_large=True)
         if few < len(found):
             found = found[:few]
             upto = found[-1][0]
@@ -89,17 +92,21 @@ class Pruning:
         except faults.ERRORS as exc:
             raise faults.on_reading(exc) from exc
 
-    def _few_pieces(self, found: Sequence[tuple[int, int, int, int | None, int]]) -> int:
-        """How many of these may go at once, as large bodies are among them: one at the least."""
+    def _few(self, found: Sequence[tuple[int, int, int, int | None, int]], most_bytes: int | None) -> int:
+        """How many of these may go at once: one at the least, but for `most_bytes`."""
+        seqs = [row[0] for row in found]
         try:
-            if self._db.execute(self._sql["any_piece"]).fetchone() is None:
-                return len(found)
-            pieces = dict(self._rows["pieces_of"].fetch(self._db.execute, [row[0] for row in found]))
+            has_pieces = self._db.execute(self._sql["any_piece"]).fetchone() is not None
+            pieces = dict(self._rows["pieces_of"].fetch(self._db.execute, seqs)) if has_pieces else {}
+            sizes = dict(self._rows["bytes_of"].fetch(self._db.execute, seqs)) if most_bytes is not None else {}
         except faults.ERRORS as exc:
             raise faults.on_reading(exc) from exc
-        total = 0
-        for count, row in enumerate(found):
-            total += pieces.get(row[0], 0)
+        total = size = 0
+        for count, seq in enumerate(seqs):
+            total += pieces.get(seq, 0)
+            size += sizes.get(seq, 0) + pieces.get(seq, 0) * PIECE_BYTES
+            if most_bytes is not None and size > most_bytes:
+                return count
             if total > MOST_PIECES and count:
                 return count
         return len(found)

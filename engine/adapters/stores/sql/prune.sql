@@ -24,6 +24,12 @@ SELECT m.seq, (SELECT count(*) FROM body_piece p WHERE p.body = m.body)
   + (SELECT count(*) FROM delivery d CROSS JOIN body_piece p ON p.body = d.body WHERE d.seq = m.seq)
 FROM message m WHERE m.seq IN (/*rows*/?/*rows*/);
 
+-- name: bytes_of
+-- As above, in bytes that are in no piece; their length is known without reading them.
+SELECT m.seq, ifnull((SELECT length(b.bytes) FROM body b WHERE b.id = m.body), 0)
+  + (SELECT total(length(b.bytes)) FROM delivery d CROSS JOIN body b ON b.id = d.body WHERE d.seq = m.seq)
+FROM message m WHERE m.seq IN (/*rows*/?/*rows*/);
+
 -- name: delete_bodies
 DELETE FROM body WHERE id IN (/*rows*/?/*rows*/);
 
