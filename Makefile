@@ -101,7 +101,8 @@ channels: $(VENV)/.installed
 	$(BIN)/segmill test .
 
 bench: $(VENV)/.installed-test
-	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+	@missed=; for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || missed="$$missed $$bench"; done; \
+	if [ -n "$$missed" ]; then echo "failed, or missed an aim:$$missed"; exit 1; fi
 
 faults: $(VENV)/.installed-test
 	$(PYTEST) -q -s -m fault -p no:xdist --timeout 3600 tests/faults

@@ -1,5 +1,6 @@
 """What every test may ask for. The builders themselves ship in `engine.testing`."""
 
+import asyncio
 import gc
 import os
 from collections.abc import Generator, Iterator, Mapping
@@ -38,6 +39,8 @@ class SiteMaker(Protocol):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Of a run with workers, the process that starts them; they have its folder from it."""
+    # Else pytest-asyncio makes a loop to put back behind each test, and the first `asyncio.run` drops it, unclosed.
+    asyncio.set_event_loop(None)
     if not hasattr(config, "workerinput"):
         config.stash[RUN_FOLDER] = RunFolder()
 
