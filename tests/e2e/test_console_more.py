@@ -173,3 +173,17 @@ def test_password_managers_find_the_user_of_a_password(browse: "Browse"):
         "new-password",
         "new-password",
     ]
+
+
+def test_on_paper_a_list_fits_and_nothing_is_to_be_pressed_but_each_field_has_its_path(browse: "Browse"):
+    from tests.e2e.console_rig import overflow_of
+
+    page = browse("admin", "/messages")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 760, "height": 1000})  # A4 with its margins, and a little less
+    for path in ("/messages", "/messages?state=held", "/queues", "/queues/orders/ris", "/held", "/audit", "/system"):
+        page.goto(path)
+        assert overflow_of(page) <= 0, path
+        assert page.locator("button:visible, a.button:visible, td input:visible").count() == 0, path
+    page.goto("/messages/9001")
+    assert page.get_by_text("MSH-10", exact=True).first.is_visible()
