@@ -185,6 +185,11 @@ class TestRetentionInSlices:
         monkeypatch.setattr(Retention, "_pause", pause)
         return found
 
+    @pytest.fixture
+    def quick_disk(self, monkeypatch: pytest.MonkeyPatch, committer: Committer) -> None:
+        """Whatever this machine's was just measured to be."""
+        monkeypatch.setattr(committer, "budget_s", lambda quick_s: quick_s)
+
     async def kept(self, committer: Committer, clock: SetClock, answers: Answers, messages: int) -> Retention:
         for n in range(messages):
             answers.put(str(n), received(raw=b"MSH|"))
@@ -192,10 +197,8 @@ class TestRetentionInSlices:
         return Retention({LAB: Ages(bodies_s=86_400.0)}, 0, committer, clock, CountingMeter())
 
     async def test_no_slice_takes_on_more_than_a_millisecond_of_work(
-        self, committer, clock, answers, slices, rests, monkeypatch
+        self, committer, clock, answers, slices, rests, quick_disk, monkeypatch
     ) -> None:
-        # Whatever this machine's disk was just measured to be.
-        monkeypatch.setattr(committer, "budget_s", lambda quick_s: quick_s)
         keeper = await self.kept(committer, clock, answers, 1000)
         monkeypatch.setattr(clock, "monotonic", lambda: clock.ahead_s)
         await keeper.one_pass()
@@ -204,9 +207,8 @@ class TestRetentionInSlices:
         assert most_us <= 1500 and len(slices) <= 1000 / 32 + 2, slices
 
     async def test_it_rests_for_longer_while_messages_come(
-        self, committer, clock, answers, slices, rests, monkeypatch
+        self, committer, clock, answers, slices, rests, quick_disk, monkeypatch
     ) -> None:
-        monkeypatch.setattr(committer, "budget_s", lambda quick_s: quick_s)
         keeper = await self.kept(committer, clock, answers, 300)
         monkeypatch.setattr(clock, "monotonic", lambda: clock.ahead_s)
         await keeper.one_pass()

@@ -128,17 +128,12 @@ class TestOrder:
     async def test_what_another_order_left_and_a_person_releases_goes_before_the_followers_of_a_key_in_hand(
         self, bench
     ) -> None:
-        bench.make(order_by="", start=False, lanes=1)
-        await bench.feed(_unkeyed(), _unkeyed())
-        old = DeliveryId(1)
-        bench.store.operate(Change(By("anna"), "hold", "hold", moves=[(old, "queued")]))
+        await _two_of_another_order(bench)
         gate = bench.receiver.hold("A")
         bench.make(lanes=2)
         await bench.feed(*"AABA")
         await until(lambda: "A" in bench.receiver.order and bench.states()[1] == "delivered")
-        bench.store.operate(Change(By("anna"), "release", "release", moves=[(old, "held")]))
-        bench.lane.reread()
-        await turns(100)
+        await _released(bench)
         gate.set()
         await bench.all_delivered()
         before = [d.id for d in bench.receiver.sent if d.id < 6 and d.id not in (2, 5)]
@@ -148,18 +143,13 @@ class TestOrder:
         self, bench
     ) -> None:
         """Released while that key is in hand. What stands before neither would stand for ever, all other keys too."""
-        bench.make(order_by="", start=False, lanes=1)
-        await bench.feed(_unkeyed(), _unkeyed())
-        old = DeliveryId(1)
-        bench.store.operate(Change(By("anna"), "hold", "hold", moves=[(old, "queued")]))
+        await _two_of_another_order(bench)
         gate = bench.receiver.hold("A")
         bench.receiver.answer = lambda d: AR if d.key == "A" else Delivered()
         bench.make(lanes=2, policy=AT_ONCE)
         await bench.feed(*"AAB")
         await until(lambda: "A" in bench.receiver.order and bench.states()[4] == "delivered")
-        bench.store.operate(Change(By("anna"), "release", "release", moves=[(old, "held")]))
-        bench.lane.reread()
-        await turns(100)
+        await _released(bench)
         gate.set()
         await bench.feed(*"CB")
         await until(lambda: bench.states().count("delivered") == 5)
@@ -180,6 +170,20 @@ def _unkeyed() -> Intake:
     intake = received()
     intake.deliveries = [DraftDelivery(EPR, b"old")]
     return intake
+
+
+async def _two_of_another_order(bench: Bench) -> None:
+    """1 and 2, of which a person holds the first."""
+    bench.make(order_by="", start=False, lanes=1)
+    await bench.feed(_unkeyed(), _unkeyed())
+    bench.store.operate(Change(By("anna"), "hold", "hold", moves=[(DeliveryId(1), "queued")]))
+
+
+async def _released(bench: Bench) -> None:
+    """A person releases the first, and the lane has had all the time that it needs to hear of it."""
+    bench.store.operate(Change(By("anna"), "release", "release", moves=[(DeliveryId(1), "held")]))
+    bench.lane.reread()
+    await turns(100)
 
 
 class TestCommitsElsewhere:
