@@ -30,6 +30,7 @@ from engine.ports.clock import Clock
 from engine.ports.meter import Meter
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreFull
 from engine.ports.tracing import Tracing
+from engine.runtime.amendments import Amendments
 from engine.runtime.calls import Calls
 from engine.runtime.pace import Pace
 from engine.runtime.pieces import LARGE_BYTES, Pieces, large_among
@@ -82,6 +83,7 @@ class Committer:
         self._linger_until = 0.0
         self._pace = Pace()
         self._calls = Calls(store, self._loop, self._thread, self._pace, clock, self._call_ended)
+        self.amendments = Amendments(self.call)
         self._last_size = 1
         self._dead = False
         self._idle = asyncio.Event()

@@ -13,7 +13,7 @@ Invariants:
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,7 +25,8 @@ from engine.model.finding import Finding
 from engine.pipeline.answer import BETWEEN, AnswerSettings, refuse
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter
-from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreError, StoreFull, StoreQueries
+from engine.ports.store import CommitUnknown, StoreBusy, StoreError, StoreFull, StoreQueries
+from engine.runtime.amendments import Stored
 from engine.runtime.batch import BatchMember
 from engine.runtime.committer import Committer
 from engine.runtime.connection import Reply
@@ -69,25 +70,18 @@ class RecordedAnswers:
         self._try(update, resent, TRIES)
 
     def _try(self, update: AckUpdate, resent: Resent, tries: int) -> None:
-        saved = self._committer.call(partial(_amend, updates=[update]))
-        saved.add_done_callback(partial(self._ended, update, resent, tries))
+        self._committer.amendments.record(update, partial(self._ended, update, resent, tries))
 
-    def _ended(
-        self, update: AckUpdate, resent: Resent, tries: int, saved: "asyncio.Future[Sequence[AckUpdate]]"
-    ) -> None:
-        if saved.cancelled():
-            return  # the engine ends, and with it the connection
-        error = saved.exception()
-        if error is None:
-            (stored,) = saved.result()
+    def _ended(self, update: AckUpdate, resent: Resent, tries: int, stored: Stored) -> None:
+        if isinstance(stored, AckUpdate):
             self._tell(resent, stored.ack_code, stored.ack)
-        elif isinstance(error, CommitUnknown):
+        elif isinstance(stored, CommitUnknown):
             return  # nothing more is said to anybody
-        elif isinstance(error, (StoreBusy, StoreFull)) and tries > 1:
+        elif isinstance(stored, (StoreBusy, StoreFull)) and tries > 1:
             asyncio.get_running_loop().call_later(TRY_AGAIN_S, self._try, update, resent, tries - 1)
         else:
-            if not isinstance(error, (StoreBusy, StoreFull)):
-                log.error("the answer to a resend could not be recorded: %s", describe(error))
+            if not isinstance(stored, (StoreBusy, StoreFull)):
+                log.error("the answer to a resend could not be recorded: %s", describe(stored))
             self._unrecorded(update, resent)
 
     def _unrecorded(self, update: AckUpdate, resent: Resent) -> None:
@@ -148,7 +142,3 @@ def accept_level(stored: bytes) -> bytes:
     first = stored.partition(BETWEEN)[0]
     told = read_ack(first) if first else None
     return first if told is not None and told.code[:1] == "C" else b""
-
-
-def _amend(store: Store, *, updates: Sequence[AckUpdate]) -> Sequence[AckUpdate]:
-    return store.amend_acks(updates)

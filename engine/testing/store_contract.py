@@ -977,6 +977,18 @@ class StoreContract:
         assert stored is not None
         assert (stored.ack_code, stored.ack) == ("AA", b"yes")
 
+    def test_answers_to_one_message_at_a_time_are_amended_one_after_the_other(
+        self, store: Store, queries: StoreQueries
+    ) -> None:
+        (seq, other) = store.commit(Batch([intake(), intake()])).seqs
+        told = [(seq, "AE", b"no"), (other, "AA", b"another's"), (seq, "AA", b"yes"), (seq, "AA", b"late")]
+        told += [(seq, "AE", b"too late")]
+        stored = store.amend_acks([AckUpdate(*one) for one in told])
+        assert [(one.seq, one.ack_code, one.ack) for one in stored] == [*told[:3], told[2], told[2]]
+        kept = queries.message(seq)
+        assert kept is not None
+        assert (kept.ack_code, kept.ack) == ("AA", b"yes")
+
     def test_answers_are_amended_with_what_was_found(self, bench: StoreBench) -> None:
         before, late = Finding("W202", "warning", "no route"), Finding("E238", "error", "no answer in time")
         (seq, other) = bench.store.commit(Batch([intake(findings=dump_findings([before])), intake()])).seqs

@@ -145,6 +145,26 @@ class TestAStoreThatTakesNoRecord:
 
         return start
 
+    async def test_many_that_ask_at_a_time_take_few_calls_of_it_and_each_is_told(self, site, adt, fails) -> None:
+        """One call for each would take a commit's time for each: they would come faster than they are told."""
+        many = [adt(control_id=f"A{number}") for number in range(100)]
+        async with site.running(deadline_s=0.2):
+            first = await taken(site, many[0])
+            for message in many[1:]:
+                await first.send(message)
+            await until(lambda: len(site.messages()) == 100)
+            await reload(site, "processed")
+            refused = fails(StoreFull)
+            wire = await site.wire()
+            for message in many:
+                await wire.send(message)
+            assert codes([await wire.answer() for _ in many]) == ["AR"] * 100
+            assert len(refused) < 100 * module.TRIES / 2, "that many when each asks on its own"
+            fails(None)
+            for message in many:
+                await wire.send(message)
+            assert codes([await wire.answer() for _ in many]) == ["AA"] * 100
+
     @pytest.mark.parametrize("error", [StoreFull, StoreBusy])
     @pytest.mark.parametrize(("on_failure", "code"), [("AR", "AR"), ("AE", "AE")])
     async def test_a_yes_without_a_record_is_not_told(self, site, adt, fails, error, on_failure, code) -> None:
