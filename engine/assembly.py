@@ -55,11 +55,11 @@ from engine.wiring import (
     connections_possible,
     guard,
     in_doubt,
-    in_words,
     lane_settings,
     listener_settings,
     open_sinks,
     order_of,
+    why_no_port,
     worker_limits,
 )
 
@@ -471,7 +471,9 @@ class Assembly:
             host, number, _ = place
             where = f"{host}:{number}" if number > 0 else f"a free port of {host}"
             first = port.channels[0].name
-            raise EngineFailed(f"channel {first} cannot listen on {where}: {in_words(error)}", UNREACHABLE) from error
+            raise EngineFailed(
+                f"channel {first} cannot listen on {where}: {why_no_port(error)}", UNREACHABLE
+            ) from error
 
     def source(self, shared: SharedPlace, channels: Mapping[ChannelName, RunningChannel]) -> OpenSource:
         """A source that is not open yet. Raises EngineFailed for settings that cannot be used."""

@@ -20,7 +20,7 @@ from engine.ports.store import LaneDepth, StoreQueries
 from engine.ports.worklist import MppsReply, PerformedOrder, QueryRecord
 from engine.runtime.committer import Committer
 from engine.runtime.status_news import StatusNews
-from engine.wiring import in_words
+from engine.wiring import in_words, why_no_port
 from engine.worklist.item import Attributes
 from engine.worklist.mpps import SUCCESS
 
@@ -139,8 +139,9 @@ class Scanners:
         except OSError as error:
             place = f"{options.host}:{options.port}"
             has_it = self._options is not None and self._options.port == options.port
-            hint = "; it has that port on another address now: take another port, or start anew" if has_it else ""
-            raise EngineFailed(f"dicom cannot listen on {place}: {in_words(error)}{hint}", UNREACHABLE) from error
+            own = "; it has that port on another address now: take another port, or start anew"
+            why = in_words(error) + own if has_it else why_no_port(error)
+            raise EngineFailed(f"dicom cannot listen on {place}: {why}", UNREACHABLE) from error
 
     def _prepare(self, options: DicomOptions, steps: KeptSteps) -> "NextScanners":
         from engine.adapters.dicom.server import SiteServer, queries_of, settings_of  # 0.5 s, 50 MB: only if asked for

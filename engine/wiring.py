@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from hashlib import blake2b
 from pathlib import Path
 from typing import cast
@@ -45,6 +46,12 @@ from engine.runtime.worker import WorkerLimits
 
 log = logging.getLogger("segmill")
 
+_NO_PORT = {
+    EADDRINUSE: "another program has that port, and ss -ltnp shows which",
+    EADDRNOTAVAIL: "ip address shows the addresses that this machine has",
+    EACCES: "ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+}
+
 MOST_SILENCES = 2
 """Where other keys can go on, so many in a row without an answer make a destination down."""
 
@@ -78,6 +85,12 @@ def in_words(error: OSError) -> str:
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)
+
+
+def why_no_port(error: OSError) -> str:
+    """Why an address cannot be listened on, and where to look."""
+    advice = _NO_PORT.get(error.errno or 0, "")
+    return f"{in_words(error)}; {advice}" if advice else in_words(error)
 
 
 def policy_of(policy: DeliveryPolicy) -> Policy:

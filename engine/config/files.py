@@ -48,7 +48,7 @@ class FolderFiles:
         if not S_ISREG(facts.st_mode) and not S_ISDIR(facts.st_mode):
             raise OSError(EINVAL, "it is no file")  # a pipe would be waited for
         if facts.st_size > MAX_FILE_BYTES:
-            raise OSError(27, f"it is larger than {MAX_FILE_BYTES // 2**20} MiB")
+            raise OSError(27, f"it is larger than {MAX_FILE_BYTES // 2**20} MiB, the most of any file")
         return target.read_bytes()
 
     def check(self, path: str) -> None:

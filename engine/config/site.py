@@ -325,8 +325,13 @@ def _channel_folders(folder: Path, findings: list[ConfigFinding]) -> list[Path]:
         message = "there is no folder 'channels' here" if folder.is_dir() else "there is no such folder"
         findings.append(ConfigFinding("E100", str(folder), 0, 0, 0, message, "start a site: segmill init my-site"))
         return []
+    try:
+        places = sorted(root.iterdir())
+    except OSError as exc:
+        findings.append(_unreadable(CHANNELS, exc))
+        return []
     found: list[Path] = []
-    for place in sorted(root.iterdir()):
+    for place in places:
         if place.name.startswith((".", "_")):
             continue
         if unusable := _unusable(place):
@@ -334,7 +339,11 @@ def _channel_folders(folder: Path, findings: list[ConfigFinding]) -> list[Path]:
         elif place.is_dir() and (place / CHANNEL_FILE).is_file():
             found.append(place)
         elif place.is_dir():
-            close = nearest(CHANNEL_FILE, [path.name for path in place.iterdir() if path.is_file()])
+            try:
+                close = nearest(CHANNEL_FILE, [path.name for path in place.iterdir() if path.is_file()])
+            except OSError as exc:
+                findings.append(_unreadable(f"{CHANNELS}/{place.name}", exc))
+                continue
             hint = f"rename {close} to {CHANNEL_FILE}" if close else "add it, or move the folder out of channels/"
             message = f"the folder has no {CHANNEL_FILE}, so it is no channel"
             findings.append(ConfigFinding("W148", f"{CHANNELS}/{place.name}", 0, 0, 0, message, hint))
@@ -363,6 +372,13 @@ def _unusable(place: Path) -> ConfigFinding | None:
             return None
         why = "it is a folder" if S_ISDIR(kind) else "it is no file"
     return ConfigFinding("E100", f"{shown}/{CHANNEL_FILE}", 0, 0, 0, f"cannot be read: {why}")
+
+
+def _unreadable(shown: str, error: OSError) -> ConfigFinding:
+    why = error.strerror or "the system refuses it"
+    return ConfigFinding(
+        "E100", shown, 0, 0, 0, f"cannot be read: {why}", "its folder needs the rights to read and enter it"
+    )
 
 
 def _check_channel_name(name: str, shown: str) -> list[ConfigFinding]:

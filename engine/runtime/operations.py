@@ -349,10 +349,10 @@ class Operator:
                 await asyncio.shield(self._committer.flushed())
         except TimeoutError:
             busy = ", ".join(lane.name for lane in lanes.values() if lane.state == "sending")
-            raise OrderRefused(
-                f"an attempt is under way and does not end ({busy}): pause the destination, and try again",
-                is_temporary=True,
-            ) from None
+            why = f"an attempt is under way and does not end ({busy}): pause the destination, and try again"
+            if not busy:
+                why = "the end of an attempt cannot be recorded now: see whether the store has room, and try again"
+            raise OrderRefused(why, is_temporary=True) from None
 
     async def _check(self, members: Sequence[tuple[DeliveryId, DeliveryState]]) -> None:
         """What was planned is what is there. Raises OrderRefused."""

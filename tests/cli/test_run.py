@@ -111,6 +111,7 @@ def test_an_address_of_another_machine_is_named_without_a_made_up_port(tmp_path)
     with Running(tmp_path) as refused:
         assert refused.end() == 69
     assert "channel all cannot listen on a free port of 192.0.2.1: Cannot assign" in refused.said
+    assert "ip address shows" in refused.said
 
 
 def test_the_data_can_be_kept_elsewhere(segmill, site, tmp_path):

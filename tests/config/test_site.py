@@ -1,7 +1,7 @@
 """A site's folder as a whole: what is read, what makes a version, and channels beside each other."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -192,6 +192,25 @@ def test_a_file_that_may_not_be_read_is_told(load: Load, channel: str, tmp_path:
     load(channel)
     (tmp_path / "site/channels/orders/channel.yaml").chmod(0)
     assert told(load({}).findings) == [("channels/orders/channel.yaml", 0, "E100")]
+
+
+@pytest.mark.parametrize("shut", ["channels", "channels/empty"])
+def test_a_folder_that_may_be_entered_and_not_listed_is_told(
+    load: Load, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shut: str
+) -> None:
+    load(channel)
+    (tmp_path / "site/channels/empty").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(self: Path) -> Iterator[Path]:  # as root, who may do all, has it no other way
+        if self == tmp_path / "site" / shut:
+            raise PermissionError(13, "Permission denied")
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    (finding,) = load({}).findings
+    assert (finding.file, finding.code, finding.message) == (shut, "E100", "cannot be read: Permission denied")
+    assert "rights to read and enter" in finding.hint
 
 
 def test_settings_that_cannot_be_read_are_told(load: Load, channel: str, tmp_path: Path) -> None:

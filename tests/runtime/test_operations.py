@@ -228,6 +228,28 @@ class TestDeliveries:
             await until(lambda: states(site) == {"delivered": 2})
             assert [(d.id, d.attempts) for d in sink.calls[-1]] == [(planned[0][0], 1)]
 
+    async def test_where_that_record_does_not_come_the_person_is_told_so(self, tmp_path, adt, monkeypatch) -> None:
+        site = SiteUnderTest(tmp_path / "site", {"adt": channel()})
+        sink = site.kept.sinks["adt/out"]
+        async with site.running() as engine:
+            await site.slow_disk(adt(control_id="A0"))
+            await until(lambda: states(site) == {"delivered": 1} and out_lane(site).is_settled)
+            sink.gate.clear()
+            await send(site, adt(control_id="A1"))
+            await until(lambda: sink.busy)
+            planned = members(site, "queued")
+            monkeypatch.setattr(operations, "LET_GO_S", 0.02)
+            batches = len(site.store.batches)
+            with site.store.commits_held():
+                sink.gate.set()
+                await until(lambda: len(site.store.batches) > batches and out_lane(site).state != "sending")
+                with pytest.raises(
+                    OrderRefused, match="cannot be recorded now: see whether the store has room"
+                ) as told:
+                    await engine.control.operate(Order("hold", by(), planned))
+                assert told.value.is_temporary
+            await until(lambda: states(site) == {"delivered": 2})
+
     async def test_what_goes_elsewhere_keeps_its_order_there(self, site, adt) -> None:
         async with site.running() as engine:
             await waiting(site, adt, 5)

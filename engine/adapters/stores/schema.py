@@ -82,13 +82,15 @@ def migrate(
         raise StoreError(f"{path} is a SQLite file, but not a store of Segmill")
     latest = migrations[-1].number
     _refuse_newer(path, version, latest)
+    advice = ""
     if 0 < version < latest:
         at = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
         copy = path.with_name(f"{path.name}.schema-{version}.{at}")
         back_up(connection, copy)
         log.warning("%s: schema %d becomes %d; a copy from before it is %s", path, version, latest, copy.name)
+        advice = f". Tell its makers of it; until then, run the version before, with the copy {copy.name} as its store"
     for migration in migrations[version:]:
-        _apply(connection, path, migration)
+        _apply(connection, path, migration, advice)
     if 0 < version < latest:
         _remove_old_copies(path)
 
@@ -116,7 +118,7 @@ def _remove_old_copies(path: Path) -> None:
             log.warning("the old copy %s could not be removed: %s", copy, exc.strerror)
 
 
-def _apply(connection: sqlite3.Connection, path: Path, migration: Migration) -> None:
+def _apply(connection: sqlite3.Connection, path: Path, migration: Migration, advice: str = "") -> None:
     script = (
         f"BEGIN IMMEDIATE;\n{migration.sql}\n;PRAGMA application_id = {APPLICATION_ID};\n"
         f"PRAGMA user_version = {migration.number};\nCOMMIT;"
@@ -127,7 +129,7 @@ def _apply(connection: sqlite3.Connection, path: Path, migration: Migration) -> 
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         name = faults.name_of(exc)
-        advice = ". Make room on its disk" if name == "SQLITE_FULL" else ""
+        advice = ". Make room on its disk" if name == "SQLITE_FULL" else advice
         raise StoreError(
             f"{path}: step {migration.number} ({migration.name}) of the schema failed ({name}); "
             f"the store is as it was before it{advice}"
