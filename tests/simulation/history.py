@@ -28,6 +28,7 @@ from tests.simulation.disk import Disk, SqliteDisk
 from tests.simulation.engines import SimulatedEngine, set_memory
 from tests.simulation.focus import Focus, on_folders, on_fragments
 from tests.simulation.folders import Folder, Writer
+from tests.simulation.hours import DAY_US
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process, Stuck
 from tests.simulation.model import Model
 from tests.simulation.network import Network
@@ -59,9 +60,9 @@ FROM_FOLDERS = 0.05
 """Of all histories: in these, messages come in files."""
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
-CLOSED_REST_US = 2 * REST_US
-"""The same where destinations are closed at times: one may take two in a second then, of messages that are stored a
-dozen times each, where nothing is a duplicate and their senders are told so often that there is no answer yet."""
+CLOSED_REST_US = DAY_US // 2
+"""So much more for each message where destinations are closed at times: one with a rate takes two in a day at least, of
+messages that are stored a dozen times each, where nothing is a duplicate and their senders ask again and again."""
 
 
 @dataclass(slots=True)
@@ -144,7 +145,7 @@ class History:
         self.on_disk = self.site
         """What the files say now; a run of the engine that starts begins with it."""
         has_hours = any(target.opens for edition in self.editions for target in edition.targets.values())
-        self.rest_us = CLOSED_REST_US if has_hours else REST_US
+        self.closed_us = CLOSED_REST_US if has_hours else 0
         self.targets = list(dict.fromkeys(name for edition in self.editions for name in edition.targets))
         self.loop = Loop(Random(self.rng.random()), most_tick_us=swarm.most_tick_us, trace=[] if trace else None)
         self.clock = Clock(self.loop, Random(self.rng.random()))
@@ -471,9 +472,9 @@ class History:
         while self.loop.now_us < deadline_us and not (all(s.is_done for s in self._senders) and not model.waits()):
             await asyncio.sleep(0.1)
         self._heal()
-        deadline_us = self.loop.now_us + self.rest_us
+        since_us = self.loop.now_us
         while self.engine is None or not all(s.is_done for s in self._senders) or model.waits():
-            if self.loop.now_us > deadline_us:
+            if self._is_late(since_us):
                 model.breach(f"all is well, and these still wait: {', '.join(model.waits()[:5])}")
                 break
             self._let_go_on()
@@ -485,15 +486,19 @@ class History:
             while self.process is not None:
                 await asyncio.sleep(0.05)
 
+    def _is_late(self, since_us: int) -> bool:
+        """Whether nothing should wait any more."""
+        return self.loop.now_us - since_us > REST_US + self.closed_us * len(self.model.by_seq)
+
     async def _bring_all_back(self) -> None:
         """What waits for a destination that the files no longer have goes on when they have it again."""
         model = self.model
         if not model.orphans() or not model.is_whole:
             return
         self._write(FULL)
-        deadline_us = self.loop.now_us + self.rest_us
+        since_us = self.loop.now_us
         while self.engine is None or model.orphans() or model.waits():
-            if self.loop.now_us > deadline_us:
+            if self._is_late(since_us):
                 waits = ", ".join(model.waits()[:5])
                 model.breach(f"every destination is back, and {model.orphans()} wait for one, beside: {waits}")
                 break
