@@ -60,9 +60,9 @@ FROM_FOLDERS = 0.05
 """Of all histories: in these, messages come in files."""
 REST_US = 60_000_000
 """How long it may take from then until nothing waits any more."""
-CLOSED_REST_US = DAY_US // 2
-"""So much more for each message where destinations are closed at times: one with a rate takes two in a day at least, of
-messages that are stored a dozen times each, where nothing is a duplicate and their senders ask again and again."""
+EACH_US, EACH_CLOSED_US = 200_000, DAY_US // 2
+"""So much more for each message, and where destinations are closed at times: one with a rate takes 20 in a second, and
+two in a day at least. Messages are stored a hundred times where none is a duplicate and senders ask on and on."""
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ class History:
         self.on_disk = self.site
         """What the files say now; a run of the engine that starts begins with it."""
         has_hours = any(target.opens for edition in self.editions for target in edition.targets.values())
-        self.closed_us = CLOSED_REST_US if has_hours else 0
+        self.each_us = EACH_CLOSED_US if has_hours else EACH_US
         self.targets = list(dict.fromkeys(name for edition in self.editions for name in edition.targets))
         self.loop = Loop(Random(self.rng.random()), most_tick_us=swarm.most_tick_us, trace=[] if trace else None)
         self.clock = Clock(self.loop, Random(self.rng.random()))
@@ -488,7 +488,7 @@ class History:
 
     def _is_late(self, since_us: int) -> bool:
         """Whether nothing should wait any more."""
-        return self.loop.now_us - since_us > REST_US + self.closed_us * len(self.model.by_seq)
+        return self.loop.now_us - since_us > REST_US + self.each_us * len(self.model.by_seq)
 
     async def _bring_all_back(self) -> None:
         """What waits for a destination that the files no longer have goes on when they have it again."""

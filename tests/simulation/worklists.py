@@ -29,7 +29,7 @@ from tests.simulation.campaign import CHUNK, COLLECT_EVERY, Tally
 from tests.simulation.disk import Disk, SqliteDisk, TappedStore
 from tests.simulation.engines import SimulatedEngine, simulated
 from tests.simulation.folders import Folder
-from tests.simulation.history import History, Outcome, draw_swarm
+from tests.simulation.history import EACH_US, History, Outcome, draw_swarm
 from tests.simulation.loop import OWNER, START_US, Clock, Loop, Process
 from tests.simulation.network import Network
 from tests.simulation.peers import Sender
@@ -119,7 +119,7 @@ class WorklistHistory(History):
         self.stop_asked = asyncio.Event()
         self.is_well = False
         self.is_over = False
-        self.closed_us = 0
+        self.each_us = EACH_US
         self.runs = 0
         self._groups = {}
         self._kinds = load_kinds()
