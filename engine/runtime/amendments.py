@@ -7,7 +7,8 @@ Invariants:
 
 - one call at a time, of all that came before it, in their order;
 - each is told once: what is stored then, or the error that kept it from being so; where the engine ends, nothing;
-- what the store has no room for as a whole is tried in part: of many that come again, some are recorded each time;
+- what the store has no room for as a whole is tried in part, the shortest of it: of many that come again, some are
+  recorded each time;
 - an answer that the store cannot keep, for what it is, keeps no other one from the record.
 """
 
@@ -67,13 +68,17 @@ class Amendments:
 
 
 def amended(store: Store, updates: Sequence[AckUpdate]) -> list[Stored]:
-    """Record `updates` in one transaction, or as many from the first on as it has room for; what became of each."""
+    """Record `updates` in one transaction, or as many of the shortest as it has room for; what became of each."""
     half = len(updates) // 2
     try:
         return list(store.amend_acks(updates))
     except StoreFull as error:
-        begun = amended(store, updates[:half]) if half else []
-        return [*begun, *[error] * (len(updates) - len(begun))]
+        results: list[Stored] = [error] * len(updates)
+        # The shortest: one that is too long for what room there is must not stand before those that are not.
+        fewer = sorted(sorted(range(len(updates)), key=lambda at: len(updates[at].ack))[:half])
+        for at, result in zip(fewer, amended(store, [updates[at] for at in fewer]) if fewer else (), strict=True):
+            results[at] = result
+        return results
     except StoreBusy as error:
         return [error] * len(updates)
     except CommitUnknown:

@@ -1,15 +1,21 @@
 """New answers of stored messages are recorded together: how many calls that takes, and what each is told of it."""
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
 
 import pytest
 
-from engine.model.envelope import AckUpdate
+from engine.adapters.stores.sqlite import SqliteStore
+from engine.model.envelope import AckUpdate, Batch
 from engine.model.ids import MessageSeq
 from engine.ports.store import CommitUnknown, StoreBusy, StoreFull
 from engine.runtime import amendments as module
 from engine.runtime.amendments import Amendments, Stored, amended
+from engine.runtime.recorded_answers import TRIES
+from engine.testing.store_contract import intake
 
 
 def update(number: int) -> AckUpdate:
@@ -118,6 +124,29 @@ def test_as_many_are_recorded_as_there_is_room_for_in_few_tries(count, room, kep
     assert results[:kept] == [update(number) for number in range(kept)]
     assert [type(result) for result in results[kept:]] == [StoreFull] * (count - kept)
     assert len(store.asked) <= count.bit_length()
+
+
+@pytest.mark.parametrize("long", [(0,), (3, 4), (0, 1, 2)])
+def test_what_is_too_long_for_the_room_there_is_stands_before_nothing_that_is_not(tmp_path, long) -> None:
+    made: list[sqlite3.Connection] = []
+
+    def connect(*given: Any, **more: Any) -> sqlite3.Connection:
+        made.append(sqlite3.connect(*given, **more))
+        return made[-1]
+
+    store = SqliteStore(tmp_path / "store.db", connect=connect)
+    with closing(store):
+        store.open()
+        seqs = store.commit(Batch([intake(ack_code="", ack=b"") for _ in range(8)])).seqs
+        for connection in made:
+            connection.execute("PRAGMA max_page_count = 1")  # no more than it has by now
+        left = [AckUpdate(seq, "AA", b"MSA|AA|1" if at not in long else b"x" * 60_000) for at, seq in enumerate(seqs)]
+        too_long = [left[at] for at in long]
+        for _ in range(TRIES):
+            results = amended(store, left)
+            assert left == too_long or not all(isinstance(result, StoreFull) for result in results)
+            left = [one for one, result in zip(left, results, strict=True) if isinstance(result, StoreFull)]
+        assert left == too_long
 
 
 def test_a_busy_store_is_not_asked_for_less() -> None:
