@@ -22,8 +22,8 @@ from engine.runtime.tasks import describe
 
 log = logging.getLogger("segmill.answers")
 
-MOST_UPDATES = 512
-"""So many answers go in one call."""
+MOST_UPDATES = 32
+"""So many answers go in one call: what each is told may have to be looked up, all on one turn of the loop."""
 
 Stored = AckUpdate | Exception
 Told = Callable[[Stored], None]
