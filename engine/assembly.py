@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -127,6 +128,7 @@ class Assembly:
         self.line_tasks: dict[ChannelName, list[asyncio.Task[None]]] = {}
         self.windows: dict[Lane, tuple[int, str]] = {}
         """Of each lane: what is in doubt when the engine dies, and what makes its keys; for the store."""
+        self._ends_of_orders = count(1)
         self.apply_pauses: Callable[[RunningChannel], None] = lambda channel: None
         """What people have paused stays so, whatever the files say."""
         self.lanes_stay = Turnstile()
@@ -325,6 +327,7 @@ class Assembly:
             queries=self.queries,
             clock=self.clock,
             meter=channel.meter,
+            waits_elsewhere=channel.waits_for_another,
         )
 
     async def start_workers(self, channels: Sequence[RunningChannel | tuple[ChannelName, Edition]]) -> None:
@@ -396,13 +399,17 @@ class Assembly:
         """Files with this order for its destination are about to be in force, before it has let go of its queue.
 
         The store knows from now on that keys may be of either: if the engine ends before the lane of the new order has
-        opened, what is queued then is of another order to every run that follows, whatever its files say.
+        opened, what is queued then is of another order to every run that follows, whatever its files say. Where the
+        lane that is there has yet to open itself, it does so with an order that has ended: those files may come back,
+        and what is stored between has no key of theirs. No two ends are the same: each is a change to the store.
         """
         doubt, before = self.windows.get(lane, (0, ""))
         if before and before != order:
             settings = lane.settings
+            ended = f"{before} (ended {next(self._ends_of_orders)})"
+            self.windows[lane] = doubt, f"{before} (ended {next(self._ends_of_orders)})"
             await self.committer.call(
-                lambda store: store.lane_window(settings.channel, settings.destination, doubt, f"{before} (ended)")
+                lambda store: store.lane_window(settings.channel, settings.destination, doubt, ended)
             )
 
     def start_lane(

@@ -24,7 +24,7 @@ A message here is in one of these states::
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import assert_never
 
@@ -85,7 +85,9 @@ class DeliveredAnswers:
         queries: StoreQueries,
         clock: Clock,
         meter: ChannelMeter,
+        waits_elsewhere: Callable[[MessageSeq], bool] = lambda seq: False,
     ) -> None:
+        """`waits_elsewhere`: whether the sender of a message waits for another destination, by files before."""
         self.destination: DestinationName = settings.waits_for
         self._channel = channel
         self._promised = Promised(queries)
@@ -95,6 +97,7 @@ class DeliveredAnswers:
         self._queries = queries
         self._clock = clock
         self._meter = meter
+        self._waits_elsewhere = waits_elsewhere
         self._recorded = RecordedAnswers(committer, queries, clock, meter)
         self._run_id = clock.random_bytes(4).hex().upper()
         self._count = 0
@@ -113,6 +116,10 @@ class DeliveredAnswers:
         latest = self._clock.monotonic() + timeout_s
         for waiting in self._waiting.values():  # or those behind would wait for the deadlines of those before them
             waiting.deadline = min(waiting.deadline, latest)
+
+    def __contains__(self, seq: MessageSeq) -> bool:
+        """Whether the sender of this message waits."""
+        return seq in self._waiting
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -184,8 +191,8 @@ class DeliveredAnswers:
     def ending(self, delivery: Delivery, outcome: Outcome, result: DeliveryResult) -> bool:
         """A delivery has come to its end: put what the sender is told into its record. True: somebody waits."""
         waiting = self._waiting.get(delivery.seq)
-        if waiting is None and self.is_retired:
-            return False
+        if waiting is None and (self.is_retired or self._waits_elsewhere(delivery.seq)):
+            return False  # a person had it processed again by these files: the answer stays the other's to give
         try:
             found = (waiting.message, waiting.accept) if waiting is not None else self._promised_to(delivery.seq)
         except StoreError as error:

@@ -202,6 +202,10 @@ class RunningChannel:
         now = () if self.delivered is None else (self.delivered,)
         return [*now, *self.answers_before.values()]
 
+    def waits_for_another(self, seq: MessageSeq) -> bool:
+        """Whether the sender of a message waits by files before, for the destination that these named."""
+        return any(seq in before for before in self.answers_before.values())
+
     def rejoin(self, known: Known, again: Message, reply: AnyReply) -> bool:
         """As DeliveredAnswers.rejoin, by the files of now. While an earlier copy of the message waits by files before,
         this one waits with it: two destinations would each give an answer to the same message.

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.assembly import Assembly
 from engine.model.ids import DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unanswered
 from engine.ports.control import By, Order
+from engine.runtime.lane import Lane
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, msa
 from tests.runtime.parts import until
 from tests.runtime.test_lanes import a01
@@ -109,7 +111,40 @@ class TestTheEngineDiesBeforeTheOtherLaneHasTakenOver:
             sink.gate.set()
             await send(site, ("A2", "P"))
             await until(lambda: site.delivery_states() == ["delivered"] * 2)
-        assert told == ["PID-3.1 (ended)", "PV1-2"]
+        assert told == ["PID-3.1 (ended 1)", "PV1-2"]
+
+
+class TestALaneThatOpensBetweenTwoReloads:
+    async def test_what_is_stored_before_its_files_come_back_keeps_its_place(self, tmp_path, monkeypatch) -> None:
+        """Other files are read, and then it opens, before those are in force: the order that it tells of has ended."""
+        site = site_of(tmp_path, IN_ONE)
+        sink = site.kept.sinks[LANE]
+        sink.gate.clear()
+        order_ends = Assembly.order_ends
+
+        async def and_it_opens(self: Assembly, lane: Lane, order: str) -> None:
+            await order_ends(self, lane, order)
+            if lane.settings.is_keyed:
+                sink.gate.set()
+                await until(lambda: lane.predecessor is None and "A1" in got(site))
+                sink.gate.clear()
+                await send(site, ("A2", "P"))
+                await until(lambda: len(sink.calls) == 2)
+
+        async with site.running():
+            await send(site, ("A1", "P"))
+            await until(lambda: sink.calls)
+            await turn_to(site, BY_PATIENT)
+            with monkeypatch.context() as patched:
+                patched.setattr(Assembly, "order_ends", and_it_opens)
+                await turn_to(site, IN_ONE)
+            await send(site, ("A3", "P"))
+            await turn_to(site, BY_PATIENT)
+            await send(site, ("A4", "P"))
+            sink.script[:] = [Delivered(), SILENT]
+            sink.gate.set()
+            await until(lambda: site.delivery_states() == ["delivered"] * 4)
+        assert got(site) == ["A1", "A2", "A3", "A3", "A4"]
 
 
 class TestTheKeyOfTheOrderThatIsKept:

@@ -311,6 +311,21 @@ class TestFilesThatAreChangedBack:
             assert await wire.answer() == rsp("A1")
             await until(lambda: site.messages()[0].ack == rsp("A1"))
 
+    @pytest.mark.parametrize("last", [Delivered(), Refused("AE", "207")], ids=["yes", "no"])
+    async def test_who_still_waits_has_the_stored_answer_though_a_person_had_it_processed_again(
+        self, site, adt, last
+    ) -> None:
+        """By files that name another destination, which speaks first: its yes would be on record, beside a no."""
+        async with site.running() as engine:
+            wire = await taken(site, adt(control_id="A1"))
+            await reload(site, "delivered(out), timeout: 30s")
+            report = await engine.control.operate(Order("reprocess", By(), messages=[MessageSeq(1)]))
+            assert report.messages == 1
+            await released(site, OUT, Delivered(rsp("A1"), "AA"), Delivered(rsp("A1"), "AA"))
+            assert await wire.is_silent() and site.messages()[0].ack == b""
+            await released(site, LANE, last, last)
+            assert await wire.answer() == site.messages()[0].ack
+
     async def test_an_answer_that_is_too_long_to_be_kept_with_its_delivery_is_a_yes_of_ours(self, site, adt) -> None:
         long = rsp("A1") + b"NTE|1||" + b"x" * MOST_ANSWER_BYTES + b"\r"
         async with site.running(deadline_s=0.2):
