@@ -6,6 +6,8 @@ import pytest
 
 from engine import lane_restarts
 from engine.assembly import Assembly
+from engine.exit_codes import CONFIGURATION
+from engine.failures import EngineFailed
 from engine.model.ids import DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unanswered
 from engine.ports.control import By, Order
@@ -181,6 +183,29 @@ class TestALaneThatIsStartedAgainWhileOtherFilesAreRead:
             sink.gate.set()
             await until(lambda: site.delivery_states() == ["delivered"] * 3)
         assert got(site) == ["A1", "A2", "A2", "A3"]
+
+
+class TestFilesThatAreRejectedTimeAndAgain:
+    async def test_the_order_that_has_ended_is_told_of_as_briefly_each_time(self, tmp_path, monkeypatch) -> None:
+        site = site_of(tmp_path, BY_PATIENT)
+        told: list[str] = []
+        lane_window = site.store.lane_window
+
+        def telling(channel: str, destination: str, window: int, order_by: str = "") -> int:
+            told.append(order_by)
+            return lane_window(channel, destination, window, order_by)
+
+        async def refused(*_: object) -> None:
+            raise EngineFailed("their own code does not load", CONFIGURATION)
+
+        async with site.running() as engine:
+            monkeypatch.setattr(site.store, "lane_window", telling)
+            monkeypatch.setattr(Assembly, "start_workers", refused)
+            for destinations in (BY_CLASS, IN_ONE, BY_CLASS):
+                write(site, destinations)
+                assert (await engine.control.reload()).outcome == "rejected"
+        assert len(set(told)) == 3
+        assert [text.rpartition(" ")[0] for text in told] == ["PID-3.1 (ended"] * 3
 
 
 class TestTheKeyOfTheOrderThatIsKept:
