@@ -406,8 +406,9 @@ class Assembly:
         doubt, before = self.windows.get(lane, (0, ""))
         if before and before != order:
             settings = lane.settings
-            ended = f"{before} (ended {next(self._ends_of_orders)})"
-            self.windows[lane] = doubt, f"{before} (ended {next(self._ends_of_orders)})"
+            of = before.partition(" (ended ")[0]  # where those files were rejected it has ended before, and runs on
+            ended = f"{of} (ended {next(self._ends_of_orders)})"
+            self.windows[lane] = doubt, f"{of} (ended {next(self._ends_of_orders)})"
             await self.committer.call(
                 lambda store: store.lane_window(settings.channel, settings.destination, doubt, ended)
             )

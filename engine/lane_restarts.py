@@ -102,6 +102,8 @@ class LaneRestarts:
                 self._stand_still(dead)
                 return
             self._tries[lane] = self._tries[dead] + 1
+            doubt, _ = assembly.windows[lane]
+            assembly.windows[lane] = doubt, assembly.windows[dead][1]  # which may have ended, see `order_ends`
             channel.lanes[name] = lane
             if dead.watcher is not None:
                 lane.watch(dead.watcher)

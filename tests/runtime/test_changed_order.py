@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from engine import lane_restarts
 from engine.assembly import Assembly
+from engine.exit_codes import CONFIGURATION
+from engine.failures import EngineFailed
 from engine.model.ids import DestinationName, MessageSeq
 from engine.model.outcome import Delivered, Refused, Unanswered
 from engine.ports.control import By, Order
 from engine.runtime.lane import Lane
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, msa
 from tests.runtime.parts import until
+from tests.runtime.test_isolation import poisoned
 from tests.runtime.test_lanes import a01
 
 LANE = "adt/out"
@@ -145,6 +149,63 @@ class TestALaneThatOpensBetweenTwoReloads:
             sink.gate.set()
             await until(lambda: site.delivery_states() == ["delivered"] * 4)
         assert got(site) == ["A1", "A2", "A3", "A3", "A4"]
+
+
+class TestALaneThatIsStartedAgainWhileOtherFilesAreRead:
+    async def test_what_those_files_store_is_of_another_order_to_the_next_run(self, tmp_path, monkeypatch) -> None:
+        """It died, and the one in its place opens before they are in force: the order that it tells of has ended."""
+        monkeypatch.setattr(lane_restarts, "WAITS_S", (0.01,))
+        site = site_of(tmp_path, BY_PATIENT)
+        sink = site.kept.sinks[LANE]
+        sink.gate.clear()
+        order_ends = Assembly.order_ends
+
+        async def and_it_is_started_again(self: Assembly, lane: Lane, order: str) -> None:
+            await order_ends(self, lane, order)
+            sink.gate.set()
+            await until(lambda: lane.has_failed)
+            sink.gate.clear()
+            await until(lambda: len(sink.calls) == 2)
+
+        async with site.running(stop=False):
+            await send(site, ("A1", "P"))
+            await until(lambda: sink.calls)
+            poisoned(monkeypatch, b"A1", 1)
+            with monkeypatch.context() as patched:
+                patched.setattr(Assembly, "order_ends", and_it_is_started_again)
+                await turn_to(site, BY_CLASS)
+            await send(site, ("A2", "P"))
+        write(site, BY_PATIENT)
+        sink.calls.clear()
+        sink.script[:] = [Delivered(), SILENT]
+        async with site.running():
+            await send(site, ("A3", "P"))
+            sink.gate.set()
+            await until(lambda: site.delivery_states() == ["delivered"] * 3)
+        assert got(site) == ["A1", "A2", "A2", "A3"]
+
+
+class TestFilesThatAreRejectedTimeAndAgain:
+    async def test_the_order_that_has_ended_is_told_of_as_briefly_each_time(self, tmp_path, monkeypatch) -> None:
+        site = site_of(tmp_path, BY_PATIENT)
+        told: list[str] = []
+        lane_window = site.store.lane_window
+
+        def telling(channel: str, destination: str, window: int, order_by: str = "") -> int:
+            told.append(order_by)
+            return lane_window(channel, destination, window, order_by)
+
+        async def refused(*_: object) -> None:
+            raise EngineFailed("their own code does not load", CONFIGURATION)
+
+        async with site.running() as engine:
+            monkeypatch.setattr(site.store, "lane_window", telling)
+            monkeypatch.setattr(Assembly, "start_workers", refused)
+            for destinations in (BY_CLASS, IN_ONE, BY_CLASS):
+                write(site, destinations)
+                assert (await engine.control.reload()).outcome == "rejected"
+        assert len(set(told)) == 3
+        assert [text.rpartition(" ")[0] for text in told] == ["PID-3.1 (ended"] * 3
 
 
 class TestTheKeyOfTheOrderThatIsKept:
