@@ -39,10 +39,13 @@ class JudgedClock:
             self._base = now_us, steady
         return None if self.doubt else min(now_us, counted_us)
 
-    def agrees(self) -> bool:
-        """Whether a reading now would be believed. Changes nothing: for any thread."""
+    def agrees(self, read_us: int = 0) -> bool:
+        """Whether a reading now would be believed, and is not before `read_us`, an earlier one that something goes by.
+
+        By a clock that was set back since, be it by an hour, what came then is old. Changes nothing: for any thread.
+        """
         now_us, steady = self._read()
-        return not self.doubt and abs(now_us - self._counted_us(steady)) <= JUMP_S * 1e6
+        return not self.doubt and now_us >= read_us and abs(now_us - self._counted_us(steady)) <= JUMP_S * 1e6
 
     def compare(self, last_us: int) -> None:
         """With what is known from before this was made: not back, nor on by more than a day, since then."""

@@ -12,7 +12,8 @@ Invariants:
 - before anybody can send, what the clock says is on record: so the next start has something to compare its own with,
   even where this run ends before its first pass, or forgets nothing;
 - all of a pass goes by one reading that was judged; each slice asks again, on the thread that deletes, and a jump ends
-  the pass. What was received by a clock that was wrong is as old as its place among the others says (`Prune`).
+  the pass, as does a clock that was set back by however little. What was received by a clock that was wrong is as old
+  as its place among the others says (`Prune`).
 """
 
 import asyncio
@@ -233,7 +234,7 @@ class Retention:
         total = 0
         while True:
             aged = Aged(_before(now_us, kept.ended_s), open_before, self._steps_span.amount)
-            gone = await self._work(partial(_age, aged=aged, judged=self._judged), self._steps_span)
+            gone = await self._work(partial(_age, aged=aged, judged=self._judged, now_us=now_us), self._steps_span)
             total += gone
             if gone < aged.most:
                 break
@@ -338,7 +339,7 @@ class Retention:
 
 
 class _Doubted(Exception):
-    """The clock jumped since the pass began."""
+    """The clock jumped since the pass began, or was set back: the next pass goes by another reading."""
 
 
 def ages(
@@ -359,12 +360,12 @@ def _before(now_us: int, age_s: float | None) -> int:
 
 
 def _prune(store: Store, *, order: Prune, judged: JudgedClock) -> Pruned:
-    if not judged.agrees():
+    if not judged.agrees(order.now_us):
         raise _Doubted
     return store.prune(order)
 
 
-def _age(store: Store, *, aged: Aged, judged: JudgedClock) -> int:
-    if not judged.agrees():
+def _age(store: Store, *, aged: Aged, judged: JudgedClock, now_us: int) -> int:
+    if not judged.agrees(now_us):
         raise _Doubted
     return store.age_worklists(aged)

@@ -30,7 +30,7 @@ def soon_forgetting() -> None:
 def trusts_any_clock() -> None:
     """Mutant: whatever the clock says, what is old by it is forgotten."""
     judged_clock.JudgedClock.look = lambda self: self._clock.now_us()  # type: ignore[method-assign]
-    judged_clock.JudgedClock.agrees = lambda self: True  # type: ignore[method-assign]
+    judged_clock.JudgedClock.agrees = lambda self, read_us=0: True  # type: ignore[method-assign]
 
 
 def waits_by_the_wall_clock() -> None:

@@ -251,6 +251,30 @@ async def test_a_clock_that_jumps_in_the_middle_of_a_pass_is_not_believed(
     assert raws(store) == [b"MSH|"]
 
 
+async def test_a_clock_that_is_set_back_by_hours_in_a_pass_makes_nothing_old_that_came_since(
+    committer, clock, meter, store, answers, monkeypatch
+) -> None:
+    """A pass may be long, and goes by one reading: what came after it by the clock of now looks hours old."""
+    keeper = retention(committer, clock, meter, Ages(messages_s=3600.0))
+    slices, begun = keeper._slice, []
+
+    async def set_back(order: Prune) -> object:
+        if not begun:
+            begun.append(order)
+            clock.wall_ahead_s -= 5 * 3600.0
+            put(answers, clock, "1")
+            await until(lambda: answers.said)
+        return await slices(order)
+
+    monkeypatch.setattr(keeper, "_slice", set_back)
+    await keeper.one_pass()
+    await keeper.one_pass()
+    assert begun and raws(store) == [b"MSH|"]
+    clock.ahead_s += 2 * 3600.0
+    await keeper.one_pass()
+    assert raws(store) == []
+
+
 async def test_a_clock_that_jumps_before_the_first_pass_is_not_believed(
     committer, clock, meter, store, answers, monkeypatch
 ) -> None:
