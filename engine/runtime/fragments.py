@@ -295,11 +295,13 @@ class FragmentKeeper:
             self._displaced.remove(rival)
 
     def _known(self, record: Intake) -> Sequence[Known]:
+        """Those with its control id within the window, and any that still waits: that one cannot be another's."""
         window = self._channel.duplicates_window_us
         if not window:
             return ()
         since_us = record.received_at_us - window
-        return self._queries.known(self._channel.name, record.sender, record.control_id, since_us)
+        every = self._queries.known(self._channel.name, record.sender, record.control_id, 0)
+        return [one for one in every if one.received_at_us >= since_us or one.state == "waiting"]
 
     def _begins_anew(
         self, match: Known, known: Sequence[Known], fragment: Fragment, expected: OpenSet[StoredPart] | None

@@ -249,6 +249,26 @@ class TestResends:
             assert await site.delivered("adt/out", 1) == [raw]
             assert site.states() == ["joined"] * 3 + ["processed"]
 
+    async def test_so_it_does_past_the_window_while_its_message_waits_for_more(self, tmp_path, adt, clock) -> None:
+        """Its sender heard nothing of it while the intake was paused: refused, none of the message could go on."""
+        more = "duplicates: {window: 20s}\nfragments: {dsc: join}"
+        site = site_of(tmp_path, more, clock)
+        raw = enhanced(adt)
+        first, second, third = cut(raw, 3)
+        async with site.running():
+            wire = await site.wire()
+            for part in (first, second):
+                await wire.send(part)
+                assert msa(await wire.answer())[0] == "CA"
+            clock.ahead_s += 46
+            for part in (first, second):
+                await wire.send(part)
+                assert msa(await wire.answer())[0] == "CA"
+            await wire.send(third)
+            assert [msa(await wire.answer()) for _ in range(2)] == [("CA", "F3"), ("AA", "F1")]
+            assert await site.delivered("adt/out", 1) == [raw]
+            assert site.states() == ["joined", "joined", "joined", "processed"]
+
     async def test_the_whole_sent_again_is_answered_as_before(self, site, adt) -> None:
         parts = cut(big(adt), 3)
         async with site.running():

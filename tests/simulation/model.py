@@ -532,12 +532,14 @@ class Model:
 
     def _covering(self, item: Item, took_us: int, on_loop_us: int) -> list[Row]:
         """The messages in the store that what came then is a resend of, or is itself."""
-        # What is sent again while the first is on its way to the disk has its answer with that one.
+        # What is sent again while the first is on its way to the disk has its answer with that one, and a fragment that
+        # waits is known for as long as it does.
         since_us = took_us - self.site.window_us
         return [
             row
             for row in self.rows.get(item, ())
-            if row.taken_us <= on_loop_us and (since_us <= row.received_at_us or on_loop_us <= row.learned_us)
+            if row.taken_us <= on_loop_us
+            and (since_us <= row.received_at_us or on_loop_us <= row.learned_us or row.state in ("waiting", "joined"))
         ]
 
     def _check_yes(self, item: Item, took_us: int, on_loop_us: int, ack: bytes) -> None:
