@@ -1,5 +1,6 @@
 """A destination whose `order_by` changes: whatever is stored meanwhile keeps its place among its patient's messages."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,34 @@ async def turn_to(site: SiteUnderTest, destinations: str, **more: str) -> None:
 
 def write(site: SiteUnderTest, destinations: str, **more: str) -> None:
     (site.folder / "channels/adt/channel.yaml").write_text(channel(destinations=destinations, **more))
+
+
+async def turn_while(
+    monkeypatch: pytest.MonkeyPatch, site: SiteUnderTest, destinations: str, happens: Callable[[Lane], Awaitable[None]]
+) -> None:
+    """As `turn_to`; `happens` to the lane that is there once its order has ended, and before the files are in force."""
+    order_ends = Assembly.order_ends
+
+    async def and_it_happens(self: Assembly, lane: Lane, order: str) -> None:
+        await order_ends(self, lane, order)
+        await happens(lane)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Assembly, "order_ends", and_it_happens)
+        await turn_to(site, destinations)
+
+
+def orders_told(monkeypatch: pytest.MonkeyPatch, site: SiteUnderTest) -> list[str]:
+    """What the store hears of the order of lanes from now on."""
+    told: list[str] = []
+    lane_window = site.store.lane_window
+
+    def telling(channel: str, destination: str, window: int, order_by: str = "") -> int:
+        told.append(order_by)
+        return lane_window(channel, destination, window, order_by)
+
+    monkeypatch.setattr(site.store, "lane_window", telling)
+    return told
 
 
 async def send(site: SiteUnderTest, *sent: tuple[str, str]) -> None:
@@ -99,17 +128,10 @@ class TestTheEngineDiesBeforeTheOtherLaneHasTakenOver:
         site = site_of(tmp_path, IN_ONE)
         sink = site.kept.sinks[LANE]
         sink.gate.clear()
-        told: list[str] = []
-        lane_window = site.store.lane_window
-
-        def telling(channel: str, destination: str, window: int, order_by: str = "") -> int:
-            told.append(order_by)
-            return lane_window(channel, destination, window, order_by)
-
         async with site.running():
             await send(site, ("A1", "P"))
             await until(lambda: sink.calls)
-            monkeypatch.setattr(site.store, "lane_window", telling)
+            told = orders_told(monkeypatch, site)
             await turn_to(site, BY_PATIENT)
             await turn_to(site, BY_CLASS)
             sink.gate.set()
@@ -124,10 +146,8 @@ class TestALaneThatOpensBetweenTwoReloads:
         site = site_of(tmp_path, IN_ONE)
         sink = site.kept.sinks[LANE]
         sink.gate.clear()
-        order_ends = Assembly.order_ends
 
-        async def and_it_opens(self: Assembly, lane: Lane, order: str) -> None:
-            await order_ends(self, lane, order)
+        async def it_opens(lane: Lane) -> None:
             if lane.settings.is_keyed:
                 sink.gate.set()
                 await until(lambda: lane.predecessor is None and "A1" in got(site))
@@ -139,9 +159,7 @@ class TestALaneThatOpensBetweenTwoReloads:
             await send(site, ("A1", "P"))
             await until(lambda: sink.calls)
             await turn_to(site, BY_PATIENT)
-            with monkeypatch.context() as patched:
-                patched.setattr(Assembly, "order_ends", and_it_opens)
-                await turn_to(site, IN_ONE)
+            await turn_while(monkeypatch, site, IN_ONE, it_opens)
             await send(site, ("A3", "P"))
             await turn_to(site, BY_PATIENT)
             await send(site, ("A4", "P"))
@@ -158,10 +176,8 @@ class TestALaneThatIsStartedAgainWhileOtherFilesAreRead:
         site = site_of(tmp_path, BY_PATIENT)
         sink = site.kept.sinks[LANE]
         sink.gate.clear()
-        order_ends = Assembly.order_ends
 
-        async def and_it_is_started_again(self: Assembly, lane: Lane, order: str) -> None:
-            await order_ends(self, lane, order)
+        async def it_is_started_again(lane: Lane) -> None:
             sink.gate.set()
             await until(lambda: lane.has_failed)
             sink.gate.clear()
@@ -171,9 +187,7 @@ class TestALaneThatIsStartedAgainWhileOtherFilesAreRead:
             await send(site, ("A1", "P"))
             await until(lambda: sink.calls)
             poisoned(monkeypatch, b"A1", 1)
-            with monkeypatch.context() as patched:
-                patched.setattr(Assembly, "order_ends", and_it_is_started_again)
-                await turn_to(site, BY_CLASS)
+            await turn_while(monkeypatch, site, BY_CLASS, it_is_started_again)
             await send(site, ("A2", "P"))
         write(site, BY_PATIENT)
         sink.calls.clear()
@@ -188,18 +202,12 @@ class TestALaneThatIsStartedAgainWhileOtherFilesAreRead:
 class TestFilesThatAreRejectedTimeAndAgain:
     async def test_the_order_that_has_ended_is_told_of_as_briefly_each_time(self, tmp_path, monkeypatch) -> None:
         site = site_of(tmp_path, BY_PATIENT)
-        told: list[str] = []
-        lane_window = site.store.lane_window
-
-        def telling(channel: str, destination: str, window: int, order_by: str = "") -> int:
-            told.append(order_by)
-            return lane_window(channel, destination, window, order_by)
 
         async def refused(*_: object) -> None:
             raise EngineFailed("their own code does not load", CONFIGURATION)
 
         async with site.running() as engine:
-            monkeypatch.setattr(site.store, "lane_window", telling)
+            told = orders_told(monkeypatch, site)
             monkeypatch.setattr(Assembly, "start_workers", refused)
             for destinations in (BY_CLASS, IN_ONE, BY_CLASS):
                 write(site, destinations)
