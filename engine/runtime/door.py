@@ -65,6 +65,10 @@ class Door:
         """Accept no more; what is in its handshake is let go."""
         for task in (*self._accepting, *self._coming):
             task.cancel()
+        for plain in self._sockets:
+            # The accept that is cancelled does so on the loop's next turn, and another may have the descriptor by then:
+            # a destination's new connection would fail, or never be read.
+            asyncio.get_running_loop().remove_reader(plain.fileno())
         for plain in (*self._sockets, *self._not_begun):
             plain.close()
         self._sockets.clear()

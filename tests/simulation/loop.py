@@ -158,6 +158,10 @@ class Loop(asyncio.AbstractEventLoop):
     async def sock_accept(self, sock: Any) -> Any:
         return await sock.accepted()
 
+    def remove_reader(self, fd: Any) -> bool:
+        """Who accepts hears of the end by its task."""
+        return False
+
     async def connect_accepted_socket(self, factory: Callable[[], Any], sock: Any, **options: Any) -> Any:  # type: ignore[override]
         return sock.enter(factory)
 

@@ -54,7 +54,8 @@ def test_nothing_of_it_is_in_the_log_while_it_is_open(tmp_path):
 
 
 FLIPS = (
-    "UPDATE {table} SET {column} = CAST(substr({column}, 1, 20) || x'ff' || substr({column}, 22) AS BLOB) WHERE {where}"
+    "UPDATE {table} SET {column} = CAST(substr({column}, 1, 20) || iif(substr({column}, 21, 1) = x'ff', x'00', x'ff')"
+    " || substr({column}, 22) AS BLOB) WHERE {where}"
 )
 
 
