@@ -87,6 +87,8 @@ class MessageOrders:
                 case "release":
                     if message.state == "held":
                         await self._run_again(message, work, pasts)
+                        # It may be held since a second run alone, and a delivery of the first be what a lane stands at.
+                        self._let_lanes_go_on(message, work)
                     else:
                         await self._release(message, work)
                 case "reprocess":
@@ -171,12 +173,18 @@ class MessageOrders:
             if channel is not None:
                 lanes = (channel.lane(d.destination) for d in waiting)
                 work.lanes |= {lane: None for lane in lanes if lane is not None}
-        elif channel is not None and (stopped := _stopped_at(channel, message.seq)):
-            work.heads += stopped
-            work.seqs_of_heads.append(message.seq)
-        elif not gone:
+        elif not self._let_lanes_go_on(message, work) and not gone:
             meant = " or ".join(sorted(states, reverse=True))
             work.leave(message.seq, f"it is {message.state}, and none of its deliveries is {meant}")
+
+    def _let_lanes_go_on(self, message: StoredMessage, work: MessageSlice) -> bool:
+        """Have the lanes that stand still for this message try it again; whether there are any."""
+        channel = self._channels.get(message.channel)
+        stopped = _stopped_at(channel, message.seq) if channel is not None else []
+        if stopped:
+            work.heads += stopped
+            work.seqs_of_heads.append(message.seq)
+        return bool(stopped)
 
     async def _resend(self, message: StoredMessage, work: MessageSlice) -> None:
         channel = self._channels.get(message.channel)

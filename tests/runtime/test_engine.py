@@ -19,6 +19,7 @@ from engine.app import ConfigurationError, Engine, EngineFailed, load_site
 from engine.exit_codes import STORE_FAILED
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.model.outcome import Refused, Unreachable
+from engine.ports.control import By, Order
 from engine.ports.store import CommitUnknown, StoreBusy, StoreError, StoreFull
 from engine.runtime import lookout
 from engine.runtime.policy import Action, Rules
@@ -536,6 +537,24 @@ class TestControl:
             report = await engine.control.release(seqs(1))
             assert report.deliveries == 1
             await until(lambda: site.delivery_states() == ["delivered"] * 2)
+
+    async def test_a_lane_that_stopped_goes_on_though_a_second_run_of_its_head_is_held(self, tmp_path, adt) -> None:
+        """It is held, and a delivery of its first run is owed all the same: a release lets both go on."""
+        stops = "{out: {kept: {}, on_refused: stop}}"
+        files = {"channel.yaml": channel(steps=HELD, destinations=stops), "tables/x.csv": "from,to\nI,IN\n"}
+        site = SiteUnderTest(tmp_path / "s", {"adt": files})
+        site.kept.sinks["adt/out"] = ScriptedSink(AE)
+        async with site.running() as engine:
+            await send(site, adt(control_id="A1"))
+            (lane,) = site.running_channel().lanes.values()
+            await until(lambda: lane.state == "stopped")
+            (site.folder / "channels/adt/tables/x.csv").write_text("from,to\nO,OUT\n")
+            assert (await engine.control.reload()).outcome == "taken"
+            await engine.control.operate(Order("reprocess", By(), messages=seqs(1)))
+            assert [message.state for message in site.messages()] == ["held"]
+            report = await engine.control.release(seqs(1))
+            assert report.deliveries == 1 and "held again" in report.left[0][1]
+            await until(lambda: site.delivery_states() == ["delivered"])
 
     async def test_a_resend_sends_the_same_bytes_as_a_new_delivery(self, site, adt) -> None:
         async with site.running() as engine:

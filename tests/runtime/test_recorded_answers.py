@@ -1,5 +1,6 @@
 """What a resend is told stays: a yes leaves with its record, a time-out's no is not the end, nor are other files."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,22 @@ async def test_a_copy_that_came_before_has_the_destinations_own_words(site, adt)
         assert await asked_again(site, adt(control_id="A1")) == yes == site.messages()[0].ack
 
 
+async def test_a_resend_does_not_wait_for_a_second_delivery_to_who_has_it(site, adt) -> None:
+    """Those who asked before have its yes of the first one: what it says to the second would be another answer."""
+    async with site.running() as engine:
+        wire = await told_of_a_time_out(site, adt(control_id="A1"))
+        await released(site, OUT, Delivered(rsp("A1"), "AA"))
+        await reload(site, "delivered(out), timeout: 30s")
+        site.kept.sinks[OUT].gate.clear()
+        await engine.control.operate(
+            Order("resend", By(), messages=[MessageSeq(1)], destinations=[DestinationName("out")])
+        )
+        await wire.send(adt(control_id="A1"))
+        assert await wire.answer() == rsp("A1") == site.messages()[0].ack
+        await released(site, OUT, Refused("AE", "207"))
+        assert await asked_again(site, adt(control_id="A1")) == rsp("A1") == site.messages()[0].ack
+
+
 class TestAStoreThatTakesNoRecord:
     """The files said `delivered(ris)` when it came and say `processed` now: its answer is due, and is new."""
 
@@ -145,7 +162,9 @@ class TestAStoreThatTakesNoRecord:
 
         return start
 
-    async def test_many_that_ask_at_a_time_take_few_calls_of_it_and_each_is_told(self, site, adt, fails) -> None:
+    async def test_many_that_ask_at_a_time_take_few_calls_of_it_and_each_is_told(
+        self, site, adt, fails, monkeypatch
+    ) -> None:
         """One call for each would take a commit's time for each: they would come faster than they are told."""
         many = [adt(control_id=f"A{number}") for number in range(100)]
         async with site.running(deadline_s=0.2):
@@ -155,9 +174,18 @@ class TestAStoreThatTakesNoRecord:
             await until(lambda: len(site.messages()) == 100)
             await reload(site, "processed")
             refused = fails(StoreFull)
+            all_ask, refuses = threading.Event(), site.store.amend_acks
+
+            def refusing_once_all_ask(updates: Sequence[AckUpdate]) -> object:
+                assert all_ask.wait(60)
+                return refuses(updates)
+
+            monkeypatch.setattr(site.store, "amend_acks", refusing_once_all_ask)
             wire = await site.wire()
             for message in many:
                 await wire.send(message)
+            await until(lambda: site.running_channel().outcomes.get("duplicate") == 100)
+            all_ask.set()
             assert codes([await wire.answer() for _ in many]) == ["AR"] * 100
             assert len(refused) < 100 * module.TRIES / 2, "that many when each asks on its own"
             fails(None)
