@@ -1,7 +1,7 @@
 """`segmill release`: what a person had to look at goes on, or is given up."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,8 @@ def command(
         found = select()
         only = _states_of(wanted, everything=everything, discards=discard is not None)
         left = _given_up(queries, wanted) if everything and discard is None and "failed" not in only else Counter()
-        planned = _plan(queries, found, only, discard)
+        stands = {} if everything or discard is not None else _stands_at(status["channels"])
+        planned = _plan(queries, found, only, discard, stands)
         if plan or not found:
             _show(planned, left, as_json=as_json)
             return 0
@@ -157,6 +158,16 @@ def _with_stopped(
                 by_seq[message.seq] = message
                 stopped -= heads
     return [by_seq[seq] for seq in sorted(by_seq)]
+
+
+def _stands_at(channels: Sequence[Any]) -> dict[int, list[str]]:
+    """The destinations that stand still, by the message at which they do."""
+    found: dict[int, list[str]] = {}
+    for channel in channels:
+        for lane in channel["lanes"]:
+            if lane["state"] == "stopped" and lane["head"] is not None:
+                found.setdefault(lane["head"], []).append(lane["destination"])
+    return found
 
 
 def _states_of(wanted: Search, *, everything: bool, discards: bool) -> list["DeliveryState"]:
@@ -201,7 +212,9 @@ def _plan(
     messages: Sequence["StoredMessage"],
     only: Sequence["DeliveryState"],
     discard: str | None,
+    stands: Mapping[int, Sequence[str]],
 ) -> Plan:
+    """`stands`: by message, the destinations that stand still for it and go on with it, though it is held itself."""
     verb = "Release" if discard is None else "Give up"
     plan = Plan(
         "release" if discard is None else "discard",
@@ -213,6 +226,8 @@ def _plan(
     for message in messages:
         if message.state == "held":
             plan.counted[message.channel, "held messages"] += 1
+            for destination in stands.get(message.seq, ()):
+                plan.counted[message.channel, f"queued deliveries to {destination}"] += 1
             continue
         found = queries.deliveries(message.seq)
         # Where none is set aside, it is the head of a lane that stands still.

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from engine.model.envelope import AckUpdate
+from engine.model.ids import MessageSeq
 from engine.ports.store import CommitUnknown, Store, StoreBusy, StoreFull
 from engine.runtime.tasks import describe
 
@@ -37,6 +38,21 @@ class Amendments:
         self._call = call
         self._waiting: list[tuple[AckUpdate, Told]] = []
         self._is_called = False
+        self._owed: dict[MessageSeq, list[AckUpdate]] = {}
+
+    def owe(self, update: AckUpdate) -> None:
+        """Somebody is told `update` once it is on record, however many tries that takes, until it is `settled`."""
+        self._owed.setdefault(update.seq, []).append(update)
+
+    def settled(self, update: AckUpdate) -> None:
+        """That one was told what is on record, or that nothing can be."""
+        left = [one for one in self._owed.pop(update.seq, ()) if one is not update]
+        if left:
+            self._owed[update.seq] = left
+
+    def owed(self, seq: MessageSeq) -> AckUpdate | None:
+        """The first of what is owed to senders of this message."""
+        return next(iter(self._owed.get(seq, ())), None)
 
     def record(self, update: AckUpdate, told: Told) -> None:
         """Make `update` the stored answer, durable; `told` hears on the loop what is stored then, or why not."""

@@ -163,10 +163,10 @@ class DeliveredAnswers:
         message, accept = found
         if rows[-1].state != "queued":
             return self._from_row(rows[-1], message, accept, known, reply)
-        # It has the message, and gets it once more, as a redirection or a person wants it. Who asked before that has
-        # its yes, or will have it: an answer to come would be another one.
-        taken = [row for row in rows if row.state == "delivered"]
-        if taken and self._from_row(taken[-1], message, accept, known, reply):
+        if (yes := self._recorded.due(known.seq)) is not None:
+            # It has the message, and gets it once more, as a redirection or a person wants it. Another copy is about to
+            # be told so: what it says to the second one would be another answer.
+            self._recorded.settle(yes, Resent(message, accept, reply, self._settings, self._next_id))
             return True
         self._add(self._wait(known.seq, message, accept), reply)
         return True

@@ -88,7 +88,8 @@ class MessageOrders:
                     if message.state == "held":
                         await self._run_again(message, work, pasts)
                         # It may be held since a second run alone, and a delivery of the first be what a lane stands at.
-                        self._let_lanes_go_on(message, work)
+                        if ACT_FROM["release"] <= set(work.order.only or ACT_FROM["release"]):
+                            self._let_lanes_go_on(message, work)
                     else:
                         await self._release(message, work)
                 case "reprocess":

@@ -3,6 +3,7 @@
 Invariants:
 
 - a yes leaves when it is on record, and not otherwise: what is told later is then never another answer;
+- who asks while another copy's yes is on its way to the record has that one, and waits for no later answer;
 - what is stored may be a yes that was recorded since somebody looked, as of several resends at a time each has an
   answer of its own: it is what this one is told, too;
 - a store that is busy or full for a moment is asked again meanwhile, and its sender waits no longer than that. Then it
@@ -22,6 +23,7 @@ from engine.hl7.message import Message
 from engine.mllp.exchange import POSITIVE
 from engine.model.envelope import AckUpdate
 from engine.model.finding import Finding
+from engine.model.ids import MessageSeq
 from engine.pipeline.answer import BETWEEN, AnswerSettings, refuse
 from engine.ports.clock import Clock, from_us
 from engine.ports.meter import ChannelMeter
@@ -67,19 +69,25 @@ class RecordedAnswers:
 
     def settle(self, update: AckUpdate, resent: Resent) -> None:
         """Answer `resent` with `update`, or what is stored in its place."""
+        if update.ack_code in POSITIVE:
+            self._committer.amendments.owe(update)
         self._try(update, resent, TRIES)
+
+    def due(self, seq: MessageSeq) -> AckUpdate | None:
+        """The yes that another resend of this message is told once it is on record."""
+        return self._committer.amendments.owed(seq)
 
     def _try(self, update: AckUpdate, resent: Resent, tries: int) -> None:
         self._committer.amendments.record(update, partial(self._ended, update, resent, tries))
 
     def _ended(self, update: AckUpdate, resent: Resent, tries: int, stored: Stored) -> None:
+        if isinstance(stored, (StoreBusy, StoreFull)) and tries > 1:
+            asyncio.get_running_loop().call_later(TRY_AGAIN_S, self._try, update, resent, tries - 1)
+            return
+        self._committer.amendments.settled(update)
         if isinstance(stored, AckUpdate):
             self._tell(resent, stored.ack_code, stored.ack)
-        elif isinstance(stored, CommitUnknown):
-            return  # nothing more is said to anybody
-        elif isinstance(stored, (StoreBusy, StoreFull)) and tries > 1:
-            asyncio.get_running_loop().call_later(TRY_AGAIN_S, self._try, update, resent, tries - 1)
-        else:
+        elif not isinstance(stored, CommitUnknown):  # after that, nothing more is said to anybody
             if not isinstance(stored, (StoreBusy, StoreFull)):
                 log.error("the answer to a resend could not be recorded: %s", describe(stored))
             self._unrecorded(update, resent)

@@ -125,20 +125,55 @@ async def test_a_copy_that_came_before_has_the_destinations_own_words(site, adt)
         assert await asked_again(site, adt(control_id="A1")) == yes == site.messages()[0].ack
 
 
-async def test_a_resend_does_not_wait_for_a_second_delivery_to_who_has_it(site, adt) -> None:
-    """Those who asked before have its yes of the first one: what it says to the second would be another answer."""
+async def test_who_asks_while_a_yes_is_on_its_way_to_the_record_has_that_one(site, adt, monkeypatch) -> None:
+    """A person sends it to `out` again meanwhile: what that says to the second one would be another answer."""
     async with site.running() as engine:
-        wire = await told_of_a_time_out(site, adt(control_id="A1"))
+        first = await told_of_a_time_out(site, adt(control_id="A1"))
         await released(site, OUT, Delivered(rsp("A1"), "AA"))
         await reload(site, "delivered(out), timeout: 30s")
         site.kept.sinks[OUT].gate.clear()
+        monkeypatch.setattr(module, "TRIES", 10**6)
+        monkeypatch.setattr(module, "TRY_AGAIN_S", 0.001)
+        amend, refused = site.store.amend_acks, list[int]()
+
+        def busy(updates: Sequence[AckUpdate]) -> object:
+            refused.append(len(updates))
+            raise StoreBusy("not now")
+
+        monkeypatch.setattr(site.store, "amend_acks", busy)
+        await first.send(adt(control_id="A1"))
+        await until(lambda: refused)
         await engine.control.operate(
             Order("resend", By(), messages=[MessageSeq(1)], destinations=[DestinationName("out")])
         )
-        await wire.send(adt(control_id="A1"))
-        assert await wire.answer() == rsp("A1") == site.messages()[0].ack
+        second = await site.wire()
+        await second.send(adt(control_id="A1"))
+        await until(lambda: site.running_channel().outcomes.get("duplicate") == 2)
+        assert await first.is_silent() and await second.is_silent()
+        monkeypatch.setattr(site.store, "amend_acks", amend)
+        assert [await first.answer(), await second.answer()] == [rsp("A1")] * 2
         await released(site, OUT, Refused("AE", "207"))
         assert await asked_again(site, adt(control_id="A1")) == rsp("A1") == site.messages()[0].ack
+        assert engine._committer.amendments.owed(MessageSeq(1)) is None
+
+
+async def test_what_a_person_sends_again_to_who_refused_it_is_waited_for(site, adt) -> None:
+    """It took the first run of the message, and refused the second: that no is on record, and a yes may follow."""
+    async with site.running() as engine:
+        wire = await told_of_a_time_out(site, adt(control_id="A1"))
+        await released(site, OUT, Delivered())
+        await reload(site, "delivered(out), timeout: 30s")
+        site.kept.sinks[OUT].gate.clear()
+        await engine.control.operate(Order("reprocess", By(), messages=[MessageSeq(1)]))
+        await released(site, OUT, Refused("AE", "207"))
+        no = site.messages()[0].ack
+        assert codes([no]) == ["AE"]
+        site.kept.sinks[OUT].gate.clear()
+        await engine.control.release([MessageSeq(1)])
+        await wire.send(adt(control_id="A1"))
+        assert await wire.is_silent()
+        await released(site, OUT, Delivered())
+        assert codes([await wire.answer()]) == ["AA"]
 
 
 class TestAStoreThatTakesNoRecord:
