@@ -218,6 +218,23 @@ def test_a_destination_that_stands_still_is_part_of_all(segmill, site, run_site_
     assert running.peer.messages == 3
 
 
+def test_the_plan_for_a_held_message_names_the_destination_that_goes_on_with_it(segmill, site, run_site_with):
+    """It stands still at a delivery of the first run; a second run was held."""
+    running = run_site_with(site, "AE", "AA")
+    running.send("orders", messages.orm(control_id="O1"))
+    file = site / "channels" / "orders" / "channel.yaml"
+    (file.parent / "known.csv").write_text("from,to\nNOBODY,X\n")
+    file.write_text(file.read_text().replace("steps:\n", "steps:\n  - map: {ORC-2: known.csv, otherwise: hold}\n"))
+    assert segmill("reload", site).code == 0
+    segmill("replay", "1", "--reprocess", "--yes", "--site", site)
+    planned = segmill("release", "1", "--plan", "--json", "--site", site).json["plan"]
+    assert {(row["what"], row["count"]) for row in planned} == {("held messages", 1), ("queued deliveries to ris", 1)}
+    said = segmill("release", "1", "--site", site)
+    assert "1 delivery" in said.err and "held again" in said.err
+    running.settled()
+    assert running.peer.messages == 2
+
+
 def test_giving_up_needs_a_reason_and_keeps_it(segmill, busy):
     said = segmill("release", "3", "--discard", "LAB sent a test", "--yes", "--site", busy.folder)
     assert said.code == 0
