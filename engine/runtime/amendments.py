@@ -45,10 +45,12 @@ class Amendments:
         self._owed.setdefault(update.seq, []).append(update)
 
     def settled(self, update: AckUpdate) -> None:
-        """That one was told what is on record, or that nothing can be."""
-        left = [one for one in self._owed.pop(update.seq, ()) if one is not update]
-        if left:
-            self._owed[update.seq] = left
+        """One of those who are owed `update` was told what is on record, or that nothing can be."""
+        left = self._owed.get(update.seq, [])
+        if update in left:
+            left.remove(update)
+            if not left:
+                del self._owed[update.seq]
 
     def owed(self, seq: MessageSeq) -> AckUpdate | None:
         """The first of what is owed to senders of this message."""

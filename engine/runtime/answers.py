@@ -136,7 +136,7 @@ class DeliveredAnswers:
 
     def is_routed(self, seq: MessageSeq) -> bool:
         """Whether a stored message goes, or went, to the destination. Raises StoreError when the store cannot say."""
-        return bool(self._deliveries_here(seq))
+        return self._last_delivery(seq) is not None
 
     def join(self, seq: MessageSeq, reply: AnyReply) -> bool:
         """A resend of a message that somebody waits for here: it gets the same answer. False: nobody does."""
@@ -154,18 +154,18 @@ class DeliveredAnswers:
         """
         if self.join(known.seq, reply):
             return True
-        rows = self._deliveries_here(known.seq)
-        if not rows or known.ack_code == "AA":
+        last = self._last_delivery(known.seq)
+        if last is None or known.ack_code == "AA":
             return False
         found = self._to_answer(self._queries.message(known.seq), again)
         if found is None:
             return False
         message, accept = found
-        if rows[-1].state != "queued":
-            return self._from_row(rows[-1], message, accept, known, reply)
+        if last.state != "queued":
+            return self._from_row(last, message, accept, known, reply)
         if (yes := self._recorded.due(known.seq)) is not None:
-            # It has the message, and gets it once more, as a redirection or a person wants it. Another copy is about to
-            # be told so: what it says to the second one would be another answer.
+            # Another copy is about to be told that, by what the destination said before or by other files: what it
+            # says to the delivery that waits now would be another answer than the stored one.
             self._recorded.settle(yes, Resent(message, accept, reply, self._settings, self._next_id))
             return True
         self._add(self._wait(known.seq, message, accept), reply)
@@ -309,9 +309,9 @@ class DeliveredAnswers:
             return None
         return message, accept_level(stored.ack)
 
-    def _deliveries_here(self, seq: MessageSeq) -> list[StoredDelivery]:
-        """Those of a message to the destination that is waited for, the last one last."""
-        return [row for row in self._queries.deliveries(seq) if row.destination == self.destination]
+    def _last_delivery(self, seq: MessageSeq) -> StoredDelivery | None:
+        found = [row for row in self._queries.deliveries(seq) if row.destination == self.destination]
+        return found[-1] if found else None
 
     def _from_row(self, row: StoredDelivery, message: Message, accept: bytes, known: Known, reply: AnyReply) -> bool:
         """A resend of a message whose delivery ended, and nobody was there to make its sender's answer of that.

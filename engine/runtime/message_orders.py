@@ -88,7 +88,7 @@ class MessageOrders:
                     if message.state == "held":
                         await self._run_again(message, work, pasts)
                         # It may be held since a second run alone, and a delivery of the first be what a lane stands at.
-                        if ACT_FROM["release"] <= set(work.order.only or ACT_FROM["release"]):
+                        if _released_from(work.order) == ACT_FROM["release"]:
                             self._let_lanes_go_on(message, work)
                     else:
                         await self._release(message, work)
@@ -161,7 +161,7 @@ class MessageOrders:
 
     async def _release(self, message: StoredMessage, work: MessageSlice) -> None:
         found = await asyncio.to_thread(self._queries.deliveries, message.seq, bodies=True)
-        states = ACT_FROM["release"].intersection(work.order.only or ACT_FROM["release"])
+        states = _released_from(work.order)
         waiting = [d for d in found if d.state in states]
         channel = self._channels.get(message.channel)
         if gone := [d.destination for d in waiting if channel is None or channel.lane(d.destination) is None]:
@@ -238,6 +238,11 @@ class MessageOrders:
 def no_lane(name: ChannelName, destination: DestinationName, channel: RunningChannel | None) -> str:
     """Why nothing can be queued there: nobody would send it."""
     return f"its channel {name} does not run" if channel is None else f"channel {name} has no destination {destination}"
+
+
+def _released_from(order: Order) -> frozenset[DeliveryState]:
+    """The states in which deliveries are meant: all that can be released, or what the person named of them."""
+    return ACT_FROM["release"].intersection(order.only or ACT_FROM["release"])
 
 
 def _stopped_at(channel: RunningChannel, seq: MessageSeq) -> list[Lane]:

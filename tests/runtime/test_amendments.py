@@ -171,3 +171,15 @@ def test_a_store_that_is_gone_is_asked_nothing_more() -> None:
     with pytest.raises(CommitUnknown):
         amended(store, [update(1), update(2)])
     assert store.asked == [2]
+
+
+async def test_what_two_are_owed_is_owed_until_both_are_told() -> None:
+    """The second of them may be told later than the first, as it asked later."""
+    amendments, one = Amendments(Turns(Room()).call), update(1)
+    amendments.owe(one)
+    amendments.owe(one)
+    amendments.settled(one)
+    assert amendments.owed(one.seq) is one
+    amendments.settled(one)
+    amendments.settled(one)  # a no is settled, too, and was never owed
+    assert amendments.owed(one.seq) is None

@@ -72,9 +72,9 @@ def test_a_refusal_is_a_problem_with_a_code_that_is_explained(shared, admin):
         assert told["type"] == f"urn:segmill:{told['code']}"
 
 
-def _all_addresses(examples: int) -> None:
+def _all_addresses(examples: int, *more: str) -> None:
     """Each address, and that the engine is well after it; a run of its own, with an engine of its own."""
-    words = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--timeout", "0", str(ADDRESSES)]
+    words = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", *more, str(ADDRESSES)]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *words],
         env={**os.environ, "SEGMILL_EXAMPLES": str(examples), "PYTEST_ADDOPTS": ""},
@@ -93,4 +93,4 @@ def test_every_address_keeps_to_the_document():
 
 @pytest.mark.soak
 def test_every_address_keeps_to_the_document_long():
-    _all_addresses(MANY)
+    _all_addresses(MANY, "--timeout", "7200")
