@@ -30,8 +30,18 @@ needs_promtool = pytest.mark.skipif(
 )
 
 
+def test_every_file_of_tests_is_of_one_of_rules():
+    assert sorted(PROMETHEUS.glob("*.tests.yaml")) == sorted(test for rules in RULES for test in files_of(rules))
+
+
 def alerts(path: Path) -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+
+
+def files_of(rules: Path) -> list[Path]:
+    """Its file of tests, and the one of those that take hours or days, where it has any."""
+    stem = rules.name.removesuffix(".rules.yaml")
+    return [path for more in (".tests.yaml", ".long.tests.yaml") if (path := rules.with_name(stem + more)).exists()]
 
 
 @cache
@@ -92,9 +102,13 @@ def test_what_an_alert_has_people_type_is_a_command_with_such_options(path: Path
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_each_alert_is_tried_both_ways(path: Path):
-    tests = yaml.safe_load(path.with_name(path.name.replace(".rules.", ".tests.")).read_text())
-    assert tests["rule_files"] == [path.name]
-    tried = [(one["alertname"], bool(one["exp_alerts"])) for test in tests["tests"] for one in test["alert_rule_test"]]
+    tried = []
+    for file in files_of(path):
+        tests = yaml.safe_load(file.read_text())
+        assert tests["rule_files"] == [path.name]
+        tried += [
+            (one["alertname"], bool(one["exp_alerts"])) for test in tests["tests"] for one in test["alert_rule_test"]
+        ]
     assert set(tried) == {(rule["alert"], fires) for rule in alerts(path) for fires in (True, False)}
 
 
@@ -111,6 +125,8 @@ def test_operators_read_of_each_alert_where_it_says(path: Path):
 @needs_promtool
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_promtool_takes_the_rules_and_they_do_what_their_tests_say(path: Path):
-    for words in (["check", "rules", path.name], ["test", "rules", path.name.replace(".rules.", ".tests.")]):
+    tests = [file.name for file in files_of(path)]
+    assert tests
+    for words in (["check", "rules", path.name], ["test", "rules", *tests]):
         said = subprocess.run(["promtool", *words], cwd=PROMETHEUS, capture_output=True, text=True)
         assert said.returncode == 0, said.stdout + said.stderr

@@ -137,7 +137,11 @@ class _Demo:
         return GOOD if is_through else FINDINGS
 
     async def _start(self, ris: ReceivingPeer, epr: ReceivingPeer) -> Engine:
-        """The engine on the usual ports if they are free, else on any."""
+        """The engine on the usual ports if they are free, else on any.
+
+        Somebody may take a port after it was looked at. Each one's listening says so by failing, but the console's:
+        an engine runs without one, a demo is not complete without.
+        """
         peers = {"SEGMILL_RIS_PORT": ris.address[1], "SEGMILL_EPR_PORT": epr.address[1]}
         for ports in (
             {name: port if _is_free(port) else 0 for name, port in PREFERRED.items()},
@@ -148,6 +152,9 @@ class _Demo:
                 await engine.start()
             except EngineFailed as exc:
                 failure = exc
+                continue
+            if ports["SEGMILL_CONSOLE_PORT"] and engine.console is not None and engine.console.failure:
+                await engine.stop()
                 continue
             return engine
         hint = (
@@ -310,6 +317,8 @@ class _Demo:
         if console is not None and self._sign_in:
             click.echo(f"console   {console}")
             click.echo(f"          sign in {self._sign_in}")
+        elif engine.console is not None and engine.console.failure:
+            click.echo(f"console   not there: {printable(engine.console.failure)}")
         if metrics:
             click.echo(f"metrics   {metrics}")
         if (activate := _not_on_the_path()) is not None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.parse
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli import demo_run
+from engine.cli.exits import GOOD
 from tests.forked import shared
 
 # Each starts a demo, and some a dozen commands beside it.
@@ -111,6 +114,19 @@ def test_it_runs_again_in_the_same_folder_and_nothing_is_taken_for_a_resend(show
     assert {name: row["received"] for name, row in rows.items()} == RECEIVED
     assert [row["duplicates"] for row in rows.values()] == [0, 1, 0, 0]
     assert json.loads(out)["worklist"]["steps"] == 50
+
+
+def test_a_port_of_the_consoles_that_is_taken_after_it_was_looked_at_is_another_one(tmp_path, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(
+            demo_run, "PREFERRED", {**dict.fromkeys(demo_run.PREFERRED, 0), "SEGMILL_CONSOLE_PORT": port}
+        )
+        monkeypatch.setattr(demo_run, "_is_free", lambda port: True)
+        assert demo_run.demo(tmp_path / "demo", once=True, as_json=True) == GOOD
+        told = json.loads(capsys.readouterr().out)
+    assert told["console"] not in (None, f"http://127.0.0.1:{port}")
+    assert {row["channel"]: row["received"] for row in told["channels"]} == RECEIVED
 
 
 def start_and_read(folder: Path, until: str) -> tuple["subprocess.Popen[str]", list[str]]:

@@ -34,11 +34,14 @@ Mutant = Callable[[], AbstractContextManager[None]]
 MUTANTS: dict[str, Mutant] = {}
 
 FOUND_AT: dict[str, int] = {
-    "reread takes up what is in hand": 133,
-    "reread takes up what is delivered and not yet recorded": 33,
+    "reread takes up what is in hand": 182,
+    "reread takes up what is delivered and not yet recorded": 29,
     "what a release overtakes is not marked": 530,
     "tries behind a failed one are not recorded": 215,
     "a retry waits by the wall clock": 62,
+    "what a destination took while other files were in force is not told": 391,
+    "another lane does not wait for the attempt in hand": 55,
+    "what waits for the rest of its message is never given up": 27,
     "the destination's no is told as a yes": 43,
     "another lane does not wait for the record of the last attempt": 174,
     "what was answered when stored is overtaken after a reload": 66,
