@@ -1,11 +1,14 @@
 """Sending with MLLP Release 2: committed, refused, silent and old receivers, over real sockets."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.adapters.mllp_release2 import Release2Connection
 from engine.adapters.sinks.mllp import MllpSink, MllpSinkSettings
 from engine.mllp.framing import Block, BlockDecoder, CommitByte, encode
 from engine.model.envelope import Delivery
@@ -25,7 +28,7 @@ class Receiver:
         self.blocks: list[bytes] = []
         self.commits: list[bool] = []
         self.links = 0
-        self.port = 0
+        self.ended_links = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         decoder = BlockDecoder()
@@ -42,6 +45,7 @@ class Receiver:
                             control_id = item.payload.split(b"|")[9]
                             writer.write(step.replace(b"{id}", control_id))
         finally:
+            self.ended_links += 1
             writer.close()
 
 
@@ -53,7 +57,7 @@ def said(code: str) -> bytes:
 async def sending(receiver: Receiver, **settings):
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    given = {"release": 2, "commit_timeout": 0.15, "ack_timeout": 5.0, **settings}
+    given = {"release": 2, "commit_timeout": 60.0, "ack_timeout": 60.0, **settings}
     model = MllpSinkSettings(host="127.0.0.1", port=port, **given)
     sink = MllpSink.open(model, folder=Path("."), lane="adt/out", clock=SystemClock())
     try:
@@ -72,6 +76,27 @@ def delivery(adt):
     return make
 
 
+def until_committed(refusal: bytes | None) -> dict[str, float]:
+    """A short time where silence is the script, and none that matters where something is said."""
+    return {} if refusal == NAK else {"commit_timeout": 0.15}
+
+
+@pytest.fixture
+def answered_at(monkeypatch) -> Callable[[int], None]:
+    """`answered_at(3)`: the third writing of a block is the one that is answered, and it has a minute for that."""
+    again = Release2Connection._again
+
+    def patient_at(number: int) -> None:
+        def patient(self: Release2Connection) -> None:
+            if self._tries == number - 1:
+                self._target = replace(self._target, commit_timeout_s=60.0)
+            again(self)
+
+        monkeypatch.setattr(Release2Connection, "_again", patient)
+
+    return patient_at
+
+
 async def until(condition) -> None:
     async with asyncio.timeout(5):
         while not condition():
@@ -88,9 +113,10 @@ async def test_a_block_is_committed_then_answered_and_the_answer_committed(deliv
 
 
 @pytest.mark.parametrize("refusal", [NAK, None, b""], ids=["nak", "silence", "nothing"])
-async def test_a_block_that_is_not_committed_is_written_again_as_it_is(delivery, refusal) -> None:
+async def test_a_block_that_is_not_committed_is_written_again_as_it_is(delivery, answered_at, refusal) -> None:
     receiver = Receiver(refusal, refusal, ACK + said("AA"))
-    async with sending(receiver) as sink:
+    answered_at(3)
+    async with sending(receiver, **until_committed(refusal)) as sink:
         (outcome,) = await sink.send([delivery()])
         assert isinstance(outcome, Delivered)
         assert len(receiver.blocks) == 3 and len(set(receiver.blocks)) == 1 and receiver.links == 1
@@ -100,28 +126,39 @@ async def test_a_block_that_is_not_committed_is_written_again_as_it_is(delivery,
 @pytest.mark.parametrize("refusal", [NAK, None], ids=["nak", "silence"])
 async def test_after_so_many_times_the_attempt_is_over_and_the_connection_with_it(delivery, refusal, retries) -> None:
     receiver = Receiver(*[refusal] * (retries + 1), ACK + said("AA"))
-    async with sending(receiver, commit_retries=retries) as sink:
+    async with sending(receiver, commit_retries=retries, **until_committed(refusal)) as sink:
         (outcome,) = await sink.send([delivery()])
         assert isinstance(outcome, Unanswered) and "did not commit" in outcome.note
-        assert len(receiver.blocks) == retries + 1
         assert not sink.is_connected
+        await until(lambda: receiver.ended_links == 1)
+        assert len(receiver.blocks) == retries + 1
+        sink._target = replace(sink._target, commit_timeout_s=60.0)
         (outcome,) = await sink.send([delivery()])
         assert isinstance(outcome, Delivered) and receiver.links == 2
 
 
 async def test_a_committed_message_that_is_never_answered_counts_as_unanswered(delivery) -> None:
     receiver = Receiver(ACK)
-    async with sending(receiver, ack_timeout=0.3, commit_timeout=5.0) as sink:
+    async with sending(receiver, ack_timeout=0.3) as sink:
         (outcome,) = await sink.send([delivery()])
         assert isinstance(outcome, Unanswered) and "no answer within" in outcome.note
         assert len(receiver.blocks) == 1
 
 
-async def test_an_answer_may_take_longer_than_a_commit(delivery) -> None:
+async def test_an_answer_may_take_longer_than_a_commit(delivery, monkeypatch) -> None:
+    tick = Release2Connection._tick
+
+    def not_before_the_commit(self: Release2Connection) -> None:
+        if self._block:
+            self._timer = self._loop.call_later(0.01, self._tick)
+        else:
+            tick(self)
+
+    monkeypatch.setattr(Release2Connection, "_tick", not_before_the_commit)
     receiver = Receiver(ACK)
-    async with sending(receiver) as sink:
+    async with sending(receiver, commit_timeout=0.15) as sink:
         sent = asyncio.get_running_loop().create_task(sink.send([delivery("C1")]))
-        await until(lambda: receiver.blocks)
+        await until(lambda: receiver.blocks and not sink._connection._block)
         await asyncio.sleep(0.3)
         assert not sent.done() and len(receiver.blocks) == 1
         sent.cancel()
@@ -137,9 +174,10 @@ async def test_a_receiver_of_release_1_answers_and_that_is_enough(delivery) -> N
 
 
 @pytest.mark.parametrize("script", [(ACK,), (NAK, ACK), (None, ACK)])
-async def test_a_message_that_asks_for_no_answer_is_done_when_it_is_committed(delivery, script) -> None:
+async def test_a_message_that_asks_for_no_answer_is_done_when_it_is_committed(delivery, answered_at, script) -> None:
     receiver = Receiver(*script)
-    async with sending(receiver, answer="as-asked") as sink:
+    answered_at(len(script))
+    async with sending(receiver, answer="as-asked", **until_committed(NAK if None not in script else None)) as sink:
         (outcome,) = await sink.send([delivery(accept_ack="NE", application_ack="NE")])
         assert isinstance(outcome, Delivered) and len(receiver.blocks) == len(script)
 
@@ -164,7 +202,7 @@ async def test_a_large_block_is_written_again_whole(delivery) -> None:
     big = delivery()
     big.body += b"OBX|1|TX|^^^||" + b"Z" * 3_000_000 + b"\r"
     receiver = Receiver(NAK, ACK + said("AA"))
-    async with sending(receiver, commit_timeout=5.0) as sink:
+    async with sending(receiver) as sink:
         (outcome,) = await sink.send([big])
         assert isinstance(outcome, Delivered)
         assert [len(block) for block in receiver.blocks] == [len(big.body)] * 2

@@ -18,6 +18,7 @@ from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.testing.store_contract import intake
 from tests.adapters.collector import Collector, attributes, collector
+from tests.ports import free_port
 from tests.runtime.parts import SetClock
 
 AT_US = 1_790_000_000_000_000
@@ -134,20 +135,21 @@ def test_a_part_is_sampled_and_of_that_everything(there: Collector) -> None:
 
 
 def test_without_a_collector_memory_is_bounded_and_what_went_is_counted() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    made = Bench(port, queue=100)
-    for seq in range(1, 501):
-        made.attempt(seq)
-    assert len(made.made._queue) == 100 and made.made._queue[0].seq == 401, "the oldest went"
-    made.made.start()
-    made.made.stop()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        made = Bench(nobody.getsockname()[1], queue=100)
+        for seq in range(1, 501):
+            made.attempt(seq)
+        assert len(made.made._queue) == 100 and made.made._queue[0].seq == 401, "the oldest went"
+        made.made.start()
+        made.made.stop()
     assert made.numbers.counts["dropped"] == 500 and not made.numbers.is_up
 
 
 def test_a_collector_that_comes_back_gets_what_waited(caplog: pytest.LogCaptureFixture) -> None:
-    with collector() as first:
-        port = first.port
+    port = free_port()
+    with collector(port):
+        pass
     made = Bench(port)
     made.made.start()
     made.attempt(1)

@@ -205,26 +205,27 @@ def test_sources_and_sinks_are_set_up_and_knocked_at_when_asked(segmill, tmp_pat
 
 
 def test_the_collector_of_traces_and_the_identity_provider_are_tried(segmill, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    oidc = f"{{issuer: 'http://127.0.0.1:{port}', client: c, roles: {{it: admin}}}}"
-    settings = (
-        f"admin: off\ntraces: {{url: 'http://127.0.0.1:{port}'}}\n"
-        f"console: {{port: 0, url: 'http://localhost', oidc: {oidc}}}\n"
-    )
-    site = make_site(tmp_path / "site", {"good": "listen: {mllp: {port: 0}}\n"}, settings)
-    found = {f["code"]: f["message"] for f in segmill("check", site, "--env", "--json").lines}
-    assert "the collector of traces" in found["W566"] and "the identity provider" in found["W573"]
-    with socket.create_server(("127.0.0.1", port)):
+    with socket.socket() as ours:  # all the time: it refuses before it listens
+        ours.bind(("127.0.0.1", 0))
+        port = ours.getsockname()[1]
+        oidc = f"{{issuer: 'http://127.0.0.1:{port}', client: c, roles: {{it: admin}}}}"
+        settings = (
+            f"admin: off\ntraces: {{url: 'http://127.0.0.1:{port}'}}\n"
+            f"console: {{port: 0, url: 'http://localhost', oidc: {oidc}}}\n"
+        )
+        site = make_site(tmp_path / "site", {"good": "listen: {mllp: {port: 0}}\n"}, settings)
+        found = {f["code"]: f["message"] for f in segmill("check", site, "--env", "--json").lines}
+        assert "the collector of traces" in found["W566"] and "the identity provider" in found["W573"]
+        ours.listen()
         assert not {"W566", "W573"} & {f["code"] for f in segmill("check", site, "--env", "--json").lines}
 
 
 def test_the_repository_of_the_audit_is_tried(segmill, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    settings = f"admin: off\naudit: {{syslog: {{host: 127.0.0.1, port: {port}}}}}\n"
-    site = make_site(tmp_path / "site", {"good": "listen: {mllp: {port: 0}}\n"}, settings)
-    found = {f["code"]: f for f in segmill("check", site, "--env", "--json").lines}
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        settings = f"admin: off\naudit: {{syslog: {{host: 127.0.0.1, port: {nobody.getsockname()[1]}}}}}\n"
+        site = make_site(tmp_path / "site", {"good": "listen: {mllp: {port: 0}}\n"}, settings)
+        found = {f["code"]: f for f in segmill("check", site, "--env", "--json").lines}
     assert "connection refused" in found["W563"]["message"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
         there.bind(("127.0.0.1", 0))

@@ -9,29 +9,38 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trustme
 
+from engine.adapters import sender as sender_module
+from engine.adapters.mllp_connection import MllpConnection, Target, connect
 from engine.testing import messages
-from engine.testing.peers import ReceivingPeer
+from engine.testing.peers import Behaviour, ReceivingPeer
 from tests.forked import shared
 
 
 class Peer:
     """A receiving peer on a thread of its own."""
 
-    def __init__(self, *answers: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *answers: str,
+        tls: ssl.SSLContext | None = None,
+        on_message: Callable[[bytes, Behaviour], None] | None = None,
+    ) -> None:
         self._answers = answers
         self._tls = tls
+        self._on_message = on_message
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        async with ReceivingPeer(*self._answers, tls=self._tls) as self.peer:
+        async with ReceivingPeer(*self._answers, tls=self._tls, on_message=self._on_message) as self.peer:
             self._ready.set()
             await self._stop.wait()
 
@@ -136,9 +145,22 @@ def test_raw_sends_the_bytes_as_they_are(segmill, tmp_path):
         assert peer.received == [odd]
 
 
-def test_a_sender_that_resends_ends_with_every_message_answered(segmill, files):
-    with Peer("close", "none", "AA") as peer:
-        said = segmill("send", files, "--to", peer.to, "--timeout", "200ms", "--resend-after", "10ms", "--json")
+def test_a_sender_that_resends_ends_with_every_message_answered(segmill, files, monkeypatch):
+    opened: list[tuple[asyncio.AbstractEventLoop, MllpConnection]] = []
+
+    async def remembered(to: Target) -> MllpConnection:
+        connection = await connect(to)
+        opened.append((asyncio.get_running_loop(), connection))
+        return connection
+
+    def time_is_over(_: bytes, behaviour: Behaviour) -> None:
+        if behaviour.kind == "none":
+            loop, connection = opened[-1]
+            loop.call_soon_threadsafe(connection._arm, 0.0)
+
+    monkeypatch.setattr(sender_module, "connect", remembered)
+    with Peer("close", "none", "AA", on_message=time_is_over) as peer:
+        said = segmill("send", files, "--to", peer.to, "--timeout", "60s", "--resend-after", "10ms", "--json")
     assert said.code == 0
     assert said.json["codes"] == {"AA": 3}
     assert said.json["resent"] == 2

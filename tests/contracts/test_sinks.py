@@ -21,6 +21,7 @@ from engine.testing.peers import ReceivingPeer, parse_behaviour
 from engine.testing.sink_contract import SinkContract
 from engine.testing.smtp_peer import SmtpPeer
 from tests.adapters.http_peer import HttpPeer
+from tests.ports import free_port
 
 
 class MllpBench:
@@ -50,8 +51,10 @@ class MllpBench:
 class TestMllpSink(SinkContract):
     @pytest.fixture
     async def bench(self) -> AsyncIterator[MllpBench]:
-        async with ReceivingPeer() as peer:
-            yield MllpBench(peer)
+        peer = ReceivingPeer()
+        await peer.start(port=free_port())
+        yield MllpBench(peer)
+        await peer.stop()
 
 
 class FileBench:
@@ -132,7 +135,9 @@ class HttpBench:
 class TestHttpSink(SinkContract):
     @pytest.fixture
     async def bench(self) -> AsyncIterator[HttpBench]:
-        async with HttpPeer() as peer:
+        peer = HttpPeer()
+        peer._port = free_port()
+        async with peer:
             yield HttpBench(peer)
 
 
@@ -206,5 +211,7 @@ class EmailBench:
 class TestEmailSink(SinkContract):
     @pytest.fixture
     async def bench(self) -> AsyncIterator[EmailBench]:
-        async with SmtpPeer() as peer:
+        peer = SmtpPeer()
+        peer.address = ("127.0.0.1", free_port())
+        async with peer:
             yield EmailBench(peer)

@@ -7,9 +7,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -87,8 +88,33 @@ def browser(chromium: str) -> Iterator["Browser"]:
         launched.close()
 
 
+@pytest.fixture(scope="session")
+def whole_pages(chromium: str) -> Iterator[None]:
+    """What is read of a page waits for all of it.
+
+    A click waits until the page that it leads to begins. What counts or reads at once would find a part of it, or
+    nothing, where the machine is busy.
+    """
+    from playwright.sync_api import Locator, Page
+
+    def waiting(read: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(read)
+        def whole(of: Locator | Page, *values: Any, **more: Any) -> Any:
+            (of if isinstance(of, Page) else of.page).wait_for_load_state("load")
+            return read(of, *values, **more)
+
+        return whole
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("all", "all_inner_texts", "all_text_contents", "count", "is_enabled", "is_visible"):
+            patch.setattr(Locator, name, waiting(getattr(Locator, name)))
+        for name in ("content", "title"):
+            patch.setattr(Page, name, waiting(getattr(Page, name)))
+        yield
+
+
 @pytest.fixture
-def browse(browser: "Browser", console: "Console") -> Iterator["Browse"]:
+def browse(browser: "Browser", console: "Console", whole_pages: None) -> Iterator["Browse"]:
     """`browse("operator", "/messages")`; at the end nothing may have gone wrong on any page."""
     from tests.e2e.console_rig import Browse
 

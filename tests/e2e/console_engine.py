@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +29,7 @@ from engine.model.access import SITE, Grants
 from engine.pipeline.registry import load_kinds
 from engine.ports.operations import By
 from engine.ports.worklist import QueryRecord
+from engine.runtime import bench
 from engine.testing.messages import Observation, adt, oru, scheduled
 from engine.testing.peers import ReceivingPeer
 from engine.testing.sites import make_site
@@ -235,13 +237,6 @@ def steps(at: str, day: datetime) -> Iterator[bytes]:
         )
 
 
-def free_port() -> int:
-    """Where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 def make(folder: Path, ports: dict[str, int]) -> Path:
     texts = {"adt": ADT, "results": RESULTS_CHANNEL, "orders": ORDERS}
     site = make_site(folder, {name: text.format(**ports) for name, text in texts.items()}, SETTINGS)
@@ -304,8 +299,18 @@ async def settled(engine: Engine) -> None:
 
 
 async def main(folder: Path) -> None:
+    # The console's bench runs at low priority beside all other tests: by the clock it may take long.
+    bench.BenchLimits = partial(bench.BenchLimits, timeout_s=600.0, start_s=600.0)
     async with ReceivingPeer(keep=False) as ris, ReceivingPeer(keep=False) as epr, ReceivingPeer("AE") as portal:
-        ports = {"ris": ris.address[1], "epr": epr.address[1], "portal": portal.address[1], "down": free_port()}
+        # Bound, so that nobody else gets its port, and not listening: who connects is refused.
+        down = socket.socket()
+        down.bind(("127.0.0.1", 0))
+        ports = {
+            "ris": ris.address[1],
+            "epr": epr.address[1],
+            "portal": portal.address[1],
+            "down": down.getsockname()[1],
+        }
         site = make(folder, ports)
         loaded = load_site(site, load_kinds(), {})
         assert loaded.is_valid, loaded.findings
@@ -334,6 +339,7 @@ async def main(folder: Path) -> None:
             await asyncio.to_thread(sys.stdin.read)
         finally:
             await engine.stop()
+            down.close()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -50,11 +51,12 @@ def segmill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def shown(tmp_path_factory) -> tuple[Path, dict[str, object]]:
     """One demo that ran to its end, as JSON, and the folder it ran in."""
     folder = tmp_path_factory.mktemp("demo")
+    began = time.monotonic()
     process = demo(folder, "--once", "--json")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    return folder, json.loads(out)
+    return folder, {**json.loads(out), "took_s": time.monotonic() - began}
 
 
 RECEIVED = {"adt": 120, "orders": 50, "results": 30, "scanners": 50}
@@ -73,7 +75,7 @@ def test_250_messages_go_through_four_channels(shown):
     assert rows["results"]["delivered"] >= 2 * 27
     assert rows["scanners"]["delivered"] == 50
     assert told["worklist"]["steps"] == 50
-    assert all(0 < row["p99_s"] < 5 for row in rows.values())
+    assert all(0 < row["p99_s"] < told["took_s"] for row in rows.values())
 
 
 def test_what_was_held_and_refused_is_told_with_its_code(shown):
@@ -135,13 +137,18 @@ def start_and_read(folder: Path, until: str) -> tuple["subprocess.Popen[str]", l
     said, lines = "", [""]
     assert process.stderr is not None
     assert process.stdout is not None
-    while "still running" not in said:
-        line = process.stderr.readline()
-        assert line, said
-        said += line
-    while until not in lines[-1]:
-        lines.append(process.stdout.readline())
-        assert lines[-1], lines
+    try:
+        while "still running" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        while until not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], lines
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
     return process, lines
 
 

@@ -30,7 +30,7 @@ routes:
   - to: receiver
 destinations:
   receiver:
-    mllp: {{host: 127.0.0.1, port: {receiver}, ack_timeout: 10s}}
+    mllp: {{host: 127.0.0.1, port: {receiver}, ack_timeout: 5m}}
     retry: {{first: 20ms, most: 50ms}}
 """
 
@@ -49,10 +49,10 @@ routes:
   - to: folder
 destinations:
   healthy:
-    mllp: {{host: 127.0.0.1, port: {healthy}, ack_timeout: 10s}}
+    mllp: {{host: 127.0.0.1, port: {healthy}, ack_timeout: 5m}}
     retry: {{first: 20ms, most: 50ms}}
   refusing:
-    mllp: {{host: 127.0.0.1, port: {refusing}, ack_timeout: 10s}}
+    mllp: {{host: 127.0.0.1, port: {refusing}, ack_timeout: 5m}}
     retry: {{first: 10ms, most: 20ms}}
   hanging:
     mllp: {{host: 127.0.0.1, port: {hanging}, ack_timeout: 500ms}}

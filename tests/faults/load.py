@@ -25,7 +25,7 @@ ack: {{mode: original}}
 routes: [{{to: receiver}}]
 destinations:
   receiver:
-    mllp: {{host: 127.0.0.1, port: {receiver}, ack_timeout: 10s}}
+    mllp: {{host: 127.0.0.1, port: {receiver}, ack_timeout: 5m}}
     retry: {{first: 20ms, most: 50ms}}
 """
 

@@ -50,6 +50,12 @@ def site_of(tmp_path: Path, text: str, settings: str = MEMORY, clock=None) -> Si
     return SiteUnderTest(tmp_path / "site", {"adt": text}, settings, clock=clock)
 
 
+async def times_out(site: SiteUnderTest) -> None:
+    """The time-out of the senders that wait, once one does."""
+    await until(lambda: any(map(len, site.running_channel().all_answers)))
+    site.clock.ahead_s += 31
+
+
 def says(site: SiteUnderTest, *outcomes) -> None:
     site.kept.sinks[LANE].script[:] = outcomes
 
@@ -224,13 +230,17 @@ class TestEnhancedMode:
             text = channel(
                 more="ack: {when: delivered(ris)}",
                 routes="[{to: ris}]",
-                destinations=f"{{ris: {{mllp: {{host: 127.0.0.1, port: {peer.address[1]}, ack_timeout: 300ms}}}}}}",
+                destinations=f"{{ris: {{mllp: {{host: 127.0.0.1, port: {peer.address[1]}, ack_timeout: 5m}}}}}}",
             )
             site = site_of(tmp_path, text)
             async with site.running():
                 wire = await site.wire()
                 asks = [adt(control_id=f"A{n}", accept_ack="NE", application_ack="AL") for n in range(3)]
                 await wire.send(*asks)
+                await peer.until_received(3)
+                connection = site.running_channel().lanes[DestinationName("ris")]._sinks[0]._connection
+                await until(lambda: connection._exchange._so_far)
+                connection._arm(0.0)  # its CA is there, and its application is waited for in vain
                 assert codes(await wire.answers(3)) == ["AE", "AA", "AA"]
                 assert peer.messages == 3
 
@@ -238,16 +248,17 @@ class TestEnhancedMode:
 class TestTimeOuts:
     @pytest.mark.parametrize(("more", "code"), [("", "AE"), (", on_timeout: AR", "AR")])
     async def test_a_sender_is_told_of_a_time_out_and_its_message_goes_on(self, tmp_path, adt, more, code) -> None:
-        site = site_of(tmp_path, waiting(f", timeout: 200ms{more}"))
+        site = site_of(tmp_path, waiting(f", timeout: 30s{more}"))
         sink = site.kept.sinks[LANE]
         sink.gate.clear()
         says(site, Delivered(rsp("A1")))
         async with site.running():
             wire = await site.wire()
             await wire.send(adt(control_id="A1"))
+            await times_out(site)
             answer = await wire.answer()
             assert msa(answer) == (code, "A1") and err(answer) == ["207"]
-            assert b"destination ris did not answer within 0.2 s" in answer
+            assert b"destination ris did not answer within 30 s" in answer
             await until(lambda: site.messages()[0].ack_code == code)
             (message,) = site.messages()
             assert [f.code for f in load_findings(message.findings)] == ["E238"] and message.state == "processed"
@@ -260,12 +271,13 @@ class TestTimeOuts:
             assert len(sink.calls) == 1 and len(site.messages()) == 1
 
     async def test_a_resend_after_a_time_out_waits_again(self, tmp_path, adt) -> None:
-        site = site_of(tmp_path, waiting(", timeout: 200ms"))
+        site = site_of(tmp_path, waiting(", timeout: 30s"))
         sink = site.kept.sinks[LANE]
         sink.gate.clear()
         async with site.running():
             wire = await site.wire()
             await wire.send(adt(control_id="A1"))
+            await times_out(site)
             assert codes([await wire.answer()]) == ["AE"]
             await until(lambda: site.messages()[0].ack_code == "AE")
             await wire.send(adt(control_id="A1"))
@@ -275,11 +287,12 @@ class TestTimeOuts:
             assert len(site.messages()) == 1
 
     async def test_a_time_out_with_both_levels_follows_the_accept(self, tmp_path, adt) -> None:
-        site = site_of(tmp_path, waiting(", timeout: 200ms"))
+        site = site_of(tmp_path, waiting(", timeout: 30s"))
         site.kept.sinks[LANE].gate.clear()
         async with site.running(stop=False):
             wire = await site.wire()
             await wire.send(adt(control_id="A1", accept_ack="AL", application_ack="AL"))
+            await times_out(site)
             assert codes(await wire.answers(2)) == ["CA", "AE"]
             await until(lambda: site.messages()[0].ack_code == "AE")
             assert [msa(part)[0] for part in site.messages()[0].ack.split(b"\x1c\r\x0b")] == ["CA", "AE"]
@@ -321,7 +334,7 @@ class TestResends:
         self, tmp_path, adt, monkeypatch, bytes_are_kept
     ) -> None:
         """The time-out's answer found the store busy; then a person gave the delivery up, and retention its bytes."""
-        site = site_of(tmp_path, waiting(", timeout: 200ms"))
+        site = site_of(tmp_path, waiting(", timeout: 30s"))
 
         def busy(store: object, *, updates: object) -> None:
             raise StoreBusy("somebody has it")
@@ -333,6 +346,7 @@ class TestResends:
             with monkeypatch.context() as patched:
                 patched.setattr(module, "_amend", busy)
                 await wire.send(adt(control_id="A1"))
+                await times_out(site)
                 assert codes([await wire.answer()]) == ["AE"]
                 await turns(20)
             (message,) = site.messages()
@@ -351,7 +365,7 @@ class TestResends:
         self, tmp_path, adt, monkeypatch
     ) -> None:
         """The delivery was given up with no answer on record; a person releases it again, and x takes it meanwhile."""
-        site = site_of(tmp_path, waiting(", timeout: 200ms"))
+        site = site_of(tmp_path, waiting(", timeout: 30s"))
 
         def busy(store: object, *, updates: object) -> None:
             raise StoreBusy("somebody has it")
@@ -363,6 +377,7 @@ class TestResends:
             with monkeypatch.context() as patched:
                 patched.setattr(module, "_amend", busy)
                 await wire.send(adt(control_id="A1"))
+                await times_out(site)
                 assert codes([await wire.answer()]) == ["AE"]
                 await turns(20)
             (message,) = site.messages()

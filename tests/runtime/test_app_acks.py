@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from engine.hl7.message import Message
-from engine.model.ids import MessageSeq
+from engine.model.ids import DestinationName, MessageSeq
 from engine.ports.store import StoreFull
-from engine.testing.peers import ReceivingPeer
+from engine.testing.peers import Behaviour, ReceivingPeer
+from tests.ports import free_port
 from tests.runtime.engines import MEMORY, SiteUnderTest, channel, codes, err, msa
 from tests.runtime.parts import until
 
@@ -15,7 +16,7 @@ LANE = "adt/app_ack"
 
 
 def connecting(port: int, more: str = "", **options) -> str:
-    back = f"{{host: 127.0.0.1, port: {port}, ack_timeout: 500ms, retry: {{first: 20ms, most: 50ms}}{more}}}"
+    back = f"{{host: 127.0.0.1, port: {port}, ack_timeout: 5m, retry: {{first: 20ms, most: 50ms}}{more}}}"
     return channel(more=f"ack: {{app_ack: connect-back, connect_back: {back}}}", **options)
 
 
@@ -107,7 +108,11 @@ class TestConnectBack:
                 assert msa(peer.received[0]) == ("AA", "A1")
 
     async def test_it_is_tried_again_until_the_other_side_has_it(self, tmp_path, adt) -> None:
-        async with ReceivingPeer("none", "AR", "close", "CA") as peer:
+        def came(_: bytes, met: Behaviour) -> None:
+            if met.kind == "none":  # the only one that is waited for in vain
+                site.running_channel().lanes[DestinationName("app_ack")]._sinks[0]._connection._arm(0.0)
+
+        async with ReceivingPeer("none", "AR", "close", "CA", on_message=came) as peer:
             site = site_of(tmp_path, connecting(peer.address[1]))
             async with site.running():
                 wire = await site.wire()
@@ -117,18 +122,20 @@ class TestConnectBack:
 
     @pytest.mark.parametrize("settings", [MEMORY, "admin: off\n"], ids=["memory", "sqlite"])
     async def test_a_crash_loses_none(self, tmp_path, adt, settings) -> None:
-        async with ReceivingPeer("CA") as peer:
-            port = peer.address[1]
-            await peer.stop()
-            site = site_of(tmp_path, connecting(port), settings)
-            async with site.running(stop=settings != MEMORY, deadline_s=0.3):
-                wire = await site.wire()
-                await wire.send(adt(control_id="A1", accept_ack="AL", application_ack="AL"))
-                assert msa(await wire.answer()) == ("CA", "A1")
-            await peer.start("127.0.0.1", port)
+        port = free_port()
+        site = site_of(tmp_path, connecting(port), settings)
+        async with site.running(stop=settings != MEMORY, deadline_s=0.3):
+            wire = await site.wire()
+            await wire.send(adt(control_id="A1", accept_ack="AL", application_ack="AL"))
+            assert msa(await wire.answer()) == ("CA", "A1")
+        peer = ReceivingPeer("CA")
+        await peer.start(port=port)
+        try:
             async with site.running():
                 await peer.until_received(1)
                 assert msa(peer.received[0]) == ("AA", "A1")
+        finally:
+            await peer.stop()
 
     async def test_without_an_accept_it_is_done_once_it_is_sent(self, tmp_path, adt) -> None:
         async with ReceivingPeer("none") as peer:
@@ -144,7 +151,7 @@ class TestConnectBack:
     async def test_a_resend_has_it_sent_again_but_not_twice_at_a_time(self, tmp_path, adt) -> None:
         async with ReceivingPeer("CA", "none") as peer:
             site = site_of(tmp_path, connecting(peer.address[1]))
-            async with site.running():
+            async with site.running(deadline_s=0.3):
                 wire = await site.wire()
                 asks = adt(control_id="A1", accept_ack="AL", application_ack="AL")
                 await wire.send(asks)

@@ -36,7 +36,8 @@ destinations: {out: {file: {folder: out}}}
 @pytest.fixture(scope="module")
 def bench() -> Iterator[ProcessBench]:
     """One for all: a process is started with the first test."""
-    made = ProcessBench(BenchLimits(cpu_s=1.0, timeout_s=60.0, start_s=120.0, memory_bytes=128 << 20))
+    # By the clock no limit: on a busy machine a process of low priority waits long for its second of processor time.
+    made = ProcessBench(BenchLimits(cpu_s=1.0, timeout_s=3600.0, start_s=3600.0, memory_bytes=128 << 20))
     yield made
     made.close()
 
@@ -139,7 +140,8 @@ def test_code_has_no_network_no_children_and_no_files(bench, tmp_path, act):
     assert not path.exists() or path.read_bytes() == b""
 
 
-def test_code_that_ends_its_process_is_told_of(bench):
+def test_code_that_ends_its_process_is_told_of(bench, monkeypatch):
+    monkeypatch.setattr(bench_module, "LAST_WORDS_S", 30.0)  # as long as it takes on a busy machine
     code = "import os\ndef change(message, context):\n    os._exit(7)\n"
     assert own(bench, code).ended == "the process that tried it ended with exit code 7"
 

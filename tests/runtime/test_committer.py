@@ -42,6 +42,13 @@ def state_of(store: WatchedStore, delivery_id: int) -> str:
     return row.state
 
 
+@pytest.fixture
+def still(clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time goes on only where a test adds some: what a busy machine takes for a commit is not the disk's."""
+    still_s = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: still_s + clock.ahead_s)
+
+
 async def heard_of(end: Awaitable[None]) -> None:
     """A future as a task."""
     await end
@@ -497,7 +504,9 @@ class TestCheckpoints:
         assert sizes[60] == 0
         await until(lambda: store.checkpoints)
 
-    async def test_a_log_that_a_reader_holds_is_not_tried_again_and_again(self, committer, store, answers) -> None:
+    async def test_a_log_that_a_reader_holds_is_not_tried_again_and_again(
+        self, still, committer, store, answers
+    ) -> None:
         store.reader_in_the_way = True
         answers.put("a", received())
         await until(lambda: store.checkpoints)
@@ -510,14 +519,14 @@ class TestCheckpoints:
 
 
 class TestWhereCommitsRun:
-    async def test_a_fast_disk_is_written_to_on_the_loop(self, committer, store, answers) -> None:
+    async def test_a_fast_disk_is_written_to_on_the_loop(self, still, committer, store, answers) -> None:
         for number in range(20):
             answers.put(str(number), received())
             await until(lambda: len(answers.said) > number)  # noqa: B023
         assert store.threads == [False] * 20
 
     async def test_a_slow_disk_is_written_to_on_a_thread_and_a_fast_one_again_on_the_loop(
-        self, committer, store, answers
+        self, still, committer, store, answers
     ) -> None:
         store.takes_s = 0.004
         for number in range(30):

@@ -60,18 +60,19 @@ async def test_one_that_is_answered_when_stored_is_traced_through_its_channel(tm
 
 async def test_messages_come_and_go_without_a_collector(tmp_path: Path, adt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "STOP_S", 0.05)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    place = site(tmp_path, port)
-    async with place.running() as engine:
-        wire = await place.wire()
-        await wire.send(adt())
-        assert codes([await wire.answer()]) == ["AA"]
-        await place.delivered("adt/out", 1)
-        numbers = engine.meter.trace_numbers
-        assert numbers is not None
-        await until(lambda: not numbers.is_up)
-        assert b"segmill_trace_collector_up 0.0" in engine.meter.render()[1]
+    # Bound and not listening: who connects is refused, and nobody else gets the port.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        place = site(tmp_path, nobody.getsockname()[1])
+        async with place.running() as engine:
+            wire = await place.wire()
+            await wire.send(adt())
+            assert codes([await wire.answer()]) == ["AA"]
+            await place.delivered("adt/out", 1)
+            numbers = engine.meter.trace_numbers
+            assert numbers is not None
+            await until(lambda: not numbers.is_up)
+            assert b"segmill_trace_collector_up 0.0" in engine.meter.render()[1]
 
 
 async def test_without_it_nothing_is_told_and_nothing_is_loaded(tmp_path: Path) -> None:

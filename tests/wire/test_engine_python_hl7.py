@@ -35,7 +35,7 @@ def channel(port: int, *, listen: str = "", sink: str = "", more: str = "") -> s
         routes: [{{to: out}}]
         destinations:
           out:
-            mllp: {{host: localhost, port: {port}, ack_timeout: 5s{sink}}}
+            mllp: {{host: localhost, port: {port}{sink}}}
             retry: {{first: 20ms, most: 50ms}}
             window: 16
         """

@@ -1,6 +1,7 @@
 """Policies against receivers on real sockets: by code, down and back, to another, and outside of hours."""
 
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from engine.app import Engine, load
 from engine.model.ids import MessageSeq
 from engine.testing import messages
-from engine.testing.peers import ReceivingPeer
+from engine.testing.peers import Behaviour, ReceivingPeer
 from engine.testing.sites import make_site
+from tests.ports import free_port
 from tests.runtime.parts import until
 from tests.runtime.wires import Wire
 
@@ -19,7 +21,7 @@ listen: {{mllp: {{port: 0, host: 127.0.0.1}}}}
 routes: [{{to: ris}}]
 destinations:
   ris:
-    mllp: {{host: 127.0.0.1, port: {ris}, ack_timeout: 500ms}}
+    mllp: {{host: 127.0.0.1, port: {ris}, ack_timeout: 5m}}
     retry: {{first: 10ms, most: 50ms}}
     {policy}
   spare:
@@ -48,6 +50,10 @@ class Site:
         for control_id in control_ids:
             await self.wire.send(messages.adt(control_id=control_id))
             assert b"MSA|AA" in await self.wire.answer()
+
+    def time_is_up(self) -> None:
+        """The time-out of the delivery that `ris` has now."""
+        self.engine._channels["adt"].lanes["ris"]._sinks[0]._connection._arm(0.0)
 
     def states(self, seq: int) -> list[tuple[str, str, str]]:
         queries = self.engine._store.queries()
@@ -98,10 +104,7 @@ async def test_every_attempts_answer_is_in_the_store(site) -> None:
 async def test_a_destination_that_is_down_is_one_line_and_a_gauge_and_comes_back_with_one(site, caplog) -> None:
     """reliability.md S1."""
     async with ReceivingPeer() as spare:
-        ris = ReceivingPeer()
-        await ris.start()
-        port = ris.address[1]
-        await ris.stop()
+        port = free_port()
         with caplog.at_level(logging.WARNING, logger="segmill.lane"):
             async with site(port, spare.address[1], "on_unreachable: retry") as it:
                 lane = it.engine._channels["adt"].lanes["ris"]
@@ -122,12 +125,12 @@ async def test_a_destination_that_is_down_is_one_line_and_a_gauge_and_comes_back
 
 
 async def test_after_a_while_without_the_first_all_goes_to_the_other_in_order(site) -> None:
-    async with ReceivingPeer() as spare:
-        ris = ReceivingPeer()
-        await ris.start()
-        port = ris.address[1]
-        await ris.stop()
-        async with site(port, spare.address[1], "on_unreachable: retry(3) then redirect(spare)") as it:
+    # Bound and not listening: who connects is refused, and nobody else gets the port.
+    with socket.socket() as down:
+        down.bind(("127.0.0.1", 0))
+        port = down.getsockname()[1]
+        policy = "on_unreachable: retry(3) then redirect(spare)"
+        async with ReceivingPeer() as spare, site(port, spare.address[1], policy) as it:
             names = [f"A{n}" for n in range(12)]
             await it.send(*names)
             await spare.until_received(12)
@@ -139,8 +142,13 @@ async def test_after_a_while_without_the_first_all_goes_to_the_other_in_order(si
 async def test_no_answer_that_counts_is_the_policys_of_unanswered(site, behaviour) -> None:
     """reliability.md S2, S5, S6, S7: never taken for a delivery."""
     policy = "on_unanswered: retry(2) then redirect(spare)"
+
+    def came(_: bytes, met: Behaviour) -> None:
+        if met.kind == "none":  # the only one that is waited for in vain
+            it.time_is_up()
+
     async with (
-        ReceivingPeer(behaviour, behaviour, "AA") as ris,
+        ReceivingPeer(behaviour, behaviour, "AA", on_message=came) as ris,
         ReceivingPeer() as spare,
         site(ris.address[1], spare.address[1], policy) as it,
     ):

@@ -16,14 +16,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityWorklistInformationFind,
     Verification,
 )
-from pynetdicom.transport import AddressInformation, AssociationSocket
+from pynetdicom.transport import AddressInformation
 
 from engine.adapters.dicom.quiet import silence
+from engine.adapters.dicom.sockets import ClosedSocket
 
 silence()
 
@@ -164,6 +165,7 @@ class _Session:
     def __init__(self, peer: Peer, service: str) -> None:
         self._peer = peer
         self._abort: A_ABORT_RQ | None = None
+        self._rejection: A_ASSOCIATE_RJ | None = None
         self._end = ""
         """The event of the state machine (PS3.8 table 9-10) by which it ended: ours, the server's, or the network's."""
         connection, address = _connected(peer)
@@ -213,6 +215,8 @@ class _Session:
     def _received(self, event: Any) -> None:
         if isinstance(event.pdu, A_ABORT_RQ):
             self._abort = event.pdu
+        elif isinstance(event.pdu, A_ASSOCIATE_RJ):
+            self._rejection = event.pdu
 
     def _moved(self, event: Any) -> None:
         if not self._end and event.fsm_event in (_WE_ABORT, _CLOSED, _GARBLED):
@@ -221,14 +225,16 @@ class _Session:
     # -- what went wrong ------------------------------------------------------------------------
 
     def _refused(self, association: Association) -> DicomFailure:
-        peer, answer = self._peer, association.acceptor.primitive
-        if association.is_rejected and answer is not None:
-            source, diagnostic = int(answer.result_source or 0), int(answer.diagnostic or 0)
+        peer, answer, rejection = self._peer, association.acceptor.primitive, self._rejection
+        # Not what the association says of itself: where the server refuses and closes before pynetdicom's other thread
+        # has looked whether there is a connection, that one takes it for one that was never made.
+        if rejection is not None:
+            source, diagnostic = int(rejection.source or 0), int(rejection.reason_diagnostic or 0)
             words, kind = _REJECTIONS.get(
                 (source, diagnostic), ("it gives no reason that the standard has", "rejected")
             )
-            again = " for now" if answer.result == 2 else ""
-            code = f"{answer.result}/{source}/{diagnostic}"
+            again = " for now" if rejection.result == 2 else ""
+            code = f"{rejection.result}/{source}/{diagnostic}"
             named = f"{peer.called} at {peer.place}"
             return DicomFailure(kind, f"{named} refuses {peer.calling}{again}: {words} ({code})")
         if answer is not None and association.rejected_contexts:
@@ -249,7 +255,7 @@ class _Session:
         return DicomFailure("unreachable", f"{place} did not answer within {self._peer.timeout_s:g} s")
 
 
-class _ConnectedSocket(AssociationSocket):
+class _ConnectedSocket(ClosedSocket):
     """Has its connection before pynetdicom asks for it."""
 
     def connect(self, primitive: Any) -> None:
@@ -268,7 +274,7 @@ class _ConnectedAE(AE):
         super().__init__(title)
         self._connection = connection
 
-    def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> AssociationSocket:
+    def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> ClosedSocket:
         made = _ConnectedSocket(assoc, address=address)
         assert made.socket is not None, "it was just made"
         made.socket.close()

@@ -235,7 +235,7 @@ class _Attempt:
         except smtplib.SMTPNotSupportedError:
             return Unreachable("the mail server offers no STARTTLS, or no login that we know")
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            what = _why(error)
+            what = "time-out" if self._is_cut else _why(error)
             if self._has_begun:
                 return Unanswered(f"no answer to the mail: {what}")
             return Unreachable(f"no conversation with the mail server: {what}")
@@ -320,7 +320,8 @@ def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "time-out"
     if isinstance(error, smtplib.SMTPServerDisconnected):
-        return "it hung up"
+        # smtplib has the same name for a reply that does not come.
+        return "time-out" if isinstance(error.__context__, TimeoutError) else "it hung up"
     if isinstance(error, smtplib.SMTPResponseException):
         return f"it answered {error.smtp_code}"
     if isinstance(error, OSError) and error.strerror:

@@ -3,7 +3,8 @@
 No file of tests by its name: what schemathesis makes of the document for each address takes seconds, and each worker
 of a run would make it anew.
 
-`SEGMILL_EXAMPLES`: how many requests are drawn for an address, 8 where it is not set.
+`SEGMILL_EXAMPLES`: how many requests are drawn for an address, 8 where it is not set. `SEGMILL_PART`: 0, 1, ... of
+`rig.PARTS`, the first where it is not set.
 """
 
 import json
@@ -17,11 +18,12 @@ from schemathesis import Case
 from schemathesis.checks import CHECKS, load_all_checks
 
 from engine.adapters.api.openapi import document
-from engine.adapters.api.routes import ENTRIES
 from engine.model.access import SITE
-from tests.adapters.api.rig import Running
+from tests.adapters.api.rig import Running, part_of_addresses
 
-SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(document(ENTRIES))))
+SCHEMA = schemathesis.openapi.from_dict(
+    json.loads(json.dumps(document(part_of_addresses(int(os.environ.get("SEGMILL_PART", "0"))))))
+)
 load_all_checks()
 MEANT_FOR_MORE = {
     f"{method} /api/v1{path}"

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 from argon2 import PasswordHasher
 
 from engine.adapters.api.access import Access
+from engine.adapters.api.entries import Entry
 from engine.adapters.api.passwords import Passwords
+from engine.adapters.api.routes import ENTRIES
 from engine.adapters.stores.memory import MemoryStore
 from engine.app import Engine
 from engine.cli.support_bundle import SiteSupport
@@ -252,3 +254,13 @@ class Parts:
 
 
 Maker = Callable[..., Running]
+
+
+PARTS = 3
+"""Runs that come to all addresses together, each with an engine of its own."""
+
+
+def part_of_addresses(number: int) -> list[Entry]:
+    """All methods of a path together, as those that a path does not have are tried as well."""
+    paths = sorted({entry.path for entry in ENTRIES})[number::PARTS]
+    return [entry for entry in ENTRIES if entry.path in paths]

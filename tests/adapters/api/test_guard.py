@@ -423,7 +423,7 @@ def test_clients_that_speak_no_http_do_not_fill_the_log(shared, caplog):
     assert not caplog.records
 
 
-def test_strangers_who_do_not_end_their_bodies_keep_nobody_out(shared, analyst):
+def test_strangers_who_do_not_end_their_bodies_keep_nobody_out(shared, analyst, patient):
     head = [
         "POST /api/v1/session HTTP/1.1",
         "Host: localhost",
@@ -438,7 +438,7 @@ def test_strangers_who_do_not_end_their_bodies_keep_nobody_out(shared, analyst):
             assert shared.ask("GET", "/lanes", headers=analyst).status == 200
 
 
-def test_strangers_who_do_not_read_keep_nobody_out(shared, analyst):
+def test_strangers_who_do_not_read_keep_nobody_out(shared, analyst, patient):
     """Each asks for more than the kernel keeps for it, and takes none of it."""
     asked = f"GET {static('console.css')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     a_moment = threading.Event()

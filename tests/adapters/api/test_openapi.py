@@ -14,7 +14,7 @@ from engine.adapters.api.openapi import document
 from engine.adapters.api.routes import ENTRIES
 from engine.config.codes import CODES
 from engine.model.access import SITE
-from tests.adapters.api.rig import Running
+from tests.adapters.api.rig import PARTS, Running, part_of_addresses
 
 DOCUMENT = document(ENTRIES)
 ADDRESSES = Path(__file__).with_name("addresses.py")
@@ -72,25 +72,32 @@ def test_a_refusal_is_a_problem_with_a_code_that_is_explained(shared, admin):
         assert told["type"] == f"urn:segmill:{told['code']}"
 
 
-def _all_addresses(examples: int, *more: str) -> None:
-    """Each address, and that the engine is well after it; a run of its own, with an engine of its own."""
+def _each_address(part: int, examples: int, *more: str) -> None:
+    """Of a part of them, and that the engine is well after it; a run of its own, with an engine of its own."""
     words = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", *more, str(ADDRESSES)]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *words],
-        env={**os.environ, "SEGMILL_EXAMPLES": str(examples), "PYTEST_ADDOPTS": ""},
+        env={**os.environ, "SEGMILL_EXAMPLES": str(examples), "SEGMILL_PART": str(part), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f"{len(ENTRIES) + 1} passed" in ran.stdout
+    assert f"{len(part_of_addresses(part)) + 1} passed" in ran.stdout
+
+
+def test_the_parts_are_all_addresses():
+    parts = [entry.name for part in range(PARTS) for entry in part_of_addresses(part)]
+    assert sorted(parts) == sorted(entry.name for entry in ENTRIES)
 
 
 @pytest.mark.timeout(600)
-def test_every_address_keeps_to_the_document():
-    _all_addresses(FEW)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_address_keeps_to_the_document(part: int):
+    _each_address(part, FEW)
 
 
 @pytest.mark.soak
-def test_every_address_keeps_to_the_document_long():
-    _all_addresses(MANY, "--timeout", "7200")
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_address_keeps_to_the_document_long(part: int):
+    _each_address(part, MANY, "--timeout", "7200")

@@ -3,12 +3,15 @@
 import logging
 import socket
 import struct
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
+from engine.adapters.dicom import scu
 from engine.adapters.dicom.query_keys import BadQueryKey, identifier
 from engine.adapters.dicom.scp import Modality
 from engine.adapters.dicom.scu import DicomFailure, Finding, Peer, echo
@@ -115,6 +118,37 @@ def test_a_query_that_is_left_half_way_is_aborted() -> None:
 
 
 # -- what goes wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("calling", "called", "told"),
+    [("XX", "SEGMILL", "(1/1/3)"), ("CT1", "OTHER", "(1/1/7)"), ("FULL", "SEGMILL", "(2/3/2)")],
+)
+def test_a_refusal_that_is_here_before_anybody_looks_is_told_as_such(
+    calling: str, called: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SeenLate(threading.Event):
+        """That there is a connection; who waits for it comes when it is closed again."""
+
+        closed = threading.Event()
+
+        def wait(self, timeout: float | None = None) -> bool:
+            return super().wait(timeout) and self.closed.wait()
+
+    class Socket(scu._ConnectedSocket):
+        def __init__(self, *values: Any, **more: Any) -> None:
+            super().__init__(*values, **more)
+            self._ready = SeenLate()
+
+        def close(self) -> None:
+            super().close()
+            SeenLate.closed.set()
+
+    monkeypatch.setattr(scu, "_ConnectedSocket", Socket)
+    callers = {"CT1": Modality(), "FULL": Modality(most_associations=0)}
+    with serving(called=("SEGMILL",), callers=callers, others=None) as server:
+        _, sentence = failure(server.peer(calling, called))
+    assert sentence.endswith(told)
 
 
 def test_a_closed_port_is_refused() -> None:

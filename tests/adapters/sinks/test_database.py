@@ -44,7 +44,7 @@ class PostgresTable:
     def __init__(self, server: postgres_server.PostgresServer, site: Path) -> None:
         self.site = site
         self.server = server
-        self.settings = {"url": server.url, "timeout": "300ms", "connect_timeout": "2s"}
+        self.settings = {"url": server.url, "timeout": "60s", "connect_timeout": "60s"}
         self.run("DROP TABLE IF EXISTS visit")
         self.run(TABLE)
 
@@ -223,11 +223,19 @@ class TestPostgres:
         import psycopg
 
         table = PostgresTable(server, tmp_path)
-        lane = sink(table)
+        lane = sink(table, timeout="300ms")
         with psycopg.connect(server.url) as other:
             other.execute("LOCK TABLE visit")
             (outcome,) = await lane.send([delivery("C1")])
             assert isinstance(outcome, Unreachable)
+
+        def be_patient() -> None:
+            connection = lane._database._connection
+            for name in ("statement_timeout", "lock_timeout"):
+                connection.execute(f"SET {name} = '60s'")
+            connection.commit()
+
+        await asyncio.get_running_loop().run_in_executor(lane._thread, be_patient)
         assert [type(o) for o in await lane.send([delivery("C1")])] == [Delivered]
 
     async def test_a_value_that_its_column_cannot_hold(self, server, tmp_path, sink) -> None:

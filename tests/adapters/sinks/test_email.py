@@ -3,8 +3,8 @@
 import asyncio
 import email
 import email.policy
+import smtplib
 import ssl
-import time
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytest
 import trustme
 
+from engine.adapters.sinks import email as module
 from engine.adapters.sinks.email import EmailSink, EmailSinkSettings
 from engine.adapters.sinks.mail_text import compile_text
 from engine.model.outcome import Delivered, Refused, Unanswered, Unreachable, Unsendable
@@ -142,7 +143,7 @@ async def test_what_a_server_says_and_what_it_comes_to(peer, sink, replies, kind
     (outcome,) = await lane.send([delivery("C1")])
     assert isinstance(outcome, kind), outcome
     assert getattr(outcome, "ack_code", "") == code
-    assert NAME not in outcome.note
+    assert NAME not in outcome.note and "time-out" not in outcome.note
     peer.replies = {}
     (outcome,) = await lane.send([delivery("C2")])
     assert isinstance(outcome, Delivered), outcome
@@ -156,13 +157,27 @@ async def test_one_refused_receiver_stops_the_mail_for_all(peer, sink) -> None:
     assert "DATA" not in peer.verbs
 
 
-@pytest.mark.parametrize(("verb", "kind"), [("CONNECT", Unreachable), ("RCPT", Unreachable), ("END", Unanswered)])
-async def test_a_server_that_says_nothing(peer, sink, verb, kind) -> None:
+@pytest.mark.parametrize(
+    ("verb", "number", "kind"), [("CONNECT", 1, Unreachable), ("RCPT", 4, Unreachable), ("END", 6, Unanswered)]
+)
+async def test_a_server_that_says_nothing(peer, sink, verb, number, kind, monkeypatch) -> None:
+    """Each of its replies has the time of the settings; of that which does not come, the end is brought near."""
+    getreply, asked, cuts = smtplib.SMTP.getreply, [], []
+
+    def heard(self: smtplib.SMTP) -> tuple[int, bytes]:
+        asked.append(self.sock.gettimeout())
+        if len(asked) == number:
+            self.sock.settimeout(0.1)
+        return getreply(self)
+
+    monkeypatch.setattr(smtplib.SMTP, "getreply", heard)
+    monkeypatch.setattr(module._Attempt, "cut", cuts.append)
     peer.replies = {verb: "..."}
-    began = time.monotonic()
-    (outcome,) = await sink(timeout="100ms").send([delivery("C1")])
+    (outcome,) = await sink(timeout="20s").send([delivery("C1")])
     assert isinstance(outcome, kind), outcome
-    assert time.monotonic() - began < 5
+    assert outcome.note.endswith(": time-out")
+    assert asked == [20.0] * number
+    assert not cuts, "the time of one reply ended it, and not that of all"
 
 
 async def test_a_server_that_never_comes_to_its_end(sink) -> None:
@@ -184,6 +199,7 @@ async def test_a_server_that_never_comes_to_its_end(sink) -> None:
     port = server.sockets[0].getsockname()[1]
     (outcome,) = await sink(port=port, timeout="100ms").send([delivery("C1")])
     assert isinstance(outcome, Unreachable)
+    assert outcome.note.endswith(": time-out")
     server.close()
     await is_over.wait()
 

@@ -14,6 +14,7 @@ from engine.adapters.sources import inbox as inbox_module
 from engine.adapters.sources.file import TAKE_OVER_EVERY_S, FileSource, FileSourceSettings
 from engine.adapters.sources.inbox import Inbox, Rules
 from engine.hl7.batch import batch_fault
+from engine.ports.clock import Clock
 from engine.ports.judged_clock import JudgedClock
 from engine.testing.source_contract import Running, ScriptedInlet, adt, until
 from tests.runtime.parts import SetClock
@@ -31,18 +32,36 @@ def inbox(tmp_path: Path) -> Path:
 @pytest.fixture
 def started(tmp_path: Path) -> Started:
     @asynccontextmanager
-    async def start(inlet: ScriptedInlet | None = None, *, name: str = "lab", kill: bool = False, **settings: object):
+    async def start(
+        inlet: ScriptedInlet | None = None,
+        *,
+        name: str = "lab",
+        kill: bool = False,
+        clock: Clock | None = None,
+        **settings: object,
+    ):
         given = {"folder": "in", "every": "50ms", "stable": "0", **settings}
-        running = Running(
-            FileSource, FileSourceSettings.model_validate(given), inlet or ScriptedInlet(), tmp_path, name=name
-        )
+        options = FileSourceSettings.model_validate(given)
+        running = Running(FileSource, options, inlet or ScriptedInlet(), tmp_path, name=name, clock=clock)
         await running.start()
         try:
             yield running
         finally:
-            await running.kill() if kill else await running.stop()
+            if kill:
+                await running.kill()
+                # A dead process's lock goes with it at once; here its thread has to let go of it first.
+                await asyncio.to_thread(running.source._thread.shutdown)
+            else:
+                await running.stop()
 
     return start
+
+
+class StandingClock(SetClock):
+    """It goes on as far as a test says, and not by itself."""
+
+    def monotonic(self) -> float:
+        return self.ahead_s
 
 
 def put(folder: Path, name: str, content: bytes) -> Path:
@@ -57,14 +76,30 @@ def names(folder: Path) -> list[str]:
 
 
 class TestWholeFiles:
-    async def test_a_file_that_grows_is_left_alone_until_it_has_not_changed_for_so_long(self, started, inbox) -> None:
-        async with started(stable="300ms") as running:
+    async def test_a_file_that_grows_is_left_alone_until_it_has_not_changed_for_so_long(
+        self, started, inbox, monkeypatch
+    ) -> None:
+        waiting, looks, clock = Inbox.waiting, [], StandingClock()
+
+        def counted(self: Inbox):
+            looks.append(self)
+            return waiting(self)
+
+        async def look() -> None:
+            """One that began after this call has come to its end: the next has begun."""
+            before = len(looks)
+            await until(lambda: len(looks) >= before + 2)
+
+        monkeypatch.setattr(Inbox, "waiting", counted)
+        async with started(stable="300ms", clock=clock) as running:
             path = inbox / "a.hl7"
-            for end in range(1, 8):
-                path.write_bytes(adt(1)[: end * 20])
-                await asyncio.sleep(0.1)
+            for end in (*range(20, 160, 20), None):
+                path.write_bytes(adt(1)[:end])
+                await look()
+                clock.ahead_s += 0.29
+                await look()
                 assert not running.inlet.payloads
-            path.write_bytes(adt(1))
+            clock.ahead_s += 0.02
             await until(lambda: running.inlet.payloads)
             assert running.inlet.payloads == [adt(1)]
 
@@ -156,7 +191,7 @@ class TestSeveralMessages:
         async with started(ScriptedInlet("kept", "rejected", "kept")) as running:
             await until(lambda: names(inbox / "failed"))
             assert len(running.inlet.payloads) == 3
-            findings = (inbox / "failed" / "Zzyzx.hl7.findings.txt").read_text()
+        findings = (inbox / "failed" / "Zzyzx.hl7.findings.txt").read_text()
         assert findings.startswith("1 of 3 message(s) refused, 2 taken\nmessage 2: control id C2, refused with AE")
         assert "E212 PV1-2 a value that is not allowed" in findings
         assert "zzyzx" not in findings.lower()
@@ -302,7 +337,6 @@ class TestTwoEngines:
         put(inbox, "a.hl7", adt(1))
         async with started(held, name="one", kill=True):
             await until(lambda: held.payloads)
-        await asyncio.sleep(0.05)
         async with started(name="two") as two:
             await until(lambda: names(inbox / "done"))
             assert two.inlet.payloads == [adt(1)]
@@ -378,7 +412,6 @@ class TestFaults:
             put(inbox, f"{alive}.hl7", b"".join(adt(10 * alive + number) for number in range(5)))
             async with started(held, kill=True):
                 await until(lambda held=held: len(held.payloads) >= 5)
-            await asyncio.sleep(0.05)
             async with started() as after:
                 await until(lambda alive=alive: len(names(inbox / "done")) == alive)
                 assert after.inlet.payloads == [adt(10 * alive + number) for number in range(5)]
