@@ -47,6 +47,7 @@ ASKED_FOR: Final = ("PatientName", "AccessionNumber")
 ENVIRONMENT: Final = "demo"
 ARCHIVE: Final = "out"
 
+CONSOLE_PORT: Final = "SEGMILL_CONSOLE_PORT"
 PREFERRED: Final = {
     "SEGMILL_ADT_PORT": 2575,
     "SEGMILL_ORDERS_PORT": 2576,
@@ -54,7 +55,7 @@ PREFERRED: Final = {
     "SEGMILL_SCANNERS_PORT": 2578,
     "SEGMILL_DICOM_PORT": 11112,
     "SEGMILL_ADMIN_PORT": 9464,
-    "SEGMILL_CONSOLE_PORT": 8080,
+    CONSOLE_PORT: 8080,
 }
 """The usual ports, taken if they are free; else any."""
 
@@ -143,18 +144,19 @@ class _Demo:
         an engine runs without one, a demo is not complete without.
         """
         peers = {"SEGMILL_RIS_PORT": ris.address[1], "SEGMILL_EPR_PORT": epr.address[1]}
-        for ports in (
-            {name: port if _is_free(port) else 0 for name, port in PREFERRED.items()},
-            dict.fromkeys(PREFERRED, 0),
-        ):
+        usual = {name: port if _is_free(port) else 0 for name, port in PREFERRED.items()}
+        tries = [usual, dict.fromkeys(PREFERRED, 0)]
+        while tries:
+            ports = tries.pop(0)
             engine = self._engine({**ports, **peers})
             try:
                 await engine.start()
             except EngineFailed as exc:
                 failure = exc
                 continue
-            if ports["SEGMILL_CONSOLE_PORT"] and engine.console is not None and engine.console.failure:
+            if ports[CONSOLE_PORT] and engine.console is not None and engine.console.failure:
                 await engine.stop()
+                tries.insert(0, {**ports, CONSOLE_PORT: 0})
                 continue
             return engine
         hint = (

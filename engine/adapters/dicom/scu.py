@@ -8,15 +8,15 @@ known. Nothing of an identifier goes into any log.
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityWorklistInformationFind,
     Verification,
@@ -33,6 +33,7 @@ PENDING: Final = (0xFF00, 0xFF01)
 SUCCESS: Final = 0x0000
 CANCELLED: Final = 0xFE00
 
+Asked = TypeVar("Asked")
 Kind = Literal["unreachable", "rejected", "not_allowed", "busy", "aborted", "no_service", "failed"]
 
 _REJECTIONS: Final[Mapping[tuple[int, int], tuple[str, Kind]]] = {
@@ -105,7 +106,7 @@ def echo(peer: Peer) -> Echoed:
     """C-ECHO. Raises DicomFailure."""
     with _Session(peer, Verification) as session:
         started = time.monotonic()
-        reply = session.association.send_c_echo()
+        reply = session.asked(session.association.send_c_echo)
         status = session.status(reply)
         return Echoed(status, time.monotonic() - started, session.implementation)
 
@@ -130,7 +131,8 @@ class Finding:
         count = 0
         with _Session(self._peer, ModalityWorklistInformationFind) as session:
             self.implementation = session.implementation
-            replies = session.association.send_c_find(self._keys, ModalityWorklistInformationFind)
+            ask, cancel = session.association.send_c_find, session.association.send_c_cancel
+            replies = session.asked(lambda: ask(self._keys, ModalityWorklistInformationFind))
             for reply, identifier in replies:
                 self.status = session.status(reply)
                 if self.status not in PENDING:
@@ -144,7 +146,7 @@ class Finding:
                 count += 1
                 yield identifier
                 if count == self._most:
-                    session.association.send_c_cancel(1, query_model=ModalityWorklistInformationFind)
+                    session.asked(lambda: cancel(1, query_model=ModalityWorklistInformationFind))
 
     @property
     def failure(self) -> str:
@@ -166,6 +168,8 @@ class _Session:
         self._peer = peer
         self._abort: A_ABORT_RQ | None = None
         self._rejection: A_ASSOCIATE_RJ | None = None
+        self._is_without_service = False
+        """Whether it lets us in, and does nothing for us."""
         self._end = ""
         """The event of the state machine (PS3.8 table 9-10) by which it ended: ours, the server's, or the network's."""
         connection, address = _connected(peer)
@@ -204,6 +208,15 @@ class _Session:
         acceptor = self.association.acceptor
         return str(acceptor.implementation_version_name or acceptor.implementation_class_uid or "").strip()
 
+    def asked(self, ask: Callable[[], Asked]) -> Asked:
+        """What a request comes to; raises DicomFailure where there is no association any more."""
+        try:
+            return ask()
+        except RuntimeError:
+            if self.association.is_established:
+                raise
+            raise self._broken_off() from None
+
     def status(self, reply: Dataset) -> int:
         """The status of a reply; raises DicomFailure where none came."""
         if "Status" in reply:
@@ -217,6 +230,8 @@ class _Session:
             self._abort = event.pdu
         elif isinstance(event.pdu, A_ASSOCIATE_RJ):
             self._rejection = event.pdu
+        elif isinstance(event.pdu, A_ASSOCIATE_AC):
+            self._is_without_service = all(context.result for context in event.pdu.presentation_context)
 
     def _moved(self, event: Any) -> None:
         if not self._end and event.fsm_event in (_WE_ABORT, _CLOSED, _GARBLED):
@@ -225,9 +240,9 @@ class _Session:
     # -- what went wrong ------------------------------------------------------------------------
 
     def _refused(self, association: Association) -> DicomFailure:
-        peer, answer, rejection = self._peer, association.acceptor.primitive, self._rejection
-        # Not what the association says of itself: where the server refuses and closes before pynetdicom's other thread
+        # Not what the association says of itself: where the server answers and closes before pynetdicom's other thread
         # has looked whether there is a connection, that one takes it for one that was never made.
+        peer, rejection = self._peer, self._rejection
         if rejection is not None:
             source, diagnostic = int(rejection.source or 0), int(rejection.reason_diagnostic or 0)
             words, kind = _REJECTIONS.get(
@@ -237,7 +252,7 @@ class _Session:
             code = f"{rejection.result}/{source}/{diagnostic}"
             named = f"{peer.called} at {peer.place}"
             return DicomFailure(kind, f"{named} refuses {peer.calling}{again}: {words} ({code})")
-        if answer is not None and association.rejected_contexts:
+        if self._is_without_service:
             return DicomFailure("no_service", f"{peer.called} at {peer.place} does not offer this service")
         return self._broken_off()
 

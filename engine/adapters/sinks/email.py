@@ -305,11 +305,13 @@ class _Attempt:
 
 
 def _check(code: int, what: str, ack_code: Literal["AE", "AR"]) -> None:
-    """Raises _Ended unless the server said yes."""
+    """Raises _Ended unless the server said yes, and SMTPResponseException where it said neither yes nor no."""
     if 200 <= code < 300:
         return
     if 500 <= code < 600:
         raise _Ended(Refused(ack_code, note=f"the mail server refuses {what} ({code})"))
+    if not 300 <= code < 500:
+        raise smtplib.SMTPResponseException(code, b"")  # half a reply, as of a server that died over it
     raise _Ended(Unreachable(f"the mail server does not take {what} now ({code})"))
 
 

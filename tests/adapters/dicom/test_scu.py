@@ -4,6 +4,7 @@ import logging
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,32 @@ def test_a_server_without_the_service_is_said_so() -> None:
         with pytest.raises(DicomFailure) as found:
             list(Finding(peer, identifier([])))
         assert (found.value.kind, "does not offer this service" in found.value.sentence) == ("no_service", True)
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize("ask", [echo, lambda peer: list(Finding(peer, identifier([])))], ids=["echo", "find"])
+def test_a_server_that_lets_us_in_and_leaves_at_once_is_told_as_such(
+    ask: Callable[[Peer], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = threading.Event()
+    session = scu._Session.asked
+
+    def late(self: scu._Session, call: Callable[[], object]) -> object:
+        while self.association.is_established:
+            gone.wait(0.01)
+        return session(self, call)
+
+    monkeypatch.setattr(scu._Session, "asked", late)
+    ae = AE("BRIEF")
+    ae.add_supported_context(Verification)
+    ae.add_supported_context(ModalityWorklistInformationFind)
+    handlers: Any = [(evt.EVT_ESTABLISHED, lambda event: event.assoc.abort())]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        with pytest.raises(DicomFailure) as found:
+            ask(Peer("127.0.0.1", server.server_address[1], "BRIEF", "CT1", 20))
+        assert found.value.kind == "aborted"
     finally:
         server.shutdown()
 

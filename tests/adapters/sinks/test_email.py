@@ -131,6 +131,8 @@ CASES = [
     ({"END": "552 too large"}, Refused, "AE"),
     ({"END": "451 later"}, Unreachable, ""),
     ({"END": ""}, Unanswered, ""),
+    ({"END": "25"}, Unanswered, ""),
+    ({"END": "no number at all"}, Unanswered, ""),
     ({"QUIT": ""}, Delivered, ""),
     ({"MAIL": "no number at all"}, Unreachable, ""),
 ]
@@ -171,7 +173,7 @@ async def test_a_server_that_says_nothing(peer, sink, verb, number, kind, monkey
         return getreply(self)
 
     monkeypatch.setattr(smtplib.SMTP, "getreply", heard)
-    monkeypatch.setattr(module._Attempt, "cut", cuts.append)
+    monkeypatch.setattr(module._Attempt, "cut", lambda attempt: cuts.append(attempt))
     peer.replies = {verb: "..."}
     (outcome,) = await sink(timeout="20s").send([delivery("C1")])
     assert isinstance(outcome, kind), outcome
