@@ -9,6 +9,7 @@ import os
 import random
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 FIRST: Final = 20_000
@@ -38,3 +39,11 @@ def free_port() -> int:
                 continue
             return port
     raise AssertionError(f"no port is free from {FIRST} on")
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """One of 127.0.0.1 that refuses whoever connects, and that nobody else gets meanwhile: bound, and not listening."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        yield nobody.getsockname()[1]

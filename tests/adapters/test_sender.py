@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import socket
 
 import pytest
 
@@ -11,7 +10,7 @@ from engine.adapters.mllp_connection import MllpConnection, Target, connect
 from engine.adapters.outgoing import control_id_of, expects_answer
 from engine.adapters.sender import Sender, Sent
 from engine.testing.peers import Behaviour, ReceivingPeer
-from tests.ports import free_port
+from tests.ports import closed_port, free_port
 
 
 @pytest.fixture
@@ -109,11 +108,9 @@ async def test_with_resending_a_receiver_that_comes_up_later_gets_everything(mes
 
 
 async def test_without_a_receiver_every_message_is_counted_with_the_sentence(messages):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        host, port = nobody.getsockname()
-        report = await Sender(Target(host, port), messages(3)).run()
-    assert dict(report.failures) == {f"{host}:{port} refuses connections": 3}
+    with closed_port() as port:
+        report = await Sender(Target("127.0.0.1", port), messages(3)).run()
+    assert dict(report.failures) == {f"127.0.0.1:{port} refuses connections": 3}
     assert report.sent == 0
 
 

@@ -1,6 +1,5 @@
 """A message's journey as spans: right, without values, sampled as a whole, and never in anybody's way."""
 
-import socket
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from engine.model.finding import Finding, dump_findings
 from engine.model.ids import ChannelName, DeliveryId, DestinationName, MessageSeq
 from engine.testing.store_contract import intake
 from tests.adapters.collector import Collector, attributes, collector
-from tests.ports import free_port
+from tests.ports import closed_port, free_port
 from tests.runtime.parts import SetClock
 
 AT_US = 1_790_000_000_000_000
@@ -135,9 +134,8 @@ def test_a_part_is_sampled_and_of_that_everything(there: Collector) -> None:
 
 
 def test_without_a_collector_memory_is_bounded_and_what_went_is_counted() -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        made = Bench(nobody.getsockname()[1], queue=100)
+    with closed_port() as port:
+        made = Bench(port, queue=100)
         for seq in range(1, 501):
             made.attempt(seq)
         assert len(made.made._queue) == 100 and made.made._queue[0].seq == 401, "the oldest went"

@@ -7,6 +7,7 @@ import pytest
 
 from engine.adapters.control_client import ControlClient
 from engine.testing.sites import make_site
+from tests.ports import closed_port
 
 BROKEN = """\
 description: one unknown step and one unknown destination
@@ -91,9 +92,8 @@ def test_without_a_site_it_says_where_it_looked_and_how_to_start_one(segmill, tm
 
 
 def test_the_environment_is_tried_when_asked(segmill, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        channel = MLLP.format(port=taken.getsockname()[1], receiver=nobody.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken, closed_port() as receiver:
+        channel = MLLP.format(port=taken.getsockname()[1], receiver=receiver)
         site = make_site(tmp_path / "site", {"lab": channel}, settings="admin: off\n")
         assert segmill("check", site).code == 0
         found = {f["code"]: f for f in segmill("check", site, "--env", "--json").lines}
@@ -221,9 +221,8 @@ def test_the_collector_of_traces_and_the_identity_provider_are_tried(segmill, tm
 
 
 def test_the_repository_of_the_audit_is_tried(segmill, tmp_path: Path) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        settings = f"admin: off\naudit: {{syslog: {{host: 127.0.0.1, port: {nobody.getsockname()[1]}}}}}\n"
+    with closed_port() as port:
+        settings = f"admin: off\naudit: {{syslog: {{host: 127.0.0.1, port: {port}}}}}\n"
         site = make_site(tmp_path / "site", {"good": "listen: {mllp: {port: 0}}\n"}, settings)
         found = {f["code"]: f for f in segmill("check", site, "--env", "--json").lines}
     assert "connection refused" in found["W563"]["message"]

@@ -20,6 +20,7 @@ from engine.adapters.mllp_connection import MllpConnection, Target, connect
 from engine.testing import messages
 from engine.testing.peers import Behaviour, ReceivingPeer
 from tests.forked import shared
+from tests.ports import closed_port
 
 
 class Peer:
@@ -96,9 +97,8 @@ def test_what_is_refused_is_listed_with_its_code_and_ends_with_1(segmill, files)
 
 
 def test_nobody_there_is_unreachable(segmill, files):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        said = segmill("send", files / "a.hl7", "--to", f"127.0.0.1:{nobody.getsockname()[1]}")
+    with closed_port() as port:
+        said = segmill("send", files / "a.hl7", "--to", f"127.0.0.1:{port}")
     assert said.code == 69
     assert "refuses connections" in said.out
 

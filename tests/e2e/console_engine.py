@@ -7,7 +7,6 @@ input ends. Everything in it is invented; some of it is written to break a page.
 import asyncio
 import json
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -34,6 +33,7 @@ from engine.testing.messages import Observation, adt, oru, scheduled
 from engine.testing.peers import ReceivingPeer
 from engine.testing.sites import make_site
 from engine.worklist.item import Attributes
+from tests.ports import closed_port
 
 REPOSITORY = Path(__file__).parents[2]
 ZONE = "Europe/Berlin"
@@ -298,19 +298,11 @@ async def settled(engine: Engine) -> None:
         await asyncio.sleep(0.05)
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, down: int) -> None:
     # The console's bench runs at low priority beside all other tests: by the clock it may take long.
     bench.BenchLimits = partial(bench.BenchLimits, timeout_s=600.0, start_s=600.0)
     async with ReceivingPeer(keep=False) as ris, ReceivingPeer(keep=False) as epr, ReceivingPeer("AE") as portal:
-        # Bound, so that nobody else gets its port, and not listening: who connects is refused.
-        down = socket.socket()
-        down.bind(("127.0.0.1", 0))
-        ports = {
-            "ris": ris.address[1],
-            "epr": epr.address[1],
-            "portal": portal.address[1],
-            "down": down.getsockname()[1],
-        }
+        ports = {"ris": ris.address[1], "epr": epr.address[1], "portal": portal.address[1], "down": down}
         site = make(folder, ports)
         loaded = load_site(site, load_kinds(), {})
         assert loaded.is_valid, loaded.findings
@@ -339,8 +331,8 @@ async def main(folder: Path) -> None:
             await asyncio.to_thread(sys.stdin.read)
         finally:
             await engine.stop()
-            down.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    with closed_port() as down:
+        asyncio.run(main(Path(sys.argv[1]), down))

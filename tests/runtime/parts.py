@@ -42,13 +42,18 @@ class SetClock:
         self.ahead_s = 0.0
         self.wall_ahead_s = 0.0
         self.jitter = b"\x00\x00"
+        self._still_s: float | None = None
         self._ids = count(1)
 
     def now_us(self) -> int:
         return time.time_ns() // 1000 + int((self.ahead_s + self.wall_ahead_s) * 1_000_000)
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.ahead_s
+        return (time.monotonic() if self._still_s is None else self._still_s) + self.ahead_s
+
+    def stand(self) -> None:
+        """From now on the monotonic clock goes as far as a test adds, and no further."""
+        self._still_s = time.monotonic()
 
     def random_bytes(self, count: int) -> bytes:
         if count == 2:

@@ -197,22 +197,20 @@ class TestRetentionInSlices:
         return Retention({LAB: Ages(bodies_s=86_400.0)}, 0, committer, clock, CountingMeter())
 
     async def test_no_slice_takes_on_more_than_a_millisecond_of_work(
-        self, committer, clock, answers, slices, rests, quick_disk, monkeypatch
+        self, committer, clock, answers, slices, rests, quick_disk
     ) -> None:
         keeper = await self.kept(committer, clock, answers, 1000)
-        still_s = clock.monotonic() - clock.ahead_s  # near what retention has read: a machine may be up for days
-        monkeypatch.setattr(clock, "monotonic", lambda: still_s + clock.ahead_s)
+        clock.stand()
         await keeper.one_pass()
         assert keeper.status().bodies == 1000
         most_us = max(US_A_SLICE + span * US_A_MESSAGE for span in slices)
         assert most_us <= 1500 and len(slices) <= 1000 / 32 + 2, slices
 
     async def test_it_rests_for_longer_while_messages_come(
-        self, committer, clock, answers, slices, rests, quick_disk, monkeypatch
+        self, committer, clock, answers, slices, rests, quick_disk
     ) -> None:
         keeper = await self.kept(committer, clock, answers, 300)
-        still_s = clock.monotonic() - clock.ahead_s  # near what retention has read: a machine may be up for days
-        monkeypatch.setattr(clock, "monotonic", lambda: still_s + clock.ahead_s)
+        clock.stand()
         await keeper.one_pass()
         busy, *quiet = rests
         first_s = (US_A_SLICE + slices[0] * US_A_MESSAGE) / 1e6

@@ -43,10 +43,9 @@ def state_of(store: WatchedStore, delivery_id: int) -> str:
 
 
 @pytest.fixture
-def still(clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def still(clock: SetClock) -> None:
     """Time goes on only where a test adds some: what a busy machine takes for a commit is not the disk's."""
-    still_s = clock.monotonic()
-    monkeypatch.setattr(clock, "monotonic", lambda: still_s + clock.ahead_s)
+    clock.stand()
 
 
 async def heard_of(end: Awaitable[None]) -> None:

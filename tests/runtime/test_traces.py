@@ -1,6 +1,5 @@
 """A whole engine that traces: each step of a message's journey arrives, and messages never wait for a collector."""
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from engine.app import ConfigurationError, Engine
 from engine.config import traces
 from engine.config.site import load_site
 from tests.adapters.collector import attributes, collector
+from tests.ports import closed_port
 from tests.runtime.engines import SiteUnderTest, channel, codes
 from tests.runtime.parts import until
 
@@ -60,10 +60,8 @@ async def test_one_that_is_answered_when_stored_is_traced_through_its_channel(tm
 
 async def test_messages_come_and_go_without_a_collector(tmp_path: Path, adt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "STOP_S", 0.05)
-    # Bound and not listening: who connects is refused, and nobody else gets the port.
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        place = site(tmp_path, nobody.getsockname()[1])
+    with closed_port() as port:
+        place = site(tmp_path, port)
         async with place.running() as engine:
             wire = await place.wire()
             await wire.send(adt())

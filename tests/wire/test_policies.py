@@ -1,7 +1,6 @@
 """Policies against receivers on real sockets: by code, down and back, to another, and outside of hours."""
 
 import logging
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from engine.model.ids import MessageSeq
 from engine.testing import messages
 from engine.testing.peers import Behaviour, ReceivingPeer
 from engine.testing.sites import make_site
-from tests.ports import free_port
+from tests.ports import closed_port, free_port
 from tests.runtime.parts import until
 from tests.runtime.wires import Wire
 
@@ -125,10 +124,7 @@ async def test_a_destination_that_is_down_is_one_line_and_a_gauge_and_comes_back
 
 
 async def test_after_a_while_without_the_first_all_goes_to_the_other_in_order(site) -> None:
-    # Bound and not listening: who connects is refused, and nobody else gets the port.
-    with socket.socket() as down:
-        down.bind(("127.0.0.1", 0))
-        port = down.getsockname()[1]
+    with closed_port() as port:
         policy = "on_unreachable: retry(3) then redirect(spare)"
         async with ReceivingPeer() as spare, site(port, spare.address[1], policy) as it:
             names = [f"A{n}" for n in range(12)]

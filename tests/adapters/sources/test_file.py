@@ -57,13 +57,6 @@ def started(tmp_path: Path) -> Started:
     return start
 
 
-class StandingClock(SetClock):
-    """It goes on as far as a test says, and not by itself."""
-
-    def monotonic(self) -> float:
-        return self.ahead_s
-
-
 def put(folder: Path, name: str, content: bytes) -> Path:
     """As a careful sender does."""
     temporary = folder / f"{name}.tmp"
@@ -79,7 +72,8 @@ class TestWholeFiles:
     async def test_a_file_that_grows_is_left_alone_until_it_has_not_changed_for_so_long(
         self, started, inbox, monkeypatch
     ) -> None:
-        waiting, looks, clock = Inbox.waiting, [], StandingClock()
+        waiting, looks, clock = Inbox.waiting, [], SetClock()
+        clock.stand()
 
         def counted(self: Inbox):
             looks.append(self)
