@@ -20,15 +20,13 @@ from starlette.types import ASGIApp
 from engine.adapters.admin_app import EngineCalls, Renderer, application, control_routes, probe_routes
 from engine.adapters.control_socket import listen_privately, peer_name
 from engine.adapters.places import Places
+from engine.adapters.quiet_server import QuietServer
 from engine.adapters.timed_http import TimedH11
-from engine.adapters.tls_door import TlsDoor
 from engine.ports.control import Control
 
 log = logging.getLogger("segmill.admin")
 
 MAX_CONNECTIONS: Final = 32
-ACCEPTS_A_TURN: Final = 32
-"""asyncio accepts as many at once, before any of them can be turned away."""
 HEAD_TIMEOUT_S: Final = 10.0
 BODY_TIMEOUT_S: Final = 30.0
 STOP_DEADLINE_S: Final = 5.0
@@ -137,48 +135,6 @@ class AdminServer:
         self._socket_inode = 0
 
 
-class QuietServer(uvicorn.Server):
-    """Uvicorn, without its look at the clock ten times a second: an idle engine should be idle. TLS is by TlsDoor."""
-
-    def __init__(self, config: uvicorn.Config, places: Places, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(config)
-        self._places = places
-        self._tls = tls
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._leaving = asyncio.Event()
-
-    def leave(self) -> None:
-        """End, from any thread."""
-        self.should_exit = True
-        if self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._leaving.set)
-            except RuntimeError:
-                pass  # it has ended already
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._tls is None:
-            await super().startup(sockets)
-            return
-        await self.lifespan.startup()
-
-        def protocol() -> asyncio.Protocol:
-            made: Any = self.config.http_protocol_class
-            return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[no-any-return]
-
-        self.servers = [
-            TlsDoor(listener, protocol, self._tls, self._places, timeout_s=HEAD_TIMEOUT_S)  # type: ignore[misc]
-            for listener in sockets or ()
-        ]
-        self.started = True
-
-    async def main_loop(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        await self.on_tick(0)
-        if not self.should_exit:
-            await self._leaving.wait()
-
-
 class _NamedPeer(TimedH11):
     """HTTP over the control socket, where the client of a request is the user at the other end."""
 
@@ -227,12 +183,11 @@ def server_for(
         proxy_headers=False,
         # Connections are bounded above; the requests of those that gave up their place take a moment to end.
         limit_concurrency=4 * MAX_CONNECTIONS,
-        backlog=ACCEPTS_A_TURN,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=1,
     )
     config.load()
-    return QuietServer(config, places, tls)
+    return QuietServer(config, places, tls, handshake_timeout_s=HEAD_TIMEOUT_S)
 
 
 def _sentence(error: OSError) -> str:

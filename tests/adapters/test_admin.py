@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from engine.adapters import admin, admin_app
 from engine.adapters.admin import AdminServer, AdminUnavailable
@@ -24,6 +25,7 @@ from engine.model.ids import ChannelName, DestinationName, MessageSeq
 from engine.ports.control import ActionReport, By, ChannelStatus, LaneStatus, Order, OrderRefused
 from engine.ports.operations import Pause
 from engine.ports.store import StoreBusy
+from tests.runtime.parts import until
 
 
 class StandIn:
@@ -499,6 +501,30 @@ class TestSlowClients:
             for plain in slow:
                 plain.close()
             rig.close()
+
+    async def test_one_comes_in_after_the_other_however_many_wait(self, monkeypatch) -> None:
+        """Those beyond the places take no descriptor, not even for a turn of the loop: messages may need it."""
+        monkeypatch.setattr(admin, "MAX_CONNECTIONS", 4)
+        open_at_once = []
+
+        class Counted(admin._NamedPeer):
+            def connection_made(self, transport) -> None:
+                super().connection_made(transport)
+                open_at_once.append(len(os.listdir("/proc/self/fd")) - before)
+
+        monkeypatch.setattr(admin, "_NamedPeer", Counted)
+        listener = admin.listen_on("127.0.0.1", 0, "the address")
+        server = admin.server_for(Starlette())
+        clients = [socket.create_connection(listener.getsockname(), timeout=10) for _ in range(100)]
+        before = len(os.listdir("/proc/self/fd"))
+        serving = asyncio.get_running_loop().create_task(server.serve([listener]))
+        await until(lambda: len(open_at_once) == 100)
+        assert max(open_at_once) <= 4 + 2  # the one that comes, and the one that goes for it
+        assert len(server.server_state.connections) == 4
+        for plain in clients:
+            plain.close()
+        server.leave()
+        await serving
 
     def test_the_head_of_a_request_has_its_time(self, tmp_path, monkeypatch) -> None:
         monkeypatch.setattr(admin, "HEAD_TIMEOUT_S", 0.05)

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from engine.adapters.admin import QuietServer, listen_on, server_for
+from engine.adapters.admin import listen_on, server_for
 from engine.adapters.api.entries import Api, Page
 from engine.adapters.api.forwarded import is_of
 from engine.adapters.api.guard import Application, Places, Refused
 from engine.adapters.api.routes import ENTRIES
+from engine.adapters.quiet_server import QuietServer
 from engine.config.console import ConsoleOptions
 
 log = logging.getLogger("segmill.api")

@@ -8,6 +8,7 @@ As HAPI's specification "HL7 over HTTP" has it (hapifhir.github.io/hapi-hl7v2/ha
     kept, and no answer is due                204
     longer than max_message                   413 and the acknowledgment
     not storable now, or no answer in time    503, Retry-After; the same again, later
+    every connection waits for its answer     503, Retry-After
     another path, verb, media type, no login  404, 405, 415, 401, 403 and a sentence
 
 The response leaves after the commit, as over MLLP. The server has a thread and a loop of its own: slow clients
@@ -23,8 +24,9 @@ import ipaddress
 import logging
 import os
 import socket
+import ssl
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
 import uvicorn
@@ -36,6 +38,8 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from engine.adapters.http_charset import MEDIA_TYPE, MEDIA_TYPES, as_stored, charset_name, codec_of, text_codec
+from engine.adapters.places import Places
+from engine.adapters.quiet_server import QuietServer
 from engine.adapters.timed_http import TimedH11
 from engine.adapters.tls import listen_context
 from engine.config.finding import BadValue
@@ -53,6 +57,8 @@ T = TypeVar("T")
 PREFIX_BYTES: Final = 4096
 RETRY_AFTER_S: Final = 5
 STATUS: Final = {"AA": 200, "CA": 200, "AR": 400, "CR": 400, "AE": 500, "CE": 500}
+MOST_TOLD_SO: Final = 8
+"""Connections beyond those allowed that are there to be told so."""
 LEAST_READING_BYTES: Final = 64 * 1024**2
 """What all requests of a port together may have brought and not handed over; twice the largest message if more."""
 
@@ -181,7 +187,7 @@ class HttpSource:
             raise SourceUnavailable(f"cannot listen on {settings.host}:{settings.port}: {reason}") from error
         bound = self._socket.getsockname()
         self._address = f"{bound[0]}:{bound[1]}"
-        self._server = _server(self._application(), settings, self._tls)
+        self._server = _server(self._application(), settings, self._tls, self._turned_away)
         self._thread = threading.Thread(target=self._serve, name=f"source {self._context.name}", daemon=True)
         self._thread.start()
 
@@ -194,14 +200,14 @@ class HttpSource:
     async def stop(self, deadline_s: float) -> None:
         """Requests in hand are answered, within the deadline; new ones find the port closed."""
         if self._server is not None:
-            self._server.leave(deadline_s)
+            self._server.leave_within(deadline_s)
             await self._ended.wait()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 1.0)
 
     def abort(self) -> None:
         if self._server is not None:
-            self._server.leave(0.0)  # its thread closes what is open
+            self._server.leave_within(0.0)  # its thread closes what is open
 
     # -- the thread -----------------------------------------------------------------------------
 
@@ -338,13 +344,18 @@ class HttpSource:
         return scheme.lower() == "basic" and hmac.compare_digest(login, self._login)
 
     def _event(self, request: Request, event: str, text: str) -> None:
+        self._count(request.client.host if request.client is not None else "", event, text)
+
+    def _count(self, peer: str, event: str, text: str) -> None:
         """Count always, log once for each address and kind."""
-        peer = request.client.host if request.client is not None else ""
         self._context.meter.event(event)
         if (peer, text) not in self._warned and len(self._warned) < 1000:
             self._warned.add((peer, text))
             name = self._context.name
             log.warning("source %s, peer %s: %s (further ones are counted only)", name, peer, text)
+
+    def _turned_away(self, peer: str) -> None:
+        self._count(peer, "refused_limit", f"more than {self._settings.max_connections} connections")
 
 
 def _path_of(place: Place) -> str:
@@ -390,30 +401,14 @@ def _later(text: str) -> Response:
     return _plain(503, text, {"Retry-After": str(RETRY_AFTER_S), "Connection": "close"})
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn, without its look at the clock ten times a second, and with an end that other threads may ask for."""
+class _Server(QuietServer):
+    """With a time for what is in hand."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._leaving = asyncio.Event()
-
-    def leave(self, deadline_s: float) -> None:
+    def leave_within(self, deadline_s: float) -> None:
         """End, from any thread; what is in hand may take so long."""
         self.config.timeout_graceful_shutdown = max(1, round(deadline_s)) if deadline_s else None
-        self.should_exit = True
         self.force_exit = self.force_exit or not deadline_s
-        if self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._leaving.set)
-            except RuntimeError:
-                pass  # it has ended already
-
-    async def main_loop(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        await self.on_tick(0)
-        if not self.should_exit:
-            await self._leaving.wait()
+        self.leave()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
@@ -423,9 +418,50 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(0)  # their ends are told in the next turn
 
 
-def _server(application: Starlette, settings: HttpSourceSettings, tls: Any) -> _Server:
-    def protocol(*args: Any, **kwargs: Any) -> TimedH11:
-        return TimedH11(settings.read_timeout, *args, **kwargs)
+class _Sender(TimedH11):
+    """A connection of a sender, of which the port takes `max_connections`.
+
+    Where one more comes, one that says nothing gives up its place, as on the admin port. A message that is coming, or
+    waits for its answer, is not given up for another: who finds all places so taken is told 503, or, where too many are
+    waiting to hear just that, is closed at once.
+    """
+
+    def __init__(self, turned_away: Callable[[str], None], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._turned_away = turned_away
+        self._is_told_so = False
+
+    def _keep_to(self, places: Places) -> None:
+        beyond = len(self.connections) - places.most
+        if beyond <= 0:
+            return
+        silent = [one for one in self.connections if isinstance(one, _Sender) and not one._is_in_request]
+        victim = self._longest_waiting([one for one in silent if one is not self and not one._is_told_so], places)
+        if victim is None:
+            self._is_told_so = True
+            self._turned_away(self.client[0] if self.client is not None else "")
+            self.app = _later(f"all {places.most} connections that this port takes are in use; try again later")
+            if beyond > MOST_TOLD_SO:
+                victim = self._longest_waiting([one for one in silent if one._is_told_so], places)
+        if victim is not None:
+            self.connections.discard(victim)
+            victim.transport.abort()
+
+    def _longest_waiting(self, some: "list[_Sender]", places: Places) -> "_Sender | None":
+        guests = [(one, one._guest) for one in some]
+        return places.last_of(guests, [guest for _, guest in guests], self.loop.time())
+
+
+def _server(
+    application: Starlette,
+    settings: HttpSourceSettings,
+    tls: ssl.SSLContext | None,
+    turned_away: Callable[[str], None],
+) -> _Server:
+    places = Places(settings.max_connections)
+
+    def protocol(*args: Any, **kwargs: Any) -> _Sender:
+        return _Sender(turned_away, settings.read_timeout, *args, places=places, **kwargs)
 
     config = uvicorn.Config(
         application,
@@ -438,10 +474,8 @@ def _server(application: Starlette, settings: HttpSourceSettings, tls: Any) -> _
         server_header=False,
         date_header=True,
         proxy_headers=False,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=round(settings.idle_timeout),
         h11_max_incomplete_event_size=32 * 1024,
     )
     config.load()
-    config.ssl = tls
-    return _Server(config)
+    return _Server(config, places, tls, handshake_timeout_s=settings.read_timeout)

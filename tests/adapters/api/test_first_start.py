@@ -179,7 +179,7 @@ def test_who_comes_by_tls_and_says_nothing_takes_no_descriptors_and_keeps_nobody
 
 
 def test_a_console_that_ended_of_itself_refuses_and_the_engine_goes_on(tmp_path, monkeypatch, caplog):
-    from engine.adapters.admin import QuietServer
+    from engine.adapters.quiet_server import QuietServer
 
     async def fails(self):
         raise RuntimeError("a defect")

@@ -233,6 +233,60 @@ class TestBounds:
             assert (await post(running, long)).status_code == 200
             assert running.source._reading_bytes == 0
 
+    async def test_who_says_nothing_takes_no_place_from_who_sends(self, started) -> None:
+        async with started(max_connections=4, read_timeout="60s") as running:
+            host, port = running.source.address.rsplit(":", 1)
+            silent = []
+            for number in range(12):
+                silent.append(await asyncio.open_connection(host, int(port)))
+                silent[-1][1].write(b"POST /adt HT" * (number % 2))
+                assert (await post(running, adt(number))).status_code == 200
+                assert running.source.connection_count <= 4
+            for reader, _ in silent[:-4]:
+                try:
+                    assert await asyncio.wait_for(reader.read(), 10) == b""
+                except ConnectionResetError:
+                    pass
+            for _, writer in silent:
+                writer.transport.abort()
+        assert running.inlet.payloads == [adt(number) for number in range(12)]
+
+    async def test_all_places_may_wait_for_their_answers_and_one_more_is_told_to_come_again(self, started) -> None:
+        inlet = ScriptedInlet()
+        inlet.gate.clear()
+        async with started(inlet, max_connections=3) as running:
+            held = asyncio.gather(*(post(running, adt(number)) for number in range(3)))
+            await until(lambda: len(inlet.payloads) == 3)
+            more = await post(running, adt(3))
+            assert (more.status_code, more.headers["Retry-After"]) == (503, "5")
+            assert more.text == "all 3 connections that this port takes are in use; try again later\n"
+            assert running.meter.events.count("refused_limit") == 1
+            inlet.gate.set()
+            assert [answer.status_code for answer in await held] == [200] * 3
+            assert (await post(running, adt(3))).status_code == 200
+        assert len(inlet.payloads) == 4
+
+    async def test_so_many_and_no_more_wait_to_be_told_so(self, started) -> None:
+        inlet = ScriptedInlet()
+        inlet.gate.clear()
+        async with started(inlet, max_connections=1) as running:
+            held = asyncio.get_running_loop().create_task(post(running, adt(1)))
+            await until(lambda: len(inlet.payloads) == 1)
+            host, port = running.source.address.rsplit(":", 1)
+            half = []
+            for number in range(40):
+                half.append(await asyncio.open_connection(host, int(port)))
+                half[-1][1].write(b"POST /adt HT")
+                await until(lambda so_many=number + 1: running.meter.events.count("refused_limit") == so_many)
+                assert running.source.connection_count == 1 + min(number + 1, http.MOST_TOLD_SO)
+            half[-1][1].write(b"TP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\nContent-Length: 0\r\n\r\n")
+            assert (await asyncio.wait_for(half[-1][0].read(), 10)).startswith(b"HTTP/1.1 503 ")
+            assert not held.done()
+            inlet.gate.set()
+            assert (await held).status_code == 200
+            for _, writer in half:
+                writer.transport.abort()
+
     async def test_garbage(self, started) -> None:
         async with started() as running:
             assert (await raw(running, b"\x0bMSH|^~\\&|" + adt(1) + b"\x1c\r")).startswith(b"HTTP/1.1 400 ")
