@@ -13,12 +13,14 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
 from engine.adapters.places import Guest, Places
 
 log = logging.getLogger("segmill.http")
 
-NO_DESCRIPTOR_S: Final = 1.0
-"""Until the next try, where none could be taken."""
+REST_S: Final = 1.0
+"""Until the next try, where no client could be taken."""
 
 
 class ServerDoor:
@@ -29,20 +31,25 @@ class ServerDoor:
     def __init__(
         self,
         listener: socket.socket,
-        protocol: Callable[[], asyncio.Protocol],
+        protocol: Callable[[], H11Protocol],
         tls: ssl.SSLContext | None,
         places: Places,
         *,
         timeout_s: float,
+        turned_away: Callable[[str], None] = lambda address: None,
     ) -> None:
-        """Listens from now on, on the loop that runs. `timeout_s`: of a handshake."""
+        """Listens from now on, on the loop that runs. `timeout_s`: of a handshake; `turned_away`: told the address of
+        who has to leave its handshake for another."""
         self._listener = listener
         self._protocol = protocol
         self._tls = tls
         self._places = places
         self._timeout_s = timeout_s
-        self._entering: dict[asyncio.Task[None], Guest] = {}
+        self._turned_away = turned_away
+        self._entering: dict[asyncio.Task[None], _Entry] = {}
+        self._is_short = False
         listener.setblocking(False)
+        self._descriptor = listener.fileno()
         address = listener.getsockname()
         self._name = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
         self._loop = asyncio.get_running_loop()
@@ -50,51 +57,87 @@ class ServerDoor:
 
     def close(self) -> None:
         """Nobody comes in any more; who is in stays."""
-        for task in (self._accepting, *self._entering):
-            task.cancel()
+        self._accepting.cancel()
+        for task, entry in self._entering.items():
+            if not entry.is_in:
+                task.cancel()
         # The accept that is cancelled does so on the loop's next turn, and another may have the descriptor by then.
-        self._loop.remove_reader(self._listener.fileno())
+        self._loop.remove_reader(self._descriptor)
 
     async def wait_closed(self) -> None:
         await asyncio.gather(self._accepting, *self._entering, return_exceptions=True)
 
     async def _accept(self) -> None:
-        loop = self._loop
         while True:
             try:
-                plain, address = await loop.sock_accept(self._listener)
+                await self._take_one()
+                self._is_short = False
             except ConnectionError:
                 await asyncio.sleep(0)  # it had gone again before it was accepted
-                continue
-            except OSError as error:
-                log.warning("%s: no client can be taken: %s", self._name, error.strerror)
-                await asyncio.sleep(NO_DESCRIPTOR_S)
-                continue
-            task = loop.create_task(self._enter(plain))
-            self._entering[task] = Guest(self._places.network(address[0] if address else ""), False, loop.time())
-            task.add_done_callback(lambda done: self._entering.pop(done, None))
-            if self._tls is None:
-                await asyncio.wait({task})
-            if len(self._entering) > self._places.most:
-                self._make_place(loop.time())
-            await asyncio.sleep(0)  # a crowd that waits to come in has no turn of those who are in
+            except Exception as error:  # noqa: BLE001 - whatever it is, the port is not to fall silent for good
+                if not self._is_short:
+                    self._is_short = True
+                    reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+                    log.warning("%s takes no client for now: %s", self._name, reason)
+                await asyncio.sleep(REST_S)
 
-    def _make_place(self, now_s: float) -> None:
-        guests = list(self._entering.items())
+    async def _take_one(self) -> None:
+        loop = self._loop
+        plain, address = await loop.sock_accept(self._listener)
+        peer = str(address[0]) if address else ""
+        try:
+            entry = _Entry(plain, self._protocol(), peer, Guest(self._places.network(peer), False, loop.time()))
+        except BaseException:
+            plain.close()
+            raise
+        task = loop.create_task(self._enter(entry))
+        self._entering[task] = entry
+        task.add_done_callback(lambda done: self._entering.pop(done, None))
+        if self._tls is None:
+            await asyncio.wait({task})
+        elif len(self._entering) > self._places.most:
+            self._make_place()
+        await asyncio.sleep(0)  # a crowd that waits to come in has no turn of those who are in
+
+    def _make_place(self) -> None:
+        guests = [((task, entry), entry.guest) for task, entry in self._entering.items() if not entry.is_in]
+        everybody = [guest for _, guest in guests]
         # Not the one that has come just now, unless there is no other: of equals the first goes.
-        last = self._places.last_of(guests[:-1] or guests, list(self._entering.values()), now_s)
+        last = self._places.last_of(guests[:-1] or guests, everybody, self._loop.time())
         if last is not None:
-            del self._entering[last]
-            last.cancel()
+            task, entry = last
+            del self._entering[task]
+            task.cancel()
+            self._turned_away(entry.peer)
 
-    async def _enter(self, plain: socket.socket) -> None:
+    async def _enter(self, entry: "_Entry") -> None:
         timeout_s = self._timeout_s if self._tls is not None else None
         try:
             await self._loop.connect_accepted_socket(
-                self._protocol, plain, ssl=self._tls, ssl_handshake_timeout=timeout_s
+                lambda: entry.protocol, entry.plain, ssl=self._tls, ssl_handshake_timeout=timeout_s
             )
         except OSError as error:  # ssl.SSLError among them; it is the client's
             log.debug("%s: a client did not come in: %s", self._name, type(error).__name__)
         except asyncio.CancelledError:
-            plain.close()  # also where the handshake has not begun
+            if entry.is_in:
+                entry.protocol.transport.abort()  # its descriptor is watched, and the transport's to close
+            else:
+                entry.plain.close()  # also where the handshake has not begun
             raise
+
+
+class _Entry:
+    """A client on its way in."""
+
+    __slots__ = ("guest", "peer", "plain", "protocol")
+
+    def __init__(self, plain: socket.socket, protocol: H11Protocol, peer: str, guest: Guest) -> None:
+        self.plain = plain
+        self.protocol = protocol
+        self.peer = peer
+        self.guest = guest
+
+    @property
+    def is_in(self) -> bool:
+        """From the end of its handshake on, a turn of the loop before that is known to who waits for it."""
+        return self.protocol.transport is not None

@@ -8,7 +8,7 @@ As HAPI's specification "HL7 over HTTP" has it (hapifhir.github.io/hapi-hl7v2/ha
     kept, and no answer is due                204
     longer than max_message                   413 and the acknowledgment
     not storable now, or no answer in time    503, Retry-After; the same again, later
-    every connection waits for its answer     503, Retry-After
+    more than max_connections of these        503, Retry-After
     another path, verb, media type, no login  404, 405, 415, 401, 403 and a sentence
 
 The response leaves after the commit, as over MLLP. The server has a thread and a loop of its own: slow clients
@@ -58,7 +58,10 @@ PREFIX_BYTES: Final = 4096
 RETRY_AFTER_S: Final = 5
 STATUS: Final = {"AA": 200, "CA": 200, "AR": 400, "CR": 400, "AE": 500, "CE": 500}
 MOST_TOLD_SO: Final = 8
-"""Connections beyond those allowed that are there to be told so."""
+"""Connections beyond those allowed, so that who comes can be told."""
+LEAST_HANDSHAKES: Final = 32
+BACKLOG: Final = 2048
+"""Clients that wait to be taken: all senders may come back at once."""
 LEAST_READING_BYTES: Final = 64 * 1024**2
 """What all requests of a port together may have brought and not handed over; twice the largest message if more."""
 
@@ -181,7 +184,7 @@ class HttpSource:
             found = await self._engine_loop.getaddrinfo(
                 settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-            self._socket = socket.create_server((settings.host, settings.port), family=found[0][0])
+            self._socket = socket.create_server((settings.host, settings.port), family=found[0][0], backlog=BACKLOG)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             raise SourceUnavailable(f"cannot listen on {settings.host}:{settings.port}: {reason}") from error
@@ -239,6 +242,12 @@ class HttpSource:
     async def _answer(self, request: Request, inlet: Inlet) -> Response:
         if (refusal := self._refusal(request)) is not None:
             return refusal
+        most = self._settings.max_connections
+        assert self._server is not None
+        # Those whose senders have hung up and that go on all the same are among them.
+        if len(self._server.server_state.tasks) > most:
+            self._event(request, "refused_limit", f"more than {most} requests at a time")
+            return _later(f"all {most} connections that this port takes are in use; try again later")
         charset = _charset_of(request.headers.get("content-type", ""))
         try:
             async with asyncio.timeout(self._settings.read_timeout):
@@ -419,37 +428,24 @@ class _Server(QuietServer):
 
 
 class _Sender(TimedH11):
-    """A connection of a sender, of which the port takes `max_connections`.
-
-    Where one more comes, one that says nothing gives up its place, as on the admin port. A message that is coming, or
-    waits for its answer, is not given up for another: who finds all places so taken is told 503, or, where too many are
-    waiting to hear just that, is closed at once.
-    """
+    """A connection of a sender. Where one more comes than the port takes, one on which no message is coming and none
+    waits for its answer gives up its place; where there is none, the one that comes is closed."""
 
     def __init__(self, turned_away: Callable[[str], None], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._turned_away = turned_away
-        self._is_told_so = False
 
     def _keep_to(self, places: Places) -> None:
-        beyond = len(self.connections) - places.most
-        if beyond <= 0:
+        if len(self.connections) <= places.most:
             return
-        silent = [one for one in self.connections if isinstance(one, _Sender) and not one._is_in_request]
-        victim = self._longest_waiting([one for one in silent if one is not self and not one._is_told_so], places)
+        others = [one for one in self.connections if isinstance(one, _Sender) and one is not self]
+        silent = [(one, one._guest) for one in others if not one._is_in_request]
+        victim = places.last_of(silent, [guest for _, guest in silent], self.loop.time())
         if victim is None:
-            self._is_told_so = True
             self._turned_away(self.client[0] if self.client is not None else "")
-            self.app = _later(f"all {places.most} connections that this port takes are in use; try again later")
-            if beyond > MOST_TOLD_SO:
-                victim = self._longest_waiting([one for one in silent if one._is_told_so], places)
-        if victim is not None:
-            self.connections.discard(victim)
-            victim.transport.abort()
-
-    def _longest_waiting(self, some: "list[_Sender]", places: Places) -> "_Sender | None":
-        guests = [(one, one._guest) for one in some]
-        return places.last_of(guests, [guest for _, guest in guests], self.loop.time())
+            victim = self
+        self.connections.discard(victim)
+        victim.transport.abort()
 
 
 def _server(
@@ -458,7 +454,8 @@ def _server(
     tls: ssl.SSLContext | None,
     turned_away: Callable[[str], None],
 ) -> _Server:
-    places = Places(settings.max_connections)
+    places = Places(settings.max_connections + MOST_TOLD_SO)
+    handshakes = Places(max(LEAST_HANDSHAKES, settings.max_connections))
 
     def protocol(*args: Any, **kwargs: Any) -> _Sender:
         return _Sender(turned_away, settings.read_timeout, *args, places=places, **kwargs)
@@ -478,4 +475,4 @@ def _server(
         h11_max_incomplete_event_size=32 * 1024,
     )
     config.load()
-    return _Server(config, places, tls, handshake_timeout_s=settings.read_timeout)
+    return _Server(config, handshakes, tls, handshake_timeout_s=settings.read_timeout, turned_away=turned_away)

@@ -50,6 +50,11 @@ async def post(running: Running, content: bytes, path: str = "/adt", **options) 
         return await client.post(f"http://{running.source.address}{path}", content=content, headers=headers, **options)
 
 
+async def opened(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = running.source.address.rsplit(":", 1)
+    return await asyncio.open_connection(host, int(port))
+
+
 async def raw(running: Running, *parts: bytes, pause_s: float = 0.0) -> bytes:
     host, port = running.source.address.rsplit(":", 1)
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -234,24 +239,25 @@ class TestBounds:
             assert running.source._reading_bytes == 0
 
     async def test_who_says_nothing_takes_no_place_from_who_sends(self, started) -> None:
+        most = 4 + http.MOST_TOLD_SO
         async with started(max_connections=4, read_timeout="60s") as running:
-            host, port = running.source.address.rsplit(":", 1)
             silent = []
-            for number in range(12):
-                silent.append(await asyncio.open_connection(host, int(port)))
+            for number in range(20):
+                silent.append(await opened(running))
                 silent[-1][1].write(b"POST /adt HT" * (number % 2))
                 assert (await post(running, adt(number))).status_code == 200
-                assert running.source.connection_count <= 4
-            for reader, _ in silent[:-4]:
+                assert running.source.connection_count <= most
+            for reader, _ in silent[:-most]:
                 try:
                     assert await asyncio.wait_for(reader.read(), 10) == b""
                 except ConnectionResetError:
                     pass
             for _, writer in silent:
                 writer.transport.abort()
-        assert running.inlet.payloads == [adt(number) for number in range(12)]
+        assert running.inlet.payloads == [adt(number) for number in range(20)]
+        assert running.meter.events == []
 
-    async def test_all_places_may_wait_for_their_answers_and_one_more_is_told_to_come_again(self, started) -> None:
+    async def test_so_many_wait_for_their_answers_and_one_more_is_told_to_come_again(self, started) -> None:
         inlet = ScriptedInlet()
         inlet.gate.clear()
         async with started(inlet, max_connections=3) as running:
@@ -260,32 +266,63 @@ class TestBounds:
             more = await post(running, adt(3))
             assert (more.status_code, more.headers["Retry-After"]) == (503, "5")
             assert more.text == "all 3 connections that this port takes are in use; try again later\n"
-            assert running.meter.events.count("refused_limit") == 1
+            assert running.meter.events == ["refused_limit"]
             inlet.gate.set()
             assert [answer.status_code for answer in await held] == [200] * 3
             assert (await post(running, adt(3))).status_code == 200
         assert len(inlet.payloads) == 4
 
-    async def test_so_many_and_no_more_wait_to_be_told_so(self, started) -> None:
+    async def test_who_has_hung_up_and_whose_message_is_still_worked_on_counts(self, started) -> None:
+        inlet = ScriptedInlet()
+        inlet.gate.clear()
+        async with started(inlet, max_connections=2) as running:
+            for number in range(2):
+                _, writer = await opened(running)
+                writer.write(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(adt(number)), adt(number)))
+                await until(lambda so_many=number + 1: len(inlet.payloads) == so_many)
+                writer.transport.abort()
+            await until(lambda: running.source.connection_count == 0)
+            assert (await post(running, adt(2))).status_code == 503
+            inlet.gate.set()
+            await until(lambda: not running.source._server.server_state.tasks)
+            assert (await post(running, adt(2))).status_code == 200
+        assert inlet.payloads == [adt(number) for number in range(3)]
+
+    async def test_the_silent_beside_a_full_port_are_few_and_cost_nobody_a_place(self, started) -> None:
+        inlet = ScriptedInlet()
+        inlet.gate.clear()
+        most = 1 + http.MOST_TOLD_SO
+        async with started(inlet, max_connections=1) as running:
+            held = asyncio.get_running_loop().create_task(post(running, adt(1)))
+            await until(lambda: len(inlet.payloads) == 1)
+            silent = [await opened(running) for _ in range(40)]
+            # They are closed one after the other as others come: with the last of them in, the first 32 are gone.
+            for reader, _ in silent[:32]:
+                try:
+                    assert await asyncio.wait_for(reader.read(), 10) == b""
+                except ConnectionResetError:
+                    pass
+            assert running.source.connection_count <= most
+            silent[-1][1].write(HEAD + b"Content-Length: 0\r\n\r\n")
+            assert (await asyncio.wait_for(silent[-1][0].read(), 10)).startswith(b"HTTP/1.1 503 ")
+            assert not held.done()
+            inlet.gate.set()
+            assert (await held).status_code == 200
+            assert (await post(running, adt(2))).status_code == 200  # though seven say nothing still
+            for _, writer in silent:
+                writer.transport.abort()
+
+    async def test_where_none_is_silent_who_comes_is_closed(self, started, monkeypatch) -> None:
+        monkeypatch.setattr(http, "MOST_TOLD_SO", 0)
         inlet = ScriptedInlet()
         inlet.gate.clear()
         async with started(inlet, max_connections=1) as running:
             held = asyncio.get_running_loop().create_task(post(running, adt(1)))
             await until(lambda: len(inlet.payloads) == 1)
-            host, port = running.source.address.rsplit(":", 1)
-            half = []
-            for number in range(40):
-                half.append(await asyncio.open_connection(host, int(port)))
-                half[-1][1].write(b"POST /adt HT")
-                await until(lambda so_many=number + 1: running.meter.events.count("refused_limit") == so_many)
-                assert running.source.connection_count == 1 + min(number + 1, http.MOST_TOLD_SO)
-            half[-1][1].write(b"TP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\nContent-Length: 0\r\n\r\n")
-            assert (await asyncio.wait_for(half[-1][0].read(), 10)).startswith(b"HTTP/1.1 503 ")
-            assert not held.done()
+            assert await raw(running, b"") == b""
+            assert running.meter.events == ["refused_limit"] and not held.done()
             inlet.gate.set()
             assert (await held).status_code == 200
-            for _, writer in half:
-                writer.transport.abort()
 
     async def test_garbage(self, started) -> None:
         async with started() as running:
