@@ -92,23 +92,28 @@ class ServerDoor:
             raise
         task = loop.create_task(self._enter(entry))
         self._entering[task] = entry
-        task.add_done_callback(lambda done: self._entering.pop(done, None))
+        task.add_done_callback(self._entered)
         if self._tls is None:
             await asyncio.wait({task})
-        elif len(self._entering) > self._places.most:
+        elif sum(one.waits for one in self._entering.values()) > self._places.most:
             self._make_place()
         await asyncio.sleep(0)  # a crowd that waits to come in has no turn of those who are in
 
     def _make_place(self) -> None:
-        guests = [((task, entry), entry.guest) for task, entry in self._entering.items() if not entry.is_in]
+        guests = [((task, entry), entry.guest) for task, entry in self._entering.items() if entry.waits]
         everybody = [guest for _, guest in guests]
         # Not the one that has come just now, unless there is no other: of equals the first goes.
         last = self._places.last_of(guests[:-1] or guests, everybody, self._loop.time())
         if last is not None:
             task, entry = last
-            del self._entering[task]
             task.cancel()
+            entry.is_leaving = True
             self._turned_away(entry.peer)
+
+    def _entered(self, task: asyncio.Task[None]) -> None:
+        entry = self._entering.pop(task)
+        if task.cancelled() and not entry.is_in:
+            entry.plain.close()  # its handshake may not even have begun
 
     async def _enter(self, entry: "_Entry") -> None:
         timeout_s = self._timeout_s if self._tls is not None else None
@@ -121,23 +126,27 @@ class ServerDoor:
         except asyncio.CancelledError:
             if entry.is_in:
                 entry.protocol.transport.abort()  # its descriptor is watched, and the transport's to close
-            else:
-                entry.plain.close()  # also where the handshake has not begun
             raise
 
 
 class _Entry:
     """A client on its way in."""
 
-    __slots__ = ("guest", "peer", "plain", "protocol")
+    __slots__ = ("guest", "is_leaving", "peer", "plain", "protocol")
 
     def __init__(self, plain: socket.socket, protocol: H11Protocol, peer: str, guest: Guest) -> None:
         self.plain = plain
         self.protocol = protocol
         self.peer = peer
         self.guest = guest
+        self.is_leaving = False
 
     @property
     def is_in(self) -> bool:
         """From the end of its handshake on, a turn of the loop before that is known to who waits for it."""
         return self.protocol.transport is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is in its handshake, and may stay there."""
+        return not self.is_in and not self.is_leaving

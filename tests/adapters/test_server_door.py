@@ -138,6 +138,31 @@ async def test_who_lingers_in_a_handshake_leaves_it_for_another_and_is_counted(l
     await door.wait_closed()
 
 
+async def test_who_is_put_out_before_its_handshake_began_leaves_nothing_open(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task is cancelled before its first step."""
+    taken: list[socket.socket] = []
+    loop = asyncio.get_running_loop()
+    accept = loop.sock_accept
+
+    async def noted(plain: socket.socket) -> tuple[socket.socket, Any]:
+        one, address = await accept(plain)
+        taken.append(one)
+        return one, address
+
+    monkeypatch.setattr(loop, "sock_accept", noted)
+    door = door_at(listener, Echo, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    door._places.most = 0
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    await until(lambda: not door._entering)
+    assert [one.fileno() for one in taken] == [-1]
+    writer.transport.abort()
+    door.close()
+    await door.wait_closed()
+
+
 async def test_it_can_be_closed_after_its_socket_was(listener: socket.socket) -> None:
     door = door_at(listener, Echo)
     assert await heard(listener) == b"hello"

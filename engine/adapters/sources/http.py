@@ -152,6 +152,7 @@ class HttpSource:
         self._inlets = {_path_of(place): place.inlet for place in places}
         self._most_reading_bytes = max(LEAST_READING_BYTES, 2 * settings.max_message)
         self._reading_bytes = 0
+        self._in_hand = 0
         self._login = b""
         if settings.user is not None:
             self._login = f"{settings.user}:{settings.password}".encode()
@@ -243,11 +244,17 @@ class HttpSource:
         if (refusal := self._refusal(request)) is not None:
             return refusal
         most = self._settings.max_connections
-        assert self._server is not None
-        # Those whose senders have hung up and that go on all the same are among them.
-        if len(self._server.server_state.tasks) > most:
+        if self._in_hand >= most:
             self._event(request, "refused_limit", f"more than {most} requests at a time")
-            return _later(f"all {most} connections that this port takes are in use; try again later")
+            return _later(f"this port works on {most} requests already, as many as it takes; try again later")
+        self._in_hand += 1
+        try:
+            return await self._admitted(request, inlet)
+        finally:
+            self._in_hand -= 1
+
+    async def _admitted(self, request: Request, inlet: Inlet) -> Response:
+        """One of those in hand until this ends, whether or not its sender stays that long."""
         charset = _charset_of(request.headers.get("content-type", ""))
         try:
             async with asyncio.timeout(self._settings.read_timeout):
@@ -364,7 +371,7 @@ class HttpSource:
             log.warning("source %s, peer %s: %s (further ones are counted only)", name, peer, text)
 
     def _turned_away(self, peer: str) -> None:
-        self._count(peer, "refused_limit", f"more than {self._settings.max_connections} connections")
+        self._count(peer, "refused_limit", "more connections than this port has places for")
 
 
 def _path_of(place: Place) -> str:

@@ -265,12 +265,56 @@ class TestBounds:
             await until(lambda: len(inlet.payloads) == 3)
             more = await post(running, adt(3))
             assert (more.status_code, more.headers["Retry-After"]) == (503, "5")
-            assert more.text == "all 3 connections that this port takes are in use; try again later\n"
+            assert more.text == "this port works on 3 requests already, as many as it takes; try again later\n"
             assert running.meter.events == ["refused_limit"]
             inlet.gate.set()
             assert [answer.status_code for answer in await held] == [200] * 3
             assert (await post(running, adt(3))).status_code == 200
         assert len(inlet.payloads) == 4
+
+    async def test_of_a_burst_as_many_are_taken_as_there_is_room_for(self, started, monkeypatch) -> None:
+        """All of them are read in one turn of the loop, and what is refused at once takes no place either."""
+        most = 4
+        inlet = ScriptedInlet()
+        inlet.gate.clear()
+        async with started(inlet, max_connections=most) as running:
+            senders = [await opened(running) for _ in range(most + 4)]
+            server = running.source._server
+            await until(lambda: running.source.connection_count == len(senders))
+            stands, goes_on = threading.Event(), threading.Event()
+
+            def stand() -> None:
+                stands.set()
+                goes_on.wait(60)
+
+            server._loop.call_soon_threadsafe(stand)
+            await asyncio.to_thread(stands.wait, 60)
+            for number, (_, writer) in enumerate(senders):
+                if number < 2:
+                    writer.write(HEAD.replace(b"/adt", b"/nowhere") + b"Content-Length: 0\r\n\r\n")
+                else:
+                    writer.write(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(adt(number)), adt(number)))
+                await writer.drain()
+            goes_on.set()
+            await until(lambda: len(inlet.payloads) == most and running.meter.events.count("refused_limit") == 2)
+            inlet.gate.set()
+            said = [await asyncio.wait_for(reader.readline(), 10) for reader, _ in senders]
+            codes = [int(line.split()[1]) for line in said]
+            assert codes[:2] == [404, 404] and sorted(codes[2:]) == [200] * most + [503, 503]
+            for _, writer in senders:
+                writer.transport.abort()
+
+    async def test_one_place_and_two_requests_behind_each_other(self, started) -> None:
+        async with started(max_connections=1) as running:
+            reader, writer = await opened(running)
+            for number in range(2):
+                writer.write(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(adt(number)), adt(number)))
+            await until(lambda: len(running.inlet.payloads) == 2)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+            assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 200 ")
+            writer.transport.abort()
+        assert running.meter.events == []
 
     async def test_who_has_hung_up_and_whose_message_is_still_worked_on_counts(self, started) -> None:
         inlet = ScriptedInlet()
