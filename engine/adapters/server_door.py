@@ -74,11 +74,16 @@ class ServerDoor:
                 self._is_short = False
             except ConnectionError:
                 await asyncio.sleep(0)  # it had gone again before it was accepted
-            except Exception as error:  # noqa: BLE001 - whatever it is, the port is not to fall silent for good
+            except Exception as error:
                 if not self._is_short:
                     self._is_short = True
-                    reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-                    log.warning("%s takes no client for now: %s", self._name, reason)
+                    reason = error.strerror if isinstance(error, OSError) else None
+                    log.warning(
+                        "%s takes no client for now: %s",
+                        self._name,
+                        reason or type(error).__name__,
+                        exc_info=reason is None,
+                    )
                 await asyncio.sleep(REST_S)
 
     async def _take_one(self) -> None:

@@ -81,6 +81,7 @@ async def test_a_defect_with_one_client_is_not_the_end_of_the_port(
     door.close()
     await door.wait_closed()
     assert [record.message.split(" ", 1)[1] for record in caplog.records] == ["takes no client for now: ValueError"] * 2
+    assert all(record.exc_info for record in caplog.records)
 
 
 async def test_where_there_is_no_descriptor_it_is_said_once_and_tried_again(
