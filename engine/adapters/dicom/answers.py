@@ -67,7 +67,12 @@ class SendingProvider(DULServiceProvider):
     def _process_recv_primitive(self) -> bool:
         """Writes what is ready; what the other side sends meanwhile is read first, as it may be a cancel."""
         waiting: Sequence[object] = self.to_provider_queue.queue  # a deque; this thread alone takes from it
-        while waiting and isinstance(written := waiting[0], Written):
+        # Seen once: what comes behind a look that found nothing waits for the next, as pynetdicom's own takes it for a
+        # defect and aborts the association.
+        while waiting:
+            written = waiting[0]
+            if not isinstance(written, Written):
+                return super()._process_recv_primitive()
             self.to_provider_queue.get_nowait()
             # Nobody is to hear what is left after an abort.
             if self.socket is None or self.state_machine.current_state != _ESTABLISHED:
@@ -76,7 +81,7 @@ class SendingProvider(DULServiceProvider):
             # A write that failed is an event, and the end of the association: it comes before all else.
             if not self.event_queue.empty() or self.socket.ready:
                 return False
-        return super()._process_recv_primitive()
+        return False
 
 
 def sends_written(association: Any) -> None:

@@ -37,6 +37,7 @@ from engine.adapters.dicom.kept import Kept, form_of
 from engine.adapters.dicom.keys import Identifier, identifier_of
 from engine.adapters.dicom.quiet import silence
 from engine.adapters.dicom.sockets import closes_its_socket
+from engine.adapters.dicom.timers import steady_timers
 from engine.ports.worklist import (
     MppsReply,
     PerformedSteps,
@@ -259,6 +260,7 @@ class WorklistScp:
     def _opened(self, event: Any) -> None:
         sends_written(event.assoc)
         closes_its_socket(event.assoc)
+        steady_timers(event.assoc)
 
     def _requested(self, event: Any) -> None:
         """Before pynetdicom answers a request for an association: refuse it with the reason that the standard has."""

@@ -25,6 +25,7 @@ from pynetdicom.transport import AddressInformation
 
 from engine.adapters.dicom.quiet import silence
 from engine.adapters.dicom.sockets import ClosedSocket
+from engine.adapters.dicom.timers import steady_timers
 
 silence()
 
@@ -290,6 +291,7 @@ class _ConnectedAE(AE):
         self._connection = connection
 
     def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> ClosedSocket:
+        steady_timers(assoc)
         made = _ConnectedSocket(assoc, address=address)
         assert made.socket is not None, "it was just made"
         made.socket.close()

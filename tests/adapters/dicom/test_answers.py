@@ -2,6 +2,7 @@
 
 import queue
 import struct
+from collections import deque
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -164,3 +165,26 @@ def test_nothing_is_written_to_who_has_aborted() -> None:
     made.state_machine.current_state = "Sta13"
     made._process_recv_primitive()
     assert line.sent == []
+
+
+def test_an_answer_that_comes_behind_a_look_that_found_none_waits_for_the_next_look() -> None:
+    """pynetdicom looks for itself, takes what it does not know for a defect, and aborts the association."""
+
+    class Late(deque[object]):
+        """Empty when it is asked whether it is, and not in the next moment."""
+
+        is_asked = False
+
+        def __bool__(self) -> bool:
+            was_asked, self.is_asked = self.is_asked, True
+            if not was_asked:
+                self.append(Written(b"late"))
+            return was_asked and len(self) > 0
+
+    made, line = provider()
+    made.to_provider_queue.queue = Late()
+    assert not made._process_recv_primitive()
+    assert line.sent == []
+    made._process_recv_primitive()
+    assert line.sent == [b"late"]
+    assert made.event_queue.empty()

@@ -1,18 +1,22 @@
 """What the server is set to beside the matching: who may call, bounds, TLS, sockets, logs (dicom.md 4.4)."""
 
 import logging
+import os
+import resource
 import socket
 import ssl
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, timer
 from pynetdicom.association import Association
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
@@ -375,3 +379,44 @@ def test_odd_values_are_quoted_nowhere(
     said = caplog.text + "".join(str(one.message) for one in recwarn)
     for marker in ("Muster", "90001", "19800x03", "9" * 70):
         assert marker not in said
+
+
+# -- beside others ---------------------------------------------------------------------------------
+
+
+def test_a_scanner_is_answered_beside_more_descriptors_than_select_knows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1300:
+        pytest.skip("this process may not have 1,300 descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1300), hard))
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
+    try:
+        with serving(ITEMS) as server:
+            assert numbers(server.peer()) == ["A1", "A2", "A3"]
+    finally:
+        for one in others:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# -- clocks ----------------------------------------------------------------------------------------
+
+
+def test_a_wall_clock_that_is_set_ends_no_association(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(ITEMS) as server, associated(server) as association:
+        association.network_timeout = None  # the other side's own timer is pynetdicom's
+        assert server.scp._server is not None
+        (ours,) = server.scp._server.active_associations
+        looks: list[bool] = []
+        look = ours.dul.idle_timer_expired
+
+        def noted() -> bool:
+            looks.append(look())
+            return looks[-1]
+
+        monkeypatch.setattr(ours.dul, "idle_timer_expired", noted)
+        hour_later = time.time() + 3600
+        monkeypatch.setattr(timer, "time", SimpleNamespace(time=lambda: hour_later))
+        until(lambda: len(looks) > 3, "looked at the timer")
+        assert not any(looks)
+        assert association.send_c_echo().Status == 0

@@ -1,6 +1,8 @@
 """A socket of an association is closed, whatever became of the other side."""
 
+import os
 import queue
+import resource
 import socket
 import struct
 from types import SimpleNamespace
@@ -24,3 +26,29 @@ def test_it_is_closed_also_where_the_other_side_has_gone(is_reset: bool) -> None
             connection.recv(1)
     made.close()
     assert connection.fileno() == -1 and made.socket is None
+
+
+def test_a_descriptor_of_any_number_is_looked_at() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    high = 2000
+    if hard != resource.RLIM_INFINITY and hard <= high:
+        pytest.skip(f"this process may not have descriptor {high}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, high + 1), hard))
+    ours, other = socket.socketpair()
+    try:
+        os.dup2(ours.fileno(), high)
+        connection = socket.socket(fileno=high)
+        made = ClosedSocket(SimpleNamespace(dul=SimpleNamespace(event_queue=queue.Queue())), client_socket=connection)
+        assert made.event_queue.get_nowait() == "Evt5"  # that it is there
+        assert not made.ready
+        other.send(b"x")
+        assert made.ready and connection.recv(1) == b"x"
+        assert not made.ready and made.event_queue.empty()
+        other.close()
+        assert made.ready and connection.recv(1) == b"", "its end is there to be read"
+        connection.close()
+        assert not made.ready and made.event_queue.get_nowait() == "Evt17"
+    finally:
+        ours.close()
+        other.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
