@@ -78,6 +78,7 @@ class SendingProvider(DULServiceProvider):
             if self.socket is None or self.state_machine.current_state != _ESTABLISHED:
                 continue
             self.socket.send(written.take())
+            self._idle_timer.restart()  # pynetdicom's own counts only what comes: who reads slowly would be cut off
             # A write that failed is an event, and the end of the association: it comes before all else.
             if not self.event_queue.empty() or self.socket.ready:
                 return False

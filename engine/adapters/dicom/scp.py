@@ -37,7 +37,7 @@ from engine.adapters.dicom.kept import Kept, form_of
 from engine.adapters.dicom.keys import Identifier, identifier_of
 from engine.adapters.dicom.quiet import silence
 from engine.adapters.dicom.sockets import closes_its_socket
-from engine.adapters.dicom.timers import steady_timers
+from engine.adapters.dicom.timers import steady_timers, was_busy
 from engine.ports.worklist import (
     MppsReply,
     PerformedSteps,
@@ -331,6 +331,7 @@ class WorklistScp:
             yield UNABLE, None
         finally:
             reader.close()
+            was_busy(event.assoc)
 
     def _answers(
         self, event: Any, query: Query, identifier: Identifier, reader: WorklistReader, told: "_Told"

@@ -33,3 +33,8 @@ def steady_timers(association: Any) -> None:
     """Before it begins: how long it waits, and is silent, goes by the monotonic clock."""
     for timer in (association.dul.artim_timer, association.dul._idle_timer):
         timer.__class__ = SteadyTimer
+
+
+def was_busy(association: Any) -> None:
+    """What it was asked has taken its time, and is done: from now on it is silent, if it is."""
+    association.dul._idle_timer.restart()

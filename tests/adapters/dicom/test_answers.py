@@ -188,3 +188,11 @@ def test_an_answer_that_comes_behind_a_look_that_found_none_waits_for_the_next_l
     made._process_recv_primitive()
     assert line.sent == [b"late"]
     assert made.event_queue.empty()
+
+
+def test_who_reads_slowly_is_not_silent() -> None:
+    made, _ = provider()
+    restarts: list[int] = []
+    made._idle_timer = SimpleNamespace(restart=lambda: restarts.append(len(made.socket.sent)))
+    made._process_recv_primitive()
+    assert restarts == [1, 2, 3]

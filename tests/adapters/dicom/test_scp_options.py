@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -20,6 +21,7 @@ from pynetdicom import AE, timer
 from pynetdicom.association import Association
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
+from engine.adapters.dicom import timers
 from engine.adapters.dicom.queries import Queries
 from engine.adapters.dicom.query_keys import identifier
 from engine.adapters.dicom.scp import Modality
@@ -57,10 +59,12 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 @contextmanager
-def associated(server: Server, calling: str = "CT1") -> Iterator[Association]:
+def associated(server: Server, calling: str = "CT1", *, finds: bool = False) -> Iterator[Association]:
     """An association that is open, and says nothing."""
     ae = AE(calling)
     ae.add_requested_context(Verification)
+    if finds:
+        ae.add_requested_context(ModalityWorklistInformationFind)
     association = ae.associate("127.0.0.1", server.scp.port, ae_title="SEGMILL")
     try:
         yield association
@@ -386,17 +390,16 @@ def test_odd_values_are_quoted_nowhere(
 
 def test_a_scanner_is_answered_beside_more_descriptors_than_select_knows() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 1300:
-        pytest.skip("this process may not have 1,300 descriptors")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1300), hard))
-    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
-    try:
+    least = 1100 + len(os.listdir("/proc/self/fd"))
+    if hard != resource.RLIM_INFINITY and hard < least:
+        pytest.skip(f"this process may not have {least} descriptors")
+    with ExitStack() as undo:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, least), hard))
+        undo.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1024):
+            undo.callback(os.close, os.open(os.devnull, os.O_RDONLY))
         with serving(ITEMS) as server:
             assert numbers(server.peer()) == ["A1", "A2", "A3"]
-    finally:
-        for one in others:
-            os.close(one)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- clocks ----------------------------------------------------------------------------------------
@@ -417,6 +420,32 @@ def test_a_wall_clock_that_is_set_ends_no_association(monkeypatch: pytest.Monkey
         monkeypatch.setattr(ours.dul, "idle_timer_expired", noted)
         hour_later = time.time() + 3600
         monkeypatch.setattr(timer, "time", SimpleNamespace(time=lambda: hour_later))
+        looks.clear()
+        until(lambda: len(looks) > 3, "looked at the timer")
+        assert not any(looks)
+        assert association.send_c_echo().Status == 0
+
+
+def test_a_query_that_takes_longer_than_silence_may_does_not_end_the_association(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, looks = [1000.0], []
+    monkeypatch.setattr(timers, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with serving(ITEMS) as server, associated(server, finds=True) as association:
+        assert server.scp._server is not None
+        (ours,) = server.scp._server.active_associations
+        look = ours.dul.idle_timer_expired
+
+        reader = server.shelf.reader
+
+        def slow_reader() -> Any:
+            now[0] += 3600
+            monkeypatch.setattr(ours.dul, "idle_timer_expired", lambda: looks.append(look()) or looks[-1])
+            return reader()
+
+        monkeypatch.setattr(server.shelf, "reader", slow_reader)
+        found = list(association.send_c_find(identifier(["PatientID=nobody"]), ModalityWorklistInformationFind))
+        assert [status.Status for status, _ in found] == [0]
         until(lambda: len(looks) > 3, "looked at the timer")
         assert not any(looks)
         assert association.send_c_echo().Status == 0

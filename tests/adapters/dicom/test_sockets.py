@@ -33,9 +33,9 @@ def test_a_descriptor_of_any_number_is_looked_at() -> None:
     high = 2000
     if hard != resource.RLIM_INFINITY and hard <= high:
         pytest.skip(f"this process may not have descriptor {high}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, high + 1), hard))
     ours, other = socket.socketpair()
     try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, high + 1), hard))
         os.dup2(ours.fileno(), high)
         connection = socket.socket(fileno=high)
         made = ClosedSocket(SimpleNamespace(dul=SimpleNamespace(event_queue=queue.Queue())), client_socket=connection)
