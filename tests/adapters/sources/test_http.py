@@ -56,8 +56,7 @@ async def opened(running: Running) -> tuple[asyncio.StreamReader, asyncio.Stream
 
 
 async def raw(running: Running, *parts: bytes, pause_s: float = 0.0) -> bytes:
-    host, port = running.source.address.rsplit(":", 1)
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await opened(running)
     try:
         for part in parts:
             writer.write(part)
@@ -199,8 +198,7 @@ class TestBounds:
 
     async def test_a_slow_second_head_on_a_kept_connection_is_let_go_of(self, started) -> None:
         async with started(read_timeout="60s") as running:
-            host, port = running.source.address.rsplit(":", 1)
-            reader, writer = await asyncio.open_connection(host, int(port))
+            reader, writer = await opened(running)
             writer.write(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(adt(1)), adt(1)))
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 ")
@@ -213,8 +211,7 @@ class TestBounds:
 
     async def test_half_a_body_is_never_a_message(self, started) -> None:
         async with started() as running:
-            host, port = running.source.address.rsplit(":", 1)
-            _, writer = await asyncio.open_connection(host, int(port))
+            _, writer = await opened(running)
             head = b"POST /adt HTTP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\nContent-Length: 5000\r\n\r\n"
             writer.write(head + adt(1))
             await writer.drain()
