@@ -93,23 +93,31 @@ def whole_pages(chromium: str) -> Iterator[None]:
     """What is read of a page waits for all of it.
 
     A click waits until the page that it leads to begins. What counts or reads at once would find a part of it, or
-    nothing, where the machine is busy.
+    nothing, where the machine is busy: the beginning of a list, or words whose colours are not here yet.
     """
     from playwright.sync_api import Locator, Page
 
-    def waiting(read: Callable[..., Any]) -> Callable[..., Any]:
+    def waiting(read: Callable[..., Any], *, for_it: bool) -> Callable[..., Any]:
         @wraps(read)
         def whole(of: Locator | Page, *values: Any, **more: Any) -> Any:
-            (of if isinstance(of, Page) else of.page).wait_for_load_state("load")
+            if isinstance(of, Page):
+                of.wait_for_load_state("load")
+            else:
+                if for_it:
+                    of.wait_for(state="attached")
+                of.page.wait_for_load_state("load")
             return read(of, *values, **more)
 
         return whole
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("all", "all_inner_texts", "all_text_contents", "count", "is_enabled", "is_visible"):
-            patch.setattr(Locator, name, waiting(getattr(Locator, name)))
-        for name in ("content", "title"):
-            patch.setattr(Page, name, waiting(getattr(Page, name)))
+            patch.setattr(Locator, name, waiting(getattr(Locator, name), for_it=False))
+        # These wait for their element by themselves, and take what is there of it.
+        for name in ("evaluate", "get_attribute", "inner_text", "input_value", "is_checked", "text_content"):
+            patch.setattr(Locator, name, waiting(getattr(Locator, name), for_it=True))
+        for name in ("content", "evaluate", "title"):
+            patch.setattr(Page, name, waiting(getattr(Page, name), for_it=False))
         yield
 
 

@@ -143,6 +143,14 @@ class Browse:
         return any(f"responded with a status of {status} " in text for status in self._allowed)
 
 
+def slow_line(page: Page, bytes_per_second: int) -> None:
+    """From now on its pages come in pieces, as they do on a busy machine."""
+    line = {"offline": False, "latency": 50, "downloadThroughput": bytes_per_second, "uploadThroughput": -1}
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", line)
+
+
 def settle(page: Page) -> None:
     """Until what was asked for is here. Not for the network to be idle: a stream of counters never is."""
     page.wait_for_load_state("load")

@@ -166,6 +166,16 @@ def test_a_reprocess_of_chosen_messages(console: "Console", browse: "Browse"):
     assert sorted(map(int, re.findall(r"\d+", last(console, "reprocess").ids.partition(";")[0])))[0] == min(seqs)
 
 
+def test_a_page_that_comes_in_pieces_is_read_whole(console: "Console", browse: "Browse"):
+    from tests.e2e.console_rig import slow_line
+
+    page = browse("operator", f"/messages/{seq_of(console, 'A03100')}")
+    slow_line(page, 4000)
+    page.get_by_role("link", name="Reprocess …").click()
+    plan = page.locator(".plan")
+    assert "the same bytes as before" in plan.inner_text() and plan.get_by_role("button").count() == 2
+
+
 def test_an_edited_message_is_sent_linked_and_once(console: "Console", browse: "Browse"):
     seq = seq_of(console, "A03200")
     page = browse("operator", f"/messages/{seq}")
