@@ -53,8 +53,13 @@ server.sendmsg([len(order).to_bytes(4, "big")], [rights])
 server.sendall(order)
 pid = int.from_bytes(server.recv(4), "big")
 assert pid, "{__name__} has ended"
+def pass_on(number, _):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended in this moment: that is what comes next
 for number in own:
-    signal.signal(number, lambda number, _: os.kill(pid, number))
+    signal.signal(number, pass_on)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, own)
 # Not to be closed before the child has ended: that is how it learns of a death of ours.
 end = server.recv(4)

@@ -1,6 +1,9 @@
 """A fork of a process that has imported everything ends as an interpreter does, but for taking the imports apart."""
 
+import signal
 import subprocess
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +72,25 @@ def test_an_output_that_nobody_reads_is_told_by_the_interpreter(forked: Forked):
         told = child.stderr.read()
     assert child.returncode != 0
     assert "BrokenPipeError" in told
+
+
+def test_a_signal_that_comes_as_the_child_has_ended_changes_nothing_of_its_end(forked: Forked):
+    with subprocess.Popen(
+        [*forked.python, "-c", "print('begun', flush=True); input(); raise SystemExit(3)"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdin is not None and client.stdout is not None and client.stderr is not None
+        assert client.stdout.readline() == "begun\n"
+        behind = Path("/proc", str(forked.pid_of(client.pid)))
+        client.send_signal(signal.SIGSTOP)
+        client.stdin.write("\n")
+        client.stdin.close()
+        while behind.exists():
+            threading.Event().wait(0.01)
+        client.send_signal(signal.SIGTERM)
+        client.send_signal(signal.SIGCONT)
+        assert client.stderr.read() == ""
+    assert client.returncode == 3
